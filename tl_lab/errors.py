@@ -1,0 +1,28 @@
+"""What a user can get wrong, said in one sentence."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["UserError", "nearest"]
+
+
+class UserError(ValueError):
+    """A mistake of the user's: the message is one sentence with what is wrong, where, and what to do."""
+
+
+def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
+    """Name the valid choices closest to a misspelt one, or all of them where none is close.
+
+    Args:
+        name: what the user wrote.
+        valid: what could have been written.
+        limit: how many close names to give at most.
+
+    Returns:
+        ``"did you mean 'a' or 'b'?"``, or ``"valid: a, b, c"``.
+    """
+    names = sorted(set(valid))
+    close = get_close_matches(name, names, n=limit, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    return "valid: " + ", ".join(names)
