@@ -1,0 +1,83 @@
+"""Random changes to training images, a whole batch at once, each image with parameters of its own."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Augmentation"]
+
+
+class Augmentation:
+    """Random geometry and light, drawn per image, on images in [0, 1].
+
+    Args:
+        rotation: largest angle in degrees, either way.
+        translation: largest shift as a share of width and height, either way, in [0, 1).
+        scale: smallest and largest factor by which content is enlarged, log-uniform.
+        flip: probability of a left-right mirror image, in [0, 1].
+        brightness: largest amount added or subtracted, in [0, 1].
+        contrast: largest relative change around the image's mean, in [0, 1).
+        noise: deviation of the Gaussian noise added, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        rotation: float = 0.0,
+        translation: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        flip: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        noise: float = 0.0,
+    ) -> None:
+        self.rotation, self.translation, self.scale = rotation, translation, tuple(scale)
+        self.flip, self.brightness, self.contrast, self.noise = flip, brightness, contrast, noise
+        self.moves = bool(rotation or translation or flip or self.scale != (1.0, 1.0))
+        self.active = bool(self.moves or brightness or contrast or noise)
+
+    def __call__(self, x: Tensor, draw: torch.Generator) -> Tensor:
+        """Change a batch.
+
+        Args:
+            x: images, ``(B, C, H, W)``, float in [0, 1].
+            draw: CPU generator that all numbers come from, the same on every device.
+
+        Returns:
+            Images of the same shape, in [0, 1].
+        """
+        if not self.active:
+            return x
+        if self.moves:
+            grid = F.affine_grid(self._matrices(len(x), draw).to(x), list(x.shape), align_corners=False)
+            x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        if self.contrast:
+            mean = x.mean((1, 2, 3), keepdim=True)
+            x = mean + (x - mean) * (1 + self._uniform(len(x), self.contrast, draw).to(x).view(-1, 1, 1, 1))
+        if self.brightness:
+            x = x + self._uniform(len(x), self.brightness, draw).to(x).view(-1, 1, 1, 1)
+        if self.noise:
+            x = x + self.noise * torch.randn(x.shape, generator=draw).to(x)
+        return x.clamp(0, 1)
+
+    def _matrices(self, count: int, draw: torch.Generator) -> Tensor:
+        """Inverse affine maps in the normalised coordinates of ``affine_grid``, ``(count, 2, 3)``."""
+        angle = self._uniform(count, math.radians(self.rotation), draw)
+        low, high = (math.log(factor) for factor in self.scale)
+        zoom = torch.exp(-(low + (high - low) * torch.rand(count, generator=draw)))
+        mirror = 1 - 2 * (torch.rand(count, generator=draw) < self.flip).float()
+        shift = self._uniform(2 * count, 2 * self.translation, draw).view(count, 2)
+        cos, sin = zoom * angle.cos(), zoom * angle.sin()
+        rows = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], dim=1)
+        return rows.view(count, 2, 3)
+
+    @staticmethod
+    def _uniform(count: int, largest: float, draw: torch.Generator) -> Tensor:
+        return (2 * torch.rand(count, generator=draw) - 1) * largest
+
+    def __repr__(self) -> str:
+        knobs = {
+            name: value for name, value in vars(self).items() if name not in ("moves", "active") and value
+        }
+        return f"Augmentation({', '.join(f'{name}={value}' for name, value in knobs.items())})"

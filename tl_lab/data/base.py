@@ -1,0 +1,332 @@
+"""What every data module offers to the run, the strategies and Lightning."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from tl_lab.data.augmentation import Augmentation
+from tl_lab.data.loaders import BatchOrder, Loader, PairLoader, Transform
+from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.samples import Samples
+from tl_lab.errors import UserError
+from tl_lab.randomness import derive_seed
+
+__all__ = ["DataModule", "DomainPair", "random_split", "stratified_split"]
+
+_READY_BYTES = 2**30  # sets up to this size are kept as normalised floats, larger ones as bytes
+
+
+class DataModule(pl.LightningDataModule):
+    """Named sets of samples, served as batches.
+
+    A subclass implements :meth:`read`. The run then calls, in this order, :meth:`load`, :meth:`use` with the
+    backbone's preprocessing, and hands the module to Lightning.
+
+    Args:
+        batch_size: samples in a training batch, over all processes (of each domain, in a pair).
+        eval_batch_size: samples in a batch of validation or test.
+        seed: fixes splits, order and augmentation.
+        evaluate: the checkpoint that is tested, ``best`` (on validation) or ``last``.
+        augmentation: random changes to training images; None for none.
+        workers: processes that decode images on disk.
+        batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
+    """
+
+    traits: ClassVar[frozenset[str]] = frozenset({"labels"})
+    """What this data offers: ``labels``, ``target``; later ``tasks``, ``episodes``."""
+    monitor: ClassVar[str] = "val/acc"
+    """The validation metric that chooses the best checkpoint."""
+    primary: ClassVar[str] = "train"
+    """The set that a strategy learns from with labels."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 64,
+        eval_batch_size: int = 512,
+        seed: int = 0,
+        evaluate: str = "best",
+        augmentation: Augmentation | None = None,
+        workers: int = 0,
+        batches_per_epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        if evaluate not in ("best", "last"):
+            raise UserError(f"data.evaluate is 'best' or 'last', not {evaluate!r}")
+        if batch_size < 1 or eval_batch_size < 1:
+            raise UserError(
+                f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}"
+            )
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
+        self.batches_per_epoch = batches_per_epoch
+        self.sets: dict[str, Samples] = {}
+        self.class_names: list[str] = []
+        self.adapts = False  # whether training batches carry the target's unlabelled part
+        self.notes: list[str] = []  # what was done to the data, for the banner
+        self.preprocessing: Preprocessing | None = None
+        self.device = torch.device("cpu")
+        self._features: dict[str, Tensor] = {}
+        self._fingerprint = ""
+
+    # ------------------------------------------------------------------ what a subclass provides
+
+    @abstractmethod
+    def read(self) -> dict[str, Samples]:
+        """Read the sets (``train``, ``val``, ``test``; ``source/train`` ... in a pair); set ``class_names``.
+
+        Raises:
+            UserError: if files are missing or there are too few samples for the split.
+        """
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width that a backbone without a size of its own is built for."""
+        x = self.sets[self.primary].x
+        assert isinstance(x, Tensor), "a module with images on disk states the shape itself"
+        return tuple(x.shape[1:])  # type: ignore[return-value]
+
+    # ------------------------------------------------------------------ what the run calls
+
+    def load(self) -> None:
+        """Read the sets and check them."""
+        self.sets = self.read()
+        for name, samples in self.sets.items():
+            _check(name, samples, self.num_classes)
+        parts = "".join(name + samples.fingerprint() for name, samples in sorted(self.sets.items()))
+        self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Bring every set to the backbone's declared input; what was done is added to ``notes``."""
+        self.preprocessing = preprocessing
+        for name, samples in self.sets.items():
+            x = samples.x
+            if not isinstance(x, Tensor):
+                size = len(x) * preprocessing.channels * preprocessing.size[0] * preprocessing.size[1]
+                if size > 2 * _READY_BYTES:
+                    continue  # stays on disk
+                x = x.load_all(preprocessing, self.workers)
+            elif told := preprocessing.changes(tuple(x.shape[1:])):  # type: ignore[arg-type]
+                self.notes.append(f"{name}: {', '.join(told)}")
+            self.sets[name] = Samples(self._prepare(name, x, preprocessing), samples.y)
+
+    def _prepare(self, name: str, x: Tensor, preprocessing: Preprocessing) -> Tensor:
+        if x.dtype == torch.uint8 and 4 * x.numel() > _READY_BYTES:
+            return x  # converted batch by batch
+        x = preprocessing.fit(x)
+        return x if self._augments(name) else preprocessing.normalise(x)
+
+    def keep_features(self, features: Mapping[str, Tensor]) -> None:
+        """Serve features computed once, ``(N, D)`` a set, in place of images (see :meth:`forget_features`)."""
+        self._features = dict(features)
+
+    def forget_features(self) -> None:
+        """Serve images again."""
+        self._features = {}
+
+    def fingerprint(self) -> str:
+        """Hash of all sets as they were read, sixteen hexadecimal digits."""
+        return self._fingerprint
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that a head must tell apart."""
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Training samples of each class, ``(C,)``."""
+        y = self.sets[self.primary].y
+        assert y is not None
+        return torch.bincount(y.cpu(), minlength=self.num_classes)
+
+    # ------------------------------------------------------------------ names of what is evaluated
+
+    @property
+    def val_names(self) -> list[str]:
+        """Sets of the validation loaders, in order; sets without labels get label-free scores only."""
+        return ["val"]
+
+    @property
+    def test_names(self) -> list[str]:
+        """Sets of the test loaders, in order."""
+        return ["test"]
+
+    @staticmethod
+    def metric_prefix(name: str) -> str:
+        """Turn a set's name into that of its metrics: ``source/val`` -> ``val/source``."""
+        return "/".join(reversed(name.split("/")))
+
+    # ------------------------------------------------------------------ what Lightning calls
+
+    def setup(self, stage: str) -> None:
+        """Move what fits to the device that Lightning has chosen."""
+        if self.trainer is not None:
+            self.device = self.trainer.strategy.root_device
+        for name, samples in self.sets.items():
+            x = samples.x.to(self.device) if isinstance(samples.x, Tensor) else samples.x
+            self.sets[name] = Samples(x, None if samples.y is None else samples.y.to(self.device))
+
+    def train_dataloader(self) -> Loader | PairLoader:
+        """Serve shuffled training batches."""
+        return self.train_loader(self.primary)
+
+    def val_dataloader(self) -> list[Loader]:
+        """Serve the validation sets."""
+        return [self.loader(name) for name in self.val_names]
+
+    def test_dataloader(self) -> list[Loader]:
+        """Serve the test sets."""
+        return [self.loader(name) for name in self.test_names]
+
+    # ------------------------------------------------------------------ loaders
+
+    def train_loader(self, name: str, num_batches: int | None = None) -> Loader:
+        """Serve one set in shuffled, augmented, full batches."""
+        if num_batches is None:
+            num_batches = self.batches_per_epoch
+        rank, world_size = self._processes()
+        if self.batch_size % world_size:
+            raise UserError(
+                f"data.batch_size={self.batch_size} cannot be shared among {world_size} processes"
+            )
+        order = BatchOrder(
+            len(self.sets[name]), self.batch_size, True, self.seed, name, num_batches, rank, world_size
+        )
+        return self._serve(name, order, training=True)
+
+    def loader(self, name: str) -> Loader:
+        """Serve one set once, in order, without augmentation."""
+        rank, world_size = self._processes()
+        order = BatchOrder(len(self.sets[name]), self.eval_batch_size, rank=rank, world_size=world_size)
+        return self._serve(name, order, training=False)
+
+    def _serve(self, name: str, order: BatchOrder, training: bool) -> Loader:
+        samples, transform = self.sets[name], self._transform(name, training)
+        if name in self._features:
+            samples, transform = Samples(self._features[name].to(self.device), samples.y), None
+        return Loader(samples, order, self.device, transform, self.preprocessing, self.workers)
+
+    def _transform(self, name: str, training: bool) -> Transform | None:
+        preprocessing, x = self.preprocessing, self.sets[name].x
+        augmentation = self.augmentation if training and self._augments(name) else None
+        as_bytes = not isinstance(x, Tensor) or x.dtype == torch.uint8
+        if preprocessing is None or not (as_bytes or self._augments(name)):
+            return None
+
+        def transform(batch: Tensor, draw: torch.Generator) -> Tensor:
+            batch = preprocessing.fit(batch)
+            if augmentation is not None:
+                batch = augmentation(batch, draw)
+            return preprocessing.normalise(batch)
+
+        return transform
+
+    def _augments(self, name: str) -> bool:
+        return self.augmentation is not None and self.augmentation.active and name.endswith("train")
+
+    def _processes(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+class DomainPair(DataModule):
+    """A labelled source and a target whose labels are withheld from everything but the final score.
+
+    Sets: ``source/train``, ``source/val``, ``source/test``, ``target/train`` (no labels), and ``target/test``
+    where labels exist.
+    """
+
+    traits = frozenset({"labels", "target"})
+    monitor = "val/source/acc"
+    primary = "source/train"
+
+    @property
+    def val_names(self) -> list[str]:
+        """The source's validation set, and the target's training part for scores that need no labels."""
+        return ["source/val", "target/train"]
+
+    @property
+    def test_names(self) -> list[str]:
+        """The source's and, where it has labels, the target's test set."""
+        return [name for name in ("source/test", "target/test") if name in self.sets]
+
+    def train_dataloader(self) -> Loader | PairLoader:
+        """Serve the source alone, or source and target together if the run adapts."""
+        source = self.train_loader("source/train")
+        if not self.adapts:
+            return source
+        return PairLoader(source, self.train_loader("target/train", num_batches=len(source)))
+
+
+def stratified_split(y: Tensor, share: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Split at random so that every class keeps its share.
+
+    Args:
+        y: classes, ``(N,)``.
+        share: of the samples that go to the second part, in (0, 1).
+        seed: the run's seed.
+        name: of the split; different names draw independently.
+
+    Returns:
+        Sorted indices of the first and of the second part.
+
+    Raises:
+        UserError: if a class has fewer than two samples, or a part would lack a class.
+    """
+    try:
+        first, second = train_test_split(
+            np.arange(len(y)),
+            test_size=share,
+            stratify=y.cpu().numpy(),
+            random_state=derive_seed(seed, name) % 2**32,
+        )
+    except ValueError as error:
+        smallest = int(torch.bincount(y.cpu()).min())
+        raise UserError(
+            f"{len(y)} samples (fewest in a class: {smallest}) are not enough for a stratified {name} split "
+            f"with a share of {share}: add images, change the share, or give the split as folders"
+        ) from error
+    return torch.from_numpy(np.sort(first)), torch.from_numpy(np.sort(second))
+
+
+def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Split at random without looking at labels, as a target domain must be.
+
+    Args:
+        count: samples in all.
+        held_out: samples of the second part.
+        seed: the run's seed.
+        name: of the split.
+
+    Returns:
+        Sorted indices of the first and of the second part.
+    """
+    if not 0 < held_out < count:
+        raise UserError(
+            f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between"
+        )
+    order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
+    return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+def _check(name: str, samples: Samples, num_classes: int) -> None:
+    if len(samples) == 0:
+        raise UserError(f"the set {name!r} is empty: check the data and its split")
+    if samples.y is not None and (int(samples.y.min()) < 0 or int(samples.y.max()) >= num_classes):
+        raise UserError(
+            f"the set {name!r} has labels from {int(samples.y.min())} to {int(samples.y.max())}, but the head has "
+            f"{num_classes} classes (0 to {num_classes - 1})"
+        )
+    if isinstance(samples.x, Tensor) and samples.x.is_floating_point():
+        bad = int((~samples.x.isfinite()).flatten(1).any(1).sum())
+        if bad:
+            raise UserError(
+                f"{bad} of the {len(samples)} samples of the set {name!r} contain NaN or infinity"
+            )

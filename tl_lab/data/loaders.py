@@ -1,0 +1,169 @@
+"""Batches cut by index, in an order that is a function of (seed, set, epoch).
+
+Data in memory never pass through Python sample by sample: a batch is one gather on the device. Data on disk
+take the same order through a :class:`torch.utils.data.DataLoader` with workers.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
+from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.samples import LazyInputs, Samples
+from tl_lab.randomness import generator
+
+__all__ = ["BatchOrder", "Loader", "PairLoader", "Transform"]
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+"""What happens to a batch of inputs on the device; random parts draw from the given generator."""
+
+
+@dataclass
+class BatchOrder:
+    """Which samples form which batch of an epoch.
+
+    Training: whole permutations one after the other, cut into full batches. Evaluation: everything once, in
+    order. With several processes each batch is shared out, so that together they see the batch that a single
+    process would see.
+
+    Args:
+        count: number of samples, at least 1.
+        batch_size: samples in a batch, over all processes.
+        shuffle: draw a new permutation for each pass (training), or keep the order (evaluation).
+        seed: the run's seed.
+        name: of the set; sets of different names are shuffled independently.
+        num_batches: batches in an epoch; None for one pass without the incomplete rest (training).
+        rank: number of this process.
+        world_size: number of processes.
+    """
+
+    count: int
+    batch_size: int
+    shuffle: bool = False
+    seed: int = 0
+    name: str = ""
+    num_batches: int | None = None
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        if self.num_batches is not None:
+            return self.num_batches
+        if self.shuffle:
+            return max(1, self.count // self.batch_size)
+        # no process may be left without a sample in a batch that another one has
+        return max(1, min(-(-self.count // self.batch_size), self.count // self.world_size))
+
+    def epoch(self, epoch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+        """Yield the index tensors, ``(<= batch_size,)``, of one epoch, for this process."""
+        if not self.shuffle:
+            index = torch.arange(self.count, device=device)[self.rank :: self.world_size]
+            yield from index.tensor_split(len(self))
+            return
+        size = min(self.batch_size, self.count)
+        index = self._permutations(epoch, len(self) * size).to(device)
+        for start in range(0, len(self) * size, size):
+            yield index[start + self.rank : start + size : self.world_size]
+
+    def _permutations(self, epoch: int, length: int) -> Tensor:
+        draw = generator(self.seed, "order", self.name, epoch)
+        passes = -(-length // self.count)
+        return torch.cat([torch.randperm(self.count, generator=draw) for _ in range(passes)])[:length]
+
+
+class Loader:
+    """Iterable over the batches of one set; each pass over it is an epoch.
+
+    Args:
+        samples: what is served.
+        order: which samples form which batch.
+        device: where batches are wanted; inputs in memory should live there already.
+        transform: applied to the inputs of each batch, on the device.
+        preprocessing: how images on disk are decoded; needed for lazy inputs only.
+        workers: processes that decode images on disk.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        order: BatchOrder,
+        device: torch.device | str = "cpu",
+        transform: Transform | None = None,
+        preprocessing: Preprocessing | None = None,
+        workers: int = 0,
+    ) -> None:
+        self.samples, self.order, self.device, self.transform = (
+            samples,
+            order,
+            torch.device(device),
+            transform,
+        )
+        self.preprocessing, self.workers = preprocessing, workers
+        self.epoch = 0
+        self.sampler = self  # Lightning calls loader.sampler.set_epoch before each epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next pass follows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Labelled | Unlabelled]:
+        draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch)
+        for index, x in self._inputs():
+            if self.transform is not None:
+                x = self.transform(x, draw)
+            y = self.samples.y
+            yield Unlabelled(x, index) if y is None else Labelled(x, y[index], index)
+
+    def _inputs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(self.samples.x, Tensor):
+            for index in self.order.epoch(self.epoch, self.device):
+                yield index, self.samples.x[index]
+            return
+        assert self.preprocessing is not None, "lazy inputs need a preprocessing"
+        batches = DataLoader(
+            _Decoded(self.samples.x, self.preprocessing),
+            batch_sampler=[index.tolist() for index in self.order.epoch(self.epoch)],
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for index, x in batches:
+            yield index.to(self.device, non_blocking=True), x.to(self.device, non_blocking=True)
+
+
+class PairLoader:
+    """Serves a labelled source batch and an equally large unlabelled target batch together."""
+
+    def __init__(self, source: Loader, target: Loader) -> None:
+        self.source, self.target = source, target
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of both sets."""
+        self.source.set_epoch(epoch)
+        self.target.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return min(len(self.source), len(self.target))
+
+    def __iter__(self) -> Iterator[DomainBatch]:
+        for source, target in zip(self.source, self.target, strict=False):
+            yield DomainBatch(cast(Labelled, source), cast(Unlabelled, target))
+
+
+class _Decoded(Dataset):
+    def __init__(self, inputs: LazyInputs, preprocessing: Preprocessing) -> None:
+        self.inputs, self.preprocessing = inputs, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, i: int) -> tuple[int, Tensor]:
+        return i, self.inputs.read(i, self.preprocessing)
