@@ -1,0 +1,42 @@
+"""Gradient reversal: the identity on the way forward, the negated gradient on the way back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["reverse_gradient"]
+
+
+class _GradientReversal(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: float) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.weight = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradients[0], None
+
+
+def reverse_gradient(x: Tensor, weight: float) -> Tensor:
+    """Pass a tensor on unchanged and multiply its gradient by minus the weight.
+
+    R(x) = x, dR/dx = -weight I
+
+    Args:
+        x: any shape, floating point.
+        weight: lambda, >= 0; 0 cuts the gradient off.
+
+    Returns:
+        A tensor equal to ``x``, of its shape and dtype.
+
+    References:
+        Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equations 16 and 17.
+    """
+    return _GradientReversal.apply(x, float(weight))

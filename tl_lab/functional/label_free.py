@@ -1,0 +1,63 @@
+"""Scores of predictions that need no labels: how well a classifier seems to fit unlabelled data.
+
+All take class probabilities and are higher for what usually is better, except the entropy. None is a proof: a
+classifier that puts everything into one class is sure of itself, too.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["information_maximisation", "mean_entropy", "soft_neighbourhood_density"]
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return -torch.special.xlogy(p, p).sum(-1)
+
+
+def mean_entropy(p: Tensor) -> Tensor:
+    """Mean entropy of the predictions, 1/N sum_i H(p_i); lower is surer.
+
+    Args:
+        p: probabilities, ``(N, C)``, rows sum to 1.
+
+    Returns:
+        Nats, in [0, ln C].
+    """
+    return _entropy(p).mean()
+
+
+def information_maximisation(p: Tensor) -> Tensor:
+    """Mutual information between input and prediction: H(mean_i p_i) - mean_i H(p_i); higher is better.
+
+    Args:
+        p: probabilities, ``(N, C)``, rows sum to 1.
+
+    Returns:
+        Nats, in [0, ln C]; ln C when every prediction is certain and the classes are equally frequent.
+
+    References:
+        Shi and Sha, Information-Theoretical Learning of Discriminative Clusters, ICML 2012, equation 6.
+    """
+    return _entropy(p.mean(0)) - mean_entropy(p)
+
+
+def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> Tensor:
+    """Mean entropy of each sample's similarity to all others; higher is better.
+
+    Rows of p are scaled to unit length; S_ij is the softmax over j != i of <p_i, p_j> / temperature.
+
+    Args:
+        p: probabilities, ``(N, C)``, N >= 2.
+        temperature: > 0 (paper: 0.05).
+
+    Returns:
+        Nats, in [0, ln(N - 1)].
+
+    References:
+        Saito et al., Tune it the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood
+        Density, ICCV 2021, equations 1 to 3.
+    """
+    unit = p / p.norm(dim=1, keepdim=True)
+    similarity = unit @ unit.T / temperature
+    others = ~torch.eye(len(p), dtype=torch.bool, device=p.device)
+    return _entropy(similarity[others].view(len(p), -1).softmax(1)).mean()

@@ -1,0 +1,85 @@
+"""The network that a strategy trains: backbone, bottleneck, head; and where its random weights come from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone
+from tl_lab.randomness import derive_seed
+
+__all__ = ["Network", "mlp", "weights_stream"]
+
+
+@contextmanager
+def weights_stream(seed: int, part: str) -> Iterator[None]:
+    """Draw the weights of one part from a stream of their own, and leave the global one as it was.
+
+    Args:
+        seed: the run's seed.
+        part: ``backbone``, ``bottleneck``, ``head``, ``adaptation``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights", part))
+        yield
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Build dropout - linear - ReLU blocks and a last linear layer.
+
+    Args:
+        inputs: width of the input.
+        hidden: widths of the hidden layers; empty for a linear map.
+        outputs: width of the output.
+        dropout: before each linear layer, in [0, 1); 0 leaves it out.
+
+    Returns:
+        A module ``(B, inputs) -> (B, outputs)``; its last element is the output layer.
+    """
+    layers: list[nn.Module] = []
+    for width, following in zip((inputs, *hidden), (*hidden, outputs), strict=True):
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        layers += [nn.Linear(width, following), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Network(nn.Module):
+    """Backbone, bottleneck and head, in a row.
+
+    Args:
+        backbone: inputs ``(B, ...)`` -> features ``(B, backbone.num_features)``.
+        bottleneck: width of a trainable linear - ReLU layer on the features; None for none.
+        hidden: widths of the head's hidden layers.
+        dropout: in the head, in [0, 1).
+        num_classes: number of classes C.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        bottleneck: int | None = None,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.num_features = bottleneck or backbone.num_features
+        with weights_stream(seed, "bottleneck"):
+            self.bottleneck: nn.Module = nn.Identity()
+            if bottleneck:
+                self.bottleneck = nn.Sequential(nn.Linear(backbone.num_features, bottleneck), nn.ReLU())
+        with weights_stream(seed, "head"):
+            self.head = mlp(self.num_features, hidden, num_classes, dropout)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Compute what the head and the alignment see, ``(B, num_features)``."""
+        return self.bottleneck(self.backbone(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the logits, ``(B, C)``."""
+        return self.head(self.features(x))
