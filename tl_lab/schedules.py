@@ -8,7 +8,16 @@ import math
 
 from tl_lab.errors import UserError
 
-__all__ = ["Constant", "Cosine", "InverseDecay", "Linear", "ReversalRamp", "Schedule", "SlantedTriangular", "Step"]
+__all__ = [
+    "Constant",
+    "Cosine",
+    "InverseDecay",
+    "Linear",
+    "ReversalRamp",
+    "Schedule",
+    "SlantedTriangular",
+    "Step",
+]
 
 
 class Schedule:

@@ -97,8 +97,13 @@ class DANN(DomainAdaptation):
     def facts(self) -> dict[str, str]:
         """State the choices that change DANN's numbers."""
         statistics = "joint" if self.joint_batch else "separate"
-        return {"domain loss": f"{self.reduction} of the per-domain means", "batch-norm statistics": statistics}
+        return {
+            "domain loss": f"{self.reduction} of the per-domain means",
+            "batch-norm statistics": statistics,
+        }
 
     def extra_repr(self) -> str:
         """Show the method's knobs."""
-        return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"
+        return (
+            f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"
+        )

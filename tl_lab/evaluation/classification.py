@@ -1,0 +1,86 @@
+"""How a classifier is measured: one confusion matrix, and what follows from it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import CatMetric, MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from tl_lab.functional import information_maximisation, mean_entropy, soft_neighbourhood_density
+
+__all__ = ["Meter", "classification_scores", "label_free_scores"]
+
+_SND_SAMPLES = 2000  # the density compares all pairs
+
+
+def classification_scores(confusion: Tensor) -> dict[str, Tensor]:
+    """Derive the usual scores from a confusion matrix.
+
+    Args:
+        confusion: counts, ``(C, C)``, rows the true class, columns the predicted one.
+
+    Returns:
+        ``acc``; ``balanced_acc``, the mean recall of the classes that occur; ``f1_macro``, the mean F1 of the
+        classes that occur or are predicted. All in [0, 1].
+    """
+    counts = confusion.double()
+    hit, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    occurs, counted = true > 0, (true + predicted) > 0
+    return {
+        "acc": hit.sum() / counts.sum(),
+        "balanced_acc": (hit[occurs] / true[occurs]).mean(),
+        "f1_macro": (2 * hit[counted] / (true + predicted)[counted]).mean(),
+    }
+
+
+def label_free_scores(p: Tensor) -> dict[str, Tensor]:
+    """Score predictions on unlabelled samples; see :mod:`tl_lab.functional.label_free`.
+
+    Args:
+        p: probabilities, ``(N, C)``.
+
+    Returns:
+        ``entropy``, ``info_max`` and ``snd`` (the last on at most 2,000 samples, evenly spaced).
+    """
+    few = p[:: -(-len(p) // _SND_SAMPLES)]
+    return {
+        "entropy": mean_entropy(p),
+        "info_max": information_maximisation(p),
+        "snd": soft_neighbourhood_density(few),
+    }
+
+
+class Meter(nn.Module):
+    """Collects one set's predictions over its batches and processes.
+
+    Args:
+        num_classes: number of classes C.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
+        self.loss = MeanMetric()
+        self.probabilities = CatMetric()
+        self.labelled = True
+
+    def update(self, logits: Tensor, y: Tensor | None) -> None:
+        """Take in a batch: logits ``(B, C)`` and classes ``(B,)``, or None where they are withheld."""
+        self.labelled = y is not None
+        if y is None:
+            self.probabilities.update(logits.softmax(1))
+        else:
+            self.confusion.update(logits.argmax(1), y)
+            self.loss.update(F.cross_entropy(logits, y), weight=len(y))
+
+    def compute(self) -> dict[str, float]:
+        """Give the scores of all that was taken in, and forget it."""
+        if self.labelled:
+            self.last_confusion: Tensor = self.confusion.compute().cpu()
+            scores = {"loss": self.loss.compute(), **classification_scores(self.last_confusion)}
+        else:
+            p = self.probabilities.compute()
+            scores = label_free_scores(torch.as_tensor(p))
+        for metric in (self.confusion, self.loss, self.probabilities):
+            metric.reset()
+        return {name: float(value) for name, value in scores.items()}

@@ -1,0 +1,159 @@
+"""Further training of given weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from tl_lab.data.base import DataModule
+from tl_lab.errors import UserError
+from tl_lab.strategies.base import Strategy
+
+__all__ = ["FineTuning", "fit_linear_probe"]
+
+
+def fit_linear_probe(
+    features: Tensor,
+    y: Tensor,
+    val_features: Tensor,
+    val_y: Tensor,
+    inverse_penalties: tuple[float, ...],
+    balanced: bool = False,
+) -> tuple[Tensor, Tensor, float]:
+    """Fit a logistic regression on standardised features, and fold the standardisation into its weights.
+
+    W = V / sigma, b = a - V mu / sigma, for weights V and offsets a on (f - mu) / sigma.
+
+    Args:
+        features: ``(N, D)``.
+        y: classes, ``(N,)``; each of the C classes occurs.
+        val_features: ``(M, D)``, on which the penalty is chosen.
+        val_y: ``(M,)``.
+        inverse_penalties: values of C tried, > 0.
+        balanced: weigh classes by the inverse of their frequency.
+
+    Returns:
+        Weights ``(C, D)``, offsets ``(C,)``, and the best validation accuracy in [0, 1].
+    """
+    mu, sigma = features.mean(0), features.std(0, unbiased=False)
+    sigma = torch.where(
+        sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma)
+    )  # constant features say nothing
+    train, val = (((f - mu) / sigma).double().cpu().numpy() for f in (features, val_features))
+    best, best_acc = None, -1.0
+    for c in inverse_penalties:
+        probe = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None)
+        acc = float(probe.fit(train, y.cpu().numpy()).score(val, val_y.cpu().numpy()))
+        if acc > best_acc:
+            best, best_acc = probe, acc
+    assert best is not None
+    weights, offsets = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
+    if (
+        len(weights) == 1
+    ):  # two classes have one score: split it, so that the softmax gives the same probabilities
+        weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
+    weights = weights / sigma.cpu().double()
+    return weights, offsets - weights @ mu.cpu().double(), best_acc
+
+
+class FineTuning(Strategy):
+    """Go on training a backbone's weights on new data.
+
+    Rates per layer group, gradual unfreezing and partial freezing are the layer policy's; this class adds the
+    pull towards the starting point and the head that starts from a linear probe.
+
+    Args:
+        l2_sp: ``alpha`` and ``beta`` of the penalty alpha/2 |w - w_start|^2 + beta/2 |w_head|^2; weight decay is
+            0 for what it covers.
+        linear_probe: ``enabled``, and the ``inverse_penalty`` values tried for the probe.
+        options: those of :class:`Strategy`.
+
+    Raises:
+        UserError: for negative weights, or a probe where the head is not one linear layer on the backbone.
+
+    References:
+        Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional Networks,
+        ICML 2018, equation 4. Kumar et al., Fine-Tuning can Distort Pretrained Features and Underperform
+        Out-of-Distribution, ICLR 2022.
+    """
+
+    def __init__(
+        self,
+        *,
+        l2_sp: Mapping[str, float] | None = None,
+        linear_probe: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.alpha, self.beta = (float((l2_sp or {}).get(name, 0.0)) for name in ("alpha", "beta"))
+        if self.alpha < 0 or self.beta < 0:
+            raise UserError(f"strategy.l2_sp.alpha and beta are at least 0, not {self.alpha} and {self.beta}")
+        self.probes = (
+            tuple((linear_probe or {}).get("inverse_penalty", ()))
+            if (linear_probe or {}).get("enabled")
+            else ()
+        )
+        if self.probes and (
+            len(self.network.head) != 1 or not isinstance(self.network.bottleneck, nn.Identity)
+        ):
+            raise UserError(
+                "strategy.linear_probe needs a head that is one linear layer on the backbone: set "
+                "strategy.bottleneck=null, strategy.head.hidden=[] and strategy.head.dropout=0"
+            )
+        self.probe_acc: float | None = None
+        if self.alpha:
+            # buffers: a resumed run is pulled towards the same start
+            for name, parameter in self._tied():
+                self.register_buffer(f"start_{name.replace('.', '_')}", parameter.detach().clone())
+
+    def _tied(self) -> list[tuple[str, nn.Parameter]]:
+        learned = {id(parameter) for parameter in self.learned_parameters()}
+        return [(n, p) for n, p in self.network.backbone.named_parameters() if id(p) in learned]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """List the groups; those under L2-SP have no other decay."""
+        groups = super().parameter_groups()
+        for group in groups:
+            covered = (group["name"].startswith("backbone/") and self.alpha) or (
+                group["name"] == "head" and self.beta
+            )
+            if covered:
+                group["weight_decay"] = 0.0
+        return groups
+
+    def penalties(self) -> dict[str, Tensor]:
+        """Give the L2-SP term."""
+        terms = []
+        if self.alpha:
+            for name, parameter in self._tied():
+                start = getattr(self, f"start_{name.replace('.', '_')}")
+                terms.append(self.alpha / 2 * (parameter - start).square().sum())
+        if self.beta:
+            terms += [
+                self.beta / 2 * parameter.square().sum() for parameter in self.network.head.parameters()
+            ]
+        return {"l2_sp": torch.stack(terms).sum()} if terms else {}
+
+    def prepare(self, data: DataModule) -> None:
+        """Start the head from a linear probe, unless the run is a resumed one."""
+        if not self.probes or self.updates_done:
+            return
+        val = next(name for name in data.val_names if data.sets[name].y is not None)
+        (train_y, val_y) = (data.sets[name].y for name in (data.primary, val))
+        assert train_y is not None
+        assert val_y is not None
+        weights, offsets, self.probe_acc = fit_linear_probe(
+            self.backbone_features(data, data.primary),
+            train_y,
+            self.backbone_features(data, val),
+            val_y,
+            self.probes,
+            balanced=self.class_weights is not None,
+        )
+        head = self.network.head[0]
+        assert isinstance(head, nn.Linear)
+        with torch.no_grad():
+            head.weight.copy_(weights)
+            head.bias.copy_(offsets)

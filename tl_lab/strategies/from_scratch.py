@@ -1,0 +1,9 @@
+"""Training from random weights."""
+
+from tl_lab.strategies.base import Strategy
+
+__all__ = ["FromScratch"]
+
+
+class FromScratch(Strategy):
+    """Every layer learns from where its random initialisation put it: the measure of what transfer brings."""

@@ -1,0 +1,101 @@
+"""Which layer groups learn, at which rates, and when: one policy that every strategy takes."""
+
+from collections.abc import Sequence
+
+from tl_lab.errors import UserError, nearest
+
+__all__ = ["LayerPolicy"]
+
+
+class LayerPolicy:
+    """Choose the layer groups of a backbone that learn, their rates, and the epoch at which each starts.
+
+    The rate of the group k places below the top is lr * backbone_lr / decay^k; bottleneck, head and adaptation
+    learn at lr. What learns is a pure function of the epoch, so that a resumed run needs no state.
+
+    Args:
+        trainable: ``all``, ``none``, the number of groups from the top, or a list of group names.
+        backbone_lr: rate of the top group as a share of the head's, > 0.
+        decay: factor by which each deeper group learns slower, >= 1 is usual (2.6 per coarse group in ULMFiT;
+            1 / 0.75 for the usual layer-wise decay of transformers).
+        unfreeze_every: epochs between unfreezing one more group, from the top; in the first ones only what is
+            above the backbone learns. None lets all of ``trainable`` learn from the start.
+
+    Raises:
+        UserError: for values out of range.
+
+    References:
+        Howard and Ruder, Universal Language Model Fine-tuning for Text Classification, ACL 2018, section 3.
+    """
+
+    def __init__(
+        self,
+        trainable: str | int | Sequence[str] = "all",
+        backbone_lr: float = 1.0,
+        decay: float = 1.0,
+        unfreeze_every: int | None = None,
+    ) -> None:
+        if isinstance(trainable, str) and trainable not in ("all", "none"):
+            raise UserError(
+                f"strategy.layers.trainable is 'all', 'none', a number of groups or a list of names, not {trainable!r}"
+            )
+        if isinstance(trainable, int) and trainable < 0:
+            raise UserError(f"strategy.layers.trainable is a number of groups >= 0, not {trainable}")
+        if backbone_lr <= 0 or decay <= 0:
+            raise UserError(
+                f"strategy.layers.backbone_lr and decay are above 0, not {backbone_lr} and {decay}; "
+                "to freeze layers set strategy.layers.trainable"
+            )
+        if unfreeze_every is not None and unfreeze_every < 1:
+            raise UserError(f"strategy.layers.unfreeze_every is at least 1 epoch, not {unfreeze_every}")
+        self.trainable = trainable if isinstance(trainable, str | int) else tuple(trainable)
+        self.backbone_lr, self.decay, self.unfreeze_every = backbone_lr, decay, unfreeze_every
+
+    @property
+    def freezes_all(self) -> bool:
+        """Whether no layer of the backbone ever learns."""
+        return self.trainable in ("none", 0, ())
+
+    def chosen(self, groups: Sequence[str]) -> list[str]:
+        """Name the groups that learn at some time.
+
+        Args:
+            groups: names of all groups, shallow to deep.
+
+        Returns:
+            The chosen names, shallow to deep.
+
+        Raises:
+            UserError: for a name that the backbone does not have, or more groups than it has.
+        """
+        if isinstance(self.trainable, int):
+            if self.trainable > len(groups):
+                raise UserError(
+                    f"strategy.layers.trainable={self.trainable}, but the backbone has {len(groups)} layer groups: "
+                    + ", ".join(groups)
+                )
+            return list(groups[len(groups) - self.trainable :])
+        if isinstance(self.trainable, str):
+            return list(groups) if self.trainable == "all" else []
+        for name in self.trainable:
+            if name not in groups:
+                raise UserError(
+                    f"strategy.layers.trainable: no layer group {name!r}; {nearest(name, groups)}"
+                )
+        return [name for name in groups if name in self.trainable]
+
+    def learning(self, groups: Sequence[str], epoch: int) -> list[str]:
+        """Name the groups that learn in one epoch (counted from 0)."""
+        chosen = self.chosen(groups)
+        if self.unfreeze_every is None:
+            return chosen
+        count = min(len(chosen), epoch // self.unfreeze_every)
+        return chosen[len(chosen) - count :]
+
+    def shares(self, groups: Sequence[str]) -> dict[str, float]:
+        """Give each group's rate as a share of the head's."""
+        top = len(groups) - 1
+        return {name: self.backbone_lr / self.decay ** (top - i) for i, name in enumerate(groups)}
+
+    def __repr__(self) -> str:
+        return f"LayerPolicy({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
