@@ -77,7 +77,5 @@ class Augmentation:
         return (2 * torch.rand(count, generator=draw) - 1) * largest
 
     def __repr__(self) -> str:
-        knobs = {
-            name: value for name, value in vars(self).items() if name not in ("moves", "active") and value
-        }
+        knobs = {name: value for name, value in vars(self).items() if name not in ("moves", "active") and value}
         return f"Augmentation({', '.join(f'{name}={value}' for name, value in knobs.items())})"

@@ -61,9 +61,7 @@ class DataModule(pl.LightningDataModule):
         if evaluate not in ("best", "last"):
             raise UserError(f"data.evaluate is 'best' or 'last', not {evaluate!r}")
         if batch_size < 1 or eval_batch_size < 1:
-            raise UserError(
-                f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}"
-            )
+            raise UserError(f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.batches_per_epoch = batches_per_epoch
@@ -194,12 +192,8 @@ class DataModule(pl.LightningDataModule):
             num_batches = self.batches_per_epoch
         rank, world_size = self._processes()
         if self.batch_size % world_size:
-            raise UserError(
-                f"data.batch_size={self.batch_size} cannot be shared among {world_size} processes"
-            )
-        order = BatchOrder(
-            len(self.sets[name]), self.batch_size, True, self.seed, name, num_batches, rank, world_size
-        )
+            raise UserError(f"data.batch_size={self.batch_size} cannot be shared among {world_size} processes")
+        order = BatchOrder(len(self.sets[name]), self.batch_size, True, self.seed, name, num_batches, rank, world_size)
         return self._serve(name, order, training=True)
 
     def loader(self, name: str) -> Loader:
@@ -309,9 +303,7 @@ def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tenso
         Sorted indices of the first and of the second part.
     """
     if not 0 < held_out < count:
-        raise UserError(
-            f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between"
-        )
+        raise UserError(f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between")
     order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
     return order[held_out:].sort().values, order[:held_out].sort().values
 
@@ -327,6 +319,4 @@ def _check(name: str, samples: Samples, num_classes: int) -> None:
     if isinstance(samples.x, Tensor) and samples.x.is_floating_point():
         bad = int((~samples.x.isfinite()).flatten(1).any(1).sum())
         if bad:
-            raise UserError(
-                f"{bad} of the {len(samples)} samples of the set {name!r} contain NaN or infinity"
-            )
+            raise UserError(f"{bad} of the {len(samples)} samples of the set {name!r} contain NaN or infinity")

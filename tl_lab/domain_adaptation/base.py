@@ -68,9 +68,7 @@ class DomainAdaptation(nn.Module):
         """Weigh the source's samples in the task loss: ``(B,)`` >= 0, or None for equal weights."""
         return None
 
-    def adapt(
-        self, source: DomainOutput, target: DomainOutput, progress: float, phase: str = "joint"
-    ) -> Adaptation:
+    def adapt(self, source: DomainOutput, target: DomainOutput, progress: float, phase: str = "joint") -> Adaptation:
         """Compute the method's terms.
 
         Args:

@@ -82,9 +82,7 @@ class DANN(DomainAdaptation):
         """Make the discriminator: features ``(B, D)`` -> one logit, > 0 for the target."""
         self.discriminator: nn.Module = mlp(num_features, self.hidden, 1, self.dropout)
 
-    def adapt(
-        self, source: DomainOutput, target: DomainOutput, progress: float, phase: str = "joint"
-    ) -> Adaptation:
+    def adapt(self, source: DomainOutput, target: DomainOutput, progress: float, phase: str = "joint") -> Adaptation:
         """Compute the domain loss behind the reversal, with the domain accuracy and lambda to log."""
         reversal = self.lambda_max * self.ramp(progress)
         features = reverse_gradient(torch.cat([source.features, target.features]), reversal)
@@ -104,6 +102,4 @@ class DANN(DomainAdaptation):
 
     def extra_repr(self) -> str:
         """Show the method's knobs."""
-        return (
-            f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"
-        )
+        return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"

@@ -281,9 +281,7 @@ class Strategy(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of every validation set."""
         # sets without labels are the training part of a target: their scores stand beside the validation's
-        prefixes = {
-            name: f"val/{name.split('/')[0]}" if "/" in name else name for name in self.data.val_names
-        }
+        prefixes = {name: f"val/{name.split('/')[0]}" if "/" in name else name for name in self.data.val_names}
         self.record(self._scores(prefixes))
 
     def on_test_epoch_end(self) -> None:

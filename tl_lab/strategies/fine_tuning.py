@@ -38,9 +38,7 @@ def fit_linear_probe(
         Weights ``(C, D)``, offsets ``(C,)``, and the best validation accuracy in [0, 1].
     """
     mu, sigma = features.mean(0), features.std(0, unbiased=False)
-    sigma = torch.where(
-        sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma)
-    )  # constant features say nothing
+    sigma = torch.where(sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma))  # constant features say nothing
     train, val = (((f - mu) / sigma).double().cpu().numpy() for f in (features, val_features))
     best, best_acc = None, -1.0
     for c in inverse_penalties:
@@ -50,9 +48,7 @@ def fit_linear_probe(
             best, best_acc = probe, acc
     assert best is not None
     weights, offsets = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
-    if (
-        len(weights) == 1
-    ):  # two classes have one score: split it, so that the softmax gives the same probabilities
+    if len(weights) == 1:  # two classes have one score: split it, so that the softmax gives the same probabilities
         weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
     weights = weights / sigma.cpu().double()
     return weights, offsets - weights @ mu.cpu().double(), best_acc
@@ -91,13 +87,9 @@ class FineTuning(Strategy):
         if self.alpha < 0 or self.beta < 0:
             raise UserError(f"strategy.l2_sp.alpha and beta are at least 0, not {self.alpha} and {self.beta}")
         self.probes = (
-            tuple((linear_probe or {}).get("inverse_penalty", ()))
-            if (linear_probe or {}).get("enabled")
-            else ()
+            tuple((linear_probe or {}).get("inverse_penalty", ())) if (linear_probe or {}).get("enabled") else ()
         )
-        if self.probes and (
-            len(self.network.head) != 1 or not isinstance(self.network.bottleneck, nn.Identity)
-        ):
+        if self.probes and (len(self.network.head) != 1 or not isinstance(self.network.bottleneck, nn.Identity)):
             raise UserError(
                 "strategy.linear_probe needs a head that is one linear layer on the backbone: set "
                 "strategy.bottleneck=null, strategy.head.hidden=[] and strategy.head.dropout=0"
@@ -116,9 +108,7 @@ class FineTuning(Strategy):
         """List the groups; those under L2-SP have no other decay."""
         groups = super().parameter_groups()
         for group in groups:
-            covered = (group["name"].startswith("backbone/") and self.alpha) or (
-                group["name"] == "head" and self.beta
-            )
+            covered = (group["name"].startswith("backbone/") and self.alpha) or (group["name"] == "head" and self.beta)
             if covered:
                 group["weight_decay"] = 0.0
         return groups
@@ -131,9 +121,7 @@ class FineTuning(Strategy):
                 start = getattr(self, f"start_{name.replace('.', '_')}")
                 terms.append(self.alpha / 2 * (parameter - start).square().sum())
         if self.beta:
-            terms += [
-                self.beta / 2 * parameter.square().sum() for parameter in self.network.head.parameters()
-            ]
+            terms += [self.beta / 2 * parameter.square().sum() for parameter in self.network.head.parameters()]
         return {"l2_sp": torch.stack(terms).sum()} if terms else {}
 
     def prepare(self, data: DataModule) -> None:

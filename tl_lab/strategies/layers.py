@@ -79,9 +79,7 @@ class LayerPolicy:
             return list(groups) if self.trainable == "all" else []
         for name in self.trainable:
             if name not in groups:
-                raise UserError(
-                    f"strategy.layers.trainable: no layer group {name!r}; {nearest(name, groups)}"
-                )
+                raise UserError(f"strategy.layers.trainable: no layer group {name!r}; {nearest(name, groups)}")
         return [name for name in groups if name in self.trainable]
 
     def learning(self, groups: Sequence[str], epoch: int) -> list[str]:
