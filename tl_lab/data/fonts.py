@@ -1,0 +1,68 @@
+"""The text faces that matplotlib ships, and the drawing of a string with one of them."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tl_lab.errors import UserError
+
+__all__ = ["draw_text", "text_faces"]
+
+_FACES = (
+    *(f"DejaVu{family}{style}" for family in ("Sans", "SansMono") for style in ("", "-Bold", "-Oblique")),
+    *(f"DejaVu{family}-BoldOblique" for family in ("Sans", "SansMono")),
+    *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
+    *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
+)
+
+
+def text_faces() -> list[Path]:
+    """List the faces for running text: DejaVu Sans, Sans Mono and Serif, and STIX General, four styles each.
+
+    The mathematical faces (Computer Modern, STIX sizes) and LastResort are left out: their code points draw
+    other signs than the character asked for.
+
+    Returns:
+        The sixteen files, ordered by name.
+
+    Raises:
+        UserError: if the installed matplotlib lacks one of them.
+    """
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    faces = [folder / f"{name}.ttf" for name in sorted(_FACES)]
+    missing = [face.stem for face in faces if not face.is_file()]
+    if missing:
+        raise UserError(
+            f"matplotlib {matplotlib.__version__} lacks the faces {', '.join(missing)} in its font folder: "
+            "reinstall it, or take a version that pyproject.toml allows"
+        )
+    return faces
+
+
+def draw_text(text: str, face: Path, size: int) -> np.ndarray:
+    """Draw a string in white on black, cut to its ink.
+
+    Args:
+        text: what to draw, one line.
+        face: a TrueType file (see :func:`text_faces`).
+        size: of the face's em square, in pixels.
+
+    Returns:
+        Coverage of each pixel, uint8 ``(height, width)``; ``(0, 0)`` if the string leaves no ink.
+    """
+    font = _font(face, size)
+    left, top, right, bottom = font.getbbox(text)
+    # A pixel on each side: antialiased edges may reach past the box that the font reports.
+    canvas = Image.new("L", (max(int(right - left), 0) + 2, max(int(bottom - top), 0) + 2))
+    ImageDraw.Draw(canvas).text((1 - left, 1 - top), text, fill=255, font=font)
+    box = canvas.getbbox()
+    return np.zeros((0, 0), np.uint8) if box is None else np.asarray(canvas.crop(box))
+
+
+@lru_cache(maxsize=64)
+def _font(face: Path, size: int) -> ImageFont.FreeTypeFont:
+    # The basic layout engine is part of Pillow everywhere; the other one depends on the machine.
+    return ImageFont.truetype(str(face), size, layout_engine=ImageFont.Layout.BASIC)
