@@ -1,0 +1,100 @@
+"""Sets whose authors published a training and a test part."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.roots import find_root, missing
+from tl_lab.data.samples import Samples
+from tl_lab.data.splits import hold_out
+from tl_lab.errors import UserError
+
+__all__ = ["PublishedSet", "read_published"]
+
+
+class PublishedSet(DataModule):
+    """A labelled set with a published test part; validation is cut from training, each class keeping its share.
+
+    A subclass names the set and implements :meth:`read_part`.
+
+    Args:
+        root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
+        download: fetch the files if they are absent.
+        val_share: of the published training part, held out for validation, in (0, 1).
+        options: those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    title: ClassVar[str]
+    """The set's own name, for messages."""
+    how_to_get: ClassVar[str]
+    """What to do where the set is absent, in the imperative."""
+    names: ClassVar[tuple[str, ...]]
+    """The names of the classes, by label."""
+
+    def __init__(
+        self, *, root: str | None = None, download: bool = False, val_share: float = 0.1, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if not 0 < val_share < 1:
+            raise UserError(f"data.val_share lies between 0 and 1, not {val_share}")
+        self.root, self.download, self.val_share = root, download, val_share
+
+    @abstractmethod
+    def read_part(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
+        """Read the published training or test part.
+
+        Args:
+            root: folder of the data sets.
+            train: the training part, or the test part.
+
+        Returns:
+            Images uint8 ``(N, C, H, W)`` and classes int64 ``(N,)``.
+        """
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts and cut the validation set from the first."""
+        root = find_root(self.root, self.title, self.how_to_get, create=self.download)
+        self.class_names = list(self.names)
+        train, test = Samples(*self.read_part(root, True)), Samples(*self.read_part(root, False))
+        assert train.y is not None
+        kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
+        return {"train": train.subset(kept), "val": train.subset(held_out["val"]), "test": test}
+
+
+def read_published(
+    loader: Callable[..., Any], root: Path, train: bool, download: bool, place: str, title: str, how_to_get: str
+) -> tuple[Tensor, Tensor]:
+    """Read one part of a set with torchvision's own loader.
+
+    Args:
+        loader: the class of ``torchvision.datasets``.
+        root: folder of the data sets.
+        train: the training part, or the test part.
+        download: fetch the files if they are absent.
+        place: a file or folder below ``root`` that is there if the set is.
+        title: the set's name, for messages.
+        how_to_get: what to do where it is absent, for messages.
+
+    Returns:
+        Images uint8 ``(N, C, H, W)`` and classes int64 ``(N,)``.
+
+    Raises:
+        UserError: if the files are absent, damaged, or cannot be fetched.
+    """
+    if not download and not (root / place).exists():
+        raise missing(title, root / place, how_to_get)
+    try:
+        data = loader(str(root), train=train, download=download)
+    except Exception as error:  # loaders raise whatever damaged files make them stumble over
+        reason = (str(error).split("\n")[0] or type(error).__name__).rstrip(".")
+        doing = "fetched or read" if download else "read; its files may be incomplete or damaged"
+        raise UserError(f"{title} in {root / place} cannot be {doing} ({reason}): {how_to_get}") from error
+    images = torch.as_tensor(data.data)
+    # (N, H, W) -> (N, 1, H, W), (N, H, W, 3) -> (N, 3, H, W)
+    images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+    return images.contiguous(), torch.as_tensor(data.targets, dtype=torch.int64)

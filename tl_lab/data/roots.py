@@ -1,0 +1,58 @@
+"""Where data sets are looked for, and what is said when one is absent."""
+
+import os
+from pathlib import Path
+
+from tl_lab.errors import UserError
+
+__all__ = ["ROOT_VARIABLE", "find_root", "missing"]
+
+ROOT_VARIABLE = "TL_LAB_DATA"
+"""The environment variable that names the folder with the data sets."""
+
+
+def find_root(root: str | Path | None, name: str, how_to_get: str, create: bool = False) -> Path:
+    """Find the folder that holds the data sets.
+
+    Args:
+        root: the folder, ``~`` allowed; None to take it from the environment variable ``TL_LAB_DATA``.
+        name: of the data set that is looked for; for the message.
+        how_to_get: what to do to get that data set, in the imperative; for the message.
+        create: make the folder if it does not exist, as a download needs.
+
+    Returns:
+        The absolute path of an existing folder.
+
+    Raises:
+        UserError: if neither place names a folder, or the folder does not exist.
+    """
+    given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
+    if given is None:
+        raise UserError(
+            f"{name} was not found: neither data.root nor the environment variable {ROOT_VARIABLE} names the "
+            f"folder with the data sets; set one of them, and {how_to_get}"
+        )
+    folder = Path(given).expanduser().absolute()
+    if create:
+        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        origin = "data.root" if root is not None else f"the environment variable {ROOT_VARIABLE}"
+        raise UserError(f"{name} was not found: {origin} names {folder}, which is not a folder")
+    return folder
+
+
+def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
+    """Build the error for a data set that is not in its place.
+
+    Args:
+        name: of the data set.
+        root: file or folder that was looked for.
+        how_to_get: what to do to get it, in the imperative.
+
+    Returns:
+        The error, to be raised.
+    """
+    return UserError(
+        f"{name} was not found: looked for {root} (the folder of data sets is data.root, or the environment "
+        f"variable {ROOT_VARIABLE}); to get it, {how_to_get}"
+    )

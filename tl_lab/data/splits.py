@@ -1,0 +1,99 @@
+"""Splits of a labelled set into training, validation and test."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.data.samples import Samples
+from tl_lab.errors import UserError
+from tl_lab.randomness import derive_seed
+
+__all__ = ["check_shares", "hold_out", "split_in_three"]
+
+
+def check_shares(val_share: float, test_share: float) -> None:
+    """Refuse shares that leave a part empty.
+
+    Raises:
+        UserError: if a share is not above 0, or both together reach 1.
+    """
+    if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
+        raise UserError(
+            f"data.val_share and data.test_share are above 0 and together below 1, not {val_share} and {test_share}"
+        )
+
+
+def hold_out(
+    y: Tensor, shares: dict[str, float], seed: int, class_names: list[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Split at random so that every class keeps its share and is in every part.
+
+    A part gets ``round(share * N)`` samples: each class its share of them, rounded so that the sum holds, and at
+    least one.
+
+    Args:
+        y: classes, ``(N,)``, int64.
+        shares: of each part to hold out, by its name, each in (0, 1).
+        seed: the run's seed; parts of other names draw independently.
+        class_names: by label, for messages.
+
+    Returns:
+        Sorted indices of what is left for training, and of each part.
+
+    Raises:
+        UserError: if a class has too few samples to be in every part.
+    """
+    labels = y.cpu().numpy()
+    counts = np.bincount(labels, minlength=len(class_names))
+    sizes = {part: _sizes(counts, share) for part, share in shares.items()}
+    parts: dict[str, list[np.ndarray]] = {part: [] for part in ("train", *shares)}
+    few = []
+    for label, name in enumerate(class_names):
+        members = np.flatnonzero(labels == label)
+        rest = np.random.default_rng(derive_seed(seed, *shares, label)).permutation(members)
+        for part, size in sizes.items():
+            parts[part].append(rest[: size[label]])
+            rest = rest[size[label] :]
+        parts["train"].append(rest)
+        if len(rest) == 0:
+            few.append(f"{name!r} ({len(members)})")
+    if few:
+        raise UserError(
+            f"too few samples for a split into train, {', '.join(shares)} with shares of {list(shares.values())} in "
+            f"{', '.join(few[:5])}{f' and {len(few) - 5} more classes' if len(few) > 5 else ''}: a class needs at "
+            f"least {len(shares) + 1}; add samples or lower the shares"
+        )
+    indices = {name: torch.from_numpy(np.sort(np.concatenate(members))) for name, members in parts.items()}
+    return indices.pop("train"), indices
+
+
+def _sizes(counts: np.ndarray, share: float) -> np.ndarray:
+    """Share ``round(share * N)`` out among classes of ``counts`` samples, by largest remainder, at least one each."""
+    exact = share * counts
+    sizes = np.floor(exact).astype(int)
+    left = round(share * counts.sum()) - sizes.sum()
+    sizes[np.argsort(sizes - exact, kind="stable")[:left]] += 1
+    return np.maximum(sizes, 1)
+
+
+def split_in_three(
+    samples: Samples, val_share: float, test_share: float, seed: int, class_names: list[str]
+) -> dict[str, Samples]:
+    """Split a set into training, validation and test, each class keeping its share (see :func:`hold_out`).
+
+    Args:
+        samples: with labels.
+        val_share: of all samples, for validation.
+        test_share: of all samples, for test.
+        seed: the run's seed.
+        class_names: by label, for messages.
+
+    Returns:
+        The sets ``train``, ``val`` and ``test``.
+
+    Raises:
+        UserError: if a class has too few samples to be in every part.
+    """
+    assert samples.y is not None
+    train, parts = hold_out(samples.y, {"val": val_share, "test": test_share}, seed, class_names)
+    return {"train": samples.subset(train), **{name: samples.subset(index) for name, index in parts.items()}}
