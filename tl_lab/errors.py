@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["UserError", "nearest"]
+__all__ = ["UserError", "nearest", "root_cause"]
 
 
 class UserError(ValueError):
@@ -26,3 +26,11 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
     return "valid: " + ", ".join(names)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Find the user's mistake that libraries have wrapped, or the first error of the chain."""
+    seen = error
+    while not isinstance(seen, UserError) and seen.__cause__ is not None:
+        seen = seen.__cause__
+    return seen

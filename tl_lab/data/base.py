@@ -129,6 +129,10 @@ class DataModule(pl.LightningDataModule):
         """Serve images again."""
         self._features = {}
 
+    def facts(self) -> dict[str, str]:
+        """State what must be printed beside any number obtained on this data."""
+        return {"inputs": "; ".join(self.notes)} if self.notes else {}
+
     def fingerprint(self) -> str:
         """Hash of all sets as they were read, sixteen hexadecimal digits."""
         return self._fingerprint

@@ -105,7 +105,8 @@ class Loader:
         )
         self.preprocessing, self.workers = preprocessing, workers
         self.epoch = 0
-        self.sampler = self  # Lightning calls loader.sampler.set_epoch before each epoch
+        # Lightning sets the epoch of whatever is called a sampler
+        self.sampler, self.batch_sampler = self, None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next pass follows."""
@@ -143,7 +144,7 @@ class PairLoader:
 
     def __init__(self, source: Loader, target: Loader) -> None:
         self.source, self.target = source, target
-        self.sampler = self
+        self.sampler, self.batch_sampler = self, None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of both sets."""

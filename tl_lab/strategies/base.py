@@ -1,6 +1,7 @@
 """The training loop's step, owned in one place: objective, schedules, freezing, logging, random state."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -89,6 +90,8 @@ class Strategy(pl.LightningModule):
         self.updates_done = 0
         self.feeds_features = False  # batches hold the backbone's cached features instead of images
         self.meters = nn.ModuleDict()
+        self.last_validation: dict[str, float] = {}
+        self.last_test: dict[str, float] = {}
         self._frozen: set[str] = set()
         self._sums: dict[str, Tensor | float] = {}
         self._summed = 0
@@ -108,6 +111,10 @@ class Strategy(pl.LightningModule):
 
     def on_update(self) -> None:
         """Look at the parameters after an optimizer step."""
+
+    def facts(self) -> dict[str, str]:
+        """State what must be printed beside any number obtained with this strategy."""
+        return {}
 
     # ------------------------------------------------------------------ the network
 
@@ -282,11 +289,13 @@ class Strategy(pl.LightningModule):
         """Log the scores of every validation set."""
         # sets without labels are the training part of a target: their scores stand beside the validation's
         prefixes = {name: f"val/{name.split('/')[0]}" if "/" in name else name for name in self.data.val_names}
-        self.record(self._scores(prefixes))
+        self.last_validation = self._scores(prefixes)
+        self.record(self.last_validation)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test set."""
-        self.record(self._scores({name: self.data.metric_prefix(name) for name in self.data.test_names}))
+        self.last_test = self._scores({name: self.data.metric_prefix(name) for name in self.data.test_names})
+        self.record(self.last_test)
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
         return {
@@ -353,8 +362,13 @@ class Strategy(pl.LightningModule):
         self.freeze_for(self.current_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what Lightning does not: updates done and the random state."""
+        """Keep what Lightning does not: updates done, the random state, and what predictions need."""
         checkpoint["updates_done"] = self.updates_done
+        checkpoint["model"] = {
+            "class_names": list(self.data.class_names),
+            "shape": list(self.data.shape),
+            "preprocessing": asdict(self.network.backbone.preprocessing),
+        }
         checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)

@@ -1,0 +1,397 @@
+"""One run, from its configuration to its results: the only place where everything meets."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from tl_lab.backbones.base import Backbone
+from tl_lab.config import choices, config_hash, raise_if_wrong, to_plain
+from tl_lab.data.base import DataModule
+from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.errors import UserError
+from tl_lab.networks import weights_stream
+from tl_lab.results import console
+from tl_lab.results.files import write_text
+from tl_lab.results.metrics_csv import MetricsCsv
+from tl_lab.results.progress import progress_callback
+from tl_lab.results.record import Record
+from tl_lab.results.references import known_reference
+from tl_lab.results.run_figures import draw_figures
+from tl_lab.strategies.base import Strategy
+
+__all__ = ["Parts", "build", "build_backbone", "check_pairing", "read_checkpoint", "run"]
+
+
+@dataclass
+class Parts:
+    """What a configuration builds.
+
+    Attributes:
+        data: read, and brought to the backbone's input.
+        strategy: with its networks, ready for a trainer.
+    """
+
+    data: DataModule
+    strategy: Strategy
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Carry out one run in Hydra's folder: check, build, train, test, write everything.
+
+    Args:
+        cfg: the composed configuration; that of a resumed run is the one saved in its folder.
+
+    Returns:
+        The last value of the validation metric that chooses checkpoints, for sweepers; None if there is none.
+
+    Raises:
+        UserError: a mistake in the configuration, the data or the files, in one sentence.
+    """
+    _quiet()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    record = Record(folder, writes=rank_zero_only.rank == 0, resumed=bool(cfg.resume))
+    if record.completed:
+        console.say(f"{folder} is complete already; its results are in results.json")
+        return None
+    try:
+        return _run(cfg, folder, record)
+    except BaseException as error:
+        record.fail(error)
+        raise
+
+
+def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
+    _begin(cfg, folder, record)
+    raise_if_wrong(cfg)
+    check_pairing(cfg)
+    torch.set_num_threads(cfg.threads)
+    checkpoint = _last_checkpoint(folder) if cfg.resume else None
+    updates_done = int(read_checkpoint(checkpoint)["updates_done"]) if checkpoint else -1 if cfg.resume else None
+    parts = build(cfg)
+    trainer = _trainer(cfg, folder, parts.data.monitor, updates_done)
+    facts = _facts(cfg, parts, trainer)
+    record.update(**facts)
+    if trainer.is_global_zero:
+        console.banner({"run": cfg.name, **_said(cfg, folder, parts, facts)})
+    objective = _fit(trainer, parts, checkpoint)
+    tested = _load_tested(cfg.evaluate, folder, parts.strategy)
+    trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
+    if trainer.is_global_zero:
+        _finish(cfg, folder, parts, trainer, record, tested)
+    return objective
+
+
+def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
+    """Leave a trace of the run before anything can go wrong with it."""
+    facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
+    if not cfg.resume:  # Hydra's own choices are the defaults then
+        facts["choices"] = {
+            group: name for group, name in HydraConfig.get().runtime.choices.items() if "/" not in group
+        }
+        if record.writes:
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
+    record.start(**facts, comparison_key=_comparison_key(cfg))
+
+
+def _comparison_key(cfg: DictConfig) -> str:
+    """Identify what runs share that differ in adaptation and seed only."""
+    plain = to_plain(cfg)
+    plain["data"].pop("seed", None)
+    return config_hash({name: node for name, node in plain.items() if name not in ("domain_adaptation", "seed")})
+
+
+# ---------------------------------------------------------------------- building
+
+
+def check_pairing(cfg: DictConfig) -> None:
+    """Refuse combinations that make no sense, before any data is read.
+
+    Args:
+        cfg: the run's configuration; its classes declare what they need and offer.
+
+    Raises:
+        UserError: naming the choices that would fit.
+    """
+    data, strategy, adaptation = (get_class(cfg[part]._target_) for part in ("data", "strategy", "domain_adaptation"))
+    if missing := set(strategy.needs) - set(data.traits):
+        fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
+        raise UserError(
+            f"strategy={_choice(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
+            f"data={_choice(cfg, 'data')} does not have; valid: {fitting}"
+        )
+    if not adaptation.needs_target:
+        return
+    chosen = _choice(cfg, "domain_adaptation")
+    if "target" not in data.traits:
+        raise UserError(
+            f"domain_adaptation={chosen} needs a target domain, which data={_choice(cfg, 'data')} does not have: "
+            f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
+        )
+    layers = cfg.strategy.get("layers") or {}
+    if layers.get("trainable") in ("none", 0, []) and cfg.strategy.get("bottleneck") is None:
+        raise UserError(
+            f"domain_adaptation={chosen} would reach no parameter, since strategy={_choice(cfg, 'strategy')} freezes "
+            "the whole backbone: add a trainable layer with strategy.bottleneck=256, or use strategy=fine_tuning"
+        )
+
+
+def _choice(cfg: DictConfig, group: str) -> str:
+    try:
+        return str(HydraConfig.get().runtime.choices[group])
+    except (ValueError, KeyError):
+        return str(cfg[group]._target_).rpartition(".")[2]
+
+
+def _fitting(group: str, fits: Callable[[Any], bool]) -> str:
+    """Name the choices of a group whose class fits."""
+    names = []
+    for name, file in choices(group)[group].items():
+        with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
+            if fits(get_class(cast(DictConfig, OmegaConf.load(file))._target_)):
+                names.append(f"{group}={name}")
+    return ", ".join(names)
+
+
+def build(cfg: DictConfig) -> Parts:
+    """Read the data and build everything that learns.
+
+    Args:
+        cfg: the run's configuration, checked.
+
+    Raises:
+        UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
+    """
+    data: DataModule = _call(cfg.data)
+    data.load()
+    adaptation: DomainAdaptation = _call(cfg.domain_adaptation)
+    data.adapts = adaptation.needs_target
+    backbone = build_backbone(cfg, data.shape)
+    data.use(backbone.preprocessing)
+    strategy: Strategy = _call(
+        cfg.strategy,
+        backbone=backbone,
+        adaptation=adaptation,
+        num_classes=data.num_classes,
+        class_counts=data.class_counts,
+        optimizer=_call(cfg.optimizer),
+        scheduler=_call(cfg.scheduler),
+        seed=cfg.seed,
+        **cfg.update,
+    )
+    return Parts(data, strategy)
+
+
+def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
+    """Build the backbone, its weights from their own random stream.
+
+    Args:
+        cfg: the run's configuration.
+        shape: channels, height and width of the data; they fill what the configuration leaves open.
+    """
+    open_ones = {
+        name: value
+        for name, value in {"in_channels": shape[0], "input_size": shape[1:]}.items()
+        if cfg.backbone.get(name) is None
+    }
+    with weights_stream(cfg.seed, "backbone"):
+        return cast(Backbone, _call(cfg.backbone, **open_ones))
+
+
+def _call(node: DictConfig, **given: Any) -> Any:
+    """Build a node, with objects given beside it; a node that asks to stay partial does."""
+    partial = instantiate(node, _convert_="all", _partial_=True)
+    return partial if node.get("_partial_") else partial(**given)
+
+
+# ---------------------------------------------------------------------- training
+
+
+def _trainer(cfg: DictConfig, folder: Path, monitor: str, updates_done: int | None) -> pl.Trainer:
+    if not (cfg.trainer.max_epochs and cfg.trainer.max_epochs > 0):
+        raise UserError(
+            f"trainer.max_epochs is at least 1, not {cfg.trainer.max_epochs}: schedules follow the share of training "
+            "that is done"
+        )
+    callbacks, loggers = _callbacks(cfg, folder, monitor), _loggers(cfg, folder, updates_done)
+    try:
+        trainer = _call(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UserError(f"trainer={_choice(cfg, 'trainer')} cannot start: {error}") from error
+    return cast(pl.Trainer, trainer)
+
+
+def _callbacks(cfg: DictConfig, folder: Path, monitor: str) -> list[Callback]:
+    def watched(node: DictConfig) -> dict[str, str]:
+        name = monitor if node.monitor == "auto" else node.monitor
+        if not name.startswith(("val/", "train/")):
+            raise UserError(f"callbacks may choose by a validation metric only, such as {monitor}, not by {name!r}")
+        mode = ("min" if name.endswith(("loss", "entropy")) else "max") if node.mode == "auto" else node.mode
+        return {"monitor": name, "mode": mode}
+
+    checkpoint, stopping = cfg.callbacks.checkpoint, cfg.callbacks.early_stopping
+    options: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "every_n_epochs": checkpoint.every_n_epochs,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    callbacks: list[Callback] = [ModelCheckpoint(filename="last", **options)]
+    validates = cfg.trainer.limit_val_batches != 0
+    if checkpoint.best and validates:
+        callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
+    if stopping.enabled and validates:
+        callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
+    bar = progress_callback(cfg.trainer.enable_progress_bar)
+    return [*callbacks, *([bar] if bar else [])]
+
+
+def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Logger]:
+    loggers: list[Logger] = [MetricsCsv(folder / "metrics.csv", resume_step=updates_done)]
+    if cfg.logger.mode != "disabled" and rank_zero_only.rank == 0:
+        from tl_lab.results.weights_and_biases import wandb_logger
+
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        group = Path(HydraConfig.get().sweep.dir).name if sweep else None
+        extra = wandb_logger(cfg.logger, folder, cfg.name, list(cfg.tags), to_plain(cfg), group)
+        loggers += [extra] if extra else []
+    return loggers
+
+
+def _fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> float | None:
+    try:
+        # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
+        trainer.fit(parts.strategy, datamodule=parts.data, ckpt_path=checkpoint)
+    except MisconfigurationException as error:
+        raise UserError(f"training cannot start: {error}") from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    value = trainer.callback_metrics.get(parts.data.monitor)
+    return None if value is None else float(value)
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    path = folder / "checkpoints" / "last.ckpt"
+    return path if path.exists() else None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as data.
+
+    Raises:
+        UserError: the file is missing, damaged, or not one of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {**content, "state_dict": content["state_dict"], "updates_done": content["updates_done"]}
+    except Exception as error:
+        reason = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else "it is damaged or not a checkpoint"
+        )
+        raise UserError(
+            f"cannot read the checkpoint {path}: {reason} ({type(error).__name__}); use another checkpoint, or delete "
+            "the file to start the run over"
+        ) from error
+
+
+def _load_tested(which: str, folder: Path, strategy: Strategy) -> str:
+    """Load the checkpoint that is tested, and say which it is."""
+    path = folder / "checkpoints" / "best.ckpt"
+    if which == "last" or not path.exists():
+        return f"last (after {strategy.updates_done} updates)"
+    checkpoint = read_checkpoint(path)
+    strategy.load_state_dict(checkpoint["state_dict"])
+    return f"best on validation (after {checkpoint['updates_done']} updates)"
+
+
+# ---------------------------------------------------------------------- what is written and said
+
+
+def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
+    strategy, data = parts.strategy, parts.data
+    return {
+        "data_hash": data.fingerprint(),
+        "sizes": {name: len(samples) for name, samples in data.sets.items()},
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in strategy.parameters()),
+            "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
+        },
+        "device": _device(trainer),
+        "protocol": {**data.facts(), **strategy.facts(), **strategy.adaptation.facts()},
+    }
+
+
+def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
+    counts = facts["parameters"]
+    frozen = counts["total"] - counts["trainable"]
+    return {
+        "data": ", ".join(f"{name} {size:,}" for name, size in facts["sizes"].items()),
+        "brought to": "; ".join(parts.data.notes) or "used as they are",
+        "network": f"{type(parts.strategy.network.backbone).__name__}({parts.strategy.network.backbone.extra_repr()})",
+        "parameters": f"{counts['total']:,}, of which {counts['trainable']:,} learn and {frozen:,} are frozen",
+        "layers": repr(parts.strategy.layers),
+        "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
+        "device": f"{facts['device']}, {cfg.threads} thread{'s' if cfg.threads != 1 else ''}",
+        "seed": cfg.seed,
+        "folder": folder,
+    }
+
+
+def _device(trainer: pl.Trainer) -> str:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+
+
+def _finish(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer, record: Record, tested: str) -> None:
+    """Write figures and results, and print the table."""
+    metrics = {**parts.strategy.last_validation, **parts.strategy.last_test}
+    for logger in trainer.loggers:
+        logger.finalize("success")
+    record.complete(metrics, tested_checkpoint=tested)  # before the figures: they may fail, the numbers stand
+    if cfg.figures:
+        figures = draw_figures(folder, parts.strategy, parts.data)
+    record.update()
+    if cfg.logger.mode != "disabled":
+        from tl_lab.results.weights_and_biases import finish_wandb, log_figures
+
+        if cfg.figures and cfg.logger.log_figures:
+            log_figures(figures)
+        finish_wandb(metrics)
+    console.final_table(
+        record.content,
+        folder,
+        reference=known_reference(record.content, folder),
+        next_steps=_next_steps(cfg, folder),
+    )
+
+
+def _next_steps(cfg: DictConfig, folder: Path) -> list[str]:
+    steps = [f"python -m tl_lab predict {folder} <folder of images>"]
+    if get_class(cfg.domain_adaptation._target_).needs_target:
+        steps.insert(0, "python train.py domain_adaptation=none")
+        steps.insert(1, "python train.py -m domain_adaptation=none,dann seed=0,1,2,3,4")
+    return [*steps, "python -m tl_lab list"]
+
+
+def _quiet() -> None:
+    """Silence what says nothing about this run; its own banner says the rest."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*[Cc]heckpoint directory .* exists and is not empty.*")

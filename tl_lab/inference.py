@@ -1,0 +1,235 @@
+"""A trained model in three lines: load a run, predict, read labels and confidence."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from tl_lab.data.files import decode
+from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.errors import UserError
+from tl_lab.experiment import build_backbone, read_checkpoint
+from tl_lab.networks import Network
+from tl_lab.results.files import replacing
+
+__all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+class Predictions(NamedTuple):
+    """What a model says of samples.
+
+    Attributes:
+        labels: names of the predicted classes, N of them.
+        confidence: probability of the predicted class, ``(N,)``, in [0, 1].
+        probabilities: of all classes, ``(N, C)``.
+    """
+
+    labels: list[str]
+    confidence: Tensor
+    probabilities: Tensor
+
+
+class TrainedModel(nn.Module):
+    """A run's network together with how its inputs are prepared.
+
+    Args:
+        network: backbone, bottleneck and head.
+        class_names: of the outputs.
+        shape: channels, height and width of the data it was trained on; tables of pixel values have this form.
+    """
+
+    def __init__(self, network: Network, class_names: Sequence[str], shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.network, self.class_names, self.shape = network, list(class_names), tuple(shape)
+        self.preprocessing = network.backbone.preprocessing
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits.
+
+        Args:
+            x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels.
+
+        Returns:
+            Logits, ``(B, C)``.
+        """
+        return self.network(self.preprocessing.normalise(self.preprocessing.fit(x)))
+
+    @torch.no_grad()
+    def predict(self, images: Tensor | np.ndarray | str | Path, batch_size: int = 256) -> Predictions:
+        """Predict classes.
+
+        Args:
+            images: a batch as :meth:`forward` takes it, or a folder of images or a CSV file (:func:`read_inputs`).
+            batch_size: images run at once.
+
+        Returns:
+            Labels, confidence and probabilities, in the order of the images (in a folder: of their names).
+        """
+        if isinstance(images, str | Path):
+            batches: Iterator[Tensor] = (x for _, x in read_inputs(Path(images), self, batch_size))
+        else:
+            batches = iter(torch.as_tensor(images).split(batch_size))
+        device = next(self.network.parameters()).device
+        p = torch.cat([self(batch.to(device)).softmax(1).cpu() for batch in batches])
+        confidence, best = p.max(1)
+        return Predictions([self.class_names[i] for i in best.tolist()], confidence, p)
+
+
+def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
+    """Load the model of a run.
+
+    Args:
+        run: the run's folder.
+        checkpoint: ``best`` or ``last``; None for the one that the run tested.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: the folder holds no run, or its files are damaged.
+    """
+    folder = Path(run)
+    cfg = _stored_config(folder)
+    path = folder / "checkpoints" / f"{checkpoint or cfg.evaluate}.ckpt"
+    if checkpoint is None and not path.exists():
+        path = path.with_name("last.ckpt")
+    content = read_checkpoint(path)
+    facts = content.get("model")
+    if facts is None:
+        raise UserError(f"{path} does not say what its classes are: it was not written by a run of this program")
+    for name, value in (("pretrained", False), ("weights", None)):
+        if name in cfg.backbone:
+            cfg.backbone[name] = value  # all weights are in the checkpoint
+    shape = tuple(facts["shape"])
+    network = Network(
+        build_backbone(cfg, shape),  # type: ignore[arg-type]
+        len(facts["class_names"]),
+        cfg.strategy.get("bottleneck"),
+        **OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({})),  # type: ignore[arg-type]
+    )
+    prefix = "network."
+    weights = {n.removeprefix(prefix): t for n, t in content["state_dict"].items() if n.startswith(prefix)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not fit {folder / 'config.yaml'}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    # what the data were brought to when the model learned, which a pretrained backbone may have decided
+    network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
+    return TrainedModel(network, facts["class_names"], shape)  # type: ignore[arg-type]
+
+
+def predict_to_csv(
+    run: str | Path, inputs: str | Path, output: str | Path | None = None, checkpoint: str | None = None
+) -> Path:
+    """Write labels and confidence for a folder of images or a table.
+
+    Args:
+        run: the run's folder.
+        inputs: a folder of images (searched through), or a CSV file (see :func:`read_inputs`).
+        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
+        checkpoint: ``best`` or ``last``; None for the one that the run tested.
+
+    Returns:
+        The file: columns ``input``, ``label``, ``confidence``.
+
+    Raises:
+        UserError: there is nothing to predict, or a file cannot be read or written.
+    """
+    model = load(run, checkpoint)
+    path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["input", "label", "confidence"])
+        for names, x in read_inputs(Path(inputs), model):
+            said = model.predict(x)
+            rows = zip(names, said.labels, said.confidence.tolist(), strict=True)
+            table.writerows((name, label, f"{share:.4f}") for name, label, share in rows)
+    return path
+
+
+def read_inputs(path: Path, model: TrainedModel, batch_size: int = 256) -> Iterator[tuple[list[str], Tensor]]:
+    """Read what is to be predicted, in batches.
+
+    Args:
+        path: a folder, whose images are taken in the order of their names, sub-folders included; or a CSV file
+            with a column ``path`` (relative to the file), or with one column a pixel value, row by row, in 0..255.
+        model: tells the shape of its inputs.
+        batch_size: samples in a batch.
+
+    Yields:
+        Names and images, ``(B, channels, height, width)``.
+
+    Raises:
+        UserError: there is nothing of the kind, an image cannot be read, or a row has the wrong number of values.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _IMAGES)
+        if not files:
+            raise UserError(f"{path} holds no images ({', '.join(sorted(_IMAGES))})")
+        yield from _read_images(files, [str(file.relative_to(path)) for file in files], model, batch_size)
+        return
+    if not path.is_file():
+        raise UserError(f"there is no folder or file {path} to predict")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise UserError(f"{path} has no rows below its header")
+    if "path" in rows[0]:
+        yield from _read_images(
+            [path.parent / row["path"] for row in rows], [row["path"] for row in rows], model, batch_size
+        )
+        return
+    channels, height, width = model.shape
+    if len(rows[0]) != channels * height * width:
+        raise UserError(
+            f"{path} has {len(rows[0])} columns; give a column 'path' with images, or the "
+            f"{channels}x{height}x{width} = {channels * height * width} values of each image"
+        )
+    try:
+        values = torch.tensor([[float(value) for value in row.values()] for row in rows])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} holds something that is not a number: {error}") from error
+    for start in range(0, len(values), batch_size):
+        part = values[start : start + batch_size]
+        yield [str(start + i) for i in range(len(part))], part.view(-1, channels, height, width) / 255
+
+
+def _read_images(
+    files: list[Path], names: list[str], model: TrainedModel, batch_size: int
+) -> Iterator[tuple[list[str], Tensor]]:
+    wanted = model.preprocessing
+    for start in range(0, len(files), batch_size):
+        part = files[start : start + batch_size]
+        yield (
+            names[start : start + batch_size],
+            torch.stack([decode(file, wanted) for file in part]),
+        )
+
+
+def _stored_config(folder: Path) -> DictConfig:
+    path = folder / "config.yaml"
+    try:
+        cfg = OmegaConf.load(path)
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not the folder of a run: it has no config.yaml") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    assert isinstance(cfg, DictConfig)
+    target = str(cfg.backbone._target_)
+    if not target.startswith("tl_lab.backbones."):
+        raise UserError(f"{path} names {target} as its backbone; only tl_lab.backbones are built from a stored file")
+    return cfg
+
+
+def _tuples(facts: dict[str, object]) -> dict[str, object]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}

@@ -1,0 +1,65 @@
+"""The figures of one run, from its metrics, its confusion and its features."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tl_lab.results.figures import confusion_matrix, domain_embedding, learning_curves, save_figures
+
+if TYPE_CHECKING:
+    from tl_lab.data.base import DataModule
+    from tl_lab.strategies.base import Strategy
+
+__all__ = ["draw_figures"]
+
+_POINTS = 500  # of each domain in the embedding: enough to see its shape, few enough for t-SNE
+
+
+def draw_figures(folder: Path, strategy: "Strategy", data: "DataModule") -> dict[str, Figure]:
+    """Draw and save learning curves, a confusion matrix for each test set and, of a pair, the embedding.
+
+    Args:
+        folder: the run's folder; figures go to ``figures/``.
+        strategy: tested, on its device.
+        data: its data.
+
+    Returns:
+        The figures by name.
+    """
+    figures = {"learning_curves": learning_curves(pd.read_csv(folder / "metrics.csv"))}
+    for name in data.test_names:
+        title = name.replace("/", " ")
+        confusion = strategy.meters[name].last_confusion.numpy()  # type: ignore[union-attr, operator]
+        figures[f"confusion_{name.replace('/', '_')}"] = confusion_matrix(confusion, data.class_names, title)
+    if "target" in data.traits:
+        target = "target/test" if "target/test" in data.sets else "target/train"
+        source_features, source_labels = _features(strategy, data, "source/test")
+        target_features, target_labels = _features(strategy, data, target)
+        assert source_labels is not None
+        figures["domain_embedding"] = domain_embedding(
+            source_features.numpy(),
+            source_labels.numpy(),
+            target_features.numpy(),
+            None if target_labels is None else target_labels.numpy(),
+            data.class_names,
+        )
+    save_figures(figures, folder / "figures")
+    return figures
+
+
+@torch.no_grad()
+def _features(strategy: "Strategy", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
+    strategy.eval()
+    features = []
+    seen: list[Tensor] = []
+    for batch in data.loader(name):
+        features.append(strategy.network.features(batch.x.to(strategy.device)).float().cpu())
+        seen.append(batch.index.cpu())
+        if sum(len(part) for part in features) >= _POINTS:
+            break
+    y = data.sets[name].y
+    return torch.cat(features)[:_POINTS], None if y is None else y.cpu()[torch.cat(seen)[:_POINTS]]
