@@ -1,0 +1,112 @@
+"""What every backbone offers, and how its arguments are checked."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
+
+from torch import Tensor, nn
+
+from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.errors import UserError
+
+__all__ = ["Backbone", "LayerGroup", "check_count", "check_probability", "check_size"]
+
+LayerGroup = tuple[str, list[nn.Module]]
+
+
+class Backbone(nn.Module):
+    """A feature extractor without a head.
+
+    A subclass sets both attributes in its constructor, which takes plain keyword arguments, among them
+    ``in_channels`` and ``input_size``: what the data have, filled in by the run.
+
+    Attributes:
+        num_features: D, the number of features given for each sample.
+        preprocessing: the input it wants; the run brings the data to it.
+    """
+
+    num_features: int
+    preprocessing: Preprocessing
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Extract features.
+
+        Args:
+            x: inputs as :attr:`preprocessing` declares them, ``(B, C, H, W)`` for images.
+
+        Returns:
+            Features, ``(B, num_features)``.
+        """
+        raise NotImplementedError
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Name the parts that are frozen, unfrozen and given learning rates together, shallow to deep.
+
+        Every parameter and buffer is in exactly one group. A parameter that sits on no layer of its own (a class
+        token) comes in a small holder module; holders are made at each call, the tensors in them are the
+        backbone's own. Ask again after the backbone was moved to another device: buffers are replaced by that.
+
+        Returns:
+            Pairs of a group's name and its modules.
+        """
+        raise NotImplementedError
+
+    def check_layer_groups(self) -> None:
+        """Verify that every parameter and buffer is in exactly one group.
+
+        Raises:
+            RuntimeError: a tensor is in none or in several; the first few are named.
+        """
+        owners: dict[int, list[str]] = defaultdict(list)
+        for group, modules in self.layer_groups():
+            for module in modules:
+                for tensor in chain(module.parameters(), module.buffers()):
+                    owners[id(tensor)].append(group)
+        wrong = [
+            f"{name} in {' and '.join(owners[id(tensor)]) or 'none'}"
+            for name, tensor in chain(self.named_parameters(), self.named_buffers())
+            if len(owners[id(tensor)]) != 1
+        ]
+        if wrong:
+            raise RuntimeError(
+                f"{type(self).__name__}.layer_groups() must hold every parameter and buffer once, but "
+                + "; ".join(wrong[:5])
+                + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+            )
+
+    def extra_repr(self) -> str:
+        wanted = self.preprocessing
+        return f"{wanted.channels}x{wanted.size[0]}x{wanted.size[1]} -> {self.num_features} features"
+
+
+def check_size(name: str, size: Sequence[int]) -> tuple[int, int]:
+    """Read ``[height, width]`` from the configuration.
+
+    Raises:
+        UserError: it is anything but two positive whole numbers.
+    """
+    if isinstance(size, str | int) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
+        raise UserError(f"{name} must be two positive whole numbers [height, width] in pixels, got {size!r}.")
+    return size[0], size[1]
+
+
+def check_count(name: str, value: int) -> int:
+    """Read a positive whole number from the configuration.
+
+    Raises:
+        UserError: it is anything else.
+    """
+    if type(value) is not int or value < 1:
+        raise UserError(f"{name} must be a positive whole number, got {value!r}.")
+    return value
+
+
+def check_probability(name: str, value: float) -> float:
+    """Read a probability in [0, 1) from the configuration.
+
+    Raises:
+        UserError: it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise UserError(f"{name} must be at least 0 and below 1, got {value!r}.")
+    return float(value)

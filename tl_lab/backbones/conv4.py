@@ -1,0 +1,62 @@
+"""The four-block network of the few-shot literature."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_size
+from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.errors import UserError
+
+__all__ = ["Conv4"]
+
+_BLOCKS = 4
+
+
+class Conv4(Backbone):
+    """Four blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling, flattened.
+
+    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 maps 28x28 gives 64, 84x84 gives 1600.
+
+    Args:
+        width: maps of each convolution.
+        in_channels: channels of the data's images; None: 3.
+        input_size: ``[H, W]`` of the data's images, at least 16x16; None: 84x84, as miniImageNet.
+
+    Raises:
+        UserError: an argument is out of its range, or the images are too small.
+
+    References:
+        O. Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016. https://arxiv.org/abs/1606.04080
+        J. Snell, K. Swersky, R. Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017.
+        https://arxiv.org/abs/1703.05175
+    """
+
+    def __init__(
+        self, width: int = 64, in_channels: int | None = None, input_size: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        width = check_count("backbone.width", width)
+        channels = 3 if in_channels is None else check_count("backbone.in_channels", in_channels)
+        size = (84, 84) if input_size is None else check_size("backbone.input_size", input_size)
+        least = 2**_BLOCKS
+        if min(size) < least:
+            raise UserError(
+                f"backbone.input_size: Conv4 halves its input four times and needs images of at least "
+                f"{least}x{least} pixels, got {size[0]}x{size[1]}; take larger images, or backbone=mlp."
+            )
+        self.blocks = nn.Sequential(*(_block(width if n else channels, width) for n in range(_BLOCKS)))
+        self.num_features = width * (size[0] // least) * (size[1] // least)
+        self.preprocessing = Preprocessing(size=size, channels=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, num_features)``."""
+        return self.blocks(x).flatten(1)
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """One group for each block: ``block1`` to ``block4``."""
+        return [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
+
+
+def _block(inputs: int, maps: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, maps, 3, padding=1), nn.BatchNorm2d(maps), nn.ReLU(), nn.MaxPool2d(2))

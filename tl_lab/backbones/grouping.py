@@ -1,0 +1,140 @@
+"""Cutting somebody else's network into layer groups."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import LayerGroup
+
+__all__ = ["TRUNKS", "LooseTensors", "group_by_structure", "merge_groups", "partition"]
+
+TRUNKS = {"blocks", "features", "layers", "stages", "trunk_output"}  # what libraries call the list of blocks
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+class LooseTensors(nn.Module):
+    """Holds parameters and buffers that sit on a network itself and not on one of its layers.
+
+    Args:
+        tensors: the network's own tensors by their dotted names.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            name = name.replace(".", "_")
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+
+
+def partition(root: nn.Module, group_of: dict[str, int]) -> list[list[nn.Module]]:
+    """Find the largest modules that lie whole within one group.
+
+    A module without tensors (dropout, pooling) goes where its predecessor went, so that freezing a group switches
+    it to evaluation too.
+
+    Args:
+        root: the network.
+        group_of: number of the group, from 0, for each parameter and buffer by its dotted name.
+
+    Returns:
+        The modules of each group, in the order of the network.
+    """
+    groups: list[list[nn.Module]] = [[] for _ in range(1 + max(group_of.values(), default=-1))]
+    current = 0
+
+    def place(module: nn.Module, prefix: str) -> None:
+        nonlocal current
+        found = {group_of[prefix + name] for name, _ in _tensors(module)}
+        if len(found) <= 1:
+            current = found.pop() if found else current
+            if groups:
+                groups[current].append(module)
+            return
+        loose: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _tensors(module, recurse=False):
+            loose.setdefault(group_of[prefix + name], {})[prefix + name] = tensor
+        for number, tensors in loose.items():
+            groups[number].append(LooseTensors(tensors))
+        for name, child in module.named_children():
+            place(child, f"{prefix}{name}.")
+
+    place(root, "")
+    return groups
+
+
+def group_by_structure(root: nn.Module) -> tuple[list[str], dict[str, int]]:
+    """Group a network's tensors by its blocks: the stem, then each block or stage in order.
+
+    A block is a part with two or more weight matrices. Smaller parts (a single convolution, a norm, a class token)
+    join the stem where they come before the first block, and the block before them elsewhere. A plain chain of
+    layers without blocks is cut after each pooling.
+
+    Args:
+        root: the network.
+
+    Returns:
+        The groups' names, and the number of the group of each parameter and buffer by its dotted name.
+    """
+    parts = list(_parts(root, ""))
+    chain_of_layers = not any(_is_block(part) for _, part in parts)
+    names: list[str] = []
+    group_of: dict[str, int] = {}
+    pooled = False
+    for path, part in parts:
+        tensors = [path] if isinstance(part, Tensor) else [f"{path}.{name}" for name, _ in _tensors(part)]
+        if chain_of_layers and tensors and (pooled or not names):
+            names.append(f"stage{len(names) + 1}")
+        elif _is_block(part):
+            names.append(path)
+        elif tensors and not names:
+            names.append("stem")
+        pooled = isinstance(part, _POOLS) or (pooled and not tensors)
+        group_of.update(dict.fromkeys(tensors, len(names) - 1))
+    return names, group_of
+
+
+def merge_groups(groups: list[LayerGroup], most: int | None) -> list[LayerGroup]:
+    """Join neighbouring groups until there are at most so many.
+
+    Args:
+        groups: shallow to deep.
+        most: the number wanted; None leaves them as they are.
+
+    Returns:
+        Groups of near equal length, shallow to deep, named ``first..last`` where several were joined.
+    """
+    if most is None or len(groups) <= most:
+        return groups
+    merged = []
+    for number in range(most):
+        part = groups[number * len(groups) // most : (number + 1) * len(groups) // most]
+        name = part[0][0] if len(part) == 1 else f"{part[0][0]}..{part[-1][0]}"
+        merged.append((name, [module for _, modules in part for module in modules]))
+    return merged
+
+
+def _tensors(module: nn.Module, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+    # A tensor used in two places appears under both names here, as each place has to be recognised.
+    return chain(
+        module.named_parameters(recurse=recurse, remove_duplicate=False),
+        module.named_buffers(recurse=recurse, remove_duplicate=False),
+    )
+
+
+def _parts(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module | Tensor]]:
+    for name, tensor in _tensors(module, recurse=False):
+        yield prefix + name, tensor
+    for name, child in module.named_children():
+        holds_trunk = any(inner in TRUNKS for inner, _ in child.named_children())
+        if (name in TRUNKS and len(list(child.children())) > 1) or (holds_trunk and not prefix):
+            yield from _parts(child, f"{prefix}{name}.")
+        else:
+            yield prefix + name, child
+
+
+def _is_block(part: nn.Module | Tensor) -> bool:
+    return isinstance(part, nn.Module) and sum(weight.ndim > 1 for weight in part.parameters()) > 1

@@ -1,0 +1,61 @@
+"""The small convolutional network of the domain-adversarial experiments on digits."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
+from tl_lab.data.preprocessing import Preprocessing
+
+__all__ = ["LeNet"]
+
+
+class LeNet(Backbone):
+    """Two 5x5 convolutions of 32 and 48 maps, each with a rectifier and 2x2 max pooling: 28x28 -> 768 features.
+
+    The feature extractor of the paper's MNIST architecture; its two hidden layers of 100 units belong to the label
+    predictor, not to the features that the discriminator sees.
+
+    Args:
+        batch_norm: normalise each convolution's maps before the rectifier; not in the paper.
+        dropout: probability with which a feature is dropped, in [0, 1); not in the paper.
+        in_channels: channels of the data's images; None: 1.
+        input_size: ``[H, W]`` of the data's images; it changes nothing, since they are brought to 28x28.
+
+    Raises:
+        UserError: an argument is out of its range.
+
+    References:
+        Y. Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 17(59), 2016, figure 4a.
+        https://jmlr.org/papers/v17/15-239.html
+    """
+
+    def __init__(
+        self,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        in_channels: int | None = None,
+        input_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        channels = 1 if in_channels is None else check_count("backbone.in_channels", in_channels)
+        self.conv1 = _block(channels, 32, batch_norm)
+        self.conv2 = _block(32, 48, batch_norm)
+        self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
+        self.num_features = 48 * 4 * 4
+        self.preprocessing = Preprocessing(size=(28, 28), channels=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, 28, 28)`` to ``(B, 768)``."""
+        x = self.conv2(self.conv1(x))  # (B, C, 28, 28) -> (B, 32, 12, 12) -> (B, 48, 4, 4)
+        return self.dropout(x.flatten(1))
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """One group for each convolution: ``conv1``, ``conv2``."""
+        return [("conv1", [self.conv1]), ("conv2", [self.conv2, self.dropout])]
+
+
+def _block(inputs: int, maps: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, maps, 5)]
+    layers += [nn.BatchNorm2d(maps)] if batch_norm else []
+    return nn.Sequential(*layers, nn.ReLU(), nn.MaxPool2d(2))

@@ -1,0 +1,257 @@
+"""Any model of timm by name."""
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from timm.models import get_pretrained_cfg
+from timm.models._manipulate import group_with_matcher  # the public forms of it leave buffers out
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability, check_size
+from tl_lab.backbones.grouping import TRUNKS, group_by_structure, merge_groups, partition
+from tl_lab.backbones.weights import bounded_sockets, read_weights, require_reachable, unreachable
+from tl_lab.backbones.wrapping import (
+    Size,
+    check_source,
+    first_that_works,
+    grey_or_colour,
+    unknown_model,
+)
+from tl_lab.errors import UserError, nearest
+
+__all__ = ["Timm"]
+
+
+class Timm(Backbone):
+    """A timm model without its classifier: pooled features.
+
+    Mean, deviation and crop are the model's own (timm's data configuration). A grey input takes their average over
+    RGB, and trained first convolutions are summed over RGB.
+
+    Args:
+        name: a model, with or without the tag of its weights (``resnet18``, ``resnet18.a1_in1k``).
+        pretrained: fetch the published weights; a copy in the cache serves without a network.
+        weights: local file of this model's weights (.safetensors, or a state dict of torch), with any number of
+            classes or none.
+        drop_rate: dropout before the classifier, in [0, 1); None: the model's default.
+        drop_path_rate: stochastic depth, in [0, 1); None: the model's default.
+        resize_to: ``[H, W]`` to feed; None: with trained weights the model's own size; without, that of the data
+            where the architecture takes it, else the model's own.
+        max_groups: join neighbouring layer groups until there are at most so many (a ViT has one for each block);
+            None: leave them.
+        in_channels: channels of the data's images; None: 3.
+        input_size: ``[H, W]`` of the data's images; None: unknown.
+
+    Raises:
+        UserError: an unknown name, weights that are damaged or do not fit, no network, an option the model lacks.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet18",
+        pretrained: bool = False,
+        weights: str | None = None,
+        drop_rate: float | None = None,
+        drop_path_rate: float | None = None,
+        resize_to: Sequence[int] | None = None,
+        max_groups: int | None = None,
+        in_channels: int | None = None,
+        input_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        check_source(name, pretrained, weights)
+        cfg = _published(name)
+        rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+        options = {key: check_probability(f"backbone.{key}", rate) for key, rate in rates.items() if rate is not None}
+        channels = 3 if in_channels is None else check_count("backbone.in_channels", in_channels)
+        self._max_groups = None if max_groups is None else check_count("backbone.max_groups", max_groups)
+
+        own: Size = (cfg.input_size[1], cfg.input_size[2])
+        if resize_to is not None:
+            sizes = [check_size("backbone.resize_to", resize_to)]
+        elif pretrained or weights is not None or input_size is None:
+            sizes = [own]
+        else:
+            sizes = [check_size("backbone.input_size", input_size), own]
+
+        path = _cached(cfg) if pretrained else weights
+        if pretrained and path is None:
+            require_reachable(_address(cfg, name), name)
+        state = None if path is None else read_weights(path)
+
+        def build(size: Size) -> nn.Module:
+            # Only models made for one size take it as an argument; convolutions do not care.
+            known: dict[str, Any] = {**options, "in_chans": channels}
+            if cfg.fixed_input_size:
+                known["img_size"] = size
+            try:
+                if state is not None:
+                    net = _load(name, cfg, state, str(path), known)
+                elif pretrained:
+                    net = _fetch(name, cfg, known)
+                else:
+                    net = timm.create_model(name, pretrained=False, num_classes=0, **known)
+            except TypeError as error:
+                lacking = [key for key in options if f"'{key}'" in str(error)]
+                if not lacking:
+                    raise
+                raise UserError(
+                    f"backbone.{lacking[0]}: the timm model {name} has no such option; leave it null."
+                ) from error
+            _check_patches(net, size)
+            return net
+
+        self.net, size, self.num_features = first_that_works(name, sizes, channels, build)
+        data = resolve_model_data_config(self.net)
+        crop = data["crop_pct"] if size == own else 1.0
+        self.preprocessing = grey_or_colour(size, channels, data["mean"], data["std"], crop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, num_features)``."""
+        return self.net(x)
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """The stem, then each stage or block in order, as timm's own matcher divides the model."""
+        names = [name for name, _ in chain(self.net.named_parameters(), self.net.named_buffers())]
+        matcher = getattr(self.net, "group_matcher", None)
+        if matcher is None:
+            titles, group_of = group_by_structure(self.net)
+        else:
+            group_of = group_with_matcher(((name, None) for name in names), matcher(coarse=True), reverse=True)
+            titles = _titles(names, group_of)
+        groups = list(zip(titles, partition(self.net, group_of), strict=True))
+        return merge_groups(groups, self._max_groups)
+
+
+def _published(name: str) -> Any:
+    """Look up what timm knows of a model and its weights."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture) or set(name) & set("/:"):
+        raise unknown_model(name, "timm", "timm.list_models()", timm.list_models())
+    known = timm.list_models(f"{architecture}.*", pretrained=True) if tag else []
+    if tag and name not in known:
+        raise UserError(f"backbone.name={name}: {architecture} has no weights of that tag; {nearest(name, known)}")
+    cfg = get_pretrained_cfg(name)
+    if cfg is None:
+        raise UserError(f"backbone.name={name}: timm describes no input for it; take another model.")
+    return cfg
+
+
+def _cached(cfg: Any) -> str | None:
+    """Find published weights that an earlier run fetched."""
+    if cfg.custom_load:
+        return None
+    if cfg.hf_hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        repository, _, revision = cfg.hf_hub_id.partition("@")
+        names = [cfg.hf_hub_filename] if cfg.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        for name in names:
+            path = try_to_load_from_cache(repository, name, revision=revision or None)
+            if isinstance(path, str):
+                return path
+    elif isinstance(cfg.url, str):
+        path = Path(torch.hub.get_dir()) / "checkpoints" / cfg.url.rpartition("/")[2]
+        return str(path) if path.is_file() else None
+    return None
+
+
+def _address(cfg: Any, name: str) -> str:
+    """Say where published weights would come from."""
+    if cfg.hf_hub_id:
+        from huggingface_hub import constants
+
+        repository, _, revision = cfg.hf_hub_id.partition("@")
+        file = cfg.hf_hub_filename or "model.safetensors"
+        return f"{constants.ENDPOINT}/{repository}/resolve/{revision or 'main'}/{file}"
+    if isinstance(cfg.url, str) and cfg.url:
+        return cfg.url
+    raise UserError(
+        f"backbone.pretrained=true: timm publishes no weights for {name}; give backbone.weights=<file>, or "
+        "backbone.pretrained=false."
+    )
+
+
+def _fetch(name: str, cfg: Any, options: dict[str, Any]) -> nn.Module:
+    try:
+        with bounded_sockets():
+            return timm.create_model(name, pretrained=True, num_classes=0, **options)
+    except TypeError:
+        raise
+    except Exception as error:  # the hub's clients raise errors of several libraries
+        raise unreachable(_address(cfg, name), name, f"{type(error).__name__}: {error}"[:160]) from error
+
+
+def _load(name: str, cfg: Any, state: dict[str, Tensor], path: str, options: dict[str, Any]) -> nn.Module:
+    """Build a model from a file's tensors, every one of which must find its place.
+
+    With the file's own number of classes timm compares all names; with another it would skip what is missing. The
+    classifier is taken off afterwards.
+    """
+    offset = cfg.label_offset or 0
+    heads = (cfg.classifier,) if isinstance(cfg.classifier, str) else (cfg.classifier or ())
+    rows = [state[f"{head}.weight"].shape[0] - offset for head in heads if f"{head}.weight" in state]
+    error: Exception | None = None
+    for classes in rows[:1] or (cfg.num_classes, 0):  # an older file may name its classifier differently
+        overlay = {"state_dict": dict(state), "num_classes": classes, "custom_load": False}
+        overlay |= {} if classes else {"label_offset": None}
+        try:
+            net: Any = timm.create_model(
+                name, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay, **options
+            )
+        except TypeError:
+            raise
+        except Exception as caught:  # filters for old files fail in their own ways on files of other models
+            error = caught
+            continue
+        if classes:
+            net.reset_classifier(0)
+        net.pretrained_cfg.pop("state_dict", None)  # it would keep a second copy of the weights alive
+        return net
+    raise UserError(
+        f"backbone.weights: {path} does not fit the timm model {name} ({_complaint(error)}); give the weights of "
+        "this very model."
+    ) from error
+
+
+def _complaint(error: Exception | None) -> str:
+    """Shorten torch's list of every mismatched tensor to the first few."""
+    text = str(error)
+    said = []
+    for kind, pattern in (
+        ("missing", r"Missing key\(s\)[^:]*: (.*)"),
+        ("unknown", r"Unexpected key\(s\)[^:]*: (.*)"),
+    ):
+        for found in re.findall(pattern, text):
+            keys = re.findall(r'"([^"]+)"', found)
+            said.append(f"{kind}: {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else ""))
+    wrong = re.findall(r"size mismatch for ([^:]+):", text)
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        said.append(f"of another shape: {', '.join(wrong[:3])}{more}")
+    return "; ".join(said) or f"{type(error).__name__}: {text.strip().partition(chr(10))[0][:120]}"
+
+
+def _titles(names: list[str], group_of: dict[str, int]) -> list[str]:
+    """Name each group by where its first tensor lies: ``stem``, then ``layer1``, ``stages.0``, ``blocks.11``, ..."""
+    titles: list[str] = []
+    for number in range(1 + max(group_of.values(), default=-1)):
+        path = next(name for name in names if group_of[name] == number).split(".")
+        title = ".".join(path[:2] if path[0] in TRUNKS and len(path) > 2 else path[:1]) if number else "stem"
+        titles.append(title if title not in titles else f"{title}+{number}")
+    return titles
+
+
+def _check_patches(net: Any, size: Size) -> None:
+    """Refuse a size of which the last rows and columns would be left out without a word."""
+    patch = getattr(getattr(net, "patch_embed", None), "patch_size", None)
+    if isinstance(patch, int):
+        patch = (patch, patch)
+    if patch is not None and any(pixels % side for pixels, side in zip(size, patch, strict=True)):
+        raise ValueError(f"patches of {patch[0]}x{patch[1]} pixels do not tile it")
