@@ -1,0 +1,153 @@
+"""The configuration files, and what is said about wrong ones."""
+
+import functools
+import inspect
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from tl_lab import config
+from tl_lab.errors import UserError
+
+GROUPS = {"augmentation", "backbone", "callbacks", "data", "domain_adaptation", "logger", "optimizer", "scheduler"}
+GROUPS |= {"strategy", "trainer"}
+CHOICES = [(group, name, file) for group, files in config.choices().items() for name, file in files.items()]
+
+
+class Thing:
+    """Stands for a class that a file names."""
+
+    def __init__(
+        self,
+        width: int,
+        rate: float = 0.1,
+        kind: Literal["a", "b"] = "a",
+        sizes: tuple[int, int] | None = None,
+        names: list[str] | str = "all",
+        on: bool = True,
+        inner: object = None,
+    ) -> None:
+        raise AssertionError("a check builds nothing")
+
+
+def _thing(**values: Any) -> dict[str, Any]:
+    return {"part": {"_target_": f"{__name__}.Thing", "width": 3, **values}}
+
+
+def test_every_group_has_choices() -> None:
+    assert set(config.choices()) >= GROUPS
+    assert len(CHOICES) >= 25
+
+
+@pytest.mark.parametrize(("group", "name", "file"), CHOICES, ids=[f"{group}={name}" for group, name, _ in CHOICES])
+def test_every_choice_is_described_composes_and_fits_its_class(group: str, name: str, file: Path) -> None:
+    assert 10 < len(config.describe(file)) <= 150, f"{file} does not begin with a short comment"
+    composed = config.compose([f"{group}={name}"])
+    mistakes = [text for text in config.check(composed) if "must be given" not in text]
+    assert mistakes == []
+
+
+def test_root_keys_have_comments() -> None:
+    lines = (config.conf_dir() / "config.yaml").read_text().splitlines()
+    values = lines[lines.index("") : lines.index("hydra:")]  # after the defaults
+    assert len(values) > 8
+    assert [line for line in values if line and "#" not in line and not line.startswith("name:")] == []
+
+
+def test_unknown_group() -> None:
+    with pytest.raises(UserError, match="did you mean 'backbone'"):
+        config.choices("bakbone")
+
+
+def test_composed_config_is_resolved() -> None:
+    composed = config.compose(["domain_adaptation=none"])
+    assert composed.name == "none-from_scratch-printed_to_handwritten"
+    assert composed.evaluate in ("last", "best")
+    assert "hydra" not in composed
+
+
+def test_a_right_node_passes() -> None:
+    good = _thing(rate=1, kind="b", sizes=[2, 3], names=["x"], inner={"_target_": f"{__name__}.Thing", "width": 1})
+    assert config.check(good) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"widht": 3}, "part.widht: Thing takes no 'widht'; did you mean 'width'?"),
+        ({"width": "???"}, "part.width must be given"),
+        ({"width": 2.5}, "part.width: 2.5 is not a whole number"),
+        ({"width": True}, "part.width: true is not a whole number"),
+        ({"rate": "abc"}, 'part.rate: "abc" is not a number'),
+        ({"rate": None}, "part.rate: null is not a number"),
+        ({"kind": "c"}, 'part.kind: "c" is not "a" or "b"'),
+        ({"sizes": [1, 2, 3]}, "part.sizes: [1, 2, 3] is not a list of 2 values or null"),
+        ({"names": [1]}, "part.names: [1] is not a list of texts or text"),
+        ({"on": "yes"}, 'part.on: "yes" is not true or false'),
+        ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing needs"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(values: dict[str, Any], said: str) -> None:
+    assert config.check(_thing(**values)) == [said]
+
+
+def test_classes_that_do_not_exist() -> None:
+    assert "did you mean 'Thing'?" in config.check({"part": {"_target_": f"{__name__}.Thin"}})[0]
+    assert "does not exist" in config.check({"part": {"_target_": "no_such_module.Thing"}})[0]
+    assert "neither" in config.check({"part": {"_target_": f"{__name__}.GROUPS"}})[0]
+
+
+def test_missing_arguments_are_those_that_nobody_provides() -> None:
+    bare = {"part": {"_target_": f"{__name__}.Thing"}}
+    assert config.check(bare) == ["part lacks 'width', which Thing needs"]
+    assert config.check(bare, {"part": ["width"]}) == []
+    assert config.check({"part": {**bare["part"], "_partial_": True}}) == []
+
+
+def test_plain_values_are_checked_too() -> None:
+    wrong = {"seed": "x", "threads": 0, "update": {"accumulate": 2}, "evaluate": "first"}
+    said = config.check(wrong)
+    assert len(said) == 4
+    assert any("did you mean 'accumulate_batches'?" in text for text in said)
+    assert "threads: 0 is below 1, the smallest value allowed" in said
+
+
+def test_all_mistakes_are_said_at_once_and_none_twice() -> None:
+    wrong = {**_thing(widht=1, rate="x"), "again": "${part}"}
+    with pytest.raises(UserError, match=r"has 2 mistakes: \(1\) .*widht.*; \(2\) .*rate"):
+        config.raise_if_wrong(wrong)
+    with pytest.raises(UserError, match=r"^part\.rate"):
+        config.raise_if_wrong(_thing(rate="x"))
+
+
+def test_a_broken_reference_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        config.to_plain(OmegaConf.create({"a": "${nowhere}"}))
+
+
+def test_the_hash_follows_what_changes_numbers() -> None:
+    base = {
+        "seed": 0,
+        "threads": 2,
+        "name": "a",
+        "tags": [],
+        "data": {"root": "/x", "size": 1},
+        "logger": {"mode": "a"},
+    }
+    same = {"logger": {}, "tags": ["t"], "name": "b", "resume": "r", "seed": 0, "threads": 2}
+    same["data"] = {"size": 1, "root": "/y"}
+    assert config.config_hash(base) == config.config_hash(same)
+    assert len(config.config_hash(base)) == 64
+    for change in ({"seed": 1}, {"threads": 1}, {"data": {"size": 2}}):
+        assert config.config_hash({**base, **change}) != config.config_hash(base)
+
+
+def test_what_the_run_provides_exists() -> None:
+    """The list of provided arguments must not outlive the constructors."""
+    chosen = config.compose()
+    for group, names in config.PROVIDED.items():
+        module, _, name = chosen[group]._target_.rpartition(".")
+        target = functools.reduce(getattr, [name], __import__(module, fromlist=[name]))
+        assert names <= set(inspect.signature(target).parameters), group

@@ -1,0 +1,111 @@
+"""What surrounds a run: ``python -m tl_lab list | train | predict | report``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tl_lab import __version__
+from tl_lab.errors import UserError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; ends the process with exit code 1 and one sentence where the user is mistaken.
+
+    Args:
+        argv: arguments; ``None`` for those of the process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["train"]:
+        from tl_lab.cli import main as train
+
+        train(given[1:])
+        return
+    options = _parser().parse_args(given)
+    try:
+        options.command(options)
+    except UserError as error:
+        print(f"tl_lab: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tl_lab", description="A laboratory for transfer learning.")
+    parser.add_argument("--version", action="version", version=f"tl_lab {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+
+    train = commands.add_parser("train", help="the same as python train.py", add_help=False)
+    train.set_defaults(command=lambda _: None)
+
+    listing = commands.add_parser("list", help="show the choices of each group, or of one")
+    listing.add_argument("group", nargs="?", help="backbone, strategy, data, ...")
+    listing.set_defaults(command=_list)
+
+    predict = commands.add_parser("predict", help="write labels and confidences of new samples to a CSV file")
+    predict.add_argument("run", type=Path, help="a run's folder")
+    predict.add_argument("inputs", type=Path, help="a folder of images, or a CSV file that names them")
+    predict.add_argument("--output", type=Path, help="the CSV file; default: predictions.csv in the run's folder")
+    predict.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
+    predict.set_defaults(command=_predict)
+
+    report = commands.add_parser("report", help="write the tables and figures of a sweep again")
+    report.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
+    report.set_defaults(command=_report)
+    return parser
+
+
+def _list(options: argparse.Namespace) -> None:
+    from tl_lab.config import choices, describe
+
+    groups = choices(options.group)
+    rows = [(group, name, describe(file)) for group, files in groups.items() for name, file in files.items()]
+    if sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        for row in rows:
+            print("\t".join(row))
+
+
+def _print_table(rows: Sequence[tuple[str, str, str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    table.add_column("group", style="cyan", no_wrap=True)
+    table.add_column("choice", style="bold", no_wrap=True)
+    table.add_column("what it is")
+    before = ""
+    for number, (group, name, text) in enumerate(rows):
+        ends = number + 1 == len(rows) or rows[number + 1][0] != group
+        table.add_row("" if group == before else group, name, text, end_section=ends)
+        before = group
+    Console().print(table)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    if not options.run.is_dir():
+        raise UserError(f"predict: there is no run's folder {str(options.run)!r}")
+    if not options.inputs.exists():
+        raise UserError(f"predict: there is no folder or CSV file {str(options.inputs)!r}")
+    from tl_lab.inference import predict_to_csv
+
+    output = options.output or options.run / "predictions.csv"
+    predict_to_csv(options.run, options.inputs, output, checkpoint=options.checkpoint)
+    print(output)
+
+
+def _report(options: argparse.Namespace) -> None:
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise UserError(f"report: there is no folder {str(folder)!r}")
+    from tl_lab.results.report import write_report
+
+    for folder in options.folders:
+        print(write_report(folder))
+
+
+if __name__ == "__main__":
+    main()

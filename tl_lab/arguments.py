@@ -1,0 +1,331 @@
+"""Mistakes on the command line, found before anything runs and said with the nearest valid names."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tl_lab.config import conf_dir
+from tl_lab.errors import UserError, nearest
+
+__all__ = [
+    "CONFIG_DIR",
+    "SHOWING",
+    "UNCHECKED",
+    "Checked",
+    "check",
+    "nearby",
+    "quote",
+    "resumed_folder",
+    "split",
+]
+
+Flags = list[tuple[str, str | None]]
+
+CONFIG_DIR = frozenset({"--config-dir", "-cd"})
+# these print something; what they print still has to compose
+SHOWING = frozenset({"--cfg", "-c", "--help", "-h"})
+# these answer for themselves, or replace the configuration that the check knows
+UNCHECKED = frozenset(
+    {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
+    | {"--config-path", "-cp", "--config-name", "-cn"}
+)
+_MULTIRUN = frozenset({"--multirun", "-m"})
+_WITH_VALUE = frozenset(
+    {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
+    | {"--config-path", "-cp", "--config-name", "-cn"}
+    | CONFIG_DIR
+)
+_SWITCHES = UNCHECKED | SHOWING | _MULTIRUN | {"--resolve", "--run", "-r"}
+_INFO = frozenset({"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a correct command line amounts to.
+
+    Attributes:
+        multirun: several runs were asked for.
+        folder: where the run, or the sweep, will write.
+    """
+
+    multirun: bool
+    folder: str
+
+
+def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
+    """Separate options from overrides.
+
+    Args:
+        given: the command line's arguments, in any order.
+
+    Returns:
+        Options with their values (``None`` where they take none), and overrides (``key=value``).
+
+    Raises:
+        UserError: an option does not exist, or lacks its value.
+    """
+    flags: Flags = []
+    overrides: list[str] = []
+    rest = list(given)
+    while rest:
+        text = rest.pop(0)
+        if not text.startswith("-"):
+            overrides.append(text)
+            continue
+        name, equals, value = text.partition("=")
+        if name not in _SWITCHES | _WITH_VALUE:
+            raise UserError(f"there is no option {name!r}; {nearest(name, _SWITCHES | _WITH_VALUE)}")
+        if equals:
+            flags.append((name, value))
+        elif name in _WITH_VALUE or (name in ("--info", "-i") and rest and rest[0] in _INFO):
+            if not rest:
+                raise UserError(f"option {name!r} needs a value after it; python train.py --hydra-help lists them")
+            flags.append((name, rest.pop(0)))
+        else:
+            flags.append((name, None))
+    return flags, overrides
+
+
+def quote(value: str) -> str:
+    """Write a text so that Hydra reads it as it is, whatever signs it holds."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if value else "''"
+
+
+def resumed_folder(overrides: Sequence[str]) -> Path | None:
+    """Return the folder of ``resume=<folder>``, or ``None`` where nothing is to be resumed."""
+    for text in overrides:
+        key, _, value = text.partition("=")
+        value = value.strip("'\"")
+        if key == "resume" and value not in ("", "null"):
+            return Path(value).expanduser()
+    return None
+
+
+def nearby(folder: Path) -> str:
+    """Name what lies beside a folder that does not exist, as the end of a sentence."""
+    with contextlib.suppress(OSError):
+        beside = {str(other): other.name for other in folder.parent.iterdir() if other.is_dir()}
+        close = get_close_matches(folder.name, beside.values(), n=2)
+        if close:
+            return "; did you mean " + " or ".join(repr(str(folder.parent / name)) for name in close) + "?"
+    return ""
+
+
+def check(overrides: Sequence[str], flags: Flags) -> Checked:
+    """Compose the configuration once for every choice on the command line.
+
+    Args:
+        overrides: ``key=value`` texts.
+        flags: options, as :func:`split` returns them.
+
+    Returns:
+        Whether there are several runs, and where they will write.
+
+    Raises:
+        UserError: something is wrong; every wrong override is named.
+    """
+    import hydra
+
+    parsed = _parse(overrides)
+    folders = [str(Path(value or "").absolute()) for name, value in flags if name in CONFIG_DIR]
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise UserError(f"--config-dir: there is no folder {folder!r}")
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        groups = _groups(folders)
+        missing = [override for override in parsed if override.is_delete() or override.value() is None]
+        if mistakes := [text for override in missing if (text := _wrong_choice(override, groups))]:
+            raise UserError(_join(mistakes))
+        extra = [f"hydra.searchpath=[{','.join(quote('file://' + folder) for folder in folders)}]"]
+        configs = [_compose(texts, parsed, groups, extra if folders else []) for texts in _variations(parsed, groups)]
+    first = configs[0]
+    mode = OmegaConf.select(first, "hydra.mode")
+    multirun = any(name in _MULTIRUN for name, _ in flags) or getattr(mode, "name", mode) == "MULTIRUN"
+    if not multirun:
+        for override in parsed:
+            if override.is_sweep_override():
+                key, _, value = str(override.input_line).partition("=")
+                raise UserError(
+                    f"{override.input_line!r} names several values; add -m to run one after another, "
+                    f"or write '{key}=[{value}]' for a list"
+                )
+    return Checked(multirun, _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir"))
+
+
+def _parse(overrides: Sequence[str]) -> list[Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            fitting = [group for group, names in _files().items() if text in names]
+            hint = " or ".join(f"{group}={text}" for group in fitting) or "key=value"
+            raise UserError(f"{text!r} sets nothing; write {hint}")
+        try:
+            parsed += parser.parse_overrides([text])
+        except (HydraException, ValueError):
+            key, _, value = text.partition("=")
+            raise UserError(
+                f"{text!r} cannot be read; a value with blanks or signs needs two pairs of quotes: '{key}=\"{value}\"'"
+            ) from None
+    return parsed
+
+
+def _files(folders: Sequence[str] = ()) -> dict[str, set[str]]:
+    """Choices of each group by the files, choices in sub-folders included."""
+    found: dict[str, set[str]] = {}
+    for folder in (conf_dir(), *map(Path, folders)):
+        for file in folder.glob("*/**/*.yaml"):
+            group, *rest = file.relative_to(folder).with_suffix("").parts
+            found.setdefault(group, set()).add("/".join(rest))
+    return found
+
+
+def _groups(folders: Sequence[str]) -> dict[str, set[str]]:
+    """Choices of each group, Hydra's own (``hydra/launcher``) included."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    loader = GlobalHydra.instance().config_loader()
+    found = {"experiment": set(), **_files(folders)}
+    for group in loader.list_groups("hydra"):
+        found[f"hydra/{group}"] = set(loader.get_group_options(f"hydra/{group}"))
+    return found
+
+
+def _variations(parsed: Sequence[Any], groups: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Command lines of single runs that name every choice at least once: a swept group is tried one by one."""
+    values = [_values(override, groups) for override in parsed]
+    first = [texts[0] for texts in values]
+    yield first
+    for position, (override, texts) in enumerate(zip(parsed, values, strict=True)):
+        if override.key_or_group in groups:
+            for text in texts[1:]:
+                yield [*first[:position], text, *first[position + 1 :]]
+
+
+def _values(override: Any, groups: dict[str, set[str]]) -> list[str]:
+    """Each value of an override as an override of its own."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key = override.get_key_element()
+    value = override.value()
+    if override.is_interval_sweep():
+        return [f"{key}={value.start}"]
+    if hasattr(value, "filter"):  # glob(...)
+        names = value.filter(sorted(groups.get(override.key_or_group, ())))
+        if not names:
+            raise UserError(f"{override.input_line!r} fits no choice")
+        return [f"{key}={name}" for name in names]
+    texts = [f"{key}={text}" for text in override.sweep_string_iterator()]
+    if not texts:
+        raise UserError(f"{override.input_line!r} holds no value")
+    return texts
+
+
+def _compose(texts: list[str], parsed: Sequence[Any], groups: dict[str, set[str]], extra: list[str]) -> DictConfig:
+    import hydra
+    from hydra.errors import HydraException
+
+    try:
+        config = hydra.compose("config", overrides=[*texts, *extra], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        mistakes = _mistakes(_parse(texts), groups, extra)
+        lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        raise UserError(_join(mistakes) or ". ".join(line.strip() for line in lines[:2])) from error
+    return config
+
+
+def _join(mistakes: list[str]) -> str:
+    if len(mistakes) < 2:
+        return "".join(mistakes)
+    return f"{len(mistakes)} mistakes: " + " ".join(f"({n}) {text}" for n, text in enumerate(mistakes, 1))
+
+
+def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]], extra: list[str]) -> list[str]:
+    """Say what is wrong with each override of a command line that does not compose."""
+    import hydra
+
+    found: list[str] = []
+    usable: list[str] = []
+    for override in parsed:
+        text = _wrong_choice(override, groups)
+        if text:
+            found.append(text)
+        elif override.key_or_group in groups:
+            usable.append(str(override.input_line))
+    try:
+        base = hydra.compose("config", overrides=[*usable, *extra], return_hydra_config=True)
+    except Exception:  # the files themselves do not compose: the first error says why
+        return found
+    for override in parsed:
+        key = override.key_or_group
+        if key in groups or override.is_force_add():
+            continue
+        text = _wrong_key(key, base, groups)
+        if override.is_add():
+            text = "" if text else f"'{override.input_line}': {key} exists already; leave the + out"
+        if text:
+            found.append(text)
+    return found
+
+
+def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
+    group, value = override.key_or_group, override.value()
+    if group not in groups:
+        return ""
+    given, valid = str(override.input_line), ", ".join(sorted(groups[group]))
+    if value is None and not override.is_delete() and group == "experiment":
+        return f"{given!r} means the same as leaving it out, which is how to write it"
+    if (override.is_delete() or value in (None, "")) and group != "experiment" and "/" not in group:
+        return f"{given!r} leaves the run without its {group}; valid: {valid}"
+    if not isinstance(value, str) or value in groups[group]:
+        return f"{given!r}: {group} has a choice already; leave the + out" if override.is_add() else ""
+    if not groups[group]:
+        return f"{given!r} is not among the choices: there is no file for this group"
+    if not value:
+        return f"{given!r} names no choice; valid: {valid}"
+    return f"{given!r} is not among the choices; {nearest(value, groups[group])}"
+
+
+def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
+    node: Any = base
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig):
+            return f"{key!r} cannot be set: {'.'.join(parts[:depth])} is a value, without keys of its own"
+        if part not in node:
+            where = ".".join(parts[:depth])
+            names = [str(name) for name in node if not str(name).startswith("_")]
+            if not where:
+                names = [*(name for name in names if name != "hydra"), *groups]
+                names = [name for name in names if "/" not in name]
+            said = f"{where} has no key {part!r}" if where else f"there is no key or group {part!r}"
+            add = f" (to add a new key, write +{key}=...)" if where else ""
+            return f"{said}; {nearest(part, names)}{add}"
+        if OmegaConf.is_interpolation(node, part) and depth + 1 < len(parts):
+            reference = OmegaConf.to_container(node, resolve=False)[part]  # type: ignore[index, call-overload]
+            return f"{key!r} cannot be set: {'.'.join(parts[: depth + 1])} is {reference}; set it there"
+        node = OmegaConf.select(base, ".".join(parts[: depth + 1]), throw_on_missing=False)
+    return ""
+
+
+def _folder(config: DictConfig, key: str) -> str:
+    """Resolve where the program is about to write, as Hydra will."""
+    from hydra.core.hydra_config import HydraConfig
+
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        return str(OmegaConf.select(config, key))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+    finally:
+        HydraConfig.instance().cfg = before
