@@ -63,10 +63,11 @@ def run(cfg: DictConfig) -> float | None:
         UserError: a mistake in the configuration, the data or the files, in one sentence.
     """
     _quiet()
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = _short(Path(HydraConfig.get().runtime.output_dir))
     record = Record(folder, writes=rank_zero_only.rank == 0, resumed=bool(cfg.resume))
     if record.completed:
-        console.say(f"{folder} is complete already; its results are in results.json")
+        _report(cfg, folder, record)
+        console.say("This run was complete already: nothing was done.")
         return None
     try:
         return _run(cfg, folder, record)
@@ -87,13 +88,18 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     facts = _facts(cfg, parts, trainer)
     record.update(**facts)
     if trainer.is_global_zero:
-        console.banner({"run": cfg.name, **_said(cfg, folder, parts, facts)})
+        console.banner(_said(cfg, folder, parts, facts), title=f"tl_lab: {cfg.name}")
     objective = _fit(trainer, parts, checkpoint)
     tested = _load_tested(cfg.evaluate, folder, parts.strategy)
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
         _finish(cfg, folder, parts, trainer, record, tested)
     return objective
+
+
+def _short(folder: Path) -> Path:
+    """Name a folder below the current one the way a user would."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
@@ -191,7 +197,7 @@ def build(cfg: DictConfig) -> Parts:
         optimizer=_call(cfg.optimizer),
         scheduler=_call(cfg.scheduler),
         seed=cfg.seed,
-        **cfg.update,
+        **cfg["update"],
     )
     return Parts(data, strategy)
 
@@ -336,14 +342,13 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
 
 
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
-    counts = facts["parameters"]
-    frozen = counts["total"] - counts["trainable"]
+    network = parts.strategy.network
     return {
-        "data": ", ".join(f"{name} {size:,}" for name, size in facts["sizes"].items()),
-        "brought to": "; ".join(parts.data.notes) or "used as they are",
-        "network": f"{type(parts.strategy.network.backbone).__name__}({parts.strategy.network.backbone.extra_repr()})",
-        "parameters": f"{counts['total']:,}, of which {counts['trainable']:,} learn and {frozen:,} are frozen",
-        "layers": repr(parts.strategy.layers),
+        "data": [f"{name} {size:,}" for name, size in facts["sizes"].items()],
+        "brought to": parts.data.notes,
+        "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",
+        "parameters": facts["parameters"],
+        "layers": parts.strategy.describe_layers(),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
         "device": f"{facts['device']}, {cfg.threads} thread{'s' if cfg.threads != 1 else ''}",
         "seed": cfg.seed,
@@ -372,20 +377,31 @@ def _finish(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer, re
         if cfg.figures and cfg.logger.log_figures:
             log_figures(figures)
         finish_wandb(metrics)
+    _report(cfg, folder, record)
+
+
+def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
+    content = record.content
+    reference = known_reference(content, folder)
+    protocol = dict(content["protocol"])
+    if reference is not None:
+        protocol["source-only reference"] = reference.origin
     console.final_table(
-        record.content,
-        folder,
-        reference=known_reference(record.content, folder),
-        next_steps=_next_steps(cfg, folder),
+        content["metrics"],
+        reference=None if reference is None else reference.accuracies(),
+        seed=content["seed"],
+        tested_checkpoint=content["tested_checkpoint"],
+        protocol=protocol,
     )
-
-
-def _next_steps(cfg: DictConfig, folder: Path) -> list[str]:
-    steps = [f"python -m tl_lab predict {folder} <folder of images>"]
+    hints = [("label images of your own", f"python -m tl_lab predict {folder} <folder of images>")]
     if get_class(cfg.domain_adaptation._target_).needs_target:
-        steps.insert(0, "python train.py domain_adaptation=none")
-        steps.insert(1, "python train.py -m domain_adaptation=none,dann seed=0,1,2,3,4")
-    return [*steps, "python -m tl_lab list"]
+        compare = "python train.py -m domain_adaptation=none,dann seed=0,1,2,3,4"
+        hints = [
+            ("the same without adaptation", "python train.py domain_adaptation=none"),
+            ("a comparison over five seeds", compare),
+            *hints,
+        ]
+    console.next_steps(folder, [*hints, ("all choices", "python -m tl_lab list")])
 
 
 def _quiet() -> None:

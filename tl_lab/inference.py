@@ -209,11 +209,15 @@ def _read_images(
 ) -> Iterator[tuple[list[str], Tensor]]:
     wanted = model.preprocessing
     for start in range(0, len(files), batch_size):
-        part = files[start : start + batch_size]
-        yield (
-            names[start : start + batch_size],
-            torch.stack([decode(file, wanted) for file in part]),
-        )
+        part = slice(start, start + batch_size)
+        yield names[part], torch.stack([_decode(file, wanted) for file in files[part]])
+
+
+def _decode(file: Path, wanted: Preprocessing) -> Tensor:
+    try:
+        return decode(file, wanted)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as an image ({error}): repair or remove it") from error
 
 
 def _stored_config(folder: Path) -> DictConfig:

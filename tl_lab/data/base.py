@@ -104,6 +104,7 @@ class DataModule(pl.LightningDataModule):
     def use(self, preprocessing: Preprocessing) -> None:
         """Bring every set to the backbone's declared input; what was done is added to ``notes``."""
         self.preprocessing = preprocessing
+        changed: dict[str, list[str]] = {}
         for name, samples in self.sets.items():
             x = samples.x
             if not isinstance(x, Tensor):
@@ -112,8 +113,10 @@ class DataModule(pl.LightningDataModule):
                     continue  # stays on disk
                 x = x.load_all(preprocessing, self.workers)
             elif told := preprocessing.changes(tuple(x.shape[1:])):  # type: ignore[arg-type]
-                self.notes.append(f"{name}: {', '.join(told)}")
+                changed.setdefault(", ".join(told), []).append(name)
             self.sets[name] = Samples(self._prepare(name, x, preprocessing), samples.y)
+        for change, names in changed.items():
+            self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
 
     def _prepare(self, name: str, x: Tensor, preprocessing: Preprocessing) -> Tensor:
         if x.dtype == torch.uint8 and 4 * x.numel() > _READY_BYTES:

@@ -29,6 +29,15 @@ class Reference:
     metrics: Mapping[str, float]
     origin: str
 
+    def accuracies(self) -> dict[str, float]:
+        """Give the test accuracy of each domain, by its name (``""`` where there is one only)."""
+        names = (name.split("/") for name in self.metrics)
+        return {
+            "/".join(parts[1:-1]): self.metrics["/".join(parts)]
+            for parts in names
+            if parts[0] == "test" and parts[-1] == "acc"
+        }
+
 
 def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | None:
     """Find the source-only result of the same experiment.

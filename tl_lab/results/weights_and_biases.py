@@ -39,7 +39,7 @@ def wandb_logger(
     Returns:
         A Lightning logger, or None if W&B could not be used.
     """
-    wandb.finish(quiet=True)  # a run left open by an earlier job in this process would swallow this one
+    wandb.finish()  # a run left open by an earlier job in this process would swallow this one
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     mode = options["mode"]
     if mode == "online" and not _has_account():
@@ -76,7 +76,7 @@ def finish_wandb(metrics: Mapping[str, float]) -> None:
     """Write the final metrics into the open run's summary and close it, if there is one."""
     if wandb.run is not None:
         wandb.run.summary.update(dict(metrics))
-        wandb.finish(quiet=True)
+        wandb.finish()
 
 
 def _has_account() -> bool:

@@ -116,6 +116,19 @@ class Strategy(pl.LightningModule):
         """State what must be printed beside any number obtained with this strategy."""
         return {}
 
+    def describe_layers(self) -> str:
+        """Say in words which layer groups learn, when and at which share of the rate."""
+        names = list(self.groups)
+        chosen, shares = self.layers.chosen(names), self.layers.shares(names)
+        if not chosen:
+            return f"backbone frozen ({', '.join(names)})"
+        told = [f"{name} x{shares[name]:.3g}" if shares[name] != 1 else name for name in chosen]
+        if frozen := [name for name in names if name not in chosen]:
+            told.append(f"frozen: {', '.join(frozen)}")
+        if self.layers.unfreeze_every is not None:
+            told.append(f"one more group every {self.layers.unfreeze_every} epochs, from the top")
+        return ", ".join(told)
+
     # ------------------------------------------------------------------ the network
 
     def forward(self, x: Tensor) -> Tensor:
