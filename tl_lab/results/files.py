@@ -1,0 +1,162 @@
+"""Files that appear whole or not at all."""
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tl_lab.errors import UserError
+
+__all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "replacing", "write_json", "write_text"]
+
+RESULTS = "results.json"
+SCHEMA = 1
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place when the block ends well.
+
+    The file is flushed to the disk before it is renamed, so that neither a kill nor a power cut leaves half a
+    file. If the block raises, the temporary file is removed and an earlier file at ``path`` is left as it was.
+
+    Args:
+        path: the file to write; missing folders are made.
+
+    Yields:
+        The path to write to, with the same suffix as ``path``.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written to.
+    """
+    path = Path(path)
+    # Made by hand and not by tempfile: the file must get the permissions that any new file gets.
+    beside = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        kept = "the earlier file is intact" if path.exists() else "nothing was written"
+        raise UserError(
+            f"Cannot write {path}: {(error.strerror or str(error)).lower()}; {kept}: free some space, or write "
+            "to another folder."
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file, UTF-8, whole or not at all.
+
+    Args:
+        path: where; missing folders are made.
+        text: the content, written as it is (no translation of line ends).
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the file cannot be written; an earlier one is left as it was.
+    """
+    with replacing(path) as beside:
+        _write(beside, text)
+    return Path(path)
+
+
+def write_json(path: str | Path, obj: Any) -> Path:
+    """Write an object as strict JSON, whole or not at all.
+
+    Args:
+        path: where; missing folders are made.
+        obj: anything that :func:`plain` knows.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the file cannot be written; an earlier one is left as it was.
+        TypeError: the object holds something that has no place in JSON.
+    """
+    return write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(obj: Any) -> Any:
+    """Turn an object into what strict JSON can say.
+
+    Mappings (also OmegaConf's), sequences and sets are walked; numbers, arrays and tensors of numpy and torch
+    become numbers and lists, paths become text. NaN and infinities become None: strict JSON has no word for
+    them, and a reader in another language would stumble.
+
+    Args:
+        obj: the object.
+
+    Returns:
+        Dictionaries, lists, str, int, float, bool and None only.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if obj is None or isinstance(obj, bool):
+        return obj
+    if isinstance(obj, str):
+        return str(obj)
+    if isinstance(obj, int):
+        return int(obj)
+    if isinstance(obj, float):
+        return float(obj) if math.isfinite(obj) else None
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    if isinstance(obj, Mapping):
+        return {str(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, Sequence | Set) and not isinstance(obj, bytes | bytearray):
+        values = sorted(obj, key=repr) if isinstance(obj, Set) else obj
+        return [plain(value) for value in values]
+    convert: Callable[[], Any] | None = getattr(obj, "tolist", None)  # numpy and torch, without importing them
+    if convert is not None:
+        return plain(convert())
+    raise TypeError(f"{type(obj).__name__} cannot be written as JSON: {obj!r}")
+
+
+def read_results(run_dir: str | Path) -> dict[str, Any]:
+    """Read a run's ``results.json``.
+
+    Args:
+        run_dir: the run's folder.
+
+    Returns:
+        The content.
+
+    Raises:
+        UserError: the folder or the file is missing, damaged, or of a newer schema.
+    """
+    path = Path(run_dir) / RESULTS
+    if not path.parent.is_dir():
+        raise UserError(f"There is no run folder {path.parent}: give a folder that a run has written.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} holds no {RESULTS}: it is not a run's folder, or its run ended before it could write."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): repeat the run, or restore the file.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__} where a mapping is expected: repeat the run.")
+    schema = content.get("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise UserError(
+            f"{path} has schema {schema!r}, this version reads up to {SCHEMA}: read it with a newer tl_lab."
+        )
+    return content
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="")

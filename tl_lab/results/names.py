@@ -1,0 +1,70 @@
+"""The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, in one place."""
+
+import math
+from typing import NamedTuple
+
+__all__ = ["MetricName", "format_metric", "is_share", "readable", "split_name"]
+
+_SPLITS = ("train", "val", "test", "oracle")
+_WORDS = {
+    "acc": "accuracy",
+    "balanced_acc": "balanced accuracy",
+    "f1_macro": "macro F1",
+    "lr": "learning rate",
+}
+_SHARES = ("acc", "f1_macro", "f1", "precision", "recall", "auroc")
+
+
+class MetricName(NamedTuple):
+    """A metric's name taken apart: ``test/target/acc`` is ``("test", "target", "acc")``."""
+
+    split: str
+    part: str
+    metric: str
+
+
+def split_name(name: str) -> MetricName:
+    """Take a metric's name apart.
+
+    Args:
+        name: for example ``test/target/acc``, ``val/acc`` or ``lr``.
+
+    Returns:
+        split (empty where the name has none), domain or task (empty where it has none), and metric.
+    """
+    first, *rest = name.split("/")
+    if not rest or first not in _SPLITS:
+        return MetricName("", "", name)
+    return MetricName(first, "/".join(rest[:-1]), rest[-1])
+
+
+def is_share(metric: str) -> bool:
+    """Say whether a metric is a share in [0, 1] that readers know as a percentage (accuracy, F1)."""
+    return metric in _SHARES or metric.endswith(("_acc", "_acc_ci95", "acc_ci95"))
+
+
+def readable(metric: str) -> str:
+    """Write the last part of a metric's name as words: ``f1_macro`` is ``macro F1``."""
+    if metric in _WORDS:
+        return _WORDS[metric]
+    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+
+
+def format_metric(name: str, value: float | None, half_width: float | None = None) -> str:
+    """Write a metric's value for a person: shares in per cent, all else with four significant digits.
+
+    Args:
+        name: the metric's name; its last part decides the unit.
+        value: the value as stored; None or NaN gives a dash.
+        half_width: half the width of its interval, in the unit of the value; None or NaN leaves it out.
+
+    Returns:
+        Text such as ``93.2``, ``93.2 ± 1.1`` or ``0.4127``.
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    scale, digits = (100.0, ".1f") if is_share(split_name(name).metric) else (1.0, ".4g")
+    text = format(scale * value, digits)
+    if half_width is not None and math.isfinite(half_width):
+        text += f" ± {format(scale * half_width, digits)}"
+    return text

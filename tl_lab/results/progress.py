@@ -1,0 +1,126 @@
+"""How a run's progress is shown: a bar on a terminal, a line an epoch in a log."""
+
+import math
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from tl_lab.results.names import format_metric, is_share, split_name
+
+__all__ = ["EpochLines", "duration", "progress_callback"]
+
+_WIDTH = 100
+
+
+def progress_callback(enabled: bool) -> ProgressBar | None:
+    """Choose how progress is shown.
+
+    Use it as ``Trainer(callbacks=[bar, ...] if bar else [...], enable_progress_bar=bar is not None)``.
+
+    Args:
+        enabled: whether progress is shown at all.
+
+    Returns:
+        Lightning's rich bar where both outputs are a terminal, else :class:`EpochLines`; None if not enabled.
+    """
+    if not enabled:
+        return None
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return RichProgressBar(leave=False, theme=RichProgressBarTheme(metrics_format=".3g"))
+    return EpochLines()
+
+
+class EpochLines(ProgressBar):
+    """Print one line after each training epoch, for logs.
+
+    For example ``epoch 3/20  train/loss 0.4127  val/source/acc 93.2 %  1.8 s  about 31 s left``. The time left is
+    that of the epochs of this session, so that a resumed run is not misled by the epochs before it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._start = self._epoch_start = 0.0
+        self._done = 0
+
+    def disable(self) -> None:
+        """Be silent (Lightning calls this on all processes but the first)."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Speak again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+        self._done = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the line."""
+        self._done += 1
+        now = time.monotonic()
+        epoch, total = trainer.current_epoch + 1, _epochs(trainer)
+        words = [f"epoch {epoch}/{total}" if total else f"epoch {epoch}"]
+        times = [duration(now - self._epoch_start)]
+        if total and total > epoch:
+            times.append(f"about {duration((now - self._start) / self._done * (total - epoch))} left")
+        room = _WIDTH - len("  ".join(words + times))
+        for text in _metrics(trainer.callback_metrics):
+            room -= len(text) + 2
+            if room < 0:
+                break
+            words.append(text)
+        if self._enabled:
+            _print("  ".join(words + times))
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for a person: ``0.4 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@rank_zero_only
+def _print(text: str) -> None:
+    # One write of a whole line: several processes may share the log.
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _epochs(trainer: pl.Trainer) -> int | None:
+    """The number of epochs of the whole run, from whichever of epochs and steps ends it first; None if neither."""
+    limits = []
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        limits.append(trainer.max_epochs)
+    batches = trainer.num_training_batches / max(trainer.accumulate_grad_batches, 1)
+    if trainer.max_steps >= 0 and math.isfinite(batches) and batches >= 1:
+        limits.append(math.ceil(trainer.max_steps / batches))
+    return min(limits, default=None)
+
+
+def _metrics(logged: dict[str, Any]) -> list[str]:
+    """Choose what a line shows: the training loss, then validation accuracies, then validation losses."""
+    train = [name for name in ("train/loss", "train/loss_epoch", "loss") if name in logged][:1]
+    val = [name for name in logged if split_name(name).split == "val"]
+    first = [name for name in val if split_name(name).metric == "acc"]
+    losses = [name for name in val if split_name(name).metric == "loss"]
+    return [
+        f"{name} {format_metric(name, float(logged[name]))}" + (" %" if is_share(split_name(name).metric) else "")
+        for name in [*train, *first, *losses]
+    ]
