@@ -1,5 +1,6 @@
 """CIFAR-10: 32 x 32 colour photographs of ten classes."""
 
+import lzma
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def read_jpeg_archive(
     """Read the images ``part/CLASS/*.jpg`` of an archive, decoded once and then kept in the cache.
 
     Args:
-        path: of a ``.tar``, compressed or not.
+        path: of a ``.tar.xz``.
         part: the top folder within it, such as ``train``.
         class_names: the folders of the classes; their order gives the labels.
         cache: folder of the cache; None for the usual one.
@@ -98,15 +99,20 @@ def read_jpeg_archive(
 def _decode_archive(path: Path, part: str, class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
     images: dict[tuple[int, str], np.ndarray] = {}
     try:
-        with tarfile.open(path, "r|*") as archive:  # a stream: the compressed file is gone through once
+        # lzma.open notices a file that ends too early; tarfile's own decompression does not
+        with lzma.open(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             for member in archive:
                 folders = Path(member.name).parts[-3:]
                 if not member.isfile() or len(folders) < 3 or folders[0] != part or folders[1] not in class_names:
                     continue
                 with Image.open(archive.extractfile(member)) as image:  # type: ignore[arg-type]
                     images[class_names.index(folders[1]), folders[2]] = np.asarray(image.convert("RGB"))
+            while content.read(2**20):  # to the end, where the check sum is
+                pass
     except Exception as error:  # decompressors and decoders raise whatever they like
-        raise UserError(f"the archive {path} cannot be read ({error}): fetch it again") from error
+        raise UserError(
+            f"the archive {path} cannot be read ({error}): it is incomplete or damaged, fetch it again"
+        ) from error
     if not images:
         raise UserError(f"the archive {path} has no images {part}/CLASS/* of the classes {', '.join(class_names)}")
     order = sorted(images)
