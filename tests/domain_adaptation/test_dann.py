@@ -1,0 +1,77 @@
+import math
+
+import pytest
+import torch
+from laboratory import BlobPair, make
+from torch.nn import functional as F
+
+from tl_lab.domain_adaptation import DANN, DomainOutput, NoAdaptation
+from tl_lab.domain_adaptation.dann import domain_loss
+from tl_lab.errors import UserError
+
+
+def outputs(n=6, m=4, d=5):
+    draw = torch.Generator().manual_seed(0)
+    features = [torch.randn(k, d, generator=draw, requires_grad=True) for k in (n, m)]
+    return [DomainOutput(f, None, None, torch.arange(len(f))) for f in features]
+
+
+def test_domain_loss_is_the_cross_entropy_of_the_papers_equation():
+    u, v = torch.randn(6, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+    expected = F.binary_cross_entropy_with_logits(u, torch.zeros(6).double())
+    expected = expected + F.binary_cross_entropy_with_logits(v, torch.ones(4).double())
+    torch.testing.assert_close(domain_loss(u, v), expected)
+    torch.testing.assert_close(domain_loss(u, v, "mean"), expected / 2)
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("sum", 2 * math.log(2)), ("mean", math.log(2))])
+def test_an_undecided_discriminator_has_loss_2_ln_2(reduction, expected):
+    assert domain_loss(torch.zeros(3), torch.zeros(5), reduction).item() == pytest.approx(expected)
+    dann = DANN(reduction=reduction)
+    dann.build(5, 3)
+    assert dann.adapt(*outputs(), 0.5).terms["domain_loss"].item() == pytest.approx(expected, rel=0.2)
+
+
+@pytest.mark.parametrize("lambda_max", [0.0, 0.3, 1.0])
+def test_features_get_minus_lambda_times_what_the_discriminator_descends(lambda_max):
+    progress, weight = 0.25, 0.7
+    dann = DANN(weight=weight, lambda_max=lambda_max)
+    dann.build(5, 3)
+    source, target = outputs()
+    result = dann.adapt(source, target, progress)
+    got = torch.autograd.grad(result.terms["domain_loss"], [source.features, *dann.parameters()])
+    logits = [dann.discriminator(o.features).squeeze(1) for o in (source, target)]
+    plain = torch.autograd.grad(weight * domain_loss(*logits), [source.features, *dann.parameters()])
+    strength = lambda_max * (2 / (1 + math.exp(-10 * progress)) - 1)
+    torch.testing.assert_close(got[0], -strength * plain[0])
+    for ours, reference in zip(got[1:], plain[1:], strict=True):
+        torch.testing.assert_close(ours, reference)  # the discriminator learns at full weight
+    assert result.logs["lambda"] == pytest.approx(strength)
+
+
+def _gradients(adaptation, progress):
+    """Gradients of backbone and head for one batch of a pair."""
+    data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
+    data.adapts = True
+    batch = next(iter(data.train_dataloader()))
+    target = batch.target if adaptation.needs_target else None
+    model.train()
+    model._objective(batch.source, target, progress, "joint").backward()
+    return [p.grad.clone() for p in model.network.parameters()]
+
+
+def test_lambda_zero_leaves_the_networks_gradients_to_the_last_bit():
+    # with joint statistics this cannot hold: batch-norm would see the target
+    alone = _gradients(NoAdaptation(), 0.5)
+    silent = _gradients(DANN(lambda_max=0.0, batch_norm="separate"), 0.5)
+    assert all(torch.equal(a, b) for a, b in zip(alone, silent, strict=True))
+    heard = _gradients(DANN(lambda_max=1.0, batch_norm="separate"), 0.5)
+    assert not all(torch.equal(a, b) for a, b in zip(alone, heard, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight": -1.0}, {"lambda_max": -0.1}, {"reduction": "max"}, {"batch_norm": "none"}]
+)
+def test_wrong_options_are_refused(options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        DANN(**options)
