@@ -73,6 +73,7 @@ class DataModule(pl.LightningDataModule):
         self.device = torch.device("cpu")
         self._features: dict[str, Tensor] = {}
         self._fingerprint = ""
+        self._shape: tuple[int, int, int] | None = None
 
     # ------------------------------------------------------------------ what a subclass provides
 
@@ -86,16 +87,17 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that a backbone without a size of its own is built for."""
-        x = self.sets[self.primary].x
-        assert isinstance(x, Tensor), "a module with images on disk states the shape itself"
-        return tuple(x.shape[1:])  # type: ignore[return-value]
+        """Channels, height and width of the images as they were read; a backbone may be built for them."""
+        assert self._shape is not None, "load() comes first; a module with images on disk states the shape itself"
+        return self._shape
 
     # ------------------------------------------------------------------ what the run calls
 
     def load(self) -> None:
         """Read the sets and check them."""
         self.sets = self.read()
+        x = self.sets[self.primary].x
+        self._shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3])) if isinstance(x, Tensor) else None
         for name, samples in self.sets.items():
             _check(name, samples, self.num_classes)
         parts = "".join(name + samples.fingerprint() for name, samples in sorted(self.sets.items()))
