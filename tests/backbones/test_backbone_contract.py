@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from tl_lab.backbones import MLP, Backbone, Conv4, LeNet
+from tl_lab.backbones.grouping import group_by_structure, partition
 from tl_lab.backbones.timm import Timm
 from tl_lab.backbones.torchvision import Torchvision
 
@@ -130,6 +131,24 @@ class _Forgetful(Backbone):
 def test_check_names_what_is_left_out_and_what_is_held_twice() -> None:
     with pytest.raises(RuntimeError, match=r"first\.weight in a and b.*second\.weight in none.*and 2 more"):
         _Forgetful().check_layer_groups()
+
+
+class _Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(2))
+        shared = nn.Linear(2, 2)
+        self.blocks = nn.ModuleList(nn.Sequential(shared, nn.Linear(2, 2), nn.Dropout()) for _ in range(2))
+
+
+def test_a_layer_used_in_two_blocks_belongs_to_the_first() -> None:
+    root = _Shared()
+    names, group_of = group_by_structure(root)
+    groups = partition(root, group_of)
+    assert names == ["stem", "blocks.0", "blocks.1"]
+    assert [sum(p.numel() for module in group for p in module.parameters()) for group in groups] == [2, 12, 6]
+    held = [module for group in groups for part in group for module in part.modules()]
+    assert all(block[2] in held for block in root.blocks)
 
 
 def test_every_configuration_builds() -> None:

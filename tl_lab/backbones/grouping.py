@@ -9,7 +9,14 @@ from tl_lab.backbones.base import LayerGroup
 
 __all__ = ["TRUNKS", "LooseTensors", "group_by_structure", "merge_groups", "partition"]
 
-TRUNKS = {"blocks", "features", "layers", "stages", "trunk_output"}  # what libraries call the list of blocks
+TRUNKS = {
+    "blocks",
+    "dense_stages",
+    "features",
+    "layers",
+    "stages",
+    "trunk_output",
+}  # what libraries call the list of blocks
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -38,25 +45,35 @@ def partition(root: nn.Module, group_of: dict[str, int]) -> list[list[nn.Module]
 
     Args:
         root: the network.
-        group_of: number of the group, from 0, for each parameter and buffer by its dotted name.
+        group_of: number of the group, from 0, for each parameter and buffer by its dotted name; of a tensor that is
+            used in several places one name is enough.
 
     Returns:
         The modules of each group, in the order of the network.
     """
     groups: list[list[nn.Module]] = [[] for _ in range(1 + max(group_of.values(), default=-1))]
+    owner: dict[int, int] = {}
+    for name, tensor in _tensors(root):
+        if name in group_of:
+            owner.setdefault(id(tensor), group_of[name])
+    placed: set[int] = set()
     current = 0
 
     def place(module: nn.Module, prefix: str) -> None:
         nonlocal current
-        found = {group_of[prefix + name] for name, _ in _tensors(module)}
-        if len(found) <= 1:
+        inside = {id(tensor) for _, tensor in _tensors(module)}
+        found = {owner[key] for key in inside}
+        if len(found) <= 1 and not inside & placed:
             current = found.pop() if found else current
+            placed.update(inside)
             if groups:
                 groups[current].append(module)
             return
         loose: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _tensors(module, recurse=False):
-            loose.setdefault(group_of[prefix + name], {})[prefix + name] = tensor
+            if id(tensor) not in placed:  # else it is used in two places, and the first has it
+                placed.add(id(tensor))
+                loose.setdefault(owner[id(tensor)], {})[prefix + name] = tensor
         for number, tensors in loose.items():
             groups[number].append(LooseTensors(tensors))
         for name, child in module.named_children():

@@ -119,11 +119,12 @@ class Timm(Backbone):
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then each stage or block in order, as timm's own matcher divides the model."""
         names = [name for name, _ in chain(self.net.named_parameters(), self.net.named_buffers())]
-        matcher = getattr(self.net, "group_matcher", None)
-        if matcher is None:
+        try:
+            matcher = self.net.group_matcher(coarse=True)  # type: ignore[operator]
+        except (AttributeError, AssertionError, TypeError):  # a few models have none, or none by stages
             titles, group_of = group_by_structure(self.net)
         else:
-            group_of = group_with_matcher(((name, None) for name in names), matcher(coarse=True), reverse=True)
+            group_of = group_with_matcher(((name, None) for name in names), matcher, reverse=True)
             titles = _titles(names, group_of)
         groups = list(zip(titles, partition(self.net, group_of), strict=True))
         return merge_groups(groups, self._max_groups)
@@ -240,12 +241,21 @@ def _complaint(error: Exception | None) -> str:
 
 def _titles(names: list[str], group_of: dict[str, int]) -> list[str]:
     """Name each group by where its first tensor lies: ``stem``, then ``layer1``, ``stages.0``, ``blocks.11``, ..."""
-    titles: list[str] = []
-    for number in range(1 + max(group_of.values(), default=-1)):
-        path = next(name for name in names if group_of[name] == number).split(".")
-        title = ".".join(path[:2] if path[0] in TRUNKS and len(path) > 2 else path[:1]) if number else "stem"
-        titles.append(title if title not in titles else f"{title}+{number}")
-    return titles
+    paths = [
+        next(name for name in names if group_of[name] == number).split(".")
+        for number in range(1 + max(group_of.values(), default=-1))
+    ]
+    depths = [2 if path[0] in TRUNKS and len(path) > 2 else 1 for path in paths]
+    while True:
+        titles = [
+            ".".join(path[:depth]) if number else "stem"
+            for number, (path, depth) in enumerate(zip(paths, depths, strict=True))
+        ]
+        alike = [n for n, title in enumerate(titles) if titles.count(title) > 1 and depths[n] < len(paths[n])]
+        if not alike:
+            return titles
+        for number in alike:
+            depths[number] += 1
 
 
 def _check_patches(net: Any, size: Size) -> None:
