@@ -480,13 +480,17 @@ def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]
 def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
     """Embed by t-SNE, as the picture has it: centred, one unit the root mean square of the distances."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     if len(points) < 5 or np.ptp(points) == 0:
         return points[:, :2]
     perplexity = min(30.0, (len(points) - 1) / 3)
     scale = points[:, 0].std() or 1.0
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
-    return tsne.fit_transform((points / scale).astype(np.float32))
+    tsne = TSNE(perplexity=perplexity, init="pca", max_iter=750, random_state=seed, n_jobs=1)
+    # scikit-learn takes all cores for it: on a shared machine that is ten times slower, and the picture would
+    # depend on their number.
+    with threadpool_limits(limits=1):
+        return tsne.fit_transform((points / scale).astype(np.float32))
 
 
 def _class_colours(size: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def progress_callback(enabled: bool) -> ProgressBar | None:
 class EpochLines(ProgressBar):
     """Print one line after each training epoch, for logs.
 
-    For example ``epoch 3/20  train/loss 0.4127  val/source/acc 93.2 %  1.8 s  about 31 s left``. The time left is
+    For example ``epoch 3/20  train/loss 0.413  val/source/acc 93.2 %  1.8 s  31 s left``. The time left is
     that of the epochs of this session, so that a resumed run is not misled by the epochs before it.
     """
 
@@ -73,7 +73,7 @@ class EpochLines(ProgressBar):
         words = [f"epoch {epoch}/{total}" if total else f"epoch {epoch}"]
         times = [duration(now - self._epoch_start)]
         if total and total > epoch:
-            times.append(f"about {duration((now - self._start) / self._done * (total - epoch))} left")
+            times.append(f"{duration((now - self._start) / self._done * (total - epoch))} left")
         room = _WIDTH - len("  ".join(words + times))
         for text in _metrics(trainer.callback_metrics):
             room -= len(text) + 2
@@ -120,7 +120,8 @@ def _metrics(logged: dict[str, Any]) -> list[str]:
     val = [name for name in logged if split_name(name).split == "val"]
     first = [name for name in val if split_name(name).metric == "acc"]
     losses = [name for name in val if split_name(name).metric == "loss"]
-    return [
-        f"{name} {format_metric(name, float(logged[name]))}" + (" %" if is_share(split_name(name).metric) else "")
-        for name in [*train, *first, *losses]
-    ]
+    return [f"{name} {_value(name, float(logged[name]))}" for name in [*train, *first, *losses]]
+
+
+def _value(name: str, value: float) -> str:
+    return format_metric(name, value) + " %" if is_share(split_name(name).metric) else f"{value:.3g}"
