@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.config import choices, config_hash, raise_if_wrong, to_plain
@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> float | None:
     """
     _quiet()
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
-    record = Record(folder, writes=rank_zero_only.rank == 0, resumed=bool(cfg.resume))
+    record = Record(folder, writes=_is_first_process(), resumed=bool(cfg.resume))
     if record.completed:
         _report(cfg, folder, record)
         console.say("This run was complete already: nothing was done.")
@@ -102,6 +102,11 @@ def _short(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
+def _is_first_process() -> bool:
+    """Whether this process speaks and writes; asked before Lightning has set anything up."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
     """Leave a trace of the run before anything can go wrong with it."""
     facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
@@ -133,7 +138,9 @@ def check_pairing(cfg: DictConfig) -> None:
     Raises:
         UserError: naming the choices that would fit.
     """
-    data, strategy, adaptation = (get_class(cfg[part]._target_) for part in ("data", "strategy", "domain_adaptation"))
+    data: Any = get_class(cfg.data._target_)
+    strategy: Any = get_class(cfg.strategy._target_)
+    adaptation: Any = get_class(cfg.domain_adaptation._target_)
     if missing := set(strategy.needs) - set(data.traits):
         fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
         raise UserError(
@@ -242,7 +249,7 @@ def _trainer(cfg: DictConfig, folder: Path, monitor: str, updates_done: int | No
 
 
 def _callbacks(cfg: DictConfig, folder: Path, monitor: str) -> list[Callback]:
-    def watched(node: DictConfig) -> dict[str, str]:
+    def watched(node: DictConfig) -> dict[str, Any]:
         name = monitor if node.monitor == "auto" else node.monitor
         if not name.startswith(("val/", "train/")):
             raise UserError(f"callbacks may choose by a validation metric only, such as {monitor}, not by {name!r}")
@@ -268,7 +275,7 @@ def _callbacks(cfg: DictConfig, folder: Path, monitor: str) -> list[Callback]:
 
 def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Logger]:
     loggers: list[Logger] = [MetricsCsv(folder / "metrics.csv", resume_step=updates_done)]
-    if cfg.logger.mode != "disabled" and rank_zero_only.rank == 0:
+    if cfg.logger.mode != "disabled" and _is_first_process():
         from tl_lab.results.weights_and_biases import wandb_logger
 
         sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -394,7 +401,8 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
         protocol=protocol,
     )
     hints = [("label images of your own", f"python -m tl_lab predict {folder} <folder of images>")]
-    if get_class(cfg.domain_adaptation._target_).needs_target:
+    adaptation: Any = get_class(cfg.domain_adaptation._target_)
+    if adaptation.needs_target:
         compare = "python train.py -m domain_adaptation=none,dann seed=0,1,2,3,4"
         hints = [
             ("the same without adaptation", "python train.py domain_adaptation=none"),

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
         build_backbone(cfg, shape),  # type: ignore[arg-type]
         len(facts["class_names"]),
         cfg.strategy.get("bottleneck"),
-        **OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({})),  # type: ignore[arg-type]
+        **OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({})),
     )
     prefix = "network."
     weights = {n.removeprefix(prefix): t for n, t in content["state_dict"].items() if n.startswith(prefix)}
@@ -125,7 +125,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
         ) from error
     # what the data were brought to when the model learned, which a pretrained backbone may have decided
     network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
-    return TrainedModel(network, facts["class_names"], shape)  # type: ignore[arg-type]
+    return TrainedModel(network, facts["class_names"], shape)
 
 
 def predict_to_csv(
@@ -235,5 +235,5 @@ def _stored_config(folder: Path) -> DictConfig:
     return cfg
 
 
-def _tuples(facts: dict[str, object]) -> dict[str, object]:
+def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}

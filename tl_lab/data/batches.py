@@ -20,7 +20,7 @@ class Labelled(NamedTuple):
 
     x: Tensor
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     domain: Tensor | None = None
     task: Tensor | None = None
 
@@ -29,7 +29,7 @@ class Unlabelled(NamedTuple):
     """Samples whose labels, if any exist, are withheld; the fields are those of :class:`Labelled`."""
 
     x: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     domain: Tensor | None = None
 
 

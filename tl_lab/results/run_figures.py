@@ -33,7 +33,7 @@ def draw_figures(folder: Path, strategy: "Strategy", data: "DataModule") -> dict
     figures = {"learning_curves": learning_curves(pd.read_csv(folder / "metrics.csv"))}
     for name in data.test_names:
         title = name.replace("/", " ")
-        confusion = strategy.meters[name].last_confusion.numpy()  # type: ignore[union-attr, operator]
+        confusion = strategy.meters[name].last_confusion.numpy()  # type: ignore[operator]
         figures[f"confusion_{name.replace('/', '_')}"] = confusion_matrix(confusion, data.class_names, title)
     if "target" in data.traits:
         target = "target/test" if "target/test" in data.sets else "target/train"

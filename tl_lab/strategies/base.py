@@ -413,7 +413,7 @@ class Strategy(pl.LightningModule):
             features[batch.index] = backbone(batch.x.to(self.device)).float()
         backbone.train(mode)
         if self.trainer.world_size > 1:
-            features = self.trainer.strategy.reduce(features, reduce_op="sum")  # type: ignore[assignment]
+            features = self.trainer.strategy.reduce(features, reduce_op="sum")
         return features
 
 
