@@ -1,0 +1,130 @@
+"""The frame's cost: a DANN training step through Lightning and the same step written by hand.
+
+    uv run python benchmarks/step_overhead.py
+
+Same networks, batch size, data in memory, optimizer and schedules; no validation. CPU time, one thread, the two
+sides in turn.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+
+from tl_lab.backbones import LeNet
+from tl_lab.data import PrintedToHandwritten
+from tl_lab.domain_adaptation import DANN
+from tl_lab.functional import reverse_gradient
+from tl_lab.schedules import InverseDecay, ReversalRamp
+from tl_lab.strategies import FromScratch, LayerPolicy
+
+
+class _Stopwatch(pl.Callback):
+    """CPU time of the training batches, without the set-up of fit."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = time.process_time()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds = time.process_time() - self.began
+
+
+def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
+    """Build data and strategy as a run would."""
+    data = PrintedToHandwritten(batch_size=batch_size, batches_per_epoch=steps)
+    data.load()
+    data.adapts = True
+    backbone = LeNet(in_channels=1, input_size=(8, 8))
+    data.use(backbone.preprocessing)
+    strategy = FromScratch(
+        backbone=backbone,
+        adaptation=DANN(),
+        num_classes=10,
+        optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+        scheduler=InverseDecay(),
+        layers=LayerPolicy(),
+        head={"hidden": [100, 100]},
+    )
+    return data, strategy
+
+
+def through_the_frame(data: PrintedToHandwritten, strategy: FromScratch) -> float:
+    """Train for one epoch; CPU seconds."""
+    watch = _Stopwatch()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        callbacks=[watch],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        limit_val_batches=0,
+        log_every_n_steps=10,
+    )
+    trainer.fit(strategy, datamodule=data)
+    return watch.seconds
+
+
+def by_hand(data: PrintedToHandwritten, strategy: FromScratch, steps: int, batch_size: int) -> float:
+    """Do the same without any frame; CPU seconds."""
+    network, discriminator = strategy.network.train(), strategy.adaptation.discriminator.train()
+    parameters = [*network.parameters(), *discriminator.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+    (source_x, source_y), target_x = (
+        (data.sets["source/train"].x, data.sets["source/train"].y),
+        data.sets["target/train"].x,
+    )
+    anneal, ramp = InverseDecay(), ReversalRamp()
+    began = time.process_time()
+    order = torch.cat([torch.randperm(len(source_x)) for _ in range(1 + steps * batch_size // len(source_x))])
+    target_order = torch.cat([torch.randperm(len(target_x)) for _ in range(1 + steps * batch_size // len(target_x))])
+    for step in range(steps):
+        p = step / steps
+        optimizer.param_groups[0]["lr"] = 0.01 * anneal(p)
+        rows = slice(step * batch_size, (step + 1) * batch_size)
+        x, y = source_x[order[rows]], source_y[order[rows]]
+        features = network.features(torch.cat([x, target_x[target_order[rows]]]))
+        domains = discriminator(reverse_gradient(features, ramp(p))).squeeze(1)
+        loss = F.cross_entropy(network.head(features[:batch_size]), y)
+        loss = loss + F.softplus(domains[:batch_size]).mean() + F.softplus(-domains[batch_size:]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.process_time() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--steps", type=int, default=150)
+    options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--repeats", type=int, default=9)
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    ratios, frame, hand = [], [], []
+    for repeat in range(given.repeats + 1):
+        data, strategy = build(given.steps, given.batch_size)
+        a = through_the_frame(data, strategy)
+        data, strategy = build(given.steps, given.batch_size)
+        b = by_hand(data, strategy, given.steps, given.batch_size)
+        if repeat:  # the first round warms up
+            frame.append(a)
+            hand.append(b)
+            ratios.append(a / b)
+    per_step = [1000 * statistics.median(times) / given.steps for times in (frame, hand)]
+    print(f"DANN step, LeNet, {given.batch_size} + {given.batch_size} images, torch {torch.__version__}, one thread")
+    print(
+        f"frame {per_step[0]:.2f} ms, by hand {per_step[1]:.2f} ms (medians of {given.repeats} x {given.steps} steps)"
+    )
+    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+    print(f"ratio frame / by hand: median {statistics.median(ratios):.3f}, range {spread}")
+
+
+if __name__ == "__main__":
+    main()
