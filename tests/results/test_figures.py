@@ -50,6 +50,14 @@ def test_curves_have_a_panel_for_each_kind_and_a_name_for_each_line(metrics):
     assert [len(ax.lines) for ax in figure.axes] == [5, 3, 1, 1], "noisy lines: raw and smoothed"
 
 
+def test_curves_keep_scores_apart_and_draw_f1_only_where_it_differs():
+    frame = pd.DataFrame({"step": [1, 2], "val/acc": [0.5, 0.6], "val/f1_macro": [0.49, 0.61], "val/entropy": [1, 2.0]})
+    figure = learning_curves(frame.assign(**{"val/balanced_acc": [0.5, 0.3]}))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["Accuracy", "Scores"]
+    assert _texts(figure.axes[0]) == ["val accuracy", "val balanced accuracy"]
+    assert _texts(figure.axes[1]) == ["val entropy"]
+
+
 def test_curves_leave_out_panels_without_data(metrics):
     figure = learning_curves(metrics[["step", "train/loss", "val/empty"]])
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["Loss"]

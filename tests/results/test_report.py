@@ -183,6 +183,14 @@ def test_different_code_versions_are_said(tmp_path):
     assert "2 different code versions" in write_report(tmp_path, figure=False).read_text(encoding="utf-8")
 
 
+def test_different_data_of_one_seed_are_said(tmp_path):
+    for number, (seed, data) in enumerate([(0, "a"), (1, "b")]):
+        _run(tmp_path / str(number), [f"seed={seed}"], {"test/acc": 0.5}, seed=seed, data_hash=data)
+    assert "different data" not in write_report(tmp_path, figure=False).read_text(encoding="utf-8")
+    _run(tmp_path / "2", ["seed=1"], {"test/acc": 0.5}, seed=1, data_hash="c")
+    assert "different data" in write_report(tmp_path, figure=False).read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_a_thousand_runs_take_seconds(tmp_path):
     rng = np.random.default_rng(0)

@@ -62,16 +62,18 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 _DPI = 150
+_PANELS = {"Loss": 2.7, "Accuracy": 2.7, "Scores": 1.9, "Schedules": 1.6, "Learning rate": 1.6}  # heights in inches
 _MANY_POINTS = 80
 _MANY_CLASSES = 20
 
 
 @matplotlib.rc_context(_STYLE)
 def learning_curves(metrics: pd.DataFrame) -> Figure:
-    """Draw what a run logged over its steps: losses, accuracies, schedules, learning rates.
+    """Draw what a run logged over its steps: losses, accuracies, other scores, schedules, learning rates.
 
-    Only the panels that have data are drawn, one above the other over the same steps. Every line is named at
-    its end. A long noisy line is drawn light, with its centred running mean (a fortieth of its points) over it.
+    Only the panels that have data are drawn, one above the other over the same steps. Every line is named at its
+    end. Balanced accuracy and F1 are drawn where they depart from the accuracy. A long noisy line is drawn light,
+    with its centred running mean (a fortieth of its points) over it.
 
     Args:
         metrics: the wide table of ``metrics.csv``: columns ``step`` (or ``epoch``) and metric names; NaN where
@@ -82,7 +84,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
     """
     horizontal = "step" if "step" in metrics else "epoch"
     panels = _panels(metrics)
-    heights = [2.7 if title in ("Loss", "Accuracy") else 1.6 for title in panels] or [2.0]
+    heights = [_PANELS[title] for title in panels] or [2.0]
     figure = Figure(figsize=(8.0, 0.5 + sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if not panels:
@@ -100,7 +102,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
         elif title == "Schedules":
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
         if len(names) > 1 or _curve_label(names[0], names) != title.lower():
-            _name_lines(ax, lines, [_curve_label(name, names) for name in names])
+            _name_lines(ax, lines, [_curve_label(name, names) for name in names], _PANELS[title])
     axes[-1].set_xlabel("training step" if horizontal == "step" else "epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -299,12 +301,13 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
 
 def _panels(metrics: pd.DataFrame) -> dict[str, list[str]]:
     """Sort the columns that have data into panels, in the order in which the panels are drawn."""
-    panels: dict[str, list[str]] = {"Loss": [], "Accuracy": [], "Schedules": [], "Learning rate": []}
+    panels: dict[str, list[str]] = {title: [] for title in _PANELS}
     for name in metrics.columns:
         split, _, metric = split_name(name)
         if name in ("epoch", "step") or split == "test" or not np.isfinite(_column(metrics, name)).any():
             continue
-        panels[_panel(split, metric)].append(name)
+        if not _says_the_same(metrics, name):
+            panels[_panel(split, metric)].append(name)
     return {title: names for title, names in panels.items() if names}
 
 
@@ -313,9 +316,17 @@ def _panel(split: str, metric: str) -> str:
         return "Accuracy"
     if metric == "lr" or metric.startswith(("lr-", "lr_")) or metric.endswith("_lr"):
         return "Learning rate"
-    if "loss" in metric or "penalty" in metric or split == "val":
+    if "loss" in metric or "penalty" in metric:
         return "Loss"
-    return "Schedules"
+    return "Schedules" if split == "train" else "Scores"
+
+
+def _says_the_same(metrics: pd.DataFrame, name: str) -> bool:
+    """Whether a balanced accuracy or F1 stays within two points of the accuracy beside it, and would hide it."""
+    plain = name.rpartition("/")[0] + "/acc"
+    if name == plain or plain not in metrics or split_name(name).metric not in ("balanced_acc", "f1_macro"):
+        return False
+    return bool(np.nanmax(np.abs(_column(metrics, name) - _column(metrics, plain)), initial=0.0) <= 0.02)
 
 
 def _column(metrics: pd.DataFrame, name: str) -> np.ndarray:
@@ -340,7 +351,7 @@ def _line(ax: Axes, metrics: pd.DataFrame, horizontal: str, name: str, rank: int
 def _curve_label(name: str, panel: Sequence[str]) -> str:
     """Name a line by what tells it from the others of its panel."""
     split, part, metric = split_name(name)
-    words = [split, part] if _panel(split, metric) in ("Loss", "Accuracy") else [part]
+    words = [split, part] if _panel(split, metric) not in ("Schedules", "Learning rate") else [part]
     alone = sum(split_name(other)[:2] == (split, part) for other in panel) == 1
     if metric == "loss" and split == "train" and not alone:
         words.append("total loss")
@@ -357,19 +368,19 @@ def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
         ax.set_yscale("log")
 
 
-def _name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str]) -> None:
+def _name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height: float) -> None:
     """Write each line's name at its right end, moved apart where the ends are close."""
     ax.set_ylim(ax.get_ylim())  # settles the limits, which matplotlib computes late
     to_axes = ax.transScale + ax.transLimits
     ends = [tuple(np.asarray(line.get_xydata())[-1]) for line in lines]
     wanted = np.array([to_axes.transform(end)[1] for end in ends])
-    placed = _moved_apart(wanted, gap=0.15 / _figure(ax).get_figheight() * len(_figure(ax).axes))
+    placed = _moved_apart(wanted, gap=0.19 / height)
     for label, line, (_, y), where in zip(labels, lines, ends, placed, strict=True):
         colour = line.get_color()
         ax.annotate(
             label, xy=(1.0, y), xycoords=("axes fraction", "data"), xytext=(1.03, where),
             textcoords="axes fraction", va="center", color=_darker(colour), fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 

@@ -301,7 +301,7 @@ def _headline(df: "pd.DataFrame") -> list[str]:
             if split == wanted and "loss" not in metric and not metric.endswith("_ci95")
         ]  # fmt: skip
         if chosen:
-            return chosen
+            return sorted(chosen, key=lambda name: _metric_rank(name)[2:])  # all accuracies first
     return []
 
 
@@ -396,10 +396,8 @@ def _warnings(runs: "pd.DataFrame") -> list[str]:
     for column, what in (("git_commit", "code versions"), ("device", "devices"), ("versions", "library versions")):
         if done[column].nunique() > 1:
             told.append(f"The runs come from {done[column].nunique()} different {what} (`{column}` in results.csv).")
-    if (done.groupby("setting")["data_hash"].nunique() > 1).any() and done.groupby("seed")[
-        "data_hash"
-    ].nunique().max() > 1:
-        told.append("Runs of the same setting saw different data (`data_hash` in results.csv).")
+    if (done.groupby(["setting", "seed"])["data_hash"].nunique() > 1).any():
+        told.append("Runs of the same setting and seed saw different data (`data_hash` in results.csv).")
     if done["seed"].isna().any():
         told.append("Some runs have no seed: each counts as a repeat of its own.")
     return [f"> **Note.** {text}" for text in told]
