@@ -37,7 +37,7 @@ def find_root(root: str | Path | None, name: str, how_to_get: str, create: bool 
         folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         origin = "data.root" if root is not None else f"the environment variable {ROOT_VARIABLE}"
-        raise UserError(f"{name} was not found: {origin} names {folder}, which is not a folder")
+        raise UserError(f"{name} was not found: {origin} names {folder}, which is not a folder; {how_to_get}")
     return folder
 
 
