@@ -11,6 +11,9 @@ from tl_lab.randomness import derive_seed
 
 __all__ = ["Network", "mlp", "weights_stream"]
 
+_DOMAINS = ("source", "target")
+_STATISTICS = ("running_mean", "running_var")
+
 
 @contextmanager
 def weights_stream(seed: int, part: str) -> Iterator[None]:
@@ -75,6 +78,29 @@ class Network(nn.Module):
                 self.bottleneck = nn.Sequential(nn.Linear(backbone.num_features, bottleneck), nn.ReLU())
         with weights_stream(seed, "head"):
             self.head = mlp(self.num_features, hidden, num_classes, dropout)
+
+    def separate_statistics(self) -> None:
+        """Give batch-norm running statistics for each domain; weights stay shared (see :meth:`use`)."""
+        for module in self._batch_norms():
+            for domain in _DOMAINS:
+                for name in _STATISTICS:
+                    module.register_buffer(f"{domain}_{name}", getattr(module, name).clone())
+        self.use("source")
+
+    def use(self, domain: str | None) -> None:
+        """Let batch-norm read and update one domain's statistics, if they were separated.
+
+        Args:
+            domain: ``source`` or ``target``; None leaves things as they are.
+        """
+        for module in self._batch_norms() if domain else ():
+            for name in _STATISTICS:
+                if (own := module._buffers.get(f"{domain}_{name}")) is not None:
+                    module._buffers[name] = own  # the same tensor: batch-norm updates it in place
+
+    def _batch_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
+        kinds = (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        return [module for module in kinds if module.running_mean is not None]
 
     def features(self, x: Tensor) -> Tensor:
         """Compute what the head and the alignment see, ``(B, num_features)``."""

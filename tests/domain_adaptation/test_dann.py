@@ -75,3 +75,35 @@ def test_lambda_zero_leaves_the_networks_gradients_to_the_last_bit():
 def test_wrong_options_are_refused(options):
     with pytest.raises(UserError, match=next(iter(options))):
         DANN(**options)
+
+
+def test_domain_specific_statistics_are_those_of_each_domain_alone():
+    data, model = make(data=BlobPair(batch_size=20), adaptation=DANN(batch_norm="domain_specific"))
+    _, twin = make(data=BlobPair(batch_size=20))
+    data.adapts = True
+    norm, reference = model.network.backbone.conv1[1], twin.network.backbone.conv1[1]
+    batch = next(iter(data.train_dataloader()))
+    model.train()
+    model._objective(batch.source, batch.target, 0.5, "joint")
+    twin.train()
+    for domain, x in (("source", batch.source.x), ("target", batch.target.x)):
+        reference.reset_running_stats()
+        twin.network.features(x)
+        model.network.use(domain)
+        torch.testing.assert_close(norm.running_mean, reference.running_mean)
+        torch.testing.assert_close(norm.running_var, reference.running_var)
+    assert not torch.allclose(norm.source_running_mean, norm.target_running_mean)
+
+
+def test_domain_specific_statistics_survive_saving_whichever_is_in_use():
+    _, model = make(data=BlobPair(batch_size=20), adaptation=DANN(batch_norm="domain_specific"))
+    norm = model.network.backbone.conv1[1]
+    norm.source_running_mean.fill_(1.0)
+    norm.target_running_mean.fill_(2.0)
+    model.network.use("target")
+    _, other = make(data=BlobPair(batch_size=20), adaptation=DANN(batch_norm="domain_specific"))
+    other.load_state_dict(model.state_dict())
+    loaded = other.network.backbone.conv1[1]
+    for domain, value in (("source", 1.0), ("target", 2.0)):
+        other.network.use(domain)
+        assert loaded.running_mean.unique().tolist() == [value]

@@ -49,8 +49,9 @@ class DomainAdaptation(nn.Module):
     phases: ClassVar[tuple[str, ...]] = ("joint",)
     """Updates made for each batch, in order; the usual methods make one of everything together."""
 
-    joint_batch: bool = True
-    """Whether both domains pass through the network as one batch, sharing batch-norm's statistics."""
+    batch_norm: str = "joint"
+    """Whose statistics batch-norm uses: ``joint`` (both domains pass as one batch), ``separate`` (each passes on its
+    own, running statistics are shared) or ``domain_specific`` (running statistics are kept for each domain)."""
 
     def build(self, num_features: int, num_classes: int) -> None:
         """Make the parts whose size depends on the network, from the global random stream.

@@ -46,7 +46,8 @@ class DANN(DomainAdaptation):
         hidden: widths of the discriminator's hidden layers.
         dropout: in the discriminator, in [0, 1).
         reduction: ``sum`` of the two per-domain means (paper) or their ``mean``.
-        batch_norm: ``joint`` statistics over both domains or ``separate`` ones for each domain's half.
+        batch_norm: statistics over both domains together (``joint``), over each domain's half (``separate``), or
+            that with running statistics of each domain's own, which its evaluation uses (``domain_specific``).
 
     Raises:
         UserError: for a negative weight or an unknown choice.
@@ -72,11 +73,13 @@ class DANN(DomainAdaptation):
                 raise UserError(f"domain_adaptation.{name} is at least 0, not {value}")
         if reduction not in ("sum", "mean"):
             raise UserError(f"domain_adaptation.reduction is 'sum' or 'mean', not {reduction!r}")
-        if batch_norm not in ("joint", "separate"):
-            raise UserError(f"domain_adaptation.batch_norm is 'joint' or 'separate', not {batch_norm!r}")
+        if batch_norm not in ("joint", "separate", "domain_specific"):
+            raise UserError(
+                f"domain_adaptation.batch_norm is 'joint', 'separate' or 'domain_specific', not {batch_norm!r}"
+            )
         self.weight, self.lambda_max, self.ramp = weight, lambda_max, ReversalRamp(gamma)
         self.hidden, self.dropout, self.reduction = tuple(hidden), dropout, reduction
-        self.joint_batch = batch_norm == "joint"
+        self.batch_norm = batch_norm
 
     def build(self, num_features: int, num_classes: int) -> None:
         """Make the discriminator: features ``(B, D)`` -> one logit, > 0 for the target."""

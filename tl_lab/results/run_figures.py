@@ -54,6 +54,7 @@ def draw_figures(folder: Path, strategy: "Strategy", data: "DataModule") -> dict
 @torch.no_grad()
 def _features(strategy: "Strategy", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
     strategy.eval()
+    strategy.network.use(name.split("/")[0])
     features = []
     seen: list[Tensor] = []
     for batch in data.loader(name):

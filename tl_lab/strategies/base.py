@@ -76,6 +76,8 @@ class Strategy(pl.LightningModule):
         if accumulate_batches > 1 and len(adaptation.phases) > 1:
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
         self.network = Network(backbone, num_classes, bottleneck, seed=seed, **dict(head or {}))
+        if adaptation.batch_norm == "domain_specific":
+            self.network.separate_statistics()
         self.adaptation = adaptation
         with weights_stream(seed, "adaptation"):
             adaptation.build(self.network.num_features, num_classes)
@@ -257,10 +259,13 @@ class Strategy(pl.LightningModule):
         x = self.adaptation.source_input(source.x)
         if target is None:
             return self.features(x), None
-        if self.adaptation.joint_batch:
+        if self.adaptation.batch_norm == "joint":
             both = self.features(torch.cat([x, target.x]))
             return both[: len(x)], both[len(x) :]
-        return self.features(x), self.features(target.x)
+        self.network.use("source")
+        of_source = self.features(x)
+        self.network.use("target")
+        return of_source, self.features(target.x)
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy of logits ``(B, C)`` and classes ``(B,)``; weights ``(B,)`` scale the samples' losses."""
@@ -294,6 +299,7 @@ class Strategy(pl.LightningModule):
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
         if batch_idx == 0:
             domain = name.split("/")[0] if "/" in name else None
+            self.network.use(domain)
             self.adaptation.before_evaluation(self.network, domain)
         y = batch.y if isinstance(batch, Labelled) else None
         self.meters[name].update(self.network.head(self.features(batch.x)), y)  # type: ignore[operator]
@@ -406,6 +412,7 @@ class Strategy(pl.LightningModule):
         """
         backbone, loader = self.network.backbone, data.loader(name)
         mode, size = backbone.training, (len(data.sets[name]), backbone.num_features)
+        self.network.use(name.split("/")[0] if "/" in name else None)
         backbone.eval()
         features = torch.zeros(size, device=self.device)
         large = not isinstance(data.sets[name].x, Tensor) or data.sets[name].x.numel() > 10**8  # type: ignore
