@@ -15,12 +15,13 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from tl_lab.backbones import LeNet
-from tl_lab.data import PrintedToHandwritten
-from tl_lab.domain_adaptation import DANN
+from tl_lab.backbones.lenet import LeNet
+from tl_lab.data.printed_to_handwritten import PrintedToHandwritten
+from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.functional import reverse_gradient
 from tl_lab.schedules import InverseDecay, ReversalRamp
-from tl_lab.strategies import FromScratch, LayerPolicy
+from tl_lab.strategies.from_scratch import FromScratch
+from tl_lab.strategies.layers import LayerPolicy
 
 
 class _Stopwatch(pl.Callback):

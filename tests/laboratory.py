@@ -10,10 +10,11 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
-from tl_lab.domain_adaptation import NoAdaptation
+from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.networks import weights_stream
 from tl_lab.schedules import Constant
-from tl_lab.strategies import FromScratch, LayerPolicy
+from tl_lab.strategies.from_scratch import FromScratch
+from tl_lab.strategies.layers import LayerPolicy
 
 
 def blobs(count: int, seed: int, shift: float = 0.0) -> Samples:

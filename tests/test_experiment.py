@@ -138,7 +138,7 @@ def test_a_trained_model_loads_and_predicts_as_it_was_tested(finished, tmp_path)
     said = model.predict(x)
     assert len(said.labels) == len(x)
     torch.testing.assert_close(said.probabilities.sum(1), torch.ones(len(x)))
-    from tl_lab.data import PrintedToHandwritten
+    from tl_lab.data.printed_to_handwritten import PrintedToHandwritten
 
     data = PrintedToHandwritten(source_count=400, source_test_count=100, target_test_count=1500, seed=0)
     data.load()
@@ -178,6 +178,18 @@ def test_every_strategy_adapts_where_there_is_a_target(strategy, tmp_path):
     results = run(tmp_path / strategy, f"strategy={strategy}", "strategy.bottleneck=16", "trainer.max_epochs=1")
     assert results["status"] == "completed"
     assert 0 < results["metrics"]["test/target/acc"] < 1
+
+
+def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
+    frozen = ["strategy=feature_extraction", "domain_adaptation=none", "trainer.max_epochs=1"]
+    run(tmp_path / "next", "data=digits", f"init_from={finished}", *frozen)
+    assert f"learned by {finished}" in capsys.readouterr().out.replace("\n", "").replace(" " * 14, "")
+    first = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    second = torch.load(tmp_path / "next" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    names = [name for name in first if name.startswith("network.backbone.")]
+    assert len(names) == 4
+    assert all(torch.equal(first[name], second[name]) for name in names)
+    assert "another one" in refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}")
 
 
 def test_dann_without_a_target_is_refused_before_data_is_read(capsys, tmp_path):

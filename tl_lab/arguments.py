@@ -313,7 +313,10 @@ def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
         if OmegaConf.is_interpolation(node, part) and depth + 1 < len(parts):
             reference = OmegaConf.to_container(node, resolve=False)[part]  # type: ignore[index, call-overload]
             return f"{key!r} cannot be set: {'.'.join(parts[: depth + 1])} is {reference}; set it there"
-        node = OmegaConf.select(base, ".".join(parts[: depth + 1]), throw_on_missing=False)
+        try:
+            node = OmegaConf.select(base, ".".join(parts[: depth + 1]), throw_on_missing=False)
+        except OmegaConfBaseException:  # a value that refers to what only a run knows: the key itself is right
+            node = None
     return ""
 
 

@@ -51,6 +51,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "threads": (int, 1),
     "name": (str, None),
     "tags": (list[str], None),
+    "init_from": (str | None, None),
     "resume": (str | None, None),
     "figures": (bool, None),
     "evaluate": (Literal["last", "best"], None),

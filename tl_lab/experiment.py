@@ -194,6 +194,8 @@ def build(cfg: DictConfig) -> Parts:
     adaptation: DomainAdaptation = _call(cfg.domain_adaptation)
     data.adapts = adaptation.needs_target
     backbone = build_backbone(cfg, data.shape)
+    if cfg.init_from:
+        _start_from(Path(cfg.init_from), backbone)
     data.use(backbone.preprocessing)
     strategy: Strategy = _call(
         cfg.strategy,
@@ -223,6 +225,38 @@ def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
     }
     with weights_stream(cfg.seed, "backbone"):
         return cast(Backbone, _call(cfg.backbone, **open_ones))
+
+
+def _start_from(run_folder: Path, backbone: Backbone) -> None:
+    """Give the backbone the weights that an earlier run has learned."""
+    best = run_folder / "checkpoints" / "best.ckpt"
+    path = best if best.exists() else best.with_name("last.ckpt")
+    prefix, learned = "network.backbone.", read_checkpoint(path)["state_dict"]
+    weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
+    # statistics kept for each domain are copies of what the plain names held
+    weights = {
+        n: t for n, t in weights.items() if not n.split(".")[-1].startswith(("source_running", "target_running"))
+    }
+    try:
+        backbone.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"init_from: the backbone in {path} is another one than this run's ({str(error).splitlines()[1].strip()}); "
+            "give the same backbone group, options and number of input channels"
+        ) from error
+
+
+def _weights(cfg: DictConfig) -> str:
+    """Say where the backbone's weights come from."""
+    if cfg.init_from:
+        return f"learned by {cfg.init_from}"
+    if cfg.backbone.get("weights"):
+        return f"read from {cfg.backbone.weights}"
+    if cfg.backbone.get("pretrained"):
+        return "pretrained, as published"
+    transfers = _choice(cfg, "strategy") != "from_scratch"
+    advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)" if transfers else ""
+    return f"random{advice}"
 
 
 def _call(node: DictConfig, **given: Any) -> Any:
@@ -352,8 +386,9 @@ def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) ->
     network = parts.strategy.network
     return {
         "data": [f"{name} {size:,}" for name, size in facts["sizes"].items()],
-        "brought to": parts.data.notes,
+        "prepared": "; ".join(parts.data.notes),
         "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",
+        "weights": _weights(cfg),
         "parameters": facts["parameters"],
         "layers": parts.strategy.describe_layers(),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",

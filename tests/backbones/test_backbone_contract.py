@@ -10,8 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from tl_lab.backbones import MLP, Backbone, Conv4, LeNet
+from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.conv4 import Conv4
 from tl_lab.backbones.grouping import group_by_structure, partition
+from tl_lab.backbones.lenet import LeNet
+from tl_lab.backbones.mlp import MLP
 from tl_lab.backbones.timm import Timm
 from tl_lab.backbones.torchvision import Torchvision
 

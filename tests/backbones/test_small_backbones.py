@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tl_lab.backbones import MLP, Conv4, LeNet
+from tl_lab.backbones.conv4 import Conv4
+from tl_lab.backbones.lenet import LeNet
+from tl_lab.backbones.mlp import MLP
 from tl_lab.errors import UserError
 
 
@@ -47,7 +49,12 @@ def test_conv4_is_the_literatures() -> None:
 
 def test_conv4_refuses_images_that_vanish() -> None:
     with pytest.raises(UserError, match=r"at least 16x16 pixels, got 28x15"):
-        Conv4(input_size=[28, 15])
+        Conv4(resize_to=[28, 15])
+
+
+def test_conv4_enlarges_images_below_its_least_size() -> None:
+    assert Conv4(in_channels=1, input_size=[8, 8]).preprocessing.size == (28, 28)
+    assert Conv4(in_channels=1, input_size=[8, 8], resize_to=[32, 32]).num_features == 256
 
 
 @pytest.mark.parametrize(("hidden", "features", "parameters"), [([], 48, 0), ([5], 5, 245), ([5, 3], 3, 263)])

@@ -8,7 +8,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tl_lab.backbones import Timm, weights
+from tl_lab.backbones import weights
+from tl_lab.backbones.timm import Timm
 from tl_lab.errors import UserError
 
 TINY = ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"]

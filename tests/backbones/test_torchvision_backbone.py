@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from tl_lab.backbones import Torchvision
+from tl_lab.backbones.torchvision import Torchvision
 from tl_lab.errors import UserError
 
 FEATURES = {

@@ -5,8 +5,9 @@ import torch
 from laboratory import BlobPair, make
 from torch.nn import functional as F
 
-from tl_lab.domain_adaptation import DANN, DomainOutput, NoAdaptation
-from tl_lab.domain_adaptation.dann import domain_loss
+from tl_lab.domain_adaptation.base import DomainOutput
+from tl_lab.domain_adaptation.dann import DANN, domain_loss
+from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
 
 

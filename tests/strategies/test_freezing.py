@@ -7,7 +7,9 @@ import pytest
 import torch
 from laboratory import Blobs, differing, fit, make, state
 
-from tl_lab.strategies import FeatureExtraction, FineTuning, LayerPolicy
+from tl_lab.strategies.feature_extraction import FeatureExtraction
+from tl_lab.strategies.fine_tuning import FineTuning
+from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -81,7 +83,7 @@ def test_cached_features_give_the_same_training_as_running_the_backbone():
 
 
 def test_cached_features_cannot_be_augmented():
-    from tl_lab.data import Augmentation
+    from tl_lab.data.augmentation import Augmentation
     from tl_lab.errors import UserError
 
     data, model = make(

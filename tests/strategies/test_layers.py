@@ -1,7 +1,7 @@
 import pytest
 
 from tl_lab.errors import UserError
-from tl_lab.strategies import LayerPolicy
+from tl_lab.strategies.layers import LayerPolicy
 
 GROUPS = ["stem", "low", "middle", "top"]
 

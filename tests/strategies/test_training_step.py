@@ -8,11 +8,11 @@ import torch
 from laboratory import BlobPair, Blobs, blobs, differing, fit, make, state
 from torch.nn import functional as F
 
-from tl_lab.domain_adaptation import DANN
+from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.errors import UserError
 from tl_lab.schedules import InverseDecay
-from tl_lab.strategies import LayerPolicy
 from tl_lab.strategies.base import _class_weights
+from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

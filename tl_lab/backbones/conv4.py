@@ -11,6 +11,7 @@ from tl_lab.errors import UserError
 __all__ = ["Conv4"]
 
 _BLOCKS = 4
+_ENLARGED = (28, 28)
 
 
 class Conv4(Backbone):
@@ -20,11 +21,13 @@ class Conv4(Backbone):
 
     Args:
         width: maps of each convolution.
+        resize_to: ``[H, W]`` that images are brought to, at least 16x16; None: their own size, or 28x28 (the size of
+            Omniglot in the literature) where a side is below 16.
         in_channels: channels of the data's images; None: 3.
-        input_size: ``[H, W]`` of the data's images, at least 16x16; None: 84x84, as miniImageNet.
+        input_size: ``[H, W]`` of the data's images; None: 84x84, as miniImageNet.
 
     Raises:
-        UserError: an argument is out of its range, or the images are too small.
+        UserError: an argument is out of its range.
 
     References:
         O. Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016. https://arxiv.org/abs/1606.04080
@@ -33,17 +36,25 @@ class Conv4(Backbone):
     """
 
     def __init__(
-        self, width: int = 64, in_channels: int | None = None, input_size: Sequence[int] | None = None
+        self,
+        width: int = 64,
+        resize_to: Sequence[int] | None = None,
+        in_channels: int | None = None,
+        input_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         width = check_count("backbone.width", width)
         channels = 3 if in_channels is None else check_count("backbone.in_channels", in_channels)
         size = (84, 84) if input_size is None else check_size("backbone.input_size", input_size)
         least = 2**_BLOCKS
+        if resize_to is not None:
+            size = check_size("backbone.resize_to", resize_to)
+        elif min(size) < least:
+            size = _ENLARGED
         if min(size) < least:
             raise UserError(
-                f"backbone.input_size: Conv4 halves its input four times and needs images of at least "
-                f"{least}x{least} pixels, got {size[0]}x{size[1]}; take larger images, or backbone=mlp."
+                f"backbone.resize_to: Conv4 halves its input four times and needs images of at least "
+                f"{least}x{least} pixels, got {size[0]}x{size[1]}; give a larger size."
             )
         self.blocks = nn.Sequential(*(_block(width if n else channels, width) for n in range(_BLOCKS)))
         self.num_features = width * (size[0] // least) * (size[1] // least)

@@ -97,10 +97,9 @@ class DANN(DomainAdaptation):
 
     def facts(self) -> dict[str, str]:
         """State the choices that change DANN's numbers."""
-        statistics = "joint" if self.joint_batch else "separate"
         return {
             "domain loss": f"{self.reduction} of the per-domain means",
-            "batch-norm statistics": statistics,
+            "batch-norm statistics": self.batch_norm.replace("_", " "),
         }
 
     def extra_repr(self) -> str:

@@ -1,0 +1,59 @@
+"""Everything that makes sense together runs together, on the embedded data."""
+
+import json
+
+import pytest
+
+from tl_lab.cli import main
+from tl_lab.config import choices
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+TINY = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "threads=1"]
+QUIET = ["trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "logger=none", "figures=false"]
+PAIR = ["data.source_count=200", "data.source_test_count=50", "data.target_test_count=1600", "data.batch_size=8"]
+BACKBONES = {
+    "mlp": ["backbone.hidden=[16]"],
+    "lenet": [],
+    "conv4": ["backbone.width=8"],
+    "timm": ["backbone.name=test_resnet", "backbone.resize_to=[32,32]"],
+    "torchvision": ["backbone.name=squeezenet1_1", "backbone.resize_to=[48,48]"],
+}
+
+
+def train(folder, *overrides: str) -> dict:
+    main([*TINY, *QUIET, *overrides, f"hydra.run.dir={folder}"])
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_all_backbones_are_tried():
+    assert set(BACKBONES) == set(choices("backbone")["backbone"])
+
+
+@pytest.mark.parametrize("strategy", sorted(choices("strategy")["strategy"]))
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+def test_every_backbone_under_every_strategy_adapts(backbone, strategy, tmp_path):
+    options = [f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", "strategy.bottleneck=8", *PAIR]
+    results = train(tmp_path / "run", *options)
+    assert results["status"] == "completed"
+    assert 0 <= results["metrics"]["test/target/acc"] <= 1
+
+
+@pytest.mark.parametrize("strategy", sorted(choices("strategy")["strategy"]))
+@pytest.mark.parametrize("optimizer", sorted(choices("optimizer")["optimizer"]))
+def test_every_strategy_with_every_optimizer_on_supervised_data(optimizer, strategy, tmp_path):
+    options = ["data=digits", "domain_adaptation=none", f"strategy={strategy}", f"optimizer={optimizer}"]
+    assert train(tmp_path / "run", *options)["status"] == "completed"
+
+
+@pytest.mark.parametrize("scheduler", sorted(choices("scheduler")["scheduler"]))
+def test_every_scheduler(scheduler, tmp_path):
+    options = ["data=digits", "domain_adaptation=none", f"scheduler={scheduler}"]
+    assert train(tmp_path / "run", *options)["status"] == "completed"
+
+
+@pytest.mark.parametrize("augmentation", sorted(choices("augmentation")["augmentation"]))
+@pytest.mark.parametrize("callbacks", sorted(choices("callbacks")["callbacks"]))
+def test_every_augmentation_and_callback(augmentation, callbacks, tmp_path):
+    options = [f"augmentation={augmentation}", f"callbacks={callbacks}", *PAIR]
+    assert train(tmp_path / "run", *options)["status"] == "completed"
