@@ -49,6 +49,7 @@ _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 _PLAIN: dict[str, tuple[Any, float | None]] = {
     "seed": (int, 0),
     "threads": (int, 1),
+    "channels_last": (bool, None),
     "name": (str, None),
     "tags": (list[str], None),
     "init_from": (str | None, None),

@@ -208,6 +208,8 @@ def build(cfg: DictConfig) -> Parts:
         seed=cfg.seed,
         **cfg["update"],
     )
+    if cfg.channels_last:
+        strategy.network.to(memory_format=torch.channels_last)
     return Parts(data, strategy)
 
 

@@ -5,10 +5,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from tl_lab.data.augmentation import Augmentation
@@ -16,9 +14,8 @@ from tl_lab.data.loaders import BatchOrder, Loader, PairLoader, Transform
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
-from tl_lab.randomness import derive_seed
 
-__all__ = ["DataModule", "DomainPair", "random_split", "stratified_split"]
+__all__ = ["DataModule", "DomainPair"]
 
 _READY_BYTES = 2**30  # sets up to this size are kept as normalised floats, larger ones as bytes
 
@@ -266,55 +263,6 @@ class DomainPair(DataModule):
         if not self.adapts:
             return source
         return PairLoader(source, self.train_loader("target/train", num_batches=len(source)))
-
-
-def stratified_split(y: Tensor, share: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Split at random so that every class keeps its share.
-
-    Args:
-        y: classes, ``(N,)``.
-        share: of the samples that go to the second part, in (0, 1).
-        seed: the run's seed.
-        name: of the split; different names draw independently.
-
-    Returns:
-        Sorted indices of the first and of the second part.
-
-    Raises:
-        UserError: if a class has fewer than two samples, or a part would lack a class.
-    """
-    try:
-        first, second = train_test_split(
-            np.arange(len(y)),
-            test_size=share,
-            stratify=y.cpu().numpy(),
-            random_state=derive_seed(seed, name) % 2**32,
-        )
-    except ValueError as error:
-        smallest = int(torch.bincount(y.cpu()).min())
-        raise UserError(
-            f"{len(y)} samples (fewest in a class: {smallest}) are not enough for a stratified {name} split "
-            f"with a share of {share}: add images, change the share, or give the split as folders"
-        ) from error
-    return torch.from_numpy(np.sort(first)), torch.from_numpy(np.sort(second))
-
-
-def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Split at random without looking at labels, as a target domain must be.
-
-    Args:
-        count: samples in all.
-        held_out: samples of the second part.
-        seed: the run's seed.
-        name: of the split.
-
-    Returns:
-        Sorted indices of the first and of the second part.
-    """
-    if not 0 < held_out < count:
-        raise UserError(f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between")
-    order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
-    return order[held_out:].sort().values, order[:held_out].sort().values
 
 
 def _check(name: str, samples: Samples, num_classes: int) -> None:

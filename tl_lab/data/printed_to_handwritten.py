@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from tl_lab.data.base import DomainPair, random_split, stratified_split
+from tl_lab.data.base import DomainPair
 from tl_lab.data.printed_digits import handwritten_digits, render_printed_digits
 from tl_lab.data.samples import Samples
+from tl_lab.data.splits import hold_out, random_split
 from tl_lab.randomness import derive_seed
 
 __all__ = ["PrintedToHandwritten"]
@@ -41,13 +42,13 @@ class PrintedToHandwritten(DomainPair):
         """Render the source, load the target, split both."""
         self.class_names = [str(digit) for digit in range(10)]
         x, y, _ = render_printed_digits(self.source_count, self.seed)
-        train, val = stratified_split(y, self.val_share, self.seed, "val")
+        train, held_out = hold_out(y, {"val": self.val_share}, self.seed, self.class_names)
         test_x, test_y, _ = render_printed_digits(self.source_test_count, derive_seed(self.seed, "source/test"))
         source, target = Samples(x, y), Samples(*handwritten_digits())
         unlabelled, test = random_split(len(target), self.target_test_count, self.seed, "target/test")
         return {
             "source/train": source.subset(train),
-            "source/val": source.subset(val),
+            "source/val": source.subset(held_out["val"]),
             "source/test": Samples(test_x, test_y),
             "target/train": target.subset(unlabelled).without_labels(),
             "target/test": target.subset(test),

@@ -8,7 +8,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
 
-__all__ = ["check_shares", "hold_out", "split_in_three"]
+__all__ = ["check_shares", "hold_out", "random_split", "split_in_three"]
 
 
 def check_shares(val_share: float, test_share: float) -> None:
@@ -97,3 +97,21 @@ def split_in_three(
     assert samples.y is not None
     train, parts = hold_out(samples.y, {"val": val_share, "test": test_share}, seed, class_names)
     return {"train": samples.subset(train), **{name: samples.subset(index) for name, index in parts.items()}}
+
+
+def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Split at random without looking at labels, as a target domain must be.
+
+    Args:
+        count: samples in all.
+        held_out: samples of the second part.
+        seed: the run's seed.
+        name: of the split.
+
+    Returns:
+        Sorted indices of the first and of the second part.
+    """
+    if not 0 < held_out < count:
+        raise UserError(f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between")
+    order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
+    return order[held_out:].sort().values, order[:held_out].sort().values
