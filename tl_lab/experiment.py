@@ -235,10 +235,10 @@ def _start_from(run_folder: Path, backbone: Backbone) -> None:
     path = best if best.exists() else best.with_name("last.ckpt")
     prefix, learned = "network.backbone.", read_checkpoint(path)["state_dict"]
     weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
-    # statistics kept for each domain are copies of what the plain names held
-    weights = {
-        n: t for n, t in weights.items() if not n.split(".")[-1].startswith(("source_running", "target_running"))
-    }
+    for name in [name for name in weights if "target_running_" in name]:
+        # statistics kept for each domain: the new run goes on from those of the domain adapted to
+        weights[name.replace("target_running_", "running_")] = weights.pop(name)
+        del weights[name.replace("target_running_", "source_running_")]
     try:
         backbone.load_state_dict(weights)
     except RuntimeError as error:

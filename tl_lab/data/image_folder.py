@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_lab.data.base import DataModule, DomainPair, random_split
+from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.files import IMAGE_TYPES, ImageFiles, keep_readable, listed
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.roots import ROOT_VARIABLE
 from tl_lab.data.samples import Samples
-from tl_lab.data.splits import check_shares, hold_out, split_in_three
+from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
 
 __all__ = [
