@@ -227,6 +227,22 @@ def test_mistakes_end_in_one_sentence(override, said, capsys, tmp_path):
     assert said in refused(capsys, tmp_path / "run", override)
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_weights_and_biases_needs_no_account_and_no_network(mode, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    began = time.monotonic()
+    options = ["logger=wandb", f"logger.mode={mode}", "tags=[first]", "trainer.max_epochs=1", "figures=true"]
+    assert run(tmp_path / "run", *options)["status"] == "completed"
+    assert time.monotonic() - began < 120
+    (stored,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    content = stored.read_bytes()
+    for written in (b"test/target/acc", b"domain_adaptation", b"first", b"figures/domain_embedding"):
+        assert written in content
+
+
 def test_a_finished_run_is_not_run_again(finished, capsys):
     before = (finished / "results.json").read_text()
     main([f"resume={finished}"])

@@ -34,7 +34,7 @@ from tl_lab.results.references import known_reference
 from tl_lab.results.run_figures import draw_figures
 from tl_lab.strategies.base import Strategy
 
-__all__ = ["Parts", "build", "build_backbone", "check_pairing", "read_checkpoint", "run"]
+__all__ = ["Parts", "build", "build_backbone", "check_pairing", "comparison_key", "read_checkpoint", "run"]
 
 
 @dataclass
@@ -116,11 +116,18 @@ def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
         }
         if record.writes:
             write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
-    record.start(**facts, comparison_key=_comparison_key(cfg))
+    record.start(**facts, comparison_key=comparison_key(cfg))
 
 
-def _comparison_key(cfg: DictConfig) -> str:
-    """Identify what runs share that differ in adaptation and seed only."""
+def comparison_key(cfg: DictConfig) -> str:
+    """Identify what runs share that differ in adaptation and seed only.
+
+    Args:
+        cfg: the run's configuration.
+
+    Returns:
+        A hash, 64 hexadecimal digits.
+    """
     plain = to_plain(cfg)
     plain["data"].pop("seed", None)
     return config_hash({name: node for name, node in plain.items() if name not in ("domain_adaptation", "seed")})

@@ -1,0 +1,152 @@
+"""Write the generated tables of README.md and docs/*.md, from the configuration files and the stored results.
+
+    uv run python docs/tables.py            # write
+    uv run python docs/tables.py --check    # only say whether a page is out of date; exit code 1 if one is
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; nothing between them is typed by hand.
+"""
+
+import argparse
+import csv
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scipy import stats
+
+from tl_lab.config import choices, describe
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def choices_table() -> str:
+    """List every choice of every group with the first line of its file."""
+    rows = ["| group | choice | what it is |", "|---|---|---|"]
+    for group, files in choices().items():
+        for i, (name, file) in enumerate(files.items()):
+            rows.append(f"| {f'`{group}`' if i == 0 else ''} | `{name}` | {describe(file)} |")
+    return "\n".join(rows)
+
+
+def embedded_pair_table() -> str:
+    """Give each setting's accuracies over seeds, and the paired difference to source-only."""
+    runs = _rows("embedded_pair.csv")
+    accuracies: dict[str, dict[int, tuple[float, float]]] = {}
+    for row in runs:
+        pair = float(row["test/source/acc"]), float(row["test/target/acc"])
+        accuracies.setdefault(row["setting"], {})[int(row["seed"])] = pair
+    seeds = sorted(next(iter(accuracies.values())))
+    baseline = accuracies["source only"]
+    head = "".join(f" {seed} |" for seed in seeds)
+    lines = [f"| target test accuracy, seed |{head} mean | gain over source only | source test |"]
+    lines.append("|---|" + "---|" * (len(seeds) + 3))
+    for setting, by_seed in accuracies.items():
+        target = [by_seed[seed][1] for seed in seeds]
+        cells = " | ".join(f"{100 * value:.1f}" for value in target)
+        gain = [100 * (by_seed[seed][1] - baseline[seed][1]) for seed in seeds]
+        difference = "" if setting == "source only" else f"{_with_interval(gain, '+')} points"
+        source = f"{100 * statistics.fmean(by_seed[seed][0] for seed in seeds):.1f}"
+        mean = _with_interval([100 * value for value in target])
+        lines.append(f"| {setting} | {cells} | {mean} | {difference} | {source} |")
+    facts = runs[0]
+    seconds = statistics.median(float(row["duration_s"]) for row in runs if row["setting"] == "DANN")
+    lines += [
+        "",
+        f"Per cent; ± is the half-width of a 95 % Student t interval over the {len(seeds)} seeds, of the paired "
+        f"difference in the last but one column. Commit `{facts['git_commit'][:10]}`, {facts['date']}, PyTorch "
+        f"{facts['torch']}, {facts['threads']} thread of a CPU, {seconds:.0f} s a DANN run (median).",
+    ]
+    return "\n".join(lines)
+
+
+def settings_table(name: str = "embedded_pair_settings.csv") -> str:
+    """List the settings tried, best agreement first."""
+    rows = _rows(name)
+    columns = [column for column in rows[0] if any(row[column] for row in rows)]
+    lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def settings_again_table() -> str:
+    """List the leaders as trained again inside the project."""
+    return settings_table("embedded_pair_settings_again.csv")
+
+
+def ranks_table() -> str:
+    """Give the rank correlation of each label-free score with the oracle, over the settings tried."""
+    rows = _rows("embedded_pair_settings.csv")
+    oracle = [float(row["oracle_target_test_acc"]) for row in rows]
+    lines = [f"| score | Spearman correlation with the oracle, {len(rows)} settings |", "|---|---|"]
+    for name in ("kappa", "info_max", "source_val_acc", "snd"):
+        rank = stats.spearmanr([float(row[name]) for row in rows], oracle).statistic
+        lines.append(f"| {name.replace('_', ' ')} | {rank:.2f} |")
+    return "\n".join(lines)
+
+
+def benchmarks_table() -> str:
+    """Give what the benchmarks measured last."""
+    step, cache = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("step_overhead", "feature_cache"))
+    same = all(abs(cache["cached_test"][name] - cache["plain_test"][name]) < 1e-6 for name in cache["cached_test"])
+    accuracy = f"{100 * cache['cached_test']['test/acc']:.1f} % and {100 * cache['plain_test']['test/acc']:.1f} %"
+    return "\n".join(
+        [
+            "| measured | ratio | how |",
+            "|---|---|---|",
+            f"| a DANN training step, frame / by hand | {step['ratio_median']:.3f} ({step['ratio_min']:.3f} to "
+            f"{step['ratio_max']:.3f}) | LeNet, {step['batch_size']} + {step['batch_size']} images, "
+            f"{step['repeats']} x {step['steps']} steps in turn, {step['frame_ms']:.1f} and "
+            f"{step['by_hand_ms']:.1f} ms, PyTorch {step['torch']} |",
+            f"| feature extraction, every step / computed once | {cache['ratio']:.1f} | {cache['epochs']} epochs, "
+            f"{cache['plain_s']:.0f} s and {cache['cached_s']:.0f} s, test accuracy {accuracy}"
+            f"{' (every test score equal to six digits)' if same else ''}; `{cache['overrides']}` |",
+        ]
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "benchmarks": benchmarks_table,
+    "choices": choices_table,
+    "embedded_pair": embedded_pair_table,
+    "embedded_pair_ranks": ranks_table,
+    "embedded_pair_settings": settings_table,
+    "embedded_pair_settings_again": settings_again_table,
+}
+
+
+def filled(page: str) -> str:
+    """Give a page's text with every table made anew."""
+    return _BLOCK.sub(lambda block: f"{block[1]}\n{TABLES[block[2]]()}\n\n{block[3]}", page)
+
+
+def main() -> int:
+    """Write or check the pages."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--check", action="store_true", help="change nothing")
+    check = options.parse_args().check
+    stale = [path for path in PAGES if filled(path.read_text()) != path.read_text()]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} {'is out of date' if check else 'written'}")
+        if not check:
+            path.write_text(filled(path.read_text()))
+    return 1 if check and stale else 0
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (RESULTS / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _with_interval(values: list[float], sign: str = "") -> str:
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.fmean(values):{sign}.1f} ± {half:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

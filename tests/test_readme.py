@@ -1,0 +1,57 @@
+"""The README says what is: its tables are generated, its example runs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tl_lab.cli import main
+from tl_lab.config import compose
+from tl_lab.experiment import comparison_key
+from tl_lab.results.references import STORED
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_generated_tables_are_up_to_date():
+    said = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "tables.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def example(kind: str) -> str:
+    blocks = re.findall(rf"<!-- example: {kind} -->\n```{kind}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 1
+    return blocks[0]
+
+
+def test_the_main_job_finds_its_source_only_reference():
+    stored = json.loads(STORED.read_text())
+    assert comparison_key(compose([])) in stored
+    assert comparison_key(compose(["domain_adaptation=none", "seed=3"])) in stored
+    assert comparison_key(compose(["optimizer.lr=0.5"])) not in stored
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_the_example_method_trains(tmp_path, monkeypatch):
+    code, config = example("python"), example("yaml")
+    assert len(code.splitlines()) + len(config.splitlines()) < 60
+    (tmp_path / "ddc_example.py").write_text(code)
+    choices = tmp_path / "conf" / "domain_adaptation"
+    choices.mkdir(parents=True)
+    (choices / "ddc.yaml").write_text(config.replace("tl_lab.domain_adaptation.ddc.DDC", "ddc_example.DDC"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    small = [
+        "data.source_count=200",
+        "data.source_test_count=50",
+        "data.target_test_count=1600",
+        "trainer.max_epochs=1",
+    ]
+    short = ["data.batches_per_epoch=3", "trainer.log_every_n_steps=1", "logger=none", "figures=false"]
+    main(["-cd", str(tmp_path / "conf"), "domain_adaptation=ddc", *small, *short, f"hydra.run.dir={tmp_path / 'run'}"])
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "completed"
+    assert "train/mean_distance" in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
