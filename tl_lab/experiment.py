@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -444,16 +445,31 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
-    hints = [("label images of your own", f"python -m tl_lab predict {folder} <folder of images>")]
+    console.next_steps(folder, _hints(cfg, folder))
+
+
+def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
+    """Say what to try next, as commands that can be copied."""
+    python = "uv run python" if "UV" in os.environ else "python"
+    hints = [
+        ("label images of your own", f"{python} -m tl_lab predict {folder} <folder of images>"),
+        ("all choices", f"{python} -m tl_lab list"),
+    ]
     adaptation: Any = get_class(cfg.domain_adaptation._target_)
-    if adaptation.needs_target:
-        compare = "python train.py -m domain_adaptation=none,dann seed=0,1,2,3,4"
-        hints = [
-            ("the same without adaptation", "python train.py domain_adaptation=none"),
-            ("a comparison over five seeds", compare),
-            *hints,
-        ]
-    console.next_steps(folder, [*hints, ("all choices", "python -m tl_lab list")])
+    if not adaptation.needs_target or cfg.resume:
+        return hints
+    given = HydraConfig.get().overrides.task
+    kept = [text for text in given if not text.startswith(("domain_adaptation", "seed="))]
+    rest = "".join(f" {shlex.quote(text)}" for text in kept)
+    chosen = _choice(cfg, "domain_adaptation")
+    return [
+        ("the same without adaptation", f"{python} train.py domain_adaptation=none seed={cfg.seed}{rest}"),
+        (
+            "a comparison over five seeds",
+            f"{python} train.py -m domain_adaptation=none,{chosen} seed=0,1,2,3,4{rest}",
+        ),
+        *hints,
+    ]
 
 
 def _quiet() -> None:
