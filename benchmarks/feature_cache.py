@@ -18,7 +18,7 @@ from tl_lab.config import compose
 from tl_lab.experiment import build
 from tl_lab.results.files import write_json
 
-EPOCHS = 20
+EPOCHS = 10
 
 
 def train(overrides: list[str], cache: bool) -> tuple[float, float, dict[str, float]]:

@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -177,6 +177,10 @@ class DataModule(pl.LightningDataModule):
         for name, samples in self.sets.items():
             x = samples.x.to(self.device) if isinstance(samples.x, Tensor) else samples.x
             self.sets[name] = Samples(x, None if samples.y is None else samples.y.to(self.device))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave the batch where it is: loaders make it on the device."""
+        return batch
 
     def train_dataloader(self) -> Loader | PairLoader:
         """Serve shuffled training batches."""
