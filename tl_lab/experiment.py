@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.config import choices, config_hash, raise_if_wrong, to_plain
@@ -388,8 +389,21 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
             "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
         },
         "device": _device(trainer),
-        "protocol": {**data.facts(), **strategy.facts(), **strategy.adaptation.facts()},
+        "protocol": {
+            **data.facts(),
+            **strategy.facts(),
+            **strategy.adaptation.facts(),
+            **_parallel_facts(cfg, strategy, trainer),
+        },
     }
+
+
+def _parallel_facts(cfg: DictConfig, strategy: Strategy, trainer: pl.Trainer) -> dict[str, str]:
+    """Say where several processes compute something else than one would."""
+    coupled = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in strategy.modules())
+    if trainer.world_size == 1 or cfg.trainer.get("sync_batchnorm") or not coupled:
+        return {}
+    return {"batch-norm sees": f"{cfg.data.batch_size // trainer.world_size} samples, each process its share"}
 
 
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
