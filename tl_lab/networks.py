@@ -1,13 +1,12 @@
 """The network that a strategy trains: backbone, bottleneck, head; and where its random weights come from."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
-import torch
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone
-from tl_lab.randomness import derive_seed
+from tl_lab.randomness import derive_seed, separate_stream
 
 __all__ = ["Network", "mlp", "weights_stream"]
 
@@ -15,17 +14,14 @@ _DOMAINS = ("source", "target")
 _STATISTICS = ("running_mean", "running_var")
 
 
-@contextmanager
-def weights_stream(seed: int, part: str) -> Iterator[None]:
+def weights_stream(seed: int, part: str) -> AbstractContextManager[None]:
     """Draw the weights of one part from a stream of their own, and leave the global one as it was.
 
     Args:
         seed: the run's seed.
         part: ``backbone``, ``bottleneck``, ``head``, ``adaptation``.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights", part))
-        yield
+    return separate_stream(derive_seed(seed, "weights", part))
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:

@@ -5,10 +5,12 @@ seed and a name. Switching an option that draws more numbers in one place then l
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-__all__ = ["derive_seed", "generator"]
+__all__ = ["derive_seed", "generator", "separate_stream"]
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -28,3 +30,17 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def generator(seed: int, *names: str | int) -> torch.Generator:
     """Open the named stream as a CPU generator (see :func:`derive_seed`)."""
     return torch.Generator().manual_seed(derive_seed(seed, *names))
+
+
+@contextmanager
+def separate_stream(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Draw from a stream of one's own for a while, and leave the global one as it was.
+
+    Args:
+        seed: of the stream (see :func:`derive_seed`).
+        device: where numbers are drawn, beside the CPU.
+    """
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -67,6 +67,8 @@ class ReversalRamp(Schedule):
     """
 
     def __init__(self, gamma: float = 10.0) -> None:
+        if gamma <= 0:
+            raise UserError(f"domain_adaptation.gamma is above 0, not {gamma}")
         self.gamma = gamma
 
     def __call__(self, progress: float) -> float:
@@ -135,6 +137,11 @@ class Step(Schedule):
     """
 
     def __init__(self, milestones: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> None:
+        if not all(0 < milestone < 1 for milestone in milestones) or factor <= 0:
+            raise UserError(
+                f"scheduler.milestones are shares of training in (0, 1) and scheduler.factor is above 0, not "
+                f"{list(milestones)} and {factor}"
+            )
         self.milestones, self.factor = tuple(milestones), factor
 
     def __call__(self, progress: float) -> float:

@@ -66,6 +66,14 @@ def test_set_epoch_changes_the_order():
     assert torch.equal(first, torch.cat([batch.index for batch in loader]))
 
 
+def test_a_target_smaller_than_a_batch_fills_it_by_repetition():
+    target = Loader(Samples(torch.randn(3, 2), None), order(count=3, name="target", num_batches=3))
+    batches = list(target)
+    assert [len(batch.x) for batch in batches] == [4, 4, 4]
+    seen = torch.bincount(torch.cat([batch.index for batch in batches]))
+    assert seen.tolist() == [4, 4, 4]
+
+
 def test_pairs_are_of_equal_size_and_the_target_has_no_labels():
     source = Loader(Samples(torch.randn(10, 2), torch.zeros(10, dtype=torch.long)), order())
     target = Loader(Samples(torch.randn(7, 2), None), order(count=7, name="target", num_batches=2))

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tl_lab.errors import UserError
+
 __all__ = ["Augmentation"]
 
 
@@ -32,6 +34,16 @@ class Augmentation:
         contrast: float = 0.0,
         noise: float = 0.0,
     ) -> None:
+        for name, value in {"flip": flip, "brightness": brightness, "noise": noise}.items():
+            if not 0 <= value <= 1:
+                raise UserError(f"augmentation.{name} is in [0, 1], not {value}")
+        if not (0 <= translation < 1 and 0 <= contrast < 1 and rotation >= 0):
+            raise UserError(
+                f"augmentation.translation and contrast are in [0, 1) and rotation is at least 0, not {translation}, "
+                f"{contrast} and {rotation}"
+            )
+        if not 0 < scale[0] <= scale[1]:
+            raise UserError(f"augmentation.scale is a range above 0, smallest first, not {list(scale)}")
         self.rotation, self.translation, self.scale = rotation, translation, tuple(scale)
         self.flip, self.brightness, self.contrast, self.noise = flip, brightness, contrast, noise
         self.moves = bool(rotation or translation or flip or self.scale != (1.0, 1.0))

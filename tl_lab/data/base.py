@@ -57,6 +57,8 @@ class DataModule(pl.LightningDataModule):
         super().__init__()
         if evaluate not in ("best", "last"):
             raise UserError(f"data.evaluate is 'best' or 'last', not {evaluate!r}")
+        if batches_per_epoch is not None and batches_per_epoch < 1:
+            raise UserError(f"data.batches_per_epoch is null or at least 1, not {batches_per_epoch}")
         if batch_size < 1 or eval_batch_size < 1:
             raise UserError(f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
@@ -97,6 +99,8 @@ class DataModule(pl.LightningDataModule):
         self._shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3])) if isinstance(x, Tensor) else None
         for name, samples in self.sets.items():
             _check(name, samples, self.num_classes)
+        if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
+            self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
         parts = "".join(name + samples.fingerprint() for name, samples in sorted(self.sets.items()))
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
@@ -196,14 +200,21 @@ class DataModule(pl.LightningDataModule):
 
     # ------------------------------------------------------------------ loaders
 
-    def train_loader(self, name: str, num_batches: int | None = None) -> Loader:
-        """Serve one set in shuffled, augmented, full batches."""
+    def train_loader(self, name: str, num_batches: int | None = None, batch_size: int | None = None) -> Loader:
+        """Serve one set in shuffled, augmented, full batches.
+
+        Args:
+            name: of the set.
+            num_batches: batches in an epoch; None for ``batches_per_epoch``.
+            batch_size: samples in a batch; None for ``batch_size``.
+        """
         if num_batches is None:
             num_batches = self.batches_per_epoch
         rank, world_size = self._processes()
         if self.batch_size % world_size:
             raise UserError(f"data.batch_size={self.batch_size} cannot be shared among {world_size} processes")
-        order = BatchOrder(len(self.sets[name]), self.batch_size, True, self.seed, name, num_batches, rank, world_size)
+        size = batch_size or self.batch_size
+        order = BatchOrder(len(self.sets[name]), size, True, self.seed, name, num_batches, rank, world_size)
         return self._serve(name, order, training=True)
 
     def loader(self, name: str) -> Loader:
@@ -266,7 +277,8 @@ class DomainPair(DataModule):
         source = self.train_loader("source/train")
         if not self.adapts:
             return source
-        return PairLoader(source, self.train_loader("target/train", num_batches=len(source)))
+        size = source.order.size  # a source smaller than a batch sets the target's half, too
+        return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
 
 
 def _check(name: str, samples: Samples, num_classes: int) -> None:

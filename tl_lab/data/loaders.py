@@ -51,6 +51,11 @@ class BatchOrder:
     rank: int = 0
     world_size: int = 1
 
+    @property
+    def size(self) -> int:
+        """Samples in a training batch: a set smaller than a batch is repeated if the number of batches is given."""
+        return self.batch_size if self.num_batches is not None else min(self.batch_size, self.count)
+
     def __len__(self) -> int:
         if self.num_batches is not None:
             return self.num_batches
@@ -65,7 +70,7 @@ class BatchOrder:
             index = torch.arange(self.count, device=device)[self.rank :: self.world_size]
             yield from index.tensor_split(len(self))
             return
-        size = min(self.batch_size, self.count)
+        size = self.size
         index = self._permutations(epoch, len(self) * size).to(device)
         for start in range(0, len(self) * size, size):
             yield index[start + self.rank : start + size : self.world_size]
@@ -116,7 +121,7 @@ class Loader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Labelled | Unlabelled]:
-        draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch)
+        draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
         for index, x in self._inputs():
             if self.transform is not None:
                 x = self.transform(x, draw)

@@ -71,6 +71,10 @@ class DANN(DomainAdaptation):
         for name, value in (("weight", weight), ("lambda_max", lambda_max)):
             if value < 0:
                 raise UserError(f"domain_adaptation.{name} is at least 0, not {value}")
+        if not 0 <= dropout < 1:
+            raise UserError(f"domain_adaptation.dropout is in [0, 1), not {dropout}")
+        if any(width < 1 for width in hidden):
+            raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
         if reduction not in ("sum", "mean"):
             raise UserError(f"domain_adaptation.reduction is 'sum' or 'mean', not {reduction!r}")
         if batch_norm not in ("joint", "separate", "domain_specific"):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import CatMetric, MeanMetric, Metric
+from torchmetrics import CatMetric, Metric, SumMetric
 
 from tl_lab.functional import information_maximisation, mean_entropy, soft_neighbourhood_density
 
@@ -87,7 +87,7 @@ class Meter(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.confusion = ConfusionMatrix(num_classes)
-        self.loss = MeanMetric()
+        self.total_loss = SumMetric(nan_strategy="disable")  # NaN stays NaN, and is reported
         self.probabilities = CatMetric()
         self.labelled = True
 
@@ -98,16 +98,17 @@ class Meter(nn.Module):
             self.probabilities.update(logits.softmax(1))
         else:
             self.confusion.update(logits.argmax(1), y)
-            self.loss.update(F.cross_entropy(logits, y), weight=len(y))
+            self.total_loss.update(F.cross_entropy(logits, y, reduction="sum"))
 
     def compute(self) -> dict[str, float]:
         """Give the scores of all that was taken in, and forget it."""
         if self.labelled:
             self.last_confusion: Tensor = self.confusion.compute().cpu()
-            scores = {"loss": self.loss.compute(), **classification_scores(self.last_confusion)}
+            loss = self.total_loss.compute().cpu() / self.last_confusion.sum()
+            scores = {"loss": loss, **classification_scores(self.last_confusion)}
         else:
             p = self.probabilities.compute()
             scores = label_free_scores(torch.as_tensor(p))
-        for metric in (self.confusion, self.loss, self.probabilities):
+        for metric in (self.confusion, self.total_loss, self.probabilities):
             metric.reset()
         return {name: float(value) for name, value in scores.items()}

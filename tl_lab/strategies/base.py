@@ -1,11 +1,14 @@
 """The training loop's step, owned in one place: objective, schedules, freezing, logging, random state."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,10 +18,10 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput
-from tl_lab.errors import UserError
+from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import Meter
 from tl_lab.networks import Network, weights_stream
-from tl_lab.randomness import derive_seed
+from tl_lab.randomness import derive_seed, separate_stream
 from tl_lab.schedules import Schedule
 from tl_lab.strategies.layers import LayerPolicy
 
@@ -73,6 +76,7 @@ class Strategy(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        _check_options(bottleneck, dict(head or {}), label_smoothing, gradient_clip_norm)
         if accumulate_batches > 1 and len(adaptation.phases) > 1:
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
         self.network = Network(backbone, num_classes, bottleneck, seed=seed, **dict(head or {}))
@@ -97,7 +101,6 @@ class Strategy(pl.LightningModule):
         self._frozen: set[str] = set()
         self._sums: dict[str, Tensor | float] = {}
         self._summed = 0
-        self._random_state: dict[str, Tensor] | None = None
 
     # ------------------------------------------------------------------ hooks for strategies
 
@@ -197,7 +200,10 @@ class Strategy(pl.LightningModule):
         groups = self.parameter_groups()
         for group in groups:
             group["base_lr"] = group["lr"] = lr * group.pop("share")
-        return self.make_optimizer(groups)
+        try:
+            return self.make_optimizer(groups)
+        except ValueError as error:
+            raise UserError(f"the optimizer refuses its options: {error}") from error
 
     @property
     def updates_per_epoch(self) -> int:
@@ -217,11 +223,14 @@ class Strategy(pl.LightningModule):
         for group in optimizer.param_groups:  # type: ignore[union-attr]
             group["lr"] = group["base_lr"] * factor
         source, target = (batch.source, batch.target) if isinstance(batch, DomainBatch) else (batch, None)
-        last = batch_idx + 1 == self.trainer.num_training_batches
+        batches = int(self.trainer.num_training_batches)
+        last = batch_idx + 1 == batches
         updates = (batch_idx + 1) % self.accumulate_batches == 0 or last
+        # the last group of an epoch may hold fewer batches
+        group = min(self.accumulate_batches, batches - batch_idx // self.accumulate_batches * self.accumulate_batches)
         for phase in self.adaptation.phases:
             loss = self._objective(source, target, progress, phase)
-            self.manual_backward(loss / self.accumulate_batches)
+            self.manual_backward(loss / group)
             if updates:
                 self._update(optimizer, phase)
         self.updates_done += updates
@@ -238,14 +247,11 @@ class Strategy(pl.LightningModule):
         logs: dict[str, Tensor | float] = {"acc": (logits.detach().argmax(1) == source.y).float().mean()}
         if target is not None and target_features is not None:
             wants = self.adaptation.needs_target_logits
-            adaptation = self.adaptation.adapt(
-                DomainOutput(features, logits, source.y, source.index),
-                DomainOutput(
-                    target_features, self.network.head(target_features) if wants else None, None, target.index
-                ),
-                progress,
-                phase,
-            )
+            target_logits = self.network.head(target_features) if wants else None
+            of_source = DomainOutput(features, logits, source.y, source.index)
+            of_target = DomainOutput(target_features, target_logits, None, target.index)
+            with self._adaptations_stream():
+                adaptation = self.adaptation.adapt(of_source, of_target, progress, phase)
             terms.update(adaptation.terms)
             logs.update(adaptation.logs)
         terms.update(self.penalties())
@@ -254,6 +260,13 @@ class Strategy(pl.LightningModule):
             value = value.detach() if isinstance(value, Tensor) else value
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         return loss
+
+    def _adaptations_stream(self) -> AbstractContextManager[None]:
+        """Keep the adaptation's dropout from shifting the network's."""
+        if not any(isinstance(module, nn.Dropout) for module in self.adaptation.modules()):
+            return nullcontext()
+        seed = derive_seed(self.seed, "adaptation", self.global_rank, self.updates_done)
+        return separate_stream(seed, self.device)
 
     def _features_of_both(self, source: Labelled, target: Unlabelled | None) -> tuple[Tensor, Tensor | None]:
         x = self.adaptation.source_input(source.x)
@@ -279,12 +292,15 @@ class Strategy(pl.LightningModule):
         for name, part in self.parts().items():
             if name not in learns:
                 part.zero_grad()
-        self.on_gradients()
-        if self.gradient_clip_norm is not None:
-            self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
         optimizer.step()
         optimizer.zero_grad()
         self.on_update()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Hand the gradients to the strategy and clip them, after half precision's loss scale was taken out."""
+        self.on_gradients()
+        if self.gradient_clip_norm is not None:
+            self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
 
     # ------------------------------------------------------------------ measuring
 
@@ -309,7 +325,10 @@ class Strategy(pl.LightningModule):
         # sets without labels are the training part of a target: their scores stand beside the validation's
         prefixes = {name: f"val/{name.split('/')[0]}" if "/" in name else name for name in self.data.val_names}
         self.last_validation = self._scores(prefixes)
-        self.record(self.last_validation)
+        if wrong := [name for name, value in self.last_validation.items() if not math.isfinite(value)]:
+            raise self._diverged(" and ".join(wrong))
+        if self.trainer.state.fn == TrainerFn.FITTING:  # not when a checkpoint is validated afterwards
+            self.record(self.last_validation)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test set."""
@@ -340,16 +359,18 @@ class Strategy(pl.LightningModule):
         if self.trainer.world_size > 1:
             means = self.trainer.strategy.reduce(means.to(self.device), reduce_op="mean").cpu()
         values = dict(zip(names, means.tolist(), strict=True))
-        wrong = [name for name in names if not torch.isfinite(torch.tensor(values[name]))]
-        if wrong:
-            raise UserError(
-                f"training diverged: {' and '.join(wrong)} became NaN or infinite within the {self._summed} updates "
-                f"before update {self.updates_done} (epoch {self.current_epoch}): lower optimizer.lr or set "
-                "update.gradient_clip_norm, and check the inputs' range; the checkpoints of earlier epochs are intact"
-            )
+        if wrong := [name for name in names if not math.isfinite(values[name])]:
+            raise self._diverged(" and ".join(wrong))
         self._sums, self._summed = {}, 0
         self.log("train/loss", values["loss"], prog_bar=True, logger=False)
         self._write({**{f"train/{name}": value for name, value in values.items()}, "train/lr": lr})
+
+    def _diverged(self, what: str) -> UserError:
+        return UserError(
+            f"training diverged: {what} became NaN or infinite by update {self.updates_done} (epoch "
+            f"{self.current_epoch}): lower optimizer.lr or set update.gradient_clip_norm, and check the inputs' range; "
+            "checkpoints of earlier epochs are intact"
+        )
 
     # ------------------------------------------------------------------ Lightning's events
 
@@ -365,37 +386,39 @@ class Strategy(pl.LightningModule):
             self.meters[name] = Meter(self.num_classes)
 
     def on_fit_start(self) -> None:
-        """Open the dropout stream and let the strategy prepare itself."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.global_rank))
+        """Let the strategy prepare itself."""
         self.prepare(self.data)
 
-    def on_train_start(self) -> None:
-        """Go on with the random numbers where an interrupted run stopped."""
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state["cpu"])
-            if self.device.type == "cuda" and "cuda" in self._random_state:
-                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
-
     def on_train_epoch_start(self) -> None:
-        """Freeze and unfreeze for this epoch."""
+        """Freeze and unfreeze for this epoch, and open its dropout stream."""
         self.freeze_for(self.current_epoch)
+        # a function of seed, process and epoch: nothing has to be kept for a resumed run
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.global_rank, self.current_epoch))
+
+    def on_train_epoch_end(self) -> None:
+        """Refuse weights that are not finite, before a checkpoint is written over a good one."""
+        for name, parameter in self.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise self._diverged(f"the parameter {name}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what Lightning does not: updates done, the random state, and what predictions need."""
+        """Keep what Lightning does not: updates done, the last validation, and what predictions need."""
         checkpoint["updates_done"] = self.updates_done
+        checkpoint["last_validation"] = dict(self.last_validation)
         checkpoint["model"] = {
             "class_names": list(self.data.class_names),
             "shape": list(self.data.shape),
             "preprocessing": asdict(self.network.backbone.preprocessing),
         }
-        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
         self.updates_done = checkpoint["updates_done"]
-        self._random_state = checkpoint["random_state"]
+        self.last_validation = dict(checkpoint["last_validation"])
+        # a run's folder may have been moved; Lightning would forget its best score then
+        for callback in self.trainer.checkpoint_callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key, {})
+            state["dirpath"] = getattr(callback, "dirpath", None)
 
     # ------------------------------------------------------------------ computing over data
 
@@ -415,9 +438,11 @@ class Strategy(pl.LightningModule):
         self.network.use(name.split("/")[0] if "/" in name else None)
         backbone.eval()
         features = torch.zeros(size, device=self.device)
+        precision = self.trainer.precision_plugin
         large = not isinstance(data.sets[name].x, Tensor) or data.sets[name].x.numel() > 10**8  # type: ignore
         for batch in track(loader, f"features of {name}", len(loader), transient=True, disable=not large):
-            features[batch.index] = backbone(batch.x.to(self.device)).float()
+            with precision.forward_context():
+                features[batch.index] = backbone(precision.convert_input(batch.x.to(self.device))).to(features)
         backbone.train(mode)
         if self.trainer.world_size > 1:
             features = self.trainer.strategy.reduce(features, reduce_op="sum")
@@ -426,6 +451,24 @@ class Strategy(pl.LightningModule):
 
 def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
+
+
+def _check_options(
+    bottleneck: int | None, head: dict[str, Any], label_smoothing: float, gradient_clip_norm: float | None
+) -> None:
+    if bottleneck is not None and bottleneck < 1:
+        raise UserError(f"strategy.bottleneck is null or at least 1, not {bottleneck}")
+    for name in head:
+        if name not in ("hidden", "dropout"):
+            raise UserError(f"strategy.head has no key {name!r}; {nearest(name, ('hidden', 'dropout'))}")
+    if any(width < 1 for width in head.get("hidden", ())):
+        raise UserError(f"strategy.head.hidden are widths of at least 1, not {list(head['hidden'])}")
+    if not 0 <= head.get("dropout", 0.0) < 1:
+        raise UserError(f"strategy.head.dropout is in [0, 1), not {head['dropout']}")
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"strategy.label_smoothing is in [0, 1), not {label_smoothing}")
+    if gradient_clip_norm is not None and gradient_clip_norm <= 0:
+        raise UserError(f"update.gradient_clip_norm is null or above 0, not {gradient_clip_norm}")
 
 
 def _class_weights(choice: str | None, counts: Tensor | None) -> Tensor | None:
