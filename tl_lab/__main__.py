@@ -46,7 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="write labels and confidences of new samples to a CSV file")
     predict.add_argument("run", type=Path, help="a run's folder")
     predict.add_argument("inputs", type=Path, help="a folder of images, or a CSV file that names them")
-    predict.add_argument("--output", type=Path, help="the CSV file; default: predictions.csv in the run's folder")
+    predict.add_argument(
+        "--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the inputs>.csv"
+    )
+    predict.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     predict.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
     predict.set_defaults(command=_predict)
 
@@ -92,9 +95,15 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(f"predict: there is no folder or CSV file {str(options.inputs)!r}")
     from tl_lab.inference import predict_to_csv
 
-    output = options.output or options.run / "predictions.csv"
-    predict_to_csv(options.run, options.inputs, output, checkpoint=options.checkpoint)
-    print(output)
+    print(
+        predict_to_csv(
+            options.run,
+            options.inputs,
+            options.output,
+            checkpoint=options.checkpoint,
+            skip_unreadable=options.skip_unreadable,
+        )
+    )
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -24,8 +24,9 @@ from torch import nn
 from tl_lab.backbones.base import Backbone
 from tl_lab.config import choices, config_hash, raise_if_wrong, to_plain
 from tl_lab.data.base import DataModule
+from tl_lab.data.cache import file_hash
 from tl_lab.domain_adaptation.base import DomainAdaptation
-from tl_lab.errors import UserError
+from tl_lab.errors import UserError, nearest
 from tl_lab.networks import weights_stream
 from tl_lab.results import console
 from tl_lab.results.files import write_text
@@ -34,9 +35,19 @@ from tl_lab.results.progress import progress_callback
 from tl_lab.results.record import Record
 from tl_lab.results.references import known_reference
 from tl_lab.results.run_figures import draw_figures
-from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.base import Strategy, validation_metrics
 
-__all__ = ["Parts", "build", "build_backbone", "check_pairing", "comparison_key", "read_checkpoint", "run"]
+__all__ = [
+    "Parts",
+    "build",
+    "build_backbone",
+    "check_pairing",
+    "check_protocol",
+    "checkpoint_of",
+    "comparison_key",
+    "read_checkpoint",
+    "run",
+]
 
 
 @dataclass
@@ -59,7 +70,8 @@ def run(cfg: DictConfig) -> float | None:
         cfg: the composed configuration; that of a resumed run is the one saved in its folder.
 
     Returns:
-        The last value of the validation metric that chooses checkpoints, for sweepers; None if there is none.
+        The tested checkpoint's value of the validation metric that chooses checkpoints, for sweepers; None if there
+        is none.
 
     Raises:
         UserError: a mistake in the configuration, the data or the files, in one sentence.
@@ -82,21 +94,25 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     _begin(cfg, folder, record)
     raise_if_wrong(cfg)
     check_pairing(cfg)
+    check_protocol(cfg)
     torch.set_num_threads(cfg.threads)
     checkpoint = _last_checkpoint(folder) if cfg.resume else None
-    updates_done = int(read_checkpoint(checkpoint)["updates_done"]) if checkpoint else -1 if cfg.resume else None
+    advice = "put a good copy in its place, or delete it to start the run over"
+    updates_done = (
+        int(read_checkpoint(checkpoint, advice)["updates_done"]) if checkpoint else -1 if cfg.resume else None
+    )
     parts = build(cfg)
-    trainer = _trainer(cfg, folder, parts.data.monitor, updates_done)
+    trainer = _trainer(cfg, folder, parts.data, updates_done)
     facts = _facts(cfg, parts, trainer)
     record.update(**facts)
     if trainer.is_global_zero:
         console.banner(_said(cfg, folder, parts, facts), title=f"tl_lab: {cfg.name}")
-    objective = _fit(trainer, parts, checkpoint)
-    tested = _load_tested(cfg.evaluate, folder, parts.strategy)
+    _fit(cfg, trainer, parts, checkpoint)
+    tested = _load_tested(cfg, folder, parts, trainer)
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
         _finish(cfg, folder, parts, trainer, record, tested)
-    return objective
+    return parts.strategy.last_validation.get(parts.data.monitor)
 
 
 def _short(folder: Path) -> Path:
@@ -164,12 +180,47 @@ def check_pairing(cfg: DictConfig) -> None:
             f"domain_adaptation={chosen} needs a target domain, which data={_choice(cfg, 'data')} does not have: "
             f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
         )
-    layers = cfg.strategy.get("layers") or {}
-    if layers.get("trainable") in ("none", 0, []) and cfg.strategy.get("bottleneck") is None:
+    layers = instantiate(cfg.strategy.layers)
+    waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
+    if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:
+        setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={cfg.strategy.layers.trainable}"
         raise UserError(
-            f"domain_adaptation={chosen} would reach no parameter, since strategy={_choice(cfg, 'strategy')} freezes "
-            "the whole backbone: add a trainable layer with strategy.bottleneck=256, or use strategy=fine_tuning"
+            f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
+            "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
         )
+
+
+def check_protocol(cfg: DictConfig) -> None:
+    """Refuse settings of trainer and callbacks that would quietly do something else than they say.
+
+    Args:
+        cfg: the run's configuration.
+
+    Raises:
+        UserError: naming what to change.
+    """
+    trainer, callbacks = cfg.trainer, cfg.callbacks
+    if not (trainer.max_epochs and trainer.max_epochs > 0):
+        raise UserError(
+            f"trainer.max_epochs is at least 1, not {trainer.max_epochs}: schedules follow the share of training done"
+        )
+    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
+        if trainer.get(name) is not None:
+            raise UserError(f"trainer.{name} is not supported: schedules follow trainer.max_epochs; set that")
+    if not trainer.log_every_n_steps or trainer.log_every_n_steps < 1:
+        raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer.log_every_n_steps}")
+    validates = trainer.limit_val_batches != 0 and trainer.check_val_every_n_epoch <= trainer.max_epochs
+    if cfg.evaluate == "best" and not (callbacks.checkpoint.best and validates):
+        raise UserError(
+            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
+            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
+        )
+    if callbacks.early_stopping.enabled and not validates:
+        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    if str(trainer.precision).startswith("16") and trainer.accelerator == "cpu":
+        raise UserError(f"trainer.precision={trainer.precision} needs a GPU: use bf16-mixed or 32-true on the CPU")
+    if "fsdp" in str(trainer.strategy) and cfg["update"].gradient_clip_norm is not None:
+        raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
 
 
 def _choice(cfg: DictConfig, group: str) -> str:
@@ -240,8 +291,7 @@ def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
 
 def _start_from(run_folder: Path, backbone: Backbone) -> None:
     """Give the backbone the weights that an earlier run has learned."""
-    best = run_folder / "checkpoints" / "best.ckpt"
-    path = best if best.exists() else best.with_name("last.ckpt")
+    path = checkpoint_of(run_folder)
     prefix, learned = "network.backbone.", read_checkpoint(path)["state_dict"]
     weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
     for name in [name for name in weights if "target_running_" in name]:
@@ -260,7 +310,7 @@ def _start_from(run_folder: Path, backbone: Backbone) -> None:
 def _weights(cfg: DictConfig) -> str:
     """Say where the backbone's weights come from."""
     if cfg.init_from:
-        return f"learned by {cfg.init_from}"
+        return f"learned by {cfg.init_from}, {checkpoint_of(Path(cfg.init_from)).stem} checkpoint"
     if cfg.backbone.get("weights"):
         return f"read from {cfg.backbone.weights}"
     if cfg.backbone.get("pretrained"):
@@ -268,6 +318,13 @@ def _weights(cfg: DictConfig) -> str:
     transfers = _choice(cfg, "strategy") != "from_scratch"
     advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)" if transfers else ""
     return f"random{advice}"
+
+
+def _weights_hash(cfg: DictConfig) -> str | None:
+    """Identify the file that the backbone started from by its content: the configuration holds its path only."""
+    given = cfg.backbone.get("weights")
+    path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else Path(given).expanduser() if given else None
+    return None if path is None else file_hash(path)
 
 
 def _call(node: DictConfig, **given: Any) -> Any:
@@ -279,13 +336,8 @@ def _call(node: DictConfig, **given: Any) -> Any:
 # ---------------------------------------------------------------------- training
 
 
-def _trainer(cfg: DictConfig, folder: Path, monitor: str, updates_done: int | None) -> pl.Trainer:
-    if not (cfg.trainer.max_epochs and cfg.trainer.max_epochs > 0):
-        raise UserError(
-            f"trainer.max_epochs is at least 1, not {cfg.trainer.max_epochs}: schedules follow the share of training "
-            "that is done"
-        )
-    callbacks, loggers = _callbacks(cfg, folder, monitor), _loggers(cfg, folder, updates_done)
+def _trainer(cfg: DictConfig, folder: Path, data: DataModule, updates_done: int | None) -> pl.Trainer:
+    callbacks, loggers = _callbacks(cfg, folder, data), _loggers(cfg, folder, updates_done)
     try:
         trainer = _call(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
     except (MisconfigurationException, ValueError, RuntimeError) as error:
@@ -293,11 +345,13 @@ def _trainer(cfg: DictConfig, folder: Path, monitor: str, updates_done: int | No
     return cast(pl.Trainer, trainer)
 
 
-def _callbacks(cfg: DictConfig, folder: Path, monitor: str) -> list[Callback]:
+def _callbacks(cfg: DictConfig, folder: Path, data: DataModule) -> list[Callback]:
     def watched(node: DictConfig) -> dict[str, Any]:
-        name = monitor if node.monitor == "auto" else node.monitor
-        if not name.startswith(("val/", "train/")):
-            raise UserError(f"callbacks may choose by a validation metric only, such as {monitor}, not by {name!r}")
+        name = data.monitor if node.monitor == "auto" else node.monitor
+        if name not in (valid := validation_metrics(data)):
+            raise UserError(
+                f"callbacks may choose by a validation metric only, not by {name!r}; {nearest(name, valid)}"
+            )
         mode = ("min" if name.endswith(("loss", "entropy")) else "max") if node.mode == "auto" else node.mode
         return {"monitor": name, "mode": mode}
 
@@ -309,10 +363,9 @@ def _callbacks(cfg: DictConfig, folder: Path, monitor: str) -> list[Callback]:
         "save_on_train_epoch_end": True,
     }
     callbacks: list[Callback] = [ModelCheckpoint(filename="last", **options)]
-    validates = cfg.trainer.limit_val_batches != 0
-    if checkpoint.best and validates:
+    if checkpoint.best and cfg.trainer.limit_val_batches != 0:
         callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
-    if stopping.enabled and validates:
+    if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
     bar = progress_callback(cfg.trainer.enable_progress_bar)
     return [*callbacks, *([bar] if bar else [])]
@@ -330,7 +383,13 @@ def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Lo
     return loggers
 
 
-def _fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> float | None:
+def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
+    """Train, or go on training; a run that had come to the end of its training is left as it is."""
+    if checkpoint is not None and _is_trained(content := read_checkpoint(checkpoint), cfg):
+        parts.strategy.load_state_dict(content["state_dict"])
+        parts.strategy.updates_done = content["updates_done"]
+        parts.strategy.last_validation = content["last_validation"]
+        return
     try:
         # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
         trainer.fit(parts.strategy, datamodule=parts.data, ckpt_path=checkpoint)
@@ -338,8 +397,15 @@ def _fit(trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> float | 
         raise UserError(f"training cannot start: {error}") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    value = trainer.callback_metrics.get(parts.data.monitor)
-    return None if value is None else float(value)
+    if parts.strategy.updates_done == 0:
+        raise UserError("nothing was trained: trainer.limit_train_batches leaves no batch of an epoch")
+
+
+def _is_trained(content: dict[str, Any], cfg: DictConfig) -> bool:
+    """Whether a checkpoint stands at the end of training: all epochs done, or stopped early."""
+    waited = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
+    stopped = any(state["wait_count"] >= state["patience"] for state in waited)
+    return stopped or content["epoch"] + 1 >= cfg.trainer.max_epochs
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -347,8 +413,12 @@ def _last_checkpoint(folder: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
     """Read a checkpoint as data.
+
+    Args:
+        path: of the file.
+        advice: what to do where it cannot be read.
 
     Raises:
         UserError: the file is missing, damaged, or not one of ours.
@@ -357,23 +427,39 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {**content, "state_dict": content["state_dict"], "updates_done": content["updates_done"]}
     except Exception as error:
-        reason = (
-            "there is no such file" if isinstance(error, FileNotFoundError) else "it is damaged or not a checkpoint"
-        )
-        raise UserError(
-            f"cannot read the checkpoint {path}: {reason} ({type(error).__name__}); use another checkpoint, or delete "
-            "the file to start the run over"
-        ) from error
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else "it is damaged or not a checkpoint of a run"
+        raise UserError(f"cannot read {path}: {reason} ({type(error).__name__}); {advice}") from error
 
 
-def _load_tested(which: str, folder: Path, strategy: Strategy) -> str:
-    """Load the checkpoint that is tested, and say which it is."""
-    path = folder / "checkpoints" / "best.ckpt"
-    if which == "last" or not path.exists():
-        return f"last (after {strategy.updates_done} updates)"
-    checkpoint = read_checkpoint(path)
-    strategy.load_state_dict(checkpoint["state_dict"])
-    return f"best on validation (after {checkpoint['updates_done']} updates)"
+def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
+    """Find a run's checkpoint.
+
+    Args:
+        run_folder: the run's folder.
+        which: ``best`` or ``last``; None for the one that the run tested.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    path = run_folder / "config.yaml"
+    try:
+        evaluate = cast(DictConfig, OmegaConf.load(path)).evaluate
+    except FileNotFoundError:
+        raise UserError(f"{run_folder} is not the folder of a run: it has no config.yaml") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return run_folder / "checkpoints" / f"{which or evaluate}.ckpt"
+
+
+def _load_tested(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer) -> str:
+    """Load the checkpoint that is tested, with its validation scores, and say which it is."""
+    if cfg.evaluate == "last":
+        return f"last (after {parts.strategy.updates_done} updates)"
+    content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    parts.strategy.load_state_dict(content["state_dict"])
+    parts.strategy.last_validation = content["last_validation"]
+    return f"best on validation (after {content['updates_done']} updates)"
 
 
 # ---------------------------------------------------------------------- what is written and said
@@ -389,6 +475,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
             "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
         },
         "device": _device(trainer),
+        "weights": {"from": _weights(cfg), "sha256": _weights_hash(cfg)},
         "protocol": {
             **data.facts(),
             **strategy.facts(),
@@ -433,17 +520,24 @@ def _finish(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer, re
     metrics = {**parts.strategy.last_validation, **parts.strategy.last_test}
     for logger in trainer.loggers:
         logger.finalize("success")
-    record.complete(metrics, tested_checkpoint=tested)  # before the figures: they may fail, the numbers stand
-    if cfg.figures:
-        figures = draw_figures(folder, parts.strategy, parts.data)
+    record.complete(metrics, tested_checkpoint=tested)
+    try:
+        _show(cfg, folder, parts, metrics)
+    except Exception as error:  # the numbers stand
+        warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update()
+    _report(cfg, folder, record)
+
+
+def _show(cfg: DictConfig, folder: Path, parts: Parts, metrics: dict[str, float]) -> None:
+    """Draw the figures, and give them and the final metrics to W&B."""
+    figures = draw_figures(folder, parts.strategy, parts.data) if cfg.figures else {}
     if cfg.logger.mode != "disabled":
         from tl_lab.results.weights_and_biases import finish_wandb, log_figures
 
-        if cfg.figures and cfg.logger.log_figures:
+        if cfg.logger.log_figures:
             log_figures(figures)
         finish_wandb(metrics)
-    _report(cfg, folder, record)
 
 
 def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
@@ -472,18 +566,18 @@ def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     adaptation: Any = get_class(cfg.domain_adaptation._target_)
     if not adaptation.needs_target or cfg.resume:
         return hints
-    given = HydraConfig.get().overrides.task
-    kept = [text for text in given if not text.startswith(("domain_adaptation", "seed="))]
-    rest = "".join(f" {shlex.quote(text)}" for text in kept)
-    chosen = _choice(cfg, "domain_adaptation")
-    return [
-        ("the same without adaptation", f"{python} train.py domain_adaptation=none seed={cfg.seed}{rest}"),
-        (
-            "a comparison over five seeds",
-            f"{python} train.py -m domain_adaptation=none,{chosen} seed=0,1,2,3,4{rest}",
-        ),
-        *hints,
-    ]
+    given = [text for text in HydraConfig.get().overrides.task if not text.startswith("seed=")]
+    others = [text for text in given if not text.startswith("domain_adaptation")]
+    own = "".join(f" {shlex.quote(text)}" for text in given)
+    rest = "".join(f" {shlex.quote(text)}" for text in others)
+    seeds = "seed=0,1,2,3,4"
+    hints.insert(0, ("the same without adaptation", f"{python} train.py domain_adaptation=none seed={cfg.seed}{rest}"))
+    if any(text.startswith("domain_adaptation.") for text in given):
+        hints.insert(1, ("this run over five seeds", f"{python} train.py -m {seeds}{own}"))
+    else:
+        compared = f"domain_adaptation=none,{_choice(cfg, 'domain_adaptation')}"
+        hints.insert(1, ("a comparison over five seeds", f"{python} train.py -m {compared} {seeds}{rest}"))
+    return hints
 
 
 def _quiet() -> None:
@@ -492,4 +586,5 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*[Cc]heckpoint directory .* exists and is not empty.*")

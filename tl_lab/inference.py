@@ -1,25 +1,23 @@
 """A trained model in three lines: load a run, predict, read labels and confidence."""
 
 import csv
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from tl_lab.data.files import decode
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.files import IMAGE_TYPES, decode, listed
 from tl_lab.errors import UserError
-from tl_lab.experiment import build_backbone, read_checkpoint
+from tl_lab.experiment import build_backbone, checkpoint_of, read_checkpoint
 from tl_lab.networks import Network
 from tl_lab.results.files import replacing
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
-
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 class Predictions(NamedTuple):
@@ -98,9 +96,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
     """
     folder = Path(run)
     cfg = _stored_config(folder)
-    path = folder / "checkpoints" / f"{checkpoint or cfg.evaluate}.ckpt"
-    if checkpoint is None and not path.exists():
-        path = path.with_name("last.ckpt")
+    path = checkpoint_of(folder, checkpoint)
     content = read_checkpoint(path)
     facts = content.get("model")
     if facts is None:
@@ -134,7 +130,11 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
 
 
 def predict_to_csv(
-    run: str | Path, inputs: str | Path, output: str | Path | None = None, checkpoint: str | None = None
+    run: str | Path,
+    inputs: str | Path,
+    output: str | Path | None = None,
+    checkpoint: str | None = None,
+    skip_unreadable: bool = False,
 ) -> Path:
     """Write labels and confidence for a folder of images or a table.
 
@@ -143,6 +143,7 @@ def predict_to_csv(
         inputs: a folder of images (searched through), or a CSV file (see :func:`read_inputs`).
         output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
+        skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
 
     Returns:
         The file: columns ``input``, ``label``, ``confidence``.
@@ -155,14 +156,16 @@ def predict_to_csv(
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["input", "label", "confidence"])
-        for names, x in read_inputs(Path(inputs), model):
+        for names, x in read_inputs(Path(inputs), model, skip_unreadable=skip_unreadable):
             said = model.predict(x)
             rows = zip(names, said.labels, said.confidence.tolist(), strict=True)
             table.writerows((name, label, f"{share:.4f}") for name, label, share in rows)
     return path
 
 
-def read_inputs(path: Path, model: TrainedModel, batch_size: int = 256) -> Iterator[tuple[list[str], Tensor]]:
+def read_inputs(
+    path: Path, model: TrainedModel, batch_size: int = 256, skip_unreadable: bool = False
+) -> Iterator[tuple[list[str], Tensor]]:
     """Read what is to be predicted, in batches.
 
     Args:
@@ -170,6 +173,7 @@ def read_inputs(path: Path, model: TrainedModel, batch_size: int = 256) -> Itera
             with a column ``path`` (relative to the file), or with one column a pixel value, row by row, in 0..255.
         model: tells the shape of its inputs.
         batch_size: samples in a batch.
+        skip_unreadable: leave images out that cannot be read, instead of stopping.
 
     Yields:
         Names and images, ``(B, channels, height, width)``.
@@ -178,21 +182,25 @@ def read_inputs(path: Path, model: TrainedModel, batch_size: int = 256) -> Itera
         UserError: there is nothing of the kind, an image cannot be read, or a row has the wrong number of values.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _IMAGES)
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
         if not files:
-            raise UserError(f"{path} holds no images ({', '.join(sorted(_IMAGES))})")
-        yield from _read_images(files, [str(file.relative_to(path)) for file in files], model, batch_size)
+            raise UserError(f"{path} holds no images ({', '.join(sorted(IMAGE_TYPES))})")
+        yield from _read_images(
+            {str(file.relative_to(path)): file for file in files}, model, batch_size, skip_unreadable
+        )
         return
     if not path.is_file():
         raise UserError(f"there is no folder or file {path} to predict")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows below its header")
     if "path" in rows[0]:
-        yield from _read_images(
-            [path.parent / row["path"] for row in rows], [row["path"] for row in rows], model, batch_size
-        )
+        listed_files = {row["path"]: path.parent / row["path"] for row in rows}
+        yield from _read_images(listed_files, model, batch_size, skip_unreadable)
         return
     channels, height, width = model.shape
     if len(rows[0]) != channels * height * width:
@@ -210,30 +218,30 @@ def read_inputs(path: Path, model: TrainedModel, batch_size: int = 256) -> Itera
 
 
 def _read_images(
-    files: list[Path], names: list[str], model: TrainedModel, batch_size: int
+    files: dict[str, Path], model: TrainedModel, batch_size: int, skip_unreadable: bool
 ) -> Iterator[tuple[list[str], Tensor]]:
-    wanted = model.preprocessing
-    for start in range(0, len(files), batch_size):
-        part = slice(start, start + batch_size)
-        yield names[part], torch.stack([_decode(file, wanted) for file in files[part]])
-
-
-def _decode(file: Path, wanted: Preprocessing) -> Tensor:
-    try:
-        return decode(file, wanted)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as an image ({error}): repair or remove it") from error
+    names, unreadable = list(files), []
+    for start in range(0, len(names), batch_size):
+        images: dict[str, Tensor] = {}
+        for name in names[start : start + batch_size]:
+            try:
+                images[name] = decode(files[name], model.preprocessing)
+            except (OSError, ValueError) as error:
+                if not skip_unreadable:
+                    raise UserError(
+                        f"{files[name]} cannot be read as an image ({error}): repair or remove it, or skip such images"
+                    ) from error
+                unreadable.append(name)
+        if images:
+            yield list(images), torch.stack(list(images.values()))
+    if unreadable:
+        warnings.warn(f"{len(unreadable)} unreadable images were left out: {listed(unreadable)}", stacklevel=2)
 
 
 def _stored_config(folder: Path) -> DictConfig:
+    checkpoint_of(folder)  # says what is wrong with the folder
     path = folder / "config.yaml"
-    try:
-        cfg = OmegaConf.load(path)
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not the folder of a run: it has no config.yaml") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    assert isinstance(cfg, DictConfig)
+    cfg = cast(DictConfig, OmegaConf.load(path))
     target = str(cfg.backbone._target_)
     if not target.startswith("tl_lab.backbones."):
         raise UserError(f"{path} names {target} as its backbone; only tl_lab.backbones are built from a stored file")

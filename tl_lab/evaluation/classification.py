@@ -7,8 +7,12 @@ from torchmetrics import CatMetric, Metric, SumMetric
 
 from tl_lab.functional import information_maximisation, mean_entropy, soft_neighbourhood_density
 
-__all__ = ["ConfusionMatrix", "Meter", "classification_scores", "label_free_scores"]
+__all__ = ["LABELLED", "LABEL_FREE", "ConfusionMatrix", "Meter", "classification_scores", "label_free_scores"]
 
+LABELLED = ("loss", "acc", "balanced_acc", "f1_macro")
+"""Scores of a set with labels."""
+LABEL_FREE = ("entropy", "info_max", "snd")
+"""Scores of a set without."""
 _SND_SAMPLES = 2000  # the density compares all pairs
 
 

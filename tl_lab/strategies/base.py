@@ -19,13 +19,13 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput
 from tl_lab.errors import UserError, nearest
-from tl_lab.evaluation import Meter
+from tl_lab.evaluation import LABEL_FREE, LABELLED, Meter
 from tl_lab.networks import Network, weights_stream
 from tl_lab.randomness import derive_seed, separate_stream
 from tl_lab.schedules import Schedule
 from tl_lab.strategies.layers import LayerPolicy
 
-__all__ = ["Strategy"]
+__all__ = ["Strategy", "validation_metrics"]
 
 
 class Strategy(pl.LightningModule):
@@ -322,9 +322,7 @@ class Strategy(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of every validation set."""
-        # sets without labels are the training part of a target: their scores stand beside the validation's
-        prefixes = {name: f"val/{name.split('/')[0]}" if "/" in name else name for name in self.data.val_names}
-        self.last_validation = self._scores(prefixes)
+        self.last_validation = self._scores({name: _val_prefix(name) for name in self.data.val_names})
         if wrong := [name for name, value in self.last_validation.items() if not math.isfinite(value)]:
             raise self._diverged(" and ".join(wrong))
         if self.trainer.state.fn == TrainerFn.FITTING:  # not when a checkpoint is validated afterwards
@@ -447,6 +445,17 @@ class Strategy(pl.LightningModule):
         if self.trainer.world_size > 1:
             features = self.trainer.strategy.reduce(features, reduce_op="sum")
         return features
+
+
+def validation_metrics(data: DataModule) -> list[str]:
+    """Name the metrics that validation logs for some data."""
+    names = {name: LABEL_FREE if data.sets[name].y is None else LABELLED for name in data.val_names}
+    return [f"{_val_prefix(name)}/{metric}" for name, metrics in names.items() for metric in metrics]
+
+
+def _val_prefix(name: str) -> str:
+    # a set without labels is the training part of a target: its scores stand beside the validation's
+    return f"val/{name.split('/')[0]}" if "/" in name else name
 
 
 def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
