@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tl_lab.cli import main
+from tl_lab.errors import UserError
 from tl_lab.inference import load, predict_to_csv
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -219,6 +220,20 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("strategy.layers.trainable=[conv3]", "conv2"),
         ("callbacks.checkpoint.monitor=test/target/acc", "validation metric only"),
         ("trainer=gpu", "trainer=gpu cannot start"),
+        ("callbacks.checkpoint.monitor=val/source/ac", "val/source/acc"),
+        ("trainer.limit_train_batches=0", "nothing was trained"),
+        ("+trainer.max_steps=5", "max_steps is not supported"),
+        ("trainer.precision=16-mixed", "needs a GPU"),
+        ("trainer.log_every_n_steps=0", "at least 1"),
+        ("data.batches_per_epoch=0", "at least 1"),
+        ("optimizer.lr=-1", "learning rate"),
+        ("strategy.bottleneck=-3", "at least 1"),
+        ("strategy.head.dropout=-1", "in [0, 1)"),
+        ("+strategy.head.hiden=1", "'hidden'"),
+        ("strategy.label_smoothing=2", "in [0, 1)"),
+        ("domain_adaptation.gamma=-5", "above 0"),
+        ("augmentation.scale=[0,1]", "above 0"),
+        ("update.gradient_clip_norm=0", "above 0"),
     ],
 )
 def test_mistakes_end_in_one_sentence(override, said, capsys, tmp_path):
@@ -241,6 +256,73 @@ def test_weights_and_biases_needs_no_account_and_no_network(mode, tmp_path, monk
     content = stored.read_bytes()
     for written in (b"test/target/acc", b"domain_adaptation", b"first", b"figures/domain_embedding"):
         assert written in content
+
+
+@pytest.mark.parametrize("without", ["callbacks.checkpoint.best=false", "trainer.limit_val_batches=0"])
+def test_the_best_checkpoint_is_not_replaced_by_another(without, capsys, tmp_path):
+    assert "evaluate=last" in refused(capsys, tmp_path / "run", "evaluate=best", without)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        main([*SMALL, f"hydra.run.dir={tmp_path / 'file' / 'run'}"])
+    assert "cannot write to" in capsys.readouterr().err
+
+
+def test_validation_and_test_scores_are_of_the_same_checkpoint(tmp_path):
+    # a rate that grows worse with time makes the first epochs the best ones
+    options = ["evaluate=best", "trainer.max_epochs=5", "optimizer=sgd", "optimizer.lr=0.3", "scheduler=constant"]
+    results = run(tmp_path / "run", *options)
+    rows = pd.read_csv(tmp_path / "run" / "metrics.csv").dropna(subset=["val/source/acc"])
+    assert results["metrics"]["val/source/acc"] == pytest.approx(rows["val/source/acc"].max())
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert f"after {best['updates_done']} updates" in results["tested_checkpoint"]
+    row = rows[rows["step"] == best["updates_done"]].iloc[0]
+    assert results["metrics"]["val/source/loss"] == pytest.approx(row["val/source/loss"], rel=1e-5)
+
+
+def test_a_figure_that_fails_leaves_the_results(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no figure today")
+
+    monkeypatch.setattr("tl_lab.experiment.draw_figures", broken)
+    with pytest.warns(UserWarning, match="no figure today"):
+        results = run(tmp_path / "run", "figures=true")
+    assert results["status"] == "completed"
+    assert "test/target/acc" in results["metrics"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("stopping", [[], ["callbacks=early_stopping", "callbacks.early_stopping.patience=1"]])
+def test_a_run_killed_between_training_and_test_is_only_tested(stopping, moved, tmp_path):
+    options = [*stopping, "optimizer=sgd", "optimizer.lr=1e-9"] if stopping else []
+    whole = run(tmp_path / "run", *options, "trainer.max_epochs=4")
+    table = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    (tmp_path / "run" / "results.json").write_text(json.dumps({**whole, "status": "running", "metrics": {}}))
+    folder = (tmp_path / "run").rename(tmp_path / "moved") if moved else tmp_path / "run"
+    main([f"resume={folder}"])
+    resumed = json.loads((folder / "results.json").read_text())
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed["tested_checkpoint"] == whole["tested_checkpoint"]
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "metrics.csv"), table)
+
+
+def test_unreadable_images_stop_predictions_or_are_left_out(finished, tmp_path):
+    from PIL import Image
+
+    for name in ("a.png", "c.png"):
+        Image.new("L", (8, 8), 100).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"b\.png cannot be read"):
+        predict_to_csv(finished, tmp_path, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+    with pytest.warns(UserWarning, match=r"1 unreadable .* b\.png"):
+        predict_to_csv(finished, tmp_path, tmp_path / "out.csv", skip_unreadable=True)
+    assert pd.read_csv(tmp_path / "out.csv")["input"].tolist() == ["a.png", "c.png"]
+    (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match="not a CSV file"):
+        predict_to_csv(finished, tmp_path / "table.csv", tmp_path / "out.csv")
 
 
 def test_a_finished_run_is_not_run_again(finished, capsys):

@@ -102,6 +102,7 @@ def _prepare(given: list[str]) -> _Launch:
                 f"hydra.sweep.dir: {str(folder)!r} holds the runs of an earlier sweep, which would be "
                 f"overwritten; name another folder, or leave hydra.sweep.dir out to get a new one"
             )
+        _make(folder)
         pinned = f"hydra.sweep.dir={arguments.quote(checked.folder)}"
         return _Launch([*passed, *overrides, pinned], sweep=folder)
     if (folder / "config.yaml").exists() and not _is_child():
@@ -109,7 +110,19 @@ def _prepare(given: list[str]) -> _Launch:
             f"hydra.run.dir: {str(folder)!r} holds an earlier run, which would be overwritten; go on with it "
             f"by resume={folder}, or leave hydra.run.dir out to get a new folder"
         )
+    _make(folder)
     return _Launch([*passed, *overrides])
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of the run or sweep, so that a place where nothing can be written is said at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {str(folder)!r} ({(error.strerror or str(error)).lower()}): start elsewhere, or set "
+            "TL_LAB_OUTPUTS or hydra.run.dir"
+        ) from error
 
 
 def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> list[str]:

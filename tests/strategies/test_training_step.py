@@ -58,6 +58,26 @@ def test_accumulation_equals_one_large_batch():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_the_last_incomplete_group_is_averaged_over_what_it_holds():
+    seen = []
+    data, model = make(accumulate_batches=2, layers=LayerPolicy("none"))  # three batches: two updates
+
+    def note():
+        head = model.network.head[0]
+        seen.append((head.weight.grad.clone(), head.weight.detach().clone(), head.bias.detach().clone()))
+
+    model.on_gradients = note
+    fit(data, model, epochs=1)
+    assert len(seen) == model.updates_done == 2
+    gradient, weight, bias = seen[-1]
+    *_, batch = data.train_loader("train")
+    model.network.backbone.eval()
+    features = model.network.features(batch.x).detach()
+    weight.requires_grad_()
+    F.cross_entropy(features @ weight.T + bias, batch.y).backward()
+    torch.testing.assert_close(gradient, weight.grad)
+
+
 def test_clipping_bounds_the_norm_of_the_whole_gradient():
     norms = []
     data, model = make(gradient_clip_norm=0.01, optimizer=functools.partial(torch.optim.SGD, lr=1.0))
@@ -91,6 +111,26 @@ def test_nan_ends_in_one_sentence():
     data, model = make(optimizer=functools.partial(torch.optim.SGD, lr=1e30))
     with pytest.raises(UserError, match=r"diverged.*optimizer\.lr"):
         fit(data, model, epochs=5)
+
+
+def test_weights_that_broke_in_the_last_update_are_not_saved(tmp_path):
+    data, model = make(data=Blobs(batch_size=60))
+    model.on_update = lambda: model.network.head[0].weight.data.fill_(float("nan"))  # after a finite loss
+    saving = pl.callbacks.ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
+    with pytest.raises(UserError, match="diverged"):
+        fit(data, model, epochs=1, callbacks=[saving])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_adaptations_dropout_leaves_the_networks_alone():
+    states = []
+    for dropout in (0.0, 0.5):
+        data = BlobPair(batch_size=20)
+        adaptation = DANN(lambda_max=0.0, dropout=dropout)  # no gradient reaches the network
+        _, model = make(data=data, adaptation=adaptation, dropout=0.5)
+        fit(data, model, epochs=2)
+        states.append(state(model.network))
+    assert differing(*states) == set()
 
 
 def test_nan_in_the_inputs_is_found_when_they_are_read():

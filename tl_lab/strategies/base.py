@@ -346,8 +346,9 @@ class Strategy(pl.LightningModule):
         self._write(metrics)
 
     def _write(self, metrics: Mapping[str, float]) -> None:
+        epoch = {"epoch": self.current_epoch} if self.trainer.state.fn == TrainerFn.FITTING else {}
         for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch, **metrics}, step=self.updates_done)
+            logger.log_metrics({**epoch, **metrics}, step=self.updates_done)
 
     def _flush(self, lr: float) -> None:
         """Log the means of all terms since the last time; stop if one of them is not finite."""
