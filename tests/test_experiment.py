@@ -1,7 +1,6 @@
 """Whole runs: what they write, how they stop, how they go on."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -387,14 +386,27 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        # batch-norm would see half a batch in each process; the run says so, and this comparison does without
+        [
+            "backbone.batch_norm=false",
+            "domain_adaptation.batch_norm=joint",
+            "optimizer=sgd",
+            "data.batches_per_epoch=11",
+        ],
+        # here it stands still, and the features of a set are shared out among the processes
+        ["strategy=feature_extraction", "domain_adaptation=none"],
+    ],
+    ids=["dann", "cached features"],
+)
+def test_two_processes_train_as_one_with_the_same_global_batch(options, tmp_path):
     results = []
     for trainer in ("cpu", "ddp_cpu"):
         folder = tmp_path / trainer
-        # batch-norm would see half a batch in each process; the run says so, and this comparison does without
-        plain = ["backbone.batch_norm=false", "domain_adaptation.batch_norm=joint", "optimizer=sgd"]
-        given = [*SMALL, *plain, f"trainer={trainer}", f"hydra.run.dir={folder}"]
-        subprocess.run([sys.executable, TRAIN, *given], check=True, timeout=400, env={**os.environ})
+        given = _given([*options, f"trainer={trainer}"])
+        subprocess.run([sys.executable, TRAIN, *given, f"hydra.run.dir={folder}"], check=True, timeout=400)
         results.append(json.loads((folder / "results.json").read_text()))
         assert results[-1]["status"] == "completed"
     one, two = (result["metrics"] for result in results)

@@ -480,17 +480,24 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
             **data.facts(),
             **strategy.facts(),
             **strategy.adaptation.facts(),
-            **_parallel_facts(cfg, strategy, trainer),
+            **_parallel_facts(cfg, parts, trainer),
         },
     }
 
 
-def _parallel_facts(cfg: DictConfig, strategy: Strategy, trainer: pl.Trainer) -> dict[str, str]:
+def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, str]:
     """Say where several processes compute something else than one would."""
-    coupled = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in strategy.modules())
-    if trainer.world_size == 1 or cfg.trainer.get("sync_batchnorm") or not coupled:
+    if trainer.world_size == 1:
         return {}
-    return {"batch-norm sees": f"{cfg.data.batch_size // trainer.world_size} samples, each process its share"}
+    facts, modules = {}, list(parts.strategy.modules())
+    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
+    if normalises and not cfg.trainer.get("sync_batchnorm"):
+        facts["batch-norm sees"] = f"{cfg.data.batch_size // trainer.world_size} samples, each process its share"
+    if any(isinstance(module, nn.Dropout) and module.p for module in modules):
+        facts["dropout"] = "each process draws its own"
+    if parts.data.augmentation is not None and parts.data.augmentation.active:
+        facts["augmentation"] = "each process draws its own"
+    return facts
 
 
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
