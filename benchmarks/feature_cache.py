@@ -14,8 +14,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from tl_lab.building import build
 from tl_lab.config import compose
-from tl_lab.experiment import build
 from tl_lab.results.files import write_json
 
 EPOCHS = 10

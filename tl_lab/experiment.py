@@ -1,12 +1,9 @@
 """One run, from its configuration to its results: the only place where everything meets."""
 
-import contextlib
 import logging
 import os
 import shlex
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,20 +11,19 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from tl_lab.backbones.base import Backbone
-from tl_lab.config import choices, config_hash, raise_if_wrong, to_plain
+from tl_lab.building import Parts, build, build_node, describe_weights, weights_hash
+from tl_lab.checkpoints import is_trained, last_checkpoint, read_checkpoint
+from tl_lab.checks import check_pairing, check_protocol, choice_of
+from tl_lab.config import config_hash, raise_if_wrong, to_plain
 from tl_lab.data.base import DataModule
-from tl_lab.data.cache import file_hash
-from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError, nearest
-from tl_lab.networks import weights_stream
 from tl_lab.results import console
 from tl_lab.results.files import write_text
 from tl_lab.results.metrics_csv import MetricsCsv
@@ -35,32 +31,9 @@ from tl_lab.results.progress import progress_callback
 from tl_lab.results.record import Record
 from tl_lab.results.references import known_reference
 from tl_lab.results.run_figures import draw_figures
-from tl_lab.strategies.base import Strategy, validation_metrics
+from tl_lab.strategies.base import validation_metrics
 
-__all__ = [
-    "Parts",
-    "build",
-    "build_backbone",
-    "check_pairing",
-    "check_protocol",
-    "checkpoint_of",
-    "comparison_key",
-    "read_checkpoint",
-    "run",
-]
-
-
-@dataclass
-class Parts:
-    """What a configuration builds.
-
-    Attributes:
-        data: read, and brought to the backbone's input.
-        strategy: with its networks, ready for a trainer.
-    """
-
-    data: DataModule
-    strategy: Strategy
+__all__ = ["comparison_key", "run"]
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -96,7 +69,7 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     check_pairing(cfg)
     check_protocol(cfg)
     torch.set_num_threads(cfg.threads)
-    checkpoint = _last_checkpoint(folder) if cfg.resume else None
+    checkpoint = last_checkpoint(folder) if cfg.resume else None
     advice = "put a good copy in its place, or delete it to start the run over"
     updates_done = (
         int(read_checkpoint(checkpoint, advice)["updates_done"]) if checkpoint else -1 if cfg.resume else None
@@ -151,197 +124,15 @@ def comparison_key(cfg: DictConfig) -> str:
     return config_hash({name: node for name, node in plain.items() if name not in ("domain_adaptation", "seed")})
 
 
-# ---------------------------------------------------------------------- building
-
-
-def check_pairing(cfg: DictConfig) -> None:
-    """Refuse combinations that make no sense, before any data is read.
-
-    Args:
-        cfg: the run's configuration; its classes declare what they need and offer.
-
-    Raises:
-        UserError: naming the choices that would fit.
-    """
-    data: Any = get_class(cfg.data._target_)
-    strategy: Any = get_class(cfg.strategy._target_)
-    adaptation: Any = get_class(cfg.domain_adaptation._target_)
-    if missing := set(strategy.needs) - set(data.traits):
-        fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
-        raise UserError(
-            f"strategy={_choice(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
-            f"data={_choice(cfg, 'data')} does not have; valid: {fitting}"
-        )
-    if not adaptation.needs_target:
-        return
-    chosen = _choice(cfg, "domain_adaptation")
-    if "target" not in data.traits:
-        raise UserError(
-            f"domain_adaptation={chosen} needs a target domain, which data={_choice(cfg, 'data')} does not have: "
-            f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
-        )
-    layers = instantiate(cfg.strategy.layers)
-    waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
-    if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:
-        setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={cfg.strategy.layers.trainable}"
-        raise UserError(
-            f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
-            "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
-        )
-
-
-def check_protocol(cfg: DictConfig) -> None:
-    """Refuse settings of trainer and callbacks that would quietly do something else than they say.
-
-    Args:
-        cfg: the run's configuration.
-
-    Raises:
-        UserError: naming what to change.
-    """
-    trainer, callbacks = cfg.trainer, cfg.callbacks
-    if not (trainer.max_epochs and trainer.max_epochs > 0):
-        raise UserError(
-            f"trainer.max_epochs is at least 1, not {trainer.max_epochs}: schedules follow the share of training done"
-        )
-    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
-        if trainer.get(name) is not None:
-            raise UserError(f"trainer.{name} is not supported: schedules follow trainer.max_epochs; set that")
-    if not trainer.log_every_n_steps or trainer.log_every_n_steps < 1:
-        raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer.log_every_n_steps}")
-    validates = trainer.limit_val_batches != 0 and trainer.check_val_every_n_epoch <= trainer.max_epochs
-    if cfg.evaluate == "best" and not (callbacks.checkpoint.best and validates):
-        raise UserError(
-            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
-            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
-        )
-    if callbacks.early_stopping.enabled and not validates:
-        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
-    if str(trainer.precision).startswith("16") and trainer.accelerator == "cpu":
-        raise UserError(f"trainer.precision={trainer.precision} needs a GPU: use bf16-mixed or 32-true on the CPU")
-    if "fsdp" in str(trainer.strategy) and cfg["update"].gradient_clip_norm is not None:
-        raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
-
-
-def _choice(cfg: DictConfig, group: str) -> str:
-    try:
-        return str(HydraConfig.get().runtime.choices[group])
-    except (ValueError, KeyError):
-        return str(cfg[group]._target_).rpartition(".")[2]
-
-
-def _fitting(group: str, fits: Callable[[Any], bool]) -> str:
-    """Name the choices of a group whose class fits."""
-    names = []
-    for name, file in choices(group)[group].items():
-        with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
-            if fits(get_class(cast(DictConfig, OmegaConf.load(file))._target_)):
-                names.append(f"{group}={name}")
-    return ", ".join(names)
-
-
-def build(cfg: DictConfig) -> Parts:
-    """Read the data and build everything that learns.
-
-    Args:
-        cfg: the run's configuration, checked.
-
-    Raises:
-        UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
-    """
-    data: DataModule = _call(cfg.data)
-    data.load()
-    adaptation: DomainAdaptation = _call(cfg.domain_adaptation)
-    data.adapts = adaptation.needs_target
-    backbone = build_backbone(cfg, data.shape)
-    if cfg.init_from:
-        _start_from(Path(cfg.init_from), backbone)
-    data.use(backbone.preprocessing)
-    strategy: Strategy = _call(
-        cfg.strategy,
-        backbone=backbone,
-        adaptation=adaptation,
-        num_classes=data.num_classes,
-        class_counts=data.class_counts,
-        optimizer=_call(cfg.optimizer),
-        scheduler=_call(cfg.scheduler),
-        seed=cfg.seed,
-        **cfg["update"],
-    )
-    if cfg.channels_last:
-        strategy.network.to(memory_format=torch.channels_last)
-    return Parts(data, strategy)
-
-
-def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
-    """Build the backbone, its weights from their own random stream.
-
-    Args:
-        cfg: the run's configuration.
-        shape: channels, height and width of the data; they fill what the configuration leaves open.
-    """
-    open_ones = {
-        name: value
-        for name, value in {"in_channels": shape[0], "input_size": shape[1:]}.items()
-        if cfg.backbone.get(name) is None
-    }
-    with weights_stream(cfg.seed, "backbone"):
-        return cast(Backbone, _call(cfg.backbone, **open_ones))
-
-
-def _start_from(run_folder: Path, backbone: Backbone) -> None:
-    """Give the backbone the weights that an earlier run has learned."""
-    path = checkpoint_of(run_folder)
-    prefix, learned = "network.backbone.", read_checkpoint(path)["state_dict"]
-    weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
-    for name in [name for name in weights if "target_running_" in name]:
-        # statistics kept for each domain: the new run goes on from those of the domain adapted to
-        weights[name.replace("target_running_", "running_")] = weights.pop(name)
-        del weights[name.replace("target_running_", "source_running_")]
-    try:
-        backbone.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"init_from: the backbone in {path} is another one than this run's ({str(error).splitlines()[1].strip()}); "
-            "give the same backbone group, options and number of input channels"
-        ) from error
-
-
-def _weights(cfg: DictConfig) -> str:
-    """Say where the backbone's weights come from."""
-    if cfg.init_from:
-        return f"learned by {cfg.init_from}, {checkpoint_of(Path(cfg.init_from)).stem} checkpoint"
-    if cfg.backbone.get("weights"):
-        return f"read from {cfg.backbone.weights}"
-    if cfg.backbone.get("pretrained"):
-        return "pretrained, as published"
-    transfers = _choice(cfg, "strategy") != "from_scratch"
-    advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)" if transfers else ""
-    return f"random{advice}"
-
-
-def _weights_hash(cfg: DictConfig) -> str | None:
-    """Identify the file that the backbone started from by its content: the configuration holds its path only."""
-    given = cfg.backbone.get("weights")
-    path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else Path(given).expanduser() if given else None
-    return None if path is None else file_hash(path)
-
-
-def _call(node: DictConfig, **given: Any) -> Any:
-    """Build a node, with objects given beside it; a node that asks to stay partial does."""
-    partial = instantiate(node, _convert_="all", _partial_=True)
-    return partial if node.get("_partial_") else partial(**given)
-
-
 # ---------------------------------------------------------------------- training
 
 
 def _trainer(cfg: DictConfig, folder: Path, data: DataModule, updates_done: int | None) -> pl.Trainer:
     callbacks, loggers = _callbacks(cfg, folder, data), _loggers(cfg, folder, updates_done)
     try:
-        trainer = _call(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+        trainer = build_node(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise UserError(f"trainer={_choice(cfg, 'trainer')} cannot start: {error}") from error
+        raise UserError(f"trainer={choice_of(cfg, 'trainer')} cannot start: {error}") from error
     return cast(pl.Trainer, trainer)
 
 
@@ -385,7 +176,7 @@ def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Lo
 
 def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
     """Train, or go on training; a run that had come to the end of its training is left as it is."""
-    if checkpoint is not None and _is_trained(content := read_checkpoint(checkpoint), cfg):
+    if checkpoint is not None and is_trained(content := read_checkpoint(checkpoint), cfg):
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.updates_done = content["updates_done"]
         parts.strategy.last_validation = content["last_validation"]
@@ -399,57 +190,6 @@ def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | 
         raise KeyboardInterrupt
     if parts.strategy.updates_done == 0:
         raise UserError("nothing was trained: trainer.limit_train_batches leaves no batch of an epoch")
-
-
-def _is_trained(content: dict[str, Any], cfg: DictConfig) -> bool:
-    """Whether a checkpoint stands at the end of training: all epochs done, or stopped early."""
-    waited = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
-    stopped = any(state["wait_count"] >= state["patience"] for state in waited)
-    return stopped or content["epoch"] + 1 >= cfg.trainer.max_epochs
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    path = folder / "checkpoints" / "last.ckpt"
-    return path if path.exists() else None
-
-
-def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
-    """Read a checkpoint as data.
-
-    Args:
-        path: of the file.
-        advice: what to do where it cannot be read.
-
-    Raises:
-        UserError: the file is missing, damaged, or not one of ours.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return {**content, "state_dict": content["state_dict"], "updates_done": content["updates_done"]}
-    except Exception as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "there is no such file" if missing else "it is damaged or not a checkpoint of a run"
-        raise UserError(f"cannot read {path}: {reason} ({type(error).__name__}); {advice}") from error
-
-
-def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
-    """Find a run's checkpoint.
-
-    Args:
-        run_folder: the run's folder.
-        which: ``best`` or ``last``; None for the one that the run tested.
-
-    Raises:
-        UserError: the folder holds no run.
-    """
-    path = run_folder / "config.yaml"
-    try:
-        evaluate = cast(DictConfig, OmegaConf.load(path)).evaluate
-    except FileNotFoundError:
-        raise UserError(f"{run_folder} is not the folder of a run: it has no config.yaml") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    return run_folder / "checkpoints" / f"{which or evaluate}.ckpt"
 
 
 def _load_tested(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer) -> str:
@@ -475,7 +215,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
             "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
         },
         "device": _device(trainer),
-        "weights": {"from": _weights(cfg), "sha256": _weights_hash(cfg)},
+        "weights": {"from": describe_weights(cfg), "sha256": weights_hash(cfg)},
         "protocol": {
             **data.facts(),
             **strategy.facts(),
@@ -506,7 +246,7 @@ def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) ->
         "data": [f"{name} {size:,}" for name, size in facts["sizes"].items()],
         "prepared": "; ".join(parts.data.notes),
         "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",
-        "weights": _weights(cfg),
+        "weights": describe_weights(cfg),
         "parameters": facts["parameters"],
         "layers": parts.strategy.describe_layers(),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
@@ -582,7 +322,7 @@ def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     if any(text.startswith("domain_adaptation.") for text in given):
         hints.insert(1, ("this run over five seeds", f"{python} train.py -m {seeds}{own}"))
     else:
-        compared = f"domain_adaptation=none,{_choice(cfg, 'domain_adaptation')}"
+        compared = f"domain_adaptation=none,{choice_of(cfg, 'domain_adaptation')}"
         hints.insert(1, ("a comparison over five seeds", f"{python} train.py -m {compared} {seeds}{rest}"))
     return hints
 

@@ -11,9 +11,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from tl_lab.building import build_backbone
+from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.data.files import IMAGE_TYPES, decode, listed
 from tl_lab.errors import UserError
-from tl_lab.experiment import build_backbone, checkpoint_of, read_checkpoint
 from tl_lab.networks import Network
 from tl_lab.results.files import replacing
 

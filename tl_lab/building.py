@@ -1,0 +1,127 @@
+"""From a configuration to data, networks and strategy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from tl_lab.backbones.base import Backbone
+from tl_lab.checkpoints import checkpoint_of, read_checkpoint
+from tl_lab.checks import choice_of
+from tl_lab.data.base import DataModule
+from tl_lab.data.cache import file_hash
+from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.errors import UserError
+from tl_lab.networks import weights_stream
+from tl_lab.strategies.base import Strategy
+
+__all__ = ["Parts", "build", "build_backbone", "build_node", "describe_weights", "weights_hash"]
+
+
+@dataclass
+class Parts:
+    """What a configuration builds.
+
+    Attributes:
+        data: read, and brought to the backbone's input.
+        strategy: with its networks, ready for a trainer.
+    """
+
+    data: DataModule
+    strategy: Strategy
+
+
+def build(cfg: DictConfig) -> Parts:
+    """Read the data and build everything that learns.
+
+    Args:
+        cfg: the run's configuration, checked.
+
+    Raises:
+        UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
+    """
+    data: DataModule = build_node(cfg.data)
+    data.load()
+    adaptation: DomainAdaptation = build_node(cfg.domain_adaptation)
+    data.adapts = adaptation.needs_target
+    backbone = build_backbone(cfg, data.shape)
+    if cfg.init_from:
+        _start_from(Path(cfg.init_from), backbone)
+    data.use(backbone.preprocessing)
+    strategy: Strategy = build_node(
+        cfg.strategy,
+        backbone=backbone,
+        adaptation=adaptation,
+        num_classes=data.num_classes,
+        class_counts=data.class_counts,
+        optimizer=build_node(cfg.optimizer),
+        scheduler=build_node(cfg.scheduler),
+        seed=cfg.seed,
+        **cfg["update"],
+    )
+    if cfg.channels_last:
+        strategy.network.to(memory_format=torch.channels_last)
+    return Parts(data, strategy)
+
+
+def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
+    """Build the backbone, its weights from their own random stream.
+
+    Args:
+        cfg: the run's configuration.
+        shape: channels, height and width of the data; they fill what the configuration leaves open.
+    """
+    open_ones = {
+        name: value
+        for name, value in {"in_channels": shape[0], "input_size": shape[1:]}.items()
+        if cfg.backbone.get(name) is None
+    }
+    with weights_stream(cfg.seed, "backbone"):
+        return cast(Backbone, build_node(cfg.backbone, **open_ones))
+
+
+def _start_from(run_folder: Path, backbone: Backbone) -> None:
+    """Give the backbone the weights that an earlier run has learned."""
+    path = checkpoint_of(run_folder)
+    prefix, learned = "network.backbone.", read_checkpoint(path)["state_dict"]
+    weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
+    for name in [name for name in weights if "target_running_" in name]:
+        # statistics kept for each domain: the new run goes on from those of the domain adapted to
+        weights[name.replace("target_running_", "running_")] = weights.pop(name)
+        del weights[name.replace("target_running_", "source_running_")]
+    try:
+        backbone.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"init_from: the backbone in {path} is another one than this run's ({str(error).splitlines()[1].strip()}); "
+            "give the same backbone group, options and number of input channels"
+        ) from error
+
+
+def describe_weights(cfg: DictConfig) -> str:
+    """Say where the backbone's weights come from."""
+    if cfg.init_from:
+        return f"learned by {cfg.init_from}, {checkpoint_of(Path(cfg.init_from)).stem} checkpoint"
+    if cfg.backbone.get("weights"):
+        return f"read from {cfg.backbone.weights}"
+    if cfg.backbone.get("pretrained"):
+        return "pretrained, as published"
+    transfers = choice_of(cfg, "strategy") != "from_scratch"
+    advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)" if transfers else ""
+    return f"random{advice}"
+
+
+def weights_hash(cfg: DictConfig) -> str | None:
+    """Identify the file that the backbone started from by its content: the configuration holds its path only."""
+    given = cfg.backbone.get("weights")
+    path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else Path(given).expanduser() if given else None
+    return None if path is None else file_hash(path)
+
+
+def build_node(node: DictConfig, **given: Any) -> Any:
+    """Build a node, with objects given beside it; a node that asks to stay partial does."""
+    partial = instantiate(node, _convert_="all", _partial_=True)
+    return partial if node.get("_partial_") else partial(**given)

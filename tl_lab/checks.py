@@ -1,0 +1,101 @@
+"""What is refused before any data is read: pairings that make no sense, settings that would do something else."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.config import choices
+from tl_lab.errors import UserError
+
+__all__ = ["check_pairing", "check_protocol", "choice_of"]
+
+
+def check_pairing(cfg: DictConfig) -> None:
+    """Refuse combinations that make no sense, before any data is read.
+
+    Args:
+        cfg: the run's configuration; its classes declare what they need and offer.
+
+    Raises:
+        UserError: naming the choices that would fit.
+    """
+    data: Any = get_class(cfg.data._target_)
+    strategy: Any = get_class(cfg.strategy._target_)
+    adaptation: Any = get_class(cfg.domain_adaptation._target_)
+    if missing := set(strategy.needs) - set(data.traits):
+        fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
+        raise UserError(
+            f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
+            f"data={choice_of(cfg, 'data')} does not have; valid: {fitting}"
+        )
+    if not adaptation.needs_target:
+        return
+    chosen = choice_of(cfg, "domain_adaptation")
+    if "target" not in data.traits:
+        raise UserError(
+            f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
+            f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
+        )
+    layers = instantiate(cfg.strategy.layers)
+    waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
+    if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:
+        setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={cfg.strategy.layers.trainable}"
+        raise UserError(
+            f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
+            "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
+        )
+
+
+def check_protocol(cfg: DictConfig) -> None:
+    """Refuse settings of trainer and callbacks that would quietly do something else than they say.
+
+    Args:
+        cfg: the run's configuration.
+
+    Raises:
+        UserError: naming what to change.
+    """
+    trainer, callbacks = cfg.trainer, cfg.callbacks
+    if not (trainer.max_epochs and trainer.max_epochs > 0):
+        raise UserError(
+            f"trainer.max_epochs is at least 1, not {trainer.max_epochs}: schedules follow the share of training done"
+        )
+    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
+        if trainer.get(name) is not None:
+            raise UserError(f"trainer.{name} is not supported: schedules follow trainer.max_epochs; set that")
+    if not trainer.log_every_n_steps or trainer.log_every_n_steps < 1:
+        raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer.log_every_n_steps}")
+    validates = trainer.limit_val_batches != 0 and trainer.check_val_every_n_epoch <= trainer.max_epochs
+    if cfg.evaluate == "best" and not (callbacks.checkpoint.best and validates):
+        raise UserError(
+            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
+            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
+        )
+    if callbacks.early_stopping.enabled and not validates:
+        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    if str(trainer.precision).startswith("16") and trainer.accelerator == "cpu":
+        raise UserError(f"trainer.precision={trainer.precision} needs a GPU: use bf16-mixed or 32-true on the CPU")
+    if "fsdp" in str(trainer.strategy) and cfg["update"].gradient_clip_norm is not None:
+        raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
+
+
+def choice_of(cfg: DictConfig, group: str) -> str:
+    """Name what was chosen for a group; its class's name where the configuration was not composed by Hydra."""
+    try:
+        return str(HydraConfig.get().runtime.choices[group])
+    except (ValueError, KeyError):
+        return str(cfg[group]._target_).rpartition(".")[2]
+
+
+def _fitting(group: str, fits: Callable[[Any], bool]) -> str:
+    """Name the choices of a group whose class fits."""
+    names = []
+    for name, file in choices(group)[group].items():
+        with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
+            if fits(get_class(cast(DictConfig, OmegaConf.load(file))._target_)):
+                names.append(f"{group}={name}")
+    return ", ".join(names)
