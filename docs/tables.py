@@ -67,9 +67,9 @@ def embedded_pair_table() -> str:
     seconds = statistics.median(float(row["duration_s"]) for row in runs if row["setting"] == "DANN")
     lines += [
         "",
-        f"Per cent; ± is the half-width of a 95 % Student t interval over the {len(seeds)} seeds, of the paired "
-        f"difference in the last but one column. Commit `{facts['git_commit'][:10]}`, {facts['date']}, PyTorch "
-        f"{facts['torch']}, {facts['threads']} thread of a CPU, {seconds:.0f} s a DANN run (median).",
+        f"Per cent, rounded; ± is the half-width of a 95 % Student t interval over the {len(seeds)} seeds, in the "
+        f"column of gains that of the difference seed by seed. Commit `{facts['git_commit'][:10]}`, {facts['date']}, "
+        f"PyTorch {facts['torch']}, {facts['threads']} thread of a CPU, {seconds:.0f} s a DANN run (median).",
     ]
     return "\n".join(lines)
 

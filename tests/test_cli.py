@@ -223,6 +223,7 @@ def test_a_failing_job_does_not_stop_a_sweep(program: Program) -> None:
 
 def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("tl_lab.results.report")
+    module.show_summary = lambda folder: None  # type: ignore[attr-defined]
     module.write_report = lambda folder: Path(folder) / "summary.md"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tl_lab.results.report", module)
     code, out, err = program("-m", "backbone=mlp,lenet", "hydra.sweep.dir='a b'")

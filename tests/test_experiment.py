@@ -1,6 +1,8 @@
 """Whole runs: what they write, how they stop, how they go on."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,6 +264,13 @@ def test_the_best_checkpoint_is_not_replaced_by_another(without, capsys, tmp_pat
     assert "evaluate=last" in refused(capsys, tmp_path / "run", "evaluate=best", without)
 
 
+def test_a_run_makes_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path))
+    main([*SMALL, "trainer.max_epochs=1"])
+    (folder,) = (tmp_path / "runs" / "dann-from_scratch-printed_to_handwritten").iterdir()
+    assert (folder / "results.json").exists()
+
+
 def test_a_place_that_cannot_be_written_to_is_named(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit):
@@ -324,6 +333,27 @@ def test_unreadable_images_stop_predictions_or_are_left_out(finished, tmp_path):
         predict_to_csv(finished, tmp_path / "table.csv", tmp_path / "out.csv")
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a tiny disk")
+def test_a_full_disk_is_said_and_damages_nothing(finished, tmp_path, capsys):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not let tests mount a disk")
+    try:
+        (disk / "earlier").write_bytes(bytes(2**20))
+        said = refused(capsys, disk / "run")
+        assert "no space left on device" in said
+        results = json.loads((disk / "run" / "results.json").read_text())
+        assert results["status"] == "failed"
+        assert "no space left" in results["error"]
+        for path in (disk / "run").rglob("*.ckpt"):  # whole, if there at all
+            torch.load(path, weights_only=True)
+        assert (disk / "earlier").read_bytes() == bytes(2**20)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)  # the run's log file may still be open
+
+
 def test_a_finished_run_is_not_run_again(finished, capsys):
     before = (finished / "results.json").read_text()
     main([f"resume={finished}"])
@@ -338,8 +368,6 @@ def test_an_existing_folder_is_not_overwritten(finished, capsys):
 
 
 def test_a_damaged_checkpoint_is_named(finished, tmp_path, capsys):
-    import shutil
-
     folder = tmp_path / "damaged"
     shutil.copytree(finished, folder)
     results = json.loads((folder / "results.json").read_text())

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.checkpoints import checkpoint_of, read_checkpoint
@@ -95,9 +95,11 @@ def _start_from(run_folder: Path, backbone: Backbone) -> None:
     try:
         backbone.load_state_dict(weights)
     except RuntimeError as error:
+        theirs = cast(DictConfig, OmegaConf.load(run_folder / "config.yaml")).backbone
         raise UserError(
-            f"init_from: the backbone in {path} is another one than this run's ({str(error).splitlines()[1].strip()}); "
-            "give the same backbone group, options and number of input channels"
+            f"init_from: the backbone of {run_folder} is another one than this run's: it was {theirs._target_} with "
+            f"{ {name: value for name, value in theirs.items() if name != '_target_'} }; give the same backbone group, "
+            "options and number of input channels"
         ) from error
 
 

@@ -1,14 +1,33 @@
 """A run's checkpoints: found, and read as data."""
 
+import io
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from tl_lab.errors import UserError
+from tl_lab.results.files import replacing
 
-__all__ = ["checkpoint_of", "is_trained", "last_checkpoint", "read_checkpoint"]
+__all__ = ["WholeCheckpoints", "checkpoint_of", "is_trained", "last_checkpoint", "read_checkpoint"]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write checkpoints whole or not at all: neither a kill nor a full disk damages the one that was there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write beside, then rename.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written to.
+        """
+        # by way of memory: torch's own writer would hold a file on a full disk open, and its space with it
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with replacing(path) as beside:
+            beside.write_bytes(buffer.getbuffer())
 
 
 def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:

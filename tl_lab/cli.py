@@ -111,7 +111,10 @@ def _prepare(given: list[str]) -> _Launch:
             f"by resume={folder}, or leave hydra.run.dir out to get a new folder"
         )
     _make(folder)
-    return _Launch([*passed, *overrides])
+    if _is_child():
+        return _Launch([*passed, *overrides])
+    # pinned: composing again would read the clock again
+    return _Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
 
 
 def _make(folder: Path) -> None:
@@ -266,6 +269,7 @@ def _log_failure() -> None:
     """Keep the traceback in the run's log file; the screen has the sentence."""
     import logging
 
+    logging.raiseExceptions = False  # a full disk may be what failed
     logging.getLogger("tl_lab").info("the run failed", exc_info=True)
 
 
@@ -283,9 +287,11 @@ def _finish_sweep(folder: Path) -> bool:
     jobs = sorted(file.parent.parent for file in folder.glob("**/.hydra/config.yaml"))
     failed = [job for job in jobs if not completed(job)]
     try:
-        from tl_lab.results.report import write_report
+        from tl_lab.results.report import show_summary, write_report
 
-        print(f"\nreport: {write_report(folder)}")
+        report = write_report(folder)
+        show_summary(folder)
+        print(f"\nreport: {report}")
     except Exception as error:
         print(f"\nthe report could not be written ({error}); the runs' own results are safe", file=sys.stderr)
         print(f"try again: python -m tl_lab report {folder}", file=sys.stderr)

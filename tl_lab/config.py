@@ -38,7 +38,7 @@ PROVIDED: dict[str, frozenset[str]] = {
         {"backbone", "adaptation", "num_classes", "class_counts", "optimizer", "scheduler", "seed"}
         | {"gradient_clip_norm", "accumulate_batches"}
     ),
-    "trainer": frozenset({"logger", "callbacks", "default_root_dir"}),
+    "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
@@ -111,9 +111,9 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
 
 
 def describe(file: Path) -> str:
-    """Read what a choice is: the comment on the first line of its file, or ``""``."""
+    """Read what a choice is: the comment on the first line of its file (after a package directive), or ``""``."""
     with file.open(encoding="utf-8") as lines:
-        first = lines.readline().strip()
+        first = next((line.strip() for line in lines if not line.startswith("# @")), "")
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from tl_lab.building import Parts, build, build_node, describe_weights, weights_hash
-from tl_lab.checkpoints import is_trained, last_checkpoint, read_checkpoint
+from tl_lab.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
 from tl_lab.checks import check_pairing, check_protocol, choice_of
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
 from tl_lab.data.base import DataModule
@@ -53,8 +53,8 @@ def run(cfg: DictConfig) -> float | None:
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
     record = Record(folder, writes=_is_first_process(), resumed=bool(cfg.resume))
     if record.completed:
+        console.say("This run was complete already: nothing is done; its results were")
         _report(cfg, folder, record)
-        console.say("This run was complete already: nothing was done.")
         return None
     try:
         return _run(cfg, folder, record)
@@ -130,7 +130,13 @@ def comparison_key(cfg: DictConfig) -> str:
 def _trainer(cfg: DictConfig, folder: Path, data: DataModule, updates_done: int | None) -> pl.Trainer:
     callbacks, loggers = _callbacks(cfg, folder, data), _loggers(cfg, folder, updates_done)
     try:
-        trainer = build_node(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+        trainer = build_node(
+            cfg.trainer,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=str(folder),
+            plugins=[WholeCheckpoints()],
+        )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer={choice_of(cfg, 'trainer')} cannot start: {error}") from error
     return cast(pl.Trainer, trainer)
@@ -300,7 +306,8 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
-    console.next_steps(folder, _hints(cfg, folder))
+    if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep speaks at its end
+        console.next_steps(folder, _hints(cfg, folder))
 
 
 def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import CatMetric, Metric, SumMetric
+from torchmetrics import CatMetric, Metric
 
 from tl_lab.functional import information_maximisation, mean_entropy, soft_neighbourhood_density
 
-__all__ = ["LABELLED", "LABEL_FREE", "ConfusionMatrix", "Meter", "classification_scores", "label_free_scores"]
+__all__ = ["LABELLED", "LABEL_FREE", "Counts", "Meter", "classification_scores", "label_free_scores"]
 
 LABELLED = ("loss", "acc", "balanced_acc", "f1_macro")
 """Scores of a set with labels."""
@@ -53,11 +53,11 @@ def label_free_scores(p: Tensor) -> dict[str, Tensor]:
     }
 
 
-class ConfusionMatrix(Metric):
-    """Counts of predicted classes for each true class.
+class Counts(Metric):
+    """Counts of predicted classes for each true class, and the sum of the losses; summed over processes.
 
-    The one that torchmetrics brings compares C^2 cells with every sample when runs are deterministic: seconds and
-    gigabytes a batch for a thousand classes. Counting takes neither.
+    The confusion matrix that torchmetrics brings compares C^2 cells with every sample when runs are deterministic:
+    seconds and gigabytes a batch for a thousand classes. Counting takes neither. Its means skip NaN; a sum does not.
 
     Args:
         num_classes: number of classes C.
@@ -65,20 +65,23 @@ class ConfusionMatrix(Metric):
 
     full_state_update = False
     counts: Tensor
+    total_loss: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("total_loss", torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, predicted: Tensor, y: Tensor) -> None:
-        """Count a batch: predicted and true classes, ``(B,)`` each."""
-        cells = (y * self.num_classes + predicted).cpu()  # on a GPU counting is not deterministic
+    def update(self, logits: Tensor, y: Tensor) -> None:
+        """Take in a batch: logits ``(B, C)`` and true classes ``(B,)``."""
+        cells = (y * self.num_classes + logits.argmax(1)).cpu()  # on a GPU counting is not deterministic
         self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts).to(self.counts)
+        self.total_loss += F.cross_entropy(logits, y, reduction="sum")
 
-    def compute(self) -> Tensor:
-        """Give the counts, ``(C, C)``, rows the true class."""
-        return self.counts
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Give the confusion matrix, ``(C, C)``, rows the true class, and the mean cross-entropy."""
+        return self.counts.cpu(), self.total_loss.cpu() / self.counts.sum().cpu()
 
 
 class Meter(nn.Module):
@@ -90,8 +93,7 @@ class Meter(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.confusion = ConfusionMatrix(num_classes)
-        self.total_loss = SumMetric(nan_strategy="disable")  # NaN stays NaN, and is reported
+        self.counts = Counts(num_classes)
         self.probabilities = CatMetric()
         self.labelled = True
 
@@ -101,18 +103,16 @@ class Meter(nn.Module):
         if y is None:
             self.probabilities.update(logits.softmax(1))
         else:
-            self.confusion.update(logits.argmax(1), y)
-            self.total_loss.update(F.cross_entropy(logits, y, reduction="sum"))
+            self.counts.update(logits, y)
 
     def compute(self) -> dict[str, float]:
         """Give the scores of all that was taken in, and forget it."""
         if self.labelled:
-            self.last_confusion: Tensor = self.confusion.compute().cpu()
-            loss = self.total_loss.compute().cpu() / self.last_confusion.sum()
+            self.last_confusion, loss = self.counts.compute()
             scores = {"loss": loss, **classification_scores(self.last_confusion)}
         else:
             p = self.probabilities.compute()
             scores = label_free_scores(torch.as_tensor(p))
-        for metric in (self.confusion, self.total_loss, self.probabilities):
+        for metric in (self.counts, self.probabilities):
             metric.reset()
         return {name: float(value) for name, value in scores.items()}

@@ -20,7 +20,7 @@ from tl_lab.results.names import format_metric, is_share, readable, split_name
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["collect", "paired_differences", "summarise", "write_report"]
+__all__ = ["collect", "paired_differences", "show_summary", "summarise", "write_report"]
 
 CONFIDENCE = 0.95
 _FIRST = (
@@ -431,3 +431,30 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int
         "| " + " | ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)) + " |"
         for line in lines
     )
+
+
+def show_summary(folder: str | Path) -> None:
+    """Print the settings of a sweep with their test accuracies, a row a setting.
+
+    Args:
+        folder: the sweep's folder.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from tl_lab.results.console import say
+
+    summary = summarise(collect([folder]))
+    ending = "/acc mean"
+    names = [name for name in summary.columns if name.startswith("test/") and name.endswith(ending)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("setting")
+    table.add_column("seeds", justify="right")
+    for name in names:
+        part = split_name(name.removesuffix(" mean")).part
+        table.add_column(f"{part} accuracy %".strip(), justify="right")
+    for _, row in summary.iterrows():
+        scores = [format_metric("acc", row[name], row[f"{name.removesuffix(' mean')} ci95"]) for name in names]
+        table.add_row(Text(str(row["setting"])), str(row["n"]), *map(Text, scores))
+    say(Text(), table, Text("Mean ± 95 % Student t interval over seeds; none for one seed.", style="dim"))
