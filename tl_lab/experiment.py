@@ -81,7 +81,7 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     if trainer.is_global_zero:
         console.banner(_said(cfg, folder, parts, facts), title=f"tl_lab: {cfg.name}")
     _fit(cfg, trainer, parts, checkpoint)
-    tested = _load_tested(cfg, folder, parts, trainer)
+    tested = _load_tested(cfg, folder, parts)
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
         _finish(cfg, folder, parts, trainer, record, tested)
@@ -198,7 +198,7 @@ def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | 
         raise UserError("nothing was trained: trainer.limit_train_batches leaves no batch of an epoch")
 
 
-def _load_tested(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer) -> str:
+def _load_tested(cfg: DictConfig, folder: Path, parts: Parts) -> str:
     """Load the checkpoint that is tested, with its validation scores, and say which it is."""
     if cfg.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"

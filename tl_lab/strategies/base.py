@@ -323,10 +323,10 @@ class Strategy(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores of every validation set."""
         self.last_validation = self._scores({name: _val_prefix(name) for name in self.data.val_names})
-        if wrong := [name for name, value in self.last_validation.items() if not math.isfinite(value)]:
+        losses = {name: value for name, value in self.last_validation.items() if name.endswith("/loss")}
+        if wrong := [name for name, value in losses.items() if not math.isfinite(value)]:
             raise self._diverged(" and ".join(wrong))
-        if self.trainer.state.fn == TrainerFn.FITTING:  # not when a checkpoint is validated afterwards
-            self.record(self.last_validation)
+        self.record(self.last_validation)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test set."""
