@@ -26,8 +26,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         # by way of memory: torch's own writer would hold a file on a full disk open, and its space with it
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        with replacing(path) as beside:
-            beside.write_bytes(buffer.getbuffer())
+        # the view is released at once: left in a traceback it crashes the garbage collector of early Python 3.12
+        with replacing(path) as beside, buffer.getbuffer() as view:
+            beside.write_bytes(view)
 
 
 def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
