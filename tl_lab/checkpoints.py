@@ -26,9 +26,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         # by way of memory: torch's own writer would hold a file on a full disk open, and its space with it
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        # the view is released at once: left in a traceback it crashes the garbage collector of early Python 3.12
-        with replacing(path) as beside, buffer.getbuffer() as view:
-            beside.write_bytes(view)
+        # a copy: a view of the buffer, left in a traceback, crashes the garbage collector of Python 3.12.1
+        content = buffer.getvalue()
+        with replacing(path) as beside:
+            beside.write_bytes(content)
 
 
 def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
