@@ -11,7 +11,7 @@ from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.none import NoAdaptation
-from tl_lab.networks import weights_stream
+from tl_lab.networks import Network, weights_stream
 from tl_lab.schedules import Constant
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.strategies.layers import LayerPolicy
@@ -41,7 +41,7 @@ class BlobPair(DomainPair):
     def read(self) -> dict[str, Samples]:
         self.class_names = ["a", "b", "c"]
         sets = {f"source/{name}": blobs(count, self.seed + i) for i, (name, count) in enumerate(SIZES.items())}
-        sets["target/train"] = blobs(45, self.seed + 10, shift=0.2).without_labels()
+        sets["target/train"] = blobs(45, self.seed + 10, shift=0.2)
         sets["target/test"] = blobs(30, self.seed + 11, shift=0.2)
         return sets
 
@@ -67,13 +67,32 @@ class TinyNet(Backbone):
         return [("conv1", [self.conv1]), ("conv2", [self.conv2]), ("out", [self.out])]
 
 
+class _Same(Backbone):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_features = width
+        self.preprocessing = Preprocessing((1, 1), width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def layer_groups(self):
+        return []
+
+
+def network(num_features: int = 5, num_classes: int = 3) -> Network:
+    """A network whose features are its inputs, for methods that only look at their number."""
+    return Network(_Same(num_features), num_classes)
+
+
 def make(strategy=FromScratch, data=None, adaptation=None, layers=None, optimizer=None, seed=0, dropout=0.0, **options):
     """Build data and strategy the way a run does."""
     data = data or Blobs(batch_size=20, seed=seed)
     adaptation = adaptation or NoAdaptation()
     if not data.sets:
+        data.adapts = adaptation.trains_on_target
+        data.reveal_target = adaptation.oracle
         data.load()
-        data.adapts = adaptation.needs_target
         with weights_stream(seed, "backbone"):
             backbone = TinyNet(dropout)
         data.use(backbone.preprocessing)

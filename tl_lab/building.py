@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tl_lab.backbones.base import Backbone
 from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.checks import choice_of
-from tl_lab.data.base import DataModule
+from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.cache import file_hash
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
@@ -44,9 +44,11 @@ def build(cfg: DictConfig) -> Parts:
         UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
     """
     data: DataModule = build_node(cfg.data)
-    data.load()
     adaptation: DomainAdaptation = build_node(cfg.domain_adaptation)
-    data.adapts = adaptation.needs_target
+    data.adapts = adaptation.trains_on_target
+    if isinstance(data, DomainPair):
+        data.reveal_target = adaptation.oracle
+    data.load()
     backbone = build_backbone(cfg, data.shape)
     if cfg.init_from:
         _start_from(Path(cfg.init_from), backbone)
@@ -86,7 +88,9 @@ def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
 def _start_from(run_folder: Path, backbone: Backbone) -> None:
     """Give the backbone the weights that an earlier run has learned."""
     path = checkpoint_of(run_folder)
-    prefix, learned = "network.backbone.", read_checkpoint(path)["state_dict"]
+    learned = read_checkpoint(path)["state_dict"]
+    own = "network.target_encoder.backbone."  # a new run goes on from the encoder of the domain adapted to
+    prefix = own if any(name.startswith(own) for name in learned) else "network.backbone."
     weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
     for name in [name for name in weights if "target_running_" in name]:
         # statistics kept for each domain: the new run goes on from those of the domain adapted to

@@ -40,6 +40,8 @@ def check_pairing(cfg: DictConfig) -> None:
             f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
             f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
         )
+    if not adaptation.trains_on_target:
+        return
     layers = instantiate(cfg.strategy.layers)
     waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
     if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:

@@ -221,6 +221,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
             "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
         },
         "device": _device(trainer),
+        "oracle": strategy.adaptation.oracle,
         "weights": {"from": describe_weights(cfg), "sha256": weights_hash(cfg)},
         "protocol": {
             **data.facts(),
@@ -243,6 +244,8 @@ def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[
         facts["dropout"] = "each process draws its own"
     if parts.data.augmentation is not None and parts.data.augmentation.active:
         facts["augmentation"] = "each process draws its own"
+    if parts.strategy.adaptation.couples_samples:
+        facts["the adaptation's loss compares"] = f"{cfg.data.batch_size // trainer.world_size} samples of each domain"
     return facts
 
 

@@ -114,8 +114,9 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
     )
     prefix = "network."
     weights = {n.removeprefix(prefix): t for n, t in content["state_dict"].items() if n.startswith(prefix)}
-    separate = any(".target_running_" in name for name in weights)
-    if separate:
+    if any(name.startswith("target_encoder.") for name in weights):
+        network.separate_encoders()
+    if any(".target_running_" in name for name in weights):
         network.separate_statistics()
     try:
         network.load_state_dict(weights)
@@ -123,8 +124,7 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
         raise UserError(
             f"{path} does not fit {folder / 'config.yaml'}: {str(error).splitlines()[-1].strip()}"
         ) from error
-    if separate:
-        network.use("target")  # the domain that the model was adapted to
+    network.use("target")  # the domain that the model was adapted to, where domains have parts of their own
     # what the data were brought to when the model learned, which a pretrained backbone may have decided
     network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
     return TrainedModel(network, facts["class_names"], shape)

@@ -1,5 +1,6 @@
 """The network that a strategy trains: backbone, bottleneck, head; and where its random weights come from."""
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 from tl_lab.backbones.base import Backbone
 from tl_lab.randomness import derive_seed, separate_stream
 
-__all__ = ["Network", "mlp", "weights_stream"]
+__all__ = ["PARTS", "Network", "mlp", "weights_stream"]
 
+PARTS = frozenset({"backbone", "bottleneck", "head", "adaptation", "target_encoder"})
+"""What learns in a run, by name; ``target_encoder`` is there where the target has one of its own."""
 _DOMAINS = ("source", "target")
 _STATISTICS = ("running_mean", "running_var")
 
@@ -67,13 +70,32 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.num_features = bottleneck or backbone.num_features
+        self.num_features, self.num_classes = bottleneck or backbone.num_features, num_classes
+        self._head_options = (tuple(hidden), dropout)
         with weights_stream(seed, "bottleneck"):
             self.bottleneck: nn.Module = nn.Identity()
             if bottleneck:
                 self.bottleneck = nn.Sequential(nn.Linear(backbone.num_features, bottleneck), nn.ReLU())
         with weights_stream(seed, "head"):
-            self.head = mlp(self.num_features, hidden, num_classes, dropout)
+            self.head = self.make_head()
+        self.target_encoder: nn.ModuleDict | None = None
+        self._domain: str | None = None
+
+    def make_head(self) -> nn.Sequential:
+        """Build a head like the network's own, with weights from the global random stream."""
+        hidden, dropout = self._head_options
+        return mlp(self.num_features, hidden, self.num_classes, dropout)
+
+    def separate_encoders(self) -> None:
+        """Give the target a backbone and a bottleneck of its own, equal to the source's (see :meth:`use`)."""
+        parts = {"backbone": self.backbone, "bottleneck": self.bottleneck}
+        self.target_encoder = nn.ModuleDict(copy.deepcopy(parts))
+
+    def encoder(self) -> tuple[Backbone, nn.Module]:
+        """Give the backbone and the bottleneck of the domain in use."""
+        if self.target_encoder is not None and self._domain == "target":
+            return self.target_encoder["backbone"], self.target_encoder["bottleneck"]  # type: ignore[return-value]
+        return self.backbone, self.bottleneck
 
     def separate_statistics(self) -> None:
         """Give batch-norm running statistics for each domain; weights stay shared (see :meth:`use`)."""
@@ -84,11 +106,12 @@ class Network(nn.Module):
         self.use("source")
 
     def use(self, domain: str | None) -> None:
-        """Let batch-norm read and update one domain's statistics, if they were separated.
+        """Let batch-norm read and update one domain's statistics, and run its encoder, where they were separated.
 
         Args:
             domain: ``source`` or ``target``; None leaves things as they are.
         """
+        self._domain = domain or self._domain
         for module in self._batch_norms() if domain else ():
             for name in _STATISTICS:
                 if (own := module._buffers.get(f"{domain}_{name}")) is not None:
@@ -100,7 +123,8 @@ class Network(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute what the head and the alignment see, ``(B, num_features)``."""
-        return self.bottleneck(self.backbone(x))
+        backbone, bottleneck = self.encoder()
+        return bottleneck(backbone(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the logits, ``(B, C)``."""

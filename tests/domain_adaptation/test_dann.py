@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from laboratory import BlobPair, make
+from laboratory import BlobPair, make, network
 from torch.nn import functional as F
 
-from tl_lab.domain_adaptation.base import DomainOutput
+from tl_lab.domain_adaptation.base import DomainOutput, Phase, Update
 from tl_lab.domain_adaptation.dann import DANN, domain_loss
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
@@ -29,17 +29,17 @@ def test_domain_loss_is_the_cross_entropy_of_the_papers_equation():
 def test_an_undecided_discriminator_has_loss_2_ln_2(reduction, expected):
     assert domain_loss(torch.zeros(3), torch.zeros(5), reduction).item() == pytest.approx(expected)
     dann = DANN(reduction=reduction)
-    dann.build(5, 3)
-    assert dann.adapt(*outputs(), 0.5).terms["domain_loss"].item() == pytest.approx(expected, rel=0.2)
+    dann.build(network())
+    assert dann.adapt(*outputs(), Update(0.5)).terms["domain_loss"].item() == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("lambda_max", [0.0, 0.3, 1.0])
 def test_features_get_minus_lambda_times_what_the_discriminator_descends(lambda_max):
     progress, weight = 0.25, 0.7
     dann = DANN(weight=weight, lambda_max=lambda_max)
-    dann.build(5, 3)
+    dann.build(network())
     source, target = outputs()
-    result = dann.adapt(source, target, progress)
+    result = dann.adapt(source, target, Update(progress))
     got = torch.autograd.grad(result.terms["domain_loss"], [source.features, *dann.parameters()])
     logits = [dann.discriminator(o.features).squeeze(1) for o in (source, target)]
     plain = torch.autograd.grad(weight * domain_loss(*logits), [source.features, *dann.parameters()])
@@ -55,9 +55,9 @@ def _gradients(adaptation, progress):
     data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
     data.adapts = True
     batch = next(iter(data.train_dataloader()))
-    target = batch.target if adaptation.needs_target else None
+    target = batch.target if adaptation.trains_on_target else None
     model.train()
-    model._objective(batch.source, target, progress, "joint").backward()
+    model._objective(batch.source, target, Update(progress), Phase()).backward()
     return [p.grad.clone() for p in model.network.parameters()]
 
 
@@ -85,7 +85,7 @@ def test_domain_specific_statistics_are_those_of_each_domain_alone():
     norm, reference = model.network.backbone.conv1[1], twin.network.backbone.conv1[1]
     batch = next(iter(data.train_dataloader()))
     model.train()
-    model._objective(batch.source, batch.target, 0.5, "joint")
+    model._objective(batch.source, batch.target, Update(0.5), Phase())
     twin.train()
     for domain, x in (("source", batch.source.x), ("target", batch.target.x)):
         reference.reset_running_stats()

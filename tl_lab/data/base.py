@@ -13,10 +13,12 @@ from tl_lab.data.augmentation import Augmentation
 from tl_lab.data.loaders import BatchOrder, Loader, PairLoader, Transform
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
+from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
 
 __all__ = ["DataModule", "DomainPair"]
 
+_ORACLE_VAL_SHARE = 0.1  # of a revealed target's training part, to choose its checkpoint on
 _READY_BYTES = 2**30  # sets up to this size are kept as normalised floats, larger ones as bytes
 
 
@@ -38,9 +40,9 @@ class DataModule(pl.LightningDataModule):
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
     """What this data offers: ``labels``, ``target``; later ``tasks``, ``episodes``."""
-    monitor: ClassVar[str] = "val/acc"
+    monitor: str = "val/acc"
     """The validation metric that chooses the best checkpoint."""
-    primary: ClassVar[str] = "train"
+    primary: str = "train"
     """The set that a strategy learns from with labels."""
 
     def __init__(
@@ -84,9 +86,15 @@ class DataModule(pl.LightningDataModule):
             UserError: if files are missing or there are too few samples for the split.
         """
 
+    def _read(self) -> dict[str, Samples]:
+        return self.read()
+
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images as they were read; a backbone may be built for them."""
+        """Channels, height and width of the images as they were read, ``(D, 1, 1)`` for vectors of length D.
+
+        A backbone may be built for them.
+        """
         assert self._shape is not None, "load() comes first; a module with images on disk states the shape itself"
         return self._shape
 
@@ -94,9 +102,11 @@ class DataModule(pl.LightningDataModule):
 
     def load(self) -> None:
         """Read the sets and check them."""
-        self.sets = self.read()
+        self.sets = self._read()
         x = self.sets[self.primary].x
-        self._shape = (int(x.shape[1]), int(x.shape[2]), int(x.shape[3])) if isinstance(x, Tensor) else None
+        if isinstance(x, Tensor):
+            channels, height, width = (*x.shape[1:], 1, 1)[:3]  # vectors (N, D) are D channels of one pixel
+            self._shape = int(channels), int(height), int(width)
         for name, samples in self.sets.items():
             _check(name, samples, self.num_classes)
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
@@ -115,7 +125,7 @@ class DataModule(pl.LightningDataModule):
                 if size > 2 * _READY_BYTES:
                     continue  # stays on disk
                 x = x.load_all(preprocessing, self.workers)
-            elif told := preprocessing.changes(tuple(x.shape[1:])):  # type: ignore[arg-type]
+            elif x.dim() == 4 and (told := preprocessing.changes(tuple(x.shape[1:]))):  # type: ignore[arg-type]
                 changed.setdefault(", ".join(told), []).append(name)
             self.sets[name] = Samples(self._prepare(name, x, preprocessing), samples.y)
         for change, names in changed.items():
@@ -217,15 +227,21 @@ class DataModule(pl.LightningDataModule):
         order = BatchOrder(len(self.sets[name]), size, True, self.seed, name, num_batches, rank, world_size)
         return self._serve(name, order, training=True)
 
-    def loader(self, name: str) -> Loader:
-        """Serve one set once, in order, without augmentation."""
-        rank, world_size = self._processes()
-        order = BatchOrder(len(self.sets[name]), self.eval_batch_size, rank=rank, world_size=world_size)
-        return self._serve(name, order, training=False)
+    def loader(self, name: str, cached: bool = True, shared: bool = True) -> Loader:
+        """Serve one set once, in order, without augmentation.
 
-    def _serve(self, name: str, order: BatchOrder, training: bool) -> Loader:
+        Args:
+            name: of the set.
+            cached: serve features in place of images where they were computed (see :meth:`keep_features`).
+            shared: give each of several processes its share, or everything to each.
+        """
+        rank, world_size = self._processes() if shared else (0, 1)
+        order = BatchOrder(len(self.sets[name]), self.eval_batch_size, rank=rank, world_size=world_size)
+        return self._serve(name, order, training=False, cached=cached)
+
+    def _serve(self, name: str, order: BatchOrder, training: bool, cached: bool = True) -> Loader:
         samples, transform = self.sets[name], self._transform(name, training)
-        if name in self._features:
+        if cached and name in self._features:
             samples, transform = Samples(self._features[name].to(self.device), samples.y), None
         return Loader(samples, order, self.device, transform, self.preprocessing, self.workers)
 
@@ -255,30 +271,96 @@ class DomainPair(DataModule):
     """A labelled source and a target whose labels are withheld from everything but the final score.
 
     Sets: ``source/train``, ``source/val``, ``source/test``, ``target/train`` (no labels), and ``target/test``
-    where labels exist.
+    where labels exist. A subclass's :meth:`read` gives ``target/train`` with labels where they are known; nothing
+    after :meth:`load` sees them, but a run that is an oracle and says so.
+
+    Args:
+        protocol: ``inductive``: the target is scored on samples that training does not see; ``transductive``: all
+            its samples are used without labels for training, and scored.
+        match: bring domains of different sizes or channels to one input; False refuses them.
+        options: those of :class:`DataModule`.
     """
 
     traits = frozenset({"labels", "target"})
     monitor = "val/source/acc"
     primary = "source/train"
 
+    def __init__(self, *, protocol: str = "inductive", match: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        if protocol not in ("inductive", "transductive"):
+            raise UserError(f"data.protocol is 'inductive' or 'transductive', not {protocol!r}")
+        self.protocol, self.match = protocol, match
+        self.reveal_target = False  # an oracle learns from the target's labels
+        self.tracks_oracle = False  # the target's test accuracy is measured in each epoch, for comparison only
+
+    def load(self) -> None:
+        """Read the sets, withhold the target's labels, and check what is left."""
+        super().load()
+        self._check_inputs()
+        if self.reveal_target:
+            self.primary, self.monitor = "target/train", "val/target/acc"
+
+    def _read(self) -> dict[str, Samples]:
+        sets = self.read()
+        if self.protocol == "transductive" and "target/test" in sets:
+            whole = Samples.concatenate([sets["target/train"], sets["target/test"]])
+            sets["target/train"] = whole
+            if whole.y is not None:  # else only the test part can be scored
+                sets["target/test"] = whole
+        if not self.reveal_target:
+            sets["target/train"] = sets["target/train"].without_labels()
+            return sets
+        if sets["target/train"].y is None:
+            raise UserError("target_only learns from the target's training labels, which this data do not have")
+        count = len(sets["target/train"])
+        train, val = random_split(count, max(1, round(_ORACLE_VAL_SHARE * count)), self.seed, "target/val")
+        sets["target/val"] = sets["target/train"].subset(val)
+        sets["target/train"] = sets["target/train"].subset(train)
+        return sets
+
+    def _check_inputs(self) -> None:
+        shapes = {
+            domain: tuple(x.shape[1:])
+            for domain in ("source", "target")
+            if isinstance(x := self.sets[f"{domain}/train"].x, Tensor)
+        }
+        if len(set(shapes.values())) < 2:
+            return
+        source, target = shapes["source"], shapes["target"]
+        said = f"the source's samples are {_say(source)}, the target's {_say(target)}"
+        if len(source) != len(target) or len(source) == 1:
+            raise UserError(f"{said}: no preprocessing brings these together")
+        if not self.match:
+            raise UserError(f"{said}, and data.match=false forbids bringing them together")
+
     @property
     def val_names(self) -> list[str]:
         """The source's validation set, and the target's training part for scores that need no labels."""
-        return ["source/val", "target/train"]
+        names = ["source/val", "target/val" if self.reveal_target else "target/train"]
+        return [*names, "target/test"] if self.tracks_oracle and "target/test" in self.sets else names
 
     @property
     def test_names(self) -> list[str]:
         """The source's and, where it has labels, the target's test set."""
         return [name for name in ("source/test", "target/test") if name in self.sets]
 
+    def facts(self) -> dict[str, str]:
+        """State the protocol beside what every data states."""
+        return {**super().facts(), "protocol": self.protocol}
+
     def train_dataloader(self) -> Loader | PairLoader:
-        """Serve the source alone, or source and target together if the run adapts."""
-        source = self.train_loader("source/train")
+        """Serve the labelled domain alone, or source and target together if the run adapts."""
+        source = self.train_loader(self.primary)
         if not self.adapts:
             return source
         size = source.order.size  # a source smaller than a batch sets the target's half, too
         return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
+
+
+def _say(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return f"vectors of length {shape[0]}"
+    return f"images of {shape[1]}x{shape[2]} pixels with {shape[0]} channel{'s' if shape[0] != 1 else ''}"
 
 
 def _check(name: str, samples: Samples, num_classes: int) -> None:

@@ -34,11 +34,13 @@ class Preprocessing:
         """Bring a batch of images to the declared channels and size, values to [0, 1]; no normalisation yet.
 
         Args:
-            x: images, ``(N, C, H, W)``, uint8 in 0..255 or float in [0, 1].
+            x: images, ``(N, C, H, W)``, uint8 in 0..255 or float in [0, 1]; vectors ``(N, D)`` are left alone.
 
         Returns:
             Images, ``(N, channels, *size)``, float32 in [0, 1].
         """
+        if x.dim() == 2:
+            return x.float()  # vectors are what they are
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         if x.shape[1] == 3 and self.channels == 1:
             x = (x * x.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -54,6 +56,13 @@ class Preprocessing:
             return x
         mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
         return (x - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Undo :meth:`normalise`: images in [0, 1] again, up to rounding; vectors are as they were."""
+        if self.mean is None or self.std is None:
+            return x
+        mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
+        return (x * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)).clamp_(0, 1)
 
     def changes(self, shape: tuple[int, int, int]) -> list[str]:
         """Say in words what :meth:`fit` does to images of a given ``(C, H, W)`` shape; empty if nothing."""

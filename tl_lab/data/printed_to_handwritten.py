@@ -50,6 +50,6 @@ class PrintedToHandwritten(DomainPair):
             "source/train": source.subset(train),
             "source/val": source.subset(held_out["val"]),
             "source/test": Samples(test_x, test_y),
-            "target/train": target.subset(unlabelled).without_labels(),
+            "target/train": target.subset(unlabelled),
             "target/test": target.subset(test),
         }

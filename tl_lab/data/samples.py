@@ -1,8 +1,9 @@
 """A set of samples: inputs in memory or read lazily, with or without labels."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +26,9 @@ class LazyInputs(Protocol):
 
     def subset(self, index: Tensor) -> "LazyInputs":
         """Keep the samples at ``index`` only."""
+
+    def concatenate(self, parts: "Sequence[Any]") -> "LazyInputs":
+        """Join inputs of this kind, in order; this one is the first of them."""
 
     def fingerprint(self) -> str:
         """Hash of what is on disk (names, sizes), as hexadecimal digits."""
@@ -54,6 +58,27 @@ class Samples:
     def without_labels(self) -> "Samples":
         """Withhold the labels: what training on a target domain may see."""
         return replace(self, y=None)
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Samples]") -> "Samples":
+        """Join sets, in order; labels are withheld unless all parts have them.
+
+        Args:
+            parts: at least one, all with tensors of one shape, or all on disk.
+
+        Raises:
+            ValueError: tensors and inputs on disk are mixed.
+        """
+        inputs = [part.x for part in parts]
+        labels = [part.y for part in parts]
+        y = None if any(label is None for label in labels) else torch.cat(labels)  # type: ignore[arg-type]
+        tensors = [x for x in inputs if isinstance(x, Tensor)]
+        if len(tensors) == len(inputs):
+            return Samples(torch.cat(tensors), y)
+        if tensors:
+            raise ValueError("inputs in memory and on disk cannot be joined")
+        lazy: Any = inputs
+        return Samples(lazy[0].concatenate(lazy), y)
 
     def fingerprint(self) -> str:
         """Hash inputs and labels: equal sets have equal fingerprints.

@@ -1,12 +1,24 @@
 """The contract of a domain-adaptation method: one hook for each place where it may act."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
-__all__ = ["Adaptation", "DomainAdaptation", "DomainOutput"]
+from tl_lab.errors import UserError
+from tl_lab.networks import PARTS, Network
+
+__all__ = [
+    "Adaptation",
+    "DomainAdaptation",
+    "DomainOutput",
+    "Domains",
+    "Phase",
+    "Update",
+    "check_batch_norm",
+    "check_weight",
+]
 
 
 @dataclass(frozen=True)
@@ -18,12 +30,16 @@ class DomainOutput:
         logits: output of the head, ``(B, C)``; None where the method does not ask for it.
         y: classes, ``(B,)``, of the source; None for the target.
         index: positions of the samples in their set, ``(B,)``.
+        x: the network's input as the batch held it, before the method changed it.
+        layers: outputs of the modules that the method names in :attr:`DomainAdaptation.layers`, ``(B, ...)``.
     """
 
     features: Tensor
-    logits: Tensor | None
-    y: Tensor | None
-    index: Tensor
+    logits: Tensor | None = None
+    y: Tensor | None = None
+    index: Tensor | None = None
+    x: Tensor | None = None
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,54 +55,153 @@ class Adaptation:
     logs: Mapping[str, Tensor | float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Update:
+    """Where training stands.
+
+    Args:
+        progress: share of the run's updates that are done, in [0, 1].
+        number: updates done before this one.
+        phase: name of the phase (see :class:`Phase`).
+    """
+
+    progress: float
+    number: int = 0
+    phase: str = "joint"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One of the updates that are made for a batch; the usual methods make one, of everything together.
+
+    Args:
+        name: told to :meth:`DomainAdaptation.adapt`.
+        learns: the parts that it updates; all others get no gradient and stay as they are.
+        task: whether the task loss, with the strategy's penalties, is part of its objective.
+    """
+
+    name: str = "joint"
+    learns: frozenset[str] = PARTS
+    task: bool = True
+
+
+class Domains(Protocol):
+    """Whole sets, without labels, for what is fitted before training or before an evaluation."""
+
+    def inputs(self, name: str) -> Tensor:
+        """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
+
+    def features(self, name: str) -> Tensor:
+        """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
+
+    def batches(self, name: str) -> Iterable[Tensor]:
+        """Give the network's inputs in the set's order, batch by batch, on the device."""
+
+
 class DomainAdaptation(nn.Module):
     """Ties two domains together. Every hook does nothing by default; a method fills those it needs."""
 
     needs_target: ClassVar[bool] = True
-    """Whether training needs batches of the target."""
+    """Whether the data must have a target domain."""
+    trains_on_target: ClassVar[bool] = True
+    """Whether training batches carry samples of the target; :meth:`adapt` is called if they do."""
     needs_target_logits: ClassVar[bool] = False
     """Whether the loss looks at the head's output for the target."""
-    phases: ClassVar[tuple[str, ...]] = ("joint",)
-    """Updates made for each batch, in order; the usual methods make one of everything together."""
+    changes_inputs: ClassVar[bool] = False
+    """Whether inputs are changed anew in every batch, so that features cannot be computed once."""
+    couples_samples: ClassVar[bool] = False
+    """Whether the loss compares a batch's samples with each other, so that several processes compute another one."""
+    target_encoder: ClassVar[bool] = False
+    """Whether the target has a backbone and a bottleneck of its own."""
+    oracle: ClassVar[bool] = False
+    """Whether it learns from the target's labels: a bound, marked as such beside its numbers."""
 
     batch_norm: str = "joint"
     """Whose statistics batch-norm uses: ``joint`` (both domains pass as one batch), ``separate`` (each passes on its
     own, running statistics are shared) or ``domain_specific`` (running statistics are kept for each domain)."""
+    layers: tuple[str, ...] = ()
+    """Names of the network's modules whose outputs the method looks at (``backbone.conv2``, ``bottleneck``)."""
 
-    def build(self, num_features: int, num_classes: int) -> None:
+    def build(self, network: Network) -> None:
         """Make the parts whose size depends on the network, from the global random stream.
 
         Args:
-            num_features: width D of the features that are aligned.
-            num_classes: number of classes C.
+            network: its ``num_features`` D and ``num_classes`` C are those of the features that are aligned.
         """
 
+    def before_training(self, domains: Domains) -> None:
+        """Fit what needs whole sets, once before the first update.
+
+        A resumed run does not call it: what it fits is kept in buffers or in the module's extra state.
+        """
+
+    def phases(self, progress: float) -> tuple[Phase, ...]:
+        """Name the updates made for each batch, in order, at a share of training in [0, 1]."""
+        return (Phase(),)
+
     def source_input(self, x: Tensor) -> Tensor:
-        """Change the source's input (domain randomisation); ``(B, ...)`` -> ``(B, ...)``."""
+        """Change the source's input: images ``(B, C, H, W)`` in [0, 1], or vectors ``(B, D)``."""
+        return x
+
+    def target_input(self, x: Tensor) -> Tensor:
+        """Change the target's input, likewise."""
         return x
 
     def sample_weights(self, index: Tensor) -> Tensor | None:
         """Weigh the source's samples in the task loss: ``(B,)`` >= 0, or None for equal weights."""
         return None
 
-    def adapt(self, source: DomainOutput, target: DomainOutput, progress: float, phase: str = "joint") -> Adaptation:
+    def before_update(self, network: Network, update: Update) -> None:
+        """Act before a batch's first phase."""
+
+    def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the method's terms.
 
         Args:
             source: the network's output for the source.
             target: the network's output for the target.
-            progress: share of training that is done, in [0, 1].
-            phase: which of :attr:`phases` this is.
+            update: where training stands, and which phase this is.
         """
         return Adaptation()
 
-    def learns(self, phase: str) -> frozenset[str]:
-        """Name the parts that a phase updates, out of backbone, bottleneck, head and adaptation."""
-        return frozenset({"backbone", "bottleneck", "head", "adaptation"})
+    def after_update(self, network: Network, update: Update) -> None:
+        """Act after a batch's last phase (the average of a teacher)."""
 
-    def before_evaluation(self, network: nn.Module, domain: str | None) -> None:
-        """Prepare the network for a domain's evaluation, for example its batch-norm statistics."""
+    def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
+        """Prepare the network for a domain's evaluation, for example its batch-norm statistics.
+
+        Args:
+            network: in evaluation mode, using the domain's parts.
+            domain: ``source`` or ``target``; None where there are no domains.
+            domains: the sets, without labels.
+        """
 
     def facts(self) -> dict[str, str]:
         """State what must be printed beside any number obtained with this method."""
         return {}
+
+
+def check_weight(name: str, value: float) -> float:
+    """Refuse a negative weight.
+
+    Args:
+        name: of the method's option.
+        value: as configured.
+
+    Raises:
+        UserError: it is negative or NaN.
+    """
+    if not value >= 0:
+        raise UserError(f"domain_adaptation.{name} is at least 0, not {value}")
+    return float(value)
+
+
+def check_batch_norm(value: str) -> str:
+    """Refuse an unknown choice of batch-norm statistics.
+
+    Raises:
+        UserError: it is none of the three.
+    """
+    if value not in ("joint", "separate", "domain_specific"):
+        raise UserError(f"domain_adaptation.batch_norm is 'joint', 'separate' or 'domain_specific', not {value!r}")
+    return value

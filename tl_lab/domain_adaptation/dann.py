@@ -4,10 +4,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput
+from tl_lab.domain_adaptation.base import (
+    Adaptation,
+    DomainAdaptation,
+    DomainOutput,
+    Update,
+    check_batch_norm,
+    check_weight,
+)
 from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
-from tl_lab.networks import mlp
+from tl_lab.networks import Network, mlp
 from tl_lab.schedules import ReversalRamp
 
 __all__ = ["DANN", "domain_loss"]
@@ -68,30 +75,24 @@ class DANN(DomainAdaptation):
         batch_norm: str = "joint",
     ) -> None:
         super().__init__()
-        for name, value in (("weight", weight), ("lambda_max", lambda_max)):
-            if value < 0:
-                raise UserError(f"domain_adaptation.{name} is at least 0, not {value}")
         if not 0 <= dropout < 1:
             raise UserError(f"domain_adaptation.dropout is in [0, 1), not {dropout}")
         if any(width < 1 for width in hidden):
             raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
         if reduction not in ("sum", "mean"):
             raise UserError(f"domain_adaptation.reduction is 'sum' or 'mean', not {reduction!r}")
-        if batch_norm not in ("joint", "separate", "domain_specific"):
-            raise UserError(
-                f"domain_adaptation.batch_norm is 'joint', 'separate' or 'domain_specific', not {batch_norm!r}"
-            )
-        self.weight, self.lambda_max, self.ramp = weight, lambda_max, ReversalRamp(gamma)
+        self.weight, self.lambda_max = check_weight("weight", weight), check_weight("lambda_max", lambda_max)
+        self.ramp = ReversalRamp(gamma)
         self.hidden, self.dropout, self.reduction = tuple(hidden), dropout, reduction
-        self.batch_norm = batch_norm
+        self.batch_norm = check_batch_norm(batch_norm)
 
-    def build(self, num_features: int, num_classes: int) -> None:
+    def build(self, network: Network) -> None:
         """Make the discriminator: features ``(B, D)`` -> one logit, > 0 for the target."""
-        self.discriminator: nn.Module = mlp(num_features, self.hidden, 1, self.dropout)
+        self.discriminator: nn.Module = mlp(network.num_features, self.hidden, 1, self.dropout)
 
-    def adapt(self, source: DomainOutput, target: DomainOutput, progress: float, phase: str = "joint") -> Adaptation:
+    def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the domain loss behind the reversal, with the domain accuracy and lambda to log."""
-        reversal = self.lambda_max * self.ramp(progress)
+        reversal = self.lambda_max * self.ramp(update.progress)
         features = reverse_gradient(torch.cat([source.features, target.features]), reversal)
         logits = self.discriminator(features).squeeze(1)  # (Bs + Bt, D) -> (Bs + Bt,)
         of_source, of_target = logits.split([len(source.features), len(target.features)])

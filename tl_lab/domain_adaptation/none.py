@@ -9,3 +9,4 @@ class NoAdaptation(DomainAdaptation):
     """Training sees the source alone; every hook does nothing."""
 
     needs_target = False
+    trains_on_target = False

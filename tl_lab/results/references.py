@@ -16,6 +16,8 @@ __all__ = ["Reference", "known_reference"]
 STORED = Path(__file__).with_name("references.json")
 """Source-only results that ship with the project, by comparison key; made by ``benchmarks/embedded_pair.py``."""
 
+_SOURCE_ONLY = ("none", "source_only")
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -52,13 +54,13 @@ def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | Non
         The reference, or None where none is known, or where the run is one itself.
     """
     key, choice = content.get("comparison_key"), content.get("choices", {}).get("domain_adaptation")
-    if key is None or choice == "none":
+    if key is None or choice in _SOURCE_ONLY:
         return None
     found = []
     for path in sorted(folder.resolve().parent.parent.glob(f"*/*/{RESULTS}")):
         with contextlib.suppress(UserError):
             other = read_results(path.parent)
-            plain = other.get("choices", {}).get("domain_adaptation") == "none"
+            plain = other.get("choices", {}).get("domain_adaptation") in _SOURCE_ONLY
             if plain and other.get("status") == "completed" and other.get("comparison_key") == key:
                 found.append(other)
     same = [other for other in found if other["seed"] == content["seed"]]

@@ -1,9 +1,9 @@
 """The training loop's step, owned in one place: objective, schedules, freezing, logging, random state."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
-from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput
+from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput, Phase, Update
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import LABEL_FREE, LABELLED, Meter
 from tl_lab.networks import Network, weights_stream
@@ -25,7 +25,13 @@ from tl_lab.randomness import derive_seed, separate_stream
 from tl_lab.schedules import Schedule
 from tl_lab.strategies.layers import LayerPolicy
 
-__all__ = ["Strategy", "validation_metrics"]
+__all__ = ["Strategy", "Watcher", "WholeSets", "validation_metrics"]
+
+Watcher = Callable[[Mapping[str, Tensor], list[Tensor]], Mapping[str, float]]
+"""Looks at the terms of the objective and at the features of each domain, ``(B, D)``, before the backward pass of an
+epoch's last batch; what it returns is logged beside the terms. It must leave both as they are."""
+
+_ENCODERS = frozenset({"backbone", "bottleneck", "target_encoder"})
 
 
 class Strategy(pl.LightningModule):
@@ -77,21 +83,28 @@ class Strategy(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         _check_options(bottleneck, dict(head or {}), label_smoothing, gradient_clip_norm)
-        if accumulate_batches > 1 and len(adaptation.phases) > 1:
+        if accumulate_batches > 1 and any(len(adaptation.phases(progress)) > 1 for progress in (0.0, 0.5, 1.0)):
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
         self.network = Network(backbone, num_classes, bottleneck, seed=seed, **dict(head or {}))
+        if adaptation.target_encoder:
+            self.network.separate_encoders()
         if adaptation.batch_norm == "domain_specific":
             self.network.separate_statistics()
         self.adaptation = adaptation
         with weights_stream(seed, "adaptation"):
-            adaptation.build(self.network.num_features, num_classes)
+            adaptation.build(self.network)
+        self._captured: dict[str, list[Tensor]] | None = None
+        _capture(self, adaptation.layers)
         self.make_optimizer, self.schedule, self.layers = optimizer, scheduler, layers
         self.label_smoothing, self.seed = label_smoothing, seed
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
         self.num_classes = num_classes
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", _class_weights(class_weights, class_counts), persistent=False)
-        self.groups = dict(backbone.layer_groups())  # by name, shallow to deep
+        self.groups = {name: list(modules) for name, modules in backbone.layer_groups()}  # shallow to deep
+        if self.network.target_encoder is not None:
+            for name, modules in self.network.target_encoder["backbone"].layer_groups():  # type: ignore[operator]
+                self.groups[name] += modules
         layers.chosen(list(self.groups))  # a wrong name is said now, not in the first epoch
         self.updates_done = 0
         self.feeds_features = False  # batches hold the backbone's cached features instead of images
@@ -99,8 +112,10 @@ class Strategy(pl.LightningModule):
         self.last_validation: dict[str, float] = {}
         self.last_test: dict[str, float] = {}
         self._frozen: set[str] = set()
+        self.watchers: list[Watcher] = []
         self._sums: dict[str, Tensor | float] = {}
-        self._summed = 0
+        self._counts: dict[str, int] = {}
+        self._prepared: set[str] = set()  # domains whose evaluation was prepared in this validation or test
 
     # ------------------------------------------------------------------ hooks for strategies
 
@@ -142,24 +157,34 @@ class Strategy(pl.LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute the head's input, ``(B, D)``, from what the batches hold."""
-        return self.network.bottleneck(x) if self.feeds_features else self.network.features(x)
+        return self.network.encoder()[1](x) if self.feeds_features else self.network.features(x)
 
     def parts(self) -> dict[str, nn.Module]:
-        """Name the network's parts: backbone, bottleneck, head, adaptation."""
+        """Name the parts: backbone, bottleneck, head, adaptation, and the target's encoder where it has its own."""
         network = self.network
+        own = {} if network.target_encoder is None else {"target_encoder": network.target_encoder}
         return {
             "backbone": network.backbone,
             "bottleneck": network.bottleneck,
             "head": network.head,
             "adaptation": self.adaptation,
+            **own,
         }
+
+    def _beside_backbone(self) -> dict[str, nn.Module]:
+        """Name what learns at the head's rate: every part but the backbones, which the layer policy rules."""
+        parts = {name: part for name, part in self.parts().items() if name != "backbone"}
+        if self.network.target_encoder is not None:
+            parts["target_encoder"] = self.network.target_encoder["bottleneck"]
+        return parts
 
     def learned_parameters(self) -> list[nn.Parameter]:
         """List the parameters that learn at some time in the run."""
         chosen = self.layers.chosen(list(self.groups))
         modules = [module for name in chosen for module in self.groups[name]]
-        modules += [part for name, part in self.parts().items() if name != "backbone"]
-        return [parameter for module in modules for parameter in module.parameters()]
+        modules += list(self._beside_backbone().values())
+        fixed = {id(p) for part in self._beside_backbone().values() for p in part.parameters() if not p.requires_grad}
+        return [parameter for module in modules for parameter in module.parameters() if id(parameter) not in fixed]
 
     def train(self, mode: bool = True) -> "Strategy":
         """Set the mode; frozen groups stay in evaluation mode, so that their batch-norm stands still."""
@@ -188,9 +213,8 @@ class Strategy(pl.LightningModule):
             for name in self.layers.chosen(list(self.groups))
         ]
         groups += [
-            {"name": name, "share": 1.0, "params": list(part.parameters())}
-            for name, part in self.parts().items()
-            if name != "backbone"
+            {"name": name, "share": 1.0, "params": [p for p in part.parameters() if p.requires_grad]}
+            for name, part in self._beside_backbone().items()
         ]
         return [group for group in groups if group["params"]]
 
@@ -228,57 +252,107 @@ class Strategy(pl.LightningModule):
         updates = (batch_idx + 1) % self.accumulate_batches == 0 or last
         # the last group of an epoch may hold fewer batches
         group = min(self.accumulate_batches, batches - batch_idx // self.accumulate_batches * self.accumulate_batches)
-        for phase in self.adaptation.phases:
-            loss = self._objective(source, target, progress, phase)
+        now = Update(progress, self.updates_done)
+        self.adaptation.before_update(self.network, now)
+        for phase in self.adaptation.phases(progress):
+            loss = self._objective(source, target, replace(now, phase=phase.name), phase, watched=last)
             self.manual_backward(loss / group)
             if updates:
                 self._update(optimizer, phase)
+        if updates:
+            self.adaptation.after_update(self.network, now)
         self.updates_done += updates
-        self._summed += 1
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._flush(lr=optimizer.param_groups[-1]["lr"])  # type: ignore[union-attr]
 
-    def _objective(self, source: Labelled, target: Unlabelled | None, progress: float, phase: str) -> Tensor:
+    def _objective(
+        self, source: Labelled, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
+    ) -> Tensor:
         """Sum the weighted terms, and keep each for the log."""
-        features, target_features = self._features_of_both(source, target)
+        terms: dict[str, Tensor] = {}
+        logs: dict[str, Tensor | float] = {}
+        self._captured = {name: [] for name in self.adaptation.layers}
+        features, target_features = self._features_of_both(source, target, phase)
         logits = self.network.head(features)
-        weights = self.adaptation.sample_weights(source.index)
-        terms = {"task_loss": self.task_loss(logits, source.y, weights)}
-        logs: dict[str, Tensor | float] = {"acc": (logits.detach().argmax(1) == source.y).float().mean()}
+        if phase.task:
+            weights = self.adaptation.sample_weights(source.index)
+            terms["task_loss"] = self.task_loss(logits, source.y, weights)
+            logs["acc"] = (logits.detach().argmax(1) == source.y).float().mean()
         if target is not None and target_features is not None:
             wants = self.adaptation.needs_target_logits
             target_logits = self.network.head(target_features) if wants else None
-            of_source = DomainOutput(features, logits, source.y, source.index)
-            of_target = DomainOutput(target_features, target_logits, None, target.index)
+            layers = {
+                name: torch.cat(outputs).split([len(source.x), len(target.x)])
+                for name, outputs in self._captured.items()
+            }
+            of_source = DomainOutput(
+                features, logits, source.y, source.index, source.x, {name: both[0] for name, both in layers.items()}
+            )
+            of_target = DomainOutput(
+                target_features,
+                target_logits,
+                None,
+                target.index,
+                target.x,
+                {name: both[1] for name, both in layers.items()},
+            )
             with self._adaptations_stream():
-                adaptation = self.adaptation.adapt(of_source, of_target, progress, phase)
+                adaptation = self.adaptation.adapt(of_source, of_target, update)
             terms.update(adaptation.terms)
             logs.update(adaptation.logs)
-        terms.update(self.penalties())
-        loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else terms["task_loss"]
+        self._captured = None
+        if phase.task:
+            terms.update(self.penalties())
+        loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        if watched:
+            seen = [part for part in (features, target_features) if part is not None]
+            for watch in self.watchers:
+                logs.update(watch(terms, seen))
         for name, value in {"loss": loss, **terms, **logs}.items():
             value = value.detach() if isinstance(value, Tensor) else value
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
         return loss
 
-    def _adaptations_stream(self) -> AbstractContextManager[None]:
-        """Keep the adaptation's dropout from shifting the network's."""
-        if not any(isinstance(module, nn.Dropout) for module in self.adaptation.modules()):
+    def _adaptations_stream(self, use: str = "adaptation") -> AbstractContextManager[None]:
+        """Keep the adaptation's random numbers (dropout, changes of the input) from shifting the network's."""
+        draws = use != "adaptation" or any(isinstance(module, nn.Dropout) for module in self.adaptation.modules())
+        if not draws:
             return nullcontext()
-        seed = derive_seed(self.seed, "adaptation", self.global_rank, self.updates_done)
-        return separate_stream(seed, self.device)
+        return separate_stream(derive_seed(self.seed, use, self.global_rank, self.updates_done), self.device)
 
-    def _features_of_both(self, source: Labelled, target: Unlabelled | None) -> tuple[Tensor, Tensor | None]:
-        x = self.adaptation.source_input(source.x)
-        if target is None:
-            return self.features(x), None
-        if self.adaptation.batch_norm == "joint":
-            both = self.features(torch.cat([x, target.x]))
-            return both[: len(x)], both[len(x) :]
-        self.network.use("source")
-        of_source = self.features(x)
-        self.network.use("target")
-        return of_source, self.features(target.x)
+    def _features_of_both(
+        self, source: Labelled, target: Unlabelled | None, phase: Phase
+    ) -> tuple[Tensor, Tensor | None]:
+        x, target_x = self._inputs(source, target)
+        with torch.set_grad_enabled(bool(phase.learns & _ENCODERS)):
+            if target_x is None:
+                self.network.use("source")
+                return self.features(x), None
+            if len(x) == 0 or len(target_x) == 0:
+                raise UserError(
+                    f"a training batch holds {len(x)} samples of the source and {len(target_x)} of the target: an "
+                    "adaptation needs some of both; check the data's sizes and data.batch_size"
+                )
+            if self.adaptation.batch_norm == "joint" and not self.adaptation.target_encoder:
+                both = self.features(torch.cat([x, target_x]))
+                return both[: len(x)], both[len(x) :]
+            self.network.use("source")
+            of_source = self.features(x)
+            self.network.use("target")
+            return of_source, self.features(target_x)
+
+    def _inputs(self, source: Labelled, target: Unlabelled | None) -> tuple[Tensor, Tensor | None]:
+        """Let the adaptation change the inputs, in [0, 1] if they are images."""
+        target_x = None if target is None else target.x
+        if not self.adaptation.changes_inputs:
+            return source.x, target_x
+        wanted = self.network.backbone.preprocessing
+        with self._adaptations_stream("adaptation/inputs"):
+            x = wanted.normalise(self.adaptation.source_input(wanted.restore(source.x)))
+            if target_x is not None:
+                target_x = wanted.normalise(self.adaptation.target_input(wanted.restore(target_x)))
+        return x, target_x
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy of logits ``(B, C)`` and classes ``(B,)``; weights ``(B,)`` scale the samples' losses."""
@@ -287,10 +361,9 @@ class Strategy(pl.LightningModule):
             return F.cross_entropy(logits, y, **options)
         return (weights * F.cross_entropy(logits, y, reduction="none", **options)).mean()
 
-    def _update(self, optimizer: Any, phase: str) -> None:
-        learns = self.adaptation.learns(phase)
+    def _update(self, optimizer: Any, phase: Phase) -> None:
         for name, part in self.parts().items():
-            if name not in learns:
+            if name not in phase.learns:
                 part.zero_grad()
         optimizer.step()
         optimizer.zero_grad()
@@ -314,11 +387,23 @@ class Strategy(pl.LightningModule):
 
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
         if batch_idx == 0:
-            domain = name.split("/")[0] if "/" in name else None
-            self.network.use(domain)
-            self.adaptation.before_evaluation(self.network, domain)
+            self._prepare_evaluation(name.split("/")[0] if "/" in name else None)
         y = batch.y if isinstance(batch, Labelled) else None
         self.meters[name].update(self.network.head(self.features(batch.x)), y)  # type: ignore[operator]
+
+    def _prepare_evaluation(self, domain: str | None) -> None:
+        self.network.use(domain)
+        if str(domain) not in self._prepared:
+            self._prepared.add(str(domain))
+            self.adaptation.before_evaluation(self.network, domain, WholeSets(self, self.data))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what was prepared for other weights."""
+        self._prepared.clear()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what was prepared for other weights."""
+        self._prepared.clear()
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of every validation set."""
@@ -354,13 +439,13 @@ class Strategy(pl.LightningModule):
         """Log the means of all terms since the last time; stop if one of them is not finite."""
         names = list(self._sums)
         means = torch.stack([torch.as_tensor(self._sums[name], dtype=torch.float32).cpu() for name in names])
-        means = means / (self._summed * len(self.adaptation.phases))
+        means = means / torch.tensor([self._counts[name] for name in names])
         if self.trainer.world_size > 1:
             means = self.trainer.strategy.reduce(means.to(self.device), reduce_op="mean").cpu()
         values = dict(zip(names, means.tolist(), strict=True))
         if wrong := [name for name in names if not math.isfinite(values[name])]:
             raise self._diverged(" and ".join(wrong))
-        self._sums, self._summed = {}, 0
+        self._sums, self._counts = {}, {}
         self.log("train/loss", values["loss"], prog_bar=True, logger=False)
         self._write({**{f"train/{name}": value for name, value in values.items()}, "train/lr": lr})
 
@@ -385,12 +470,15 @@ class Strategy(pl.LightningModule):
             self.meters[name] = Meter(self.num_classes)
 
     def on_fit_start(self) -> None:
-        """Let the strategy prepare itself."""
+        """Let the strategy and, before the first update, the adaptation prepare themselves."""
         self.prepare(self.data)
+        if self.updates_done == 0:
+            self.adaptation.before_training(WholeSets(self, self.data))
 
     def on_train_epoch_start(self) -> None:
         """Freeze and unfreeze for this epoch, and open its dropout stream."""
         self.freeze_for(self.current_epoch)
+        self._prepared.clear()
         # a function of seed, process and epoch: nothing has to be kept for a resumed run
         torch.manual_seed(derive_seed(self.seed, "dropout", self.global_rank, self.current_epoch))
 
@@ -399,6 +487,12 @@ class Strategy(pl.LightningModule):
         for name, parameter in self.named_parameters():
             if not bool(parameter.isfinite().all()):
                 raise self._diverged(f"the parameter {name}")
+        if "target" in self.data.traits and "target" not in self._prepared:
+            # an epoch without validation: the checkpoint holds the target's statistics all the same
+            self.eval()
+            with torch.no_grad():
+                self._prepare_evaluation("target")
+            self.train()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what Lightning does not: updates done, the last validation, and what predictions need."""
@@ -432,9 +526,9 @@ class Strategy(pl.LightningModule):
         Returns:
             Features in the set's order, ``(N, backbone.num_features)``, on the device.
         """
-        backbone, loader = self.network.backbone, data.loader(name)
-        mode, size = backbone.training, (len(data.sets[name]), backbone.num_features)
         self.network.use(name.split("/")[0] if "/" in name else None)
+        backbone, loader = self.network.encoder()[0], data.loader(name, cached=False)
+        mode, size = backbone.training, (len(data.sets[name]), backbone.num_features)
         backbone.eval()
         features = torch.zeros(size, device=self.device)
         precision = self.trainer.precision_plugin
@@ -446,6 +540,45 @@ class Strategy(pl.LightningModule):
         if self.trainer.world_size > 1:
             features = self.trainer.strategy.reduce(features, reduce_op="sum")
         return features
+
+
+class WholeSets:
+    """Whole sets for an adaptation (see :class:`~tl_lab.domain_adaptation.base.Domains`): every process gets all.
+
+    Args:
+        strategy: whose backbone computes features.
+        data: the data module.
+    """
+
+    def __init__(self, strategy: Strategy, data: DataModule) -> None:
+        self._strategy, self._data = strategy, data
+
+    def inputs(self, name: str) -> Tensor:
+        """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
+        return torch.cat(list(self.batches(name)))
+
+    def features(self, name: str) -> Tensor:
+        """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
+        return self._strategy.backbone_features(self._data, name)
+
+    def batches(self, name: str) -> Iterator[Tensor]:
+        """Give the network's inputs in the set's order, batch by batch, on the device."""
+        for batch in self._data.loader(name, cached=False, shared=False):
+            yield batch.x.to(self._strategy.device)
+
+
+def _capture(strategy: Strategy, names: Iterable[str]) -> None:
+    """Keep the outputs of the network's modules that the adaptation looks at, while an objective is computed."""
+    modules = dict(strategy.network.named_modules())
+    for name in names:
+        if name not in modules:
+            raise UserError(f"the network has no module {name!r} for the adaptation; {nearest(name, modules)}")
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+            if strategy._captured is not None:
+                strategy._captured[name].append(output)
+
+        modules[name].register_forward_hook(keep)
 
 
 def validation_metrics(data: DataModule) -> list[str]:

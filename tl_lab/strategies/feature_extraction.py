@@ -42,6 +42,11 @@ class FeatureExtraction(Strategy):
                 "features of randomly augmented images cannot be computed once: set augmentation=none or "
                 "strategy.cache=false"
             )
+        if self.adaptation.changes_inputs:
+            raise UserError(
+                f"{type(self.adaptation).__name__} changes the images anew in every batch, so that features cannot be "
+                "computed once: set strategy.cache=false"
+            )
         names = {data.primary, *data.val_names} | ({"target/train"} if data.adapts else set())
         data.keep_features({name: self.backbone_features(data, name) for name in sorted(names)})
         self.feeds_features = True
