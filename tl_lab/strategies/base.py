@@ -583,12 +583,15 @@ def _capture(strategy: Strategy, names: Iterable[str]) -> None:
 
 def validation_metrics(data: DataModule) -> list[str]:
     """Name the metrics that validation logs for some data."""
-    names = {name: LABEL_FREE if data.sets[name].y is None else LABELLED for name in data.val_names}
+    chosen_by = [name for name in data.val_names if not name.endswith("/test")]
+    names = {name: LABEL_FREE if data.sets[name].y is None else LABELLED for name in chosen_by}
     return [f"{_val_prefix(name)}/{metric}" for name, metrics in names.items() for metric in metrics]
 
 
 def _val_prefix(name: str) -> str:
     # a set without labels is the training part of a target: its scores stand beside the validation's
+    if name.endswith("/test"):
+        return f"oracle/{name.split('/')[0]}"  # for comparison with what labels would have chosen, never to choose
     return f"val/{name.split('/')[0]}" if "/" in name else name
 
 
