@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from hydra.utils import get_class
 
 from tl_lab.cli import main
-from tl_lab.config import choices
+from tl_lab.config import choices, compose
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -36,6 +37,18 @@ def test_every_backbone_under_every_strategy_adapts(backbone, strategy, tmp_path
     options = [f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", "strategy.bottleneck=8", *PAIR]
     results = train(tmp_path / "run", *options)
     assert results["status"] == "completed"
+    assert 0 <= results["metrics"]["test/target/acc"] <= 1
+
+
+@pytest.mark.parametrize("strategy", sorted(choices("strategy")["strategy"]))
+@pytest.mark.parametrize("adaptation", sorted(choices("domain_adaptation")["domain_adaptation"]))
+def test_every_adaptation_under_every_strategy(adaptation, strategy, tmp_path):
+    options = [f"domain_adaptation={adaptation}", f"strategy={strategy}", "strategy.bottleneck=8", *PAIR]
+    changes_inputs = get_class(compose(options).domain_adaptation._target_).changes_inputs
+    if strategy == "feature_extraction" and changes_inputs:
+        options.append("strategy.cache=false")
+    results = train(tmp_path / "run", *options)
+    assert results["status"] == "completed", results["error"]
     assert 0 <= results["metrics"]["test/target/acc"] <= 1
 
 

@@ -32,9 +32,14 @@ def check_pairing(cfg: DictConfig) -> None:
             f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
             f"data={choice_of(cfg, 'data')} does not have; valid: {fitting}"
         )
+    chosen = choice_of(cfg, "domain_adaptation")
+    if adaptation.changes_inputs and cfg.strategy.get("cache"):
+        raise UserError(
+            f"domain_adaptation={chosen} looks at other images in every batch, so that features cannot be computed once: "
+            "set strategy.cache=false"
+        )
     if not adaptation.needs_target:
         return
-    chosen = choice_of(cfg, "domain_adaptation")
     if "target" not in data.traits:
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
