@@ -35,8 +35,8 @@ def check_pairing(cfg: DictConfig) -> None:
     chosen = choice_of(cfg, "domain_adaptation")
     if adaptation.changes_inputs and cfg.strategy.get("cache"):
         raise UserError(
-            f"domain_adaptation={chosen} looks at other images in every batch, so that features cannot be computed once: "
-            "set strategy.cache=false"
+            f"domain_adaptation={chosen} looks at other images in every batch, so that features cannot be computed "
+            "once: set strategy.cache=false"
         )
     if not adaptation.needs_target:
         return
