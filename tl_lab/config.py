@@ -42,7 +42,7 @@ PROVIDED: dict[str, frozenset[str]] = {
 }
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
-_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures"})
+_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health"})
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 # Values that no class takes: their types, and the smallest number allowed.
@@ -55,6 +55,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "init_from": (str | None, None),
     "resume": (str | None, None),
     "figures": (bool, None),
+    "health": (bool, None),
     "evaluate": (Literal["last", "best"], None),
     "update.gradient_clip_norm": (float | None, 0),
     "update.accumulate_batches": (int, 1),
@@ -167,7 +168,7 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
-    Left out are the names of folders, the run's name and tags, the logger, figures, and ``resume``; the seed
+    Left out are the names of folders, the run's name and tags, the logger, figures, health, and ``resume``; the seed
     and the number of threads are in.
 
     Args:

@@ -1,5 +1,6 @@
 """One run, from its configuration to its results: the only place where everything meets."""
 
+import dataclasses
 import logging
 import os
 import shlex
@@ -24,6 +25,8 @@ from tl_lab.checks import check_pairing, check_protocol, choice_of
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
+from tl_lab.evaluation.health import reading
+from tl_lab.evaluation.health_check import HealthCheck
 from tl_lab.results import console
 from tl_lab.results.files import write_text
 from tl_lab.results.metrics_csv import MetricsCsv
@@ -76,6 +79,7 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     )
     parts = build(cfg)
     trainer = _trainer(cfg, folder, parts.data, updates_done)
+    health = _health_check(cfg, trainer, parts, record)
     facts = _facts(cfg, parts, trainer)
     record.update(**facts)
     if trainer.is_global_zero:
@@ -84,7 +88,7 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     tested = _load_tested(cfg, folder, parts)
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
-        _finish(cfg, folder, parts, trainer, record, tested)
+        _finish(cfg, folder, parts, trainer, record, tested, health)
     return parts.strategy.last_validation.get(parts.data.monitor)
 
 
@@ -166,6 +170,15 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule) -> list[Callback
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
     bar = progress_callback(cfg.trainer.enable_progress_bar)
     return [*callbacks, *([bar] if bar else [])]
+
+
+def _health_check(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, record: Record) -> HealthCheck | None:
+    """Let the trainer measure the health of a run on two domains; a resumed run goes on from what was measured."""
+    if not cfg.health or "target" not in parts.data.traits:
+        return None
+    check = HealthCheck(keep=lambda found: record.update(health=found), known=record.content.get("health"))
+    trainer.callbacks.append(check)  # type: ignore[attr-defined]
+    return check
 
 
 def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Logger]:
@@ -271,11 +284,24 @@ def _device(trainer: pl.Trainer) -> str:
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
-def _finish(cfg: DictConfig, folder: Path, parts: Parts, trainer: pl.Trainer, record: Record, tested: str) -> None:
+def _finish(
+    cfg: DictConfig,
+    folder: Path,
+    parts: Parts,
+    trainer: pl.Trainer,
+    record: Record,
+    tested: str,
+    health: HealthCheck | None,
+) -> None:
     """Write figures and results, and print the table."""
     metrics = {**parts.strategy.last_validation, **parts.strategy.last_test}
     for logger in trainer.loggers:
         logger.finalize("success")
+    if health is not None:
+        rows = next(logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv))
+        found = health.health(parts.strategy.adaptation, rows, parts.strategy.last_validation)
+        record.update(health={**health.measured, **dataclasses.asdict(found), "reading": reading(found)})
+        metrics |= health.metrics()
     record.complete(metrics, tested_checkpoint=tested)
     try:
         _show(cfg, folder, parts, metrics)
@@ -309,6 +335,8 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
+    if content.get("health"):
+        console.health(content["health"])
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep speaks at its end
         console.next_steps(folder, _hints(cfg, folder))
 

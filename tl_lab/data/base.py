@@ -145,6 +145,10 @@ class DataModule(pl.LightningDataModule):
         """Serve images again."""
         self._features = {}
 
+    def has_features(self, name: str) -> bool:
+        """Whether a set's features are served in place of its images (see :meth:`keep_features`)."""
+        return name in self._features
+
     def facts(self) -> dict[str, str]:
         """State what must be printed beside any number obtained on this data."""
         return {"inputs": "; ".join(self.notes)} if self.notes else {}
@@ -227,22 +231,28 @@ class DataModule(pl.LightningDataModule):
         order = BatchOrder(len(self.sets[name]), size, True, self.seed, name, num_batches, rank, world_size)
         return self._serve(name, order, training=True)
 
-    def loader(self, name: str, cached: bool = True, shared: bool = True) -> Loader:
+    def loader(self, name: str, cached: bool = True, shared: bool = True, index: Tensor | None = None) -> Loader:
         """Serve one set once, in order, without augmentation.
 
         Args:
             name: of the set.
             cached: serve features in place of images where they were computed (see :meth:`keep_features`).
             shared: give each of several processes its share, or everything to each.
+            index: positions of the samples to serve, ``(M,)``; None for all. Batches number them from 0.
         """
         rank, world_size = self._processes() if shared else (0, 1)
-        order = BatchOrder(len(self.sets[name]), self.eval_batch_size, rank=rank, world_size=world_size)
-        return self._serve(name, order, training=False, cached=cached)
+        count = len(self.sets[name]) if index is None else len(index)
+        order = BatchOrder(count, self.eval_batch_size, rank=rank, world_size=world_size)
+        return self._serve(name, order, training=False, cached=cached, index=index)
 
-    def _serve(self, name: str, order: BatchOrder, training: bool, cached: bool = True) -> Loader:
+    def _serve(
+        self, name: str, order: BatchOrder, training: bool, cached: bool = True, index: Tensor | None = None
+    ) -> Loader:
         samples, transform = self.sets[name], self._transform(name, training)
         if cached and name in self._features:
             samples, transform = Samples(self._features[name].to(self.device), samples.y), None
+        if index is not None:
+            samples = samples.subset(index.to(self.device) if isinstance(samples.x, Tensor) else index)
         return Loader(samples, order, self.device, transform, self.preprocessing, self.workers)
 
     def _transform(self, name: str, training: bool) -> Transform | None:

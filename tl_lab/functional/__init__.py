@@ -1,6 +1,26 @@
 """The mathematics, as pure functions on tensors: no Lightning, no config."""
 
+from tl_lab.functional.class_confusion import batch_nuclear_norm, certainty_weights, minimum_class_confusion
+from tl_lab.functional.coral import coral, covariance
 from tl_lab.functional.gradient_reversal import reverse_gradient
+from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
+from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
 
-__all__ = ["information_maximisation", "mean_entropy", "reverse_gradient", "soft_neighbourhood_density"]
+__all__ = [
+    "batch_nuclear_norm",
+    "certainty_weights",
+    "coral",
+    "covariance",
+    "gaussian_kernel",
+    "information_maximisation",
+    "mean_entropy",
+    "minimum_class_confusion",
+    "mmd_linear",
+    "mmd_unbiased",
+    "multilinear_map",
+    "randomised_multilinear_map",
+    "reverse_gradient",
+    "soft_neighbourhood_density",
+    "squared_distances",
+]

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from tl_lab.results.names import format_metric, is_share, readable, split_name
 
-__all__ = ["banner", "final_table", "next_steps", "say"]
+__all__ = ["banner", "final_table", "health", "next_steps", "say"]
 
 _WIDTH = 100
 _LEADING = ("acc", "balanced_acc", "f1_macro")
@@ -83,6 +83,34 @@ def final_table(
         shown.append(Text(", ".join(f"{readable(m)} {format_metric(m, v)}" for m, v in others.items())))
     shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol), style="dim")]
     say(*shown, stream=stream)
+
+
+def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
+    """Show how far apart the domains were, and what that means.
+
+    Args:
+        facts: the fields of :class:`tl_lab.evaluation.health.Health` that are known, and their ``reading``.
+        stream: where to; None: standard output.
+    """
+    told = []
+    for name, metric in (("a_distance", "A-distance"), ("linear_acc", "linear domain classifier %")):
+        values = [format_metric(metric_of, facts.get(key)) for key, metric_of in _both_ends(name)]
+        if values[1] != "-":
+            told.append(f"{metric} {' -> '.join(value for value in values if value != '-')}")
+    if facts.get("discriminator_acc") is not None:
+        told.append(f"discriminator % {format_metric('acc', facts['discriminator_acc'])}")
+    if facts.get("lambda_end") is not None:
+        told.append(f"lambda {format_metric('lambda', facts['lambda_end'])}")
+    if norms := facts.get("gradient_norms"):
+        pulls = ", ".join(f"{readable(name)} {norm:.3g}" for name, norm in norms.items())
+        told.append(f"gradient at the features: {pulls}")
+    said = Text.assemble(("health: ", "bold"), (str(facts.get("reading", "")), ""))
+    say(Text(), Text("; ".join(told), style="dim"), said, stream=stream)
+
+
+def _both_ends(name: str) -> list[tuple[str, str]]:
+    unit = "acc" if name.endswith("_acc") else name
+    return [(f"{name}_start", unit), (name, unit)]
 
 
 def next_steps(

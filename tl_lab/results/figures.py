@@ -62,14 +62,23 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 _DPI = 150
-_PANELS = {"Loss": 2.7, "Accuracy": 2.7, "Scores": 1.9, "Schedules": 1.6, "Learning rate": 1.6}  # heights in inches
+_PANELS = {
+    "Loss": 2.7,
+    "Accuracy": 2.7,
+    "Scores": 1.9,
+    "Gradient at the features": 1.9,
+    "Schedules": 1.6,
+    "Learning rate": 1.6,
+}  # heights in inches
+_GRADIENT = "grad_norm_"
 _MANY_POINTS = 80
 _MANY_CLASSES = 20
 
 
 @matplotlib.rc_context(_STYLE)
 def learning_curves(metrics: pd.DataFrame) -> Figure:
-    """Draw what a run logged over its steps: losses, accuracies, other scores, schedules, learning rates.
+    """Draw what a run logged over its steps: losses, accuracies, other scores, how hard each
+    term pulls at the features, schedules, learning rates.
 
     Only the panels that have data are drawn, one above the other over the same steps. Every line is named at its
     end. Balanced accuracy and F1 are drawn where they depart from the accuracy. A long noisy line is drawn light,
@@ -95,7 +104,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
         ax.set_title(title)
         ax.margins(x=0.012)
         lines = [_line(ax, metrics, horizontal, name, rank) for rank, name in enumerate(names)]
-        if title == "Loss" or title == "Learning rate":
+        if title in ("Loss", "Gradient at the features", "Learning rate"):
             _log_if_wide(ax, metrics[names].to_numpy(dtype=float))
         elif title == "Accuracy":
             ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -312,6 +321,8 @@ def _panels(metrics: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _panel(split: str, metric: str) -> str:
+    if metric.startswith(_GRADIENT):
+        return "Gradient at the features"
     if is_share(metric):
         return "Accuracy"
     if metric == "lr" or metric.startswith(("lr-", "lr_")) or metric.endswith("_lr"):
@@ -351,6 +362,8 @@ def _line(ax: Axes, metrics: pd.DataFrame, horizontal: str, name: str, rank: int
 def _curve_label(name: str, panel: Sequence[str]) -> str:
     """Name a line by what tells it from the others of its panel."""
     split, part, metric = split_name(name)
+    if metric.startswith(_GRADIENT):
+        return readable(metric.removeprefix(_GRADIENT))
     words = [split, part] if _panel(split, metric) not in ("Schedules", "Learning rate") else [part]
     alone = sum(split_name(other)[:2] == (split, part) for other in panel) == 1
     if metric == "loss" and split == "train" and not alone:
