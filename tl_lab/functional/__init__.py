@@ -2,18 +2,21 @@
 
 from tl_lab.functional.class_confusion import batch_nuclear_norm, certainty_weights, minimum_class_confusion
 from tl_lab.functional.coral import coral, covariance
+from tl_lab.functional.domain_distance import a_distance, linear_domain_accuracy
 from tl_lab.functional.gradient_reversal import reverse_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
 
 __all__ = [
+    "a_distance",
     "batch_nuclear_norm",
     "certainty_weights",
     "coral",
     "covariance",
     "gaussian_kernel",
     "information_maximisation",
+    "linear_domain_accuracy",
     "mean_entropy",
     "minimum_class_confusion",
     "mmd_linear",
