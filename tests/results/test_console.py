@@ -2,7 +2,7 @@ import io
 import subprocess
 import sys
 
-from tl_lab.results.console import banner, final_table, next_steps
+from tl_lab.results.console import banner, final_table, health, next_steps
 
 METRICS = {
     "val/source/acc": 0.99,
@@ -110,3 +110,34 @@ def test_console_and_report_import_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_health_shows_numbers_and_what_they_mean():
+    facts = {
+        "a_distance_start": 1.8,
+        "a_distance": 0.42,
+        "linear_acc_start": 0.95,
+        "linear_acc": 0.605,
+        "discriminator_acc": 0.61,
+        "lambda_end": 1.0,
+        "gradient_norms": {"task_loss": 0.25, "domain_loss": 0.031},
+        "reading": "aligned: A-distance 1.80 -> 0.42",
+    }
+    numbers, meaning = " ".join(_said(health, facts).split()).split(" health: ")
+    assert numbers == (
+        "A-distance 1.8 -> 0.42; linear domain classifier % 95.0 -> 60.5; discriminator % 61.0; lambda 1; gradient at "
+        "the features: task loss 0.25, domain loss 0.031"
+    )
+    assert meaning == "aligned: A-distance 1.80 -> 0.42"
+
+
+def test_health_leaves_out_what_is_not_known():
+    facts = {
+        "a_distance": 1.7,
+        "a_distance_start": None,
+        "discriminator_acc": None,
+        "gradient_norms": {},
+        "reading": "x",
+    }
+    assert " ".join(_said(health, facts).split()) == "A-distance 1.7 health: x"
+    assert _said(health, {"reading": "nothing was measured"}).split() == ["health:", "nothing", "was", "measured"]

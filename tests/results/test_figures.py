@@ -58,6 +58,17 @@ def test_curves_keep_scores_apart_and_draw_f1_only_where_it_differs():
     assert _texts(figure.axes[1]) == ["val entropy"]
 
 
+def test_gradients_at_the_features_have_a_panel_and_the_names_of_their_terms(metrics):
+    metrics["train/grad_norm_task_loss"] = np.where(metrics["step"] % 50 == 49, 0.5, np.nan)
+    metrics["train/grad_norm_domain_loss"] = np.where(metrics["step"] % 50 == 49, 0.001 * metrics["step"], np.nan)
+    figure = learning_curves(metrics)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["Loss", "Accuracy", "Gradient at the features", "Schedules", "Learning rate"]
+    assert _texts(figure.axes[0]) == ["train total loss", "train task loss", "val source"]
+    assert _texts(figure.axes[2]) == ["task loss", "domain loss"]
+    np.testing.assert_allclose(figure.axes[2].lines[1].get_ydata(), [0.049, 0.099, 0.149, 0.199])
+
+
 def test_curves_leave_out_panels_without_data(metrics):
     figure = learning_curves(metrics[["step", "train/loss", "val/empty"]])
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["Loss"]
