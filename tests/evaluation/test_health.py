@@ -37,7 +37,7 @@ def test_a_discriminator_that_is_always_right_wins():
 @pytest.mark.parametrize(
     ("start", "end", "text"),
     [
-        (1.8, 1.7, "the domains are still separable (A-distance 1.80 -> 1.70): alignment had little effect"),
+        (1.8, 1.7, "the domains are still separable (A-distance 1.80 -> 1.70): alignment had little effect on that"),
         (1.8, 1.2, "the domains came closer but are still separable (A-distance 1.80 -> 1.20)"),
         (1.2, 1.8, "the domains moved apart (A-distance 1.20 -> 1.80): alignment does not hold against the task"),
         (1.8, 0.4, "aligned: A-distance 1.80 -> 0.40"),

@@ -114,7 +114,7 @@ def _effect(health: Health) -> str:
         return f"the domains came closer but are still separable ({change})"
     if gained <= -_MOVED:
         return f"the domains moved apart ({change}): alignment does not hold against the task"
-    return f"the domains are still separable ({change}): alignment had little effect"
+    return f"the domains are still separable ({change}): alignment had little effect on that"
 
 
 def _source(health: Health) -> str:
