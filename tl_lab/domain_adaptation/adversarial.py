@@ -1,0 +1,141 @@
+"""The adversary that DANN, CDAN and their kin share: a discriminator behind a gradient reversal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.domain_adaptation.base import Update, check_weight
+from tl_lab.errors import UserError
+from tl_lab.functional import reverse_gradient
+from tl_lab.networks import mlp
+from tl_lab.schedules import ReversalRamp
+
+__all__ = ["Adversary", "domain_loss"]
+
+
+def domain_loss(
+    source: Tensor, target: Tensor, reduction: str = "sum", weights: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Binary cross-entropy of a domain classifier; the source is class 0, the target class 1.
+
+    L_d = -1/n sum_i log(1 - s(u_i)) - 1/m sum_j log s(v_j), with the logistic function s.
+
+    Args:
+        source: logits u of the source, ``(n,)``.
+        target: logits v of the target, ``(m,)``.
+        reduction: ``sum`` of the two means as in the paper, or their ``mean``, half as large.
+        weights: of the samples of each domain, ``(n,)`` and ``(m,)``, each of mean 1; None for equal weights.
+
+    Returns:
+        A scalar; 2 ln 2 (``sum``) or ln 2 (``mean``) for a classifier that cannot tell.
+
+    References:
+        Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equations 8 and 9.
+    """
+    of_source, of_target = F.softplus(source), F.softplus(-target)
+    if weights is not None:
+        of_source, of_target = weights[0] * of_source, weights[1] * of_target
+    total = of_source.mean() + of_target.mean()
+    return total if reduction == "sum" else total / 2
+
+
+class Adversary(nn.Module):
+    """A discriminator that learns to tell the domains apart, and sends its reversed gradient to what it looks at.
+
+    With lambda on the features the discriminator descends weight * L_d and the features receive that gradient times
+    -lambda_p. With lambda on the loss (the shallow variant) the discriminator descends weight * lambda_p * L_d and
+    the features receive that times -1. lambda_p = lambda_max (2 / (1 + exp(-gamma p)) - 1) over progress p.
+
+    Args:
+        weight: of the domain loss, >= 0.
+        lambda_max: largest lambda, >= 0 (paper: 1).
+        gamma: how fast lambda_p rises, > 0 (paper: 10); None keeps lambda at its largest from the start.
+        hidden: widths of the discriminator's hidden layers; none for logistic regression.
+        dropout: in the discriminator, in [0, 1).
+        reduction: ``sum`` of the two per-domain means (paper) or their ``mean``.
+        lambda_on: ``features`` (lambda in the reversal) or ``loss``.
+        progress: ``trainer``, p over the whole run, or the number of updates over which p goes from 0 to 1.
+
+    Raises:
+        UserError: an option is out of its range.
+
+    References:
+        Ganin et al., JMLR 17 (2016), section 4.2, and algorithm 1 for lambda on the loss.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        lambda_max: float = 1.0,
+        gamma: float | None = 10.0,
+        hidden: Sequence[int] = (100,),
+        dropout: float = 0.0,
+        reduction: str = "sum",
+        lambda_on: str = "features",
+        progress: str | int = "trainer",
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise UserError(f"domain_adaptation.dropout is in [0, 1), not {dropout}")
+        if any(width < 1 for width in hidden):
+            raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
+        if reduction not in ("sum", "mean"):
+            raise UserError(f"domain_adaptation.reduction is 'sum' or 'mean', not {reduction!r}")
+        if lambda_on not in ("features", "loss"):
+            raise UserError(f"domain_adaptation.lambda_on is 'features' or 'loss', not {lambda_on!r}")
+        if progress != "trainer" and (isinstance(progress, str) or progress < 1):
+            raise UserError(f"domain_adaptation.progress is 'trainer' or a number of updates, not {progress!r}")
+        self.weight, self.lambda_max = check_weight("weight", weight), check_weight("lambda_max", lambda_max)
+        self.ramp = None if gamma is None else ReversalRamp(gamma)
+        self.hidden, self.dropout, self.reduction = tuple(hidden), dropout, reduction
+        self.lambda_on, self.progress = lambda_on, progress
+
+    def build(self, num_features: int) -> None:
+        """Make the discriminator: ``(B, num_features)`` -> one logit, > 0 for the target."""
+        self.discriminator: nn.Module = mlp(num_features, self.hidden, 1, self.dropout)
+
+    def strength(self, update: Update) -> float:
+        """Give lambda_p, in [0, lambda_max]."""
+        p = update.progress if self.progress == "trainer" else min(1.0, update.number / int(self.progress))
+        return self.lambda_max * (1.0 if self.ramp is None else self.ramp(p))
+
+    def forward(
+        self, source: Tensor, target: Tensor, update: Update, weights: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Compute the domain loss.
+
+        Args:
+            source: what the discriminator sees of the source, ``(n, D)``.
+            target: of the target, ``(m, D)``.
+            update: where training stands.
+            weights: of the samples of each domain, each of mean 1.
+
+        Returns:
+            The weighted loss, and the domain accuracy (mean over domains) and lambda to log.
+        """
+        strength = self.strength(update)
+        on_features = self.lambda_on == "features"
+        seen = reverse_gradient(torch.cat([source, target]), strength if on_features else 1.0)
+        logits = self.discriminator(seen).squeeze(1)  # (n + m, D) -> (n + m,)
+        of_source, of_target = logits.split([len(source), len(target)])
+        right = ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2
+        loss = self.weight * domain_loss(of_source, of_target, self.reduction, weights)
+        if not on_features:
+            loss = strength * loss
+        return loss, {"domain_acc": right.detach(), "lambda": strength}
+
+    def facts(self) -> dict[str, str]:
+        """State the choices that change the method's numbers."""
+        facts = {"domain loss": f"{self.reduction} of the per-domain means"}
+        if self.lambda_on == "loss":
+            facts["lambda"] = "on the loss, also for the discriminator"
+        if self.progress != "trainer":
+            facts["lambda's progress"] = f"over {self.progress} updates"
+        return facts
+
+    def extra_repr(self) -> str:
+        """Show the knobs."""
+        return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"

@@ -1,0 +1,115 @@
+"""Conditional adversarial domain adaptation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tl_lab.domain_adaptation.adversarial import Adversary
+from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Update, check_batch_norm
+from tl_lab.errors import UserError
+from tl_lab.functional import certainty_weights, multilinear_map, randomised_multilinear_map, reverse_gradient
+from tl_lab.networks import Network
+
+__all__ = ["CDAN"]
+
+
+class CDAN(DomainAdaptation):
+    """Learn features on which a discriminator, seeing them together with the predictions, cannot tell the domains.
+
+    The discriminator sees T(f, g), the outer product of features and class probabilities, or a random projection of
+    it where that would be too wide. The entropy-conditioned form (CDAN+E) weighs samples by 1 + exp(-H(g)), each
+    domain's weights scaled to mean 1.
+
+    Args:
+        entropy: weigh samples by the certainty of their predictions.
+        randomised: ``auto``: project if D * C is above ``map_size``; ``true`` or ``false`` decide.
+        map_size: width of the random projection, and the limit for it (paper: 4096 for the limit, 1024 wide).
+        detach: no gradient passes the probabilities in the map (the authors' code); False lets it pass.
+        weight: as for :class:`~tl_lab.domain_adaptation.adversarial.Adversary`, like all that follow.
+        lambda_max: likewise.
+        gamma: likewise.
+        hidden: likewise.
+        dropout: likewise.
+        reduction: likewise.
+        batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
+        progress: as for the adversary.
+
+    Raises:
+        UserError: for a negative weight or an unknown choice.
+
+    References:
+        Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equations 1 to 8.
+    """
+
+    needs_target_logits = True
+
+    def __init__(
+        self,
+        entropy: bool = True,
+        randomised: bool | str = "auto",
+        map_size: int = 1024,
+        detach: bool = True,
+        weight: float = 1.0,
+        lambda_max: float = 1.0,
+        gamma: float | None = 10.0,
+        hidden: Sequence[int] = (1024, 1024),
+        dropout: float = 0.5,
+        reduction: str = "sum",
+        batch_norm: str = "separate",
+        progress: str | int = "trainer",
+    ) -> None:
+        super().__init__()
+        if randomised not in (True, False, "auto"):
+            raise UserError(f"domain_adaptation.randomised is 'auto', true or false, not {randomised!r}")
+        if map_size < 1:
+            raise UserError(f"domain_adaptation.map_size is at least 1, not {map_size}")
+        self.entropy, self.randomised, self.map_size, self.detach = entropy, randomised, map_size, detach
+        self.adversary = Adversary(weight, lambda_max, gamma, hidden, dropout, reduction, progress=progress)
+        self.batch_norm = check_batch_norm(batch_norm)
+        self.map_f: Tensor | None
+        self.map_g: Tensor | None
+
+    def build(self, network: Network) -> None:
+        """Make the discriminator and, where they are needed, the random maps: buffers, which a checkpoint keeps."""
+        width = network.num_features * network.num_classes
+        projects = width > self.map_size if self.randomised == "auto" else bool(self.randomised)
+        maps = [(self.map_size, network.num_features), (self.map_size, network.num_classes)]
+        for name, size in zip(("map_f", "map_g"), maps, strict=True):
+            self.register_buffer(name, torch.randn(size) if projects else None)
+        self.adversary.build(self.map_size if projects else width)
+
+    def joint(self, output: DomainOutput) -> Tensor:
+        """Compute T(f, g), ``(B, D C)`` or ``(B, map_size)``."""
+        assert output.logits is not None
+        g = output.logits.softmax(1)
+        g = g.detach() if self.detach else g
+        if self.map_f is None or self.map_g is None:
+            return multilinear_map(output.features, g)
+        return randomised_multilinear_map(output.features, g, self.map_f, self.map_g)
+
+    def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
+        """Compute the domain loss on the joint variable."""
+        weights = self._weights(source, update), self._weights(target, update)
+        loss, logs = self.adversary(self.joint(source), self.joint(target), update, weights if self.entropy else None)
+        return Adaptation({"domain_loss": loss}, logs)
+
+    def _weights(self, output: DomainOutput, update: Update) -> Tensor:
+        assert output.logits is not None
+        weights = certainty_weights(output.logits.softmax(1))
+        # what reaches the predictions through the weights is reversed like all else of the adversary's gradient
+        weights = reverse_gradient(weights, self.adversary.strength(update))
+        return weights / weights.mean().detach()
+
+    def facts(self) -> dict[str, str]:
+        """State the choices that change the numbers."""
+        kind = "multilinear" if self.map_f is None else f"random, {self.map_size} wide"
+        return {
+            **self.adversary.facts(),
+            "CDAN": f"{'entropy-conditioned, ' if self.entropy else ''}{kind} map",
+            "batch-norm statistics": self.batch_norm.replace("_", " "),
+        }
+
+    def extra_repr(self) -> str:
+        """Show the method's knobs."""
+        return f"entropy={self.entropy}, randomised={self.randomised}, {self.adversary.extra_repr()}"

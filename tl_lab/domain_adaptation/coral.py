@@ -1,0 +1,52 @@
+"""Deep correlation alignment."""
+
+from tl_lab.domain_adaptation.base import (
+    Adaptation,
+    DomainAdaptation,
+    DomainOutput,
+    Update,
+    check_batch_norm,
+    check_weight,
+)
+from tl_lab.domain_adaptation.mmd import OUTPUTS, representation
+from tl_lab.functional import coral
+
+__all__ = ["CORAL"]
+
+
+class CORAL(DomainAdaptation):
+    """Bring the covariances of the domains together: weight * ||C_s - C_t||_F^2 / (4 D^2).
+
+    Args:
+        weight: of the term, >= 0 (paper: such that it is about as large as the task loss at the end).
+        on: what is aligned: ``features``, ``logits`` (the paper's fc8), ``probabilities``, or a module's name.
+        batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
+
+    Raises:
+        UserError: for a negative weight or an unknown choice.
+
+    References:
+        Sun and Saenko, Deep CORAL: Correlation Alignment for Deep Domain Adaptation, ECCV Workshops 2016.
+    """
+
+    couples_samples = True
+    needs_target_logits = True
+
+    def __init__(self, weight: float = 1.0, on: str = "features", batch_norm: str = "separate") -> None:
+        super().__init__()
+        self.weight, self.on = check_weight("weight", weight), on
+        self.batch_norm = check_batch_norm(batch_norm)
+        self.layers = () if on in OUTPUTS else (on,)
+
+    def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
+        """Compute the distance of the covariances."""
+        value = coral(representation(source, self.on), representation(target, self.on))
+        return Adaptation({"coral_loss": self.weight * value})
+
+    def facts(self) -> dict[str, str]:
+        """State the choices that change the numbers."""
+        return {"CORAL": f"on {self.on}", "batch-norm statistics": self.batch_norm}
+
+    def extra_repr(self) -> str:
+        """Show the method's knobs."""
+        return f"weight={self.weight}, on={self.on!r}"

@@ -1,0 +1,61 @@
+"""What predictions on unlabelled samples say about confused classes."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["batch_nuclear_norm", "certainty_weights", "minimum_class_confusion"]
+
+
+def certainty_weights(p: Tensor) -> Tensor:
+    """Weights 1 + exp(-H(p_i)) of samples, larger the surer their prediction; not normalised.
+
+    Args:
+        p: probabilities, ``(B, C)``.
+
+    Returns:
+        ``(B,)``, in [1 + 1/C, 2].
+
+    References:
+        Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equation 7.
+    """
+    return 1 + torch.exp(torch.special.xlogy(p, p).sum(1))
+
+
+def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
+    """Share of the predictions' class correlation that lies between different classes.
+
+    Y = softmax(logits / T); W_i = B w_i / sum_j w_j with w = 1 + exp(-H(Y_i)), no gradient passes W;
+    C = Y' diag(W) Y; rows of C are divided by their sums; the loss is the sum off the diagonal, over |C| classes.
+
+    Args:
+        logits: ``(B, C)``.
+        temperature: T > 0 (paper: 2.5).
+
+    Returns:
+        A scalar in [0, 1).
+
+    References:
+        Jin et al., Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020, equations 2 to 6.
+    """
+    p = (logits / temperature).softmax(1)
+    weights = certainty_weights(p).detach()
+    weights = len(p) * weights / weights.sum()
+    confusion = (p * weights[:, None]).T @ p  # (C, C)
+    confusion = confusion / confusion.sum(1, keepdim=True)
+    return (confusion.sum() - confusion.diagonal().sum()) / logits.shape[1]
+
+
+def batch_nuclear_norm(p: Tensor) -> Tensor:
+    """Minus the nuclear norm of the predictions over the batch size: low if they are sure and diverse.
+
+    Args:
+        p: probabilities, ``(B, C)``.
+
+    Returns:
+        A scalar in [-1, 0).
+
+    References:
+        Cui et al., Towards Discriminability and Diversity: Batch Nuclear-norm Maximization under Label
+        Insufficient Situations, CVPR 2020, equation 10.
+    """
+    return -torch.linalg.matrix_norm(p, "nuc") / len(p)
