@@ -1,0 +1,100 @@
+"""Adversarial discriminative domain adaptation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.domain_adaptation.adversarial import domain_loss
+from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Domains, Phase, Update
+from tl_lab.errors import UserError
+from tl_lab.networks import Network, mlp
+
+__all__ = ["ADDA"]
+
+
+class ADDA(DomainAdaptation):
+    """Learn the source first; then an encoder of the target's own learns to be taken for the source's.
+
+    For the first share of the run source encoder and head learn the source alone. From then on both stand still,
+    batch-norm and dropout included; the target's encoder starts as a copy of the source's, and for each batch a
+    discriminator learns to tell source from target features, then the target's encoder learns with inverted labels.
+
+    Args:
+        pretrain: share of the run on the source alone, in (0, 1).
+        hidden: widths of the discriminator's hidden layers (paper: 500, 500).
+        dropout: in the discriminator, in [0, 1).
+
+    Raises:
+        UserError: an option is out of its range.
+
+    References:
+        Tzeng et al., Adversarial Discriminative Domain Adaptation, CVPR 2017, equation 9.
+    """
+
+    target_encoder = True
+    batch_norm = "separate"
+    started: Tensor
+
+    def __init__(self, pretrain: float = 0.5, hidden: Sequence[int] = (500, 500), dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 < pretrain < 1:
+            raise UserError(f"domain_adaptation.pretrain is a share of the run in (0, 1), not {pretrain}")
+        if not 0 <= dropout < 1:
+            raise UserError(f"domain_adaptation.dropout is in [0, 1), not {dropout}")
+        if any(width < 1 for width in hidden):
+            raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
+        self.pretrain, self.hidden, self.dropout = pretrain, tuple(hidden), dropout
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def build(self, network: Network) -> None:
+        """Make the discriminator: features ``(B, D)`` -> one logit, > 0 for the target."""
+        self.discriminator: nn.Module = mlp(network.num_features, self.hidden, 1, self.dropout)
+
+    def phases(self, progress: float) -> tuple[Phase, ...]:
+        """Learn the source; later discriminator and target encoder in turn."""
+        if progress < self.pretrain:
+            return (Phase("source", frozenset({"backbone", "bottleneck", "head"})),)
+        discriminator = Phase("discriminator", frozenset({"adaptation"}), task=False)
+        return discriminator, Phase("encoder", frozenset({"target_encoder"}), task=False)
+
+    def before_update(self, network: Network, update: Update) -> None:
+        """Start the target's encoder where the source's has ended, and hold that one still."""
+        if update.progress < self.pretrain:
+            return
+        if not self.started:
+            self._copy(network)
+            self.started.fill_(True)
+        network.backbone.eval()
+        network.bottleneck.eval()
+
+    def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
+        """Compute the discriminator's loss, or that of the target's encoder with inverted labels."""
+        if update.phase == "source":
+            return Adaptation()
+        of_target = self.discriminator(target.features).squeeze(1)
+        if update.phase == "encoder":
+            return Adaptation({"encoder_loss": F.softplus(of_target).mean()})  # taken for the source, class 0
+        of_source = self.discriminator(source.features).squeeze(1)
+        right = ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2
+        return Adaptation({"domain_loss": domain_loss(of_source, of_target)}, {"domain_acc": right.detach()})
+
+    def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
+        """Let the target be seen through the source's encoder until it has its own."""
+        if domain == "target" and not self.started:
+            self._copy(network)
+
+    @staticmethod
+    def _copy(network: Network) -> None:
+        assert network.target_encoder is not None
+        for part in ("backbone", "bottleneck"):
+            network.target_encoder[part].load_state_dict(getattr(network, part).state_dict())
+
+    def facts(self) -> dict[str, str]:
+        """State the choices that change the numbers."""
+        return {"ADDA": f"the first {self.pretrain:.0%} of the updates on the source alone"}
+
+    def extra_repr(self) -> str:
+        """Show the method's knobs."""
+        return f"pretrain={self.pretrain}, hidden={list(self.hidden)}"
