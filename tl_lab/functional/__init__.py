@@ -2,6 +2,12 @@
 
 from tl_lab.functional.class_confusion import batch_nuclear_norm, certainty_weights, minimum_class_confusion
 from tl_lab.functional.coral import coral, covariance
+from tl_lab.functional.density_ratio import (
+    classifier_ratio,
+    effective_sample_size,
+    kernel_mean_matching,
+    kliep_ratio,
+)
 from tl_lab.functional.domain_distance import a_distance, linear_domain_accuracy
 from tl_lab.functional.gradient_reversal import reverse_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
@@ -12,10 +18,14 @@ __all__ = [
     "a_distance",
     "batch_nuclear_norm",
     "certainty_weights",
+    "classifier_ratio",
     "coral",
     "covariance",
+    "effective_sample_size",
     "gaussian_kernel",
     "information_maximisation",
+    "kernel_mean_matching",
+    "kliep_ratio",
     "linear_domain_accuracy",
     "mean_entropy",
     "minimum_class_confusion",
