@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
 from tl_lab.strategies.base import Strategy
@@ -48,7 +50,12 @@ class FeatureExtraction(Strategy):
                 "computed once: set strategy.cache=false"
             )
         names = {data.primary, *data.val_names} | ({"target/train"} if data.adapts else set())
-        data.keep_features({name: self.backbone_features(data, name) for name in sorted(names)})
+        features: dict[str, Tensor] = {}
+        for name in sorted(names):
+            if "/" in name:  # a domain's features are computed as they will be for its evaluation
+                self._prepare_evaluation(name.split("/")[0])
+            features[name] = self.backbone_features(data, name)
+        data.keep_features(features)
         self.feeds_features = True
 
     def on_fit_end(self) -> None:

@@ -1,0 +1,159 @@
+"""Adaptive batch normalisation: the target is normalised by its own statistics."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
+from tl_lab.errors import UserError
+from tl_lab.networks import Network
+
+__all__ = ["AdaBN", "adapt_statistics"]
+
+
+class AdaBN(DomainAdaptation):
+    """Train on the source; before the target is scored, measure batch-norm's statistics anew on its training part.
+
+    y = scale (x - mu_t) / sqrt(sigma_t^2 + eps) + shift for the target and with mu_s, sigma_s for the source: scale
+    and shift are learned on the source, mu_t and sigma_t^2 are mean and variance of a channel over all of the
+    target's samples and positions. No label of the target and no gradient takes part.
+
+    Args:
+        exact: layer by layer, so that each layer's statistics are those of what reaches it when all layers before it
+            normalise as they will: a pass over the target's training part for each batch-norm layer, cut off at that
+            layer. False: a single pass in which each batch is normalised by its own statistics, pooled over batches;
+            the same for the first layer and close to it for the others.
+
+    Raises:
+        UserError: the network has no batch-norm (from :meth:`build`).
+
+    References:
+        Li, Wang, Shi, Hou and Liu, Adaptive Batch Normalization for Practical Domain Adaptation, Pattern Recognition
+        80 (2018), algorithm 1.
+    """
+
+    trains_on_target = False
+    batch_norm = "domain_specific"
+
+    def __init__(self, exact: bool = True) -> None:
+        super().__init__()
+        self.exact = exact
+
+    def build(self, network: Network) -> None:
+        """Make nothing; see that there is something to adapt."""
+        if not _separated(network):
+            raise UserError(
+                "domain_adaptation=adabn measures batch-norm's statistics anew, and this network has no batch-norm: "
+                "choose a backbone with it (for lenet, conv4 and mlp backbone.batch_norm=true)"
+            )
+
+    def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
+        """Measure the target's statistics at the weights of now; the source has its own, which stay."""
+        if domain == "target":
+            adapt_statistics(network, lambda: domains.batches("target/train"), self.exact)
+
+    def facts(self) -> dict[str, str]:
+        """State how the target's statistics come about."""
+        how = "layer by layer" if self.exact else "in one pass"
+        return {"batch-norm statistics": f"the target's measured on its training part, {how}"}
+
+    def extra_repr(self) -> str:
+        """Show the method's knob."""
+        return f"exact={self.exact}"
+
+
+@torch.no_grad()
+def adapt_statistics(network: Network, batches: Callable[[], Iterable[Tensor]], exact: bool = True) -> None:
+    """Set batch-norm's running statistics, of the domain that the network uses, to those of given inputs.
+
+    The variance is that over all N values of a channel, divided by N: what is normalised has variance 1.
+
+    Args:
+        network: left in its mode; layers that the inputs do not reach keep their statistics.
+        batches: called for each pass, gives the inputs ``(B, ...)`` on the network's device.
+        exact: as in :class:`AdaBN`.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        layers = _in_order(network, next(iter(batches())))
+        for measured in [[layer] for layer in layers] if exact else [layers]:
+            _measure(network, measured, batches(), exact)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _separated(network: Network) -> list[_BatchNorm]:
+    """List the layers that keep statistics of the target's own."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return [norm for norm in norms if "target_running_mean" in norm._buffers]
+
+
+def _in_order(network: Network, x: Tensor) -> list[_BatchNorm]:
+    """List those layers as the input reaches them, which need not be the order in which they were registered."""
+    reached: dict[_BatchNorm, None] = {}
+    hooks = [norm.register_forward_pre_hook(lambda norm, _: reached.setdefault(norm)) for norm in _separated(network)]
+    try:
+        _run(network, x[:2])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(reached)
+
+
+def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Tensor], cut_off: bool) -> None:
+    """Pass all batches through the network, and set the layers' statistics to those of their inputs."""
+    moments = {layer: _Moments() for layer in layers}
+    counters = {layer: layer.num_batches_tracked.clone() for layer in layers if layer.num_batches_tracked is not None}
+
+    def note(layer: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+        moments[layer].add(inputs[0])
+        if cut_off:
+            raise _ReachedError
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    try:
+        for layer in layers if not cut_off else ():
+            layer.train()  # normalises each batch by its own statistics
+        for x in batches:
+            with suppress(_ReachedError):
+                _run(network, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in layers:
+        layer.eval()
+        layer.running_mean.copy_(moments[layer].mean)  # type: ignore[union-attr]
+        layer.running_var.copy_(moments[layer].variance)  # type: ignore[union-attr]
+    for layer, counter in counters.items():
+        layer.num_batches_tracked.copy_(counter)  # type: ignore[union-attr]
+
+
+def _run(network: Network, x: Tensor) -> None:
+    network.features(x.to(next(network.parameters()).dtype) if x.is_floating_point() else x)
+
+
+class _ReachedError(Exception):
+    """The layer that is measured was reached: what follows need not be computed."""
+
+
+class _Moments:
+    """Mean and variance of each channel, gathered over batches in double precision."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.variance = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, x: Tensor) -> None:
+        """Take in ``(B, C, ...)``."""
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        variance, mean = torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)
+        variance, mean = variance.cpu().double(), mean.cpu().double()
+        share = x.numel() // x.shape[1] / (self.count + x.numel() // x.shape[1])  # of the new among all values
+        apart = mean - self.mean
+        self.variance = self.variance + share * (variance - self.variance) + share * (1 - share) * apart.square()
+        self.mean = self.mean + share * apart
+        self.count += x.numel() // x.shape[1]
