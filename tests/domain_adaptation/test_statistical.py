@@ -42,7 +42,7 @@ def test_mmd_adds_up_over_what_is_aligned():
             (source.layers["backbone.conv2"].flatten(1), target.layers["backbone.conv2"].flatten(1)),
         )
     )
-    method = MMD(weight=0.3, on=["features", "probabilities", "backbone.conv2"], factors=[1.0, 2.0])
+    method = MMD(weight=0.3, align=["features", "probabilities", "backbone.conv2"], factors=[1.0, 2.0])
     assert method.layers == ("backbone.conv2",)
     torch.testing.assert_close(method.adapt(source, target, Update(0.5)).terms["mmd_loss"], 0.3 * expected)
 
@@ -60,7 +60,7 @@ def test_jmmd_multiplies_the_kernels_of_its_layers():
 
 def test_coral_and_mcc_are_their_functions():
     source, target = outputs()
-    got = CORAL(weight=0.5, on="logits").adapt(source, target, Update(0.0)).terms["coral_loss"]
+    got = CORAL(weight=0.5, align="logits").adapt(source, target, Update(0.0)).terms["coral_loss"]
     torch.testing.assert_close(got, 0.5 * coral(source.logits, target.logits))
     got = MCC(weight=0.5, temperature=2.0).adapt(source, target, Update(0.0)).terms["mcc_loss"]
     torch.testing.assert_close(got, 0.5 * minimum_class_confusion(target.logits, 2.0))
@@ -145,8 +145,8 @@ def test_weight_0_leaves_the_weights_to_the_last_bit(method):
     ("method", "options"),
     [(method, {"weight": -1.0}) for method in METHODS]
     + [(method, {"batch_norm": "both"}) for method in METHODS]
-    + [(MMD, {"factors": [0.0]}), (MMD, {"bandwidth": "max"}), (MMD, {"estimator": "biased"}), (MMD, {"on": []})]
-    + [(JMMD, {"on": ["features"]}), (JMMD, {"estimator": "biased"}), (MCC, {"temperature": 0.0})]
+    + [(MMD, {"factors": [0.0]}), (MMD, {"bandwidth": "max"}), (MMD, {"estimator": "biased"}), (MMD, {"align": []})]
+    + [(JMMD, {"align": ["features"]}), (JMMD, {"estimator": "biased"}), (MCC, {"temperature": 0.0})]
     + [(CDAN, {"randomised": "maybe"}), (CDAN, {"map_size": 0}), (CDAN, {"lambda_max": -1.0})],
 )
 def test_wrong_options_are_refused(method, options):
@@ -156,4 +156,4 @@ def test_wrong_options_are_refused(method, options):
 
 def test_a_layer_to_align_that_does_not_exist_is_named():
     with pytest.raises(UserError, match=r"backbone\.conv9"):
-        make(data=BlobPair(batch_size=20), adaptation=MMD(on=["backbone.conv9"]))
+        make(data=BlobPair(batch_size=20), adaptation=MMD(align=["backbone.conv9"]))

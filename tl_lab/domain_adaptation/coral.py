@@ -19,7 +19,7 @@ class CORAL(DomainAdaptation):
 
     Args:
         weight: of the term, >= 0 (paper: such that it is about as large as the task loss at the end).
-        on: what is aligned: ``features``, ``logits`` (the paper's fc8), ``probabilities``, or a module's name.
+        align: what is aligned: ``features``, ``logits`` (the paper's fc8), ``probabilities``, or a module's name.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:
@@ -32,21 +32,21 @@ class CORAL(DomainAdaptation):
     couples_samples = True
     needs_target_logits = True
 
-    def __init__(self, weight: float = 1.0, on: str = "features", batch_norm: str = "separate") -> None:
+    def __init__(self, weight: float = 1.0, align: str = "features", batch_norm: str = "separate") -> None:
         super().__init__()
-        self.weight, self.on = check_weight("weight", weight), on
+        self.weight, self.align = check_weight("weight", weight), align
         self.batch_norm = check_batch_norm(batch_norm)
-        self.layers = () if on in OUTPUTS else (on,)
+        self.layers = () if align in OUTPUTS else (align,)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the distance of the covariances."""
-        value = coral(representation(source, self.on), representation(target, self.on))
+        value = coral(representation(source, self.align), representation(target, self.align))
         return Adaptation({"coral_loss": self.weight * value})
 
     def facts(self) -> dict[str, str]:
         """State the choices that change the numbers."""
-        return {"CORAL": f"on {self.on}", "batch-norm statistics": self.batch_norm}
+        return {"CORAL": f"on {self.align}", "batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
         """Show the method's knobs."""
-        return f"weight={self.weight}, on={self.on!r}"
+        return f"weight={self.weight}, align={self.align!r}"

@@ -24,7 +24,7 @@ class JMMD(DomainAdaptation):
 
     Args:
         weight: of the term, >= 0 (paper: 1, ramped up).
-        on: the layers: ``features``, ``logits``, ``probabilities``, names of modules; at least two.
+        align: the layers: ``features``, ``logits``, ``probabilities``, names of modules; at least two.
         factors: multiples of each layer's bandwidth.
         bandwidth: ``median`` or ``mean`` squared distance over all pairs of the batch.
         estimator: ``unbiased`` over all pairs, or ``linear`` over disjoint pairs (paper's equation 10).
@@ -43,7 +43,7 @@ class JMMD(DomainAdaptation):
     def __init__(
         self,
         weight: float = 1.0,
-        on: Sequence[str] = ("features", "probabilities"),
+        align: Sequence[str] = ("features", "probabilities"),
         factors: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0),
         bandwidth: str = "median",
         estimator: str = "unbiased",
@@ -53,12 +53,12 @@ class JMMD(DomainAdaptation):
         check_kernels(factors, bandwidth)
         if estimator not in ("unbiased", "linear"):
             raise UserError(f"domain_adaptation.estimator is 'unbiased' or 'linear', not {estimator!r}")
-        if len(on) < 2:
-            raise UserError(f"domain_adaptation.on names two or more layers, not {list(on)}; for one use mmd")
-        self.weight, self.on, self.factors = check_weight("weight", weight), tuple(on), tuple(factors)
+        if len(align) < 2:
+            raise UserError(f"domain_adaptation.align names two or more layers, not {list(align)}; for one use mmd")
+        self.weight, self.align, self.factors = check_weight("weight", weight), tuple(align), tuple(factors)
         self.bandwidth, self.estimator = bandwidth, estimator
         self.batch_norm = check_batch_norm(batch_norm)
-        self.layers = tuple(name for name in self.on if name not in OUTPUTS)
+        self.layers = tuple(name for name in self.align if name not in OUTPUTS)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the joint discrepancy."""
@@ -66,7 +66,7 @@ class JMMD(DomainAdaptation):
             gaussian_kernel(
                 cat([representation(source, name), representation(target, name)]), self.factors, self.bandwidth
             )
-            for name in self.on
+            for name in self.align
         ]
         kernel = stack(kernels).prod(0)
         estimate = mmd_unbiased if self.estimator == "unbiased" else mmd_linear
@@ -74,8 +74,8 @@ class JMMD(DomainAdaptation):
 
     def facts(self) -> dict[str, str]:
         """State the choices that change the numbers."""
-        return {"JMMD": f"{self.estimator} on {', '.join(self.on)}", "batch-norm statistics": self.batch_norm}
+        return {"JMMD": f"{self.estimator} on {', '.join(self.align)}", "batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
         """Show the method's knobs."""
-        return f"weight={self.weight}, on={list(self.on)}, factors={list(self.factors)}, {self.estimator}"
+        return f"weight={self.weight}, align={list(self.align)}, factors={list(self.factors)}, {self.estimator}"

@@ -50,7 +50,7 @@ class MMD(DomainAdaptation):
 
     Args:
         weight: of the term, >= 0 (paper: chosen from .1 to 10).
-        on: what is aligned: ``features``, ``logits``, ``probabilities``, names of modules (``backbone.conv2``).
+        align: what is aligned: ``features``, ``logits``, ``probabilities``, names of modules (``backbone.conv2``).
         factors: multiples of the bandwidth, a kernel each (paper: powers of 2).
         bandwidth: ``median`` or ``mean`` squared distance over all pairs of the batch.
         estimator: ``unbiased``, over all pairs, or ``linear``, over disjoint pairs of neighbours (paper).
@@ -70,7 +70,7 @@ class MMD(DomainAdaptation):
     def __init__(
         self,
         weight: float = 1.0,
-        on: Sequence[str] = ("features",),
+        align: Sequence[str] = ("features",),
         factors: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0),
         bandwidth: str = "median",
         estimator: str = "unbiased",
@@ -80,26 +80,26 @@ class MMD(DomainAdaptation):
         check_kernels(factors, bandwidth)
         if estimator not in ("unbiased", "linear"):
             raise UserError(f"domain_adaptation.estimator is 'unbiased' or 'linear', not {estimator!r}")
-        if not on:
-            raise UserError("domain_adaptation.on names nothing to align; the usual choice is [features]")
-        self.weight, self.on, self.factors = check_weight("weight", weight), tuple(on), tuple(factors)
+        if not align:
+            raise UserError("domain_adaptation.align names nothing to align; the usual choice is [features]")
+        self.weight, self.align, self.factors = check_weight("weight", weight), tuple(align), tuple(factors)
         self.bandwidth, self.estimator = bandwidth, estimator
         self.batch_norm = check_batch_norm(batch_norm)
-        self.layers = tuple(name for name in self.on if name not in OUTPUTS)
+        self.layers = tuple(name for name in self.align if name not in OUTPUTS)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute MMD^2 of every representation, and their weighted sum."""
         estimate = mmd_unbiased if self.estimator == "unbiased" else mmd_linear
         values = []
-        for name in self.on:
+        for name in self.align:
             x, y = representation(source, name), representation(target, name)
             values.append(estimate(gaussian_kernel(cat([x, y]), self.factors, self.bandwidth), len(x)))
         return Adaptation({"mmd_loss": self.weight * sum(values[1:], start=values[0])})
 
     def facts(self) -> dict[str, str]:
         """State the choices that change the numbers."""
-        return {"MMD": f"{self.estimator} on {', '.join(self.on)}", "batch-norm statistics": self.batch_norm}
+        return {"MMD": f"{self.estimator} on {', '.join(self.align)}", "batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
         """Show the method's knobs."""
-        return f"weight={self.weight}, on={list(self.on)}, factors={list(self.factors)}, {self.estimator}"
+        return f"weight={self.weight}, align={list(self.align)}, factors={list(self.factors)}, {self.estimator}"
