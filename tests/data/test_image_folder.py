@@ -397,11 +397,22 @@ def test_the_target_split_does_not_look_at_labels(tmp_path):
     assert parts[0] == parts[1]
 
 
-def test_more_classes_in_the_target_are_refused_by_name(tmp_path):
+def test_target_classes_that_the_source_lacks_are_named_and_not_scored(tmp_path):
     write_classes(tmp_path / "source", {"ant": 9, "bee": 9})
     write_classes(tmp_path / "target", {"ant": 9, "bee": 9, "cow": 9, "dog": 9})
-    with pytest.raises(UserError, match=r"2 classes \(cow, dog\) that are not among the 2 learned"):
-        pair(tmp_path)
+    data = ImageFolderPair(source=str(tmp_path / "source"), target=str(tmp_path / "target"), size=8, batch_size=4)
+    with pytest.warns(UserWarning, match=r"2 classes that the source lacks \(cow, dog\)"):
+        data.load()
+    assert len(data.sets["target/train"]) == 25  # 11 of all 36 are held out, whatever their class
+    assert set(data.sets["target/test"].y.tolist()) <= {0, 1}
+
+
+def test_domains_without_a_common_class_are_refused(tmp_path):
+    write_classes(tmp_path / "source", {"ant": 9, "bee": 9})
+    write_classes(tmp_path / "target", {"cow": 9})
+    data = ImageFolderPair(source=str(tmp_path / "source"), target=str(tmp_path / "target"), size=8, batch_size=4)
+    with pytest.raises(UserError, match="no class in common"):
+        data.load()
 
 
 def test_a_flat_target_is_for_training_only(tmp_path):

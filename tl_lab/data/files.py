@@ -1,6 +1,7 @@
 """Images on disk, decoded when they are asked for."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,13 @@ class ImageFiles:
     def subset(self, index: Tensor) -> "ImageFiles":
         """Keep the images at ``index``, ``(M,)``, int64, in that order."""
         return ImageFiles(self.root, [self.names[i] for i in index.tolist()])
+
+    def concatenate(self, parts: "Sequence[ImageFiles]") -> "ImageFiles":
+        """Join lists of images, in order; names start from the folder that all have in common."""
+        root = Path(os.path.commonpath([part.root for part in parts]))
+        return ImageFiles(
+            root, [(part.root / name).relative_to(root).as_posix() for part in parts for name in part.names]
+        )
 
     def fingerprint(self) -> str:
         """Hash names and sizes of the files, not their content: 64 hexadecimal digits."""

@@ -1,7 +1,9 @@
 """Folders of images: one folder a class, alone or as a domain pair."""
 
 import os
+import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -293,7 +295,7 @@ class ImageFolder(_Reader, DataModule):
 
 
 class ImageFolderPair(_Reader, DomainPair):
-    """Two folders of images: a labelled source, and a target whose labels serve the final score only.
+    """Folders of images: a labelled source (or several), and a target whose labels serve the final score only.
 
     The target is one of
 
@@ -301,10 +303,13 @@ class ImageFolderPair(_Reader, DomainPair):
     - ``train/`` (class folders, or images without classes) and ``test/`` (class folders);
     - a flat folder of images: all of them for training, no target score.
 
-    Classes are matched by the names of their folders, and the source's order gives the labels.
+    Classes are matched by the names of their folders, and the source's order gives the labels. Where the domains
+    share only a part of their classes a warning names the others: a target class that the source lacks cannot be
+    predicted, so its images are left out of the score, and stay, unlabelled, in the training part.
 
     Args:
-        source: the source's folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``.
+        source: the source's folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``; or a list
+            of such folders, whose images are joined.
         target: the target's folder, likewise.
         split: of the source and of the target: see :class:`ImageFolder`.
         val_share: of a source class's images, held out for validation where no folder gives it, in (0, 1).
@@ -319,7 +324,7 @@ class ImageFolderPair(_Reader, DomainPair):
     def __init__(
         self,
         *,
-        source: str | None = None,
+        source: str | Sequence[str] | None = None,
         target: str | None = None,
         split: str = "auto",
         val_share: float = 0.1,
@@ -334,19 +339,39 @@ class ImageFolderPair(_Reader, DomainPair):
         self._set_reading(split, val_share, test_share, unreadable, size, channels)
         if not 0 < target_test_share < 1:
             raise UserError(f"data.target_test_share lies between 0 and 1, not {target_test_share}")
-        self.source, self.target, self.target_test_share = source, target, target_test_share
+        self.sources = [source] if isinstance(source, str) or source is None else list(source)
+        if not self.sources:
+            raise UserError("data.source names no folder: give one, or a list of them")
+        self.target, self.target_test_share = target, target_test_share
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width that a backbone without a size of its own is built for."""
         return self.channels, self.size, self.size
 
+    def folders(self) -> tuple[list[Path], Path]:
+        """Find the sources' folders and the target's."""
+        sources = [find_folder(source, "data.source") for source in self.sources]
+        target = find_folder(self.target, "data.target")
+        if target in sources:
+            raise UserError(f"data.source and data.target are both {target}: there is nothing to adapt")
+        return sources, target
+
     def read(self) -> dict[str, Samples]:
-        """List the images of both domains and split them; nothing is kept in memory yet."""
-        source, target = find_folder(self.source, "data.source"), find_folder(self.target, "data.target")
-        sets, self.class_names = self._labelled_sets(source)
-        sets = {f"source/{part}": samples for part, samples in sets.items()}
-        return sets | self._target_sets(target)
+        """List the images of all domains and split them; nothing is kept in memory yet."""
+        sources, target = self.folders()
+        parts: dict[str, list[Samples]] = {}
+        found = [self._labelled_sets(folder) for folder in sources]
+        self.class_names = sorted({name for _, names in found for name in names})
+        for folder, (sets, names) in zip(sources, found, strict=True):
+            place = torch.tensor([self.class_names.index(name) for name in names])
+            for part, samples in sets.items():
+                assert samples.y is not None
+                parts.setdefault(f"source/{part}", []).append(Samples(samples.x, place[samples.y]))
+            if len(sources) > 1:
+                self.notes.append(f"source {folder.name}: {sum(map(len, sets.values())):,} images")
+        joined = {name: Samples.concatenate(samples) for name, samples in parts.items()}
+        return joined | self._target_sets(target)
 
     def use(self, preprocessing: Preprocessing) -> None:
         """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
@@ -356,17 +381,55 @@ class ImageFolderPair(_Reader, DomainPair):
     def _target_sets(self, folder: Path) -> dict[str, Samples]:
         parts = given_parts(folder, self.split if class_folders(folder) else "random")
         place = parts.get("train", folder)
-        flat = not class_folders(place)
-        train = self._samples(scan_flat(place) if flat else scan_classes(place, self.class_names))
-        if "test" in parts:
-            test = self._samples(scan_classes(parts["test"], self.class_names))
-            return {"target/train": train.without_labels(), "target/test": test}
-        if flat:
+        if not class_folders(place):
+            train = self._samples(scan_flat(place))
+            if "test" in parts:
+                return {"target/train": train, "target/test": self._scored(parts["test"])[1]}
             self.notes.append(f"{place}: {len(train)} images without class folders, so there is no target score")
             return {"target/train": train}
+        train, _ = self._scored(place)
+        if "test" in parts:
+            return {"target/train": _without_unknown(train), "target/test": self._scored(parts["test"])[1]}
         held_out = max(1, round(self.target_test_share * len(train)))
         unlabelled, test_index = random_split(len(train), held_out, self.seed, "target/test")
+        assert train.y is not None
+        known = train.subset(test_index)
+        assert known.y is not None
         return {
-            "target/train": train.subset(unlabelled).without_labels(),
-            "target/test": train.subset(test_index),
+            "target/train": _without_unknown(train.subset(unlabelled)),
+            "target/test": known.subset(torch.nonzero(known.y >= 0).squeeze(1)),
         }
+
+    def _scored(self, folder: Path) -> tuple[Samples, Samples]:
+        """List a target's labelled images: all of them, unknown classes as -1, and those of known classes."""
+        names = class_folders(folder)
+        shared = [name for name in names if name in self.class_names]
+        unknown = [name for name in names if name not in self.class_names]
+        if not shared:
+            raise UserError(
+                f"source and target have no class in common: the source's are {listed(self.class_names)}, those of "
+                f"{folder} are {listed(names)}; classes are matched by the names of their folders"
+            )
+        if unknown:
+            said = (
+                f"{folder} has {len(unknown)} classes that the source lacks ({listed(unknown)}): their images stay in "
+                "the training part without labels and are left out of the score"
+            )
+            warnings.warn(said, stacklevel=2)
+            self.notes.append(said)
+        if absent := [name for name in self.class_names if name not in names]:
+            warnings.warn(
+                f"{folder} has no images of {len(absent)} of the source's {len(self.class_names)} classes "
+                f"({listed(absent)}): the domains share only a part of their classes",
+                stacklevel=2,
+            )
+        samples = self._samples(scan_classes(folder, [*self.class_names, *unknown]))
+        assert samples.y is not None
+        y = torch.where(samples.y < len(self.class_names), samples.y, torch.full_like(samples.y, -1))
+        return Samples(samples.x, y), Samples(samples.x, y).subset(torch.nonzero(y >= 0).squeeze(1))
+
+
+def _without_unknown(samples: Samples) -> Samples:
+    """Withhold labels if some are unknown: an oracle could not learn from them."""
+    assert samples.y is not None
+    return samples.without_labels() if bool(samples.y.lt(0).any()) else samples

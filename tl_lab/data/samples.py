@@ -24,10 +24,10 @@ class LazyInputs(Protocol):
     def load_all(self, preprocessing: Preprocessing, workers: int) -> Tensor:
         """Decode everything to ``(N, channels, *size)``, uint8."""
 
-    def subset(self, index: Tensor) -> "LazyInputs":
+    def subset(self, index: Tensor) -> Any:
         """Keep the samples at ``index`` only."""
 
-    def concatenate(self, parts: "Sequence[Any]") -> "LazyInputs":
+    def concatenate(self, parts: Any) -> Any:
         """Join inputs of this kind, in order; this one is the first of them."""
 
     def fingerprint(self) -> str:

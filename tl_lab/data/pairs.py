@@ -1,0 +1,43 @@
+"""Naming a pair of domains: source and target, or both in one word for sweeps."""
+
+from collections.abc import Iterable, Sequence
+
+from tl_lab.errors import UserError, nearest
+
+__all__ = ["name_pair"]
+
+
+def name_pair(
+    pair: str | None, source: str | Sequence[str] | None, target: str | None, domains: Iterable[str]
+) -> tuple[list[str], str]:
+    """Read which domains are source and target.
+
+    Args:
+        pair: ``SOURCE->TARGET``, several sources joined by ``+``; a sweep over pairs needs one word for both. None
+            to take the other two.
+        source: a domain, or several.
+        target: a domain.
+        domains: that there are.
+
+    Returns:
+        The sources, and the target.
+
+    Raises:
+        UserError: a domain does not exist, is named twice, or one is missing.
+    """
+    if pair is not None:
+        first, arrow, target = pair.partition("->")
+        if not arrow:
+            raise UserError(f"data.pair is written SOURCE->TARGET, not {pair!r}; domains: {', '.join(domains)}")
+        source = first.split("+")
+    sources = [source] if isinstance(source, str) else list(source or ())
+    if not sources or not target:
+        raise UserError(f"data.source and data.target must be given; domains: {', '.join(domains)}")
+    for name in (*sources, target):
+        if name not in domains:
+            raise UserError(f"there is no domain {name!r}; {nearest(name, domains)}")
+    if target in sources:
+        raise UserError(f"{target!r} is source and target: there is nothing to adapt; name two domains")
+    if len(set(sources)) < len(sources):
+        raise UserError(f"data.source names a domain twice: {', '.join(sources)}")
+    return sources, target
