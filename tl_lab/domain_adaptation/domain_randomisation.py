@@ -1,0 +1,184 @@
+"""Domain randomisation: the source looks so varied that the target is one more variation."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.errors import UserError
+from tl_lab.networks import Network
+
+__all__ = ["DomainRandomisation"]
+
+
+class DomainRandomisation(DomainAdaptation):
+    """Change colour, texture, background, sharpness and noise of each of the source's images at random.
+
+    Every change has a probability with which it meets an image, independently of the others, and draws its parameters
+    for each image anew. In this order: invert, colour, background, texture, blur, noise. No sample of the target is
+    looked at: the data need have none. For images in [0, 1] with any number of channels, which stay in [0, 1].
+
+    Args:
+        invert: probability of the negative, 1 - x.
+        colour: probability of gain c + offset in each channel on its own, x -> a x + b.
+        gain: smallest and largest a, >= 0, log-uniform where both are above 0.
+        offset: largest |b|, in [0, 1].
+        background: probability of another background: x is blended with a random texture where it is like its border,
+            x -> m x + (1 - m) t with m the distance in colour to the border's mean, 1 where it is largest.
+        texture: probability of a texture over the whole image, x -> (1 - s) x + s t.
+        texture_strength: largest s, in [0, 1].
+        cells: smallest and largest number of a texture's cells along a side; colours are drawn for each cell and
+            interpolated, smoothly or not at all, with equal odds.
+        blur: probability of a Gaussian blur.
+        blur_sigma: smallest and largest deviation in pixels, > 0.
+        noise: probability of Gaussian noise on each value.
+        noise_deviation: smallest and largest deviation, >= 0.
+
+    Raises:
+        UserError: an option is out of its range; or the data are vectors (from :meth:`build`).
+
+    References:
+        Tobin, Fong, Ray, Schneider, Zaremba and Abbeel, Domain Randomization for Transferring Deep Neural Networks
+        from Simulation to the Real World, IROS 2017, section III-A.
+    """
+
+    needs_target = False
+    trains_on_target = False
+    changes_inputs = True
+
+    def __init__(
+        self,
+        invert: float = 0.5,
+        colour: float = 0.8,
+        gain: Sequence[float] = (0.5, 1.5),
+        offset: float = 0.25,
+        background: float = 0.5,
+        texture: float = 0.5,
+        texture_strength: float = 0.5,
+        cells: Sequence[int] = (2, 8),
+        blur: float = 0.3,
+        blur_sigma: Sequence[float] = (0.3, 1.5),
+        noise: float = 0.5,
+        noise_deviation: Sequence[float] = (0.0, 0.1),
+    ) -> None:
+        super().__init__()
+        self.probabilities = {
+            "invert": invert,
+            "colour": colour,
+            "background": background,
+            "texture": texture,
+            "blur": blur,
+            "noise": noise,
+        }
+        for name, value in {**self.probabilities, "offset": offset, "texture_strength": texture_strength}.items():
+            if not 0 <= value <= 1:
+                raise UserError(f"domain_adaptation.{name} is in [0, 1], not {value}")
+        self.gain, self.cells = _range("gain", gain, 0), _range("cells", cells, 1)
+        self.blur_sigma = _range("blur_sigma", blur_sigma, 1e-3)
+        self.noise_deviation = _range("noise_deviation", noise_deviation, 0)
+        self.offset, self.texture_strength = offset, texture_strength
+        # with nothing to change inputs pass untouched, to the last bit
+        self.changes_inputs = any(self.probabilities.values())  # type: ignore[misc]
+
+    def build(self, network: Network) -> None:
+        """Make nothing; see that there are images to change."""
+        if tuple(network.backbone.preprocessing.size) == (1, 1):
+            raise UserError("domain_adaptation=domain_randomisation changes images, and these data are vectors")
+
+    def source_input(self, x: Tensor) -> Tensor:
+        """Change a batch ``(B, C, H, W)`` in [0, 1], each image in its own way.
+
+        Random numbers come from the CPU's global stream, the same on every device.
+        """
+        changes = {
+            "invert": _invert,
+            "colour": self._colour,
+            "background": self._background,
+            "texture": self._texture,
+            "blur": self._blur,
+            "noise": self._noise,
+        }
+        for name, change in changes.items():
+            if probability := self.probabilities[name]:
+                meets = (torch.rand(len(x), 1, 1, 1) < probability).to(x.device)
+                x = torch.where(meets, change(x).clamp(0, 1), x)
+        return x
+
+    def _colour(self, x: Tensor) -> Tensor:
+        low, high = self.gain
+        share = _draw(x, x.shape[1])
+        a = torch.exp(math.log(low) + (math.log(high / low)) * share) if low else high * share
+        return a * x + self.offset * (2 * _draw(x, x.shape[1]) - 1)
+
+    def _background(self, x: Tensor) -> Tensor:
+        border = torch.cat([x[..., 0, :], x[..., -1, :], x[..., :, 0], x[..., :, -1]], dim=2)  # (B, C, 2 (H + W))
+        distance = (x - border.mean(2)[..., None, None]).abs().amax(1, keepdim=True)
+        m = distance / distance.amax((2, 3), keepdim=True).clamp(min=1e-6)
+        return m * x + (1 - m) * self._textures(x)
+
+    def _texture(self, x: Tensor) -> Tensor:
+        s = self.texture_strength * _draw(x)
+        return (1 - s) * x + s * self._textures(x)
+
+    def _textures(self, x: Tensor) -> Tensor:
+        """Draw a texture for each image, of cells in random colours: ``(B, C, H, W)`` in [0, 1]."""
+        low, high = (int(number) for number in self.cells)
+        count, channels, height, width = x.shape
+        number = torch.randint(low, high + 1, (count, 1))
+        smooth = torch.rand(count, 1) < 0.5
+        colours = torch.rand(count, channels, high, high)
+        rows, columns = (_positions(number, smooth, length) * 2 / max(1, high - 1) - 1 for length in (height, width))
+        at = torch.stack(
+            [columns[:, None, :].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=3
+        )  # (B, H, W, 2), x before y
+        return F.grid_sample(colours.to(x), at.to(x), padding_mode="border", align_corners=True)
+
+    def _blur(self, x: Tensor) -> Tensor:
+        low, high = self.blur_sigma
+        sigma = (low + (high - low) * _draw(x)).view(-1, 1)
+        radius = max(1, math.ceil(3 * high))
+        at = torch.arange(-radius, radius + 1).to(x)
+        kernels = torch.exp(-at.square() / (2 * sigma.square()))
+        kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(x.shape[1], 0)  # (B C, 2 radius + 1)
+        flat = F.pad(x, [radius] * 4, mode="replicate").flatten(0, 1).unsqueeze(0)  # each image a group of its own
+        flat = F.conv2d(flat, kernels[:, None, :, None], groups=len(kernels))
+        return F.conv2d(flat, kernels[:, None, None, :], groups=len(kernels)).view_as(x)
+
+    def _noise(self, x: Tensor) -> Tensor:
+        low, high = self.noise_deviation
+        return x + (low + (high - low) * _draw(x)) * torch.randn(x.shape).to(x)
+
+    def facts(self) -> dict[str, str]:
+        """State which changes are made, and how often."""
+        told = ", ".join(f"{name} {value:g}" for name, value in self.probabilities.items() if value)
+        return {"source images changed": told or "none"}
+
+    def extra_repr(self) -> str:
+        """Show the method's knobs."""
+        return ", ".join(f"{name}={value:g}" for name, value in self.probabilities.items())
+
+
+def _range(name: str, values: Sequence[float], least: float) -> tuple[float, float]:
+    if len(values) != 2 or not least <= values[0] <= values[1]:
+        raise UserError(
+            f"domain_adaptation.{name} is a range of at least {least:g}, smallest first, not {list(values)}"
+        )
+    return float(values[0]), float(values[1])
+
+
+def _positions(number: Tensor, smooth: Tensor, length: int) -> Tensor:
+    """Place pixels on a grid of ``number`` cells, ``(B, 1)``: between their centres, or each within one cell."""
+    between = torch.linspace(0, 1, length) * (number - 1)
+    within = ((torch.arange(length) + 0.5) / length * number).floor()
+    return torch.where(smooth, between, within)  # (B, length)
+
+
+def _draw(x: Tensor, channels: int = 1) -> Tensor:
+    return torch.rand(len(x), channels, 1, 1).to(x)
+
+
+def _invert(x: Tensor) -> Tensor:
+    return 1 - x
