@@ -57,7 +57,7 @@ class DomainRandomisation(DomainAdaptation):
         offset: float = 0.25,
         background: float = 0.5,
         texture: float = 0.5,
-        texture_strength: float = 0.5,
+        texture_strength: float = 0.3,
         cells: Sequence[int] = (2, 8),
         blur: float = 0.3,
         blur_sigma: Sequence[float] = (0.3, 1.5),
