@@ -86,6 +86,8 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
         console.banner(_said(cfg, folder, parts, facts), title=f"tl_lab: {cfg.name}")
     _fit(cfg, trainer, parts, checkpoint)
     tested = _load_tested(cfg, folder, parts)
+    # some facts are known after training only: how much importance weights leave of the source
+    record.update(protocol={**facts["protocol"], **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
         _finish(cfg, folder, parts, trainer, record, tested, health)

@@ -277,6 +277,9 @@ class Strategy(pl.LightningModule):
         if phase.task:
             weights = self.adaptation.sample_weights(source.index)
             terms["task_loss"] = self.task_loss(logits, source.y, weights)
+            if weights is not None:  # the share of equally weighted samples that would carry as much
+                squares = len(weights) * weights.square().sum()
+                logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
             logs["acc"] = (logits.detach().argmax(1) == source.y).float().mean()
         if target is not None and target_features is not None:
             wants = self.adaptation.needs_target_logits
@@ -563,8 +566,9 @@ class WholeSets:
 
     def batches(self, name: str) -> Iterator[Tensor]:
         """Give the network's inputs in the set's order, batch by batch, on the device."""
+        precision = self._strategy.trainer.precision_plugin
         for batch in self._data.loader(name, cached=False, shared=False):
-            yield batch.x.to(self._strategy.device)
+            yield precision.convert_input(batch.x.to(self._strategy.device))
 
 
 def _capture(strategy: Strategy, names: Iterable[str]) -> None:

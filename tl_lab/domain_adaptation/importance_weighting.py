@@ -1,0 +1,132 @@
+"""Importance weighting: source samples count as much as they are likely in the target."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional import classifier_ratio, effective_sample_size, kernel_mean_matching, kliep_ratio
+from tl_lab.networks import Network
+
+__all__ = ["ImportanceWeighting"]
+
+_ESTIMATORS = ("classifier", "kliep", "kmm")
+_MOST_FOR_KMM = 10_000  # source samples: its kernel matrix takes 800 MB then
+
+
+class ImportanceWeighting(DomainAdaptation):
+    """Weigh each source sample's loss by w(x) = p_t(x) / p_s(x), estimated once before training.
+
+    Under covariate shift, p_s(y | x) = p_t(y | x), the weighted source loss has the target's loss as its expectation.
+    The ratio is cut off, flattened and brought to mean 1 over the source: w = min(r, clip)^exponent / mean. Of labels
+    only the source's are used, in the loss.
+
+    Args:
+        estimator: ``classifier`` (logistic regression between the domains), ``kliep`` (Kullback-Leibler importance
+            estimation) or ``kmm`` (kernel mean matching).
+        compare: ``features`` of the backbone as it is before training, or ``inputs``, flattened.
+        clip: largest ratio r, > 0; None for no limit.
+        exponent: flattening, in [0, 1]: 1 for the ratio itself, 0 for equal weights.
+        regularisation: of the classifier, > 0.
+        centres: kernels of KLIEP, >= 1; their width is chosen by cross-validation.
+        bound: B, largest weight of KMM, > 0.
+        epsilon: how far KMM's mean weight may be from 1, >= 0; None for (sqrt(N) - 1) / sqrt(N).
+
+    Raises:
+        UserError: an option is out of its range; no weights can be estimated (from :meth:`before_training`).
+
+    References:
+        Shimodaira, Improving Predictive Inference under Covariate Shift by Weighting the Log-Likelihood Function,
+        Journal of Statistical Planning and Inference 90 (2000), for the weighted loss and the exponent;
+        Bickel et al., ICML 2007 (classifier); Sugiyama et al., AISM 60 (2008) (KLIEP); Huang et al., NIPS 2006 (KMM).
+    """
+
+    trains_on_target = False
+
+    def __init__(
+        self,
+        estimator: str = "classifier",
+        compare: str = "features",
+        clip: float | None = None,
+        exponent: float = 1.0,
+        regularisation: float = 1.0,
+        centres: int = 100,
+        bound: float = 1000.0,
+        epsilon: float | None = None,
+    ) -> None:
+        super().__init__()
+        if estimator not in _ESTIMATORS:
+            raise UserError(
+                f"domain_adaptation.estimator={estimator} is unknown; {nearest(str(estimator), _ESTIMATORS)}"
+            )
+        if compare not in ("features", "inputs"):
+            raise UserError(f"domain_adaptation.compare is 'features' or 'inputs', not {compare!r}")
+        if not 0 <= exponent <= 1:
+            raise UserError(f"domain_adaptation.exponent is in [0, 1], not {exponent}")
+        for name, value in {"clip": clip, "regularisation": regularisation, "centres": centres, "bound": bound}.items():
+            if value is not None and not value > 0:
+                raise UserError(f"domain_adaptation.{name} is above 0, not {value}")
+        if epsilon is not None and not epsilon >= 0:
+            raise UserError(f"domain_adaptation.epsilon is null or at least 0, not {epsilon}")
+        self.estimator, self.compare, self.clip, self.exponent = estimator, compare, clip, exponent
+        self.regularisation, self.centres, self.bound, self.epsilon = regularisation, centres, bound, epsilon
+        self.weights: Tensor | None = None
+
+    def build(self, network: Network) -> None:
+        """Draw what places the kernels, so that it is the run's seed that does."""
+        self.seed = int(torch.randint(2**31, ()))
+
+    def before_training(self, domains: Domains) -> None:
+        """Estimate the weights of the source's training samples."""
+        serve = domains.features if self.compare == "features" else domains.inputs
+        source, target = (serve(f"{domain}/train").flatten(1) for domain in ("source", "target"))
+        try:
+            ratio = self._ratio(source, target)
+        except ValueError as error:
+            raise UserError(f"domain_adaptation=importance_weighting cannot weigh the source: {error}") from error
+        if self.clip is not None:
+            ratio = ratio.clamp(max=self.clip)
+        weights = ratio**self.exponent
+        self.weights = (weights / weights.mean()).float()
+
+    def _ratio(self, source: Tensor, target: Tensor) -> Tensor:
+        if self.estimator == "classifier":
+            return classifier_ratio(source, target, source, self.regularisation)
+        if self.estimator == "kliep":
+            return kliep_ratio(source, target, source, self.centres, seed=self.seed)
+        if len(source) > _MOST_FOR_KMM:
+            raise ValueError(
+                f"kmm compares all pairs of source samples, of which there may be {_MOST_FOR_KMM:,} and are "
+                f"{len(source):,}; use domain_adaptation.estimator=classifier or kliep"
+            )
+        return kernel_mean_matching(source, target, self.bound, self.epsilon)
+
+    def sample_weights(self, index: Tensor) -> Tensor | None:
+        """Look up the weights of a batch's samples, ``(B,)``."""
+        assert self.weights is not None, "weights are fitted before the first update"
+        self.weights = self.weights.to(index.device)
+        return self.weights[index]
+
+    def facts(self) -> dict[str, str]:
+        """State how samples are weighed and, once that is known, how many equal ones would carry as much."""
+        cut = "" if self.clip is None else f", ratio at most {self.clip:g}"
+        flat = "" if self.exponent == 1 else f", to the power of {self.exponent:g}"
+        facts = {"importance weights": f"{self.estimator} on {self.compare}{cut}{flat}"}
+        if self.weights is not None:
+            size = effective_sample_size(self.weights)
+            facts["effective sample size"] = f"{size:,.1f} of {len(self.weights):,}"
+        return facts
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Keep the weights: a resumed run does not estimate them again."""
+        return {"weights": self.weights}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take them up again."""
+        self.weights = state["weights"]
+
+    def extra_repr(self) -> str:
+        """Show the method's knobs."""
+        return f"estimator={self.estimator}, compare={self.compare}, clip={self.clip}, exponent={self.exponent}"
