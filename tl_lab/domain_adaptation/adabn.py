@@ -98,7 +98,7 @@ def _in_order(network: Network, x: Tensor) -> list[_BatchNorm]:
     reached: dict[_BatchNorm, None] = {}
     hooks = [norm.register_forward_pre_hook(lambda norm, _: reached.setdefault(norm)) for norm in _separated(network)]
     try:
-        _run(network, x[:2])
+        network.features(x[:2])
     finally:
         for hook in hooks:
             hook.remove()
@@ -121,7 +121,7 @@ def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Tenso
             layer.train()  # normalises each batch by its own statistics
         for x in batches:
             with suppress(_ReachedError):
-                _run(network, x)
+                network.features(x)
     finally:
         for hook in hooks:
             hook.remove()
@@ -131,10 +131,6 @@ def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Tenso
         layer.running_var.copy_(moments[layer].variance)  # type: ignore[union-attr]
     for layer, counter in counters.items():
         layer.num_batches_tracked.copy_(counter)  # type: ignore[union-attr]
-
-
-def _run(network: Network, x: Tensor) -> None:
-    network.features(x.to(next(network.parameters()).dtype) if x.is_floating_point() else x)
 
 
 class _ReachedError(Exception):
