@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from laboratory import BlobPair, make, network
+from laboratory import BlobPair, differing, fit, make, network
 from torch.nn import functional as F
 
 from tl_lab.domain_adaptation.base import DomainOutput, Phase, Update
@@ -50,6 +50,46 @@ def test_features_get_minus_lambda_times_what_the_discriminator_descends(lambda_
     assert result.logs["lambda"] == pytest.approx(strength)
 
 
+def test_lambda_on_the_loss_slows_the_discriminator_too():
+    progress, weight, lambda_max = 0.25, 0.7, 0.3
+    dann = DANN(weight=weight, lambda_max=lambda_max, lambda_on="loss")
+    dann.build(network())
+    source, target = outputs()
+    result = dann.adapt(source, target, Update(progress))
+    got = torch.autograd.grad(result.terms["domain_loss"], [source.features, *dann.parameters()])
+    logits = [dann.discriminator(o.features).squeeze(1) for o in (source, target)]
+    plain = torch.autograd.grad(weight * domain_loss(*logits), [source.features, *dann.parameters()])
+    strength = lambda_max * (2 / (1 + math.exp(-10 * progress)) - 1)
+    torch.testing.assert_close(got[0], -strength * plain[0])
+    for ours, reference in zip(got[1:], plain[1:], strict=True):
+        torch.testing.assert_close(ours, strength * reference)
+    assert dann.facts()["lambda"] == "on the loss, also for the discriminator"
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.1, 0.4621), (0.25, 0.8483), (0.5, 0.9866)])
+def test_lambda_rises_over_the_run_or_over_a_number_of_updates(p, expected):
+    over_the_run, over_200, constant = DANN(), DANN(progress=200), DANN(gamma=None, lambda_max=0.4)
+    for dann in (over_the_run, over_200, constant):
+        dann.build(network())
+
+    def strength(dann, progress, number):
+        return dann.adapt(*outputs(), Update(progress, number)).logs["lambda"]
+
+    assert strength(over_the_run, p, 3) == pytest.approx(expected, abs=5e-5)
+    assert strength(over_200, 0.01, round(200 * p)) == pytest.approx(expected, abs=5e-5)
+    assert strength(over_200, 0.01, 5000) == strength(over_the_run, 1.0, 0)  # p stays at 1
+    assert strength(constant, p, 3) == strength(constant, 0.0, 0) == 0.4
+    assert over_200.facts()["lambda's progress"] == "over 200 updates"
+
+
+def test_the_discriminator_has_the_width_and_depth_asked_for():
+    dann = DANN(hidden=(64, 32), dropout=0.5)
+    dann.build(network(num_features=5))
+    shapes = [tuple(p.shape) for p in dann.discriminator.parameters() if p.dim() == 2]
+    assert shapes == [(64, 5), (32, 64), (1, 32)]
+    assert sum(isinstance(module, torch.nn.Dropout) for module in dann.discriminator) == 3
+
+
 def _gradients(adaptation, progress):
     """Gradients of backbone and head for one batch of a pair."""
     data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
@@ -61,20 +101,75 @@ def _gradients(adaptation, progress):
     return [p.grad.clone() for p in model.network.parameters()]
 
 
-def test_lambda_zero_leaves_the_networks_gradients_to_the_last_bit():
-    # with joint statistics this cannot hold: batch-norm would see the target
+@pytest.mark.parametrize("batch_norm", ["separate", "domain_specific"])
+@pytest.mark.parametrize("lambda_on", ["features", "loss"])
+def test_lambda_zero_leaves_the_networks_gradients_to_the_last_bit(batch_norm, lambda_on):
     alone = _gradients(NoAdaptation(), 0.5)
-    silent = _gradients(DANN(lambda_max=0.0, batch_norm="separate"), 0.5)
+    silent = _gradients(DANN(lambda_max=0.0, batch_norm=batch_norm, lambda_on=lambda_on), 0.5)
     assert all(torch.equal(a, b) for a, b in zip(alone, silent, strict=True))
-    heard = _gradients(DANN(lambda_max=1.0, batch_norm="separate"), 0.5)
+    heard = _gradients(DANN(lambda_max=1.0, batch_norm=batch_norm, lambda_on=lambda_on), 0.5)
     assert not all(torch.equal(a, b) for a, b in zip(alone, heard, strict=True))
 
 
+def test_with_joint_statistics_lambda_zero_cannot_leave_the_gradients_alone():
+    # batch-norm sees the target: the source's features are others, whatever lambda is
+    alone, joint = _gradients(NoAdaptation(), 0.5), _gradients(DANN(lambda_max=0.0, batch_norm="joint"), 0.5)
+    assert not torch.allclose(alone[0], joint[0], rtol=1e-2)
+
+
+def _trained(adaptation):
+    """Parameters of backbone and head after two epochs; buffers are not compared: each domain may have its own."""
+    data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
+    fit(data, model, epochs=2)
+    return {name: p.detach().clone() for name, p in model.network.named_parameters()}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_whole_training_with_lambda_zero_is_that_without_adaptation_to_the_last_bit(dropout):
+    # dropout is the discriminator's
+    alone = _trained(NoAdaptation())
+    silent = _trained(DANN(lambda_max=0.0, batch_norm="separate", dropout=dropout))
+    assert differing(alone, silent) == set()
+    weights = {name for name in alone if name.endswith("weight")}  # batch-norm takes a bias before it out
+    assert differing(alone, _trained(DANN(lambda_max=0.1, batch_norm="separate", dropout=dropout))) >= weights
+    assert differing(alone, _trained(DANN(lambda_max=0.0, batch_norm="joint", dropout=dropout))) >= weights
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("batch_norm", ["separate", "joint"])
+def test_without_batch_norm_lambda_zero_is_no_adaptation_whatever_is_chosen(batch_norm):
+    trained = []
+    for adaptation in (NoAdaptation(), DANN(lambda_max=0.0, batch_norm=batch_norm)):
+        data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
+        for layer in (model.network.backbone.conv1, model.network.backbone.conv2):
+            layer[1] = torch.nn.Identity()
+        fit(data, model, epochs=2)
+        trained.append({name: p.detach().clone() for name, p in model.network.named_parameters()})
+    alone, silent = trained
+    if batch_norm == "separate":
+        assert differing(alone, silent) == set()
+    for name, value in alone.items():  # joint: one product over both domains may round otherwise
+        torch.testing.assert_close(silent[name], value, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    "options", [{"weight": -1.0}, {"lambda_max": -0.1}, {"reduction": "max"}, {"batch_norm": "none"}]
+    "options",
+    [
+        {"weight": -1.0},
+        {"lambda_max": -0.1},
+        {"reduction": "max"},
+        {"batch_norm": "none"},
+        {"gamma": 0.0},
+        {"hidden": (0,)},
+        {"dropout": 1.0},
+        {"lambda_on": "discriminator"},
+        {"progress": "epoch"},
+        {"progress": 0},
+    ],
 )
 def test_wrong_options_are_refused(options):
-    with pytest.raises(UserError, match=next(iter(options))):
+    with pytest.raises(UserError, match=rf"domain_adaptation\.{next(iter(options))}"):
         DANN(**options)
 
 
