@@ -169,6 +169,13 @@ def test_kmm_refuses_more_samples_than_fit():
         weigh(sets, estimator="kmm")
 
 
+def test_weights_that_leave_few_samples_are_warned_of():
+    sets = Sets()
+    sets.sets["target/train"][:, 0] += 4
+    with pytest.warns(UserWarning, match=r"leave as much as \d+ equally weighted samples of the source's 300"):
+        weigh(sets, regularisation=0.01)
+
+
 def test_domains_that_cannot_be_weighed_are_refused_in_a_sentence():
     sets = Sets()
     sets.sets["target/train"] = torch.full((20, 5), float("nan"))

@@ -1,5 +1,6 @@
 """Importance weighting: source samples count as much as they are likely in the target."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from tl_lab.networks import Network
 __all__ = ["ImportanceWeighting"]
 
 _ESTIMATORS = ("classifier", "kliep", "kmm")
+_FEW = 0.1  # share of effective samples below which a run is warned
 _MOST_FOR_KMM = 10_000  # source samples: its kernel matrix takes 800 MB then
 
 
@@ -90,6 +92,13 @@ class ImportanceWeighting(DomainAdaptation):
             ratio = ratio.clamp(max=self.clip)
         weights = ratio**self.exponent
         self.weights = (weights / weights.mean()).float()
+        size = effective_sample_size(self.weights)
+        if size < _FEW * len(weights):
+            warnings.warn(
+                f"importance weights leave as much as {size:,.0f} equally weighted samples of the source's "
+                f"{len(weights):,}: flatten them with domain_adaptation.clip or exponent",
+                stacklevel=2,
+            )
 
     def _ratio(self, source: Tensor, target: Tensor) -> Tensor:
         if self.estimator == "classifier":
