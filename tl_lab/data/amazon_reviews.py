@@ -28,7 +28,7 @@ class AmazonReviews(DomainPair):
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        pair: ``books->dvd``, instead of the next two; several sources: ``books+kitchen->dvd``.
+        pair: ``books_to_dvd``, instead of the next two; several sources: ``books+kitchen_to_dvd``.
         source: a domain or a list of them.
         target: a domain.
         val_share: of the source's training part, held out for validation, in (0, 1).

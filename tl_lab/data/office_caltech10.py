@@ -18,7 +18,7 @@ class OfficeCaltech10(ImageFolderPair):
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        pair: ``amazon->webcam``, instead of the next two; several sources: ``amazon+dslr->webcam``.
+        pair: ``amazon_to_webcam``, instead of the next two; several sources: ``amazon+dslr_to_webcam``.
         source: a domain or a list of them.
         target: a domain.
         options: those of :class:`~tl_lab.data.image_folder.ImageFolderPair`.

@@ -13,7 +13,7 @@ def name_pair(
     """Read which domains are source and target.
 
     Args:
-        pair: ``SOURCE->TARGET``, several sources joined by ``+``; a sweep over pairs needs one word for both. None
+        pair: ``SOURCE_to_TARGET``, several sources joined by ``+``; a sweep over pairs needs one word for both. None
             to take the other two.
         source: a domain, or several.
         target: a domain.
@@ -26,9 +26,9 @@ def name_pair(
         UserError: a domain does not exist, is named twice, or one is missing.
     """
     if pair is not None:
-        first, arrow, target = pair.partition("->")
+        first, arrow, target = pair.partition("_to_")
         if not arrow:
-            raise UserError(f"data.pair is written SOURCE->TARGET, not {pair!r}; domains: {', '.join(domains)}")
+            raise UserError(f"data.pair is written SOURCE_to_TARGET, not {pair!r}; domains: {', '.join(domains)}")
         source = first.split("+")
     sources = [source] if isinstance(source, str) else list(source or ())
     if not sources or not target:
