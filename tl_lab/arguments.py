@@ -35,6 +35,7 @@ UNCHECKED = frozenset(
     {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
+_LISTS = frozenset({"validator"})  # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
 _MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(
     {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
@@ -139,8 +140,9 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
             raise UserError(f"--config-dir: there is no folder {folder!r}")
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         groups = _groups(folders)
-        missing = [override for override in parsed if override.is_delete() or override.value() is None]
-        if mistakes := [text for override in missing if (text := _wrong_choice(override, groups))]:
+        # what Hydra would explain badly, or, a list for a group of one choice, take without a word
+        doubtful = [one for one in parsed if one.is_delete() or one.value() is None or isinstance(one.value(), list)]
+        if mistakes := [text for override in doubtful if (text := _wrong_choice(override, groups))]:
             raise UserError(_join(mistakes))
         extra = [f"hydra.searchpath=[{','.join(quote('file://' + folder) for folder in folders)}]"]
         configs = [_compose(texts, parsed, groups, extra if folders else []) for texts in _variations(parsed, groups)]
@@ -285,7 +287,16 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
     if value is None and not override.is_delete() and group == "experiment":
         return f"{given!r} means the same as leaving it out, which is how to write it"
     if (override.is_delete() or value in (None, "")) and group != "experiment" and "/" not in group:
+        if group in _LISTS:
+            return f"{given!r} is not how to choose none: write {group}=[]; valid: {valid}"
         return f"{given!r} leaves the run without its {group}; valid: {valid}"
+    if isinstance(value, list):
+        if group not in _LISTS:
+            return f"{given!r}: one {group} is chosen, not a list of them; valid: {valid}"
+        wrong = [str(name) for name in value if str(name) not in groups[group]]
+        return f"{given!r}: {wrong[0]!r} is not among the choices; {nearest(wrong[0], groups[group])}" if wrong else ""
+    if group in _LISTS and value in groups[group]:
+        return ""
     if not isinstance(value, str) or value in groups[group]:
         return f"{given!r}: {group} has a choice already; leave the + out" if override.is_add() else ""
     if not groups[group]:

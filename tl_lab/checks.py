@@ -32,6 +32,7 @@ def check_pairing(cfg: DictConfig) -> None:
             f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
             f"data={choice_of(cfg, 'data')} does not have; valid: {fitting}"
         )
+    _check_validators(cfg, data)
     chosen = choice_of(cfg, "domain_adaptation")
     if adaptation.changes_inputs and cfg.strategy.get("cache"):
         raise UserError(
@@ -55,6 +56,18 @@ def check_pairing(cfg: DictConfig) -> None:
             f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
             "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
         )
+
+
+def _check_validators(cfg: DictConfig, data: Any) -> None:
+    for name, node in (cfg.get("validator") or {}).items():
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            valid = sorted(choices("validator")["validator"])
+            raise UserError(f"validator.{name} is no validator; valid: {', '.join(valid)}")
+        validator: Any = get_class(node._target_)
+        if validator.measures and "target" not in data.traits:
+            raise UserError(
+                f"validator={name} compares two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
+            )
 
 
 def check_protocol(cfg: DictConfig) -> None:

@@ -168,8 +168,8 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
-    Left out are the names of folders, the run's name and tags, the logger, figures, health, and ``resume``; the seed
-    and the number of threads are in.
+    Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, and validators
+    unless a callback names the metric that it chooses by; the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.
@@ -178,8 +178,16 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
         SHA-256 of the rest as canonical JSON, 64 hexadecimal digits.
     """
     kept = {key: value for key, value in to_plain(cfg).items() if key not in _NOT_HASHED}
+    if not _watches(kept.get("callbacks")):
+        kept.pop("validator", None)
     text = json.dumps(_without_paths(kept), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _watches(callbacks: Any) -> bool:
+    """Whether a callback names what it chooses by, which may be a validator's score."""
+    nodes = callbacks.values() if isinstance(callbacks, dict) else ()
+    return any(isinstance(node, dict) and node.get("monitor", "auto") != "auto" for node in nodes)
 
 
 def _without_paths(value: Any) -> Any:

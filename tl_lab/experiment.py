@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,10 +24,12 @@ from tl_lab.building import Parts, build, build_node, describe_weights, weights_
 from tl_lab.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
 from tl_lab.checks import check_pairing, check_protocol, choice_of
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
-from tl_lab.data.base import DataModule
+from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation.health import reading
 from tl_lab.evaluation.health_check import HealthCheck
+from tl_lab.evaluation.validators.base import Validator
+from tl_lab.evaluation.validators.measuring import Measuring
 from tl_lab.results import console
 from tl_lab.results.files import write_text
 from tl_lab.results.metrics_csv import MetricsCsv
@@ -34,6 +37,7 @@ from tl_lab.results.progress import progress_callback
 from tl_lab.results.record import Record
 from tl_lab.results.references import known_reference
 from tl_lab.results.run_figures import draw_figures
+from tl_lab.results.selection import read_rows, selection
 from tl_lab.strategies.base import validation_metrics
 
 __all__ = ["comparison_key", "run"]
@@ -78,7 +82,8 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
         int(read_checkpoint(checkpoint, advice)["updates_done"]) if checkpoint else -1 if cfg.resume else None
     )
     parts = build(cfg)
-    trainer = _trainer(cfg, folder, parts.data, updates_done)
+    validators = _validators(cfg, parts)
+    trainer = _trainer(cfg, folder, parts.data, validators, updates_done)
     health = _health_check(cfg, trainer, parts, record)
     facts = _facts(cfg, parts, trainer)
     record.update(**facts)
@@ -90,7 +95,7 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     record.update(protocol={**facts["protocol"], **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
-        _finish(cfg, folder, parts, trainer, record, tested, health)
+        _finish(cfg, folder, parts, trainer, record, tested, health, validators)
     return parts.strategy.last_validation.get(parts.data.monitor)
 
 
@@ -133,8 +138,24 @@ def comparison_key(cfg: DictConfig) -> str:
 # ---------------------------------------------------------------------- training
 
 
-def _trainer(cfg: DictConfig, folder: Path, data: DataModule, updates_done: int | None) -> pl.Trainer:
-    callbacks, loggers = _callbacks(cfg, folder, data), _loggers(cfg, folder, updates_done)
+def _validators(cfg: DictConfig, parts: Parts) -> dict[str, Validator]:
+    """Build the validators of a domain pair; with any, the oracle's curve is measured beside them."""
+    data = parts.data
+    if not isinstance(data, DomainPair) or data.reveal_target:
+        return {}
+    validators: dict[str, Validator] = {
+        str(name): build_node(node) for name, node in (cfg.get("validator") or {}).items()
+    }
+    data.tracks_oracle = bool(validators)
+    if measuring := [validator for validator in validators.values() if validator.measures]:
+        parts.strategy.scorers.append(Measuring(measuring))
+    return validators
+
+
+def _trainer(
+    cfg: DictConfig, folder: Path, data: DataModule, validators: Mapping[str, Validator], updates_done: int | None
+) -> pl.Trainer:
+    callbacks, loggers = _callbacks(cfg, folder, data, validators), _loggers(cfg, folder, updates_done)
     try:
         trainer = build_node(
             cfg.trainer,
@@ -148,14 +169,17 @@ def _trainer(cfg: DictConfig, folder: Path, data: DataModule, updates_done: int 
     return cast(pl.Trainer, trainer)
 
 
-def _callbacks(cfg: DictConfig, folder: Path, data: DataModule) -> list[Callback]:
+def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapping[str, Validator]) -> list[Callback]:
     def watched(node: DictConfig) -> dict[str, Any]:
         name = data.monitor if node.monitor == "auto" else node.monitor
-        if name not in (valid := validation_metrics(data)):
+        valid = [*validation_metrics(data), *(v.metric for v in validators.values() if v.measures)]
+        if name not in valid:
             raise UserError(
                 f"callbacks may choose by a validation metric only, not by {name!r}; {nearest(name, valid)}"
             )
-        mode = ("min" if name.endswith(("loss", "entropy")) else "max") if node.mode == "auto" else node.mode
+        lowest = {v.metric for v in validators.values() if v.mode == "min"}
+        best = "min" if name in lowest or name.endswith(("loss", "entropy")) else "max"
+        mode = best if node.mode == "auto" else node.mode
         return {"monitor": name, "mode": mode}
 
     checkpoint, stopping = cfg.callbacks.checkpoint, cfg.callbacks.early_stopping
@@ -294,17 +318,22 @@ def _finish(
     record: Record,
     tested: str,
     health: HealthCheck | None,
+    validators: Mapping[str, Validator],
 ) -> None:
     """Write figures and results, and print the table."""
-    metrics = {**parts.strategy.last_validation, **parts.strategy.last_test}
+    validation = parts.strategy.last_validation
+    metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
+    metrics |= parts.strategy.last_test
     for logger in trainer.loggers:
         logger.finalize("success")
     if health is not None:
         rows = next(logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv))
-        found = health.health(parts.strategy.adaptation, rows, parts.strategy.last_validation)
+        found = health.health(parts.strategy.adaptation, rows, validation)
         record.update(health={**health.measured, **dataclasses.asdict(found), "reading": reading(found)})
         metrics |= health.metrics()
-    record.complete(metrics, tested_checkpoint=tested)
+    chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
+    chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
+    record.complete(metrics, tested_checkpoint=tested, selection=chosen)
     try:
         _show(cfg, folder, parts, metrics)
     except Exception as error:  # the numbers stand
@@ -339,6 +368,8 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
     )
     if content.get("health"):
         console.health(content["health"])
+    if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
+        console.selection(content["selection"])
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep speaks at its end
         console.next_steps(folder, _hints(cfg, folder))
 

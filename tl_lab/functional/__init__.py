@@ -13,12 +13,14 @@ from tl_lab.functional.gradient_reversal import reverse_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
+from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
     "a_distance",
     "batch_nuclear_norm",
     "certainty_weights",
     "classifier_ratio",
+    "controlled_risk",
     "coral",
     "covariance",
     "effective_sample_size",
@@ -36,4 +38,5 @@ __all__ = [
     "reverse_gradient",
     "soft_neighbourhood_density",
     "squared_distances",
+    "weighted_risk",
 ]

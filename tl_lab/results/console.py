@@ -19,7 +19,7 @@ from rich.text import Text
 
 from tl_lab.results.names import format_metric, is_share, readable, split_name
 
-__all__ = ["banner", "final_table", "health", "next_steps", "say"]
+__all__ = ["banner", "final_table", "health", "next_steps", "say", "selection"]
 
 _WIDTH = 100
 _LEADING = ("acc", "balanced_acc", "f1_macro")
@@ -111,6 +111,27 @@ def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
 def _both_ends(name: str) -> list[tuple[str, str]]:
     unit = "acc" if name.endswith("_acc") else name
     return [(f"{name}_start", unit), (name, unit)]
+
+
+def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
+    """Show which epoch each validator would have chosen, and the target accuracy there.
+
+    Args:
+        rows: see :func:`tl_lab.results.selection.selection`.
+        stream: where to; None: standard output.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("epoch chosen by")
+    for name in ("epoch", "its value", "target accuracy %"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        value = "" if row["value"] is None or row["oracle"] else format_metric(row["metric"], row["value"])
+        accuracy = format_metric("acc", row["target_acc"])
+        table.add_row(
+            Text(str(row["chooser"])), str(row["epoch"]), value, accuracy, style="dim" if row["oracle"] else ""
+        )
+    note = "For comparison only: target test labels chose the oracle's row, and no other; see evaluate and callbacks."
+    say(Text(), table, Text(note, style="dim"), stream=stream)
 
 
 def next_steps(

@@ -25,11 +25,15 @@ from tl_lab.randomness import derive_seed, separate_stream
 from tl_lab.schedules import Schedule
 from tl_lab.strategies.layers import LayerPolicy
 
-__all__ = ["Strategy", "Watcher", "WholeSets", "validation_metrics"]
+__all__ = ["Scorer", "Strategy", "Watcher", "WholeSets", "validation_metrics"]
 
 Watcher = Callable[[Mapping[str, Tensor], list[Tensor]], Mapping[str, float]]
 """Looks at the terms of the objective and at the features of each domain, ``(B, D)``, before the backward pass of an
 epoch's last batch; what it returns is logged beside the terms. It must leave both as they are."""
+
+Scorer = Callable[["Strategy", DataModule], Mapping[str, float]]
+"""Computes further scores at the end of a validation, by name; it must leave weights, modes and random state as they
+are."""
 
 _ENCODERS = frozenset({"backbone", "bottleneck", "target_encoder"})
 
@@ -113,6 +117,7 @@ class Strategy(pl.LightningModule):
         self.last_test: dict[str, float] = {}
         self._frozen: set[str] = set()
         self.watchers: list[Watcher] = []
+        self.scorers: list[Scorer] = []
         self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
         self._prepared: set[str] = set()  # domains whose evaluation was prepared in this validation or test
@@ -400,6 +405,11 @@ class Strategy(pl.LightningModule):
             self._prepared.add(str(domain))
             self.adaptation.before_evaluation(self.network, domain, WholeSets(self, self.data))
 
+    def return_to(self, domain: str) -> None:
+        """Prepare the network for a domain that it was prepared for before, after another one."""
+        self.network.use(domain)
+        self.adaptation.before_evaluation(self.network, domain, WholeSets(self, self.data))
+
     def on_validation_epoch_start(self) -> None:
         """Forget what was prepared for other weights."""
         self._prepared.clear()
@@ -412,8 +422,11 @@ class Strategy(pl.LightningModule):
         """Log the scores of every validation set."""
         self.last_validation = self._scores({name: _val_prefix(name) for name in self.data.val_names})
         losses = {name: value for name, value in self.last_validation.items() if name.endswith("/loss")}
+        losses = {name: value for name, value in losses.items() if not name.startswith("oracle/")}  # stops nothing
         if wrong := [name for name, value in losses.items() if not math.isfinite(value)]:
             raise self._diverged(" and ".join(wrong))
+        for scorer in self.scorers:
+            self.last_validation |= scorer(self, self.data)
         self.record(self.last_validation)
 
     def on_test_epoch_end(self) -> None:
