@@ -18,7 +18,7 @@ from tl_lab.errors import UserError
 from tl_lab.networks import weights_stream
 from tl_lab.strategies.base import Strategy
 
-__all__ = ["Parts", "build", "build_backbone", "build_node", "describe_weights", "weights_hash"]
+__all__ = ["Parts", "build", "build_backbone", "build_node", "build_strategy", "describe_weights", "weights_hash"]
 
 
 @dataclass
@@ -49,10 +49,29 @@ def build(cfg: DictConfig) -> Parts:
     if isinstance(data, DomainPair):
         data.reveal_target = adaptation.oracle
     data.load()
+    backbone = _started_backbone(cfg, data)
+    data.use(backbone.preprocessing)
+    return Parts(data, _strategy(cfg, data, backbone, adaptation))
+
+
+def build_strategy(cfg: DictConfig, data: DataModule) -> Strategy:
+    """Build what learns once more, for data that are read and brought to its input.
+
+    Args:
+        cfg: the run's configuration, checked.
+        data: of the shape and classes of the run's own.
+    """
+    return _strategy(cfg, data, _started_backbone(cfg, data), build_node(cfg.domain_adaptation))
+
+
+def _started_backbone(cfg: DictConfig, data: DataModule) -> Backbone:
     backbone = build_backbone(cfg, data.shape)
     if cfg.init_from:
         _start_from(Path(cfg.init_from), backbone)
-    data.use(backbone.preprocessing)
+    return backbone
+
+
+def _strategy(cfg: DictConfig, data: DataModule, backbone: Backbone, adaptation: DomainAdaptation) -> Strategy:
     strategy: Strategy = build_node(
         cfg.strategy,
         backbone=backbone,
@@ -66,7 +85,7 @@ def build(cfg: DictConfig) -> Parts:
     )
     if cfg.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
-    return Parts(data, strategy)
+    return strategy
 
 
 def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:

@@ -64,9 +64,9 @@ def _check_validators(cfg: DictConfig, data: Any) -> None:
             valid = sorted(choices("validator")["validator"])
             raise UserError(f"validator.{name} is no validator; valid: {', '.join(valid)}")
         validator: Any = get_class(node._target_)
-        if validator.measures and "target" not in data.traits:
+        if (validator.measures or validator.ranks_runs) and "target" not in data.traits:
             raise UserError(
-                f"validator={name} compares two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
+                f"validator={name} needs two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
             )
 
 

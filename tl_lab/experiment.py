@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import shlex
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 
-from tl_lab.building import Parts, build, build_node, describe_weights, weights_hash
+from tl_lab.building import Parts, build, build_node, build_strategy, describe_weights, weights_hash
 from tl_lab.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
 from tl_lab.checks import check_pairing, check_protocol, choice_of
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
@@ -30,6 +31,7 @@ from tl_lab.evaluation.health import reading
 from tl_lab.evaluation.health_check import HealthCheck
 from tl_lab.evaluation.validators.base import Validator
 from tl_lab.evaluation.validators.measuring import Measuring
+from tl_lab.evaluation.validators.reverse import ReverseValidation
 from tl_lab.results import console
 from tl_lab.results.files import write_text
 from tl_lab.results.metrics_csv import MetricsCsv
@@ -38,7 +40,7 @@ from tl_lab.results.record import Record
 from tl_lab.results.references import known_reference
 from tl_lab.results.run_figures import draw_figures
 from tl_lab.results.selection import read_rows, selection
-from tl_lab.strategies.base import validation_metrics
+from tl_lab.strategies.base import Strategy, validation_metrics
 
 __all__ = ["comparison_key", "run"]
 
@@ -83,7 +85,9 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     )
     parts = build(cfg)
     validators = _validators(cfg, parts)
-    trainer = _trainer(cfg, folder, parts.data, validators, updates_done)
+    trainer = _trainer(cfg, folder, parts.data, validators, _loggers(cfg, folder, updates_done))
+    if trainer.world_size > 1 and any(validator.ranks_runs for validator in validators.values()):
+        raise UserError("validator=reverse trains twice, which it does in one process: leave it out, or use one device")
     health = _health_check(cfg, trainer, parts, record)
     facts = _facts(cfg, parts, trainer)
     record.update(**facts)
@@ -147,15 +151,47 @@ def _validators(cfg: DictConfig, parts: Parts) -> dict[str, Validator]:
         str(name): build_node(node) for name, node in (cfg.get("validator") or {}).items()
     }
     data.tracks_oracle = bool(validators)
-    if measuring := [validator for validator in validators.values() if validator.measures]:
-        parts.strategy.scorers.append(Measuring(measuring))
+    _measure_with(validators, parts.strategy)
     return validators
 
 
+def _measure_with(validators: Mapping[str, Validator], strategy: Strategy) -> None:
+    if measuring := [validator for validator in validators.values() if validator.measures]:
+        strategy.scorers.append(Measuring(measuring))
+
+
+def _run_scores(cfg: DictConfig, folder: Path, parts: Parts, validators: Mapping[str, Validator]) -> dict[str, float]:
+    """Let those validators score the run that rank runs; they may train the same configuration once more."""
+
+    def train(pair: DomainPair, weights: Mapping[str, Tensor] | None) -> float:
+        again, own = Parts(pair, build_strategy(cfg, pair)), folder / "reverse"
+        if weights is not None:
+            again.strategy.network.load_state_dict(weights)
+        _measure_with(validators, again.strategy)
+        try:
+            trainer = _trainer(cfg, own, pair, validators, [])
+            _fit(cfg, trainer, again, None)
+            _load_tested(cfg, own, again)
+            trainer.test(again.strategy, datamodule=pair, verbose=False)
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+        return again.strategy.last_test["test/target/acc"]
+
+    scores = {}
+    for name, validator in validators.items():
+        if validator.ranks_runs:
+            console.say(f"validator={name}: the same configuration trains once more")
+            try:
+                scores[validator.metric] = validator.score_run(parts.strategy, cast(DomainPair, parts.data), train)
+            except UserError as error:  # the run's own numbers stand
+                warnings.warn(f"validator={name} has no score: {error}", stacklevel=2)
+    return scores
+
+
 def _trainer(
-    cfg: DictConfig, folder: Path, data: DataModule, validators: Mapping[str, Validator], updates_done: int | None
+    cfg: DictConfig, folder: Path, data: DataModule, validators: Mapping[str, Validator], loggers: list[Logger]
 ) -> pl.Trainer:
-    callbacks, loggers = _callbacks(cfg, folder, data, validators), _loggers(cfg, folder, updates_done)
+    callbacks = _callbacks(cfg, folder, data, validators)
     try:
         trainer = build_node(
             cfg.trainer,
@@ -324,6 +360,7 @@ def _finish(
     validation = parts.strategy.last_validation
     metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
     metrics |= parts.strategy.last_test
+    metrics |= _run_scores(cfg, folder, parts, validators)
     for logger in trainer.loggers:
         logger.finalize("success")
     if health is not None:
@@ -370,6 +407,8 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
         console.health(content["health"])
     if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
         console.selection(content["selection"])
+    if (score := content["metrics"].get(ReverseValidation.metric)) is not None:
+        console.say(f"Reverse validation: accuracy {100 * score:.1f} % on the way back; it compares runs.")
     if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep speaks at its end
         console.next_steps(folder, _hints(cfg, folder))
 

@@ -1,15 +1,24 @@
 """The contract of a validator: a score that chooses an epoch, or ranks runs, without the target's labels."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from tl_lab.data.base import DomainPair
 from tl_lab.errors import UserError
 from tl_lab.functional import classifier_ratio
 
-__all__ = ["Evidence", "Validator", "check_regularisation", "check_samples"]
+if TYPE_CHECKING:
+    from tl_lab.strategies.base import Strategy
+
+__all__ = ["Evidence", "Train", "Validator", "check_regularisation", "check_samples"]
+
+Train = Callable[[DomainPair, Mapping[str, Tensor] | None], float]
+"""Trains the run's configuration on a pair, from given weights of the network if there are any, and gives the accuracy
+on the pair's ``target/test``."""
 
 
 @dataclass
@@ -68,7 +77,17 @@ class Validator:
 
     def score(self, evidence: Evidence) -> float:
         """Compute the score of an epoch, if it measures."""
-        raise NotImplementedError(f"{type(self).__name__} reads {self.metric}")
+        raise NotImplementedError(f"{type(self).__name__} scores no epoch")
+
+    def score_run(self, strategy: "Strategy", data: DomainPair, train: Train) -> float:
+        """Compute the score of a run, if it ranks runs.
+
+        Args:
+            strategy: as it was tested.
+            data: its data.
+            train: trains once more.
+        """
+        raise NotImplementedError(f"{type(self).__name__} scores no run")
 
 
 def check_samples(name: str, value: int) -> int:
