@@ -372,16 +372,16 @@ def _finish(
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
     record.complete(metrics, tested_checkpoint=tested, selection=chosen)
     try:
-        _show(cfg, folder, parts, metrics)
+        _show(cfg, folder, parts, metrics, chosen)
     except Exception as error:  # the numbers stand
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update()
     _report(cfg, folder, record)
 
 
-def _show(cfg: DictConfig, folder: Path, parts: Parts, metrics: dict[str, float]) -> None:
+def _show(cfg: DictConfig, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:
     """Draw the figures, and give them and the final metrics to W&B."""
-    figures = draw_figures(folder, parts.strategy, parts.data) if cfg.figures else {}
+    figures = draw_figures(folder, parts.strategy, parts.data, chosen) if cfg.figures else {}
     if cfg.logger.mode != "disabled":
         from tl_lab.results.weights_and_biases import finish_wandb, log_figures
 

@@ -13,6 +13,7 @@ from tl_lab.results.figures import (
     domain_embedding,
     learning_curves,
     save_figures,
+    selection_curve,
     settings_intervals,
 )
 
@@ -218,6 +219,23 @@ def test_settings_are_dots_and_intervals():
     np.testing.assert_allclose(segments[0], [[45, 0], [55, 0]])
     assert len(ax.lines[0].get_xdata()) == 6
     np.testing.assert_allclose(ax.lines[1].get_xdata(), [50, 60])
+
+
+def test_chosen_epochs_are_marked_on_the_targets_curve():
+    rows = [("source_accuracy", 2), ("snd", 2), ("last epoch", 4), ("oracle (target test labels)", 3)]
+    accuracy = [0.4, 0.5, 0.7, 0.6]
+    chosen = [
+        {"chooser": name, "epoch": epoch, "target_acc": accuracy[epoch - 1], "oracle": name.startswith("oracle")}
+        for name, epoch in rows
+    ]
+    ax = selection_curve([1, 2, 3, 4], accuracy, chosen).axes[0]
+    assert _texts(ax) == ["source accuracy, snd", "oracle", "last epoch"]
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 0.4], [2, 0.5], [3, 0.7], [4, 0.6]])
+    upright = [line for line in ax.lines if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2]
+    assert [line.get_xdata()[0] for line in upright] == [2, 3, 4]
+    assert [line.get_linestyle() for line in upright] == ["-", "--", "-"]
+    dots = [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xdata()) == 1]
+    assert dots == [(2, 0.5), (3, 0.7), (4, 0.6)]
 
 
 def test_figures_are_saved_whole(tmp_path):

@@ -208,3 +208,32 @@ def test_a_thousand_runs_take_seconds(tmp_path):
     start = time.process_time()  # not the wall clock: other tests may share the machine
     write_report(tmp_path)
     assert time.process_time() - start < 5
+
+
+def _chosen(snd, oracle):
+    facts = {"metric": "val/target/snd", "value": 1.0, "epoch": 2, "step": 20}
+    return [
+        {"chooser": "snd", **facts, "target_acc": snd, "oracle": False},
+        {"chooser": "last epoch", **facts, "target_acc": 0.3, "oracle": False},
+        {"chooser": "oracle (target test labels)", **facts, "target_acc": oracle, "oracle": True},
+    ]
+
+
+def test_what_validators_would_have_chosen_is_a_table_over_runs(tmp_path):
+    for seed, values in enumerate([(0.5, 0.7), (0.6, 0.9)]):
+        overrides = ["domain_adaptation=dann", f"seed={seed}"]
+        _run(tmp_path / str(seed), overrides, {"test/target/acc": 0.3}, seed=seed, selection=_chosen(*values))
+    _run(tmp_path / "2", ["domain_adaptation=none", "seed=0"], {"test/target/acc": 0.2}, selection=_chosen(None, None))
+    text = write_report(tmp_path, figure=False).read_text()
+    table = text.partition("## Target accuracy by what chooses the epoch")[2]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    assert lines[0] == ["setting", "n", "snd", "last epoch", "oracle (target test labels)"]
+    half = stats.t.ppf(0.975, 1) * np.std([50, 60], ddof=1) / 2**0.5
+    assert lines[2][:3] == ["domain_adaptation=dann", "2", f"55.0 ± {half:.1f}"]
+    assert lines[2][4].startswith("80.0")
+    assert lines[3] == ["domain_adaptation=none", "1", "-", "30.0", "-"]
+    assert "for comparison only" in table
+
+
+def test_without_validators_there_is_no_such_table(sweep):
+    assert "chooses the epoch" not in write_report(sweep, figure=False).read_text()

@@ -25,6 +25,7 @@ __all__ = [
     "domain_embedding",
     "learning_curves",
     "save_figures",
+    "selection_curve",
     "settings_intervals",
 ]
 
@@ -232,6 +233,46 @@ def domain_embedding(
     axes[0, 1].set_title("by domain")
     _class_legend(figure, axes, class_names, colours, unlabelled=labels_target is None)
     _domain_legend(figure, len(kept_source), len(kept_target))
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def selection_curve(epochs: Sequence[int], accuracies: Sequence[float], chosen: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the target's accuracy over epochs, with the epochs that validators would have chosen.
+
+    Args:
+        epochs: from 1, E of them.
+        accuracies: on the target's test part after each, in [0, 1], (E,).
+        chosen: rows of :func:`tl_lab.results.selection.selection`; those that chose the same epoch share a line.
+
+    Returns:
+        The figure; the oracle's epoch is dashed.
+    """
+    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+    ax = figure.subplots()
+    ax.plot(epochs, accuracies, color=_TARGET, marker="o" if len(epochs) <= 25 else "", ms=3.5)
+    ax.margins(x=0.03)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("target accuracy, test part")
+    by_epoch: dict[int, list[Mapping[str, Any]]] = {}
+    for row in chosen:
+        by_epoch.setdefault(row["epoch"], []).append(row)
+    ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
+    places = sorted(by_epoch)
+    wanted = np.array([ax.transLimits.transform((place, 0.0))[0] for place in places])
+    for place, where in zip(places, _moved_apart(wanted, gap=0.024) if places else (), strict=True):
+        rows = by_epoch[place]
+        ax.axvline(place, color=_GREY, lw=0.9, ls="--" if all(row["oracle"] for row in rows) else "-", zorder=0.5)
+        accuracy = rows[0]["target_acc"]
+        ax.plot([place], [accuracy], "o", color=_TARGET, ms=6.5, mec="white", mew=1.0)
+        ax.annotate(
+            ", ".join(_shortened(str(row["chooser"]).split(" (")[0].replace("_", " "), 26) for row in rows),
+            xy=(place, 1.0), xycoords=("data", "axes fraction"), xytext=(where, 1.05), textcoords="axes fraction",
+            rotation=30, ha="left", va="bottom", rotation_mode="anchor", fontsize=8.5, color=_INK,
+            arrowprops={"arrowstyle": "-", "color": _GREY, "lw": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0)},
+        )  # fmt: skip
     return figure
 
 

@@ -29,6 +29,7 @@ _FIRST = (
     "overrides",
 )  # fmt: skip
 _OVERRIDE = "override."
+_SELECTION = "selection/"  # target accuracy at the epoch that a validator would have chosen
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 _MOST_IN_FIGURE = 40
 Folders = str | Path | Iterable[str | Path]
@@ -231,6 +232,10 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     row["versions"] = json.dumps(results.get("versions") or {}, sort_keys=True)
     row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")
     metrics = results.get("metrics") or {}
+    for chosen in results.get("selection") or ():
+        row[f"{_SELECTION}{chosen['chooser']}/target_acc"] = (
+            float("nan") if chosen["target_acc"] is None else chosen["target_acc"]
+        )
     return row | {name: float("nan") if value is None else value for name, value in metrics.items()}
 
 
@@ -334,6 +339,7 @@ def _markdown(runs: "pd.DataFrame", table: "pd.DataFrame", metrics: list[str], b
         if len(table) > _MOST_IN_FIGURE:
             parts.append(f"The figure shows the first {_MOST_IN_FIGURE} settings.")
     parts += _differences(runs, metrics, baseline)
+    parts += _selection(runs, table)
     failed = runs[runs["status"] != "completed"]
     if len(failed):
         rows = failed[["folder", "setting", "seed", "status", "error"]].astype(object)
@@ -374,6 +380,23 @@ def _differences(runs: "pd.DataFrame", metrics: list[str], baseline: str) -> lis
         _table(["setting", "baseline", "metric", "difference", "seeds above zero"], rows, numbers_from=3),
         f"Mean ± {CONFIDENCE:.0%} paired Student t interval over the seeds that both have, in points; not corrected "
         "for the number of comparisons; no interval for one seed.",
+    ]
+
+
+def _selection(runs: "pd.DataFrame", table: "pd.DataFrame") -> list[str]:
+    names = [name for name in runs if name.startswith(_SELECTION) and runs[name].notna().any()]
+    if not names:
+        return []
+    found = [row for row in table.to_dict("records") if any(row[f"{name} n"] for name in names)]
+    # the bounds last, as in a run's own table
+    names.sort(key=lambda name: (name.startswith(_SELECTION + "oracle"), name.startswith(_SELECTION + "last")))
+    head = ["setting", "n", *(name.removeprefix(_SELECTION).removesuffix("/target_acc") for name in names)]
+    rows = [[_cell(row["setting"]), str(row["n"]), *(_metric_cell(row, name) for name in names)] for row in found]
+    return [
+        "## Target accuracy by what chooses the epoch",
+        _table(head, rows, numbers_from=1),
+        "Per cent, on the target's test part, at the epoch that each score would have chosen without the target's "
+        "labels. The oracle chose by those labels: for comparison only.",
     ]
 
 

@@ -1,14 +1,22 @@
 """The figures of one run, from its metrics, its confusion and its features."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tl_lab.results.figures import confusion_matrix, domain_embedding, learning_curves, save_figures
+from tl_lab.results.figures import (
+    confusion_matrix,
+    domain_embedding,
+    learning_curves,
+    save_figures,
+    selection_curve,
+)
+from tl_lab.results.selection import ORACLE, read_rows
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
@@ -19,13 +27,17 @@ __all__ = ["draw_figures"]
 _POINTS = 500  # of each domain in the embedding: enough to see its shape, few enough for t-SNE
 
 
-def draw_figures(folder: Path, strategy: "Strategy", data: "DataModule") -> dict[str, Figure]:
-    """Draw and save learning curves, a confusion matrix for each test set and, of a pair, the embedding.
+def draw_figures(
+    folder: Path, strategy: "Strategy", data: "DataModule", chosen: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Figure]:
+    """Draw and save learning curves, a confusion matrix for each test set and, of a pair, the embedding and the epochs
+    that validators would have chosen.
 
     Args:
         folder: the run's folder; figures go to ``figures/``.
         strategy: tested, on its device.
         data: its data.
+        chosen: rows of :func:`tl_lab.results.selection.selection`.
 
     Returns:
         The figures by name.
@@ -35,6 +47,10 @@ def draw_figures(folder: Path, strategy: "Strategy", data: "DataModule") -> dict
         title = name.replace("/", " ")
         confusion = strategy.meters[name].last_confusion.numpy()  # type: ignore[operator]
         figures[f"confusion_{name.replace('/', '_')}"] = confusion_matrix(confusion, data.class_names, title)
+    validated = [row for row in read_rows(folder / "metrics.csv") if ORACLE in row]
+    if chosen and len(validated) > 1:
+        epochs = [int(row["epoch"]) + 1 for row in validated]
+        figures["selection"] = selection_curve(epochs, [row[ORACLE] for row in validated], chosen)
     if "target" in data.traits:
         target = "target/test" if "target/test" in data.sets else "target/train"
         source_features, source_labels = _features(strategy, data, "source/test")
