@@ -228,8 +228,10 @@ def test_chosen_epochs_are_marked_on_the_targets_curve():
         {"chooser": name, "epoch": epoch, "target_acc": accuracy[epoch - 1], "oracle": name.startswith("oracle")}
         for name, epoch in rows
     ]
-    ax = selection_curve([1, 2, 3, 4], accuracy, chosen).axes[0]
-    assert _texts(ax) == ["source accuracy, snd", "oracle", "last epoch"]
+    figure = selection_curve([1, 2, 3, 4], accuracy, chosen)
+    ax, texts = figure.axes[0], [text.get_text() for text in figure.legends[0].get_texts()]
+    expected = ["epoch 2, source accuracy, snd", "epoch 3, oracle", "epoch 4, last epoch"]
+    assert [text.replace(" chosen by", "").replace("\n", ", ").replace(",,", ",") for text in texts] == expected
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 0.4], [2, 0.5], [3, 0.7], [4, 0.6]])
     upright = [line for line in ax.lines if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2]
     assert [line.get_xdata()[0] for line in upright] == [2, 3, 4]

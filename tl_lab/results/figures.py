@@ -259,20 +259,15 @@ def selection_curve(epochs: Sequence[int], accuracies: Sequence[float], chosen: 
     by_epoch: dict[int, list[Mapping[str, Any]]] = {}
     for row in chosen:
         by_epoch.setdefault(row["epoch"], []).append(row)
-    ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
-    places = sorted(by_epoch)
-    wanted = np.array([ax.transLimits.transform((place, 0.0))[0] for place in places])
-    for place, where in zip(places, _moved_apart(wanted, gap=0.024) if places else (), strict=True):
-        rows = by_epoch[place]
-        ax.axvline(place, color=_GREY, lw=0.9, ls="--" if all(row["oracle"] for row in rows) else "-", zorder=0.5)
-        accuracy = rows[0]["target_acc"]
-        ax.plot([place], [accuracy], "o", color=_TARGET, ms=6.5, mec="white", mew=1.0)
-        ax.annotate(
-            ", ".join(_shortened(str(row["chooser"]).split(" (")[0].replace("_", " "), 26) for row in rows),
-            xy=(place, 1.0), xycoords=("data", "axes fraction"), xytext=(where, 1.05), textcoords="axes fraction",
-            rotation=30, ha="left", va="bottom", rotation_mode="anchor", fontsize=8.5, color=_INK,
-            arrowprops={"arrowstyle": "-", "color": _GREY, "lw": 0.7, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0)},
-        )  # fmt: skip
+    handles, labels = [], []
+    for epoch, rows in sorted(by_epoch.items()):
+        dashes = "--" if all(row["oracle"] for row in rows) else "-"
+        handles.append(ax.axvline(epoch, color=_GREY, lw=0.9, ls=dashes, zorder=0.5))
+        names = [str(row["chooser"]).split(" (")[0].replace("_", " ") for row in rows]
+        labels.append("\n".join([f"epoch {epoch}, chosen by", *names]))
+        ax.plot([epoch], [rows[0]["target_acc"]], "o", color=_TARGET, ms=6.5, mec="white", mew=1.0)
+    if handles:
+        figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, labelspacing=0.9)
     return figure
 
 
