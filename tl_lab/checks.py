@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import choices
 from tl_lab.errors import UserError
+from tl_lab.results.reproduction import Reproduces
 
 __all__ = ["check_pairing", "check_protocol", "choice_of"]
 
@@ -79,6 +80,7 @@ def check_protocol(cfg: DictConfig) -> None:
     Raises:
         UserError: naming what to change.
     """
+    Reproduces.from_node(cfg.get("reproduces"))
     trainer, callbacks = cfg.trainer, cfg.callbacks
     if not (trainer.max_epochs and trainer.max_epochs > 0):
         raise UserError(

@@ -42,7 +42,7 @@ PROVIDED: dict[str, frozenset[str]] = {
 }
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
-_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health"})
+_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces"})
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 # Values that no class takes: their types, and the smallest number allowed.
@@ -54,6 +54,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "tags": (list[str], None),
     "init_from": (str | None, None),
     "resume": (str | None, None),
+    "reproduces": (dict | None, None),
     "figures": (bool, None),
     "health": (bool, None),
     "evaluate": (Literal["last", "best"], None),
@@ -168,8 +169,8 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
-    Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, and validators
-    unless a callback names the metric that it chooses by; the seed and the number of threads are in.
+    Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
+    and validators unless a callback names the metric that it chooses by; the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.

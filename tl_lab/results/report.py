@@ -16,15 +16,33 @@ import numpy as np
 from tl_lab.errors import UserError
 from tl_lab.results.files import RESULTS, read_results, write_text
 from tl_lab.results.names import format_metric, is_share, readable, split_name
+from tl_lab.results.reproduction import (
+    Crossed,
+    Reproduces,
+    comparison_rows,
+    cross,
+    crossed_rows,
+    swept_keys,
+    verdict_rows,
+)
+from tl_lab.results.statistics import CONFIDENCE, t_quantile
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
-__all__ = ["collect", "paired_differences", "show_summary", "summarise", "write_report"]
+__all__ = [
+    "collect",
+    "crossed_sections",
+    "find_crossed",
+    "paired_differences",
+    "show_summary",
+    "summarise",
+    "write_report",
+]
 
-CONFIDENCE = 0.95
 _FIRST = (
-    "folder", "setting", "seed", "status", "error", "duration_s", "parameters_total", "parameters_trainable",
+    "folder", "setting", "seed", "status", "error", "oracle", "duration_s", "parameters_total", "parameters_trainable",
     "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions", "written",
     "overrides",
 )  # fmt: skip
@@ -32,6 +50,8 @@ _OVERRIDE = "override."
 _SELECTION = "selection/"  # target accuracy at the epoch that a validator would have chosen
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 _MOST_IN_FIGURE = 40
+_INTERVALS = "Mean ± 95 % Student t interval over seeds; none for one seed."
+_METHODS = "domain_adaptation"  # the swept key whose values are compared, where the experiment names no other
 Folders = str | Path | Iterable[str | Path]
 
 
@@ -45,7 +65,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
         folders: a sweep's folder, a run's folder, or several of either.
 
     Returns:
-        Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed); ``seed``;
+        Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed; an oracle is
+        marked); ``seed``;
         ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
         name, device, hashes, commit, versions; ``overrides`` as one text and each as ``override.<key>``; then the
         metrics under their names. Runs of a folder are in natural order.
@@ -65,7 +86,10 @@ def collect(folders: Folders) -> "pd.DataFrame":
     common = Path(os.path.commonpath(found)) if len(found) > 1 else next(iter(found)).parent
     rows = [_row(run, str(run.relative_to(common))) for run in found]
     settings = _settings([row.pop("_overrides") for row in rows])
-    frame = pd.DataFrame([row | {"setting": setting} for row, setting in zip(rows, settings, strict=True)])
+    marked = [
+        f"{setting} (oracle)" if row.get("oracle") else setting for row, setting in zip(rows, settings, strict=True)
+    ]
+    frame = pd.DataFrame([row | {"setting": setting} for row, setting in zip(rows, marked, strict=True)])
     names = [name for name in frame if name not in _FIRST]
     overrides = [name for name in names if name.startswith(_OVERRIDE)]
     metrics = sorted((name for name in names if name not in overrides), key=_metric_rank)
@@ -105,7 +129,7 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
         of = groups[name]
         n = of.count().reindex(order, fill_value=0).to_numpy()
         spread = of.std(ddof=1).reindex(order).to_numpy(dtype=float)
-        quantile = _t_quantile(n, confidence)
+        quantile = t_quantile(n, confidence)
         columns[f"{name} mean"] = of.mean().reindex(order).to_numpy(dtype=float)
         columns[f"{name} ci95"] = quantile * spread / np.sqrt(np.maximum(n, 1))
         columns[f"{name} n"] = n
@@ -150,7 +174,7 @@ def paired_differences(
         difference = (pairs[metric] - pairs["base"]).to_numpy(dtype=float)
         n = len(difference)
         spread = difference.std(ddof=1) if n > 1 else np.nan
-        half = float(_t_quantile(n, confidence)) * spread / np.sqrt(n)
+        half = float(t_quantile(n, confidence)) * spread / np.sqrt(n)
         rows.append((setting, base, n, difference.mean(), half, int((difference > 0).sum())))
     return pd.DataFrame(rows, columns=names)
 
@@ -186,10 +210,52 @@ def write_report(
         shown = [name for name in metrics if split_name(name).metric == "acc"][:3] or metrics[:3]
         picture = settings_intervals(drawn, shown, _independent(runs), CONFIDENCE)
         save_figures({"settings": picture}, target / "figures")
-    return write_text(target / "summary.md", _markdown(runs, table, metrics, baseline, pictured))
+    expected = _expected(runs)
+    return write_text(target / "summary.md", _markdown(runs, table, metrics, baseline, pictured, expected))
+
+
+def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tuple[Crossed, str, str] | None:
+    """Arrange runs by method and task, where the experiment says what these are, or two keys were swept.
+
+    Args:
+        runs: as :func:`collect` gives them.
+        expected: what the experiment is held against.
+
+    Returns:
+        The table, its metric, and the key of the tasks (empty for one task); None where runs form no such table.
+    """
+    independent = _independent(runs)
+    if expected is not None:
+        table = cross(independent, expected.metric, expected.methods, expected.tasks)
+        return None if table is None else (table, expected.metric, expected.tasks or "")
+    others = [key for key in swept_keys(runs) if key != _METHODS]
+    metric = next((name for name in _headline(runs) if name.endswith("target/acc")), None)
+    if metric is None or len(others) != 1 or _METHODS not in swept_keys(runs):
+        return None
+    table = cross(independent, metric, _METHODS, others[0])
+    return None if table is None else (table, metric, others[0])
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
+
+
+def _expected(runs: "pd.DataFrame") -> Reproduces | None:
+    """Read what the experiment is held against from a run's configuration; None where runs do not agree on it."""
+    import yaml
+
+    nodes = []
+    for folder in runs["folder"]:
+        try:
+            text = (Path(runs.attrs["root"]) / folder / "config.yaml").read_text(encoding="utf-8")
+            nodes.append(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("reproduces"))
+        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+            continue
+    if not nodes or any(node != nodes[0] for node in nodes):
+        return None
+    try:
+        return Reproduces.from_node(nodes[0])
+    except UserError:  # a file from elsewhere; the runs' own numbers stand
+        return None
 
 
 def _runs(root: Path) -> Iterator[Path]:
@@ -221,7 +287,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
         reason = str(error) if (run / RESULTS).exists() else f"ended before it could write {RESULTS}"
         return row | {"status": "missing", "error": reason, "seed": _number(overrides.get("seed"))}
     parameters = results.get("parameters") or {}
-    plain = ("name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
+    plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
     row |= {name: results.get(name) for name in plain}
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")
     if row["status"] == "running" and not row["error"]:
@@ -289,14 +355,6 @@ def _metric_rank(name: str) -> tuple[int, str, int, str]:
     )
 
 
-def _t_quantile(n: Any, confidence: float) -> np.ndarray:
-    """Student's t quantile of a two-sided interval over n values; NaN for n < 2."""
-    from scipy.special import stdtrit  # scipy.stats has the same under another name, and takes seconds to import
-
-    n = np.asarray(n)
-    return stdtrit(np.where(n > 1, n - 1.0, np.nan), (1 + confidence) / 2)
-
-
 def _headline(df: "pd.DataFrame") -> list[str]:
     """The metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals."""
     named = [(name, *split_name(name)) for name in _metric_columns(df) if df[name].notna().any()]
@@ -321,13 +379,21 @@ def _independent(df: "pd.DataFrame") -> "pd.DataFrame":
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
-def _markdown(runs: "pd.DataFrame", table: "pd.DataFrame", metrics: list[str], baseline: str, pictured: bool) -> str:
+def _markdown(
+    runs: "pd.DataFrame",
+    table: "pd.DataFrame",
+    metrics: list[str],
+    baseline: str,
+    pictured: bool,
+    expected: Reproduces | None,
+) -> str:
     completed = int((runs["status"] == "completed").sum())
     parts = [
         "# Summary",
         f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(table)} settings.",
         _shared(runs),
         *_warnings(runs),
+        *crossed_sections(find_crossed(runs, expected), expected),
         "## Settings",
         _settings_table(table, metrics),
         f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
@@ -346,6 +412,47 @@ def _markdown(runs: "pd.DataFrame", table: "pd.DataFrame", metrics: list[str], b
         cells = [[_cell(value) for value in row] for row in rows.itertuples(index=False)]
         parts += ["## Not completed", _table(["run", "setting", "seed", "status", "reason"], cells)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[str]:
+    """Write methods beside tasks, beside the paper, and the comparison of methods, in Markdown.
+
+    Args:
+        found: as :func:`find_crossed` gives it.
+        expected: what the experiment is held against.
+
+    Returns:
+        Paragraphs; none without a table.
+    """
+    if found is None:
+        return []
+    table, metric, tasks = found
+    head, rows = crossed_rows(table, metric, tasks, expected)
+    seeds = table.seeds_said()
+    parts = [
+        f"## {_title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
+        _table(head, [[_cell(cell) for cell in row] for row in rows], numbers_from=1),
+        f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {seeds}"
+        + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
+        + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
+    ]
+    if expected is not None and (verdicts := verdict_rows(table, metric, expected)):
+        limit = format_metric(metric, expected.tolerance)
+        parts += [
+            "## Beside the paper",
+            _table(["method", "measured", "published", "difference", f"within ± {limit}"], verdicts, numbers_from=1),
+            f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}.",
+        ]
+    if compared := comparison_rows(table, metric):
+        parts += [
+            "## Methods compared over tasks",
+            _table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared, numbers_from=2),
+            f"Pairs are the values of `{tasks}`, each with its mean over seeds: mean difference ± {CONFIDENCE:.0%} "
+            "paired Student t interval over them, and Wilcoxon's signed-rank test, two-sided, corrected for the number "
+            "of methods (none below six pairs). Tasks that share a domain are not independent: the true intervals are "
+            "wider.",
+        ]
+    return parts
 
 
 def _settings_table(table: "pd.DataFrame", metrics: list[str]) -> str:
@@ -432,6 +539,11 @@ def _heading(name: str) -> str:
     return words + (" %" if is_share(metric) else "")
 
 
+def _title(name: str) -> str:
+    heading = _heading(name).removesuffix(" %")
+    return heading[:1].upper() + heading[1:]
+
+
 def _cell(value: Any) -> str:
     """Write a value in one cell of a Markdown table."""
     if value is None or value != value:
@@ -457,27 +569,57 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int
 
 
 def show_summary(folder: str | Path) -> None:
-    """Print the settings of a sweep with their test accuracies, a row a setting.
+    """Print what a sweep found: methods by tasks where it compared these, else test accuracies, a row a setting.
 
     Args:
         folder: the sweep's folder.
     """
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from tl_lab.results.console import say
 
-    summary = summarise(collect([folder]))
+    runs = collect([folder])
+    expected = _expected(runs)
+    if (found := find_crossed(runs, expected)) is not None and len(found[0].tasks) > 1:
+        crossed, metric, key = found
+        head, rows = crossed_rows(crossed, metric, key, expected)
+        say(Text(), _plain_table(head, rows), Text(f"{_heading(metric)}. {_INTERVALS}", style="dim"))
+        if compared := comparison_rows(crossed, metric):
+            say(Text(), _plain_table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared))
+    else:
+        _show_settings(runs)
+    if expected is not None and found is not None and (verdicts := verdict_rows(found[0], found[1], expected)):
+        limit = format_metric(found[1], expected.tolerance)
+        head = ["method", "measured", "published", "difference", f"within ± {limit}"]
+        say(Text(), _plain_table(head, verdicts), Text(expected.source, style="dim"))
+
+
+def _show_settings(runs: "pd.DataFrame") -> None:
+    from rich.text import Text
+
+    from tl_lab.results.console import say
+
+    summary = summarise(runs)
     ending = "/acc mean"
     names = [name for name in summary.columns if name.startswith("test/") and name.endswith(ending)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("setting")
-    table.add_column("seeds", justify="right")
-    for name in names:
-        part = split_name(name.removesuffix(" mean")).part
-        table.add_column(f"{part} accuracy %".strip(), justify="right")
+    parts = [split_name(name.removesuffix(" mean")).part for name in names]
+    head = ["setting", "seeds", *(f"{part} accuracy %".strip() for part in parts)]
+    rows = []
     for _, row in summary.iterrows():
         scores = [format_metric("acc", row[name], row[f"{name.removesuffix(' mean')} ci95"]) for name in names]
-        table.add_row(Text(str(row["setting"])), str(row["n"]), *map(Text, scores))
-    say(Text(), table, Text("Mean ± 95 % Student t interval over seeds; none for one seed.", style="dim"))
+        rows.append([str(row["setting"]), str(row["n"]), *scores])
+    say(Text(), _plain_table(head, rows), Text(_INTERVALS, style="dim"))
+
+
+def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """A table for the terminal, its first column words, the others numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
