@@ -94,3 +94,17 @@ def test_mlp_layer_equals_its_formula() -> None:
 def test_arguments_out_of_range(build, said: str) -> None:
     with pytest.raises(UserError, match=said):
         build()
+
+
+def test_lenet_subtracts_a_mean_where_one_is_given():
+    images = torch.rand(2, 3, 28, 28)
+    assert torch.equal(LeNet(in_channels=3).preprocessing.normalise(images), images)
+    subtracted = LeNet(in_channels=3, mean=[0.1, 0.2, 0.3]).preprocessing.normalise(images)
+    torch.testing.assert_close(subtracted, images - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1))
+    torch.testing.assert_close(LeNet(in_channels=3, mean=0.5).preprocessing.normalise(images), images - 0.5)
+
+
+@pytest.mark.parametrize("mean", [[0.1], 1.5, [0.1, 0.2, -0.3]])
+def test_lenet_refuses_a_mean_that_fits_no_image(mean):
+    with pytest.raises(UserError, match="backbone.mean"):
+        LeNet(in_channels=3, mean=mean)

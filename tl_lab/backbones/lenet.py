@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
 from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.errors import UserError
 
 __all__ = ["LeNet"]
 
@@ -19,6 +20,8 @@ class LeNet(Backbone):
     Args:
         batch_norm: normalise each convolution's maps before the rectifier; not in the paper.
         dropout: probability with which a feature is dropped, in [0, 1); not in the paper.
+        mean: subtracted from images in [0, 1], one number for all channels or one each; None: nothing is. The paper
+            subtracts that of its training images, and with lambda 1 training collapses without it.
         in_channels: channels of the data's images; None: 1.
         input_size: ``[H, W]`` of the data's images; it changes nothing, since they are brought to 28x28.
 
@@ -34,6 +37,7 @@ class LeNet(Backbone):
         self,
         batch_norm: bool = False,
         dropout: float = 0.0,
+        mean: float | Sequence[float] | None = None,
         in_channels: int | None = None,
         input_size: Sequence[int] | None = None,
     ) -> None:
@@ -43,7 +47,7 @@ class LeNet(Backbone):
         self.conv2 = _block(32, 48, batch_norm)
         self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
         self.num_features = 48 * 4 * 4
-        self.preprocessing = Preprocessing(size=(28, 28), channels=channels)
+        self.preprocessing = Preprocessing((28, 28), channels, **_subtracted(mean, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, 28, 28)`` to ``(B, 768)``."""
@@ -53,6 +57,15 @@ class LeNet(Backbone):
     def layer_groups(self) -> list[LayerGroup]:
         """One group for each convolution: ``conv1``, ``conv2``."""
         return [("conv1", [self.conv1]), ("conv2", [self.conv2, self.dropout])]
+
+
+def _subtracted(mean: float | Sequence[float] | None, channels: int) -> dict[str, tuple[float, ...]]:
+    if mean is None:
+        return {}
+    each = (float(mean),) * channels if isinstance(mean, int | float) else tuple(map(float, mean))
+    if len(each) != channels or not all(0 <= value <= 1 for value in each):
+        raise UserError(f"backbone.mean is one number in [0, 1], or one for each of {channels} channels, not {mean}")
+    return {"mean": each, "std": (1.0,) * channels}
 
 
 def _block(inputs: int, maps: int, batch_norm: bool) -> nn.Sequential:
