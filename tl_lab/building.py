@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.weights import find_weights
 from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.checks import choice_of
 from tl_lab.data.base import DataModule, DomainPair
@@ -142,7 +143,7 @@ def describe_weights(cfg: DictConfig) -> str:
 def weights_hash(cfg: DictConfig) -> str | None:
     """Identify the file that the backbone started from by its content: the configuration holds its path only."""
     given = cfg.backbone.get("weights")
-    path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else Path(given).expanduser() if given else None
+    path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else find_weights(given) if given else None
     return None if path is None else file_hash(path)
 
 

@@ -106,5 +106,5 @@ def test_lenet_subtracts_a_mean_where_one_is_given():
 
 @pytest.mark.parametrize("mean", [[0.1], 1.5, [0.1, 0.2, -0.3]])
 def test_lenet_refuses_a_mean_that_fits_no_image(mean):
-    with pytest.raises(UserError, match="backbone.mean"):
+    with pytest.raises(UserError, match=r"backbone\.mean"):
         LeNet(in_channels=3, mean=mean)

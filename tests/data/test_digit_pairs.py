@@ -110,8 +110,8 @@ def test_fewer_samples_are_taken_without_looking_at_target_labels(root):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"source": "usps"}, "both usps"),
-        ({"target": "svhn"}, "svhn is unknown"),
+        ({"source": "usps"}, "'usps' is source and target"),
+        ({"target": "svhn"}, "no domain 'svhn'"),
         ({"source_count": 0}, "source_count"),
         ({"val_share": 1.0}, "val_share"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tl_lab.data.cache import cache_folder, cached_arrays, file_hash
-from tl_lab.data.roots import ROOT_VARIABLE, find_root, missing
+from tl_lab.data.roots import ROOT_VARIABLE, find_root, missing, places_of
 from tl_lab.errors import UserError
 
 
@@ -80,3 +80,12 @@ def test_the_cache_folder_follows_the_environment(tmp_path, monkeypatch):
 def test_file_hash_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_relative_path_may_lie_below_the_folder_of_data_sets(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TL_LAB_DATA", str(tmp_path / "sets"))
+    assert places_of("weights/a.pth") == [tmp_path / "weights/a.pth", tmp_path / "sets/weights/a.pth"]
+    assert places_of(tmp_path / "a.pth") == [tmp_path / "a.pth"]
+    monkeypatch.delenv("TL_LAB_DATA")
+    assert places_of("a.pth") == [tmp_path / "a.pth"]

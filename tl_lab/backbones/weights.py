@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
+from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "bounded_sockets",
     "check_fit",
     "download",
+    "find_weights",
     "read_weights",
     "replace_first_conv",
     "require_reachable",
@@ -32,12 +34,30 @@ _WRAPPERS = ("state_dict", "model")
 _PREFIXES = ("_orig_mod.", "module.", "net.")  # of a compiled, a parallel, and this package's own module
 
 
+def find_weights(path: str | Path) -> Path:
+    """Find a file of weights: as it is, or below the folder of data sets.
+
+    Args:
+        path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    places = places_of(path)
+    for place in places:
+        if place.is_file():
+            return place
+    raise UserError(
+        f"backbone.weights: there is no file {' or '.join(map(str, places))}; give the path of a weights file."
+    )
+
+
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from a local file, as data: nothing in the file is executed.
 
     Args:
-        path: a ``.safetensors`` file, or one that ``torch.save`` wrote (read with ``weights_only=True``). A dict
-            that holds the weights under ``state_dict`` or ``model`` is unwrapped.
+        path: see :func:`find_weights`; a ``.safetensors`` file, or one that ``torch.save`` wrote (read with
+            ``weights_only=True``). A dict that holds the weights under ``state_dict`` or ``model`` is unwrapped.
 
     Returns:
         Tensors by name, on the CPU.
@@ -45,9 +65,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: there is no such file, it is damaged, or it holds anything but tensors.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"backbone.weights: there is no file {path.absolute()}; give the path of a weights file.")
+    path = find_weights(path)
     remedy = "give a .safetensors file, or a state dict saved by torch.save"
     try:
         loaded = _load(path)

@@ -118,16 +118,20 @@ class DataModule(pl.LightningDataModule):
         """Bring every set to the backbone's declared input; what was done is added to ``notes``."""
         self.preprocessing = preprocessing
         changed: dict[str, list[str]] = {}
-        for name, samples in self.sets.items():
-            x = samples.x
+        ready: dict[tuple[int, bool], Tensor] = {}  # sets may share their inputs (a transductive target)
+        read = dict(self.sets)  # keeps the inputs alive, so that no two have the same id
+        for name, samples in read.items():
+            x, use = samples.x, (id(samples.x), self._augments(name))
             if not isinstance(x, Tensor):
                 size = len(x) * preprocessing.channels * preprocessing.size[0] * preprocessing.size[1]
                 if size > 2 * _READY_BYTES:
                     continue  # stays on disk
-                x = x.load_all(preprocessing, self.workers)
+                x = ready[use] if use in ready else x.load_all(preprocessing, self.workers)
             elif x.dim() == 4 and (told := preprocessing.changes(tuple(x.shape[1:]))):  # type: ignore[arg-type]
                 changed.setdefault(", ".join(told), []).append(name)
-            self.sets[name] = Samples(self._prepare(name, x, preprocessing), samples.y)
+            if use not in ready:
+                ready[use] = self._prepare(name, x, preprocessing)
+            self.sets[name] = Samples(ready[use], samples.y)
         for change, names in changed.items():
             self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
 
@@ -192,8 +196,9 @@ class DataModule(pl.LightningDataModule):
         """Move what fits to the device that Lightning has chosen."""
         if self.trainer is not None:
             self.device = self.trainer.strategy.root_device
-        for name, samples in self.sets.items():
-            x = samples.x.to(self.device) if isinstance(samples.x, Tensor) else samples.x
+        moved = {id(x): x.to(self.device) for samples in self.sets.values() if isinstance(x := samples.x, Tensor)}
+        for name, samples in list(self.sets.items()):
+            x = moved.get(id(samples.x), samples.x)
             self.sets[name] = Samples(x, None if samples.y is None else samples.y.to(self.device))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -9,12 +9,13 @@ from torch import Tensor
 from tl_lab.data.base import DomainPair
 from tl_lab.data.mnist import Mnist
 from tl_lab.data.mnist_m import mnist_m
+from tl_lab.data.pairs import name_pair
 from tl_lab.data.published import PublishedSet
 from tl_lab.data.roots import find_root
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import hold_out, random_split
 from tl_lab.data.usps import Usps
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import UserError
 
 __all__ = ["MnistToMnistM", "MnistUsps"]
 
@@ -109,6 +110,7 @@ class MnistUsps(_DigitPair):
     """MNIST and USPS, either way.
 
     Args:
+        pair: ``mnist_to_usps`` or ``usps_to_mnist``, as a sweep over both needs; None to take the next two.
         source: ``mnist`` or ``usps``.
         target: the other one.
         options: those of the pair (root, download, val_share, source_count, target_count, batch_size ...).
@@ -119,14 +121,9 @@ class MnistUsps(_DigitPair):
 
     _readers: ClassVar[dict[str, type[PublishedSet]]] = {"mnist": Mnist, "usps": Usps}
 
-    def __init__(self, *, source: str = "mnist", target: str = "usps", **options: Any) -> None:
+    def __init__(self, *, pair: str | None = None, source: str = "mnist", target: str = "usps", **options: Any) -> None:
         super().__init__(**options)
-        for name, value in (("source", source), ("target", target)):
-            if value not in self._readers:
-                raise UserError(f"data.{name}={value} is unknown; {nearest(value, self._readers)}")
-        if source == target:
-            raise UserError(f"data.source and data.target are both {source}: name two sets, mnist and usps")
-        self.source, self.target = source, target
+        (self.source,), self.target = name_pair(pair, source, target, self._readers)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.files import IMAGE_TYPES, ImageFiles, keep_readable, listed
 from tl_lab.data.preprocessing import Preprocessing
-from tl_lab.data.roots import ROOT_VARIABLE
+from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
@@ -68,10 +68,7 @@ def find_folder(path: str | Path | None, argument: str) -> Path:
     """
     if not path:
         raise UserError(f"{argument} is not set: give the folder that holds the images, {argument}=<folder>")
-    given = Path(path).expanduser()
-    places = [given.absolute()]
-    if (data := os.environ.get(ROOT_VARIABLE)) and not given.is_absolute():
-        places.append(Path(data).expanduser().absolute() / given)
+    places = places_of(path)
     for place in places:
         if place.is_dir():
             return place

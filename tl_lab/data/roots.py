@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tl_lab.errors import UserError
 
-__all__ = ["ROOT_VARIABLE", "find_root", "missing"]
+__all__ = ["ROOT_VARIABLE", "find_root", "missing", "places_of"]
 
 ROOT_VARIABLE = "TL_LAB_DATA"
 """The environment variable that names the folder with the data sets."""
@@ -56,3 +56,19 @@ def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
         f"{name} was not found: looked for {root} (the folder of data sets is data.root, or the environment "
         f"variable {ROOT_VARIABLE}); to get it, {how_to_get}"
     )
+
+
+def places_of(path: str | Path) -> list[Path]:
+    """List where a path may be meant: as it is and, if it is relative, below the folder of data sets.
+
+    Args:
+        path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
+
+    Returns:
+        One or two absolute paths, which may not exist.
+    """
+    given = Path(path).expanduser()
+    places = [given.absolute()]
+    if (data := os.environ.get(ROOT_VARIABLE)) and not given.is_absolute():
+        places.append(Path(data).expanduser().absolute() / given)
+    return places

@@ -1,22 +1,30 @@
 """A frozen backbone whose features are computed once."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.cache import cached_arrays
 from tl_lab.errors import UserError
 from tl_lab.strategies.base import Strategy
 
 __all__ = ["FeatureExtraction"]
+
+_LARGE = 10**7  # numbers in a set's images from which on features are kept on disk: some seconds of a small network
 
 
 class FeatureExtraction(Strategy):
     """Train bottleneck and head on the features of a frozen backbone.
 
     The backbone stays in evaluation mode, its batch-norm statistics stand still. Its features are a fixed
-    function of the images then, so they are computed once and training reads them from memory; the numbers are
-    those of running it at every step.
+    function of the images then, so they are computed once, and training, validation and tests read them from memory;
+    the numbers are those of running it at every step. Those of large sets are kept in the cache's folder, for the
+    next run with the same backbone, images and settings.
 
     Args:
         cache: compute features once; False runs the backbone at every step, as augmented images need.
@@ -36,7 +44,7 @@ class FeatureExtraction(Strategy):
         self.cache = cache
 
     def prepare(self, data: DataModule) -> None:
-        """Compute the features of every set that training and validation read."""
+        """Compute the features of every set that training, validation and tests read."""
         if not self.cache:
             return
         if data.augmentation is not None and data.augmentation.active:
@@ -49,16 +57,50 @@ class FeatureExtraction(Strategy):
                 f"{type(self.adaptation).__name__} changes the images anew in every batch, so that features cannot be "
                 "computed once: set strategy.cache=false"
             )
-        names = {data.primary, *data.val_names} | ({"target/train"} if data.adapts else set())
+        names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
             if "/" in name:  # a domain's features are computed as they will be for its evaluation
                 self._prepare_evaluation(name.split("/")[0])
-            features[name] = self.backbone_features(data, name)
+            same = next((other for other in features if _share(data, name, other)), None)
+            features[name] = self._features(data, name) if same is None else features[same]
         data.keep_features(features)
         self.feeds_features = True
 
-    def on_fit_end(self) -> None:
-        """Go back to images: tests and predictions run the whole network."""
+    def _features(self, data: DataModule, name: str) -> Tensor:
+        x = data.sets[name].x
+        if self.trainer.world_size > 1 or not isinstance(x, Tensor) or x.numel() < _LARGE:
+            return self.backbone_features(data, name)
+        backbone = self.network.encoder()[0]
+        key = {
+            "backbone": _hash(backbone.state_dict()),
+            "class": f"{type(backbone).__module__}.{type(backbone).__qualname__} {backbone.extra_repr()}",
+            "inputs": _hash({"x": x}),
+            "preprocessing": str(data.preprocessing),
+            # what else decides the last bits
+            "computed": [data.eval_batch_size, torch.get_num_threads(), str(self.device), torch.__version__],
+            "precision": str(self.trainer.precision),
+        }
+
+        def compute() -> dict[str, np.ndarray]:
+            return {"features": self.backbone_features(data, name).cpu().numpy()}
+
+        return torch.from_numpy(cached_arrays("features", key, compute)["features"]).to(self.device)
+
+    def on_test_end(self) -> None:
+        """Go back to images: figures and predictions run the whole network."""
         self.data.forget_features()
         self.feeds_features = False
+
+
+def _share(data: DataModule, name: str, other: str) -> bool:
+    return data.sets[name].x is data.sets[other].x and name.split("/")[0] == other.split("/")[0]
+
+
+def _hash(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        dense = "last" if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last) else ""
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {dense}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
