@@ -19,7 +19,7 @@ class CORAL(DomainAdaptation):
 
     Args:
         weight: of the term, >= 0 (paper: such that it is about as large as the task loss at the end).
-        align: what is aligned: ``features``, ``logits`` (the paper's fc8), ``probabilities``, or a module's name.
+        align: what is aligned: ``logits`` (the paper's fc8), ``features``, ``probabilities``, or a module's name.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:
@@ -32,7 +32,7 @@ class CORAL(DomainAdaptation):
     couples_samples = True
     needs_target_logits = True
 
-    def __init__(self, weight: float = 1.0, align: str = "features", batch_norm: str = "separate") -> None:
+    def __init__(self, weight: float = 1.0, align: str = "logits", batch_norm: str = "separate") -> None:
         super().__init__()
         self.weight, self.align = check_weight("weight", weight), align
         self.batch_norm = check_batch_norm(batch_norm)
