@@ -12,12 +12,16 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 from scipy import stats
 
-from tl_lab.config import choices, describe
+from tl_lab.config import choices, compose, describe
+from tl_lab.results.names import format_metric
+from tl_lab.results.report import crossed_sections
+from tl_lab.results.reproduction import Crossed, Reproduces, chosen, cross
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -119,10 +123,73 @@ def benchmarks_table() -> str:
     )
 
 
+def _reproductions() -> Iterator[tuple[str, Reproduces, pd.DataFrame, Crossed]]:
+    """Read each experiment whose runs are stored: its name, what it is held against, runs, methods by tasks."""
+    for name in choices("experiment")["experiment"]:
+        expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
+        place = (RESULTS / "reproductions" / name).with_suffix(".csv")
+        if expected is None or not place.exists():
+            continue
+        runs = pd.read_csv(place)
+        table = cross(chosen(runs, expected), expected.metric, expected.methods, expected.tasks)
+        assert table is not None
+        yield name, expected, runs, table
+
+
+def reproductions_table() -> str:
+    """Give each method's mean beside the published one, a row a method of an experiment."""
+    lines = ["| experiment | method | measured | published | runs | a run |", "|---|---|---|---|---|---|"]
+    for name, expected, runs, table in _reproductions():
+        for j, method in enumerate(table.methods):
+            published = expected.mean(method)
+            of = runs[runs[f"override.{expected.methods}"] == method]
+            tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
+            measured = format_metric(expected.metric, float(table.overall[j]), float(table.overall_half[j]))
+            lines.append(
+                f"| {f'`{name}`' if j == 0 else ''} | {method}{' (oracle)' if method in table.oracles else ''} "
+                f"| {measured} | {format_metric(expected.metric, published)} "
+                f"| {tasks}{of['seed'].nunique()} seeds | {_seconds(of['duration_s'].median())} |"
+            )
+    return "\n".join(lines)
+
+
+def reproduction_pages() -> str:
+    """Write each stored experiment out: methods by tasks, beside the paper, compared, and how it was obtained."""
+    parts = []
+    for name, expected, runs, table in _reproductions():
+        file = choices("experiment")["experiment"][name]
+        sections = crossed_sections((table, expected.metric, expected.tasks or ""), expected)
+        facts = runs.iloc[0]
+        commits = ", ".join(f"`{commit[:10]}`" for commit in dict.fromkeys(runs["git_commit"]))
+        parts += [
+            f"## {describe(file)}",
+            f"    uv run python train.py experiment={name}",
+            _comments(file),
+            *(section.replace("## ", "### ", 1) if section.startswith("## ") else section for section in sections),
+            f"{len(runs)} runs on {facts['date']}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
+            f"{facts['threads']} thread; {_seconds(runs['duration_s'].median())} a run (median), "
+            f"{_seconds(runs['duration_s'].sum())} together; protocol: {facts['data_protocol']}.",
+        ]
+    return "\n\n".join(parts)
+
+
+def _comments(file: Path) -> str:
+    """Give what an experiment's file says of its protocol: the comments below its first line."""
+    lines = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    text = " ".join(lines[2:])
+    return text[text.index("Expected:") :] if "Expected:" in text else ""
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
+    "reproduction_pages": reproduction_pages,
+    "reproductions": reproductions_table,
     "embedded_pair_ranks": ranks_table,
     "embedded_pair_settings": settings_table,
     "embedded_pair_settings_again": settings_again_table,

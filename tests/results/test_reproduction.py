@@ -9,6 +9,7 @@ from tl_lab.config import choices, compose
 from tl_lab.errors import UserError
 from tl_lab.results.reproduction import (
     Reproduces,
+    chosen,
     compare_methods,
     comparison_rows,
     cross,
@@ -136,6 +137,22 @@ def test_one_task_needs_no_key():
     assert verdict_rows(table, METRIC, expected)[0][-1] == "no, below"
 
 
+def test_a_label_free_score_chooses_among_runs():
+    frame = pd.concat([runs(seeds=(0, 1)).assign(lam=lam) for lam in (0.1, 1.0)], ignore_index=True)
+    frame[METRIC] += frame["lam"]  # which of the two was taken shows in the accuracy
+    expected = Reproduces(source="x", tasks="data.pair", tuned=["lam"], chosen_by="val/reverse_acc")
+    prefers_large = frame["override.data.pair"].isin(PAIRS[:2]) & (frame["seed"] == 1)
+    frame["val/reverse_acc"] = np.where(prefers_large == (frame["lam"] == 1.0), 0.9, 0.8)
+    kept = chosen(frame, expected)
+    assert len(kept) == len(frame) / 2
+    taken = kept.groupby(["override.data.pair", "seed"])["lam"].unique().map(list)
+    assert {key for key, lams in taken.items() if lams == [1.0]} == {(PAIRS[0], 1), (PAIRS[1], 1)}
+    table = cross(kept, METRIC, "domain_adaptation", "data.pair")
+    assert table.mean[0, 0] == pytest.approx(BASE[0] + (0.1 + 1.0) / 2 + 0.005)
+    assert len(chosen(frame.drop(columns="val/reverse_acc"), expected)) == len(frame) / 2
+    assert chosen(frame, Reproduces(source="x", tasks="data.pair")) is frame
+
+
 def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
     assert swept_keys(runs()) == ["domain_adaptation", "data.pair"]
 
@@ -145,6 +162,8 @@ def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
     [
         ({"published": {}}, "reproduces.source"),
         ({"source": "x", "tolerence": 1}, "did you mean 'tolerance'"),
+        ({"source": "x", "tuned": ["lam"]}, "belong together"),
+        ({"source": "x", "tuned": ["lam"], "chosen_by": "test/target/acc"}, "is a test metric"),
         ({"source": "x", "tolerance": -1}, "reproduces.tolerance is at least 0"),
         ({"source": "x", "published": {"dann": "high"}}, "reproduces.published.dann is one number"),
         ({"source": "x", "tasks": "data.pair", "published": {"dann": 0.7}}, "a number for each value of data.pair"),

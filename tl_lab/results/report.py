@@ -19,6 +19,7 @@ from tl_lab.results.names import format_metric, is_share, readable, split_name
 from tl_lab.results.reproduction import (
     Crossed,
     Reproduces,
+    chosen,
     comparison_rows,
     cross,
     crossed_rows,
@@ -226,7 +227,7 @@ def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tu
     """
     independent = _independent(runs)
     if expected is not None:
-        table = cross(independent, expected.metric, expected.methods, expected.tasks)
+        table = cross(chosen(independent, expected), expected.metric, expected.methods, expected.tasks)
         return None if table is None else (table, expected.metric, expected.tasks or "")
     others = [key for key in swept_keys(runs) if key != _METHODS]
     metric = next((name for name in _headline(runs) if name.endswith("target/acc")), None)
@@ -434,6 +435,7 @@ def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduce
         _table(head, [[_cell(cell) for cell in row] for row in rows], numbers_from=1),
         f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {seeds}"
         + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
+        + _choice(expected)
         + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
     ]
     if expected is not None and (verdicts := verdict_rows(table, metric, expected)):
@@ -453,6 +455,13 @@ def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduce
             "wider.",
         ]
     return parts
+
+
+def _choice(expected: Reproduces | None) -> str:
+    if expected is None or expected.chosen_by is None:
+        return ""
+    keys = ", ".join(f"`{key}`" for key in expected.tuned)
+    return f" Of the values of {keys} each cell takes the best by `{expected.chosen_by}`, seed by seed."
 
 
 def _settings_table(table: "pd.DataFrame", metrics: list[str]) -> str:

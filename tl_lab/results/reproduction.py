@@ -20,6 +20,7 @@ __all__ = [
     "Comparison",
     "Crossed",
     "Reproduces",
+    "chosen",
     "compare_methods",
     "comparison_rows",
     "cross",
@@ -43,6 +44,8 @@ class Reproduces:
         tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0.
         methods: the swept key whose values are the compared methods.
         tasks: the swept key whose values are the tasks that the methods are compared on; None for one task.
+        tuned: swept keys of which each method, task and seed takes the best value by ``chosen_by``.
+        chosen_by: the metric, the larger the better, that chooses among runs; none of the target's labels.
         published: by method, a number or, with tasks, a number for each of them; methods that are in the paper only
             are shown beside the others.
 
@@ -55,11 +58,19 @@ class Reproduces:
     tolerance: float = 0.02
     methods: str = "domain_adaptation"
     tasks: str | None = None
+    tuned: Sequence[str] = ()
+    chosen_by: str | None = None
     published: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tolerance >= 0:
             raise UserError(f"reproduces.tolerance is at least 0, not {self.tolerance}")
+        if bool(self.tuned) != (self.chosen_by is not None):
+            raise UserError(
+                "reproduces.tuned and reproduces.chosen_by belong together: what is swept, and what chooses"
+            )
+        if (self.chosen_by or "").startswith(("test/", "oracle/")):
+            raise UserError(f"reproduces.chosen_by={self.chosen_by} is a test metric: test data choose nothing")
         for method, numbers in self.published.items():
             where = f"reproduces.published.{method}"
             if self.tasks is None and not _is_number(numbers):
@@ -156,6 +167,24 @@ class Comparison:
     half: float
     above: int
     p: float | None
+
+
+def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
+    """Keep of each method, task and seed the run that the metric ``chosen_by`` prefers.
+
+    Args:
+        runs: completed runs, as for :func:`cross`.
+        expected: which keys were swept to choose from, and by what.
+
+    Returns:
+        The chosen runs, all of them where nothing is chosen. A group whose runs lack the metric keeps its first.
+    """
+    keys = [f"override.{key}" for key in (expected.methods, expected.tasks) if key]
+    if expected.chosen_by is None or not set(keys) <= set(runs):
+        return runs
+    score = runs[expected.chosen_by] if expected.chosen_by in runs else runs["seed"] * float("nan")
+    best = runs.assign(_score=score.fillna(-np.inf)).groupby([*keys, "seed"], sort=False)["_score"].idxmax()
+    return runs.loc[sorted(best)]
 
 
 def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) -> Crossed | None:

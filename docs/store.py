@@ -1,0 +1,93 @@
+"""Keep an experiment's runs as a small table, from which README and docs/reproductions.md are written.
+
+    uv run python train.py experiment=dann/amazon_reviews hydra.sweep.dir=outputs/sweeps/amazon
+    uv run python docs/store.py dann/amazon_reviews outputs/sweeps/amazon
+    uv run python docs/tables.py
+
+Writes docs/results/reproductions/<experiment>.csv, a row a run. Runs of another experiment, runs that are not
+completed, and runs whose command line changed more than the method, the task and the seed are refused.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from tl_lab.config import choices, compose
+from tl_lab.errors import UserError
+from tl_lab.results.files import read_results
+from tl_lab.results.report import collect
+from tl_lab.results.reproduction import Reproduces
+
+OUT = Path(__file__).resolve().parent / "results" / "reproductions"
+
+
+def stored(experiment: str, folders: list[str]) -> pd.DataFrame:
+    """Read an experiment's runs.
+
+    Args:
+        experiment: its name, as ``dann/amazon_reviews``.
+        folders: of its sweeps.
+
+    Returns:
+        A row a run: method, task, seed, test accuracies and the metric that is published, seconds, and what they were
+        obtained with.
+
+    Raises:
+        UserError: a run belongs to something else, or is not completed.
+    """
+    expected = Reproduces.from_node(compose([f"experiment={experiment}"]).reproduces)
+    if expected is None:
+        raise UserError(f"conf/experiment/{experiment}.yaml states nothing to reproduce: it has no node 'reproduces'")
+    runs = collect(folders)
+    root = Path(runs.attrs["root"])
+    keys = [f"override.{key}" for key in (expected.methods, expected.tasks, *expected.tuned) if key]
+    allowed = {*keys, "override.seed", "override.experiment"}
+    rows = []
+    for _, run in runs.iterrows():
+        results = read_results(root / run["folder"])
+        changed = {name for name in runs if name.startswith("override.") and pd.notna(run[name])} - allowed
+        if run["status"] != "completed":
+            raise UserError(f"{run['folder']} is {run['status']}: {run['error']}")
+        if results["choices"]["experiment"] != experiment:
+            raise UserError(f"{run['folder']} is a run of experiment={results['choices']['experiment']}")
+        if changed:
+            raise UserError(f"{run['folder']} changes more than it may: {', '.join(sorted(changed))}")
+        metrics = {name: run[name] for name in runs if name.startswith("test/") and name.endswith("/acc")}
+        rows.append(
+            {key: run[key] for key in keys}
+            | {"seed": run["seed"], "oracle": run["oracle"]}
+            | metrics
+            | {name: run[name] for name in (expected.metric, expected.chosen_by) if name}
+            | {"duration_s": round(run["duration_s"], 1)}
+            | {"date": run["written"][:10], "git_commit": run["git_commit"], "device": run["device"]}
+            | {"threads": results["threads"], "torch": results["versions"]["torch"].split("+")[0]}
+            | {"data_protocol": results["protocol"].get("protocol", ""), "config_hash": run["config_hash"]}
+        )
+    table = pd.DataFrame(rows)
+    if table.duplicated([*keys, "seed"]).any():
+        raise UserError("two runs have the same method, task and seed: name one sweep only")
+    return table.sort_values([*keys, "seed"], kind="stable")
+
+
+def main() -> int:
+    """Store the runs."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("experiment", choices=[*choices("experiment")["experiment"]])
+    options.add_argument("folder", nargs="+", help="of its sweeps")
+    given = options.parse_args()
+    try:
+        table = stored(given.experiment, given.folder)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    place = (OUT / given.experiment).with_suffix(".csv")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(place, index=False, lineterminator="\n")
+    print(f"{len(table)} runs stored in {place.relative_to(OUT.parent.parent.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
