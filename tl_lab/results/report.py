@@ -299,9 +299,9 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     row["versions"] = json.dumps(results.get("versions") or {}, sort_keys=True)
     row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")
     metrics = results.get("metrics") or {}
-    for chosen in results.get("selection") or ():
-        row[f"{_SELECTION}{chosen['chooser']}/target_acc"] = (
-            float("nan") if chosen["target_acc"] is None else chosen["target_acc"]
+    for choice in results.get("selection") or ():
+        row[f"{_SELECTION}{choice['chooser']}/target_acc"] = (
+            float("nan") if choice["target_acc"] is None else choice["target_acc"]
         )
     return row | {name: float("nan") if value is None else value for name, value in metrics.items()}
 
