@@ -40,3 +40,12 @@ def test_no_gradient_passes_the_weights():
     confusion = confusion / confusion.sum(1, keepdim=True)
     (expected,) = torch.autograd.grad((confusion.sum() - confusion.trace()) / 3, logits)
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("largest", [200.0, 1e4])
+def test_sure_predictions_have_finite_values_and_gradients(largest):
+    logits = torch.tensor([[largest, 0.0, -largest], [largest, 0.0, 0.0]], requires_grad=True)
+    value = minimum_class_confusion(logits) + certainty_weights(logits.softmax(1)).sum()
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(logits.grad).all()

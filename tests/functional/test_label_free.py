@@ -34,3 +34,17 @@ def test_bounds_and_certain_predictions():
     uniform = torch.full((6, 4), 0.25)
     assert mean_entropy(uniform).item() == pytest.approx(math.log(4))
     assert soft_neighbourhood_density(uniform).item() == pytest.approx(math.log(5), rel=1e-5)
+
+
+@pytest.mark.parametrize("largest", [1.0, 30.0, 200.0, 1e4])
+def test_sure_predictions_have_finite_gradients(largest):
+    # softmax underflows to 0 from differences of about 104 on; entropy's derivative there is infinite, times 0
+    logits = torch.tensor([[largest, 0.0, -largest], [0.0, largest, 0.0]], requires_grad=True)
+    (mean_entropy(logits.softmax(1)) + information_maximisation(logits.softmax(1))).backward()
+    assert torch.isfinite(logits.grad).all()
+    single = logits.detach().double().requires_grad_()
+    mean_entropy(single.softmax(1)).backward()
+    # dH/dz_k = -p_k (log p_k + H), with log p from the logits, which does not underflow
+    log_p = single.detach().log_softmax(1)
+    entropy = -(log_p.exp() * log_p).sum(1, keepdim=True)
+    torch.testing.assert_close(single.grad, -log_p.exp() * (log_p + entropy) / 2, atol=1e-12, rtol=1e-9)

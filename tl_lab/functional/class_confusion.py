@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from tl_lab.functional.label_free import entropy
+
 __all__ = ["batch_nuclear_norm", "certainty_weights", "minimum_class_confusion"]
 
 
@@ -18,7 +20,7 @@ def certainty_weights(p: Tensor) -> Tensor:
     References:
         Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equation 7.
     """
-    return 1 + torch.exp(torch.special.xlogy(p, p).sum(1))
+    return 1 + torch.exp(-entropy(p))
 
 
 def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
@@ -41,7 +43,8 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     weights = certainty_weights(p).detach()
     weights = len(p) * weights / weights.sum()
     confusion = (p * weights[:, None]).T @ p  # (C, C)
-    confusion = confusion / confusion.sum(1, keepdim=True)
+    # a class that no prediction gives any weight confuses nothing
+    confusion = confusion / confusion.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
     return (confusion.sum() - confusion.diagonal().sum()) / logits.shape[1]
 
 

@@ -7,11 +7,20 @@ classifier that puts everything into one class is sure of itself, too.
 import torch
 from torch import Tensor
 
-__all__ = ["information_maximisation", "mean_entropy", "soft_neighbourhood_density"]
+__all__ = ["entropy", "information_maximisation", "mean_entropy", "soft_neighbourhood_density"]
 
 
-def _entropy(p: Tensor) -> Tensor:
-    return -torch.special.xlogy(p, p).sum(-1)
+def entropy(p: Tensor) -> Tensor:
+    """Entropy of each row of probabilities, with a finite gradient where one of them is 0.
+
+    Args:
+        p: probabilities, ``(..., C)``, rows sum to 1.
+
+    Returns:
+        Nats, ``(...)``, in [0, ln C].
+    """
+    # a sure softmax underflows to 0, where the derivative of p log p is infinite and times 0 makes NaN of everything
+    return -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum(-1)
 
 
 def mean_entropy(p: Tensor) -> Tensor:
@@ -23,7 +32,7 @@ def mean_entropy(p: Tensor) -> Tensor:
     Returns:
         Nats, in [0, ln C].
     """
-    return _entropy(p).mean()
+    return entropy(p).mean()
 
 
 def information_maximisation(p: Tensor) -> Tensor:
@@ -38,7 +47,7 @@ def information_maximisation(p: Tensor) -> Tensor:
     References:
         Shi and Sha, Information-Theoretical Learning of Discriminative Clusters, ICML 2012, equation 6.
     """
-    return _entropy(p.mean(0)) - mean_entropy(p)
+    return entropy(p.mean(0)) - mean_entropy(p)
 
 
 def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> Tensor:
@@ -60,4 +69,4 @@ def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> Tensor:
     unit = p / p.norm(dim=1, keepdim=True)
     similarity = unit @ unit.T / temperature
     others = ~torch.eye(len(p), dtype=torch.bool, device=p.device)
-    return _entropy(similarity[others].view(len(p), -1).softmax(1)).mean()
+    return entropy(similarity[others].view(len(p), -1).softmax(1)).mean()
