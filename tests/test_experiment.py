@@ -175,6 +175,48 @@ def test_predictions_for_a_folder_and_a_table_agree(finished, tmp_path):
     assert (tables[0]["label"] == tables[1]["label"]).mean() >= 0.9
 
 
+@pytest.fixture(scope="module")
+def of_vectors(tmp_path_factory) -> Path:
+    """A small complete run on points of the plane."""
+    folder = tmp_path_factory.mktemp("runs") / "moons"
+    run(folder, "data=moons", "backbone=mlp", "figures=true")
+    return folder
+
+
+def test_vectors_are_predicted_as_they_were_tested(of_vectors, tmp_path):
+    from tl_lab.data.moons import Moons
+
+    data = Moons(seed=0)
+    data.load()
+    test = data.sets["target/test"]
+    pd.DataFrame(test.x.numpy(), columns=["x", "y"]).to_csv(tmp_path / "points.csv", index=False)
+    table = pd.read_csv(predict_to_csv(of_vectors, tmp_path / "points.csv", tmp_path / "out.csv"))
+    right = [data.class_names.index(label) == y for label, y in zip(table["label"], test.y.tolist(), strict=True)]
+    reported = json.loads((of_vectors / "results.json").read_text())["metrics"]["test/target/acc"]
+    assert sum(right) / len(right) == pytest.approx(reported, abs=1e-6)
+    said = load(of_vectors).predict(test.x)
+    assert table["label"].tolist() == said.labels
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b,c\n1,2,3\n", "has 3 columns; give the 2 values of each vector"),
+        ("a,b\n1,2\n1,nan\n", "NaN or infinity in row 2"),
+        ("a,b\n1,two\n", "not a number"),
+    ],
+)
+def test_tables_that_fit_no_vector_are_refused(of_vectors, tmp_path, text, said):
+    (tmp_path / "points.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        predict_to_csv(of_vectors, tmp_path / "points.csv", tmp_path / "out.csv")
+
+
+def test_a_folder_of_images_is_no_table_of_vectors(of_vectors, tmp_path):
+    with pytest.raises(UserError, match="the model takes vectors: give a CSV file of 2 columns"):
+        predict_to_csv(of_vectors, tmp_path, tmp_path / "out.csv")
+
+
 @pytest.mark.parametrize("strategy", ["from_scratch", "feature_extraction", "fine_tuning"])
 def test_every_strategy_adapts_where_there_is_a_target(strategy, tmp_path):
     results = run(tmp_path / strategy, f"strategy={strategy}", "strategy.bottleneck=16", "trainer.max_epochs=1")

@@ -171,17 +171,22 @@ def read_inputs(
 
     Args:
         path: a folder, whose images are taken in the order of their names, sub-folders included; or a CSV file
-            with a column ``path`` (relative to the file), or with one column a pixel value, row by row, in 0..255.
+            with a column ``path`` (relative to the file), or with one column a pixel value, row by row, in 0..255;
+            for a model of vectors one column a value, as it learned them.
         model: tells the shape of its inputs.
         batch_size: samples in a batch.
         skip_unreadable: leave images out that cannot be read, instead of stopping.
 
     Yields:
-        Names and images, ``(B, channels, height, width)``.
+        Names and images, ``(B, channels, height, width)``, or vectors, ``(B, D)``.
 
     Raises:
         UserError: there is nothing of the kind, an image cannot be read, or a row has the wrong number of values.
     """
+    channels, height, width = model.shape
+    vectors = (height, width) == (1, 1)
+    if vectors and path.is_dir():
+        raise UserError(f"{path} is a folder, and the model takes vectors: give a CSV file of {channels} columns")
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
         if not files:
@@ -199,11 +204,12 @@ def read_inputs(
         raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows below its header")
-    if "path" in rows[0]:
+    if "path" in rows[0] and not vectors:
         listed_files = {row["path"]: path.parent / row["path"] for row in rows}
         yield from _read_images(listed_files, model, batch_size, skip_unreadable)
         return
-    channels, height, width = model.shape
+    if vectors and len(rows[0]) != channels:
+        raise UserError(f"{path} has {len(rows[0])} columns; give the {channels} values of each vector")
     if len(rows[0]) != channels * height * width:
         raise UserError(
             f"{path} has {len(rows[0])} columns; give a column 'path' with images, or the "
@@ -213,9 +219,12 @@ def read_inputs(
         values = torch.tensor([[float(value) for value in row.values()] for row in rows])
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} holds something that is not a number: {error}") from error
+    if not bool(values.isfinite().all()):
+        raise UserError(f"{path} holds NaN or infinity in row {int((~values.isfinite()).any(1).nonzero()[0, 0]) + 1}")
     for start in range(0, len(values), batch_size):
         part = values[start : start + batch_size]
-        yield [str(start + i) for i in range(len(part))], part.view(-1, channels, height, width) / 255
+        names = [str(start + i) for i in range(len(part))]
+        yield names, part if vectors else part.view(-1, channels, height, width) / 255
 
 
 def _read_images(
