@@ -196,6 +196,7 @@ def test_vectors_are_predicted_as_they_were_tested(of_vectors, tmp_path):
     assert sum(right) / len(right) == pytest.approx(reported, abs=1e-6)
     said = load(of_vectors).predict(test.x)
     assert table["label"].tolist() == said.labels
+    assert (of_vectors / "figures" / "decision_boundary.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
 from tl_lab.results.figures import (
     _boxes_apart,
     _moved_apart,
     confusion_matrix,
+    decision_boundary,
     domain_embedding,
     learning_curves,
     save_figures,
@@ -254,3 +256,29 @@ def test_no_global_state_is_left(metrics):
     learning_curves(metrics)
     assert dict(matplotlib.rcParams) == before
     assert "tl_lab.results.figures" in sys.modules
+
+
+def test_the_decision_boundary_is_where_two_classes_are_equally_likely():
+    across, down = np.linspace(-1, 2, 40), np.linspace(-2, 1, 30)
+    x, _ = np.meshgrid(across, down)
+    right = 1 / (1 + np.exp(-3 * (x - 0.5)))  # the boundary is x = .5
+    points = np.array([[0.0, 0.0], [1.0, 0.5]])
+    figure = decision_boundary(
+        points, [0, 1], points + 0.1, None, (across, down), np.stack([1 - right, right], axis=2), ["left", "right"]
+    )
+    (ax,) = figure.axes
+    contours = [found for found in ax.collections if isinstance(found, QuadContourSet)]
+    lines = [path.vertices for found in contours for path in found.get_paths()]
+    assert len(lines) == 2  # of each class, one above the other
+    np.testing.assert_allclose(np.concatenate(lines)[:, 0], 0.5, atol=1e-3)
+    tint = ax.images[0].get_array()
+    assert tint.shape == (30, 40, 3)
+    assert not np.allclose(tint[0, 0], tint[0, -1])
+    assert [text.get_text() for text in figure.legends[0].texts][-2:] == ["target (no labels)", "boundary"]
+
+
+def test_a_plane_of_one_class_has_no_boundary():
+    grid = np.linspace(0, 1, 5), np.linspace(0, 1, 4)
+    p = np.broadcast_to([0.9, 0.1], (4, 5, 2))
+    figure = decision_boundary([[0.5, 0.5]], [0], [[0.2, 0.2]], [1], grid, p, ["a", "b"])
+    assert [text.get_text() for text in figure.legends[0].texts] == ["a", "b", "source", "target", "boundary"]

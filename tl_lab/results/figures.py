@@ -22,6 +22,7 @@ from tl_lab.results.names import is_share, readable, split_name
 
 __all__ = [
     "confusion_matrix",
+    "decision_boundary",
     "domain_embedding",
     "learning_curves",
     "save_figures",
@@ -233,6 +234,61 @@ def domain_embedding(
     axes[0, 1].set_title("by domain")
     _class_legend(figure, axes, class_names, colours, unlabelled=labels_target is None)
     _domain_legend(figure, len(kept_source), len(kept_target))
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def decision_boundary(
+    source: Any,
+    labels_source: Any,
+    target: Any,
+    labels_target: Any | None,
+    grid: tuple[Any, Any],
+    probabilities: Any,
+    class_names: Sequence[str],
+) -> Figure:
+    """Draw points of the plane from both domains over what the classifier says of the plane.
+
+    Args:
+        source: (N, 2).
+        labels_source: (N,), integers in [0, C).
+        target: (M, 2).
+        labels_target: (M,), or None: the target is then grey.
+        grid: coordinates along both axes, (W,) and (H,).
+        probabilities: of the classes at each point of the grid, (H, W, C).
+        class_names: C names.
+
+    Returns:
+        The figure: the plane tinted by the predicted class, stronger the surer, and the boundary as a line.
+    """
+    across, down = (_numpy(part) for part in grid)
+    p = _numpy(probabilities).astype(np.float64)
+    colours = _class_colours(len(class_names))
+    rgb: list[Any] = [_point_colour(colours, i)[:3] for i in range(len(class_names))]
+    best, sureness = p.argmax(2), (p.max(2) - 1 / p.shape[2]) / (1 - 1 / p.shape[2])
+    tint = 1 - 0.35 * sureness[..., None] * (1 - np.array(rgb)[best])
+    figure = Figure(figsize=(6.6, 5.4), layout="constrained")
+    ax = figure.subplots()
+    extent = (across[0], across[-1], down[0], down[-1])
+    ax.imshow(tint, extent=extent, origin="lower", aspect="equal", interpolation="bilinear")
+    for label in range(len(class_names)):
+        ahead = p[..., label] - np.delete(p, label, axis=2).max(2)
+        if ahead.min() < 0 < ahead.max():
+            ax.contour(across, down, ahead, levels=[0.0], colors=_INK, linewidths=1.0)
+    drawn = [("source", source, labels_source, "o", 14), ("target", target, labels_target, "^", 20)]
+    for domain, points, labels, marker, size in drawn:
+        x = _numpy(points)
+        known = labels is not None
+        chosen = [_point_colour(colours, int(y)) for y in _numpy(labels)] if known else [to_rgb(_GREY)] * len(x)
+        filled = {"c": chosen} if domain == "source" else {"facecolors": "white", "edgecolors": chosen}
+        ax.scatter(x[:, 0], x[:, 1], s=size, marker=marker, linewidths=0.9, **filled)
+    ax.grid(visible=False)
+    ax.set_title("What the classifier says of the plane, as it is used on the target")
+    marks = [Line2D([], [], ls="", marker="o", color=colour) for colour in rgb]
+    marks += [Line2D([], [], ls="", marker="o", color=_GREY), Line2D([], [], ls="", marker="^", mfc="white", mec=_GREY)]
+    marks.append(Line2D([], [], color=_INK, lw=1.0))
+    words = [*class_names, "source", "target" if labels_target is not None else "target (no labels)", "boundary"]
+    figure.legend(marks, words, loc="outside lower center", ncols=len(words))
     return figure
 
 

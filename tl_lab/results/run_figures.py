@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tl_lab.results.figures import (
     confusion_matrix,
+    decision_boundary,
     domain_embedding,
     learning_curves,
     save_figures,
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_figures"]
 
+_GRID_POINTS = 200  # along each side of the plane
 _POINTS = 500  # of each domain in the embedding: enough to see its shape, few enough for t-SNE
 
 
 def draw_figures(
     folder: Path, strategy: "Strategy", data: "DataModule", chosen: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Figure]:
-    """Draw and save learning curves, a confusion matrix for each test set and, of a pair, the embedding and the epochs
-    that validators would have chosen.
+    """Draw and save learning curves, a confusion matrix for each test set and, of a pair, the embedding, the epochs
+    that validators would have chosen and, where the data are points of the plane, the decision boundary.
 
     Args:
         folder: the run's folder; figures go to ``figures/``.
@@ -63,8 +65,34 @@ def draw_figures(
             None if target_labels is None else target_labels.numpy(),
             data.class_names,
         )
+        if data.shape == (2, 1, 1):
+            figures["decision_boundary"] = _boundary(strategy, data, target)
     save_figures(figures, folder / "figures")
     return figures
+
+
+@torch.no_grad()
+def _boundary(strategy: "Strategy", data: "DataModule", target: str) -> Figure:
+    strategy.eval()
+    strategy.network.use("target")
+    points = {name: data.sets[name].x.cpu()[:_POINTS] for name in ("source/test", target)}  # type: ignore[union-attr]
+    labels = {name: None if (y := data.sets[name].y) is None else y.cpu()[:_POINTS] for name in points}
+    low, high = (getattr(torch.cat(list(points.values())), way)(0).values for way in ("min", "max"))
+    margin = 0.15 * (high - low)
+    across, down = (
+        torch.linspace(float(low[i] - margin[i]), float(high[i] + margin[i]), _GRID_POINTS) for i in range(2)
+    )
+    plane = torch.cartesian_prod(down, across).flip(1).to(strategy.device)  # (H W, 2), x first
+    p = strategy.network(plane).softmax(1).view(_GRID_POINTS, _GRID_POINTS, -1).cpu()
+    return decision_boundary(
+        points["source/test"],
+        labels["source/test"],
+        points[target],
+        labels[target],
+        (across, down),
+        p,
+        data.class_names,
+    )
 
 
 @torch.no_grad()
