@@ -7,15 +7,18 @@ Arguments are a run's overrides. Both sides train the same epochs on the same ba
 features included. Writes docs/results/feature_cache.json.
 """
 
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
+from quiet import quiet_trainer
 
 from tl_lab.building import build
 from tl_lab.config import compose
+from tl_lab.data.cache import CACHE_VARIABLE
 from tl_lab.results.files import write_json
 
 EPOCHS = 10
@@ -27,16 +30,7 @@ def train(overrides: list[str], cache: bool) -> tuple[float, float, dict[str, fl
         ["strategy=feature_extraction", "domain_adaptation=none", *overrides, f"strategy.cache={str(cache).lower()}"]
     )
     parts = build(cfg)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=EPOCHS,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )
+    trainer = quiet_trainer(EPOCHS)
     began = time.process_time()
     trainer.fit(parts.strategy, datamodule=parts.data)
     seconds = time.process_time() - began
@@ -47,6 +41,7 @@ def train(overrides: list[str], cache: bool) -> tuple[float, float, dict[str, fl
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
+    os.environ[CACHE_VARIABLE] = tempfile.mkdtemp()  # features kept by an earlier run would make this a file's reading
     overrides = sys.argv[1:] or ["data=digits", "backbone=torchvision", "backbone.resize_to=[48,48]"]
     (cached, cached_val, cached_test), (plain, plain_val, plain_test) = (train(overrides, c) for c in (True, False))
     print(" ".join(overrides))

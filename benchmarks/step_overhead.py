@@ -13,8 +13,8 @@ import statistics
 import time
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
+from quiet import Stopwatch, quiet_trainer
 from torch.nn import functional as F
 
 from tl_lab.backbones.lenet import LeNet
@@ -25,16 +25,6 @@ from tl_lab.results.files import write_json
 from tl_lab.schedules import InverseDecay, ReversalRamp
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.strategies.layers import LayerPolicy
-
-
-class _Stopwatch(pl.Callback):
-    """CPU time of the training batches, without the set-up of fit."""
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.began = time.process_time()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds = time.process_time() - self.began
 
 
 def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
@@ -58,21 +48,10 @@ def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratc
 
 def through_the_frame(data: PrintedToHandwritten, strategy: FromScratch) -> float:
     """Train for one epoch; CPU seconds."""
-    watch = _Stopwatch()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        callbacks=[watch],
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        limit_val_batches=0,
-        log_every_n_steps=10,
-    )
+    watch = Stopwatch()
+    trainer = quiet_trainer(callbacks=[watch], limit_val_batches=0, log_every_n_steps=10)
     trainer.fit(strategy, datamodule=data)
-    return watch.seconds
+    return watch.cpu_s
 
 
 def by_hand(data: PrintedToHandwritten, strategy: FromScratch, steps: int, batch_size: int) -> float:
