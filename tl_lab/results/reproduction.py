@@ -119,7 +119,7 @@ class Crossed:
     """A metric by method and task.
 
     Args:
-        methods: in the order of the runs.
+        methods: in the order of the runs, a baseline first.
         tasks: likewise; one, the empty text, where tasks were not swept.
         seeds: number of seeds by (task, method); 0 where there is no run.
         mean: over seeds, ``(tasks, methods)``; NaN where there is no run.
@@ -206,6 +206,7 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     if not len(kept):
         return None
     names, places = list(dict.fromkeys(kept[key])), list(dict.fromkeys(kept["_task"]))
+    names.sort(key=lambda name: name not in _BASELINES)  # what the others are held against comes first
     scores = dict(iter(kept.groupby(["_task", key], sort=False)))
     shape = len(places), len(names)
     mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
