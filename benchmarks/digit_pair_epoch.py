@@ -4,12 +4,13 @@
 
 Both sides train the same network with the same objective. The other side is the customary one: a Dataset of PIL
 images with torchvision's transforms for each domain, a DataLoader with two workers for each, and a loop written by
-hand, which costs less than a trainer. Wall and CPU time (workers included), in turn, one thread of PyTorch.
+hand, which costs less than a trainer. Wall and CPU time (workers included), in turn.
 Writes docs/results/digit_pair_epoch.json.
 """
 
 import argparse
 import functools
+import logging
 import statistics
 import time
 from pathlib import Path
@@ -105,33 +106,30 @@ def item_by_item(sets: dict[str, Any], strategy: FromScratch, updates: int) -> t
     return time.perf_counter() - wall - 0.2, cpu_seconds() - cpu, waited
 
 
-def main() -> None:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--updates", type=int, default=300)
-    options.add_argument("--repeats", type=int, default=7)
-    given = options.parse_args()
-    torch.set_num_threads(1)
+def measured(threads: int, updates: int, repeats: int) -> dict[str, Any]:
+    """Measure with a number of PyTorch's threads, both sides in turn, and print."""
+    torch.set_num_threads(threads)
     raw = MnistToMnistM(batch_size=BATCH)
     sets = raw.read()
     frame, items = [], []
-    for repeat in range(given.repeats + 1):
-        data, strategy = build(given.updates)
+    for repeat in range(repeats + 1):
+        data, strategy = build(updates)
         data.load()
         data.adapts = True
         data.use(strategy.network.backbone.preprocessing)
         a = through_the_frame(data, strategy)
-        _, strategy = build(given.updates)
-        b = item_by_item(sets, strategy, given.updates)
+        _, strategy = build(updates)
+        b = item_by_item(sets, strategy, updates)
         if repeat:  # the first round warms up
             frame.append(a)
             items.append(b)
     wall = [b[0] / a[0] for a, b in zip(frame, items, strict=True)]
     cpu = [b[1] / a[1] for a, b in zip(frame, items, strict=True)]
-    per_epoch = 54000 // BATCH / given.updates
+    per_epoch = 54000 // BATCH / updates
     result = {
-        "updates": given.updates,
-        "repeats": given.repeats,
+        "threads": threads,
+        "updates": updates,
+        "repeats": repeats,
         "batch_size": BATCH,
         "frame_epoch_s": per_epoch * statistics.median(a[0] for a in frame),
         "items_epoch_s": per_epoch * statistics.median(b[0] for b in items),
@@ -146,6 +144,18 @@ def main() -> None:
     }
     for name, value in result.items():
         print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--updates", type=int, default=300)
+    options.add_argument("--repeats", type=int, default=7)
+    options.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of PyTorch; measured one by one")
+    given = options.parse_args()
+    logging.disable(logging.WARNING)
+    result = {str(threads): measured(threads, given.updates, given.repeats) for threads in given.threads}
     write_json(Path(__file__).resolve().parent.parent / "docs" / "results" / "digit_pair_epoch.json", result)
 
 

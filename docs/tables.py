@@ -108,6 +108,28 @@ def benchmarks_table() -> str:
     step, cache = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("step_overhead", "feature_cache"))
     same = all(abs(cache["cached_test"][name] - cache["plain_test"][name]) < 1e-6 for name in cache["cached_test"])
     accuracy = f"{100 * cache['cached_test']['test/acc']:.1f} % and {100 * cache['plain_test']['test/acc']:.1f} %"
+    epoch, peers = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("digit_pair_epoch", "peers"))
+    epochs = [
+        f"| an epoch of MNIST -> MNIST-M, item by item / here, PyTorch on {one['threads']} "
+        f"thread{'s' if one['threads'] > 1 else ''} of 2 cores | {one['wall_ratio_median']:.2f} "
+        f"({one['wall_ratio_min']:.2f} to {one['wall_ratio_max']:.2f}) in time, {one['cpu_ratio_median']:.2f} "
+        f"({one['cpu_ratio_min']:.2f} to {one['cpu_ratio_max']:.2f}) in CPU time | {one['items_epoch_s']:.0f} s and "
+        f"{one['frame_epoch_s']:.0f} s, {one['repeats']} x {one['updates']} updates in turn; the loaders have 2 workers "
+        "each |"
+        for one in epoch.values()
+    ]
+    others = [
+        f"| a DANN step, {name} {side['version']} / by hand | "
+        f"{side['ratio_median']:.2f} ({side['ratio_min']:.2f} to {side['ratio_max']:.2f}) | CPU time, "
+        f"{peers['repeats']} x {peers['steps']} steps in processes in turn, {side['ms']:.0f} ms |"
+        for name, side in peers.items()
+        if isinstance(side, dict) and "ms" in side and name not in ("tl_lab", "by hand")
+    ]
+    own = peers["tl_lab"]
+    others.append(
+        f"| a DANN step, this project / by hand without channels_last | {own['ratio_median']:.2f} "
+        f"({own['ratio_min']:.2f} to {own['ratio_max']:.2f}) | the same, {own['ms']:.0f} ms |"
+    )
     return "\n".join(
         [
             "| measured | ratio | how |",
@@ -119,6 +141,8 @@ def benchmarks_table() -> str:
             f"| feature extraction, every step / computed once | {cache['ratio']:.1f} | {cache['epochs']} epochs, "
             f"{cache['plain_s']:.0f} s and {cache['cached_s']:.0f} s, test accuracy {accuracy}"
             f"{' (every test score equal to six digits)' if same else ''}; `{cache['overrides']}` |",
+            *epochs,
+            *others,
         ]
     )
 
