@@ -114,8 +114,8 @@ def benchmarks_table() -> str:
         f"thread{'s' if one['threads'] > 1 else ''} of 2 cores | {one['wall_ratio_median']:.2f} "
         f"({one['wall_ratio_min']:.2f} to {one['wall_ratio_max']:.2f}) in time, {one['cpu_ratio_median']:.2f} "
         f"({one['cpu_ratio_min']:.2f} to {one['cpu_ratio_max']:.2f}) in CPU time | {one['items_epoch_s']:.0f} s and "
-        f"{one['frame_epoch_s']:.0f} s, {one['repeats']} x {one['updates']} updates in turn; the loaders have 2 workers "
-        "each |"
+        f"{one['frame_epoch_s']:.0f} s, {one['repeats']} x {one['updates']} updates in turn; the loaders have "
+        "2 workers each |"
         for one in epoch.values()
     ]
     others = [
