@@ -92,6 +92,11 @@ def settings_again_table() -> str:
     return settings_table("embedded_pair_settings_again.csv")
 
 
+def mnist_to_mnistm_tried_table() -> str:
+    """List what was tried on MNIST -> MNIST-M before the experiment's settings were fixed."""
+    return settings_table("mnist_to_mnistm_tried.csv")
+
+
 def ranks_table() -> str:
     """Give the rank correlation of each label-free score with the oracle, over the settings tried."""
     rows = _rows("embedded_pair_settings.csv")
@@ -212,6 +217,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
+    "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "reproduction_pages": reproduction_pages,
     "reproductions": reproductions_table,
     "embedded_pair_ranks": ranks_table,
