@@ -177,7 +177,7 @@ def reproductions_table() -> str:
             lines.append(
                 f"| {f'`{name}`' if j == 0 else ''} | {method}{' (oracle)' if method in table.oracles else ''} "
                 f"| {measured} | {format_metric(expected.metric, published)} "
-                f"| {tasks}{of['seed'].nunique()} seeds | {_seconds(of['duration_s'].median())} |"
+                f"| {tasks}{_seeds(of['seed'].nunique())} | {_seconds(of['duration_s'].median())} |"
             )
     return "\n".join(lines)
 
@@ -207,6 +207,10 @@ def _comments(file: Path) -> str:
     lines = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = " ".join(lines[2:])
     return text[text.index("Expected:") :] if "Expected:" in text else ""
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def _seconds(value: float) -> str:
