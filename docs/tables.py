@@ -206,6 +206,7 @@ def _comments(file: Path) -> str:
     """Give what an experiment's file says of its protocol: the comments below its first line."""
     lines = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = " ".join(lines[2:])
+    text = re.sub(r"(?<![.]) (?=Protocol:)", ". ", text)  # in the file a new line ends the sentence
     return text[text.index("Expected:") :] if "Expected:" in text else ""
 
 
