@@ -9,14 +9,18 @@ from tl_lab.functional.density_ratio import (
     kliep_ratio,
 )
 from tl_lab.functional.domain_distance import a_distance, linear_domain_accuracy
+from tl_lab.functional.gradient_projection import project_gradient
 from tl_lab.functional.gradient_reversal import reverse_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
+from tl_lab.functional.path_integral import add_path_contributions, path_contributions, path_importance
+from tl_lab.functional.quadratic import merge_quadratics, quadratic_penalty
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
     "a_distance",
+    "add_path_contributions",
     "batch_nuclear_norm",
     "certainty_weights",
     "classifier_ratio",
@@ -30,10 +34,15 @@ __all__ = [
     "kliep_ratio",
     "linear_domain_accuracy",
     "mean_entropy",
+    "merge_quadratics",
     "minimum_class_confusion",
     "mmd_linear",
     "mmd_unbiased",
     "multilinear_map",
+    "path_contributions",
+    "path_importance",
+    "project_gradient",
+    "quadratic_penalty",
     "randomised_multilinear_map",
     "reverse_gradient",
     "soft_neighbourhood_density",

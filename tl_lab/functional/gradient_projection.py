@@ -1,0 +1,45 @@
+"""Gradient projection of averaged gradient episodic memory (A-GEM)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["project_gradient"]
+
+
+def project_gradient(
+    gradient: Sequence[Tensor | None], reference: Sequence[Tensor | None]
+) -> tuple[list[Tensor | None], bool]:
+    """Take the part out of a gradient that would raise the reference's loss.
+
+    Where g . g_ref < 0, g~ = g - (g . g_ref / g_ref . g_ref) g_ref, the nearest to g with g~ . g_ref = 0; otherwise g.
+    The tensors are the parts of one vector: one angle decides for all.
+
+    Args:
+        gradient: g, of the current batch: a tensor each parameter, any shapes. None (no gradient) counts as 0.
+        reference: g_ref, of a batch from memory, of the same shapes. None counts as 0.
+
+    Returns:
+        The gradient, and whether it was projected. Where it was, these are new tensors, and a parameter whose own
+        gradient is None takes the reference's part; None is left only where both are. Where it was not, these are the
+        tensors given.
+
+    References:
+        Chaudhry et al., Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
+    """
+    pairs = list(zip(gradient, reference, strict=True))
+    products = [(g * ref).sum(dtype=torch.float64) for g, ref in pairs if g is not None and ref is not None]
+    product = float(torch.stack(products).sum()) if products else 0.0
+    if not product < 0:
+        return list(gradient), False
+    # in double precision: the square of a small gradient would be 0 in single
+    norms = [torch.linalg.vector_norm(ref, dtype=torch.float64) for ref in reference if ref is not None]
+    square = float(torch.stack(norms).square().sum())
+    return [_minus(g, product / square, ref) for g, ref in pairs], True
+
+
+def _minus(g: Tensor | None, factor: float, ref: Tensor | None) -> Tensor | None:
+    if ref is None:
+        return g
+    return -factor * ref if g is None else g.sub(ref, alpha=factor)
