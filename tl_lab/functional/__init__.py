@@ -1,5 +1,6 @@
 """The mathematics, as pure functions on tensors: no Lightning, no config."""
 
+from tl_lab.functional.accuracy_matrix import average_accuracy, backward_transfer, forgetting, forward_transfer
 from tl_lab.functional.class_confusion import batch_nuclear_norm, certainty_weights, minimum_class_confusion
 from tl_lab.functional.coral import coral, covariance
 from tl_lab.functional.density_ratio import (
@@ -8,6 +9,7 @@ from tl_lab.functional.density_ratio import (
     kernel_mean_matching,
     kliep_ratio,
 )
+from tl_lab.functional.distillation import distillation_loss
 from tl_lab.functional.domain_distance import a_distance, linear_domain_accuracy
 from tl_lab.functional.gradient_projection import project_gradient
 from tl_lab.functional.gradient_reversal import reverse_gradient
@@ -16,18 +18,24 @@ from tl_lab.functional.label_free import information_maximisation, mean_entropy,
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
 from tl_lab.functional.path_integral import add_path_contributions, path_contributions, path_importance
 from tl_lab.functional.quadratic import merge_quadratics, quadratic_penalty
+from tl_lab.functional.reservoir import reservoir_slots
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
     "a_distance",
     "add_path_contributions",
+    "average_accuracy",
+    "backward_transfer",
     "batch_nuclear_norm",
     "certainty_weights",
     "classifier_ratio",
     "controlled_risk",
     "coral",
     "covariance",
+    "distillation_loss",
     "effective_sample_size",
+    "forgetting",
+    "forward_transfer",
     "gaussian_kernel",
     "information_maximisation",
     "kernel_mean_matching",
@@ -44,6 +52,7 @@ __all__ = [
     "project_gradient",
     "quadratic_penalty",
     "randomised_multilinear_map",
+    "reservoir_slots",
     "reverse_gradient",
     "soft_neighbourhood_density",
     "squared_distances",

@@ -1,0 +1,98 @@
+"""What a stream of tasks did to accuracy: one number each from the matrix of accuracies.
+
+R is ``(T, T)``: R[i, j], counted from 1, is the accuracy on task j after learning task i; NaN where it was not
+measured. The leading k by k block gives the same numbers after k tasks. A number that needs an entry that is NaN is
+NaN, as are transfer and forgetting where T = 1. All are computed in double precision.
+
+The literature has several definitions under the same names: compare numbers only where these agree.
+
+References:
+    Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NIPS 2017, section 2.
+    Chaudhry, Dokania, Ajanthan and Torr, Riemannian Walk for Incremental Learning, ECCV 2018.
+"""
+
+import math
+
+from torch import Tensor
+
+__all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]
+
+
+def average_accuracy(accuracies: Tensor) -> float:
+    """Average accuracy over all tasks after the last: ACC = 1/T sum_i R[T, i].
+
+    Each task weighs the same, whatever the number of its test samples. This is the number that van de Ven's code
+    reports; the average incremental accuracy of class-incremental learning also averages over the rows of R.
+
+    Args:
+        accuracies: R, ``(T, T)``, T >= 1.
+
+    Returns:
+        In the range of the accuracies.
+
+    References:
+        Lopez-Paz and Ranzato, NIPS 2017, section 2: ACC.
+    """
+    return float(accuracies[-1].double().mean())
+
+
+def backward_transfer(accuracies: Tensor) -> float:
+    """How later tasks changed the accuracy on earlier ones: BWT = 1/(T-1) sum_{i<T} R[T, i] - R[i, i].
+
+    Below 0 where tasks are forgotten. Others report its negative as forgetting, which differs from
+    :func:`forgetting` where a task was at its best in another row than its own.
+
+    Args:
+        accuracies: R, ``(T, T)``.
+
+    Returns:
+        In [-1, 1] for accuracies in [0, 1].
+
+    References:
+        Lopez-Paz and Ranzato, NIPS 2017, section 2: BWT.
+    """
+    r = accuracies.double()
+    return float((r[-1] - r.diagonal())[:-1].mean())
+
+
+def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
+    """How earlier tasks helped on one not yet learned: FWT = 1/(T-1) sum_{i=2..T} R[i-1, i] - b_i.
+
+    Only where a head can answer for a task before it was trained on it is this more than noise.
+
+    Args:
+        accuracies: R, ``(T, T)``, measured on the task after each, too.
+        baseline: b, ``(T,)``, accuracies of the network at its random initialisation; the first is not used.
+
+    Returns:
+        In [-1, 1] for accuracies in [0, 1].
+
+    References:
+        Lopez-Paz and Ranzato, NIPS 2017, section 2: FWT.
+    """
+    return float((accuracies.double().diagonal(1) - baseline[1:].double()).mean())
+
+
+def forgetting(accuracies: Tensor) -> float:
+    """How far old tasks fell from their best: F = 1/(T-1) sum_{j<T} max_{l<T} R[l, j] - R[T, j].
+
+    Below 0 where they rose. The maximum runs over all rows before the last, as in the paper, rows from before the task
+    was learned included where they were measured; NaN among them is left out. Others take rows from j on only, or
+    the last one, too (which never lets it fall below 0), or the task's own alone (minus :func:`backward_transfer`).
+
+    Args:
+        accuracies: R, ``(T, T)``.
+
+    Returns:
+        In [-1, 1] for accuracies in [0, 1].
+
+    References:
+        Chaudhry et al., ECCV 2018, equation 3 and the average F_k over tasks.
+    """
+    r = accuracies.double()
+    if len(r) < 2:
+        return math.nan
+    before = r[:-1, :-1]
+    best = before.nan_to_num(nan=-math.inf).amax(0)
+    best = best.masked_fill(before.isnan().all(0), math.nan)
+    return float((best - r[-1, :-1]).mean())

@@ -1,0 +1,42 @@
+"""Reservoir sampling: a buffer that holds a uniform sample of a stream of unknown length."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["reservoir_slots"]
+
+
+def reservoir_slots(seen: int, count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draw the slots that the next samples of a stream take in a buffer, by algorithm R.
+
+    The first ``size`` samples fill the buffer in order. Of a later one, the t-th, a number is drawn from {0, ..., t-1}:
+    it is its slot where below ``size``, and the sample passes otherwise. After N samples each is in the buffer with
+    probability size / N. Numbers are drawn one a sample, so that a stream cut into other batches fills the same buffer.
+
+    Args:
+        seen: samples that went before, >= 0.
+        count: samples to place, >= 0.
+        size: slots of the buffer, >= 0.
+        generator: of the numbers; they are uniform to within t / 2^63.
+
+    Returns:
+        ``(count,)``, integers in [0, size), each at most once, or -1 for a sample that takes no slot or loses it to a
+        later one of the same call: ``buffer[slots[slots >= 0]] = batch[slots >= 0]`` is then well defined.
+
+    References:
+        Vitter, Random Sampling with a Reservoir, ACM Transactions on Mathematical Software 11 (1985), section 2, who
+        ascribes it to Alan Waterman.
+    """
+    positions = torch.arange(seen, seen + count, device=generator.device)
+    drawn = positions.clone()
+    late = positions >= size
+    numbers = torch.randint(2**63 - 1, (int(late.sum()),), generator=generator, device=generator.device)
+    drawn[late] = numbers % (positions[late] + 1)
+    return _last_of_each(torch.where(drawn < size, drawn, -1), size)
+
+
+def _last_of_each(slots: Tensor, size: int) -> Tensor:
+    order = torch.arange(len(slots), device=slots.device)
+    winner = torch.full((size + 1,), -1, device=slots.device)  # the last entry is for -1
+    winner.scatter_reduce_(0, slots % (size + 1), order, "amax")
+    return torch.where(winner[slots] == order, slots, -1)
