@@ -22,16 +22,34 @@ BACKBONES = {
 }
 
 
+NONE = "domain_adaptation=none"
+STREAM = ["data=permuted_digits", "data.num_tasks=2", "data.batch_size=8"]
+
+
+def _learning_from(*traits: str) -> list[str]:
+    """Strategies for data with these traits."""
+    found = []
+    for name in choices("strategy")["strategy"]:
+        strategy = get_class(compose([f"strategy={name}"]).strategy._target_)
+        if strategy.needs <= set(traits) <= strategy.handles:
+            found.append(name)
+    return sorted(found)
+
+
+ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
+
+
 def train(folder, *overrides: str) -> dict:
     main([*TINY, *QUIET, *overrides, f"hydra.run.dir={folder}"])
     return json.loads((folder / "results.json").read_text())
 
 
-def test_all_backbones_are_tried():
+def test_all_backbones_and_strategies_are_tried():
     assert set(BACKBONES) == set(choices("backbone")["backbone"])
+    assert {*ORDINARY, *CONTINUAL} == set(choices("strategy")["strategy"])
 
 
-@pytest.mark.parametrize("strategy", sorted(choices("strategy")["strategy"]))
+@pytest.mark.parametrize("strategy", ORDINARY)
 @pytest.mark.parametrize("backbone", sorted(BACKBONES))
 def test_every_backbone_under_every_strategy_adapts(backbone, strategy, tmp_path):
     options = [f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", "strategy.bottleneck=8", *PAIR]
@@ -40,7 +58,7 @@ def test_every_backbone_under_every_strategy_adapts(backbone, strategy, tmp_path
     assert 0 <= results["metrics"]["test/target/acc"] <= 1
 
 
-@pytest.mark.parametrize("strategy", sorted(choices("strategy")["strategy"]))
+@pytest.mark.parametrize("strategy", ORDINARY)
 @pytest.mark.parametrize("adaptation", sorted(choices("domain_adaptation")["domain_adaptation"]))
 def test_every_adaptation_under_every_strategy(adaptation, strategy, tmp_path):
     options = [f"domain_adaptation={adaptation}", f"strategy={strategy}", "strategy.bottleneck=8", *PAIR]
@@ -52,11 +70,28 @@ def test_every_adaptation_under_every_strategy(adaptation, strategy, tmp_path):
     assert 0 <= results["metrics"]["test/target/acc"] <= 1
 
 
-@pytest.mark.parametrize("strategy", sorted(choices("strategy")["strategy"]))
+@pytest.mark.parametrize("strategy", ORDINARY)
 @pytest.mark.parametrize("optimizer", sorted(choices("optimizer")["optimizer"]))
 def test_every_strategy_with_every_optimizer_on_supervised_data(optimizer, strategy, tmp_path):
     options = ["data=digits", "domain_adaptation=none", f"strategy={strategy}", f"optimizer={optimizer}"]
     assert train(tmp_path / "run", *options)["status"] == "completed"
+
+
+@pytest.mark.parametrize("strategy", CONTINUAL)
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+def test_every_backbone_learns_a_stream_under_every_continual_strategy(backbone, strategy, tmp_path):
+    results = train(
+        tmp_path / "run", *STREAM, f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", NONE
+    )
+    assert results["status"] == "completed", results["error"]
+    assert 0 <= results["metrics"]["test/acc"] <= 1
+
+
+@pytest.mark.parametrize("strategy", CONTINUAL)
+@pytest.mark.parametrize("scenario", ["task", "class"])
+def test_every_continual_strategy_in_every_scenario(scenario, strategy, tmp_path):
+    options = ["data=split_digits", f"data.scenario={scenario}", f"strategy={strategy}", "optimizer=adamw", NONE]
+    assert train(tmp_path / "run", *options, "backbone=mlp", "backbone.hidden=[16]")["status"] == "completed"
 
 
 @pytest.mark.parametrize("scheduler", sorted(choices("scheduler")["scheduler"]))

@@ -14,6 +14,7 @@ from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.checks import choice_of
 from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.cache import file_hash
+from tl_lab.data.stream import TaskStream
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.networks import weights_stream
@@ -49,6 +50,8 @@ def build(cfg: DictConfig) -> Parts:
     data.adapts = adaptation.trains_on_target
     if isinstance(data, DomainPair):
         data.reveal_target = adaptation.oracle
+    if isinstance(data, TaskStream):
+        data.epochs_per_task = cfg.trainer.max_epochs
     data.load()
     backbone = _started_backbone(cfg, data)
     data.use(backbone.preprocessing)
@@ -79,6 +82,7 @@ def _strategy(cfg: DictConfig, data: DataModule, backbone: Backbone, adaptation:
         adaptation=adaptation,
         num_classes=data.num_classes,
         class_counts=data.class_counts,
+        outputs=data.outputs if isinstance(data, TaskStream) else None,
         optimizer=build_node(cfg.optimizer),
         scheduler=build_node(cfg.scheduler),
         seed=cfg.seed,
@@ -135,7 +139,7 @@ def describe_weights(cfg: DictConfig) -> str:
         return f"read from {cfg.backbone.weights}"
     if cfg.backbone.get("pretrained"):
         return "pretrained, as published"
-    transfers = choice_of(cfg, "strategy") != "from_scratch"
+    transfers = choice_of(cfg, "strategy") in ("fine_tuning", "feature_extraction")
     advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)" if transfers else ""
     return f"random{advice}"
 

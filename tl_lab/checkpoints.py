@@ -77,8 +77,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def is_trained(content: dict[str, Any], cfg: DictConfig) -> bool:
-    """Whether a checkpoint stands at the end of training: all epochs done, or stopped early."""
+def is_trained(content: dict[str, Any], epochs: int) -> bool:
+    """Whether a checkpoint stands at the end of training: all of so many epochs done, or stopped early."""
     waited = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
     stopped = any(state["wait_count"] >= state["patience"] for state in waited)
-    return stopped or content["epoch"] + 1 >= cfg.trainer.max_epochs
+    return stopped or content["epoch"] + 1 >= epochs

@@ -27,13 +27,20 @@ def check_pairing(cfg: DictConfig) -> None:
     data: Any = get_class(cfg.data._target_)
     strategy: Any = get_class(cfg.strategy._target_)
     adaptation: Any = get_class(cfg.domain_adaptation._target_)
-    if missing := set(strategy.needs) - set(data.traits):
+    traits = data.traits_for(cfg.data)
+    if missing := strategy.needs - traits:
         fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
         raise UserError(
             f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
             f"data={choice_of(cfg, 'data')} does not have; valid: {fitting}"
         )
-    _check_validators(cfg, data)
+    if beyond := traits - strategy.handles:
+        fitting = _fitting("strategy", lambda other: traits <= other.handles)
+        raise UserError(
+            f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
+            f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
+        )
+    _check_validators(cfg, traits)
     chosen = choice_of(cfg, "domain_adaptation")
     if adaptation.changes_inputs and cfg.strategy.get("cache"):
         raise UserError(
@@ -42,11 +49,13 @@ def check_pairing(cfg: DictConfig) -> None:
         )
     if not adaptation.needs_target:
         return
-    if "target" not in data.traits:
+    if "target" not in traits:
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
             f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
         )
+    if "tasks" in traits:
+        _check_stream_adapts(cfg, adaptation)
     if not adaptation.trains_on_target:
         return
     layers = instantiate(cfg.strategy.layers)
@@ -59,13 +68,27 @@ def check_pairing(cfg: DictConfig) -> None:
         )
 
 
-def _check_validators(cfg: DictConfig, data: Any) -> None:
+def _check_stream_adapts(cfg: DictConfig, adaptation: Any) -> None:
+    chosen, strategy = choice_of(cfg, "domain_adaptation"), choice_of(cfg, "strategy")
+    if adaptation.oracle:
+        raise UserError(f"domain_adaptation={chosen} is a bound for one pair of domains; a stream of pairs has none")
+    if adaptation.needs_target_logits and cfg.data.scenario != "domain":
+        raise UserError(
+            f"domain_adaptation={chosen} compares predictions over fixed classes, and data.scenario="
+            f"{cfg.data.scenario} changes the classes from task to task: use data.scenario=domain, or an adaptation "
+            "that looks at features alone (dann, mmd, coral)"
+        )
+    if cast(Any, get_class(cfg.strategy._target_)).jointly:
+        raise UserError(f"strategy={strategy} learns all tasks at once and takes no target: use domain_adaptation=none")
+
+
+def _check_validators(cfg: DictConfig, traits: frozenset[str]) -> None:
     for name, node in (cfg.get("validator") or {}).items():
         if not isinstance(node, DictConfig) or "_target_" not in node:
             valid = sorted(choices("validator")["validator"])
             raise UserError(f"validator.{name} is no validator; valid: {', '.join(valid)}")
         validator: Any = get_class(node._target_)
-        if (validator.measures or validator.ranks_runs) and "target" not in data.traits:
+        if (validator.measures or validator.ranks_runs) and "target" not in traits:
             raise UserError(
                 f"validator={name} needs two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
             )
@@ -82,6 +105,8 @@ def check_protocol(cfg: DictConfig) -> None:
     """
     Reproduces.from_node(cfg.get("reproduces"))
     trainer, callbacks = cfg.trainer, cfg.callbacks
+    if "tasks" in cast(Any, get_class(cfg.data._target_)).traits:
+        _check_stream_protocol(cfg)
     if not (trainer.max_epochs and trainer.max_epochs > 0):
         raise UserError(
             f"trainer.max_epochs is at least 1, not {trainer.max_epochs}: schedules follow the share of training done"
@@ -103,6 +128,20 @@ def check_protocol(cfg: DictConfig) -> None:
         raise UserError(f"trainer.precision={trainer.precision} needs a GPU: use bf16-mixed or 32-true on the CPU")
     if "fsdp" in str(trainer.strategy) and cfg["update"].gradient_clip_norm is not None:
         raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
+
+
+def _check_stream_protocol(cfg: DictConfig) -> None:
+    if cfg.evaluate != "last":
+        raise UserError(
+            f"evaluate={cfg.evaluate} does not suit a stream of tasks, of which no epoch of one task is the best: "
+            "leave it at last; strategy.task_ends_with=best keeps each task's best weights"
+        )
+    if cfg.callbacks.early_stopping.enabled:
+        raise UserError("early stopping would end a stream within a task: use callbacks=default")
+    if cfg.strategy.task_ends_with == "best" and (
+        cfg.trainer.limit_val_batches == 0 or cfg.trainer.check_val_every_n_epoch > cfg.trainer.max_epochs
+    ):
+        raise UserError("strategy.task_ends_with=best needs validation: see trainer.limit_val_batches")
 
 
 def choice_of(cfg: DictConfig, group: str) -> str:

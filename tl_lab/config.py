@@ -36,7 +36,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "num_classes", "class_counts", "optimizer", "scheduler", "seed"}
-        | {"gradient_clip_norm", "accumulate_batches"}
+        | {"gradient_clip_norm", "accumulate_batches", "outputs"}
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }

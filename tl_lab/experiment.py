@@ -26,6 +26,7 @@ from tl_lab.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, re
 from tl_lab.checks import check_pairing, check_protocol, choice_of
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
 from tl_lab.data.base import DataModule, DomainPair
+from tl_lab.data.stream import TaskStream
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation.health import reading
 from tl_lab.evaluation.health_check import HealthCheck
@@ -95,8 +96,8 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
         console.banner(_said(cfg, folder, parts, facts), title=f"tl_lab: {cfg.name}")
     _fit(cfg, trainer, parts, checkpoint)
     tested = _load_tested(cfg, folder, parts)
-    # some facts are known after training only: how much importance weights leave of the source
-    record.update(protocol={**facts["protocol"], **parts.strategy.adaptation.facts()})
+    # some facts are known after training only: how much importance weights leave of the source, a Fisher's trace
+    record.update(protocol={**facts["protocol"], **parts.strategy.facts(), **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
         _finish(cfg, folder, parts, trainer, record, tested, health, validators)
@@ -194,7 +195,9 @@ def _trainer(
     callbacks = _callbacks(cfg, folder, data, validators)
     try:
         trainer = build_node(
-            cfg.trainer,
+            cast(DictConfig, OmegaConf.merge(cfg.trainer, {"max_epochs": _epochs(cfg, data)})),
+            # tasks differ in their data, and so may the number of batches
+            reload_dataloaders_every_n_epochs=1 if isinstance(data, TaskStream) else 0,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
@@ -203,6 +206,10 @@ def _trainer(
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer={choice_of(cfg, 'trainer')} cannot start: {error}") from error
     return cast(pl.Trainer, trainer)
+
+
+def _epochs(cfg: DictConfig, data: DataModule) -> int:
+    return data.total_epochs if isinstance(data, TaskStream) else int(cfg.trainer.max_epochs)
 
 
 def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapping[str, Validator]) -> list[Callback]:
@@ -226,7 +233,7 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
         "save_on_train_epoch_end": True,
     }
     callbacks: list[Callback] = [ModelCheckpoint(filename="last", **options)]
-    if checkpoint.best and cfg.trainer.limit_val_batches != 0:
+    if checkpoint.best and cfg.trainer.limit_val_batches != 0 and "tasks" not in data.traits:
         callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
     if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
@@ -236,7 +243,7 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
 
 def _health_check(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, record: Record) -> HealthCheck | None:
     """Let the trainer measure the health of a run on two domains; a resumed run goes on from what was measured."""
-    if not cfg.health or "target" not in parts.data.traits:
+    if not cfg.health or not isinstance(parts.data, DomainPair):
         return None
     check = HealthCheck(keep=lambda found: record.update(health=found), known=record.content.get("health"))
     trainer.callbacks.append(check)  # type: ignore[attr-defined]
@@ -257,7 +264,7 @@ def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Lo
 
 def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
     """Train, or go on training; a run that had come to the end of its training is left as it is."""
-    if checkpoint is not None and is_trained(content := read_checkpoint(checkpoint), cfg):
+    if checkpoint is not None and is_trained(content := read_checkpoint(checkpoint), _epochs(cfg, parts.data)):
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.updates_done = content["updates_done"]
         parts.strategy.last_validation = content["last_validation"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.augmentation import Augmentation
-from tl_lab.data.loaders import BatchOrder, Loader, PairLoader, Transform
+from tl_lab.data.loaders import Batches, BatchOrder, Loader, PairLoader, Transform
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import random_split
@@ -39,7 +39,7 @@ class DataModule(pl.LightningDataModule):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """What this data offers: ``labels``, ``target``; later ``tasks``, ``episodes``."""
+    """What this data offers: ``labels``, ``target``, ``tasks``; later ``episodes``."""
     monitor: str = "val/acc"
     """The validation metric that chooses the best checkpoint."""
     primary: str = "train"
@@ -78,6 +78,11 @@ class DataModule(pl.LightningDataModule):
 
     # ------------------------------------------------------------------ what a subclass provides
 
+    @classmethod
+    def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
+        """Tell from a node of the configuration, before anything is built, what the data will offer."""
+        return cls.traits
+
     @abstractmethod
     def read(self) -> dict[str, Samples]:
         """Read the sets (``train``, ``val``, ``test``; ``source/train`` ... in a pair); set ``class_names``.
@@ -88,6 +93,9 @@ class DataModule(pl.LightningDataModule):
 
     def _read(self) -> dict[str, Samples]:
         return self.read()
+
+    def _what_else_identifies(self) -> str:
+        return ""  # what is done to the samples, beside the samples themselves
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -111,7 +119,11 @@ class DataModule(pl.LightningDataModule):
             _check(name, samples, self.num_classes)
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
             self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
-        parts = "".join(name + samples.fingerprint() for name, samples in sorted(self.sets.items()))
+        prints: dict[tuple[int, int], str] = {}  # sets may share their samples
+        for samples in self.sets.values():
+            prints.setdefault((id(samples.x), id(samples.y)), samples.fingerprint())
+        parts = "".join(name + prints[id(one.x), id(one.y)] for name, one in sorted(self.sets.items()))
+        parts += self._what_else_identifies()
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def use(self, preprocessing: Preprocessing) -> None:
@@ -188,7 +200,21 @@ class DataModule(pl.LightningDataModule):
     @staticmethod
     def metric_prefix(name: str) -> str:
         """Turn a set's name into that of its metrics: ``source/val`` -> ``val/source``."""
-        return "/".join(reversed(name.split("/")))
+        *where, split = name.split("/")
+        return "/".join([split, *where])
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a target domain."""
+        return "target" in self.traits
+
+    def domain_of(self, name: str) -> str | None:
+        """Name the domain that a set belongs to; None where there are no domains."""
+        return name.split("/")[0] if "/" in name else None
+
+    def set_for(self, name: str) -> str:
+        """Find the set that an adaptation means by a pair's name, ``target/train``."""
+        return name
 
     # ------------------------------------------------------------------ what Lightning calls
 
@@ -205,7 +231,7 @@ class DataModule(pl.LightningDataModule):
         """Leave the batch where it is: loaders make it on the device."""
         return batch
 
-    def train_dataloader(self) -> Loader | PairLoader:
+    def train_dataloader(self) -> Batches:
         """Serve shuffled training batches."""
         return self.train_loader(self.primary)
 
@@ -363,7 +389,7 @@ class DomainPair(DataModule):
         """State the protocol beside what every data states."""
         return {**super().facts(), "protocol": self.protocol}
 
-    def train_dataloader(self) -> Loader | PairLoader:
+    def train_dataloader(self) -> Batches:
         """Serve the labelled domain alone, or source and target together if the run adapts."""
         source = self.train_loader(self.primary)
         if not self.adapts:

@@ -6,7 +6,7 @@ take the same order through a :class:`torch.utils.data.DataLoader` with workers.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -17,10 +17,21 @@ from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import LazyInputs, Samples
 from tl_lab.randomness import generator
 
-__all__ = ["BatchOrder", "Loader", "PairLoader", "Transform"]
+__all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """What happens to a batch of inputs on the device; random parts draw from the given generator."""
+
+
+class Batches(Protocol):
+    """What training goes through in an epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next pass follows."""
 
 
 @dataclass

@@ -90,7 +90,7 @@ def domain_features(strategy: Strategy, data: DataModule, name: str, count: int 
         ``(min(count, N), D)`` on the CPU.
     """
     precision, cached = strategy.trainer.precision_plugin, data.has_features(name)
-    strategy.network.use(name.split("/")[0])
+    strategy.network.use(data.domain_of(name))
     compute = strategy.network.encoder()[1] if cached else strategy.network.features
     found = []
     with _evaluating(strategy):

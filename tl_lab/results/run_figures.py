@@ -98,7 +98,7 @@ def _boundary(strategy: "Strategy", data: "DataModule", target: str) -> Figure:
 @torch.no_grad()
 def _features(strategy: "Strategy", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
     strategy.eval()
-    strategy.network.use(name.split("/")[0])
+    strategy.network.use(data.domain_of(name))
     features = []
     seen: list[Tensor] = []
     for batch in data.loader(name):

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
+from tl_lab.data.stream import Outputs
 from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput, Phase, Update
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import LABEL_FREE, LABELLED, Meter
@@ -61,10 +62,13 @@ class Strategy(pl.LightningModule):
         seed: the run's seed.
         gradient_clip_norm: largest norm of the gradient over all parameters; None for no clipping.
         accumulate_batches: batches whose gradients are averaged for one update, >= 1.
+        outputs: which outputs belong to which task of a stream; None where there are no tasks.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     """Traits that the data must have."""
+    handles: ClassVar[frozenset[str]] = frozenset({"labels", "target"})
+    """Traits that the data may have: others ask for a strategy that knows what to do with them."""
 
     def __init__(
         self,
@@ -83,13 +87,15 @@ class Strategy(pl.LightningModule):
         seed: int = 0,
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
+        outputs: Outputs | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         _check_options(bottleneck, dict(head or {}), label_smoothing, gradient_clip_norm)
         if accumulate_batches > 1 and any(len(adaptation.phases(progress)) > 1 for progress in (0.0, 0.5, 1.0)):
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
-        self.network = Network(backbone, num_classes, bottleneck, seed=seed, **dict(head or {}))
+        blocks = None if outputs is None else outputs.blocks
+        self.network = Network(backbone, num_classes, bottleneck, seed=seed, blocks=blocks, **dict(head or {}))
         if adaptation.target_encoder:
             self.network.separate_encoders()
         if adaptation.batch_norm == "domain_specific":
@@ -129,6 +135,20 @@ class Strategy(pl.LightningModule):
 
     def penalties(self) -> dict[str, Tensor]:
         """Give the terms that tie the parameters to something (L2-SP, EWC), already weighted."""
+        return {}
+
+    def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
+        """Give logits ``(B, C)`` of a labelled batch's features ``(B, D)``, and the classes ``(B,)`` among them."""
+        return self.network.head(features), batch.y
+
+    def further_terms(self, batch: Labelled, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Give terms of the objective that need the batch (replay, distillation), already weighted.
+
+        Args:
+            batch: the labelled samples.
+            features: their features, ``(B, D)``.
+            logits: what the head made of them, ``(B, C)``.
+        """
         return {}
 
     def on_gradients(self) -> None:
@@ -278,14 +298,14 @@ class Strategy(pl.LightningModule):
         logs: dict[str, Tensor | float] = {}
         self._captured = {name: [] for name in self.adaptation.layers}
         features, target_features = self._features_of_both(source, target, phase)
-        logits = self.network.head(features)
+        logits, y = self.classify(features, source)
         if phase.task:
             weights = self.adaptation.sample_weights(source.index)
-            terms["task_loss"] = self.task_loss(logits, source.y, weights)
+            terms["task_loss"] = self.task_loss(logits, y, weights)
             if weights is not None:  # the share of equally weighted samples that would carry as much
                 squares = len(weights) * weights.square().sum()
                 logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
-            logs["acc"] = (logits.detach().argmax(1) == source.y).float().mean()
+            logs["acc"] = (logits.detach().argmax(1) == y).float().mean()
         if target is not None and target_features is not None:
             wants = self.adaptation.needs_target_logits
             target_logits = self.network.head(target_features) if wants else None
@@ -294,7 +314,7 @@ class Strategy(pl.LightningModule):
                 for name, outputs in self._captured.items()
             }
             of_source = DomainOutput(
-                features, logits, source.y, source.index, source.x, {name: both[0] for name, both in layers.items()}
+                features, logits, y, source.index, source.x, {name: both[0] for name, both in layers.items()}
             )
             of_target = DomainOutput(
                 target_features,
@@ -310,6 +330,7 @@ class Strategy(pl.LightningModule):
             logs.update(adaptation.logs)
         self._captured = None
         if phase.task:
+            terms.update(self.further_terms(source, features, logits))
             terms.update(self.penalties())
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         if watched:
@@ -395,9 +416,14 @@ class Strategy(pl.LightningModule):
 
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
         if batch_idx == 0:
-            self._prepare_evaluation(name.split("/")[0] if "/" in name else None)
-        y = batch.y if isinstance(batch, Labelled) else None
-        self.meters[name].update(self.network.head(self.features(batch.x)), y)  # type: ignore[operator]
+            self._prepare_evaluation(self.data.domain_of(name))
+        self._take_in(name, self.features(batch.x), batch)
+
+    def _take_in(self, name: str, features: Tensor, batch: Labelled | Unlabelled) -> None:
+        if isinstance(batch, Labelled):
+            self.meters[name].update(*self.classify(features, batch))  # type: ignore[operator]
+        else:
+            self.meters[name].update(self.network.head(features), None)  # type: ignore[operator]
 
     def _prepare_evaluation(self, domain: str | None) -> None:
         self.network.use(domain)
@@ -503,7 +529,7 @@ class Strategy(pl.LightningModule):
         for name, parameter in self.named_parameters():
             if not bool(parameter.isfinite().all()):
                 raise self._diverged(f"the parameter {name}")
-        if "target" in self.data.traits and "target" not in self._prepared:
+        if self.data.has_target and "target" not in self._prepared:
             # an epoch without validation: the checkpoint holds the target's statistics all the same
             self.eval()
             with torch.no_grad():
@@ -542,7 +568,7 @@ class Strategy(pl.LightningModule):
         Returns:
             Features in the set's order, ``(N, backbone.num_features)``, on the device.
         """
-        self.network.use(name.split("/")[0] if "/" in name else None)
+        self.network.use(data.domain_of(name))
         backbone, loader = self.network.encoder()[0], data.loader(name, cached=False)
         mode, size = backbone.training, (len(data.sets[name]), backbone.num_features)
         backbone.eval()
@@ -575,12 +601,12 @@ class WholeSets:
 
     def features(self, name: str) -> Tensor:
         """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
-        return self._strategy.backbone_features(self._data, name)
+        return self._strategy.backbone_features(self._data, self._data.set_for(name))
 
     def batches(self, name: str) -> Iterator[Tensor]:
         """Give the network's inputs in the set's order, batch by batch, on the device."""
         precision = self._strategy.trainer.precision_plugin
-        for batch in self._data.loader(name, cached=False, shared=False):
+        for batch in self._data.loader(self._data.set_for(name), cached=False, shared=False):
             yield precision.convert_input(batch.x.to(self._strategy.device))
 
 
@@ -607,9 +633,10 @@ def validation_metrics(data: DataModule) -> list[str]:
 
 def _val_prefix(name: str) -> str:
     # a set without labels is the training part of a target: its scores stand beside the validation's
-    if name.endswith("/test"):
-        return f"oracle/{name.split('/')[0]}"  # for comparison with what labels would have chosen, never to choose
-    return f"val/{name.split('/')[0]}" if "/" in name else name
+    *where, split = name.split("/")
+    if where and split == "test":
+        return "/".join(["oracle", *where])  # for comparison with what labels would have chosen, never to choose
+    return "/".join(["val", *where]) if where else name
 
 
 def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

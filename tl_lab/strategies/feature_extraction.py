@@ -61,7 +61,7 @@ class FeatureExtraction(Strategy):
         features: dict[str, Tensor] = {}
         for name in sorted(names):
             if "/" in name:  # a domain's features are computed as they will be for its evaluation
-                self._prepare_evaluation(name.split("/")[0])
+                self._prepare_evaluation(data.domain_of(name))
             same = next((other for other in features if _share(data, name, other)), None)
             features[name] = self._features(data, name) if same is None else features[same]
         data.keep_features(features)

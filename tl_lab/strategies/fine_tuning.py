@@ -89,7 +89,9 @@ class FineTuning(Strategy):
         self.probes = (
             tuple((linear_probe or {}).get("inverse_penalty", ())) if (linear_probe or {}).get("enabled") else ()
         )
-        if self.probes and (len(self.network.head) != 1 or not isinstance(self.network.bottleneck, nn.Identity)):
+        if self.probes and (
+            len(list(self.network.head.children())) != 1 or not isinstance(self.network.bottleneck, nn.Identity)
+        ):
             raise UserError(
                 "strategy.linear_probe needs a head that is one linear layer on the backbone: set "
                 "strategy.bottleneck=null, strategy.head.hidden=[] and strategy.head.dropout=0"
@@ -140,7 +142,7 @@ class FineTuning(Strategy):
             self.probes,
             balanced=self.class_weights is not None,
         )
-        head = self.network.head[0]
+        (head,) = self.network.head.children()
         assert isinstance(head, nn.Linear)
         with torch.no_grad():
             head.weight.copy_(weights)

@@ -1,0 +1,55 @@
+"""Data that other data are made of: given as a node of the configuration, or by the name of a choice."""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.config import choices
+from tl_lab.data.base import DataModule
+from tl_lab.errors import UserError, nearest
+
+__all__ = ["build_inner", "inner_classes"]
+
+
+def inner_classes(value: Any) -> list[type[DataModule]]:
+    """Find the classes of inner data without building them.
+
+    Args:
+        value: a node with ``_target_``, the name of a choice of data, or a list of these.
+    """
+    from hydra.utils import get_class
+
+    values = value if isinstance(value, Iterable) and not isinstance(value, str | dict | DictConfig) else [value]
+    return [get_class(str(_node(one)["_target_"])) for one in values]
+
+
+def build_inner(value: DataModule | str, seed: int) -> DataModule:
+    """Give inner data as a module.
+
+    Args:
+        value: the module that a node of the configuration became, or the name of a choice of data, which is built
+            with its file's values.
+        seed: of the splits of data given by name.
+
+    Raises:
+        UserError: there is no such choice.
+    """
+    if isinstance(value, DataModule):
+        return value
+    from hydra.utils import instantiate
+
+    module = instantiate(OmegaConf.create({**_node(value), "seed": seed, "augmentation": None}), _convert_="all")
+    assert isinstance(module, DataModule)
+    return module
+
+
+def _node(value: Any) -> dict[str, Any]:
+    if not isinstance(value, str):
+        return dict(value)
+    files = choices("data")["data"]
+    if value not in files:
+        raise UserError(f"there is no data={value}; {nearest(value, files)}")
+    node = cast(DictConfig, OmegaConf.load(files[value]))
+    # references (the seed) are left as they are: the caller fills them in
+    return {str(key): node._get_node(key) for key in node if key != "defaults"}

@@ -1,0 +1,1 @@
+"""Strategies that learn a stream of tasks: one file a strategy, contract in ``base``."""

@@ -1,0 +1,269 @@
+"""What every strategy shares that learns one task after the other: tasks' starts and ends, heads, accuracies."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.batches import Labelled, Unlabelled
+from tl_lab.data.stream import TaskStream
+from tl_lab.errors import UserError
+from tl_lab.evaluation import Meter
+from tl_lab.functional.accuracy_matrix import average_accuracy, backward_transfer, forgetting, forward_transfer
+from tl_lab.networks import TaskHead
+from tl_lab.strategies.base import Strategy, WholeSets
+
+__all__ = ["ContinualStrategy"]
+
+
+class ContinualStrategy(Strategy):
+    """Learn the tasks of a stream in order. Subclasses fill :meth:`start_task`, :meth:`end_task` and the hooks of
+    :class:`~tl_lab.strategies.base.Strategy`.
+
+    A task, in order: optimizer's state kept or reset, :meth:`start_task`, its epochs, the weights it ends with,
+    :meth:`end_task`, the accuracy on every task's test set (a row of the accuracy matrix). What a subclass keeps
+    between tasks lives in buffers or in the checkpoint, so that a stream that was killed goes on to the same result.
+
+    Schedules (rate, lambda) run over each task anew; epochs of the layer policy are counted over the stream.
+
+    Args:
+        optimizer_state: at the start of each further task, ``keep`` the optimizer's state (momentum, squares of
+            gradients) or ``reset`` it.
+        task_ends_with: weights that a task ends with, and the next one starts from: the ``last``, or the ``best`` on
+            the task's own validation set.
+        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+    """
+
+    needs = frozenset({"labels", "tasks"})
+    handles = frozenset({"labels", "tasks", "target"})
+    jointly: ClassVar[bool] = False
+    """Whether all tasks are learned at once."""
+
+    accuracy_matrix: Tensor
+    within_task_matrix: Tensor
+
+    def __init__(self, *, optimizer_state: str = "keep", task_ends_with: str = "last", **options: Any) -> None:
+        super().__init__(**options)
+        if optimizer_state not in ("keep", "reset"):
+            raise UserError(f"strategy.optimizer_state is 'keep' or 'reset', not {optimizer_state!r}")
+        if task_ends_with not in ("last", "best"):
+            raise UserError(f"strategy.task_ends_with is 'last' or 'best', not {task_ends_with!r}")
+        if self.class_weights is not None:
+            raise UserError("strategy.class_weights is null for a stream of tasks, whose classes change")
+        assert options.get("outputs") is not None, "a strategy for streams is told which outputs belong to which task"
+        self.outputs = options["outputs"]
+        self.optimizer_state, self.task_ends_with = optimizer_state, task_ends_with
+        count = self.outputs.num_tasks
+        # row 0: before training; row i: after task i; NaN where nothing was measured
+        empty = torch.full((count + 1, count), torch.nan, dtype=torch.float64)
+        self.register_buffer("accuracy_matrix", empty)
+        self.register_buffer("within_task_matrix", empty.clone())
+        self.task = 0  # the task that is, or was last, learned
+        self._viewed = 0  # the task that the samples at hand belong to
+        self._began_at = 0  # updates done when the task began
+        self._best: tuple[float, dict[str, Tensor]] | None = None
+
+    # ------------------------------------------------------------------ hooks
+
+    def start_task(self, task: int) -> None:
+        """Act before the first update of a task, counted from 0."""
+
+    def end_task(self, task: int) -> None:
+        """Act after a task's last update, at the weights that the next task starts from."""
+
+    # ------------------------------------------------------------------ heads
+
+    @property
+    def head(self) -> TaskHead:
+        """The classifier, whose blocks belong to tasks."""
+        head = self.network.head
+        assert isinstance(head, TaskHead)
+        return head
+
+    def view(self, task: int) -> None:
+        """Let the outputs answer that are in use for samples of a task."""
+        self._viewed = task
+        self.head.active = self.outputs.active(task, self.task)
+
+    def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
+        """Give logits of the outputs in use, and the classes among them; of mixed batches each sample's own."""
+        if batch.task is None or self.outputs.scenario != "task":
+            return self.network.head(features), batch.y - self.outputs.first_active(self._viewed)
+        first = torch.tensor(
+            [self.outputs.first_active(k) for k in range(self.outputs.num_tasks)], device=batch.y.device
+        )
+        return self.head.each(features, batch.task), batch.y - first[batch.task]
+
+    # ------------------------------------------------------------------ tasks
+
+    @property
+    def stream(self) -> TaskStream:
+        """The running trainer's data."""
+        data = self.data
+        assert isinstance(data, TaskStream)
+        return data
+
+    @property
+    def progress(self) -> float:
+        """Share of the task's updates that are done, in [0, 1]; of all where tasks are learned at once."""
+        epochs = self.stream.total_epochs if self.jointly else self.stream.epochs_per_task
+        return (self.updates_done - self._began_at) / max(1, self.updates_per_epoch * epochs)
+
+    def on_fit_start(self) -> None:
+        """Measure every task before the first update: what forward transfer is held against."""
+        self.prepare(self.data)
+        if self.updates_done == 0:
+            self._measure_row(0)
+
+    def on_train_epoch_start(self) -> None:
+        """Start a task where one begins."""
+        super().on_train_epoch_start()
+        epoch = self.current_epoch
+        self.task = self.stream.task_at(epoch)
+        self.view(self.task)
+        first = epoch == 0 or (not self.jointly and epoch % self.stream.epochs_per_task == 0)
+        if not first:
+            return
+        self._began_at, self._best = self.updates_done, None
+        if self.optimizer_state == "reset" and epoch > 0:
+            self.optimizers().state.clear()  # type: ignore[union-attr]
+        self.adaptation.before_training(WholeSets(self, self.data))
+        self.start_task(self.task)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every set's scores and their mean over tasks, which compares runs; keep the task's best weights."""
+        super().on_validation_epoch_end()
+        if self.trainer.sanity_checking:
+            return
+        seen = range(self.task + 1)
+        accuracies = [self.last_validation[f"{self._val_prefix(k)}/acc"] for k in seen]
+        self.last_validation["val/acc"] = sum(accuracies) / len(accuracies)
+        self.record({"val/acc": self.last_validation["val/acc"]})
+        if self.task_ends_with == "best" and (self._best is None or accuracies[-1] > self._best[0]):
+            state = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+            self._best = accuracies[-1], state
+
+    def on_train_epoch_end(self) -> None:
+        """End a task where it ends, before the checkpoint is written."""
+        super().on_train_epoch_end()
+        epochs = self.stream.total_epochs if self.jointly else self.stream.epochs_per_task
+        if (self.current_epoch + 1) % epochs:
+            return
+        if self._best is not None:
+            self.network.load_state_dict(self._best[1])
+        self.view(self.task)
+        self.end_task(self.task)
+        self._measure_row(self.task + 1)
+        self.train()
+
+    # ------------------------------------------------------------------ measuring
+
+    def setup(self, stage: str) -> None:
+        """Make the meters of all tasks' sets, and learn all at once where that is asked for."""
+        stream = self.stream
+        stream.jointly = self.jointly
+        for name in stream.sets:
+            if not name.endswith("train"):
+                of_set = self.outputs.sizes[stream.task_of(name)] if self.outputs.scenario == "task" else None
+                self.meters[name] = Meter(of_set or self.num_classes)
+                if self.outputs.scenario == "class":
+                    self.meters[f"{name}/within"] = Meter(self.num_classes)
+
+    def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
+        self.view(self.stream.task_of(name))
+        if batch_idx == 0:
+            self._prepared.discard(str(self.stream.domain_of(name)))  # what was prepared belongs to another task
+        super()._measure(name, batch, batch_idx)
+        self.view(self.task)
+
+    def _take_in(self, name: str, features: Tensor, batch: Labelled | Unlabelled) -> None:
+        """Take a batch into the set's meter; of class-incremental streams also as if the task were known."""
+        super()._take_in(name, features, batch)
+        if self.outputs.scenario == "class" and isinstance(batch, Labelled):
+            task = self._viewed
+            self.head.active = (task,)
+            own = self.head(features)
+            logits = own.new_full((len(own), self.num_classes), -torch.inf)
+            logits[:, self.outputs.offset(task) : self.outputs.offset(task) + own.shape[1]] = own
+            self.meters[f"{name}/within"].update(logits, batch.y)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def _measure_row(self, row: int) -> None:
+        """Score every task's test set now; of a class-incremental stream those whose classes were seen."""
+        was_training = self.training
+        self.eval()
+        seen = row if self.outputs.scenario == "class" else self.outputs.num_tasks
+        for task in range(seen):
+            name = self.stream.scored_name(task)
+            limit = self.trainer.limit_test_batches
+            for i, batch in enumerate(self.stream.loader(name)):
+                if isinstance(limit, int) and i >= limit:
+                    break
+                self._measure(name, batch, i)
+            self.accuracy_matrix[row, task] = self._take(name)["acc"]
+            if f"{name}/within" in self.meters:
+                self.within_task_matrix[row, task] = self._take(f"{name}/within")["acc"]
+        self._prepared.clear()
+        self.train(was_training)
+
+    def _take(self, name: str) -> dict[str, float]:
+        return self.meters[name].compute()  # type: ignore[operator]
+
+    def _val_prefix(self, task: int) -> str:
+        *where, _ = self.stream.scored_name(task, "val").split("/")
+        return "/".join(["val", *where])
+
+    def _scores(self, prefixes: Any) -> dict[str, float]:
+        scores = super()._scores(prefixes)
+        for name, prefix in prefixes.items():
+            if f"{name}/within" in self.meters:
+                scores[f"{prefix}/within_task_acc"] = self._take(f"{name}/within")["acc"]
+        return scores
+
+    def on_test_epoch_end(self) -> None:
+        """Add what the accuracy matrix says to the scores of the test sets."""
+        super().on_test_epoch_end()
+        summary = self.summary()
+        self.last_test |= summary
+        self.record(summary)
+
+    def summary(self) -> dict[str, float]:
+        """Sum the stream up: mean accuracy, backward and forward transfer, forgetting, as far as they are defined."""
+        learned, before = self.accuracy_matrix[1:], self.accuracy_matrix[0]
+        found = {"acc": average_accuracy(learned)}
+        if not self.jointly:
+            found |= {"bwt": backward_transfer(learned), "forgetting": forgetting(learned)}
+            if self.outputs.scenario != "class":  # outputs of classes never seen answer nothing
+                found["fwt"] = forward_transfer(learned, before)
+        if self.outputs.scenario == "class":
+            found["within_task_acc"] = average_accuracy(self.within_task_matrix[1:])
+        return {f"test/{name}": float(value) for name, value in found.items()}
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep where the stream stands; matrices and what methods keep are buffers."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["stream"] = {
+            "order": self.stream.describe_order(),
+            "task": self.task,
+            "began_at": self._began_at,
+            "best": None if self._best is None else list(self._best),
+        }
+        checkpoint["model"]["outputs"] = {"scenario": self.outputs.scenario, "sizes": list(self.outputs.sizes)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again.
+
+        Raises:
+            UserError: the checkpoint was written on other tasks, or the same in another order.
+        """
+        super().on_load_checkpoint(checkpoint)
+        kept = checkpoint["stream"]
+        if (now := self.stream.describe_order()) != kept["order"]:
+            raise UserError(
+                f"the checkpoint's stream of tasks is another one: it learned {kept['order']!r}, and this run would go "
+                f"on with {now!r}: resume with the configuration that the run was started with"
+            )
+        self.task, self._began_at = kept["task"], kept["began_at"]
+        self._best = None if kept["best"] is None else (kept["best"][0], kept["best"][1])
