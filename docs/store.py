@@ -4,8 +4,9 @@
     uv run python docs/store.py dann/amazon_reviews outputs/sweeps/amazon
     uv run python docs/tables.py
 
-Writes docs/results/reproductions/<experiment>.csv, a row a run. Runs of another experiment, runs that are not
-completed, and runs whose command line changed more than the method, the task and the seed are refused.
+Writes docs/results/reproductions/<experiment>.csv, a row a run; with ``--add`` beside the runs that are stored already.
+Runs of another experiment, runs that are not completed, and runs whose command line changed more than the method, the
+task and the seed are refused.
 """
 
 import argparse
@@ -65,7 +66,30 @@ def stored(experiment: str, folders: list[str]) -> pd.DataFrame:
             | {"threads": results["threads"], "torch": results["versions"]["torch"].split("+")[0]}
             | {"data_protocol": results["protocol"].get("protocol", ""), "config_hash": run["config_hash"]}
         )
-    table = pd.DataFrame(rows)
+    return _ordered(pd.DataFrame(rows))
+
+
+def with_earlier(table: pd.DataFrame, place: Path) -> pd.DataFrame:
+    """Put runs beside those that are stored, which keep every digit.
+
+    Args:
+        table: the new runs, as :func:`stored` gives them.
+        place: the file of the earlier ones.
+
+    Raises:
+        UserError: there is no such file, it has other columns, or a run is in both.
+    """
+    if not place.is_file():
+        raise UserError(f"nothing is stored in {place.name} yet: leave --add out")
+    texts = {name: str for name in table if name.startswith("override.")}
+    earlier = pd.read_csv(place, dtype=texts, float_precision="round_trip")
+    if {*earlier} != {*table}:
+        raise UserError(f"{place.name} has other columns than these runs: {sorted({*earlier} ^ {*table})}")
+    return _ordered(pd.concat([earlier, table], ignore_index=True))
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    keys = [name for name in table if name.startswith("override.")]
     if table.duplicated([*keys, "seed"]).any():
         raise UserError("two runs have the same method, task and seed: name one sweep only")
     return table.sort_values([*keys, "seed"], kind="stable")
@@ -76,13 +100,15 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("experiment", choices=[*choices("experiment")["experiment"]])
     options.add_argument("folder", nargs="+", help="of its sweeps")
+    options.add_argument("--add", action="store_true", help="keep what is stored: these are further seeds or tasks")
     given = options.parse_args()
+    place = (OUT / given.experiment).with_suffix(".csv")
     try:
         table = stored(given.experiment, given.folder)
+        table = with_earlier(table, place) if given.add else table
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    place = (OUT / given.experiment).with_suffix(".csv")
     place.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(place, index=False, lineterminator="\n")
     print(f"{len(table)} runs stored in {place.relative_to(OUT.parent.parent.parent)}")

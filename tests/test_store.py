@@ -70,6 +70,26 @@ def test_a_repeated_run_is_refused(store, tmp_path):
         store.stored(EXPERIMENT, [str(tmp_path)])
 
 
+def test_further_runs_are_added_and_earlier_ones_keep_every_digit(store, tmp_path):
+    place = tmp_path / "stored.csv"
+    for seed, acc in ((0, 0.8933731938216243), (10, 0.1 + 0.2)):
+        _run(tmp_path / "early" / str(seed), ["domain_adaptation=none", f"seed={seed}"], acc, seed=seed)
+    store.stored(EXPERIMENT, [str(tmp_path / "early")]).to_csv(place, index=False)
+    before = place.read_text().splitlines()
+    _run(tmp_path / "late" / "0", ["domain_adaptation=none", "seed=2"], 1 / 3, seed=2)
+    late = store.stored(EXPERIMENT, [str(tmp_path / "late")])
+    store.with_earlier(late, place).to_csv(place, index=False)
+    after = place.read_text().splitlines()
+    assert after[:2] + after[3:] == before  # seeds 0, 2, 10
+    assert after[2].split(",")[1] == "2"
+    with pytest.raises(UserError, match="same method, task and seed"):
+        store.with_earlier(late, place)
+    with pytest.raises(UserError, match=r"other columns than these runs: \['new'\]"):
+        store.with_earlier(late.assign(new=1), place)
+    with pytest.raises(UserError, match=r"nothing is stored in none\.csv yet"):
+        store.with_earlier(late, tmp_path / "none.csv")
+
+
 def test_an_experiment_that_expects_nothing_is_refused(store, tmp_path):
     with pytest.raises(UserError, match="states nothing to reproduce"):
         store.stored("embedded_pair", [str(tmp_path)])
