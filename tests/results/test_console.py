@@ -74,6 +74,12 @@ def test_the_table_has_a_row_a_domain_and_the_reference():
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_an_oracles_target_is_marked():
+    text = _said(final_table, METRICS, protocol={"oracle": "trained on the target's labels"})
+    assert sum("(oracle)" in line for line in text.splitlines()) == 1
+    assert any(line.startswith("target (oracle)  ") for line in text.splitlines())
+
+
 def test_a_set_without_domains_has_one_row():
     text = _said(final_table, {"test/acc": 0.5, "test/acc_ci95": 0.01})
     assert any(line.split() == ["all", "50.0", "±", "1.0"] for line in text.splitlines())

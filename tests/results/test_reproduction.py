@@ -99,9 +99,13 @@ def test_a_missing_run_leaves_a_gap_and_no_mean():
     assert rows[-1][2] == "-"
 
 
-def test_an_oracle_is_marked():
-    head, _ = crossed_rows(crossed(runs(methods=("none", "target_only"))), METRIC, "data.pair")
+def test_an_oracle_is_marked_in_every_table():
+    table = crossed(runs(methods=("none", "target_only")))
+    head, _ = crossed_rows(table, METRIC, "data.pair")
     assert head == ["pair", "none", "target_only (oracle)"]
+    assert [row[0] for row in comparison_rows(table, METRIC)] == ["target_only (oracle)"]
+    expected = Reproduces(source="A paper", tasks="data.pair", published={"target_only": dict.fromkeys(PAIRS, 0.9)})
+    assert [row[0] for row in verdict_rows(table, METRIC, expected)] == ["target_only (oracle)"]
 
 
 def test_a_table_beside_the_paper():

@@ -61,7 +61,7 @@ def final_table(
         reference: domain (or task) -> accuracy in [0, 1] of the source-only model, where it is known.
         seed: the run's seed.
         tested_checkpoint: which checkpoint was tested, ``last`` or ``best``.
-        protocol: facts about the protocol, each a phrase.
+        protocol: facts about the protocol, each a phrase; one named ``oracle`` marks the target's row.
         stream: where to; None: standard output.
     """
     rows, others = _by_part(metrics)
@@ -77,7 +77,8 @@ def final_table(
         cells = [format_metric(metric, row.get(metric), row.get(f"{metric}_ci95")) for metric in columns]
         if reference:
             cells.append(_against(row.get("acc"), reference.get(part)))
-        table.add_row(Text(part or "all"), *map(Text, cells), style="bold" if part == "target" else "")
+        marked = " (oracle)" if part == "target" and "oracle" in protocol else ""
+        table.add_row(Text((part or "all") + marked), *map(Text, cells), style="bold" if part == "target" else "")
     shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
     if others:
         shown.append(Text(", ".join(f"{readable(m)} {format_metric(m, v)}" for m, v in others.items())))

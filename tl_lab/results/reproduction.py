@@ -138,6 +138,10 @@ class Crossed:
     overall_half: np.ndarray
     oracles: frozenset[str] = frozenset()
 
+    def named(self, method: str) -> str:
+        """Name a method; an oracle is marked."""
+        return f"{method} (oracle)" if method in self.oracles else method
+
     def seeds_said(self) -> str:
         """Say how many seeds the cells have: ``3``, or ``1 to 3``."""
         numbers = self.seeds[self.seeds > 0]
@@ -270,8 +274,11 @@ def crossed_rows(
         The head, and the rows, as text.
     """
     published = list(expected.published) if expected is not None else []
-    marked = [f"{name} (oracle)" if name in table.oracles else name for name in table.methods]
-    head = [tasks.rpartition(".")[2] or "task", *marked, *(f"{name}, published" for name in published)]
+    head = [
+        tasks.rpartition(".")[2] or "task",
+        *map(table.named, table.methods),
+        *(f"{name}, published" for name in published),
+    ]
 
     def line(name: str, means: np.ndarray, halves: np.ndarray, papers: list[float | None]) -> list[str]:
         cells = [format_metric(metric, float(m), float(h)) for m, h in zip(means, halves, strict=True)]
@@ -304,7 +311,7 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
         sign = "+" if difference > 0 else ""
         rows.append(
             [
-                method,
+                table.named(method),
                 format_metric(metric, measured, float(table.overall_half[j])),
                 format_metric(metric, published),
                 sign + format_metric(metric, difference),
@@ -318,7 +325,7 @@ def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
     """Hold each method against the baseline over tasks: method, baseline, difference, tasks won, p."""
     return [
         [
-            each.method,
+            table.named(each.method),
             each.baseline,
             ("+" if each.mean > 0 else "") + format_metric(metric, each.mean, each.half),
             f"{each.above} of {each.n}",
