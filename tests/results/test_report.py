@@ -9,7 +9,7 @@ from scipy import stats
 
 from tl_lab.errors import UserError
 from tl_lab.results.files import write_json
-from tl_lab.results.report import collect, paired_differences, summarise, write_report
+from tl_lab.results.report import collect, paired_differences, show_summary, summarise, write_report
 
 ACCURACY = {
     "none": [0.50, 0.52, 0.54],
@@ -165,6 +165,22 @@ def test_the_report_is_written(sweep):
     table = pd.read_csv(sweep / "results.csv")
     assert len(table) == 9
     assert table["test/target/acc"].tolist()[:3] == ACCURACY["none"]
+
+
+def test_the_protocol_stands_beside_the_numbers(tmp_path, capsys):
+    for i, method in enumerate(("none", "dann")):
+        facts = {"protocol": "transductive"} | ({"batch-norm statistics": "joint"} if method == "dann" else {})
+        _run(tmp_path / str(i), [f"domain_adaptation={method}"], {"test/target/acc": 0.5}, protocol=facts)
+    text = write_report(tmp_path, figure=False).read_text(encoding="utf-8")
+    assert "\nFacts of all runs: protocol: transductive.\n" in text
+    table = text.partition("## Settings")[2].partition("\n\nMean")[0]
+    cells = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]
+    own = {row[1]: row[-2] for row in cells}
+    assert own["setting"] == "protocol"
+    assert own["domain_adaptation=none"] == ""
+    assert own["domain_adaptation=dann"] == "batch-norm statistics: joint"
+    show_summary(tmp_path)
+    assert "Facts of all runs: protocol: transductive." in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_report_of_failures_alone(tmp_path):

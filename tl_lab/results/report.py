@@ -16,6 +16,7 @@ import numpy as np
 from tl_lab.errors import UserError
 from tl_lab.results.files import RESULTS, read_results, write_text
 from tl_lab.results.names import format_metric, is_share, readable, split_name
+from tl_lab.results.protocol import facts_of_all, facts_of_settings, told
 from tl_lab.results.reproduction import (
     Crossed,
     Reproduces,
@@ -44,7 +45,7 @@ __all__ = [
 
 _FIRST = (
     "folder", "setting", "seed", "status", "error", "oracle", "duration_s", "parameters_total", "parameters_trainable",
-    "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions", "written",
+    "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions", "protocol", "written",
     "overrides",
 )  # fmt: skip
 _OVERRIDE = "override."
@@ -69,8 +70,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
         Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed; an oracle is
         marked); ``seed``;
         ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
-        name, device, hashes, commit, versions; ``overrides`` as one text and each as ``override.<key>``; then the
-        metrics under their names. Runs of a folder are in natural order.
+        name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
+        then the metrics under their names. Runs of a folder are in natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -297,6 +298,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     row["seed"] = seed if seed is not None else _number(overrides.get("seed"))
     row["parameters_total"], row["parameters_trainable"] = parameters.get("total"), parameters.get("trainable")
     row["versions"] = json.dumps(results.get("versions") or {}, sort_keys=True)
+    row["protocol"] = json.dumps(results.get("protocol") or {})
     row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")
     metrics = results.get("metrics") or {}
     for choice in results.get("selection") or ():
@@ -393,10 +395,11 @@ def _markdown(
         "# Summary",
         f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(table)} settings.",
         _shared(runs),
+        _facts(runs),
         *_warnings(runs),
         *crossed_sections(find_crossed(runs, expected), expected),
         "## Settings",
-        _settings_table(table, metrics),
+        _settings_table(table, metrics, facts_of_settings(runs)),
         f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
         "degrees of freedom, s with ddof = 1); n is the number of seeds; no interval for n = 1. Accuracies and F1 in "
         "per cent. Duration: mean of a run.",
@@ -464,13 +467,16 @@ def _choice(expected: Reproduces | None) -> str:
     return f" Of the values of {keys} each cell takes the best by `{expected.chosen_by}`, seed by seed."
 
 
-def _settings_table(table: "pd.DataFrame", metrics: list[str]) -> str:
-    head = ["setting", "n", *map(_heading, metrics), "duration"]
+def _settings_table(table: "pd.DataFrame", metrics: list[str], facts: Mapping[str, str]) -> str:
+    differ = any(facts.values())
+    head = ["setting", "n", *map(_heading, metrics), "duration", *(["protocol"] if differ else [])]
     rows = []
     for row in table.to_dict("records"):
         cells = [_metric_cell(row, name) for name in metrics]
         seconds = row["duration_s"]
-        rows.append([_cell(row["setting"]), str(row["n"]), *cells, f"{seconds:.1f} s" if seconds == seconds else "-"])
+        cells.append(f"{seconds:.1f} s" if seconds == seconds else "-")
+        own = [_cell(facts.get(row["setting"], ""))] if differ else []
+        rows.append([_cell(row["setting"]), str(row["n"]), *cells, *own])
     return _table(head, rows, numbers_from=1)
 
 
@@ -523,6 +529,12 @@ def _shared(runs: "pd.DataFrame") -> str:
     if not same:
         return ""
     return "All runs: " + ", ".join(f"`{name.removeprefix(_OVERRIDE)}={runs[name].iloc[0]}`" for name in same) + "."
+
+
+def _facts(runs: "pd.DataFrame") -> str:
+    """Name the protocol and the other facts that all runs share; the settings' table has the others."""
+    facts = facts_of_all(runs)
+    return f"Facts of all runs: {told(facts)}." if facts else ""
 
 
 def _warnings(runs: "pd.DataFrame") -> list[str]:
@@ -592,7 +604,8 @@ def show_summary(folder: str | Path) -> None:
     if (found := find_crossed(runs, expected)) is not None and len(found[0].tasks) > 1:
         crossed, metric, key = found
         head, rows = crossed_rows(crossed, metric, key, expected)
-        say(Text(), _plain_table(head, rows), Text(f"{_heading(metric)}. {_INTERVALS}", style="dim"))
+        note = f"{_heading(metric)}. {_INTERVALS} {_facts(runs)}".strip()
+        say(Text(), _plain_table(head, rows), Text(note, style="dim"))
         if compared := comparison_rows(crossed, metric):
             say(Text(), _plain_table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared))
     else:
@@ -617,7 +630,7 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     for _, row in summary.iterrows():
         scores = [format_metric("acc", row[name], row[f"{name.removesuffix(' mean')} ci95"]) for name in names]
         rows.append([str(row["setting"]), str(row["n"]), *scores])
-    say(Text(), _plain_table(head, rows), Text(_INTERVALS, style="dim"))
+    say(Text(), _plain_table(head, rows), Text(f"{_INTERVALS} {_facts(runs)}".strip(), style="dim"))
 
 
 def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
