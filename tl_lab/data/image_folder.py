@@ -409,8 +409,9 @@ class ImageFolderPair(_Reader, DomainPair):
             )
         if unknown:
             said = (
-                f"{folder} has {len(unknown)} classes that the source lacks ({listed(unknown)}): their images stay in "
-                "the training part without labels and are left out of the score"
+                f"{folder} has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the source lacks "
+                f"({listed(unknown)}): their images stay in the training part without labels and are left out of the "
+                "score"
             )
             warnings.warn(said, stacklevel=2)
             self.notes.append(said)
