@@ -10,6 +10,7 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
+from tl_lab.data.stream import TaskStream
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.networks import Network, weights_stream
 from tl_lab.schedules import Constant
@@ -44,6 +45,23 @@ class BlobPair(DomainPair):
         sets["target/train"] = blobs(45, self.seed + 10, shift=0.2)
         sets["target/test"] = blobs(30, self.seed + 11, shift=0.2)
         return sets
+
+
+class BlobStream(TaskStream):
+    """Three tasks of three classes each, one brighter than the other; sets, or pairs of domains."""
+
+    def __init__(self, pairs: bool = False, epochs_per_task: int = 1, **options) -> None:
+        super().__init__(**options)
+        self.pairs, self.epochs_per_task = pairs, epochs_per_task
+
+    def read_tasks(self) -> list[dict[str, Samples]]:
+        self.task_classes = [[f"{c}{k + 1}" for c in "abc"] for k in range(3)]
+        tasks = []
+        for k in range(3):
+            self.template = (BlobPair if self.pairs else Blobs)(seed=self.seed + 100 * k)
+            sets = self.template._read()
+            tasks.append({name: Samples(samples.x + 0.2 * k, samples.y) for name, samples in sets.items()})
+        return tasks
 
 
 SIZES = {"train": 60, "val": 30, "test": 30}
@@ -102,19 +120,22 @@ def make(strategy=FromScratch, data=None, adaptation=None, layers=None, optimize
     model = strategy(
         backbone=backbone,
         adaptation=adaptation,
-        num_classes=3,
+        num_classes=data.num_classes,
         optimizer=optimizer or functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9),
         scheduler=options.pop("scheduler", Constant()),
         layers=layers or LayerPolicy(),
         class_counts=data.class_counts,
         seed=seed,
+        outputs=data.outputs if isinstance(data, TaskStream) else None,
         **options,
     )
     return data, model
 
 
 def fit(data, model, epochs=2, callbacks=(), ckpt_path=None, folder=None, **options):
-    """Train on the CPU without output."""
+    """Train on the CPU without output; of a stream, all its tasks."""
+    if isinstance(data, TaskStream):
+        epochs, options = data.total_epochs, {"reload_dataloaders_every_n_epochs": 1, **options}
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,

@@ -9,7 +9,7 @@ from tl_lab.data.batches import Labelled, Unlabelled
 from tl_lab.data.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.evaluation import Meter
-from tl_lab.functional.accuracy_matrix import average_accuracy, backward_transfer, forgetting, forward_transfer
+from tl_lab.functional import average_accuracy, backward_transfer, forgetting, forward_transfer
 from tl_lab.networks import TaskHead
 from tl_lab.strategies.base import Strategy, WholeSets
 
@@ -70,6 +70,16 @@ class ContinualStrategy(Strategy):
 
     def end_task(self, task: int) -> None:
         """Act after a task's last update, at the weights that the next task starts from."""
+
+    @property
+    def current_share(self) -> float:
+        """Factor of the current task's loss, where a method shares the objective out between old and new tasks."""
+        return 1.0
+
+    def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy as for one task, times the current task's share."""
+        loss, share = super().task_loss(logits, y, weights), self.current_share
+        return loss if share == 1 else share * loss
 
     # ------------------------------------------------------------------ heads
 
