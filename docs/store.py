@@ -10,6 +10,7 @@ task and the seed are refused.
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -76,23 +77,27 @@ def with_earlier(table: pd.DataFrame, place: Path) -> pd.DataFrame:
         table: the new runs, as :func:`stored` gives them.
         place: the file of the earlier ones.
 
+    Returns:
+        All runs, each value as its text in the file.
+
     Raises:
         UserError: there is no such file, it has other columns, or a run is in both.
     """
     if not place.is_file():
         raise UserError(f"nothing is stored in {place.name} yet: leave --add out")
-    texts = {name: str for name in table if name.startswith("override.")}
-    earlier = pd.read_csv(place, dtype=texts, float_precision="round_trip")
-    if {*earlier} != {*table}:
-        raise UserError(f"{place.name} has other columns than these runs: {sorted({*earlier} ^ {*table})}")
-    return _ordered(pd.concat([earlier, table], ignore_index=True))
+    new = io.StringIO(table.to_csv(index=False))
+    earlier, added = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in (place, new))
+    if {*earlier} != {*added}:
+        raise UserError(f"{place.name} has other columns than these runs: {sorted({*earlier} ^ {*added})}")
+    return _ordered(pd.concat([earlier, added], ignore_index=True))
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in table if name.startswith("override.")]
     if table.duplicated([*keys, "seed"]).any():
         raise UserError("two runs have the same method, task and seed: name one sweep only")
-    return table.sort_values([*keys, "seed"], kind="stable")
+    by_number = {"seed": table["seed"].astype(int)}
+    return table.sort_values([*keys, "seed"], kind="stable", key=lambda values: by_number.get(values.name, values))
 
 
 def main() -> int:
