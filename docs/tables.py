@@ -69,11 +69,13 @@ def embedded_pair_table() -> str:
     ]
     facts = runs[0]
     seconds = statistics.median(float(row["duration_s"]) for row in runs if row["setting"] == "DANN")
+    protocol = compose(["experiment=embedded_pair"]).data.protocol
     lines += [
         "",
         f"Per cent, rounded; ± is the half-width of a 95 % Student t interval over the {len(seeds)} seeds, in the "
-        f"column of gains that of the difference seed by seed. Commit `{facts['git_commit'][:10]}`, {facts['date']}, "
-        f"PyTorch {facts['torch']}, {facts['threads']} thread of a CPU, {seconds:.0f} s a DANN run (median).",
+        f"column of gains that of the difference seed by seed. Protocol: {protocol}. Commit "
+        f"`{facts['git_commit'][:10]}`, {facts['date']}, PyTorch {facts['torch']}, {facts['threads']} thread of a CPU, "
+        f"{seconds:.0f} s a DANN run (median).",
     ]
     return "\n".join(lines)
 
@@ -167,15 +169,16 @@ def _reproductions() -> Iterator[tuple[str, Reproduces, pd.DataFrame, Crossed]]:
 
 def reproductions_table() -> str:
     """Give each method's mean beside the published one, a row a method of an experiment."""
-    lines = ["| experiment | method | measured | published | runs | a run |", "|---|---|---|---|---|---|"]
+    lines = ["| experiment | protocol | method | measured | published | runs | a run |", "|---" * 7 + "|"]
     for name, expected, runs, table in _reproductions():
+        protocol = " and ".join(dict.fromkeys(runs["data_protocol"]))
         for j, method in enumerate(table.methods):
             published = expected.mean(method)
             of = runs[runs[f"override.{expected.methods}"] == method]
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             measured = format_metric(expected.metric, float(table.overall[j]), float(table.overall_half[j]))
             lines.append(
-                f"| {f'`{name}`' if j == 0 else ''} | {method}{' (oracle)' if method in table.oracles else ''} "
+                f"| {f'`{name}`' if j == 0 else ''} | {protocol if j == 0 else ''} | {table.named(method)} "
                 f"| {measured} | {format_metric(expected.metric, published)} "
                 f"| {tasks}{_seeds(of['seed'].nunique())} | {_seconds(of['duration_s'].median())} |"
             )
@@ -190,12 +193,13 @@ def reproduction_pages() -> str:
         sections = crossed_sections((table, expected.metric, expected.tasks or ""), expected)
         facts = runs.iloc[0]
         commits = ", ".join(f"`{commit[:10]}`" for commit in dict.fromkeys(runs["git_commit"]))
+        dates = " and ".join(sorted({*runs["date"]}))
         parts += [
             f"## {describe(file)}",
             f"    uv run python train.py experiment={name}",
             _comments(file),
             *(section.replace("## ", "### ", 1) if section.startswith("## ") else section for section in sections),
-            f"{len(runs)} runs on {facts['date']}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
+            f"{len(runs)} runs on {dates}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
             f"{facts['threads']} thread; {_seconds(runs['duration_s'].median())} a run (median), "
             f"{_seconds(runs['duration_s'].sum())} together; protocol: {facts['data_protocol']}.",
         ]
