@@ -79,6 +79,7 @@ class TaskStream(DataModule):
 
     Args:
         scenario: what is known when a sample is to be classified, see :class:`Outputs`.
+        evaluate: ``last``: the weights after the last task are tested.
         options: those of :class:`~tl_lab.data.base.DataModule`.
     """
 
@@ -87,8 +88,8 @@ class TaskStream(DataModule):
     inner: ClassVar[str] = "of"
     """The option that holds what the tasks are made of: another choice of data, or several."""
 
-    def __init__(self, *, scenario: str = "domain", **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, scenario: str = "domain", evaluate: str = "last", **options: Any) -> None:
+        super().__init__(evaluate=evaluate, **options)
         if scenario not in SCENARIOS:
             raise UserError(f"data.scenario is {', '.join(map(repr, SCENARIOS))}, not {scenario!r}")
         if self.evaluate != "last":
@@ -102,6 +103,7 @@ class TaskStream(DataModule):
         self.epochs_per_task = 1  # the run's trainer.max_epochs
         self.jointly = False  # whether all tasks are learned at once
         self.template: DataModule | None = None  # any of the sets that tasks are made of: it names their parts
+        self._tested: list[str] = []  # the parts of a task that are tested
 
     # ------------------------------------------------------------------ what a subclass provides
 
@@ -137,6 +139,8 @@ class TaskStream(DataModule):
         assert self.template is not None
         if len(tasks) < 2:
             raise UserError(f"a stream has at least 2 tasks, not {len(tasks)}")
+        self.template.sets = tasks[0]  # a pair is tested on the target where that has labels
+        self._tested, self.template.sets = list(self.template.test_names), {}
         sizes = tuple(len(names) for names in self.task_classes)
         if self.scenario == "domain" and len(set(sizes)) > 1:
             raise UserError(
@@ -198,8 +202,7 @@ class TaskStream(DataModule):
 
     def scored_name(self, task: int, part: str = "test") -> str:
         """Name the set of a task that the accuracy matrix is about: of a pair the target's test, the source's val."""
-        assert self.template is not None
-        names = self.template.test_names if part == "test" else self._labelled_val_names()
+        names = self._tested if part == "test" else self._labelled_val_names()
         return f"{self.task_name(task)}/{names[-1]}"
 
     @property
@@ -233,8 +236,7 @@ class TaskStream(DataModule):
     @property
     def test_names(self) -> list[str]:
         """Test sets of all tasks."""
-        assert self.template is not None
-        return [f"{self.task_name(k)}/{name}" for k in range(self.num_tasks) for name in self.template.test_names]
+        return [f"{self.task_name(k)}/{name}" for k in range(self.num_tasks) for name in self._tested]
 
     @property
     def class_counts(self) -> Tensor:
