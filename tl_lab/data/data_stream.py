@@ -49,12 +49,12 @@ class DataStream(TaskStream):
         self.task_classes = [list(module.class_names) for module in self.modules]
         return tasks
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Most channels, largest height and width of the sets."""
-        shapes = [tuple(self.sets[self.train_name(k)].x.shape[1:]) for k in range(self.num_tasks)]  # type: ignore[union-attr]
-        whole = [(*shape, 1, 1)[:3] for shape in shapes]
-        return max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
+    def load(self) -> None:
+        """Read the sets; a backbone is built for the most channels, the largest height and width of them."""
+        super().load()
+        shapes = [self.sets[self.train_name(k)].x.shape[1:] for k in range(self.num_tasks)]  # type: ignore[union-attr]
+        whole = [(*shape, 1, 1)[:3] for shape in shapes]  # vectors (N, D) are D channels of one pixel
+        self._shape = max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
 
     def describe_order(self) -> str:
         """State the sets in their order."""
