@@ -11,6 +11,13 @@ from tl_lab.functional.density_ratio import (
 )
 from tl_lab.functional.distillation import distillation_loss
 from tl_lab.functional.domain_distance import a_distance, linear_domain_accuracy
+from tl_lab.functional.fisher import (
+    FISHER_ESTIMATORS,
+    fisher_diagonal,
+    fisher_sums,
+    output_sensitivity,
+    sensitivity_sums,
+)
 from tl_lab.functional.gradient_projection import project_gradient
 from tl_lab.functional.gradient_reversal import reverse_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
@@ -22,6 +29,7 @@ from tl_lab.functional.reservoir import reservoir_slots
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
+    "FISHER_ESTIMATORS",
     "a_distance",
     "add_path_contributions",
     "average_accuracy",
@@ -34,6 +42,8 @@ __all__ = [
     "covariance",
     "distillation_loss",
     "effective_sample_size",
+    "fisher_diagonal",
+    "fisher_sums",
     "forgetting",
     "forward_transfer",
     "gaussian_kernel",
@@ -47,6 +57,7 @@ __all__ = [
     "mmd_linear",
     "mmd_unbiased",
     "multilinear_map",
+    "output_sensitivity",
     "path_contributions",
     "path_importance",
     "project_gradient",
@@ -54,6 +65,7 @@ __all__ = [
     "randomised_multilinear_map",
     "reservoir_slots",
     "reverse_gradient",
+    "sensitivity_sums",
     "soft_neighbourhood_density",
     "squared_distances",
     "weighted_risk",

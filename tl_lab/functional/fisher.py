@@ -1,0 +1,208 @@
+"""How much a model's output depends on each parameter: the Fisher information's diagonal, and the output's sensitivity.
+
+Sums and counts are there beside the means: with several processes, each sums over its share of the data, and both are
+reduced before dividing.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional.layer_gradients import wide
+from tl_lab.functional.per_sample import PerSampleSums, separate_parameters, undisturbed
+
+__all__ = ["FISHER_ESTIMATORS", "fisher_diagonal", "fisher_sums", "output_sensitivity", "sensitivity_sums"]
+
+FISHER_ESTIMATORS = ("exact", "sample", "empirical", "batched")
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def fisher_sums(
+    model: nn.Module,
+    batches: Batches,
+    estimator: str = "exact",
+    names: Collection[str] | None = None,
+    generator: torch.Generator | None = None,
+    chunk_bytes: int = 2**28,
+) -> tuple[dict[str, Tensor], int]:
+    """Sum the diagonal of the Fisher information over samples n; p_n is the softmax of the logits.
+
+    - ``exact``: sum_n sum_k p_nk (d log p_nk / d theta)^2, the expectation over the model's own labels, in C - 1
+      backward passes a batch.
+    - ``sample``: sum_n (d log p_nk / d theta)^2 for one label k drawn from p_n: the same in expectation, in one pass.
+    - ``empirical``: sum_n (d log p_nk / d theta)^2 for the true label k. It is not the Fisher information: it vanishes
+      where the model fits its data, however much the output depends on the parameter.
+    - ``batched``: sum_b (d l_b / d theta)^2, with the mean cross-entropy l_b of batch b, as many libraries have it.
+      It is not the Fisher information either: gradients cancel before they are squared, the more the larger a batch.
+
+    Args:
+        model: inputs ``(B, ...)`` -> logits ``(B, C)``, of each sample for itself. It runs in evaluation mode and full
+            precision; its modes, buffers, gradients and the global random state are left as they were.
+        batches: inputs and true labels ``(B,)`` on the model's device; empty ones are passed over.
+        estimator: one of ``FISHER_ESTIMATORS``.
+        names: parameters to cover, of ``model.named_parameters()``; None for all that require gradients.
+        generator: draws the labels of ``sample``, which needs one.
+        chunk_bytes: about the largest size of what is held at a time of the samples' gradients.
+
+    Returns:
+        The sums by name, shaped like the parameters, half precision widened to single; and the number of terms:
+        samples, or batches for ``batched``.
+
+    Raises:
+        UserError: an unknown estimator or name, ``sample`` without a generator, or a model that couples the samples of
+            a batch.
+
+    References:
+        Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017, equation 3.
+        van de Ven, On the Computation of the Fisher Information in Continual Learning, ICLR Blogposts 2025, which
+        compares the four.
+    """
+    if estimator not in FISHER_ESTIMATORS:
+        raise UserError(f"estimator: there is no {estimator!r}, {nearest(estimator, FISHER_ESTIMATORS)}")
+    if estimator == "batched":
+        return _batched_sums(model, batches, names)
+    if estimator == "sample" and generator is None:
+        raise UserError("generator: estimator 'sample' draws labels, but there is none to draw from")
+
+    def targets(logits: Tensor, labels: Tensor) -> Tensor:
+        if estimator != "sample":
+            return labels
+        p = logits.softmax(1).to(generator.device)  # type: ignore[union-attr]
+        return p.multinomial(1, generator=generator)[:, 0].to(logits.device)
+
+    with undisturbed(model):
+        directions = _all_labels if estimator == "exact" else _one_label
+        sums = PerSampleSums(model, separate_parameters(model, names), directions, 2, chunk_bytes, targets)
+        return sums.sums, _add_all(sums, batches)
+
+
+def fisher_diagonal(
+    model: nn.Module,
+    batches: Batches,
+    estimator: str = "exact",
+    names: Collection[str] | None = None,
+    generator: torch.Generator | None = None,
+    chunk_bytes: int = 2**28,
+) -> dict[str, Tensor]:
+    """Estimate the diagonal of the Fisher information: the means that belong to :func:`fisher_sums`.
+
+    Args:
+        model, batches, estimator, names, generator, chunk_bytes: as in :func:`fisher_sums`.
+
+    Returns:
+        By name, shaped and typed like the parameters, >= 0.
+
+    Raises:
+        UserError: as :func:`fisher_sums`, and where there is no sample.
+    """
+    return _means(model, *fisher_sums(model, batches, estimator, names, generator, chunk_bytes))
+
+
+def sensitivity_sums(
+    model: nn.Module, batches: Batches, names: Collection[str] | None = None, chunk_bytes: int = 2**28
+) -> tuple[dict[str, Tensor], int]:
+    """Sum the output's sensitivity over samples: sum_n |d ||f(x_n)||^2 / d theta|, the importance of MAS.
+
+    The absolute value is taken of each sample's own gradient; the labels play no part.
+
+    Args:
+        model, batches, names, chunk_bytes: as in :func:`fisher_sums`.
+
+    Returns:
+        The sums by name, shaped like the parameters, half precision widened to single; and the number of samples.
+
+    Raises:
+        UserError: an unknown name, or a model that couples the samples of a batch.
+
+    References:
+        Aljundi et al., Memory Aware Synapses: Learning What (not) to Forget, ECCV 2018, equation 2, with the squared
+        norm of the output for multi-dimensional outputs.
+    """
+    with undisturbed(model):
+        sums = PerSampleSums(model, separate_parameters(model, names), lambda f, _: [2 * f], 1, chunk_bytes)
+        return sums.sums, _add_all(sums, batches)
+
+
+def output_sensitivity(
+    model: nn.Module, batches: Batches, names: Collection[str] | None = None, chunk_bytes: int = 2**28
+) -> dict[str, Tensor]:
+    """Average the output's sensitivity: the means that belong to :func:`sensitivity_sums`.
+
+    Args:
+        model, batches, names, chunk_bytes: as in :func:`fisher_sums`.
+
+    Returns:
+        By name, shaped and typed like the parameters, >= 0.
+
+    Raises:
+        UserError: as :func:`sensitivity_sums`, and where there is no sample.
+    """
+    return _means(model, *sensitivity_sums(model, batches, names, chunk_bytes))
+
+
+def _one_label(logits: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    """d log p_k / d logits = e_k - p, for one label of each sample."""
+    yield F.one_hot(labels, logits.shape[1]) - logits.softmax(1)
+
+
+def _all_labels(logits: Tensor, _: Tensor) -> Iterator[Tensor]:
+    """Vectors v_k with sum_k v_k v_k^T = sum_k p_k (e_k - p) (e_k - p)^T = diag(p) - p p^T, of which C - 1 suffice.
+
+    They are the Cholesky factor's columns: the label is drawn class by class, k or one of those after it, and each
+    such choice of two is independent of those before. (Tanabe and Sagae, An Exact Cholesky Decomposition and the
+    Generalized Inverse of the Variance-Covariance Matrix of the Multinomial Distribution, with Applications, Journal
+    of the Royal Statistical Society B 54 (1992).)
+    """
+    p = logits.softmax(1)
+    remaining = p.flip(1).cumsum(1).flip(1)  # of k and those after it; from the end, lest small ones cancel
+    smallest = torch.finfo(p.dtype).tiny
+    for k in range(p.shape[1] - 1):
+        after = remaining[:, k + 1 :][:, :1]
+        v = torch.zeros_like(p)
+        v[:, k] = 1
+        v[:, k + 1 :] = -p[:, k + 1 :] / after.clamp_min(smallest)
+        yield v * (p[:, k : k + 1] * after / remaining[:, k : k + 1].clamp_min(smallest)).sqrt()
+
+
+def _add_all(sums: PerSampleSums, batches: Batches) -> int:
+    """Add the batches, and count the samples."""
+    count = 0
+    for x, labels in _usable(batches):
+        sums.add(x, labels)
+        count += len(x)
+    return count
+
+
+def _batched_sums(model: nn.Module, batches: Batches, names: Collection[str] | None) -> tuple[dict[str, Tensor], int]:
+    with undisturbed(model):
+        tensors = separate_parameters(model, names)
+        covered = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+        sums = {name: torch.zeros_like(tensor, dtype=wide(tensor.dtype)) for name, tensor in covered.items()}
+        count = 0
+        for x, labels in _usable(batches):
+            loss = F.cross_entropy(functional_call(model, tensors, (x,)), labels)
+            if loss.requires_grad:
+                gradients = torch.autograd.grad(loss, list(covered.values()), materialize_grads=True)
+                for total, gradient in zip(sums.values(), gradients, strict=True):
+                    total += gradient.to(total.dtype).square()
+            count += 1
+        return sums, count
+
+
+def _usable(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pass over empty batches, and copy what was made in inference mode, as autograd refuses it."""
+    for x, labels in batches:
+        if len(x):
+            yield x.clone() if x.is_inference() else x, labels.clone() if labels.is_inference() else labels
+
+
+def _means(model: nn.Module, sums: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    if not count:
+        raise UserError("batches: a mean needs at least one sample, but there is none")
+    parameters = dict(model.named_parameters())
+    return {name: (total / count).to(parameters[name].dtype) for name, total in sums.items()}

@@ -1,0 +1,125 @@
+"""A layer's gradient for each sample of a batch, from the layer's input and the gradient at its output."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["LayerSums", "has_closed_form", "wide"]
+
+_FORWARDS = frozenset(
+    {nn.Linear.forward, nn.Conv2d.forward, _BatchNorm.forward, nn.LayerNorm.forward, nn.GroupNorm.forward}
+)
+
+
+def has_closed_form(layer: nn.Module) -> bool:
+    """Whether :class:`LayerSums` knows a layer; a subclass with a forward pass of its own is unknown."""
+    if type(layer).forward not in _FORWARDS or "forward" in vars(layer):
+        return False
+    return not isinstance(layer, nn.Conv2d) or (layer.padding_mode == "zeros" and isinstance(layer.padding, tuple))
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """At least single precision: in half, squares vanish and sums stop growing."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+class LayerSums:
+    """Sums |gradient|^power over the samples of a batch, and over every gradient at the output that is added.
+
+    Each layer is a linear map in G groups, from I inputs to P outputs, at L positions of a sample. One sample's
+    gradient is sum_l g_pl a_il for the weight and sum_l g_pl for the bias. A normalising layer is the case of a group
+    for each channel and I = P = 1. For L = 1 the power of the product is the product of the powers: those of g are
+    summed first, so that a batch costs one matrix product, however many gradients are added.
+
+    Args:
+        layer: called once on the batch, in evaluation mode.
+        names: which of ``weight`` and ``bias`` are wanted.
+        x: the layer's input, ``(B, ...)``.
+        output: the layer's output, ``(B, ...)``.
+        power: 1 or 2.
+        chunk_bytes: about the largest size of the samples' gradients that are held at a time.
+        keep_bytes: a convolution's patches that fit in are kept from one gradient to the next.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        names: Collection[str],
+        x: Tensor,
+        output: Tensor,
+        power: int,
+        chunk_bytes: int,
+        keep_bytes: int = 0,
+    ) -> None:
+        weight, norm, x = layer.weight, not isinstance(layer, nn.Linear | nn.Conv2d), x.to(wide(x.dtype))
+        self.layer, self.names, self.power = layer, names, power
+        self.groups = weight.numel() if norm else getattr(layer, "groups", 1)
+        self.inputs = weight.numel() if norm else weight[0].numel() * self.groups  # G I
+        self.outputs = weight.numel() if norm else len(weight)  # G P
+        self.x = _normalised(layer, x) if norm else x
+        positions = output[0].numel() // self.outputs
+        self.once = positions == 1
+        patches = self.inputs * positions * x.itemsize  # a sample's, in bytes
+        self.rows = max(1, chunk_bytes // (patches + weight.numel() * x.itemsize))
+        self.kept: list[Tensor] | None = None
+        if isinstance(layer, nn.Conv2d) and "weight" in names and not self.once and patches * len(x) <= keep_bytes:
+            self.kept = list(self._chunks())
+        self.kept_bytes = patches * len(x) if self.kept else 0
+        self.powers = x.new_zeros(len(x), self.groups, self.outputs // self.groups) if self.once else None  # of g
+        self.sums = {name: x.new_zeros(getattr(layer, name).shape) for name in names}
+
+    def add(self, g: Tensor) -> None:
+        """Add the samples' gradients that follow from one at the output, shaped like the output."""
+        g = self._grouped(g.to(self.x.dtype), self.outputs)
+        if "bias" in self.names:
+            self._sum("bias", self._raised(g.sum(-1)))
+        if "weight" in self.names and self.powers is not None:
+            self.powers += self._raised(g[..., 0].clone())
+        elif "weight" in self.names:
+            one_by_one = self.groups == self.inputs == self.outputs
+            for a, chunk in zip(self.kept or self._chunks(), g.split(self.rows), strict=True):
+                self._sum("weight", self._raised((chunk * a).sum(-1) if one_by_one else chunk @ a.mT))
+
+    def totals(self) -> dict[str, Tensor]:
+        """Return the sums by name, in the parameters' shapes."""
+        if "weight" in self.names and self.powers is not None:
+            a = self._raised(self._patches(self.x)[..., 0].clone())
+            self._sum("weight", torch.einsum("bgp,bgi->gpi", self.powers, a)[None])
+        return self.sums
+
+    def _sum(self, name: str, terms: Tensor) -> None:
+        self.sums[name] += terms.sum(0).view_as(self.sums[name])
+
+    def _chunks(self) -> Iterable[Tensor]:
+        return (self._patches(chunk) for chunk in self.x.split(self.rows))
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """Lay out what the weight meets at each position: ``(B, ...)`` -> ``(B, G, I, L)``."""
+        if isinstance(self.layer, nn.Conv2d):
+            conv: Any = self.layer
+            x = F.unfold(x, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+        return self._grouped(x, self.inputs)
+
+    def _grouped(self, values: Tensor, channels: int) -> Tensor:
+        """``(B, ..., D)`` of linear and layer-norm, ``(B, D, ...)`` of the others -> ``(B, G, D / G, L)``."""
+        if isinstance(self.layer, nn.Linear | nn.LayerNorm):
+            values = values.reshape(len(values), -1, channels).mT
+        return values.reshape(len(values), self.groups, channels // self.groups, -1)
+
+    def _raised(self, gradients: Tensor) -> Tensor:
+        """|gradients|^power, in their place."""
+        return gradients.square_() if self.power == 2 else gradients.abs_()
+
+
+def _normalised(norm: Any, x: Tensor) -> Tensor:
+    """What a normalising layer scales and shifts, shaped like its input."""
+    if isinstance(norm, nn.LayerNorm):
+        return F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+    if isinstance(norm, nn.GroupNorm):
+        return F.group_norm(x, norm.num_groups, eps=norm.eps)
+    mean, variance = norm.running_mean.to(x.dtype), norm.running_var.to(x.dtype)
+    return F.batch_norm(x, mean, variance, eps=norm.eps)

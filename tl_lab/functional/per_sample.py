@@ -1,0 +1,245 @@
+"""Each sample's own gradient, squared or in absolute value, summed over samples without a loop over them.
+
+One forward pass serves a whole batch. What a linear, convolutional or normalising layer contributes follows from its
+input and from the gradient at its output, so that only the latter is back-propagated. Parameters elsewhere, or in a
+layer that a sample meets more than once, are left to ``torch.func.vmap``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional.layer_gradients import LayerSums, has_closed_form, wide
+
+__all__ = ["Directions", "PerSampleSums", "Targets", "separate_parameters", "undisturbed"]
+
+Targets = Callable[[Tensor, Tensor], Tensor]
+"""``(logits (B, C), labels (B,))`` -> what the directions are to know of each sample beside its logits, ``(B,)``."""
+
+Directions = Callable[[Tensor, Tensor], Iterable[Tensor]]
+"""``(logits (B, C), targets (B,))`` -> vectors v, each ``(B, C)``, computed sample by sample."""
+
+
+class _Call(NamedTuple):
+    """What one call of a layer took and gave."""
+
+    x: Tensor
+    version: int  # of x at the call: another one later says that x was overwritten
+    output: Tensor
+
+
+_CACHE_BYTES = 2**22  # a processor squares and sums what its cache holds a third faster
+
+_Names = dict[str, str]  # of a layer's parameters: the layer's name for it -> the model's
+_Calls = Mapping[nn.Module, list[_Call | None]]
+
+
+def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
+    """Give every parameter's values to a tensor of its own, so that the model's own ones stay as they are.
+
+    Args:
+        model: whose values are shared, not copied.
+        names: of the parameters whose tensors require gradients; None for all that do in the model.
+
+    Returns:
+        All parameters by name.
+
+    Raises:
+        UserError: the model has no parameter of a given name.
+    """
+    parameters = dict(model.named_parameters())
+    if names is None:
+        names = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    for name in names:
+        if name not in parameters:
+            raise UserError(f"names: the model has no parameter {name!r}: {nearest(name, parameters)}")
+    return {name: parameter.detach().requires_grad_(name in names) for name, parameter in parameters.items()}
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Compute gradients in evaluation mode and full precision; leave all modes and the random state as they were."""
+    modes = [(part, part.training) for part in model.modules()]  # of each part: frozen ones do not train
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False), forked:
+        model.eval()
+        try:
+            yield
+        finally:
+            for part, mode in modes:
+                part.training = mode
+
+
+class PerSampleSums:
+    """Sums |d (v . f_n) / d theta|^power over samples n and over directions v, which are held constant.
+
+    To be used within :func:`undisturbed`.
+
+    Args:
+        model: inputs ``(B, ...)`` -> logits f, ``(B, C)``, of each sample for itself.
+        tensors: all parameters by name (see :func:`separate_parameters`); what requires gradients is covered.
+        directions: gives the vectors v.
+        power: 1 or 2.
+        chunk_bytes: about the largest size of what is held at a time of the samples' gradients.
+        targets: gives what the directions take as targets; called once a batch.
+
+    Raises:
+        UserError: a batch-norm without running statistics couples the samples of a batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tensors: Mapping[str, Tensor],
+        directions: Directions,
+        power: int,
+        chunk_bytes: int,
+        targets: Targets = lambda logits, labels: labels,
+    ) -> None:
+        for name, module in model.named_modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is None:
+                raise UserError(
+                    f"batch-norm {name!r} has no running statistics and couples the samples of a batch, so that none "
+                    "has a gradient of its own: build it with track_running_stats=True"
+                )
+        self.model, self.tensors, self.directions, self.targets = model, dict(tensors), directions, targets
+        on_cpu = any(tensor.device.type == "cpu" for tensor in tensors.values())
+        self.power, self.keep_bytes = power, chunk_bytes
+        self.chunk_bytes = min(chunk_bytes, _CACHE_BYTES) if on_cpu else chunk_bytes
+        self.sums = {name: torch.zeros_like(t, dtype=wide(t.dtype)) for name, t in tensors.items() if t.requires_grad}
+        """What has been summed up, by parameter; half precision becomes single."""
+        self._layers: dict[nn.Module, _Names] | None = None
+
+    def add(self, x: Tensor, labels: Tensor) -> None:
+        """Add a batch: inputs ``(B, ...)`` and labels ``(B,)``, B >= 1."""
+        if self._layers is None:
+            self._layers = self._layers_by_sample(x[:1])
+        with _recording(self._layers) as calls:
+            logits = self._forward(self.tensors, x)
+        if not logits.requires_grad:
+            return
+        nodes, uses = _graph(logits)
+        now = logits.detach()
+        targets = self.targets(now, labels)
+        with torch.no_grad():
+            done = self._add_by_layer(calls, nodes, uses, logits, self.directions(now, targets))
+            left = [name for name in self.sums if uses[id(self.tensors[name])] and name not in done]
+            if left:
+                self._add_by_vmap(left, x, now, targets)
+
+    def _forward(self, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(self.model, dict(tensors), (x,))
+
+    def _layers_by_sample(self, x: Tensor) -> dict[nn.Module, _Names]:
+        """List the layers with closed forms whose rows are the samples; ``x`` is one of them, ``(1, ...)``.
+
+        Rows could be positions or windows, and by chance as many as there are samples: two sizes of a batch tell.
+        """
+        layers: dict[nn.Module, _Names] = {}
+        for prefix, module in self.model.named_modules():
+            own = [name for name, _ in module.named_parameters(recurse=False)]
+            names = {name: f"{prefix}.{name}" if prefix else name for name in own}
+            names = {name: full for name, full in names.items() if full in self.sums}
+            if names and has_closed_form(module):
+                layers[module] = names
+        for size in (2, 3):
+            with _recording(layers) as calls:
+                self._forward(self.tensors, torch.cat([x] * size))
+            layers = {module: names for module, names in layers.items() if _only_call(calls[module], size)}
+        return layers
+
+    def _add_by_layer(
+        self, calls: _Calls, nodes: set[Any], uses: Mapping[int, int], logits: Tensor, directions: Iterable[Tensor]
+    ) -> set[str]:
+        """Add what has a closed form, and name it."""
+        layers: list[tuple[LayerSums, _Names]] = []
+        outputs: list[Tensor] = []
+        keep_bytes = self.keep_bytes
+        for layer, names in (self._layers or {}).items():
+            # one call of the layer and one use of the parameter: that use is in that call
+            names = {own: name for own, name in names.items() if uses[id(self.tensors[name])] == 1}
+            call = _only_call(calls[layer], len(logits))
+            if call and names and call.output.grad_fn in nodes:
+                x, output = call.x.detach(), call.output
+                layers.append((LayerSums(layer, names, x, output, self.power, self.chunk_bytes, keep_bytes), names))
+                outputs.append(output)
+                keep_bytes -= layers[-1][0].kept_bytes
+        for v in directions if layers else ():
+            gradients = torch.autograd.grad(logits, outputs, v, retain_graph=True)
+            for (sums, _), g in zip(layers, gradients, strict=True):
+                sums.add(g)
+        for sums, names in layers:
+            for own, total in sums.totals().items():
+                self.sums[names[own]] += total
+        return {name for _, names in layers for name in names.values()}
+
+    def _add_by_vmap(self, names: Collection[str], x: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Add the gradients for some of the parameters, whatever the model does with them."""
+        wanted = {name: self.tensors[name] for name in names}
+        others = {name: tensor.detach() for name, tensor in self.tensors.items() if name not in wanted}
+
+        def powers(x: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+            """One sample's, summed over the vectors ``(K, C)``."""
+            pull = vjp(lambda tensors: self._forward({**others, **tensors}, x[None])[0], wanted)[1]
+            total: dict[str, Any] = dict.fromkeys(wanted, 0.0)
+            for v in vectors:
+                for name, g in pull(v)[0].items():
+                    total[name] += g.to(wide(g.dtype)).abs() ** self.power
+            return total
+
+        held = 3 * sum(tensor.nbytes for tensor in wanted.values())  # a gradient, its power, the sum
+        rows = max(1, self.chunk_bytes // held)
+        for chunk in zip(x.split(rows), logits.split(rows), targets.split(rows), strict=True):
+            vectors = torch.stack(list(self.directions(*chunk[1:])), 1)  # (B, K, C)
+            for name, total in vmap(powers)(chunk[0], vectors).items():
+                self.sums[name] += total.sum(0)
+
+
+@contextmanager
+def _recording(layers: Iterable[nn.Module]) -> Iterator[_Calls]:
+    """Keep what the layers' calls take and give, None for one with an unusual signature."""
+    calls: dict[nn.Module, list[_Call | None]] = {layer: [] for layer in layers}
+
+    def keep(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        calls[layer].append(_Call(args[0], args[0]._version, output) if args else None)
+        return output.clone()  # what follows may overwrite it
+
+    handles = [layer.register_forward_hook(keep, prepend=True) for layer in calls]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _only_call(calls: list[_Call | None], size: int) -> _Call | None:
+    """Return the call of a layer that was called once, with a sample in each of ``size`` rows."""
+    call = calls[0] if len(calls) == 1 else None
+    if call is None or not len(call.x) == len(call.output) == size:
+        return None
+    return call if call.x._version == call.version else None
+
+
+def _graph(output: Tensor) -> tuple[set[Any], Counter[int]]:
+    """List the nodes of the output's graph, and count the uses of each leaf by its ``id``."""
+    uses: Counter[int] = Counter()
+    nodes, waiting = {output.grad_fn}, [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if type(node).__name__ == "CheckpointFunctionBackward":
+            raise UserError("reentrant checkpoints hide parameters from the graph: checkpoint with use_reentrant=False")
+        for following, _ in node.next_functions if node else ():
+            if following is not None and hasattr(following, "variable"):
+                uses[id(following.variable)] += 1
+            elif following is not None and following not in nodes:
+                nodes.add(following)
+                waiting.append(following)
+    return nodes, uses
