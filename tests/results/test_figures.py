@@ -7,9 +7,8 @@ import torch
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
+from tl_lab.results.drawing import boxes_apart, moved_apart
 from tl_lab.results.figures import (
-    _boxes_apart,
-    _moved_apart,
     confusion_matrix,
     decision_boundary,
     domain_embedding,
@@ -90,7 +89,7 @@ def test_curves_of_a_single_value_and_of_zeros(tmp_path):
 
 def test_positions_are_moved_apart_in_their_order():
     wanted = np.array([0.5, 0.52, 0.0, 1.3])
-    placed = _moved_apart(wanted, 0.1)
+    placed = moved_apart(wanted, 0.1)
     np.testing.assert_allclose(placed[[0, 1]], [0.46, 0.56])
     assert np.argsort(placed).tolist() == np.argsort(wanted).tolist()
     assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-12
@@ -98,7 +97,7 @@ def test_positions_are_moved_apart_in_their_order():
 
 def test_boxes_are_pushed_apart_only_where_they_overlap():
     centres = np.array([[0.5, 0.5], [0.5, 0.5], [0.9, 0.5]])
-    moved = _boxes_apart(centres, np.full(3, 0.1), 0.04)
+    moved = boxes_apart(centres, np.full(3, 0.1), 0.04)
     assert abs(moved[0, 1] - moved[1, 1]) == pytest.approx(0.04)
     assert moved[2].tolist() == [0.9, 0.5]
 

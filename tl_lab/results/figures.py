@@ -17,6 +17,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from tl_lab.results.drawing import (
+    DPI,
+    GREY,
+    GRID,
+    INK,
+    PALETTE,
+    SOURCE,
+    STYLE,
+    TARGET,
+    above,
+    boxes_apart,
+    class_colours,
+    darker,
+    name_lines,
+    numpy_of,
+    shortened,
+)
 from tl_lab.results.files import replacing
 from tl_lab.results.names import is_share, readable, split_name
 
@@ -30,40 +47,6 @@ __all__ = [
     "settings_intervals",
 ]
 
-# Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270; its second
-# grey gave way to black: closest pair then 24 apart in CIELAB (17 to 19 for colour-blind readers).
-_PALETTE = (
-    "#3f90da", "#e76300", "#832db6", "#bd1f01", "#717581", "#a96b59", "#ffa90e", "#92dadd", "#b9ac70", "#1f1f1f",
-)  # fmt: skip
-_SOURCE, _TARGET = "#0072b2", "#d55e00"  # Wong, "Points of view: Color blindness", Nature Methods 2011
-_INK, _GREY, _GRID = "#222222", "#6b6b6b", "#e4e4e4"
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": "#b0b0b0",
-    "axes.labelcolor": _GREY,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.use_mathtext": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": "#b0b0b0",
-    "ytick.color": "#b0b0b0",
-    "xtick.labelcolor": _GREY,
-    "ytick.labelcolor": _GREY,
-    "lines.linewidth": 1.6,
-    "lines.solid_capstyle": "round",
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-}
-_DPI = 150
 _PANELS = {
     "Loss": 2.7,
     "Accuracy": 2.7,
@@ -77,7 +60,7 @@ _MANY_POINTS = 80
 _MANY_CLASSES = 20
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def learning_curves(metrics: pd.DataFrame) -> Figure:
     """Draw what a run logged over its steps: losses, accuracies, other scores, how hard each
     term pulls at the features, schedules, learning rates.
@@ -99,7 +82,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.0, 0.5 + sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if not panels:
-        axes[0].text(0.5, 0.5, "no training metrics were logged", ha="center", color=_GREY)
+        axes[0].text(0.5, 0.5, "no training metrics were logged", ha="center", color=GREY)
         axes[0].set_axis_off()
         return figure
     for ax, (title, names) in zip(axes, panels.items(), strict=True):
@@ -113,13 +96,13 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
         elif title == "Schedules":
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
         if len(names) > 1 or _curve_label(names[0], names) != title.lower():
-            _name_lines(ax, lines, [_curve_label(name, names) for name in names], _PANELS[title])
+            name_lines(ax, lines, [_curve_label(name, names) for name in names], _PANELS[title])
     axes[-1].set_xlabel("training step" if horizontal == "step" else "epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Confusion matrix") -> Figure:
     """Draw a confusion matrix, coloured by the share of each true class.
 
@@ -137,7 +120,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     Raises:
         ValueError: the matrix is not square, or the names are not as many as its rows.
     """
-    counts = _numpy(matrix)
+    counts = numpy_of(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.shape[0] != len(class_names):
         raise ValueError(f"a square matrix for {len(class_names)} class names is needed, not {counts.shape}")
     size, totals = len(class_names), counts.sum(axis=1)
@@ -151,7 +134,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     ax.spines[:].set_visible(False)
     ax.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(size + 1) - 0.5, minor=True)
-    ax.grid(True, which="minor", color="white" if size <= 40 else _GRID, linewidth=1.0 if size <= 40 else 0.3)
+    ax.grid(True, which="minor", color="white" if size <= 40 else GRID, linewidth=1.0 if size <= 40 else 0.3)
     ax.tick_params(which="both", length=0)
     _class_ticks(ax, class_names, side)
     if size <= 15:
@@ -161,7 +144,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     correct, total = np.trace(counts), counts.sum()
     ax.set_title(f"{title}\n", loc="left")
     summary = f"accuracy {correct / total:.1%}, {total:,.0f} samples" if total else "no samples"
-    ax.text(0.0, 1.0, summary, transform=_above(ax, 5), color=_GREY, va="bottom")
+    ax.text(0.0, 1.0, summary, transform=above(ax, 5), color=GREY, va="bottom")
     if size <= 40:
         _write_recall(ax, share)
     bar = figure.colorbar(
@@ -174,7 +157,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def domain_embedding(
     features_source: Any,
     labels_source: Any,
@@ -223,11 +206,11 @@ def domain_embedding(
     figure = Figure(figsize=(10.6, 8.8), layout="constrained")
     axes = figure.subplots(2, 2)
     order = rng.permutation(len(features))
-    colours = _class_colours(len(class_names))
+    colours = class_colours(len(class_names))
     for row, (name, points) in enumerate(shown):
         _scatter(axes[row, 0], points, order, [_point_colour(colours, y) for y in labels], is_target)
-        _scatter(axes[row, 1], points, order, [_TARGET if one else _SOURCE for one in is_target], is_target)
-        axes[row, 0].set_ylabel(name, color=_INK, fontsize=10)
+        _scatter(axes[row, 1], points, order, [TARGET if one else SOURCE for one in is_target], is_target)
+        axes[row, 0].set_ylabel(name, color=INK, fontsize=10)
         if len(class_names) <= _MANY_CLASSES:
             _name_clusters(axes[row, 0], points, labels, is_target, class_names, colours)
     axes[0, 0].set_title("by class")
@@ -237,7 +220,7 @@ def domain_embedding(
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def decision_boundary(
     source: Any,
     labels_source: Any,
@@ -261,9 +244,9 @@ def decision_boundary(
     Returns:
         The figure: the plane tinted by the predicted class, stronger the surer, and the boundary as a line.
     """
-    across, down = (_numpy(part) for part in grid)
-    p = _numpy(probabilities).astype(np.float64)
-    colours = _class_colours(len(class_names))
+    across, down = (numpy_of(part) for part in grid)
+    p = numpy_of(probabilities).astype(np.float64)
+    colours = class_colours(len(class_names))
     rgb: list[Any] = [_point_colour(colours, i)[:3] for i in range(len(class_names))]
     best, sureness = p.argmax(2), (p.max(2) - 1 / p.shape[2]) / (1 - 1 / p.shape[2])
     tint = 1 - 0.35 * sureness[..., None] * (1 - np.array(rgb)[best])
@@ -274,25 +257,25 @@ def decision_boundary(
     for label in range(len(class_names)):
         ahead = p[..., label] - np.delete(p, label, axis=2).max(2)
         if ahead.min() < 0 < ahead.max():
-            ax.contour(across, down, ahead, levels=[0.0], colors=_INK, linewidths=1.0)
+            ax.contour(across, down, ahead, levels=[0.0], colors=INK, linewidths=1.0)
     drawn = [("source", source, labels_source, "o", 14), ("target", target, labels_target, "^", 20)]
     for domain, points, labels, marker, size in drawn:
-        x = _numpy(points)
+        x = numpy_of(points)
         known = labels is not None
-        chosen = [_point_colour(colours, int(y)) for y in _numpy(labels)] if known else [to_rgb(_GREY)] * len(x)
+        chosen = [_point_colour(colours, int(y)) for y in numpy_of(labels)] if known else [to_rgb(GREY)] * len(x)
         filled = {"c": chosen} if domain == "source" else {"facecolors": "white", "edgecolors": chosen}
         ax.scatter(x[:, 0], x[:, 1], s=size, marker=marker, linewidths=0.9, **filled)
     ax.grid(visible=False)
     ax.set_title("What the classifier says of the plane, as it is used on the target")
     marks = [Line2D([], [], ls="", marker="o", color=colour) for colour in rgb]
-    marks += [Line2D([], [], ls="", marker="o", color=_GREY), Line2D([], [], ls="", marker="^", mfc="white", mec=_GREY)]
-    marks.append(Line2D([], [], color=_INK, lw=1.0))
+    marks += [Line2D([], [], ls="", marker="o", color=GREY), Line2D([], [], ls="", marker="^", mfc="white", mec=GREY)]
+    marks.append(Line2D([], [], color=INK, lw=1.0))
     words = [*class_names, "source", "target" if labels_target is not None else "target (no labels)", "boundary"]
     figure.legend(marks, words, loc="outside lower center", ncols=len(words))
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def selection_curve(epochs: Sequence[int], accuracies: Sequence[float], chosen: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the target's accuracy over epochs, with the epochs that validators would have chosen.
 
@@ -306,7 +289,7 @@ def selection_curve(epochs: Sequence[int], accuracies: Sequence[float], chosen: 
     """
     figure = Figure(figsize=(8.0, 3.6), layout="constrained")
     ax = figure.subplots()
-    ax.plot(epochs, accuracies, color=_TARGET, marker="o" if len(epochs) <= 25 else "", ms=3.5)
+    ax.plot(epochs, accuracies, color=TARGET, marker="o" if len(epochs) <= 25 else "", ms=3.5)
     ax.margins(x=0.03)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -318,16 +301,16 @@ def selection_curve(epochs: Sequence[int], accuracies: Sequence[float], chosen: 
     handles, labels = [], []
     for epoch, rows in sorted(by_epoch.items()):
         dashes = "--" if all(row["oracle"] for row in rows) else "-"
-        handles.append(ax.axvline(epoch, color=_GREY, lw=0.9, ls=dashes, zorder=0.5))
+        handles.append(ax.axvline(epoch, color=GREY, lw=0.9, ls=dashes, zorder=0.5))
         names = [str(row["chooser"]).split(" (")[0].replace("_", " ") for row in rows]
         labels.append("\n".join([f"epoch {epoch}, chosen by", *names]))
-        ax.plot([epoch], [rows[0]["target_acc"]], "o", color=_TARGET, ms=6.5, mec="white", mew=1.0)
+        ax.plot([epoch], [rows[0]["target_acc"]], "o", color=TARGET, ms=6.5, mec="white", mew=1.0)
     if handles:
         figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, labelspacing=0.9)
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def settings_intervals(
     summary: pd.DataFrame, metrics: Sequence[str], seeds: pd.DataFrame | None = None, confidence: float = 0.95
 ) -> Figure:
@@ -343,7 +326,7 @@ def settings_intervals(
     Returns:
         The figure, settings from top to bottom in the order of ``summary``.
     """
-    settings = [_shortened(str(name), 60) for name in summary["setting"]]
+    settings = [shortened(str(name), 60) for name in summary["setting"]]
     rows = np.arange(len(settings))
     width = 2.6 + 0.055 * max(map(len, settings), default=0)
     figure = Figure(figsize=(width + 3.0 * len(metrics), 1.3 + 0.34 * max(len(settings), 2)), layout="constrained")
@@ -355,23 +338,23 @@ def settings_intervals(
             position = {setting: row for row, setting in enumerate(summary["setting"])}
             known = seeds[seeds["setting"].isin(position)]
             ax.plot(
-                scale * known[name], known["setting"].map(position) + 0.24, "o", color=_SOURCE, ms=4, alpha=0.4, mew=0,
+                scale * known[name], known["setting"].map(position) + 0.24, "o", color=SOURCE, ms=4, alpha=0.4, mew=0,
                 label="one seed",
             )  # fmt: skip
         mean, half = scale * summary[f"{name} mean"], scale * summary[f"{name} ci95"]
-        ax.hlines(rows, mean - half, mean + half, color=_SOURCE, lw=2.2, label=f"{confidence:.0%} interval")
-        ax.plot(mean, rows, "o", color=_SOURCE, ms=6.5, mec="white", mew=1.0, label="mean")
+        ax.hlines(rows, mean - half, mean + half, color=SOURCE, lw=2.2, label=f"{confidence:.0%} interval")
+        ax.plot(mean, rows, "o", color=SOURCE, ms=6.5, mec="white", mew=1.0, label="mean")
         ax.set_title(" ".join(filter(None, (part, readable(metric)))))
         ax.set_xlabel(split + (" set, %" if scale > 1 else " set"))
         ax.grid(False, axis="y")
         ax.spines["left"].set_visible(False)
-        ax.tick_params(axis="y", length=0, labelcolor=_INK)
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
         ax.margins(x=0.08)
         ax.xaxis.set_major_locator(MaxNLocator(5))
     axes[0].set_yticks(rows, settings)
     axes[0].set_ylim(len(settings) - 0.4, -0.6)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower right", ncols=3, labelcolor=_GREY, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower right", ncols=3, labelcolor=GREY, fontsize=8)
     return figure
 
 
@@ -391,8 +374,8 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     paths = []
     for name, figure in figures.items():
         path = Path(folder) / f"{name.replace('/', '_')}.png"
-        with replacing(path) as beside, matplotlib.rc_context(_STYLE):
-            figure.savefig(beside, dpi=_DPI)
+        with replacing(path) as beside, matplotlib.rc_context(STYLE):
+            figure.savefig(beside, dpi=DPI)
         paths.append(path)
     return paths
 
@@ -442,7 +425,7 @@ def _line(ax: Axes, metrics: pd.DataFrame, horizontal: str, name: str, rank: int
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
     split = split_name(name).split
-    colour = _PALETTE[rank % len(_PALETTE)]
+    colour = PALETTE[rank % len(PALETTE)]
     dashes = ":" if split == "oracle" else "-"
     if len(y) > _MANY_POINTS and np.abs(np.diff(y, 2)).mean() > 0.02 * np.ptp(y):
         ax.plot(x, y, color=colour, alpha=0.22, lw=0.8)
@@ -473,44 +456,6 @@ def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
         ax.set_yscale("log")
 
 
-def _name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height: float) -> None:
-    """Write each line's name at its right end, moved apart where the ends are close."""
-    ax.set_ylim(ax.get_ylim())  # settles the limits, which matplotlib computes late
-    to_axes = ax.transScale + ax.transLimits
-    ends = [tuple(np.asarray(line.get_xydata())[-1]) for line in lines]
-    wanted = np.array([to_axes.transform(end)[1] for end in ends])
-    placed = _moved_apart(wanted, gap=0.19 / height)
-    for label, line, (_, y), where in zip(labels, lines, ends, placed, strict=True):
-        colour = line.get_color()
-        ax.annotate(
-            label, xy=(1.0, y), xycoords=("axes fraction", "data"), xytext=(1.03, where),
-            textcoords="axes fraction", va="center", color=_darker(colour), fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)},
-        )  # fmt: skip
-
-
-def _moved_apart(wanted: np.ndarray, gap: float) -> np.ndarray:
-    """Move positions as little as possible so that neighbours stand at least ``gap`` apart, around [0, 1]."""
-    order = np.argsort(wanted, kind="stable")
-    steps = gap * np.arange(len(wanted))
-    # Least squares under the order: isotonic regression of what remains after the gaps are taken off.
-    blocks: list[list[float]] = []
-    for value in wanted[order] - steps:
-        blocks.append([float(value), 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (low, low_n), (high, high_n) = blocks[-2:]
-            blocks[-2:] = [[(low * low_n + high * high_n) / (low_n + high_n), low_n + high_n]]
-    level = np.concatenate([np.full(int(n), mean) for mean, n in blocks])
-    placed = np.empty(len(wanted))
-    placed[order] = np.clip(level, 0.0, max(1.0 - steps[-1], 0.0)) + steps
-    return placed
-
-
-def _darker(colour: Any, by: float = 0.22) -> tuple[float, ...]:
-    """Darken a colour, so that small text in it can be read on white."""
-    return tuple((1 - by) * channel for channel in to_rgb(colour))
-
-
 # --- confusion matrix --------------------------------------------------------------------------------------------
 
 
@@ -518,7 +463,7 @@ def _class_ticks(ax: Axes, class_names: Sequence[str], side: float) -> None:
     size = len(class_names)
     every = -(-size // 100)
     ticks = np.arange(0, size, every)
-    names = [_shortened(str(class_names[tick]), 18) for tick in range(0, size, every)]
+    names = [shortened(str(class_names[tick]), 18) for tick in range(0, size, every)]
     font = float(np.clip(58.0 * side * 0.8 / len(ticks), 4.5, 9.0))
     longest = max(map(len, names))
     upright = 0.62 * font * longest > 72 * side * 0.75 / len(ticks)
@@ -533,7 +478,7 @@ def _write_counts(ax: Axes, counts: np.ndarray, share: np.ndarray) -> None:
             ax.text(
                 column, row, f"{count:,.0f}" if float(count).is_integer() else f"{count:.2g}",
                 ha="center", va="center", fontsize=8.5 if count < 1000 else 7,
-                color="white" if dark else _INK, fontweight="bold" if row == column else "normal",
+                color="white" if dark else INK, fontweight="bold" if row == column else "normal",
             )  # fmt: skip
 
 
@@ -544,18 +489,12 @@ def _write_recall(ax: Axes, share: np.ndarray) -> None:
         text = f"{share[row, row]:.1%}" if np.isfinite(share[row, row]) else "-"
         ax.annotate(
             text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(offset, 0),
-            textcoords="offset points", ha="right", va="center", color=_GREY, fontsize=font,
+            textcoords="offset points", ha="right", va="center", color=GREY, fontsize=font,
         )  # fmt: skip
     ax.annotate(
         "recall", (1.0, 1.0), xycoords="axes fraction", xytext=(offset, 5),
-        textcoords="offset points", ha="right", va="bottom", color=_GREY, fontsize=font,
+        textcoords="offset points", ha="right", va="bottom", color=GREY, fontsize=font,
     )  # fmt: skip
-
-
-def _above(ax: Axes, points: float) -> Any:
-    from matplotlib.transforms import ScaledTranslation
-
-    return ax.transAxes + ScaledTranslation(0, points / 72, _figure(ax).dpi_scale_trans)
 
 
 # --- embedding ---------------------------------------------------------------------------------------------------
@@ -563,8 +502,8 @@ def _above(ax: Axes, points: float) -> Any:
 
 def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray, np.ndarray]:
     """Take the samples with finite features; label -1 stands for no label."""
-    x = _numpy(features)
-    y = np.full(len(x), -1) if labels is None else _numpy(labels).astype(int)
+    x = numpy_of(features)
+    y = np.full(len(x), -1) if labels is None else numpy_of(labels).astype(int)
     if x.ndim != 2 or len(x) != len(y):
         raise ValueError(f"{domain}: features (N, D) and labels (N,) are needed, not {x.shape} and {y.shape}")
     good = np.isfinite(x).all(axis=1)
@@ -607,16 +546,6 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
     # depend on their number.
     with threadpool_limits(limits=1):
         return tsne.fit_transform((points / scale).astype(np.float32))
-
-
-def _class_colours(size: int) -> np.ndarray:
-    """C colours (C, 3): the palette for up to 10, with lighter doubles for up to 20, a rainbow beyond."""
-    base = np.array([to_rgb(colour) for colour in _PALETTE])
-    if size <= len(base):
-        return base[:size]
-    if size <= 2 * len(base):
-        return np.concatenate([base, 0.45 * base + 0.55])[:size]
-    return matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, size))[:, :3]
 
 
 def _point_colour(colours: np.ndarray, label: int) -> tuple[float, ...]:
@@ -662,35 +591,16 @@ def _name_clusters(
             places[label] = own[np.median(distance, axis=1).argmin()]
     if not places:
         return
-    names = [_shortened(str(class_names[label]), 12) for label in places]
+    names = [shortened(str(class_names[label]), 12) for label in places]
     ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
     ax.set_ylim(ax.get_ylim())
     where = ax.transLimits.transform(np.array(list(places.values())))
-    where = _boxes_apart(where, np.array([0.018 * len(name) + 0.008 for name in names]), 0.034)
+    where = boxes_apart(where, np.array([0.018 * len(name) + 0.008 for name in names]), 0.034)
     for label, name, (x, y) in zip(places, names, where, strict=True):
         ax.text(
             x, y, name, transform=ax.transAxes, ha="center", va="center", fontsize=9, fontweight="bold",
-            color=_darker(colours[label], 0.45), path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            color=darker(colours[label], 0.45), path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
-
-
-def _boxes_apart(centres: np.ndarray, widths: np.ndarray, height: float) -> np.ndarray:
-    """Push overlapping boxes apart, up and down, until none overlaps (or 100 rounds have passed)."""
-    centres = centres.copy()
-    for _ in range(100):
-        moved = False
-        for i in range(len(centres)):
-            for j in range(i):
-                dx, dy = centres[i] - centres[j]
-                overlap = height - abs(dy)
-                if abs(dx) < (widths[i] + widths[j]) / 2 and overlap > 1e-9:
-                    push = overlap / 2 if dy >= 0 else -overlap / 2
-                    centres[i, 1] += push
-                    centres[j, 1] -= push
-                    moved = True
-        if not moved:
-            break
-    return centres
 
 
 def _class_legend(
@@ -703,7 +613,7 @@ def _class_legend(
         bar.outline.set_visible(False)
         return
     handles = [Line2D([], [], ls="", marker="s", ms=7, color=colour) for colour in colours]
-    names = [_shortened(str(name), 18) for name in class_names]
+    names = [shortened(str(name), 18) for name in class_names]
     if unlabelled:
         handles.append(Line2D([], [], ls="", marker="x", ms=5, color="#a8a8a8"))
         names.append("target (no labels)")
@@ -712,30 +622,8 @@ def _class_legend(
 
 def _domain_legend(figure: Figure, n: int, m: int) -> None:
     handles = [
-        Line2D([], [], ls="", marker="o", ms=5.5, mew=0, color=_SOURCE),
-        Line2D([], [], ls="", marker="x", ms=5, color=_TARGET),
+        Line2D([], [], ls="", marker="o", ms=5.5, mew=0, color=SOURCE),
+        Line2D([], [], ls="", marker="x", ms=5, color=TARGET),
     ]
     names = [f"source ({n:,} points)", f"target ({m:,} points)"]
     figure.legend(handles, names, loc="outside lower center", ncols=2)
-
-
-# --- shared ------------------------------------------------------------------------------------------------------
-
-
-def _figure(ax: Axes) -> Figure:
-    figure = ax.get_figure()
-    assert isinstance(figure, Figure)
-    return figure
-
-
-def _numpy(values: Any) -> np.ndarray:
-    """Take an array, a list or a tensor of any device to numpy, without importing torch."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        if values.is_floating_point():
-            values = values.double()  # numpy knows no bfloat16
-    return np.asarray(values)
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

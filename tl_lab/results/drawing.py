@@ -1,0 +1,140 @@
+"""What all figures share: one style, one palette, names at the ends of lines, labels that do not overlap."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation, Transform
+
+__all__ = [
+    "DPI", "GREY", "GRID", "INK", "PALETTE", "SOURCE", "STYLE", "TARGET",
+    "above", "boxes_apart", "class_colours", "darker", "moved_apart", "name_lines", "numpy_of", "shortened",
+]  # fmt: skip
+
+# Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270; its second
+# grey gave way to black: closest pair then 24 apart in CIELAB (17 to 19 for colour-blind readers).
+PALETTE = (
+    "#3f90da", "#e76300", "#832db6", "#bd1f01", "#717581", "#a96b59", "#ffa90e", "#92dadd", "#b9ac70", "#1f1f1f",
+)  # fmt: skip
+SOURCE, TARGET = "#0072b2", "#d55e00"  # Wong, "Points of view: Color blindness", Nature Methods 2011
+INK, GREY, GRID = "#222222", "#6b6b6b", "#e4e4e4"
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": "#b0b0b0",
+    "axes.labelcolor": GREY,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": "#b0b0b0",
+    "ytick.color": "#b0b0b0",
+    "xtick.labelcolor": GREY,
+    "ytick.labelcolor": GREY,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+DPI = 150
+
+
+def name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height: float) -> None:
+    """Write each line's name at its right end, moved apart where the ends are close."""
+    ax.set_ylim(ax.get_ylim())  # settles the limits, which matplotlib computes late
+    to_axes = ax.transScale + ax.transLimits
+    ends = [tuple(np.asarray(line.get_xydata())[-1]) for line in lines]
+    wanted = np.array([to_axes.transform(end)[1] for end in ends])
+    placed = moved_apart(wanted, gap=0.19 / height)
+    for label, line, (_, y), where in zip(labels, lines, ends, placed, strict=True):
+        colour = line.get_color()
+        ax.annotate(
+            label, xy=(1.0, y), xycoords=("axes fraction", "data"), xytext=(1.03, where),
+            textcoords="axes fraction", va="center", color=darker(colour), fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)},
+        )  # fmt: skip
+
+
+def moved_apart(wanted: np.ndarray, gap: float) -> np.ndarray:
+    """Move positions as little as possible so that neighbours stand at least ``gap`` apart, around [0, 1]."""
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    # Least squares under the order: isotonic regression of what remains after the gaps are taken off.
+    blocks: list[list[float]] = []
+    for value in wanted[order] - steps:
+        blocks.append([float(value), 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (low, low_n), (high, high_n) = blocks[-2:]
+            blocks[-2:] = [[(low * low_n + high * high_n) / (low_n + high_n), low_n + high_n]]
+    level = np.concatenate([np.full(int(n), mean) for mean, n in blocks])
+    placed = np.empty(len(wanted))
+    placed[order] = np.clip(level, 0.0, max(1.0 - steps[-1], 0.0)) + steps
+    return placed
+
+
+def darker(colour: Any, by: float = 0.22) -> tuple[float, ...]:
+    """Darken a colour, so that small text in it can be read on white."""
+    return tuple((1 - by) * channel for channel in to_rgb(colour))
+
+
+def boxes_apart(centres: np.ndarray, widths: np.ndarray, height: float) -> np.ndarray:
+    """Push overlapping boxes apart, up and down, until none overlaps (or 100 rounds have passed)."""
+    centres = centres.copy()
+    for _ in range(100):
+        moved = False
+        for i in range(len(centres)):
+            for j in range(i):
+                dx, dy = centres[i] - centres[j]
+                overlap = height - abs(dy)
+                if abs(dx) < (widths[i] + widths[j]) / 2 and overlap > 1e-9:
+                    push = overlap / 2 if dy >= 0 else -overlap / 2
+                    centres[i, 1] += push
+                    centres[j, 1] -= push
+                    moved = True
+        if not moved:
+            break
+    return centres
+
+
+def class_colours(size: int) -> np.ndarray:
+    """C colours (C, 3): the palette for up to 10, with lighter doubles for up to 20, a rainbow beyond."""
+    base = np.array([to_rgb(colour) for colour in PALETTE])
+    if size <= len(base):
+        return base[:size]
+    if size <= 2 * len(base):
+        return np.concatenate([base, 0.45 * base + 0.55])[:size]
+    return matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, size))[:, :3]
+
+
+def above(ax: Axes, points: float) -> Transform:
+    """Give coordinates in shares of the axes, moved up by so many points."""
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    return ax.transAxes + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
+
+
+def numpy_of(values: Any) -> np.ndarray:
+    """Take an array, a list or a tensor of any device to numpy, without importing torch."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        if values.is_floating_point():
+            values = values.double()  # numpy knows no bfloat16
+    return np.asarray(values)
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text that has more than so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
