@@ -75,8 +75,10 @@ def test_sample_is_unbiased():
     assert (np.abs(empirical - exact) > 4.5 * error).mean() > 0.8
 
 
+@pytest.mark.parametrize("closed_forms", [True, False])
 @pytest.mark.parametrize("classes", [1, 2, 3])
-def test_few_classes(classes: int):
+def test_few_classes(classes: int, closed_forms: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(per_sample, "has_closed_form", lambda layer: closed_forms)
     model, x, y = _regression(bias=False, classes=classes)
     p = _probabilities(model, x)
     expected = (p * (1 - p)).T @ x.numpy() ** 2 / 20
@@ -160,7 +162,7 @@ class _Aside(nn.Module):
         self.left, self.right = nn.Linear(4, 3), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.detached(2 * x).detach() + self.detached(x)
+        h = self.detached(x) + self.detached(2 * x).detach()
         self.ignored(x)
         h = F.linear(h.tanh(), self.ignored.weight)
         return self.left(h) + self.right(h.tanh())
@@ -168,6 +170,14 @@ class _Aside(nn.Module):
 
 def _mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 7), nn.ReLU(inplace=True), nn.BatchNorm1d(7, eps=0.1), nn.Linear(7, 3))
+
+
+def _patched() -> nn.Module:
+    """A linear layer whose forward pass has been replaced."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    layer = model[0]
+    layer.forward = lambda x: F.linear(x, 3 * layer.weight, layer.bias)  # type: ignore[union-attr]
+    return model
 
 
 def _convolutions() -> nn.Module:
@@ -202,6 +212,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], set[str]]] = {
         (1, 4, 4),
         {"0.weight", "0.bias"},
     ),
+    "patched": (_patched, (4,), {"0.weight", "0.bias"}),
     "aside": (_Aside, (4,), {"detached.weight", "detached.bias", "ignored.weight"}),
     "irregular": (
         _Irregular,
@@ -379,6 +390,8 @@ def test_unused_parameters_have_none(monkeypatch: pytest.MonkeyPatch):
         assert result["idle.weight"].shape == (2, 4)
         assert not result["idle.weight"].any()
         assert result["head.weight"].all()
+        assert not fisher_diagonal(TwoHeads(), batches, estimator, names=["idle.bias"])["idle.bias"].any()
+        assert fisher_sums(TwoHeads(), batches, estimator, names=[]) == ({}, 6 if estimator == "exact" else 1)
 
 
 def test_half_precision_is_summed_in_single():

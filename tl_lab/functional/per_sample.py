@@ -124,8 +124,6 @@ class PerSampleSums:
             self._layers = self._layers_by_sample(x[:1])
         with _recording(self._layers) as calls:
             logits = self._forward(self.tensors, x)
-        if not logits.requires_grad:
-            return
         nodes, uses = _graph(logits)
         now = logits.detach()
         targets = self.targets(now, labels)
@@ -198,8 +196,9 @@ class PerSampleSums:
         held = 3 * sum(tensor.nbytes for tensor in wanted.values())  # a gradient, its power, the sum
         rows = max(1, self.chunk_bytes // held)
         for chunk in zip(x.split(rows), logits.split(rows), targets.split(rows), strict=True):
-            vectors = torch.stack(list(self.directions(*chunk[1:])), 1)  # (B, K, C)
-            for name, total in vmap(powers)(chunk[0], vectors).items():
+            vectors = list(self.directions(*chunk[1:]))
+            totals = vmap(powers)(chunk[0], torch.stack(vectors, 1)) if vectors else {}  # (B, K, C)
+            for name, total in totals.items():
                 self.sums[name] += total.sum(0)
 
 
