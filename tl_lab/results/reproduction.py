@@ -31,7 +31,7 @@ __all__ = [
 
 _FEWEST_FOR_RANKS = 6
 """Tasks below which a signed-rank test cannot reach p < .05 in both directions."""
-_BASELINES = ("none", "source_only")
+_BASELINES = ("none", "source_only", "naive")
 
 
 @dataclass(frozen=True)

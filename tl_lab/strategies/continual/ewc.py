@@ -1,0 +1,96 @@
+"""Elastic weight consolidation."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional import FISHER_ESTIMATORS, fisher_sums
+from tl_lab.randomness import generator
+from tl_lab.strategies.continual.quadratic import QuadraticStrategy
+
+__all__ = ["EWC"]
+
+_FISHER = {"estimator": "exact", "samples": 1000, "batch_size": 128}
+
+
+class EWC(QuadraticStrategy):
+    """Keep the weights near those of every earlier task, the nearer the more its predictions depend on them.
+
+    L(theta) = L_task(theta) + lambda/2 sum_k sum_i F_k,i (theta_i - theta*_k,i)^2
+
+    over the earlier tasks k, F_k the diagonal of the Fisher information at theta*_k, the weights that the next task
+    starts from. The sum over tasks is kept as one quadratic, so that neither time nor memory grows with their number,
+    and its value is the sum's, constant included.
+
+    Args:
+        ewc_lambda: lambda, >= 0.
+        fisher: ``estimator`` (see :func:`~tl_lab.functional.fisher_sums`), ``samples`` of each task (None: all),
+            ``batch_size``, which is part of the definition of ``batched`` and nothing else.
+        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+
+    Raises:
+        UserError: a negative lambda, an unknown estimator, no samples.
+
+    References:
+        Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 114 (2017), equation 3.
+    """
+
+    term = "ewc"
+
+    def __init__(self, *, ewc_lambda: float = 1000.0, fisher: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(strength=ewc_lambda, **options)
+        self.fisher = {**_FISHER, **(fisher or {})}
+        _check_fisher(self.fisher)
+        self.traces: list[str] = []
+
+    def fisher_of(self, task: int) -> dict[str, Tensor]:
+        """Estimate the Fisher information of a task at the weights as they are, log its trace, and give it by name."""
+        estimator, samples, size = (self.fisher[name] for name in _FISHER)
+        draw = generator(self.seed, "fisher", task, self.trainer.global_rank)
+        compute = partial(fisher_sums, estimator=estimator, generator=draw)
+        found, terms = self.over_samples(
+            task, samples, size, lambda model, batches, names: compute(model, batches, names=names)
+        )
+        trace = sum(float(values.sum()) for values in found.values())
+        self._write({"train/fisher_trace": trace, "train/fisher_terms": terms})
+        self.traces.append(f"{trace:.3g}")
+        return found
+
+    def end_task(self, task: int) -> None:
+        """Add the task's quadratic."""
+        self.warn_if_negligible(task)
+        self.penalty.add(self.fisher_of(task), self.learned_weights(task))
+
+    def facts(self) -> dict[str, str]:
+        """State the estimator and what it found."""
+        samples = "all" if self.fisher["samples"] is None else f"{self.fisher['samples']}"
+        told = f"{self.fisher['estimator']}, {samples} samples of each task"
+        if self.traces:
+            told += f", traces {', '.join(self.traces)}"
+        return {"Fisher information": told, **super().facts()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the traces."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["stream"]["traces"] = list(self.traces)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up again."""
+        super().on_load_checkpoint(checkpoint)
+        self.traces = list(checkpoint["stream"]["traces"])
+
+
+def _check_fisher(fisher: Mapping[str, Any]) -> None:
+    for name in fisher:
+        if name not in _FISHER:
+            raise UserError(f"strategy.fisher has no key {name!r}; {nearest(name, _FISHER)}")
+    if fisher["estimator"] not in FISHER_ESTIMATORS:
+        given = str(fisher["estimator"])
+        raise UserError(f"strategy.fisher.estimator={given} is unknown; {nearest(given, FISHER_ESTIMATORS)}")
+    if fisher["samples"] is not None and fisher["samples"] < 1:
+        raise UserError(f"strategy.fisher.samples is null (all) or at least 1, not {fisher['samples']}")
+    if fisher["batch_size"] < 1:
+        raise UserError(f"strategy.fisher.batch_size is at least 1, not {fisher['batch_size']}")

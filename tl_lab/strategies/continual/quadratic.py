@@ -1,0 +1,231 @@
+"""What EWC, online EWC, SI and MAS share: a quadratic penalty on leaving the weights of earlier tasks."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.data.batches import Labelled
+from tl_lab.errors import UserError
+from tl_lab.functional import merge_quadratics, quadratic_penalty
+from tl_lab.randomness import generator
+from tl_lab.strategies.continual.base import ContinualStrategy
+
+__all__ = ["QuadraticPenalty", "QuadraticStrategy"]
+
+_NEGLIGIBLE = 1e-3  # of the task loss
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+class QuadraticPenalty(nn.Module):
+    """1/2 sum_i F_i (theta_i - c_i)^2 + constant, for named parameters; precisions F and centres c are buffers.
+
+    Args:
+        parameters: by name; only their shapes count.
+    """
+
+    constant: Tensor
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, parameter in parameters.items():
+            self.register_buffer(_key("precision", name), torch.zeros_like(parameter, requires_grad=False))
+            self.register_buffer(_key("centre", name), parameter.detach().clone())
+        self.register_buffer("constant", torch.zeros((), dtype=torch.float64))
+
+    def precision(self, name: str) -> Tensor:
+        """Give F of a parameter, of its shape, >= 0 but for SI's."""
+        return self._buffers[_key("precision", name)]  # type: ignore[return-value]
+
+    def centre(self, name: str) -> Tensor:
+        """Give c of a parameter, of its shape."""
+        return self._buffers[_key("centre", name)]  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def add(self, precisions: Mapping[str, Tensor], centres: Mapping[str, Tensor]) -> None:
+        """Add a quadratic; the sum is one quadratic again, exactly, whatever their number (see
+        :func:`~tl_lab.functional.merge_quadratics`)."""
+        for name, precision in precisions.items():
+            merged = merge_quadratics(self.precision(name), self.centre(name), precision, centres[name])
+            self.precision(name).copy_(merged[0])
+            self.centre(name).copy_(merged[1])
+            self.constant += merged[2]
+
+    @torch.no_grad()
+    def replace(self, precisions: Mapping[str, Tensor], centres: Mapping[str, Tensor]) -> None:
+        """Put a quadratic in the place of the one that was there."""
+        for name, precision in precisions.items():
+            self.precision(name).copy_(precision)
+            self.centre(name).copy_(centres[name])
+
+    def forward(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Compute the value for some of the parameters, by name; a scalar."""
+        centres = [self.centre(name) for name in parameters]
+        precisions = [self.precision(name) for name in parameters]
+        return quadratic_penalty(list(parameters.values()), centres, precisions) + self.constant.float()
+
+    @torch.no_grad()
+    def gradient(self, name: str, parameter: Tensor) -> Tensor:
+        """Compute F (theta - c) of one parameter, of its shape."""
+        return self.precision(name) * (parameter - self.centre(name))
+
+
+class QuadraticStrategy(ContinualStrategy):
+    """Tie the weights to those of earlier tasks by strength * 1/2 sum_i F_i (theta_i - c_i)^2.
+
+    Protected are the parameters that later tasks would change: all that learn, but for outputs that later tasks do
+    not use (the heads of other tasks, in a task-incremental stream) and outputs not yet in use.
+
+    A subclass names its :attr:`term` and fills :meth:`~ContinualStrategy.end_task`.
+
+    Args:
+        strength: factor of the penalty, >= 0.
+        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+    """
+
+    term: ClassVar[str]
+    """Name of the penalty in the log."""
+    useful: ClassVar[str] = "useful values in the literature run from 1e2 to 1e10 with the scenario"
+    """What a user whose strength is too small should know."""
+
+    def __init__(self, *, strength: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.strength = float(strength)
+        if not strength >= 0:
+            raise UserError(f"strategy.{self.strength_option} is at least 0, not {self.strength_given}")
+        last = self.outputs.num_tasks - 1
+        self.penalty = QuadraticPenalty(self.protected(last))
+        self._tied: dict[str, Tensor] = {}
+        self._largest_share = torch.zeros(())
+        self._loss = torch.ones(())
+        self.told: list[str] = []  # of each task, for the result
+
+    @property
+    def strength_option(self) -> str:
+        """Name of the option that is the strength."""
+        return f"{self.term}_lambda"
+
+    # ------------------------------------------------------------------ what is protected
+
+    def protected(self, learned: int) -> dict[str, nn.Parameter]:
+        """Name the parameters of the network that are protected once a task, counted from 0, was learned."""
+        chosen = {id(parameter) for parameter in self.learned_parameters()}
+        used = self.outputs.active(learned, learned) if self.outputs.scenario != "task" else ()
+        heads = {id(p): k for k, block in enumerate(self.head.blocks) for p in block.parameters()}
+        return {
+            name: parameter
+            for name, parameter in self.network.named_parameters()
+            if id(parameter) in chosen and heads.get(id(parameter), -1) in (-1, *used)
+        }
+
+    def learned_weights(self, learned: int) -> dict[str, Tensor]:
+        """Copy what is protected once a task was learned."""
+        return {name: parameter.detach().clone() for name, parameter in self.protected(learned).items()}
+
+    # ------------------------------------------------------------------ the penalty
+
+    def start_task(self, task: int) -> None:
+        """Forget how large the penalty was."""
+        self._largest_share = torch.zeros((), device=self.device)
+
+    def on_train_epoch_start(self) -> None:
+        """Look up what is tied: what the tasks before this one used."""
+        super().on_train_epoch_start()
+        self._tied = dict(self.protected(self.task - 1)) if self.task > 0 else {}
+        self._largest_share = self._largest_share.to(self.device)
+
+    def penalties(self) -> dict[str, Tensor]:
+        """Give the penalty, from the second task on."""
+        if not self._tied or not self.strength:
+            return {}
+        value = self.strength * self.penalty(self._tied)
+        share = value.detach() / self._loss.clamp(min=torch.finfo(value.dtype).tiny)
+        self._largest_share = torch.maximum(self._largest_share, share)
+        return {self.term: value}
+
+    def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy; its value is kept beside the penalty's."""
+        loss = super().task_loss(logits, y, weights)
+        self._loss = loss.detach()
+        return loss
+
+    def warn_if_negligible(self, task: int) -> None:
+        """Say so where the penalty was never worth a thousandth of the task loss during a whole task."""
+        if task == 0 or not self.strength:
+            return
+        share = float(self._largest_share)
+        self.told.append(f"{self.stream.task_name(task)} {share:.2g}")
+        if share < _NEGLIGIBLE:
+            warnings.warn(
+                f"the penalty stayed below {max(share, 1e-12):.1g} of the task loss during all of "
+                f"{self.stream.task_name(task)}: strategy.{self.strength_option}={self.strength_given:g} is orders of "
+                f"magnitude too small to keep anything; {self.useful}",
+                stacklevel=2,
+            )
+
+    @property
+    def strength_given(self) -> float:
+        """The strength as the option gives it."""
+        return self.strength
+
+    def facts(self) -> dict[str, str]:
+        """State how large the penalty became."""
+        if not self.told:
+            return {}
+        return {f"largest {self.term} penalty / task loss": ", ".join(self.told)}
+
+    # ------------------------------------------------------------------ computing over a task's data
+
+    def over_samples(
+        self,
+        task: int,
+        count: int | None,
+        batch_size: int,
+        compute: Callable[[nn.Module, Batches, list[str]], tuple[dict[str, Tensor], int]],
+    ) -> tuple[dict[str, Tensor], int]:
+        """Average over training samples of a task, shared out among processes.
+
+        Args:
+            task: counted from 0.
+            count: samples drawn by the seed; None for all.
+            batch_size: samples at once.
+            compute: sums and their number, from the network, batches of inputs and labels, and parameters' names.
+
+        Returns:
+            Means by parameter, and the number of terms over all processes.
+        """
+        name = self.stream.train_name(task)
+        size = len(self.stream.sets[name])
+        index = torch.randperm(size, generator=generator(self.seed, "importance", task))[:count]
+        self.network.use(self.stream.domain_of(name))
+        self.view(task)
+
+        def batches() -> Batches:
+            for part in index.split(batch_size * self.trainer.world_size):
+                for batch in self.stream.loader(name, index=part):
+                    assert isinstance(batch, Labelled)
+                    yield batch.x, batch.y - self.outputs.first_active(task)
+
+        sums, terms = compute(self.network, batches(), list(self.protected(task)))
+        if self.trainer.world_size > 1:
+            reduce = self.trainer.strategy.reduce
+            sums = {name: reduce(tensor, reduce_op="sum") for name, tensor in sums.items()}
+            terms = int(reduce(torch.tensor(terms, device=self.device), reduce_op="sum"))
+        return {name: tensor / terms for name, tensor in sums.items()}, terms
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what was told of earlier tasks, and how large the penalty was so far."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["stream"] |= {"told": list(self.told), "largest_share": float(self._largest_share)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        super().on_load_checkpoint(checkpoint)
+        self.told = list(checkpoint["stream"]["told"])
+        self._largest_share = torch.tensor(checkpoint["stream"]["largest_share"])
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{kind}/{name.replace('.', '/')}"
