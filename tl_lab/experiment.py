@@ -41,7 +41,9 @@ from tl_lab.results.record import Record
 from tl_lab.results.references import known_reference
 from tl_lab.results.run_figures import draw_figures
 from tl_lab.results.selection import read_rows, selection
+from tl_lab.results.stream import write_accuracy_matrix
 from tl_lab.strategies.base import Strategy, validation_metrics
+from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["comparison_key", "run"]
 
@@ -377,13 +379,26 @@ def _finish(
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
-    record.complete(metrics, tested_checkpoint=tested, selection=chosen)
+    record.complete(metrics, tested_checkpoint=tested, selection=chosen, **_accuracy_matrices(folder, parts))
     try:
         _show(cfg, folder, parts, metrics, chosen)
     except Exception as error:  # the numbers stand
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update()
     _report(cfg, folder, record)
+
+
+def _accuracy_matrices(folder: Path, parts: Parts) -> dict[str, list[list[float]]]:
+    """Write what a stream did to the accuracy on each of its tasks, and give it for the record."""
+    if not isinstance(parts.data, TaskStream):
+        return {}
+    strategy = cast(ContinualStrategy, parts.strategy)
+    found = {"accuracy_matrix": strategy.accuracy_matrix.tolist()}
+    if parts.data.scenario == "class":
+        found["within_task_accuracy_matrix"] = strategy.within_task_matrix.tolist()
+    for name, matrix in found.items():
+        write_accuracy_matrix(folder / f"{name}.csv", matrix, list(map(parts.data.task_name, range(len(matrix) - 1))))
+    return found
 
 
 def _show(cfg: DictConfig, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:
@@ -451,4 +466,5 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen layers, teachers
     warnings.filterwarnings("ignore", message=".*[Cc]heckpoint directory .* exists and is not empty.*")

@@ -55,6 +55,7 @@ _PANELS = {
     "Schedules": 1.6,
     "Learning rate": 1.6,
 }  # heights in inches
+_LABEL = 0.2  # and of the name of a line
 _GRADIENT = "grad_norm_"
 _MANY_POINTS = 80
 _MANY_CLASSES = 20
@@ -78,14 +79,14 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
     """
     horizontal = "step" if "step" in metrics else "epoch"
     panels = _panels(metrics)
-    heights = [_PANELS[title] for title in panels] or [2.0]
+    heights = [max(_PANELS[title], _LABEL * len(names)) for title, names in panels.items()] or [2.0]
     figure = Figure(figsize=(8.0, 0.5 + sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if not panels:
         axes[0].text(0.5, 0.5, "no training metrics were logged", ha="center", color=GREY)
         axes[0].set_axis_off()
         return figure
-    for ax, (title, names) in zip(axes, panels.items(), strict=True):
+    for ax, (title, names), height in zip(axes, panels.items(), heights, strict=True):
         ax.set_title(title)
         ax.margins(x=0.012)
         lines = [_line(ax, metrics, horizontal, name, rank) for rank, name in enumerate(names)]
@@ -96,7 +97,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
         elif title == "Schedules":
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
         if len(names) > 1 or _curve_label(names[0], names) != title.lower():
-            name_lines(ax, lines, [_curve_label(name, names) for name in names], _PANELS[title])
+            name_lines(ax, lines, [_curve_label(name, names) for name in names], height)
     axes[-1].set_xlabel("training step" if horizontal == "step" else "epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

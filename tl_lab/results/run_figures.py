@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import torch
@@ -17,11 +17,15 @@ from tl_lab.results.figures import (
     save_figures,
     selection_curve,
 )
+from tl_lab.results.names import split_name
 from tl_lab.results.selection import ORACLE, read_rows
+from tl_lab.results.stream_figures import accuracy_matrix_figure, task_accuracy_curves
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
+    from tl_lab.data.stream import TaskStream
     from tl_lab.strategies.base import Strategy
+    from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["draw_figures"]
 
@@ -35,6 +39,9 @@ def draw_figures(
     """Draw and save learning curves, a confusion matrix for each test set and, of a pair, the embedding, the epochs
     that validators would have chosen and, where the data are points of the plane, the decision boundary.
 
+    Of a stream of tasks: learning curves, the accuracy on each task after each task, as a matrix and over time, and,
+    unless each task has outputs of its own, one confusion matrix over all tasks.
+
     Args:
         folder: the run's folder; figures go to ``figures/``.
         strategy: tested, on its device.
@@ -44,11 +51,17 @@ def draw_figures(
     Returns:
         The figures by name.
     """
-    figures = {"learning_curves": learning_curves(pd.read_csv(folder / "metrics.csv"))}
-    for name in data.test_names:
-        title = name.replace("/", " ")
-        confusion = strategy.meters[name].last_confusion.numpy()  # type: ignore[operator]
-        figures[f"confusion_{name.replace('/', '_')}"] = confusion_matrix(confusion, data.class_names, title)
+    metrics = pd.read_csv(folder / "metrics.csv")
+    if "tasks" in data.traits:
+        metrics = metrics[[name for name in metrics if not _is_detail(name)]]
+        figures = _of_stream(cast("ContinualStrategy", strategy), cast("TaskStream", data))
+    else:
+        titles = {name: name.replace("/", " ") for name in data.test_names}
+        figures = {
+            f"confusion_{name.replace('/', '_')}": confusion_matrix(_confusion(strategy, name), data.class_names, title)
+            for name, title in titles.items()
+        }
+    figures = {"learning_curves": learning_curves(metrics), **figures}
     validated = [row for row in read_rows(folder / "metrics.csv") if ORACLE in row]
     if chosen and len(validated) > 1:
         epochs = [int(row["epoch"]) + 1 for row in validated]
@@ -69,6 +82,33 @@ def draw_figures(
             figures["decision_boundary"] = _boundary(strategy, data, target)
     save_figures(figures, folder / "figures")
     return figures
+
+
+def _is_detail(name: str) -> bool:
+    """Whether a metric says more of one task than its accuracy: too much for one picture of all tasks."""
+    _, part, metric = split_name(name)
+    return part.startswith("task") and metric != "acc"
+
+
+def _of_stream(strategy: "ContinualStrategy", data: "TaskStream") -> dict[str, Figure]:
+    names = [f"task {task + 1}" for task in range(data.num_tasks)]
+    scenario = f"{data.scenario}-incremental"
+    matrix = strategy.accuracy_matrix.cpu()
+    figures = {"accuracy_matrix": accuracy_matrix_figure(matrix, names, f"Accuracy, {scenario}")}
+    if not strategy.jointly:
+        figures["task_accuracies"] = task_accuracy_curves(matrix, names, f"Accuracy over the stream, {scenario}")
+    if data.scenario == "class":
+        title = "Accuracy among each task's own classes"
+        figures["within_task_accuracy_matrix"] = accuracy_matrix_figure(strategy.within_task_matrix.cpu(), names, title)
+    if data.scenario != "task":
+        confusion = sum(_confusion(strategy, data.scored_name(task)) for task in range(data.num_tasks))
+        title = f"all tasks, {scenario}"
+        figures["confusion_all_tasks"] = confusion_matrix(confusion, data.class_names, title)
+    return figures
+
+
+def _confusion(strategy: "Strategy", name: str) -> Tensor:
+    return strategy.meters[name].last_confusion  # type: ignore[return-value]
 
 
 @torch.no_grad()
