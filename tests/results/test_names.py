@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tl_lab.results.names import format_metric, is_share, readable, split_name
+from tl_lab.results.names import format_metric, is_detail, is_share, readable, split_name
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_values_are_written_in_their_unit():
     assert format_metric("test/acc", 0.93249, math.nan) == "93.2"
     assert format_metric("val/loss", 0.412749) == "0.4127"
     assert format_metric("val/loss", None) == format_metric("val/loss", math.inf) == "-"
+
+
+def test_details_are_what_is_said_of_one_task_beside_its_accuracy():
+    details = ["test/task1/f1_macro", "val/task12/loss", "test/task1/target/balanced_acc", "val/task1/within_task_acc"]
+    assert all(map(is_detail, details))
+    others = [
+        "test/task1/acc",
+        "test/task1/target/acc",
+        "test/f1_macro",
+        "train/task_loss",
+        "test/target/f1_macro",
+        "lr",
+    ]
+    assert not any(map(is_detail, others))

@@ -253,3 +253,16 @@ def test_what_validators_would_have_chosen_is_a_table_over_runs(tmp_path):
 
 def test_without_validators_there_is_no_such_table(sweep):
     assert "chooses the epoch" not in write_report(sweep, figure=False).read_text()
+
+
+def test_a_streams_tasks_are_in_their_order_and_its_mean_alone_is_shown(tmp_path, capsys):
+    accuracies = {f"test/task{k}/acc": 0.5 + k / 100 for k in (10, 1, 2, 3)}
+    for seed in range(2):
+        _run(tmp_path / str(seed), [f"seed={seed}"], {"test/acc": 0.875, **accuracies}, seed=seed)
+    runs = collect(tmp_path)
+    tasks = [name for name in runs if name.startswith("test/")]
+    assert tasks == ["test/acc", "test/task1/acc", "test/task2/acc", "test/task3/acc", "test/task10/acc"]
+    show_summary(tmp_path)
+    said = capsys.readouterr().out
+    assert "87.5" in said
+    assert "task10" not in said

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-__all__ = ["MetricName", "format_metric", "is_share", "readable", "split_name"]
+__all__ = ["MetricName", "format_metric", "is_detail", "is_share", "readable", "split_name"]
 
 _SPLITS = ("train", "val", "test", "oracle")
 _WORDS = {
@@ -41,6 +41,12 @@ def split_name(name: str) -> MetricName:
 def is_share(metric: str) -> bool:
     """Say whether a metric is a share in [0, 1] that readers know as a percentage (accuracy, F1)."""
     return metric in _SHARES or metric.endswith(("_acc", "_acc_ci95", "acc_ci95"))
+
+
+def is_detail(name: str) -> bool:
+    """Say whether a metric tells more of one task of a stream than its accuracy: too much where all tasks are shown."""
+    _, part, metric = split_name(name)
+    return part.startswith("task") and metric != "acc"
 
 
 def readable(metric: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tl_lab.errors import UserError
 from tl_lab.results.files import RESULTS, read_results, write_text
-from tl_lab.results.names import format_metric, is_share, readable, split_name
+from tl_lab.results.names import format_metric, is_detail, is_share, readable, split_name
 from tl_lab.results.protocol import facts_of_all, facts_of_settings, told
 from tl_lab.results.reproduction import (
     Crossed,
@@ -28,6 +28,7 @@ from tl_lab.results.reproduction import (
     verdict_rows,
 )
 from tl_lab.results.statistics import CONFIDENCE, t_quantile
+from tl_lab.results.trade_off import trade_off
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,10 @@ _OVERRIDE = "override."
 _SELECTION = "selection/"  # target accuracy at the epoch that a validator would have chosen
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 _MOST_IN_FIGURE = 40
+_PICTURES = {
+    "settings": "Settings: mean, interval and single seeds",
+    "trade_off": "Settings: accuracy on the last task and mean accuracy on the tasks before it, with intervals",
+}
 _INTERVALS = "Mean ± 95 % Student t interval over seeds; none for one seed."
 _METHODS = "domain_adaptation"  # the swept key whose values are compared, where the experiment names no other
 Folders = str | Path | Iterable[str | Path]
@@ -186,11 +191,13 @@ def write_report(
 ) -> Path:
     """Write ``results.csv``, ``summary.md`` and ``figures/settings.png`` over the runs below a folder.
 
+    Of several settings of a stream of tasks also ``figures/trade_off.png``.
+
     Args:
         folder: a sweep's folder, or several folders.
         out: where to write; None: the (first) folder.
         baseline: the override whose settings the others are compared with, seed by seed.
-        figure: whether to draw the figure too.
+        figure: whether to draw the figures too.
 
     Returns:
         The path of ``summary.md``.
@@ -204,16 +211,27 @@ def write_report(
     write_text(target / "results.csv", runs.to_csv(index=False, lineterminator="\n"))
     table = summarise(runs)
     metrics = _headline(runs)
-    drawn = table[table["n"] > 0].head(_MOST_IN_FIGURE)
-    pictured = figure and bool(metrics) and len(drawn) > 0
-    if pictured:
-        from tl_lab.results.figures import save_figures, settings_intervals
-
-        shown = [name for name in metrics if split_name(name).metric == "acc"][:3] or metrics[:3]
-        picture = settings_intervals(drawn, shown, _independent(runs), CONFIDENCE)
-        save_figures({"settings": picture}, target / "figures")
+    pictures = _draw(runs, table, metrics, target / "figures") if figure else []
     expected = _expected(runs)
-    return write_text(target / "summary.md", _markdown(runs, table, metrics, baseline, pictured, expected))
+    return write_text(target / "summary.md", _markdown(runs, table, metrics, baseline, pictures, expected))
+
+
+def _draw(runs: "pd.DataFrame", table: "pd.DataFrame", metrics: list[str], folder: Path) -> list[str]:
+    """Draw what there is to draw, and name it."""
+    drawn = table[table["n"] > 0].head(_MOST_IN_FIGURE)
+    if not metrics or not len(drawn):
+        return []
+    from tl_lab.results.figures import save_figures, settings_intervals
+    from tl_lab.results.stream_figures import trade_off_figure
+
+    independent = _independent(runs)
+    shown = [name for name in metrics if split_name(name).metric == "acc"][:3] or metrics[:3]
+    figures = {"settings": settings_intervals(drawn, shown, independent, CONFIDENCE)}
+    traded = trade_off(independent).head(_MOST_IN_FIGURE)
+    if len(traded) > 1:
+        figures["trade_off"] = trade_off_figure(traded, CONFIDENCE)
+    save_figures(figures, folder)
+    return list(figures)
 
 
 def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tuple[Crossed, str, str] | None:
@@ -347,24 +365,25 @@ def _metric_columns(df: "pd.DataFrame") -> list[str]:
     return [name for name in names if is_numeric_dtype(df[name])]
 
 
-def _metric_rank(name: str) -> tuple[int, str, int, str]:
+def _metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
     split, part, metric = split_name(name)
     splits, metrics = ("test", "val", "train", "oracle"), ("acc", "balanced_acc", "f1_macro")
     return (
         splits.index(split) if split in splits else len(splits),
-        part,
+        _natural(part),
         metrics.index(metric) if metric in metrics else len(metrics),
         metric,
     )
 
 
 def _headline(df: "pd.DataFrame") -> list[str]:
-    """The metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals."""
+    """The metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals,
+    of a single task its accuracy alone."""
     named = [(name, *split_name(name)) for name in _metric_columns(df) if df[name].notna().any()]
     for wanted in ("test", "val"):
         chosen = [
             name for name, split, _, metric in named
-            if split == wanted and "loss" not in metric and not metric.endswith("_ci95")
+            if split == wanted and "loss" not in metric and not metric.endswith("_ci95") and not is_detail(name)
         ]  # fmt: skip
         if chosen:
             return sorted(chosen, key=lambda name: _metric_rank(name)[2:])  # all accuracies first
@@ -387,7 +406,7 @@ def _markdown(
     table: "pd.DataFrame",
     metrics: list[str],
     baseline: str,
-    pictured: bool,
+    pictures: Sequence[str],
     expected: Reproduces | None,
 ) -> str:
     completed = int((runs["status"] == "completed").sum())
@@ -404,10 +423,9 @@ def _markdown(
         "degrees of freedom, s with ddof = 1); n is the number of seeds; no interval for n = 1. Accuracies and F1 in "
         "per cent. Duration: mean of a run.",
     ]
-    if pictured:
-        parts.append("![Settings: mean, interval and single seeds](figures/settings.png)")
-        if len(table) > _MOST_IN_FIGURE:
-            parts.append(f"The figure shows the first {_MOST_IN_FIGURE} settings.")
+    parts += [f"![{_PICTURES[name]}](figures/{name}.png)" for name in pictures]
+    if pictures and len(table) > _MOST_IN_FIGURE:
+        parts.append(f"The figure{'s show' if len(pictures) > 1 else ' shows'} the first {_MOST_IN_FIGURE} settings.")
     parts += _differences(runs, metrics, baseline)
     parts += _selection(runs, table)
     failed = runs[runs["status"] != "completed"]
@@ -624,6 +642,8 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     summary = summarise(runs)
     ending = "/acc mean"
     names = [name for name in summary.columns if name.startswith("test/") and name.endswith(ending)]
+    if f"test{ending}" in names:  # of a stream the mean over tasks is enough for a terminal
+        names = [name for name in names if not split_name(name).part.startswith("task")]
     parts = [split_name(name.removesuffix(" mean")).part for name in names]
     head = ["setting", "seeds", *(f"{part} accuracy %".strip() for part in parts)]
     rows = []

@@ -17,7 +17,7 @@ from tl_lab.results.figures import (
     save_figures,
     selection_curve,
 )
-from tl_lab.results.names import split_name
+from tl_lab.results.names import is_detail
 from tl_lab.results.selection import ORACLE, read_rows
 from tl_lab.results.stream_figures import accuracy_matrix_figure, task_accuracy_curves
 
@@ -53,7 +53,7 @@ def draw_figures(
     """
     metrics = pd.read_csv(folder / "metrics.csv")
     if "tasks" in data.traits:
-        metrics = metrics[[name for name in metrics if not _is_detail(name)]]
+        metrics = metrics[[name for name in metrics if not is_detail(name)]]
         figures = _of_stream(cast("ContinualStrategy", strategy), cast("TaskStream", data))
     else:
         titles = {name: name.replace("/", " ") for name in data.test_names}
@@ -82,12 +82,6 @@ def draw_figures(
             figures["decision_boundary"] = _boundary(strategy, data, target)
     save_figures(figures, folder / "figures")
     return figures
-
-
-def _is_detail(name: str) -> bool:
-    """Whether a metric says more of one task than its accuracy: too much for one picture of all tasks."""
-    _, part, metric = split_name(name)
-    return part.startswith("task") and metric != "acc"
 
 
 def _of_stream(strategy: "ContinualStrategy", data: "TaskStream") -> dict[str, Figure]:

@@ -1,18 +1,34 @@
 """The figures of streams of tasks: pure functions from accuracies to matplotlib Figures."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from tl_lab.results.drawing import GREY, INK, PALETTE, STYLE, name_lines, numpy_of, shortened
+from tl_lab.results.drawing import (
+    GREY,
+    INK,
+    PALETTE,
+    STYLE,
+    boxes_apart,
+    class_colours,
+    darker,
+    name_lines,
+    numpy_of,
+    shortened,
+)
 from tl_lab.results.stream import BEFORE
 
-__all__ = ["accuracy_matrix_figure", "mean_so_far", "task_accuracy_curves"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["accuracy_matrix_figure", "mean_so_far", "task_accuracy_curves", "trade_off_figure"]
 
 _GAP = 0.25  # between the row before training and the others, in cells
 _MANY_TASKS = 10  # above it cells leave the decimal out
@@ -134,6 +150,75 @@ def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = "A
     if lines:
         name_lines(ax, lines, names, height)
     return figure
+
+
+@matplotlib.rc_context(STYLE)
+def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure:
+    """Draw what settings reach on the last task of a stream against the mean over the tasks before it.
+
+    A point a setting, with its intervals both ways. Settings that differ in one number alone are joined in its order;
+    their points carry the number, the line's name stands below.
+
+    Args:
+        points: as :func:`tl_lab.results.trade_off.trade_off` gives them.
+        confidence: what the intervals cover, for the label.
+
+    Returns:
+        The figure, in per cent.
+    """
+    figure = Figure(figsize=(7.2, 5.6), layout="constrained")
+    ax = figure.subplots()
+    groups: dict[str, list[int]] = {}
+    for row, (line, setting) in enumerate(zip(points["line"], points["setting"], strict=True)):
+        groups.setdefault(line or setting, []).append(row)
+    joined, labels = [], []
+    for colour, (name, rows) in zip(class_colours(len(groups)), groups.items(), strict=True):
+        rows.sort(key=lambda row: float(points["value"].iloc[row] or 0))
+        x, half_x, y, half_y = (
+            100 * points[column].to_numpy(dtype=float)[rows]
+            for column in ("last mean", "last ci95", "earlier mean", "earlier ci95")
+        )
+        ax.hlines(y, x - half_x, x + half_x, color=colour, lw=1.0, alpha=0.45)
+        ax.vlines(x, y - half_y, y + half_y, color=colour, lw=1.0, alpha=0.45)
+        drawn = ax.plot(x, y, "-o", color=colour, ms=6.5, mec="white", mew=1.0, label=shortened(name, 90))
+        joined += drawn if len(rows) > 1 else []
+        texts = [points["value"].iloc[row] or shortened(points["setting"].iloc[row], 40) for row in rows]
+        labels += [(*place, text, colour) for *place, text in zip(x, y, texts, strict=True)]
+    ax.margins(0.08)
+    for low, high, settle in ((*ax.get_xlim(), ax.set_xlim), (*ax.get_ylim(), ax.set_ylim)):
+        settle(max(low, -2.0), min(high, 102.0))  # an interval of few seeds may reach beyond what there is
+    _label_points(ax, labels)
+    ax.set_title("The last task against the tasks before it")
+    ax.set_xlabel("accuracy on the last task, %")
+    ax.set_ylabel("mean accuracy on the tasks before it, %")
+    bars = Line2D([], [], color=GREY, lw=1.0, label=f"{confidence:.0%} interval over seeds")
+    figure.legend(handles=[*joined, bars], loc="outside lower left", fontsize=8, labelcolor=GREY)
+    return figure
+
+
+def _label_points(ax: Axes, labels: Sequence[tuple[float, float, str, Any]]) -> None:
+    """Write beside points, on the side where the fewest points and other labels are."""
+    if not labels:
+        return
+    points = ax.transLimits.transform([label[:2] for label in labels])
+    widths, height = np.array([0.0115 * len(label[2]) + 0.01 for label in labels]), 0.036
+    centres = np.zeros_like(points)
+    for i, width in enumerate(widths):
+        crowds = {}
+        for right, up in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            x, y = points[i] + [right * (0.012 + width / 2), up * 0.026]
+            hidden = (np.abs(points - [x, y]) < [width / 2 + 0.008, height / 2 + 0.01]).all(1).sum()
+            beside = np.abs(centres[:i] - [x, y]) < np.stack([(widths[:i] + width) / 2, np.full(i, height)], 1)
+            outside = max(0.0, width / 2 - x, x + width / 2 - 1) > 0 or not height < y < 1 - height
+            crowds[right, up] = (10 * outside + hidden + beside.all(1).sum(), x, y)
+        centres[i] = min(crowds.values(), key=lambda crowd: crowd[0])[1:]
+    for (x, y), width, point, label in zip(boxes_apart(centres, widths, height), widths, points, labels, strict=True):
+        right = x > point[0]
+        ax.text(
+            x - width / 2 if right else x + width / 2, y, label[2], transform=ax.transAxes,
+            ha="left" if right else "right", va="center", fontsize=8.5, color=darker(label[3], 0.35),
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
 
 
 def _checked(matrix: Any, task_names: Sequence[str]) -> np.ndarray:
