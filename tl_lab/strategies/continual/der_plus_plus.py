@@ -1,0 +1,71 @@
+"""DER++: earlier samples are to be labelled right, and answered as they were when they came into the memory."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.data.batches import Labelled
+from tl_lab.errors import UserError
+from tl_lab.strategies.continual.memory import MemoryStrategy
+
+__all__ = ["DerPlusPlus"]
+
+
+class DerPlusPlus(MemoryStrategy):
+    """Dark experience replay++: distil from the network's own past answers, and replay labels.
+
+    L = CE(batch) + alpha MSE(h(x'), z') + beta CE(h(x''), y'')
+
+    with (x', z') and (x'', y'') two independent draws from a reservoir, h the logits, and z' those that x' had before
+    the update of the batch with which it came. The mean of the squared differences is over samples and outputs. Samples
+    of the current task are drawn, too.
+
+    The outputs are a sample's own in a task-incremental stream. In a class-incremental one they are those of all
+    classes, of the ones still to come, too, which are there from the start but take no part in the cross-entropy until
+    they are learned: that old samples keep their low values for new classes is much of what the distillation does.
+
+    Args:
+        alpha: factor of the distillation, >= 0.
+        beta: factor of the replayed labels, >= 0; 0 is DER.
+        options: those of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`; ``memory.policy`` is reservoir.
+
+    Raises:
+        UserError: alpha or beta is negative.
+
+    References:
+        Buzzega, Boschini, Porrello, Abati and Calderara, Dark Experience for General Continual Learning: a Strong,
+        Simple Baseline, NeurIPS 2020, equation 6 and algorithm 2.
+    """
+
+    policies = ("reservoir",)
+    keeps_logits = True
+
+    def __init__(self, *, alpha: float = 1.0, beta: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
+        for name, value in {"alpha": alpha, "beta": beta}.items():
+            if not value >= 0:
+                raise UserError(f"strategy.{name} is at least 0, not {value}")
+        self.alpha, self.beta = float(alpha), float(beta)
+
+    def further_terms(self, batch: Labelled, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Add the distance to the logits that were kept, and the loss on labels."""
+        terms = super().further_terms(batch, features, logits)
+        if self._logits is None:  # before the first update on this batch
+            self._logits = self._outputs_of(features.detach(), batch, logits).detach()
+        if self.alpha and len(slots := self.recall("distilled")):
+            now, kept = self._outputs_of(*self.revisit(slots, "distilled")), self.memory.logits[slots]
+            there = ~kept.isnan()
+            terms["distillation_loss"] = self.alpha * F.mse_loss(now.to(kept)[there], kept[there])
+        if self.beta and len(slots := self.recall("replay")):
+            terms["replay_loss"] = self.beta * self.recalled_loss(slots, "replay")
+        return terms
+
+    def _outputs_of(self, features: Tensor, batch: Labelled, logits: Tensor | None = None) -> Tensor:
+        """Compute the logits that are kept and compared; those of the outputs in use may be known already."""
+        if self.outputs.scenario != "class":
+            return self.classify(features, batch)[0] if logits is None else logits
+        self.head.active = tuple(range(self.outputs.num_tasks))
+        every = self.head(features)
+        self.view(self.task)
+        return every

@@ -1,0 +1,237 @@
+"""What replay, DER++ and A-GEM share: a memory of earlier samples, how it is filled, and how it is drawn from."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.batches import DomainBatch, Labelled
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional import reservoir_slots
+from tl_lab.randomness import generator
+from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.continual.base import ContinualStrategy
+
+__all__ = ["Memory", "MemoryStrategy"]
+
+_POLICIES = {"reservoir": {"size": 1000}, "class_balanced": {"per_class": 100}}  # and what each is told by default
+
+
+class Memory(nn.Module):
+    """Places of samples in the stream's training sets, in a fixed number of slots; all of it is buffers.
+
+    Args:
+        size: number of slots, >= 1.
+        width: largest number of logits that are kept beside each sample; 0 for none. Those that one lacks are NaN.
+    """
+
+    task: Tensor
+    index: Tensor
+    logits: Tensor
+    seen: Tensor
+
+    def __init__(self, size: int, width: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("task", torch.full((size,), -1))  # -1: the slot is empty
+        self.register_buffer("index", torch.full((size,), -1))
+        self.register_buffer("logits", torch.full((size, width), torch.nan))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # samples that were offered by add()
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def filled(self, before: int | None = None) -> Tensor:
+        """Number the slots that hold a sample, in order; with ``before`` those of tasks before that one."""
+        held = self.task >= 0
+        return (held if before is None else held & (self.task < before)).nonzero()[:, 0]
+
+    def add(self, task: int, index: Tensor, draw: torch.Generator, logits: Tensor | None = None) -> None:
+        """Offer the samples of a batch, which stay by algorithm R (see :func:`~tl_lab.functional.reservoir_slots`).
+
+        Args:
+            task: which they belong to, from 0.
+            index: their places in its training set, ``(B,)``.
+            draw: decides who stays.
+            logits: kept with them, ``(B, <= width)``.
+        """
+        slots = reservoir_slots(int(self.seen), len(index), len(self), draw).to(index.device)
+        stay = slots >= 0
+        self.task[slots[stay]] = task
+        self.index[slots[stay]] = index[stay]
+        if logits is not None:
+            lacking = self.logits.shape[1] - logits.shape[1]
+            self.logits[slots[stay]] = F.pad(logits[stay].to(self.logits), (0, lacking), value=torch.nan)
+        self.seen += len(index)
+
+    def add_of_each_class(self, task: int, y: Tensor, per_class: int, draw: torch.Generator) -> None:
+        """Put samples of each class of a task into free slots, drawn without replacement.
+
+        Args:
+            task: counted from 0.
+            y: labels of its training set, ``(N,)``.
+            per_class: samples of each class; all of a class that has no more.
+            draw: decides which.
+        """
+        of_class = [(y.cpu() == c).nonzero()[:, 0] for c in y.unique().tolist()]
+        index = torch.cat([here[torch.randperm(len(here), generator=draw)[:per_class]] for here in of_class])
+        free = (self.task < 0).nonzero()[: len(index), 0]
+        self.task[free] = task
+        self.index[free] = index.to(free.device)
+
+    def extra_repr(self) -> str:
+        return f"{len(self)}, filled={len(self.filled())}"
+
+
+class MemoryStrategy(ContinualStrategy):
+    """Keep samples of the stream, and look at some of them in each update.
+
+    ``memory.policy`` says who is kept. ``reservoir``: a uniform sample, of ``memory.size``, of everything that training
+    was shown so far; a sample is shown once an epoch, and may come to take several slots. ``class_balanced``:
+    ``memory.per_class`` samples of each class of each task, drawn at the end of the task.
+
+    The memory holds places in the data, not the data: samples are fetched again, and augmented anew. They pass the
+    network as a batch of their own, which batch-norm normalises by itself. Several processes hold the same memory, and
+    each takes its share of what is drawn.
+
+    Args:
+        memory: ``policy``, ``size`` and ``per_class``.
+        replay_batch_size: samples drawn for one batch, over all processes, without replacement; None for as many as the
+            data's batches have. All that is there where the memory holds fewer.
+        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+
+    Raises:
+        UserError: a key or policy that does not exist, or a number below 1.
+    """
+
+    policies: ClassVar[tuple[str, ...]] = tuple(_POLICIES)
+    """Policies that fit the method, the usual one first."""
+    keeps_logits: ClassVar[bool] = False
+    """Whether samples are kept with the logits that they had when they came into the memory."""
+
+    def __init__(
+        self, *, memory: Mapping[str, Any] | None = None, replay_batch_size: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if replay_batch_size is not None and replay_batch_size < 1:
+            raise UserError(f"strategy.replay_batch_size is null or at least 1, not {replay_batch_size}")
+        chosen = _checked(memory or {}, self.policies)
+        self.policy, self.per_class, self.replay_batch_size = chosen["policy"], chosen["per_class"], replay_batch_size
+        size = chosen["size"] if self.policy == "reservoir" else self.per_class * sum(self.outputs.sizes)
+        blocks = self.outputs.blocks
+        width = max(blocks) if self.outputs.scenario == "task" else sum(blocks)
+        self.memory = Memory(size, width if self.keeps_logits else 0)
+        self._batch: Labelled | None = None  # the one at hand, its number in the epoch, and its logits
+        self._batch_idx = 0
+        self._logits: Tensor | None = None
+
+    def facts(self) -> dict[str, str]:
+        """State the memory's budget."""
+        size = f"{len(self.memory):,} samples"
+        told = size if self.policy == "reservoir" else f"{size}, {self.per_class:,} of each class of each task"
+        return {**super().facts(), "memory": f"{told} ({self.policy})"}
+
+    def prepare(self, data: DataModule) -> None:
+        """See that every batch can be shared out evenly: processes exchange what they saw."""
+        super().prepare(data)
+        processes = self.trainer.world_size
+        if self.replay_batch_size is not None and self.replay_batch_size % processes:
+            raise UserError(
+                f"strategy.replay_batch_size={self.replay_batch_size} cannot be shared among {processes} processes"
+            )
+        for k in range(self.outputs.num_tasks) if self.policy == "reservoir" else ():
+            if (size := self.stream.train_loader(self.stream.train_name(k)).order.size) % processes:
+                raise UserError(
+                    f"{self.stream.task_name(k)} has batches of {size}, no multiple of {processes} processes"
+                )
+
+    # ------------------------------------------------------------------ filling
+
+    def training_step(self, batch: Labelled | DomainBatch, batch_idx: int) -> None:
+        """Update on a batch, and only then offer it to the memory."""
+        self._batch = batch.source if isinstance(batch, DomainBatch) else batch
+        self._batch_idx, self._logits = batch_idx, None
+        super().training_step(batch, batch_idx)
+        if self.policy == "reservoir":
+            logits = None if self._logits is None else self._whole(self._logits)
+            self.memory.add(self.task, self._whole(self._batch.index), self._draw("reservoir"), logits)
+
+    def end_task(self, task: int) -> None:
+        """Keep samples of each class."""
+        super().end_task(task)
+        if self.policy == "class_balanced":
+            y = self.stream.sets[self.stream.train_name(task)].y
+            assert y is not None
+            self.memory.add_of_each_class(task, y, self.per_class, generator(self.seed, "memory", task))
+
+    def _whole(self, share: Tensor) -> Tensor:
+        """Put a batch together that processes share, ``(B / W, ...)`` -> ``(B, ...)``, in a single process's order."""
+        if self.trainer.world_size == 1:
+            return share
+        return self.all_gather(share).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
+
+    # ------------------------------------------------------------------ drawing
+
+    def _draw(self, *names: str | int) -> torch.Generator:
+        # a function of the batch's place in the run: nothing has to be kept for a resumed run
+        return generator(self.seed, "memory", *names, self.current_epoch, self._batch_idx)
+
+    def number_recalled(self, before: int | None = None) -> int:
+        """Count what is drawn for this batch over all processes, each of which gets the same number."""
+        wanted = min(self.replay_batch_size or self.stream.batch_size, len(self.memory.filled(before)))
+        return wanted - wanted % self.trainer.world_size
+
+    def recall(self, name: str, before: int | None = None) -> Tensor:
+        """Draw slots of the memory for this batch, without replacement.
+
+        Args:
+            name: of the draw; those of other names are independent.
+            before: draw from tasks before this one only; None for all.
+
+        Returns:
+            This process's share, ``(number_recalled / processes,)``; empty where nothing is there.
+        """
+        slots = self.memory.filled(before)
+        drawn = torch.randperm(len(slots), generator=self._draw(name))[: self.number_recalled(before)]
+        return slots[drawn[self.trainer.global_rank :: self.trainer.world_size].to(slots.device)]
+
+    def revisit(self, slots: Tensor, name: str) -> tuple[Tensor, Labelled]:
+        """Fetch samples, and run them through the network.
+
+        Args:
+            slots: of the samples, ``(M,)``, at least one.
+            name: of the draw; augmentation follows it.
+
+        Returns:
+            Their features, ``(M, D)``, and the samples, with their tasks.
+        """
+        draw = self._draw("augmentation", name, self.trainer.global_rank)
+        batch = self.stream.cut(self.memory.task[slots], self.memory.index[slots], draw)
+        x, _ = self._inputs(batch._replace(x=self.trainer.precision_plugin.convert_input(batch.x)), None)
+        self.network.use("source")
+        return self.features(x), batch
+
+    def recalled_loss(self, slots: Tensor, name: str) -> Tensor:
+        """Cross-entropy of samples in the memory, whatever share the current batch's has; a scalar."""
+        return Strategy.task_loss(self, *self.classify(*self.revisit(slots, name)))
+
+
+def _checked(given: Mapping[str, Any], policies: tuple[str, ...]) -> dict[str, Any]:
+    """Fill in what was not given, and refuse what does not exist."""
+    chosen: dict[str, Any] = {"policy": policies[0]}
+    for policy in policies:
+        chosen |= _POLICIES[policy]
+    for name in given:
+        if name not in chosen:
+            raise UserError(f"strategy.memory has no key {name!r}; {nearest(name, chosen)}")
+    chosen |= given
+    if chosen["policy"] not in policies:
+        raise UserError(
+            f"strategy.memory.policy={chosen['policy']} does not exist here; {nearest(str(chosen['policy']), policies)}"
+        )
+    for name in chosen.keys() - {"policy"}:
+        if not isinstance(chosen[name], int) or chosen[name] < 1:
+            raise UserError(f"strategy.memory.{name} is a whole number of at least 1, not {chosen[name]!r}")
+    return {"size": None, "per_class": None, **chosen}

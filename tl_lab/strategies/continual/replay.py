@@ -1,0 +1,68 @@
+"""Experience replay: samples of earlier tasks are trained on beside those of the current one."""
+
+from typing import Any
+
+from torch import Tensor
+
+from tl_lab.data.batches import Labelled
+from tl_lab.errors import UserError, nearest
+from tl_lab.strategies.continual.memory import MemoryStrategy
+
+__all__ = ["Replay"]
+
+_WEIGHTINGS = ("tasks", "equal")
+
+
+class Replay(MemoryStrategy):
+    """Train on each batch together with samples drawn from the memory.
+
+    ``weighting=tasks``: in the n-th task,
+
+    L = 1/n CE(batch) + (1 - 1/n) CE(replayed),
+
+    as if every task counted alike; what is replayed are samples of earlier tasks. ``weighting=equal``: every sample of
+    the batch and of the replayed ones counts alike; what is replayed may belong to the current task, too, where a
+    reservoir holds some of it. Both terms are logged as they enter the sum.
+
+    Args:
+        weighting: ``tasks`` or ``equal``.
+        options: those of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`.
+
+    Raises:
+        UserError: a weighting that does not exist.
+
+    References:
+        ``equal`` with ``memory.policy=reservoir``: Chaudhry et al., On Tiny Episodic Memories in Continual Learning,
+        2019, algorithm 1. ``tasks`` with ``class_balanced``: van de Ven, Tuytelaars and Tolias, Three Types of
+        Incremental Learning, Nature Machine Intelligence 2022.
+    """
+
+    def __init__(self, *, weighting: str = "tasks", **options: Any) -> None:
+        super().__init__(**options)
+        if weighting not in _WEIGHTINGS:
+            raise UserError(f"strategy.weighting={weighting} does not exist; {nearest(weighting, _WEIGHTINGS)}")
+        self.weighting = weighting
+
+    @property
+    def _before(self) -> int | None:
+        return self.task if self.weighting == "tasks" else None
+
+    @property
+    def current_share(self) -> float:
+        """Factor of the current batch's loss, in (0, 1]: 1 where there is nothing to replay."""
+        replayed = self.number_recalled(self._before)
+        if not replayed:
+            return 1.0
+        if self.weighting == "tasks":
+            return 1 / (self.task + 1)
+        assert self._batch is not None
+        current = len(self._batch.y) * self.trainer.world_size
+        return current / (current + replayed)
+
+    def further_terms(self, batch: Labelled, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Add the loss on replayed samples."""
+        terms = super().further_terms(batch, features, logits)
+        slots = self.recall("replay", self._before)
+        if len(slots):
+            terms["replay_loss"] = (1 - self.current_share) * self.recalled_loss(slots, "replay")
+        return terms
