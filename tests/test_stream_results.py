@@ -2,15 +2,24 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tl_lab.cli import main
+from tl_lab.data.printed_digits import handwritten_digits
+from tl_lab.errors import UserError
+from tl_lab.inference import load
 from tl_lab.results import run_figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
+ROOT = Path(__file__).resolve().parent.parent
 SHORT = ["trainer.max_epochs=2", "threads=1", "trainer.enable_progress_bar=false", "logger=none"]
 SPLIT = ["data=split_digits", "domain_adaptation=none", "backbone=mlp", "backbone.hidden=[16]"]
 
@@ -81,3 +90,80 @@ def test_a_streams_figures(options, more, tmp_path, monkeypatch):
         correct = sum(size * results["metrics"][f"test/{name.split('/')[0]}/acc"] for name, size in tested.items())
         assert int(drawn["counts"].trace()) == pytest.approx(correct)
         assert drawn["title"] == f"all tasks, {options[1].removeprefix('data.scenario=')}-incremental"
+
+
+# ---------------------------------------------------------------------- the model of a stream
+
+
+def test_the_model_of_a_class_incremental_stream_tells_all_classes_apart(tmp_path):
+    folder = tmp_path / "run"
+    results = run(folder, "strategy=joint", "figures=false")
+    x, y = handwritten_digits()
+    model = load(folder)
+    assert model.class_names == [str(digit) for digit in range(10)]
+    said = model.predict(x)
+    right = np.mean([label == str(int(digit)) for label, digit in zip(said.labels, y, strict=True)])
+    assert abs(right - results["metrics"]["test/acc"]) < 0.1  # on all images, those of training included
+
+
+def test_of_heads_of_their_own_one_is_named(tmp_path):
+    folder = tmp_path / "run"
+    run(folder, "strategy=joint", "data.scenario=task", "figures=false")
+    x, y = handwritten_digits()
+    model = load(folder, task=3)
+    assert model.class_names == ["4", "5"]
+    own = (y == 4) | (y == 5)
+    said = model.predict(x[own])
+    assert set(said.labels) == {"4", "5"}
+    assert np.mean([label == str(int(digit)) for label, digit in zip(said.labels, y[own], strict=True)]) > 0.9
+    with pytest.raises(UserError, match=r"learned 5 tasks with a head each.*task=1 to 5$"):
+        load(folder)
+    with pytest.raises(UserError, match="task=1 to 5, not 6"):
+        load(folder, task=6)
+
+
+def test_a_model_of_permuted_pixels_labels_nothing(tmp_path):
+    folder = tmp_path / "run"
+    run(folder, "data=permuted_digits", "strategy=naive", "data.num_tasks=2", "figures=false")
+    with pytest.raises(UserError, match="pixels were permuted"):
+        load(folder)
+
+
+# ---------------------------------------------------------------------- a kill, and several processes
+
+
+@pytest.mark.slow
+def test_a_killed_stream_goes_on_to_the_same_table(tmp_path):
+    """Killed hard between its tasks or inside one, wherever it happens to be after its first checkpoint."""
+    given = ["strategy=online_ewc", "data.scenario=domain", "figures=false", "trainer.max_epochs=12"]
+    main([*SHORT, *SPLIT, *given, f"hydra.run.dir={tmp_path / 'whole'}"])
+    killed = tmp_path / "killed"
+    command = [sys.executable, str(ROOT / "train.py"), *SHORT, *SPLIT, *given, f"hydra.run.dir={killed}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = killed / "checkpoints" / "last.ckpt"
+    ended = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < ended:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    main([f"resume={killed}"])
+    whole, resumed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed"))
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed["accuracy_matrix"] == whole["accuracy_matrix"]
+    assert resumed["protocol"] == whole["protocol"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ewc", "si", "replay"])
+def test_two_processes_learn_as_one(strategy, tmp_path):
+    given = [f"strategy={strategy}", "data.scenario=domain", "figures=false", "data.batch_size=24"]
+    found = []
+    for trainer in ("cpu", "ddp_cpu"):
+        folder = tmp_path / trainer
+        command = [sys.executable, str(ROOT / "train.py"), *SHORT, *SPLIT, *given, f"trainer={trainer}"]
+        subprocess.run([*command, f"hydra.run.dir={folder}"], check=True, capture_output=True, timeout=300)
+        found.append(json.loads((folder / "results.json").read_text())["metrics"])
+    one, two = found
+    assert one.keys() == two.keys()
+    for name in one:
+        assert two[name] == pytest.approx(one[name], abs=2e-2), name

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     predict.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
+    predict.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
     predict.set_defaults(command=_predict)
 
     report = commands.add_parser("report", help="write the tables and figures of a sweep again")
@@ -102,6 +103,7 @@ def _predict(options: argparse.Namespace) -> None:
             options.output,
             checkpoint=options.checkpoint,
             skip_unreadable=options.skip_unreadable,
+            task=options.task,
         )
     )
 

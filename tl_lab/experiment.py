@@ -336,7 +336,7 @@ def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
     network = parts.strategy.network
     return {
-        "data": [f"{name} {size:,}" for name, size in facts["sizes"].items()],
+        "data": _sizes_said(facts["sizes"], parts.data),
         "prepared": "; ".join(parts.data.notes),
         "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",
         "weights": describe_weights(cfg),
@@ -347,6 +347,17 @@ def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) ->
         "seed": cfg.seed,
         "folder": folder,
     }
+
+
+def _sizes_said(sizes: Mapping[str, int], data: DataModule) -> list[str]:
+    """Say how large the sets are; those of a stream's tasks together, from the smallest to the largest."""
+    if not isinstance(data, TaskStream):
+        return [f"{name} {size:,}" for name, size in sizes.items()]
+    parts: dict[str, list[int]] = {}
+    for name, size in sizes.items():
+        parts.setdefault(name.partition("/")[2], []).append(size)
+    said = [f"{name} {min(n):,}" + (f" to {max(n):,}" if min(n) < max(n) else "") for name, n in parts.items()]
+    return [f"{data.num_tasks} tasks ({data.describe_order()}), each {said[0]}", *said[1:]]
 
 
 def _device(trainer: pl.Trainer) -> str:
@@ -438,10 +449,13 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
 def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     """Say what to try next, as commands that can be copied."""
     python = "uv run python" if "UV" in os.environ else "python"
-    hints = [
-        ("label images of your own", f"{python} -m tl_lab predict {folder} <folder of images>"),
-        ("all choices", f"{python} -m tl_lab list"),
-    ]
+    hints = [("all choices", f"{python} -m tl_lab list")]
+    data: Any = get_class(cfg.data._target_)
+    streams = "tasks" in data.traits
+    if not (streams and data.scrambles):
+        which = " --task 1" if streams and cfg.data.scenario == "task" else ""
+        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}"
+        hints.insert(0, ("label images of your own", predict))
     adaptation: Any = get_class(cfg.domain_adaptation._target_)
     if not adaptation.needs_target or cfg.resume:
         return hints

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tl_lab.building import build_backbone
 from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.data.files import IMAGE_TYPES, decode, listed
+from tl_lab.data.stream import Outputs
 from tl_lab.errors import UserError
-from tl_lab.networks import Network
+from tl_lab.networks import Network, TaskHead
 from tl_lab.results.files import replacing
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
@@ -82,18 +83,19 @@ class TrainedModel(nn.Module):
         return Predictions([self.class_names[i] for i in best.tolist()], confidence, p)
 
 
-def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
+def load(run: str | Path, checkpoint: str | None = None, task: int | None = None) -> TrainedModel:
     """Load the model of a run.
 
     Args:
         run: the run's folder.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
+        task: of a stream whose tasks have heads of their own, which one answers, counted from 1.
 
     Returns:
         The model on the CPU, in evaluation mode.
 
     Raises:
-        UserError: the folder holds no run, or its files are damaged.
+        UserError: the folder holds no run, its files are damaged, or a task is missing, or none of the stream's.
     """
     folder = Path(run)
     cfg = _stored_config(folder)
@@ -106,10 +108,13 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
         if name in cfg.backbone:
             cfg.backbone[name] = value  # all weights are in the checkpoint
     shape = tuple(facts["shape"])
+    outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
+    class_names = _names_of(folder, facts, outputs, task)
     network = Network(
         build_backbone(cfg, shape),  # type: ignore[arg-type]
         len(facts["class_names"]),
         cfg.strategy.get("bottleneck"),
+        blocks=None if outputs is None else outputs.blocks,
         **OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({})),
     )
     prefix = "network."
@@ -127,7 +132,27 @@ def load(run: str | Path, checkpoint: str | None = None) -> TrainedModel:
     network.use("target")  # the domain that the model was adapted to, where domains have parts of their own
     # what the data were brought to when the model learned, which a pretrained backbone may have decided
     network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
-    return TrainedModel(network, facts["class_names"], shape)
+    if isinstance(network.head, TaskHead) and task is not None:
+        network.head.active = (task - 1,)
+    return TrainedModel(network, class_names, shape)
+
+
+def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:
+    """Name the outputs that answer; a stream's may be those of one task."""
+    names = list(facts["class_names"])
+    if facts.get("scrambled"):
+        raise UserError(f"{folder} learned images whose pixels were permuted: it cannot label images as they are")
+    if outputs is None or outputs.scenario != "task":
+        if task is not None:
+            raise UserError(f"{folder} has no head for each task, of which task={task} could be one: leave it out")
+        return names
+    if task is None or not 1 <= task <= outputs.num_tasks:
+        said = "" if task is None else f", not {task}"
+        raise UserError(
+            f"{folder} learned {outputs.num_tasks} tasks with a head each: say whose classes are meant, "
+            f"task=1 to {outputs.num_tasks}{said}"
+        )
+    return names[outputs.offset(task - 1) :][: outputs.sizes[task - 1]]
 
 
 def predict_to_csv(
@@ -136,6 +161,7 @@ def predict_to_csv(
     output: str | Path | None = None,
     checkpoint: str | None = None,
     skip_unreadable: bool = False,
+    task: int | None = None,
 ) -> Path:
     """Write labels and confidence for a folder of images or a table.
 
@@ -145,6 +171,7 @@ def predict_to_csv(
         output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
+        task: see :func:`load`.
 
     Returns:
         The file: columns ``input``, ``label``, ``confidence``.
@@ -152,7 +179,7 @@ def predict_to_csv(
     Raises:
         UserError: there is nothing to predict, or a file cannot be read or written.
     """
-    model = load(run, checkpoint)
+    model = load(run, checkpoint, task)
     path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

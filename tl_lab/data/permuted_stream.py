@@ -36,6 +36,8 @@ class PermutedStream(TaskStream):
         ICLR 2014. Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017.
     """
 
+    scrambles = True
+
     def __init__(
         self, *, of: DataModule, num_tasks: int = 10, first_unchanged: bool = False, pad: int = 0, **options: Any
     ) -> None:

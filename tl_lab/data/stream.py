@@ -87,6 +87,8 @@ class TaskStream(DataModule):
     monitor = "val/acc"
     inner: ClassVar[str] = "of"
     """The option that holds what the tasks are made of: another choice of data, or several."""
+    scrambles: ClassVar[bool] = False
+    """Whether tasks change their inputs so that a model of them cannot label inputs as they are."""
 
     def __init__(self, *, scenario: str = "domain", evaluate: str = "last", **options: Any) -> None:
         super().__init__(evaluate=evaluate, **options)

@@ -260,6 +260,7 @@ class ContinualStrategy(Strategy):
             "began_at": self._began_at,
             "best": None if self._best is None else list(self._best),
         }
+        checkpoint["model"]["scrambled"] = self.stream.scrambles
         checkpoint["model"]["outputs"] = {"scenario": self.outputs.scenario, "sizes": list(self.outputs.sizes)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
