@@ -154,6 +154,52 @@ def benchmarks_table() -> str:
     )
 
 
+def strengths_table() -> str:
+    """List the strengths tried and the validation accuracies that chose among them, a row a strategy."""
+    tried = pd.read_csv(RESULTS / "strengths.csv", keep_default_na=False)
+    lines = ["| stream | strategy | validation accuracy by strength | best |", "|---|---|---|---|"]
+    keys = ["data", "scenario", "tasks", "updates_per_task", "strategy", "estimator", "option"]
+    for key, runs in tried.groupby(keys, sort=False):
+        data, scenario, count, updates, strategy, estimator, option = key
+        runs = runs.sort_values("value")
+        best = runs.loc[runs["val_acc"].idxmax(), "value"]
+        values = ", ".join(f"{v:g}: {100 * a:.2f}" for v, a in zip(runs["value"], runs["val_acc"], strict=True))
+        named = f"`{strategy}`" + (f", {estimator}" if estimator else "")
+        lines.append(
+            f"| {data}, {scenario}, {count} tasks of {updates:,} updates | {named} | `{option}` {values} | {best:g} |"
+        )
+    return "\n".join(lines)
+
+
+def ewc_table() -> str:
+    """Give what EWC costs beside a loop by hand and beside avalanche-lib."""
+    found = json.loads((RESULTS / "ewc.json").read_text())
+
+    def ratio(name: str) -> str:
+        one = found[name]
+        return f"{one['median']:.2f} ({one['min']:.2f} to {one['max']:.2f})"
+
+    how = f"CPU time, {found['repeats']} x {found['updates']} updates in turn, PyTorch {found['torch']}"
+    lines = ["| measured | ratio | how |", "|---|---|---|"]
+    for task, said in (("second", "second"), ("last", "tenth")):
+        lines += [
+            f"| updates a second with EWC's penalty, {said} task, this project / by hand | "
+            f"{ratio(f'{task}_against_by_hand')} | {how}, {found[f'{task}_ms']:.1f} and "
+            f"{found[f'by_hand_{task}_ms']:.1f} ms; by hand with a term for each earlier task |",
+            f"| the same, this project / avalanche-lib 0.6.0, separate penalties | "
+            f"{ratio(f'{task}_against_avalanche')} | the same, data included, "
+            f"{found[f'avalanche_{task}_ms']:.1f} ms there |",
+        ]
+    lines += [
+        f"| Fisher pass over 1,000 samples, avalanche-lib at batch 1 / `exact` here | "
+        f"{ratio('exact_fisher_against_avalanche')} | CPU time, {found['avalanche_importance_s']:.2f} and "
+        f"{found['exact_s']:.2f} s; `exact` weighs all ten labels, theirs takes the true one |",
+        f"| the same / `empirical` here, the same quantity | {ratio('empirical_fisher_against_avalanche')} | "
+        f"{found['empirical_s']:.2f} s |",
+    ]
+    return "\n".join(lines)
+
+
 def _reproductions() -> Iterator[tuple[str, Reproduces, pd.DataFrame, Crossed]]:
     """Read each experiment whose runs are stored: its name, what it is held against, runs, methods by tasks."""
     for name in choices("experiment")["experiment"]:
@@ -226,9 +272,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
+    "ewc": ewc_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "reproduction_pages": reproduction_pages,
     "reproductions": reproductions_table,
+    "strengths": strengths_table,
     "embedded_pair_ranks": ranks_table,
     "embedded_pair_settings": settings_table,
     "embedded_pair_settings_again": settings_again_table,

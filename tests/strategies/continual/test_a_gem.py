@@ -103,11 +103,14 @@ def test_gradients_are_projected_where_they_oppose_the_reference(scenario, memor
     assert logged == pytest.approx([sum(epoch) / 3 for epoch in epochs])
 
 
-def test_frozen_layers_take_no_part():
-    found, parameters, _, _ = traced("class", memory=BALANCED, layers=LayerPolicy("none"))
-    head = {id(p) for p in parameters[-6:]}  # three blocks
+@pytest.mark.parametrize("learning", [1, "none"])
+def test_frozen_layers_take_no_part(learning):
+    found, parameters, _, _ = traced("class", memory=BALANCED, layers=LayerPolicy(learning))
+    learns = {id(p) for p in parameters if p.requires_grad}
+    assert len(learns) == {1: 8, "none": 6}[learning]  # weights and biases of the last layer and three blocks
+    assert any(reference is not None for *_, reference in found)
     for _, _, after, _ in found:
-        assert all(g is None for g, p in zip(after, parameters, strict=True) if id(p) not in head)
+        assert all(g is None for g, p in zip(after, parameters, strict=True) if id(p) not in learns)
 
 
 def test_a_reference_may_bring_gradients_to_the_heads_of_earlier_tasks():

@@ -250,6 +250,13 @@ def test_frozen_layers_are_not_protected():
     assert {n.split(".")[1] for n in names(model, 0) if n.startswith("backbone")} == {"out"}
 
 
+def test_nothing_to_protect_is_refused():
+    from tl_lab.strategies.layers import LayerPolicy
+
+    with pytest.raises(UserError, match="there is nothing to protect"):
+        make(METHODS["ewc"], data=stream(scenario="task"), layers=LayerPolicy(trainable="none"))
+
+
 # ---------------------------------------------------------------------- in training
 
 

@@ -1,7 +1,6 @@
 """Elastic weight consolidation."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -50,9 +49,11 @@ class EWC(QuadraticStrategy):
         """Estimate the Fisher information of a task at the weights as they are, log its trace, and give it by name."""
         estimator, samples, size = (self.fisher[name] for name in _FISHER)
         draw = generator(self.seed, "fisher", task, self.trainer.global_rank)
-        compute = partial(fisher_sums, estimator=estimator, generator=draw)
         found, terms = self.over_samples(
-            task, samples, size, lambda model, batches, names: compute(model, batches, names=names)
+            task,
+            samples,
+            size,
+            lambda model, batches, names: fisher_sums(model, batches, estimator, names, draw),
         )
         trace = sum(float(values.sum()) for values in found.values())
         self._write({"train/fisher_trace": trace, "train/fisher_terms": terms})

@@ -95,8 +95,13 @@ class QuadraticStrategy(ContinualStrategy):
         self.strength = float(strength)
         if not strength >= 0:
             raise UserError(f"strategy.{self.strength_option} is at least 0, not {self.strength_given}")
-        last = self.outputs.num_tasks - 1
-        self.penalty = QuadraticPenalty(self.protected(last))
+        protected = self.protected(self.outputs.num_tasks - 1)
+        if not protected:
+            raise UserError(
+                "there is nothing to protect: strategy.layers keeps the whole backbone frozen, and each task has a "
+                "head of its own; let layers learn, or use strategy=naive"
+            )
+        self.penalty = QuadraticPenalty(protected)
         self._tied: dict[str, Tensor] = {}
         self._largest_share = torch.zeros(())
         self._loss = torch.ones(())

@@ -40,7 +40,7 @@ class SI(QuadraticStrategy):
             raise UserError(f"strategy.damping is above 0, not {damping}")
         self.damping, self.clamp = float(damping), clamp
         parameters = self.protected(self.outputs.num_tasks - 1)
-        # not among the buffers: they belong to a task in progress, and come and go with it
+        # buffers: a stream that was killed within a task goes on with its path
         self.path = nn.Module()
         self.start = nn.Module()
         for name, parameter in parameters.items():
