@@ -3,7 +3,7 @@
     uv venv <env> && uv pip install --python <env>/bin/python avalanche-lib==0.6.0
     uv run python benchmarks/ewc.py <env>/bin/python
 
-avalanche-lib lives in an environment of its own, whose interpreter is the argument. Ten tasks of 12,800 random images,
+avalanche-lib lives in an environment of its own, whose interpreter is the argument. Ten tasks of 38,400 random images,
 a 784-400-400-10 network, batches of 128, Adam; CPU time of an update of the second and of the tenth task, one thread,
 data included; the sides take turns. By hand and avalanche-lib add a term for each earlier task, as EWC is written; here
 they are one. The importance pass runs over 1,000 samples. Writes docs/results/ewc.json.
@@ -35,7 +35,7 @@ from tl_lab.schedules import Constant
 from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.layers import LayerPolicy
 
-SAMPLES, BATCH, LAMBDA, TASKS = 12_800, 128, 100.0, 10
+SAMPLES, BATCH, LAMBDA, TASKS = 38_400, 128, 100.0, 10
 AVALANCHE = """
 import json, sys, time, torch
 from torch import nn
@@ -46,7 +46,7 @@ from avalanche.training.plugins.strategy_plugin import SupervisedPlugin
 from avalanche.training.supervised import Naive
 torch.set_num_threads(1); torch.manual_seed(0)
 updates = int(sys.argv[1])
-x, y = torch.rand(12800, 784), torch.randint(10, (12800,))
+x, y = torch.rand(38400, 784), torch.randint(10, (38400,))
 stream = benchmark_from_datasets(train=[tensors(x[:, torch.randperm(784)], y, task_labels=0) for _ in range(10)])
 class Clock(SupervisedPlugin):
     ms = []
@@ -173,7 +173,7 @@ def main() -> None:
     """Measure, print and store."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("python", help="interpreter of an environment with avalanche-lib")
-    options.add_argument("--updates", type=int, default=100)
+    options.add_argument("--updates", type=int, default=300)
     options.add_argument("--repeats", type=int, default=5)
     given = options.parse_args()
     torch.set_num_threads(1)
