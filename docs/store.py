@@ -12,6 +12,7 @@ task and the seed are refused.
 import argparse
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -65,7 +66,7 @@ def stored(experiment: str, folders: list[str]) -> pd.DataFrame:
             | {"duration_s": round(run["duration_s"], 1)}
             | {"date": run["written"][:10], "git_commit": run["git_commit"], "device": run["device"]}
             | {"threads": results["threads"], "torch": results["versions"]["torch"].split("+")[0]}
-            | {"data_protocol": results["protocol"].get("protocol", ""), "config_hash": run["config_hash"]}
+            | {"data_protocol": _protocol(results["protocol"]), "config_hash": run["config_hash"]}
         )
     return _ordered(pd.DataFrame(rows))
 
@@ -98,6 +99,11 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
         raise UserError("two runs have the same method, task and seed: name one sweep only")
     by_number = {"seed": table["seed"].astype(int)}
     return table.sort_values([*keys, "seed"], kind="stable", key=lambda values: by_number.get(values.name, values))
+
+
+def _protocol(facts: Mapping[str, str]) -> str:
+    """Give a pair's protocol, or a stream's scenario."""
+    return facts.get("protocol") or facts.get("scenario", "")
 
 
 def main() -> int:
