@@ -293,11 +293,12 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--check", action="store_true", help="change nothing")
     check = options.parse_args().check
-    stale = [path for path in PAGES if filled(path.read_text()) != path.read_text()]
+    fresh = {path: filled(path.read_text()) for path in PAGES}
+    stale = [path for path, text in fresh.items() if text != path.read_text()]
     for path in stale:
-        print(f"{path.relative_to(ROOT)} {'is out of date' if check else 'written'}")
         if not check:
-            path.write_text(filled(path.read_text()))
+            path.write_text(fresh[path])
+        print(f"{path.relative_to(ROOT)} {'is out of date' if check else 'written'}")
     return 1 if check and stale else 0
 
 
