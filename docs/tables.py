@@ -171,6 +171,20 @@ def strengths_table() -> str:
     return "\n".join(lines)
 
 
+def fisher_estimators_table() -> str:
+    """Compare the estimators of the Fisher information by their trace and their correlation with the exact one."""
+    found = json.loads((RESULTS / "fisher_estimators.json").read_text())
+    rows = found["rows"]
+    names = list(dict.fromkeys(row["estimator"] for row in rows))
+    lines = ["| updates (training accuracy) | " + " | ".join(f"`{name}`" for name in names) + " |"]
+    lines.append("|---|" + "---|" * len(names))
+    for updates in dict.fromkeys(row["updates"] for row in rows):
+        of = {row["estimator"]: row for row in rows if row["updates"] == updates}
+        cells = [f"{of[name]['trace']:.3g}; {of[name]['correlation']:.2f}" for name in names]
+        lines.append(f"| {updates:,} ({100 * of['exact']['train_acc']:.1f} %) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def ewc_table() -> str:
     """Give what EWC costs beside a loop by hand and beside avalanche-lib."""
     found = json.loads((RESULTS / "ewc.json").read_text())
@@ -273,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
+    "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "reproduction_pages": reproduction_pages,
     "reproductions": reproductions_table,
