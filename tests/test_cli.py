@@ -335,7 +335,9 @@ def test_questions_are_answered_from_elsewhere_without_pytorch(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("strat", {"strategy=", "strategy."}),
+        ("schedu", {"scheduler=", "scheduler."}),
+        ("strat", {"strategy", "strategy."}),  # some of its choices lie in folders
+        ("strategy=ew", {"strategy=ewc"}),
         ("backbone=le", {"backbone=lenet"}),
         ("optimizer.l", {"optimizer.lr="}),
         ("trainer=ddp", {"trainer=ddp", "trainer=ddp_cpu"}),

@@ -115,13 +115,13 @@ def test_frozen_layers_take_no_part(learning):
 
 def test_a_reference_may_bring_gradients_to_the_heads_of_earlier_tasks():
     found, *_ = traced("task", memory=BALANCED)
-    changed = [(b, a) for k, b, a, _ in found if k == 1 and not torch.equal(b[0], a[0])]
-    first_head, last_head = -6, -2
+    weights = (-6, -4, -2)  # of the three heads
+    changed = [(task, b, a) for task, b, a, _ in found if not torch.equal(b[0], a[0])]
     assert changed
-    for before, after in changed:
-        assert before[first_head] is None
-        assert after[first_head].abs().sum() > 0
-        assert after[last_head] is None  # of a task still to come
+    for task, before, after in changed:
+        assert [before[w] is not None for w in weights] == [k == task for k in range(3)]
+        assert [after[w] is not None for w in weights] == [k <= task for k in range(3)]  # none of tasks still to come
+        assert after[weights[0]].abs().sum() > 0
 
 
 def test_a_part_that_an_adaptation_holds_still_stays_still():
