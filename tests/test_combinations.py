@@ -77,9 +77,12 @@ def test_every_strategy_with_every_optimizer_on_supervised_data(optimizer, strat
     assert train(tmp_path / "run", *options)["status"] == "completed"
 
 
-@pytest.mark.parametrize("strategy", CONTINUAL)
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
-def test_every_backbone_learns_a_stream_under_every_continual_strategy(backbone, strategy, tmp_path):
+@pytest.mark.parametrize(
+    ("backbone", "strategy"),
+    [("timm", strategy) for strategy in CONTINUAL]
+    + [(backbone, "ewc") for backbone in sorted({*BACKBONES} - {"timm"})],
+)
+def test_backbones_and_continual_strategies_learn_a_stream(backbone, strategy, tmp_path):
     results = train(
         tmp_path / "run", *STREAM, f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", NONE
     )
