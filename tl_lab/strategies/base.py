@@ -385,10 +385,14 @@ class Strategy(pl.LightningModule):
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy of logits ``(B, C)`` and classes ``(B,)``; weights ``(B,)`` scale the samples' losses."""
-        options: dict[str, Any] = {"weight": self.class_weights, "label_smoothing": self.label_smoothing}
         if weights is None:
-            return F.cross_entropy(logits, y, **options)
-        return (weights * F.cross_entropy(logits, y, reduction="none", **options)).mean()
+            return self.cross_entropy(logits, y)
+        return (weights * self.cross_entropy(logits, y, reduction="none")).mean()
+
+    def cross_entropy(self, logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross-entropy with the run's class weights and label smoothing, whatever else the task loss does with it."""
+        options: dict[str, Any] = {"weight": self.class_weights, "label_smoothing": self.label_smoothing}
+        return F.cross_entropy(logits, y, reduction=reduction, **options)
 
     def _update(self, optimizer: Any, phase: Phase) -> None:
         for name, part in self.parts().items():

@@ -7,6 +7,7 @@ import torch
 from hydra.utils import get_class
 from laboratory import Blobs, BlobStream, differing, fit, make, state
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch.nn import functional as F
 
 from tl_lab.config import choices, compose
 from tl_lab.data.split_stream import SplitStream
@@ -84,6 +85,14 @@ def test_another_order_of_tasks_is_refused(tmp_path):
         fit(data, model, ckpt_path=tmp_path / "last.ckpt", folder=tmp_path)
 
 
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_streams_learn_in_double_precision(name):
+    data, model = make(STRATEGIES[name], data=stream(scenario="class"))
+    fit(data, model, precision="64-true")
+    assert next(model.parameters()).dtype == torch.float64
+    assert bool(model.accuracy_matrix[-1].isfinite().all())
+
+
 # ---------------------------------------------------------------------- heads
 
 
@@ -125,6 +134,40 @@ def test_a_batch_of_several_tasks_is_answered_by_each_samples_own_head():
         alone, alone_y = model.classify(features[i : i + 1], batch._replace(x=None, y=batch.y[i : i + 1], task=None))
         torch.testing.assert_close(logits[i], alone[0])
         assert y[i] == alone_y[0]
+
+
+class UnequalStream(BlobStream):
+    """Tasks of three, two and three classes."""
+
+    def read_tasks(self):
+        tasks = super().read_tasks()
+        self.task_classes[1] = self.task_classes[1][:2]
+        tasks[1] = {name: samples.subset((samples.y < 2).nonzero()[:, 0]) for name, samples in tasks[1].items()}
+        return tasks
+
+
+def test_labels_are_smoothed_over_a_samples_own_outputs():
+    """Minus infinity stands for the output that the second task lacks."""
+    data, model = make(functools.partial(Naive, label_smoothing=0.3), data=UnequalStream(scenario="task"))
+    assert data.outputs.sizes == (3, 2, 3)
+    logits = torch.tensor([[1.0, -2.0, 0.5], [0.5, 0.3, -torch.inf], [0.2, 0.1, 3.0]], requires_grad=True)
+    y = torch.tensor([1, 0, 0])
+    losses = model.cross_entropy(logits, y, reduction="none")
+    alone = [
+        F.cross_entropy(logits[i : i + 1, :size], y[i : i + 1], label_smoothing=0.3) for i, size in enumerate([3, 2, 3])
+    ]
+    torch.testing.assert_close(losses, torch.stack(alone))
+    torch.testing.assert_close(model.task_loss(logits, y), torch.stack(alone).mean())
+    (gradient,) = torch.autograd.grad(losses.sum(), logits)
+    assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("name", ["joint", "replay"])
+def test_mixed_batches_of_unequal_tasks_are_learned_with_smoothing(name):
+    data = UnequalStream(scenario="task", batch_size=20)
+    data, model = make(functools.partial(STRATEGIES[name], label_smoothing=0.1), data=data)
+    fit(data, model)
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 # ---------------------------------------------------------------------- tasks

@@ -81,6 +81,16 @@ class ContinualStrategy(Strategy):
         loss, share = super().task_loss(logits, y, weights), self.current_share
         return loss if share == 1 else share * loss
 
+    def cross_entropy(self, logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Smooth labels over the outputs that a sample's task has; minus infinity stands for those it lacks."""
+        if not self.label_smoothing or self.outputs.scenario != "task" or len(set(self.outputs.sizes)) == 1:
+            return super().cross_entropy(logits, y, reduction)
+        lacking, log_p = logits.isinf(), logits.log_softmax(1)
+        uniform = log_p.masked_fill(lacking, 0).sum(1) / (~lacking).sum(1)
+        own = log_p.gather(1, y[:, None])[:, 0]
+        losses = -(1 - self.label_smoothing) * own - self.label_smoothing * uniform
+        return losses if reduction == "none" else losses.mean()
+
     # ------------------------------------------------------------------ heads
 
     @property
@@ -200,7 +210,7 @@ class ContinualStrategy(Strategy):
     @torch.no_grad()
     def _measure_row(self, row: int) -> None:
         """Score every task's test set now; of a class-incremental stream those whose classes were seen."""
-        was_training = self.training
+        was_training, precision = self.training, self.trainer.precision_plugin
         self.eval()
         seen = row if self.outputs.scenario == "class" else self.outputs.num_tasks
         for task in range(seen):
@@ -209,7 +219,8 @@ class ContinualStrategy(Strategy):
             for i, batch in enumerate(self.stream.loader(name)):
                 if isinstance(limit, int) and i >= limit:
                     break
-                self._measure(name, batch, i)
+                with precision.forward_context():
+                    self._measure(name, precision.convert_input(batch), i)
             self.accuracy_matrix[row, task] = self._take(name)["acc"]
             if f"{name}/within" in self.meters:
                 self.within_task_matrix[row, task] = self._take(f"{name}/within")["acc"]

@@ -211,7 +211,8 @@ class QuadraticStrategy(ContinualStrategy):
             for part in index.split(batch_size * self.trainer.world_size):
                 for batch in self.stream.loader(name, index=part):
                     assert isinstance(batch, Labelled)
-                    yield batch.x, batch.y - self.outputs.first_active(task)
+                    x = self.trainer.precision_plugin.convert_input(batch.x)
+                    yield x, batch.y - self.outputs.first_active(task)
 
         sums, terms = compute(self.network, batches(), list(self.protected(task)))
         if self.trainer.world_size > 1:
