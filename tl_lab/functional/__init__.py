@@ -24,6 +24,7 @@ from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased,
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
 from tl_lab.functional.path_integral import add_path_contributions, path_contributions, path_importance
+from tl_lab.functional.prototypes import cosine_similarities, prototypes
 from tl_lab.functional.quadratic import merge_quadratics, quadratic_penalty
 from tl_lab.functional.reservoir import reservoir_slots
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
@@ -39,6 +40,7 @@ __all__ = [
     "classifier_ratio",
     "controlled_risk",
     "coral",
+    "cosine_similarities",
     "covariance",
     "distillation_loss",
     "effective_sample_size",
@@ -61,6 +63,7 @@ __all__ = [
     "path_contributions",
     "path_importance",
     "project_gradient",
+    "prototypes",
     "quadratic_penalty",
     "randomised_multilinear_map",
     "reservoir_slots",

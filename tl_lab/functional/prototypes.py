@@ -1,0 +1,55 @@
+"""Prototypes of the classes of episodes, and how close embeddings are to them; E episodes at once."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["cosine_similarities", "prototypes", "squared_distances"]
+
+
+def prototypes(embeddings: Tensor, labels: Tensor, way: int) -> Tensor:
+    """Mean embedding of each class: c_k = 1/|S_k| sum_{i in S_k} f(x_i).
+
+    Args:
+        embeddings: of each episode's support, ``(E, N*K, D)``.
+        labels: ``(E, N*K)``, int64 in 0..N-1, in any order; each class occurs.
+        way: number of classes N.
+
+    Returns:
+        ``(E, N, D)``.
+
+    References:
+        Snell, Swersky and Zemel, Prototypical Networks for Few-shot Learning, NeurIPS 2017, equation 1.
+    """
+    members = F.one_hot(labels, way).to(embeddings.dtype)
+    # a product, not a scatter: on a GPU the order in which a scatter adds changes from run to run
+    return (members / members.sum(1, keepdim=True)).mT @ embeddings  # (E, N, N*K) @ (E, N*K, D) -> (E, N, D)
+
+
+def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
+    """Squared Euclidean distances |x_i - c_j|^2 between each episode's points and centres.
+
+    Args:
+        points: ``(E, M, D)``.
+        centres: ``(E, N, D)``.
+
+    Returns:
+        ``(E, M, N)``, each >= 0.
+    """
+    # |x|^2 - 2 x.c + |c|^2 cancels where all lie far from the origin: move that amid the centres first
+    origin = centres.detach().mean(1, keepdim=True)
+    points, centres = points - origin, centres - origin
+    norms = points.square().sum(2)[:, :, None] + centres.square().sum(2)[:, None, :]
+    return (norms - 2 * points @ centres.mT).clamp(min=0)
+
+
+def cosine_similarities(points: Tensor, centres: Tensor) -> Tensor:
+    """Cosines x_i . c_j / (|x_i| |c_j|) between each episode's points and centres.
+
+    Args:
+        points: ``(E, M, D)``.
+        centres: ``(E, N, D)``.
+
+    Returns:
+        ``(E, M, N)``, each in [-1, 1] up to rounding; 0 where a vector is 0.
+    """
+    return F.normalize(points, dim=2) @ F.normalize(centres, dim=2).mT
