@@ -149,6 +149,34 @@ def test_the_fisher_pass_leaves_buffers_alone():
     assert any("running_mean" in name for name in state(model.network))
 
 
+def test_ewc_adds_a_penalty_a_task():
+    """After a stream, and in each update of it: lambda/2 times the sum over earlier tasks of F_k (theta - theta*_k)^2."""
+    data, model = make(functools.partial(EWC, ewc_lambda=50.0), data=stream(scenario="domain"))
+    fisher_of, penalties, tasks, seen = model.fisher_of, model.penalties, [], []
+
+    def kept(task):
+        tasks.append((fisher_of(task), model.learned_weights(task)))
+        return tasks[-1][0]
+
+    def by_hand():
+        now = model.learned_weights(model.task)
+        terms = [f[name] * (now[name] - centre[name]).square() for f, centre in tasks for name in now]
+        return 50 / 2 * sum(float(term.double().sum()) for term in terms)
+
+    def checked():
+        found = penalties()
+        seen.append(len(tasks))
+        assert (found["ewc"].item() if tasks else 0) == pytest.approx(by_hand(), rel=1e-4, abs=1e-9)
+        return found
+
+    model.fisher_of, model.penalties = kept, checked
+    fit(data, model)
+    assert seen == [0] * 6 + [1] * 6 + [2] * 6
+    assert len(tasks) == 3
+    value = 50 * model.penalty(dict(model.protected(2))).item()
+    assert value == pytest.approx(by_hand(), rel=1e-4)
+
+
 def test_online_ewc_fades():
     data, model = make(METHODS["online_ewc"], data=stream(scenario="domain"))
     found = []
