@@ -150,7 +150,7 @@ def test_the_fisher_pass_leaves_buffers_alone():
 
 
 def test_ewc_adds_a_penalty_a_task():
-    """After a stream, and in each update of it: lambda/2 times the sum over earlier tasks of F_k (theta - theta*_k)^2."""
+    """In each update, and at the end: lambda/2 times the sum over earlier tasks of F_k (theta - theta*_k)^2."""
     data, model = make(functools.partial(EWC, ewc_lambda=50.0), data=stream(scenario="domain"))
     fisher_of, penalties, tasks, seen = model.fisher_of, model.penalties, [], []
 
