@@ -201,7 +201,8 @@ def test_the_users_mistake_is_a_sentence_and_others_keep_their_traceback(program
     assert "our own mistake" in err
 
 
-def test_a_failing_job_does_not_stop_a_sweep(program: Program) -> None:
+@pytest.mark.parametrize("launcher", ["basic", "forked"])
+def test_a_failing_job_does_not_stop_a_sweep(program: Program, launcher: str) -> None:
     def job(cfg: DictConfig, folder: Path) -> None:
         if cfg.seed == 0:
             raise UserError("seed 0 fails")
@@ -209,12 +210,12 @@ def test_a_failing_job_does_not_stop_a_sweep(program: Program) -> None:
             raise ZeroDivisionError
 
     program.job = job
-    code, out, err = program("-m", "seed=0,1,2", "hydra.sweep.dir=many")
+    code, out, err = program("-m", "seed=0,1,2", "hydra.sweep.dir=many", f"hydra/launcher={launcher}")
     assert code == 1
-    assert [cfg.seed for cfg, _ in program.seen] == [0, 1, 2]
-    assert [folder for _, folder in program.seen] == [Path("many").absolute() / str(number) for number in range(3)]
-    assert "tl_lab: seed 0 fails" in err
-    assert "ZeroDivisionError" in err
+    assert [OmegaConf.load(f"many/{number}/config.yaml").seed for number in range(3)] == [0, 1, 2]
+    said = err if launcher == "basic" else "".join(Path(f"many/{n}/output.txt").read_text() for n in range(2))
+    assert "tl_lab: seed 0 fails" in said
+    assert "ZeroDivisionError" in said
     assert "2 of 3 jobs failed: many/0, many/1" in err
     assert "job 2: seed=2" in out
     assert "seed 0 fails" in Path("many/0/train.log").read_text()

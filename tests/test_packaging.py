@@ -17,7 +17,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a wheel from a copy of the repository and unpack it, as an installer would."""
     pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 or later builds the wheel")
     work = tmp_path_factory.mktemp("build")
-    for name in ("tl_lab", "conf"):
+    for name in ("tl_lab", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", work)
     readme = ROOT / "README.md"
@@ -44,6 +44,7 @@ def test_a_wheel_holds_every_module_and_every_choice(installed: Path) -> None:
     assert names(ROOT / "conf", "*.yaml") == names(installed / "tl_lab" / "conf", "*.yaml")
     modules = {name for name in names(installed / "tl_lab", "*.py") if not name.startswith("conf/")}
     assert names(ROOT / "tl_lab", "*.py") == modules
+    assert names(ROOT / "hydra_plugins", "*.py") == names(installed / "hydra_plugins", "*.py")
 
 
 def test_an_installed_package_finds_its_choices(installed: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ UNCHECKED = frozenset(
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
 _LISTS = frozenset({"validator"})  # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
+_OPTIONAL = frozenset({"experiment", "search"})  # groups of which nothing need be chosen
 _MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(
     {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
@@ -53,10 +54,14 @@ class Checked:
     Attributes:
         multirun: several runs were asked for.
         folder: where the run, or the sweep, will write.
+        launcher: of a sweep: the class that starts its jobs.
+        resumes: the sweep is to go on with what is missing or failed.
     """
 
     multirun: bool
     folder: str
+    launcher: str
+    resumes: bool
 
 
 def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
@@ -157,7 +162,12 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
                     f"{override.input_line!r} names several values; add -m to run one after another, "
                     f"or write '{key}=[{value}]' for a list"
                 )
-    return Checked(multirun, _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir"))
+    objective = str(OmegaConf.select(first, "sweep.objective"))
+    if objective.startswith(("test/", "oracle/")):
+        raise UserError(f"sweep.objective={objective} is a test metric: test data choose nothing; use val/...")
+    folder = _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+    launcher, resumes = OmegaConf.select(first, "hydra.launcher._target_"), OmegaConf.select(first, "sweep.resume")
+    return Checked(multirun, folder, str(launcher), bool(resumes))
 
 
 def _parse(overrides: Sequence[str]) -> list[Any]:
@@ -187,6 +197,8 @@ def _files(folders: Sequence[str] = ()) -> dict[str, set[str]]:
     for folder in (conf_dir(), *map(Path, folders)):
         for file in folder.glob("*/**/*.yaml"):
             group, *rest = file.relative_to(folder).with_suffix("").parts
+            if group == "hydra":  # its groups lie one level deeper
+                group = f"hydra/{rest.pop(0)}"
             found.setdefault(group, set()).add("/".join(rest))
     return found
 
@@ -196,9 +208,9 @@ def _groups(folders: Sequence[str]) -> dict[str, set[str]]:
     from hydra.core.global_hydra import GlobalHydra
 
     loader = GlobalHydra.instance().config_loader()
-    found = {"experiment": set(), **_files(folders)}
+    found = {"experiment": set(), "search": set(), **_files(folders)}
     for group in loader.list_groups("hydra"):
-        found[f"hydra/{group}"] = set(loader.get_group_options(f"hydra/{group}"))
+        found.setdefault(f"hydra/{group}", set()).update(loader.get_group_options(f"hydra/{group}"))
     return found
 
 
@@ -284,9 +296,9 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
     if group not in groups:
         return ""
     given, valid = str(override.input_line), ", ".join(sorted(groups[group]))
-    if value is None and not override.is_delete() and group == "experiment":
+    if value is None and not override.is_delete() and group in _OPTIONAL:
         return f"{given!r} means the same as leaving it out, which is how to write it"
-    if (override.is_delete() or value in (None, "")) and group != "experiment" and "/" not in group:
+    if (override.is_delete() or value in (None, "")) and group not in _OPTIONAL and "/" not in group:
         if group in _LISTS:
             return f"{given!r} is not how to choose none: write {group}=[]; valid: {valid}"
         return f"{given!r} leaves the run without its {group}; valid: {valid}"

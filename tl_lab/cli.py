@@ -4,13 +4,15 @@ Order of events: read the arguments, compose once to find mistakes, then hand ov
 again and calls the job, once or (``-m``) for every combination.
 """
 
+import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from tl_lab.errors import UserError
 __all__ = ["main"]
 
 _PATIENCE_S = 10.0
+_FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
 
 
 @dataclass
@@ -33,6 +36,9 @@ class _Launch:
         argv: arguments for Hydra.
         resume: folder of the run to go on with.
         sweep: folder of the sweep, where there is one.
+        launcher: of the sweep: the class that starts its jobs.
+        resumes: the sweep goes on with what is missing or failed.
+        overrides: as they were given.
         folder: of the job that is running.
         failed: a job of this process ended in an error that has been reported.
     """
@@ -40,8 +46,16 @@ class _Launch:
     argv: list[str]
     resume: Path | None = None
     sweep: Path | None = None
+    launcher: str = ""
+    resumes: bool = False
+    overrides: list[str] = field(default_factory=list)
     folder: str | None = field(default=None, init=False)
     failed: bool = field(default=False, init=False)
+
+    @property
+    def forks(self) -> bool:
+        """Whether the project's own launcher starts the jobs."""
+        return self.launcher == _FORKED
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,8 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; ``None`` for those of the process.
     """
-    import hydra
-
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         launch = _prepare(given)
@@ -66,16 +78,39 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     sys.argv[1:] = launch.argv
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+        with _claimed(launch):
+            try:
+                _run_hydra(job)
+            except SystemExit as end:  # Hydra has said why; the jobs that have run are reported all the same
+                if launch.sweep is None or end.code == 0:
+                    raise
+                launch.failed = True
+            if launch.sweep is not None:
+                launch.failed |= not _finish_sweep(launch.sweep)
+    except UserError as error:
+        sys.exit(_say(error))
     except KeyboardInterrupt:
         _say_interrupted(launch)
         sys.exit(130)
     finally:
         sys.argv[:] = original
-    if launch.sweep is not None:
-        launch.failed |= not _finish_sweep(launch.sweep)
     if launch.failed:
         sys.exit(1)
+
+
+def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
+    import hydra
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+
+
+def _claimed(launch: _Launch) -> contextlib.AbstractContextManager[Any]:
+    """Keep other processes out of the sweep's folder while its jobs run."""
+    if launch.sweep is None:
+        return contextlib.nullcontext()
+    from tl_lab.sweeps.folder import claim
+
+    return claim(launch.sweep, launch.overrides)
 
 
 def _prepare(given: list[str]) -> _Launch:
@@ -97,14 +132,7 @@ def _prepare(given: list[str]) -> _Launch:
         return _Launch([*passed, *overrides])
     folder = Path(checked.folder)
     if checked.multirun:
-        if any(folder.glob("*/config.yaml")):
-            raise UserError(
-                f"hydra.sweep.dir: {str(folder)!r} holds the runs of an earlier sweep, which would be "
-                f"overwritten; name another folder, or leave hydra.sweep.dir out to get a new one"
-            )
-        _make(folder)
-        pinned = f"hydra.sweep.dir={arguments.quote(checked.folder)}"
-        return _Launch([*passed, *overrides, pinned], sweep=folder)
+        return _prepare_sweep(passed, overrides, checked)
     if (folder / "config.yaml").exists() and not _is_child():
         raise UserError(
             f"hydra.run.dir: {str(folder)!r} holds an earlier run, which would be overwritten; go on with it "
@@ -115,6 +143,35 @@ def _prepare(given: list[str]) -> _Launch:
         return _Launch([*passed, *overrides])
     # pinned: composing again would read the clock again
     return _Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
+
+
+def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> _Launch:
+    """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep by the same command."""
+    from tl_lab.sweeps.folder import last_sweep
+
+    folder = Path(checked.folder)
+    named = any(text.startswith("hydra.sweep.dir=") for text in overrides)
+    if checked.resumes and not named:
+        found = last_sweep(folder, overrides)
+        print(
+            f"tl_lab: going on with {found}" if found else "tl_lab: no earlier sweep by this command: a new one begins"
+        )
+        folder = found or folder
+    if any(folder.glob("*/config.yaml")) and not checked.resumes:
+        raise UserError(
+            f"hydra.sweep.dir: {str(folder)!r} holds the runs of an earlier sweep, which would be overwritten; go on "
+            f"with it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
+        )
+    _make(folder)
+    # not part of any run's configuration: whether a run was made in a second start is no setting of it
+    kept = [text for text in overrides if not text.lstrip("+").startswith("sweep.resume=")]
+    own = [f"hydra.sweep.dir={arguments.quote(str(folder))}"]
+    launch = _Launch(
+        [*passed, *kept, *own], sweep=folder, launcher=checked.launcher, resumes=checked.resumes, overrides=overrides
+    )
+    if launch.forks:
+        launch.argv.append(f"hydra.launcher.resume={str(checked.resumes).lower()}")
+    return launch
 
 
 def _make(folder: Path) -> None:
@@ -161,7 +218,7 @@ def _run_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float | None
             cfg = _stored_config(launch.resume)
             _restore_choices(launch.resume)
         if launch.sweep is not None:
-            return _run_swept_job(cfg, given)
+            return _run_swept_job(cfg, launch, given)
         return _experiment()(cfg)
     except SystemExit as error:  # how Lightning ends a training that was interrupted
         raise KeyboardInterrupt from error
@@ -194,7 +251,11 @@ def _first_process_ends() -> bool:
 
 
 def _say_interrupted(launch: _Launch) -> None:
-    where = "" if launch.folder is None or launch.sweep else f"; go on with: python train.py resume={launch.folder}"
+    where = "" if launch.folder is None else f"; go on with: python train.py resume={launch.folder}"
+    if launch.sweep is not None:
+        again = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
+        words = ["-m", *again, f"hydra.sweep.dir={launch.sweep}", "sweep.resume=true"]
+        where = f"; go on with: python train.py {shlex.join(words)}"
     print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
 
 
@@ -230,26 +291,57 @@ def _restore_choices(folder: Path) -> None:
         runtime.choices = stored
 
 
-def _run_swept_job(cfg: DictConfig, given: list[str]) -> float | None:
+def _run_swept_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
-    hydra_cfg = HydraConfig.get()
-    folder = hydra_cfg.runtime.output_dir
-    overrides = list(hydra_cfg.overrides.task)
-    print(f"\njob {hydra_cfg.job.num}: {' '.join(overrides) or 'as configured'}  ->  {folder}", flush=True)
+    from tl_lab.sweeps.jobs import read_settled
+
+    number, folder = HydraConfig.get().job.num, Path(HydraConfig.get().runtime.output_dir)
+    if not launch.forks:
+        overrides = " ".join(HydraConfig.get().overrides.task) or "as configured"
+        print(f"\njob {number}: {overrides}  ->  {folder}", flush=True)
+        earlier = read_settled(folder) if launch.resumes else {}
+        if earlier.get("status") == "completed":
+            return earlier.get("objective")
+        if earlier:
+            cfg.resume = str(folder)
+        if not launch.launcher.endswith(".BasicLauncher"):
+            return _run_apart(cfg, launch, given, folder)
     if cfg.trainer.get("devices", 1) in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
         return _experiment()(cfg)
-    # Lightning starts further processes with this command line, which would begin the whole sweep again
+    code = subprocess.run(_single_command(cfg, given, folder), check=False, env=_environment()).returncode
+    if code != 0:
+        raise UserError(f"job {number} ended with exit code {code}; see {folder}")
+    return read_settled(folder).get("objective")
+
+
+def _run_apart(cfg: DictConfig, launch: _Launch, given: list[str], folder: Path) -> float | None:
+    """Run a job of another engine, whose processes may serve many jobs, in a process of its own."""
+    from tl_lab.sweeps.apart import run_apart
+
+    _experiment()  # once for all jobs of this process
+    inner = replace(launch, launcher=_FORKED, resumes=False)
+    return run_apart(lambda: _run_job(cfg, inner, given), folder)
+
+
+def _single_command(cfg: DictConfig, given: list[str], folder: Path) -> list[str]:
+    """Say how a job runs alone: Lightning starts further processes with the command line that it finds, which would
+    begin the whole sweep again."""
+    from hydra.core.hydra_config import HydraConfig
+
+    train = [sys.executable, "-m", "tl_lab", "train"]
+    if cfg.resume:
+        return [*train, f"resume={folder}"]
     flags, _ = arguments.split(given)
     kept = [part for name, value in flags if name in arguments.CONFIG_DIR for part in (name, value or "")]
-    single = ["hydra.mode=RUN", f"hydra.run.dir={arguments.quote(folder)}", "hydra.output_subdir=null"]
-    command = [sys.executable, "-m", "tl_lab", "train", *kept, *overrides, *single]
+    single = ["hydra.mode=RUN", f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null"]
+    quiet = ["figures=false"] if cfg.figures == "auto" else []
+    return [*train, *kept, *HydraConfig.get().overrides.task, *single, *quiet]
+
+
+def _environment() -> dict[str, str]:
     package = [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(package)}
-    code = subprocess.run(command, check=False, env=environment).returncode
-    if code != 0:
-        raise UserError(f"job {hydra_cfg.job.num} ended with exit code {code}; see {folder}")
-    return None
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(package)}
 
 
 def _user_error(error: BaseException) -> UserError | None:
@@ -275,17 +367,13 @@ def _log_failure() -> None:
 
 def _finish_sweep(folder: Path) -> bool:
     """Write the sweep's report; False where a job did not complete, whichever process ran it."""
-    import json
+    from tl_lab.sweeps.folder import runs_of
+    from tl_lab.sweeps.jobs import read_settled
 
-    def completed(job: Path) -> bool:
-        try:
-            results: dict[str, Any] = json.loads((job / "results.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return results.get("status") == "completed"
-
-    jobs = sorted(file.parent.parent for file in folder.glob("**/.hydra/config.yaml"))
-    failed = [job for job in jobs if not completed(job)]
+    jobs = sorted(runs_of(folder), key=lambda job: (len(job.name), job.name))
+    if not jobs:
+        return False
+    failed = [job for job in jobs if read_settled(job).get("status") != "completed"]
     try:
         from tl_lab.results.report import show_summary, write_report
 
@@ -295,6 +383,10 @@ def _finish_sweep(folder: Path) -> bool:
     except Exception as error:
         print(f"\nthe report could not be written ({error}); the runs' own results are safe", file=sys.stderr)
         print(f"try again: python -m tl_lab report {folder}", file=sys.stderr)
+    if not any(folder.glob("*/figures")):
+        print(f"figures of each run: python -m tl_lab figures {folder}")
+    if any(folder.glob("*/wandb/offline-run-*")):
+        print(f"to W&B, when there is a network: wandb sync {folder}/*/wandb/offline-run-*")
     if failed:
         names = ", ".join(str(job) for job in failed)
         print(f"tl_lab: {len(failed)} of {len(jobs)} jobs failed: {names}", file=sys.stderr)

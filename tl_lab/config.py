@@ -42,7 +42,7 @@ PROVIDED: dict[str, frozenset[str]] = {
 }
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
-_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces"})
+_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 # Values that no class takes: their types, and the smallest number allowed.
@@ -55,9 +55,12 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "init_from": (str | None, None),
     "resume": (str | None, None),
     "reproduces": (dict | None, None),
-    "figures": (bool, None),
+    "figures": (bool | Literal["auto"], None),
     "health": (bool, None),
     "evaluate": (Literal["last", "best"], None),
+    "sweep.resume": (bool, None),
+    "sweep.objective": (str, None),
+    "sweep.chosen": (str | None, None),
     "update.gradient_clip_norm": (float | None, 0),
     "update.accumulate_batches": (int, 1),
     "logger.mode": (Literal["offline", "online", "disabled"], None),
@@ -102,6 +105,8 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
         UserError: there is no such group.
     """
     folders = {folder.name: folder for folder in sorted(conf_dir().iterdir()) if folder.is_dir()}
+    if (own := folders.pop("hydra", None)) is not None:  # its groups lie one level deeper
+        folders |= {f"hydra/{folder.name}": folder for folder in sorted(own.iterdir()) if folder.is_dir()}
     folders = {name: folder for name, folder in folders.items() if any(folder.rglob("*.yaml"))}
     if group is not None and group not in folders:
         raise UserError(f"there is no group {group!r}; {nearest(group, folders)}")
@@ -157,7 +162,9 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         UserError: a reference names what does not exist.
     """
     config = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
-    part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    part = (
+        OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
+    )
     try:
         plain = OmegaConf.to_container(part, resolve=True)
     except OmegaConfBaseException as error:
@@ -170,7 +177,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
     Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
-    and validators unless a callback names the metric that it chooses by; the seed and the number of threads are in.
+    ``sweep``, and validators unless a callback names the metric that it chooses by; the seed and the number of threads
+    are in.
 
     Args:
         cfg: the run's configuration.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -55,8 +56,8 @@ def run(cfg: DictConfig) -> float | None:
         cfg: the composed configuration; that of a resumed run is the one saved in its folder.
 
     Returns:
-        The tested checkpoint's value of the validation metric that chooses checkpoints, for sweepers; None if there
-        is none.
+        For searches, the larger the better: the tested checkpoint's value of the validation metric ``sweep.objective``,
+        with its sign changed where less is better; None if it has none, or none that is finite.
 
     Raises:
         UserError: a mistake in the configuration, the data or the files, in one sentence.
@@ -65,9 +66,11 @@ def run(cfg: DictConfig) -> float | None:
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
     record = Record(folder, writes=_is_first_process(), resumed=bool(cfg.resume))
     if record.completed:
-        console.say("This run was complete already: nothing is done; its results were")
+        console.say("This run was complete already: nothing is trained; its results were")
         _report(cfg, folder, record)
-        return None
+        if not (folder / "figures").exists() and record.writes:
+            _draw_again(cfg, folder, record)
+        return record.content.get("objective")
     try:
         return _run(cfg, folder, record)
     except BaseException as error:
@@ -88,6 +91,7 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     )
     parts = build(cfg)
     validators = _validators(cfg, parts)
+    objective = _objective(cfg, parts.data, validators)
     trainer = _trainer(cfg, folder, parts.data, validators, _loggers(cfg, folder, updates_done))
     if trainer.world_size > 1 and any(validator.ranks_runs for validator in validators.values()):
         raise UserError("validator=reverse trains twice, which it does in one process: leave it out, or use one device")
@@ -102,8 +106,8 @@ def _run(cfg: DictConfig, folder: Path, record: Record) -> float | None:
     record.update(protocol={**facts["protocol"], **parts.strategy.facts(), **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     if trainer.is_global_zero:
-        _finish(cfg, folder, parts, trainer, record, tested, health, validators)
-    return parts.strategy.last_validation.get(parts.data.monitor)
+        _finish(cfg, folder, parts, trainer, record, tested, health, validators, objective)
+    return record.content.get("objective")
 
 
 def _short(folder: Path) -> Path:
@@ -222,10 +226,7 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
             raise UserError(
                 f"callbacks may choose by a validation metric only, not by {name!r}; {nearest(name, valid)}"
             )
-        lowest = {v.metric for v in validators.values() if v.mode == "min"}
-        best = "min" if name in lowest or name.endswith(("loss", "entropy")) else "max"
-        mode = best if node.mode == "auto" else node.mode
-        return {"monitor": name, "mode": mode}
+        return {"monitor": name, "mode": _mode(name, validators) if node.mode == "auto" else node.mode}
 
     checkpoint, stopping = cfg.callbacks.checkpoint, cfg.callbacks.early_stopping
     options: dict[str, Any] = {
@@ -241,6 +242,22 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
     bar = progress_callback(cfg.trainer.enable_progress_bar)
     return [*callbacks, *([bar] if bar else [])]
+
+
+def _mode(metric: str, validators: Mapping[str, Validator]) -> str:
+    """Say whether a validation metric is better where it is larger, ``max``, or smaller, ``min``."""
+    lowest = {validator.metric for validator in validators.values() if validator.mode == "min"}
+    return "min" if metric in lowest or metric.endswith(("loss", "entropy")) else "max"
+
+
+def _objective(cfg: DictConfig, data: DataModule, validators: Mapping[str, Validator]) -> tuple[str, int]:
+    """Name the metric that a search optimises, and its sign: 1 where larger is better, -1 otherwise."""
+    wanted = (cfg.get("sweep") or {}).get("objective", "auto")
+    name = data.monitor if wanted == "auto" else wanted
+    valid = [*validation_metrics(data), *(validator.metric for validator in validators.values())]
+    if wanted != "auto" and name not in valid:
+        raise UserError(f"sweep.objective may be a validation metric only, not {name!r}; {nearest(name, valid)}")
+    return name, 1 if _mode(name, validators) == "max" else -1
 
 
 def _health_check(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, record: Record) -> HealthCheck | None:
@@ -312,6 +329,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
             **strategy.facts(),
             **strategy.adaptation.facts(),
             **_parallel_facts(cfg, parts, trainer),
+            **({"settings": chosen} if (chosen := (cfg.get("sweep") or {}).get("chosen")) else {}),
         },
     }
 
@@ -375,6 +393,7 @@ def _finish(
     tested: str,
     health: HealthCheck | None,
     validators: Mapping[str, Validator],
+    objective: tuple[str, int],
 ) -> None:
     """Write figures and results, and print the table."""
     validation = parts.strategy.last_validation
@@ -390,7 +409,15 @@ def _finish(
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
-    record.complete(metrics, tested_checkpoint=tested, selection=chosen, **_accuracy_matrices(folder, parts))
+    value = objective[1] * metrics.get(objective[0], math.nan)
+    record.complete(
+        metrics,
+        tested_checkpoint=tested,
+        selection=chosen,
+        objective=value if math.isfinite(value) else None,
+        objective_metric=objective[0],
+        **_accuracy_matrices(folder, parts),
+    )
     try:
         _show(cfg, folder, parts, metrics, chosen)
     except Exception as error:  # the numbers stand
@@ -414,13 +441,30 @@ def _accuracy_matrices(folder: Path, parts: Parts) -> dict[str, list[list[float]
 
 def _show(cfg: DictConfig, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:
     """Draw the figures, and give them and the final metrics to W&B."""
-    figures = draw_figures(folder, parts.strategy, parts.data, chosen) if cfg.figures else {}
+    # in a sweep they would take longer than many a run
+    wanted = HydraConfig.get().mode != RunMode.MULTIRUN if cfg.figures == "auto" else cfg.figures
+    figures = draw_figures(folder, parts.strategy, parts.data, chosen) if wanted else {}
     if cfg.logger.mode != "disabled":
         from tl_lab.results.weights_and_biases import finish_wandb, log_figures
 
         if cfg.logger.log_figures:
             log_figures(figures)
         finish_wandb(metrics)
+
+
+def _draw_again(cfg: DictConfig, folder: Path, record: Record) -> None:
+    """Draw the figures of a run that has none, from its tested checkpoint."""
+    torch.set_num_threads(cfg.threads)
+    parts = build(cfg)
+    if record.content["tested_checkpoint"].startswith("best"):
+        _load_tested(cfg, folder, parts)
+    else:
+        content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+        parts.strategy.load_state_dict(content["state_dict"])
+    trainer = _trainer(cfg, folder, parts.data, {}, [])
+    trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
+    draw_figures(folder, parts.strategy, parts.data, record.content.get("selection") or ())
+    console.say(f"figures: {folder / 'figures'}")
 
 
 def _report(cfg: DictConfig, folder: Path, record: Record) -> None:

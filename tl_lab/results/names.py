@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-__all__ = ["MetricName", "format_metric", "is_detail", "is_share", "readable", "split_name"]
+__all__ = ["MetricName", "duration", "format_metric", "is_detail", "is_share", "readable", "split_name"]
 
 _SPLITS = ("train", "val", "test", "oracle")
 _WORDS = {
@@ -74,3 +74,15 @@ def format_metric(name: str, value: float | None, half_width: float | None = Non
     if half_width is not None and math.isfinite(half_width):
         text += f" ± {format(scale * half_width, digits)}"
     return text
+
+
+def duration(seconds: float) -> str:
+    """Write a duration for a person: ``0.4 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

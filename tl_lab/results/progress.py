@@ -10,9 +10,9 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from tl_lab.results.names import format_metric, is_share, split_name
+from tl_lab.results.names import duration, format_metric, is_share, split_name
 
-__all__ = ["EpochLines", "duration", "progress_callback"]
+__all__ = ["EpochLines", "progress_callback"]
 
 _WIDTH = 100
 
@@ -82,18 +82,6 @@ class EpochLines(ProgressBar):
             words.append(text)
         if self._enabled:
             _print("  ".join(words + times))
-
-
-def duration(seconds: float) -> str:
-    """Write a duration for a person: ``0.4 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 @rank_zero_only

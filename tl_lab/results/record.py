@@ -1,6 +1,7 @@
 """The run's ``results.json`` while it grows."""
 
 import contextlib
+import functools
 import platform
 import subprocess
 import time
@@ -13,7 +14,7 @@ from typing import Any
 from tl_lab.errors import UserError, root_cause
 from tl_lab.results.files import RESULTS, SCHEMA, read_results, write_json
 
-__all__ = ["Record"]
+__all__ = ["Record", "git_commit"]
 
 _PACKAGES = ("tl_lab", "torch", "pytorch-lightning", "hydra-core", "torchmetrics", "torchvision", "timm", "numpy")
 
@@ -41,7 +42,7 @@ class Record:
 
     def start(self, **facts: Any) -> None:
         """Note that the run is under way, with versions and commit."""
-        self.update(status="running", error=None, versions=_versions(), git_commit=_git_commit(), **facts)
+        self.update(status="running", error=None, versions=dict(_versions()), git_commit=git_commit(), **facts)
 
     def update(self, **facts: Any) -> None:
         """Add facts, and write the file."""
@@ -63,7 +64,14 @@ class Record:
         with contextlib.suppress(Exception):  # the disk may be what failed; the first error is the one to show
             self.update(**facts)
 
+    def died(self, reason: str, duration_s: float) -> None:
+        """Note how a run's process ended that could not do so itself."""
+        self._began -= duration_s
+        with contextlib.suppress(Exception):
+            self.update(status="failed", error=reason)
 
+
+@functools.cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -72,7 +80,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git_commit() -> str | None:
+@functools.cache  # the code that runs is the one that was imported
+def git_commit() -> str | None:
     """Name the commit of the code, with ``+changes`` if the work tree differs from it; None outside git."""
     here = Path(__file__).resolve().parent
     try:

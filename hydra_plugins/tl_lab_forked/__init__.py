@@ -1,0 +1,1 @@
+"""The launcher of sweeps, where Hydra looks for it."""

@@ -1,0 +1,57 @@
+"""``hydra/launcher=forked``: each job of a sweep in a process of its own, forked from one that has the imports."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class ForkedLauncher(Launcher):
+    """Run jobs in forked processes; one that dies is one failed run.
+
+    Args:
+        jobs: how many run at the same time, >= 1.
+        resume: keep what the sweep's folder holds of the same configurations, and run the rest.
+    """
+
+    def __init__(self, jobs: int = 1, resume: bool = False) -> None:
+        self.jobs, self.resume, self.expected = jobs, resume, 0
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run a batch of jobs; a sweeper may ask for several, one after the other.
+
+        Args:
+            job_overrides: of each job.
+            initial_job_idx: number of the first.
+
+        Returns:
+            What each job returned, in their order; None for one that failed.
+        """
+        # here and not above: Hydra imports this file to answer --help, too
+        from tl_lab.sweeps.folder import earlier_runs
+        from tl_lab.sweeps.jobs import Job
+        from tl_lab.sweeps.progress import SweepProgress
+        from tl_lab.sweeps.running import prepare, run_jobs
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        earlier = earlier_runs(Path(str(self.config.hydra.sweep.dir))) if self.resume else None
+        shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
+        jobs = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            name = " ".join(text for text in overrides if text not in shared) or "as configured"
+            jobs.append(Job(number, overrides, name, self.context, self.task, self.config, earlier))
+        prepare(jobs[0])
+        trials = self.config.hydra.sweeper.get("n_trials") or 0
+        progress = SweepProgress(self.jobs, max(self.expected, trials, initial_job_idx + len(jobs)), initial_job_idx)
+        try:
+            return run_jobs(jobs, self.jobs, progress)
+        finally:
+            progress.stop()

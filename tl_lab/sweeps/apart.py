@@ -1,0 +1,43 @@
+"""A job in a process apart from the one of another engine (joblib, submitit), whose processes serve many jobs."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tl_lab.sweeps.jobs import OUTPUT, redirect, settle
+from tl_lab.sweeps.processes import Child, wait_for_any
+from tl_lab.sweeps.progress import said_of
+
+__all__ = ["run_apart"]
+
+
+def run_apart(function: Callable[[], float | None], folder: Path) -> float | None:
+    """Run a job in a forked process; however it dies, its folder says so, and this process lives on.
+
+    Args:
+        function: the job.
+        folder: of the job, which exists.
+
+    Returns:
+        What the function returned; None where it failed.
+    """
+
+    def run() -> float | None:
+        redirect(folder / OUTPUT)
+        return function()
+
+    child = Child(lambda tell: run())
+    try:
+        while not child.ended():
+            wait_for_any([child], 1.0)
+    except BaseException:
+        child.interrupt()
+        child.stop()
+        raise
+    finally:
+        seconds = time.monotonic() - child.began
+        content = settle(folder, child.death, seconds)
+    print(f"{folder}: {said_of(content, seconds)}", flush=True)
+    value: float | None = child.value
+    child.close()
+    return value if content.get("status") == "completed" else None

@@ -1,0 +1,113 @@
+"""A sweep's folder: who works in it, what was asked for, and which of its runs are done."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from tl_lab.errors import UserError
+from tl_lab.results.files import RESULTS, read_results, write_json
+
+__all__ = ["SWEEP", "Earlier", "claim", "earlier_runs", "last_sweep", "runs_of"]
+
+SWEEP = "sweep.json"
+"""When the sweep began, and by which command."""
+_LOCK = ".lock"
+_NOT_OF_THE_COMMAND = ("sweep.resume=", "hydra.sweep.dir=", "hydra.launcher.", "hydra/launcher=")
+_NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".hydra"}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A run that a sweep's folder holds already.
+
+    Attributes:
+        folder: of the run.
+        status: completed, failed, or running (which it no longer is).
+        commit: of the code that made it.
+        objective: its value for sweepers.
+        trained: whether there is a checkpoint to go on from.
+    """
+
+    folder: Path
+    status: str
+    commit: str | None
+    objective: float | None
+    trained: bool
+
+
+def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
+    """Take a sweep's folder for this process, and note the command.
+
+    Args:
+        folder: it exists.
+        overrides: of the command line.
+
+    Returns:
+        The lock: held until it is closed or the process ends, however it does.
+
+    Raises:
+        UserError: another process is running a sweep in it.
+    """
+    lock = (folder / _LOCK).open("a", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UserError(f"hydra.sweep.dir: another process is running a sweep in {str(folder)!r}") from None
+    except OSError:  # a file system without locks
+        return lock
+    if not (folder / SWEEP).exists():
+        began = datetime.now().isoformat(timespec="seconds")
+        write_json(folder / SWEEP, {"began": began, "overrides": list(overrides), "process": os.getpid()})
+    return lock
+
+
+def last_sweep(beside: Path, overrides: Sequence[str]) -> Path | None:
+    """Find the newest sweep by the same command, in any order of its words, among the folders beside a new one.
+
+    What says where and how jobs run (``hydra.sweep.dir``, ``hydra.launcher``) is not part of the command.
+    """
+    found = []
+    for file in beside.parent.glob(f"*/{SWEEP}"):
+        try:
+            content: Any = json.loads(file.read_text(encoding="utf-8"))
+            if _command(content["overrides"]) == _command(overrides):
+                found.append((str(content["began"]), file.stat().st_mtime, file.parent))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return max(found)[-1] if found else None
+
+
+def _command(overrides: Sequence[str]) -> list[str]:
+    return sorted(text for text in overrides if not text.startswith(_NOT_OF_THE_COMMAND))
+
+
+def runs_of(folder: Path) -> Iterator[Path]:
+    """Yield the folders of a sweep's runs: those that hold results, or that Hydra has begun."""
+    for path, folders, files in os.walk(folder):
+        if RESULTS in files or (".hydra" in folders and (Path(path) / ".hydra" / "overrides.yaml").exists()):
+            yield Path(path)
+            folders.clear()
+        folders[:] = sorted(name for name in folders if name not in _NEVER_ENTERED)
+
+
+def earlier_runs(folder: Path) -> dict[str, Earlier]:
+    """Read which configurations a sweep's folder holds, by the hash of each; of equal ones a completed run."""
+    found: dict[str, Earlier] = {}
+    for run in runs_of(folder):
+        try:
+            results = read_results(run)
+        except UserError:  # it ended before it could write, or the file is damaged: it is run again
+            continue
+        trained = (run / "checkpoints" / "last.ckpt").exists()
+        status, objective = str(results.get("status")), results.get("objective")
+        one = Earlier(run, status, results.get("git_commit"), objective, trained)
+        key = str(results.get("config_hash"))
+        if key not in found or found[key].status != "completed":
+            found[key] = one
+    return found

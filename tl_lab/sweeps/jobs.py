@@ -1,0 +1,176 @@
+"""One job of a sweep, from its overrides to what it leaves: composed, recognised, run, settled."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import run_job
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from tl_lab.config import config_hash
+from tl_lab.errors import UserError, root_cause
+from tl_lab.results.files import RESULTS, read_results, write_text
+from tl_lab.results.record import Record, git_commit
+from tl_lab.sweeps.folder import Earlier
+
+__all__ = ["OUTPUT", "Job", "read_settled", "redirect", "settle"]
+
+OUTPUT = "output.txt"
+"""What a job says on the screen, in its folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is to be run.
+
+    Attributes:
+        number: its place in the sweep.
+        overrides: what it changes.
+        name: those that not all jobs have.
+        context: Hydra's.
+        task: what runs the composed configuration.
+        config: the sweep's configuration.
+        earlier: runs of the sweep's folder by hash, where the sweep goes on; None for a new one.
+    """
+
+    number: int
+    overrides: Sequence[str]
+    name: str
+    context: HydraContext
+    task: TaskFunction
+    config: DictConfig
+    earlier: Mapping[str, Earlier] | None = None
+
+    def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
+        """Run in this process, which ends with it: its output goes to the job's folder.
+
+        Args:
+            tell: receives ``folder`` and, where there is something to say, ``note``, before the job runs.
+
+        Returns:
+            ``value`` for the sweeper, ``kept`` where an earlier run stands for this one, or ``error``.
+        """
+        try:
+            config = self.compose()
+            found = None if self.earlier is None else self.earlier.get(config_hash(config))
+            if found is not None and found.status == "completed":
+                tell({"folder": str(found.folder)})
+                return {"value": found.objective, "kept": True}
+            folder, note = self._place(config, found)
+        except Exception as error:
+            return {"error": str(root_cause(error)).strip() or type(error).__name__}
+        tell({"folder": str(folder), "note": note})
+        folder.mkdir(parents=True, exist_ok=True)
+        redirect(folder / OUTPUT)
+        result = run_job(
+            hydra_context=self.context,
+            task_function=self.task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        return {"value": result.return_value}
+
+    def compose(self) -> DictConfig:
+        """Compose the job's configuration, Hydra's own part included."""
+        config = self.context.config_loader.load_sweep_config(self.config, list(self.overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = self.number
+        HydraConfig.instance().set_config(config)
+        return config
+
+    def _place(self, config: DictConfig, found: Earlier | None) -> tuple[Path, str]:
+        """Decide the job's folder: that of its unfinished run, or one that nothing else has."""
+        root = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
+        subdir, note = str(OmegaConf.select(config, "hydra.sweep.subdir")), ""
+        if found is not None:
+            subdir, note = os.path.relpath(found.folder, root), "runs again"
+            if found.trained and found.commit == git_commit():
+                note = "goes on from its checkpoint"
+            elif found.trained:
+                note = f"starts over: its checkpoint is of another code version ({_short(found.commit)})"
+                shutil.rmtree(found.folder / "checkpoints", ignore_errors=True)
+            with read_write(config.hydra):
+                config.resume, config.hydra.output_subdir = str(found.folder), None
+        elif (root / subdir / RESULTS).exists() or (root / subdir / "config.yaml").exists():
+            first, number = subdir, 2
+            while (root / (subdir := f"{first}-{number}")).exists():
+                number += 1
+            note = f"runs in {subdir}: {first} holds another configuration"
+        with read_write(config.hydra):
+            config.hydra.sweep.subdir = subdir
+        HydraConfig.instance().set_config(config)
+        return root / subdir, note
+
+    def settle(self, folder: Path | None, failure: str | None, seconds: float) -> dict[str, Any]:
+        """Read what the job has written; what it could not write itself, its end included, is written here.
+
+        Args:
+            folder: of the job; None where it did not get so far.
+            failure: what is known of a bad end.
+            seconds: how long the process lived.
+
+        Returns:
+            The content of ``results.json``.
+        """
+        if folder is None:
+            folder = Path(str(self.config.hydra.sweep.dir)) / str(self.number)
+            if folder.exists():  # of an earlier start of the sweep, which stands
+                return {"status": "failed", "error": failure}
+            write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))
+        return settle(folder, failure, seconds)
+
+
+def settle(folder: Path, failure: str | None, seconds: float) -> dict[str, Any]:
+    """Read what a run has written; where it could not write its own end, write it.
+
+    Args:
+        folder: of the run.
+        failure: what is known of a bad end.
+        seconds: how long its process lived.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    content = read_settled(folder)
+    if content.get("status") in ("completed", "failed"):
+        return content
+    record = Record(folder, resumed=bool(content))
+    record.died(failure or _last_line(folder / OUTPUT) or "the job ended without a word", seconds)
+    return record.content
+
+
+def read_settled(folder: Path) -> dict[str, Any]:
+    """Read a run's results; empty where there are none that can be read."""
+    try:
+        return read_results(folder)
+    except UserError:
+        return {}
+
+
+def _short(commit: str | None) -> str:
+    return "unknown" if commit is None else commit[:10] + ("+changes" if commit.endswith("+changes") else "")
+
+
+def _last_line(file: Path) -> str:
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def redirect(file: Path) -> None:
+    """Let everything that this process says go to a file, and not to the screen of the sweep."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    os.close(descriptor)
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115

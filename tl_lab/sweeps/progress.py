@@ -1,0 +1,107 @@
+"""How far a sweep is: a bar on a terminal, a line a job in a log."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tl_lab.results.names import duration, format_metric
+
+__all__ = ["SweepProgress", "said_of"]
+
+_SHOWN = ("test/target/acc", "test/acc", "val/acc")
+
+
+class SweepProgress:
+    """Count a sweep's jobs and say how they end.
+
+    The bar is drawn by this thread alone: a thread of its own would not survive the forks.
+
+    Args:
+        at_once: jobs that run at the same time.
+        total: number of jobs.
+        done: jobs that an earlier batch has run.
+    """
+
+    def __init__(self, at_once: int, total: int, done: int = 0) -> None:
+        self.total, self.done, self.failed = total, done, 0
+        self.at_once, self.running = at_once, dict[int, str]()
+        self._durations: list[float] = []
+        self._live: Any = None
+        if sys.stdout.isatty():
+            from rich.live import Live
+
+            self._live = Live(auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+            self._live.start()
+
+    def started(self, job: int, name: str) -> None:
+        """A job is under way."""
+        self.running[job] = name
+        self.refresh()
+
+    def ended(self, job: int, name: str, kept: bool, content: Mapping[str, Any], seconds: float) -> None:
+        """A job has come to an end: print its line."""
+        self.running.pop(job, None)
+        self.done += 1
+        self.failed += content.get("status") != "completed"
+        if not kept:
+            self._durations.append(seconds)
+        said = said_of(content) + "  kept" if kept else said_of(content, seconds)
+        self._print(f"job {job}: {name}  {said}  ({self.summary()})")
+        self.refresh()
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._print(text)
+
+    def summary(self) -> str:
+        """Say where the sweep stands: ``4 of 12 done, 1 failed, 2 running, 3 min 5 s left``."""
+        words = [f"{self.done} of {self.total} done"]
+        words += [
+            f"{number} {name}" for name, number in (("failed", self.failed), ("running", len(self.running))) if number
+        ]
+        remaining = self.total - self.done
+        if self._durations and remaining:
+            mean = sum(self._durations) / len(self._durations)
+            words.append(f"{duration(mean * remaining / min(self.at_once, remaining))} left")
+        return ", ".join(words)
+
+    def refresh(self) -> None:
+        """Draw the bar again, on a terminal."""
+        if self._live is None:
+            return
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        row = Table.grid(padding=(0, 1))
+        row.add_row(ProgressBar(total=max(self.total, 1), completed=self.done, width=30), self.summary())
+        grid = Table.grid()
+        grid.add_row(row)
+        for job, name in sorted(self.running.items()):
+            grid.add_row(Text(f"  job {job}: {name}", style="dim", overflow="ellipsis", no_wrap=True))
+        self._live.update(grid, refresh=True)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._live is not None:
+            self._live.stop()
+
+    def _print(self, text: str) -> None:
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.console.print(Text(text), soft_wrap=True)
+            return
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def said_of(content: Mapping[str, Any], seconds: float | None = None) -> str:
+    """Say how a job ended: its status, what it has found or why it failed, and how long it took."""
+    words = [str(content.get("status"))]
+    metrics = content.get("metrics") or {}
+    if content.get("status") != "completed":
+        words += str(content.get("error") or "").splitlines()[:1]
+    elif (name := next((name for name in _SHOWN if metrics.get(name) is not None), None)) is not None:
+        words.append(f"{name} {format_metric(name, metrics[name])} %")
+    return "  ".join(words if seconds is None else [*words, duration(seconds)])

@@ -1,0 +1,98 @@
+"""Run jobs in forked processes, several at a time, and settle each as it ends."""
+
+import contextlib
+import gc
+import importlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from tl_lab.sweeps.jobs import Job
+from tl_lab.sweeps.processes import Child, wait_for_any
+from tl_lab.sweeps.progress import SweepProgress
+
+__all__ = ["prepare", "run_jobs"]
+
+_TICK_S = 1.0
+"""How often the time left is drawn anew."""
+
+
+def prepare(first: Job) -> None:
+    """Import what jobs need, once for all of them.
+
+    Args:
+        first: of the jobs; the classes that it names are imported too.
+    """
+    from tl_lab.config import check, to_plain
+    from tl_lab.results.record import git_commit
+
+    importlib.import_module("tl_lab.experiment")
+    if first.config.logger.mode != "disabled":
+        with contextlib.suppress(ImportError):
+            importlib.import_module("wandb.sdk.launch")  # which wandb.init imports, for more than a second
+    with contextlib.suppress(Exception):  # the job itself says what is wrong with it
+        check(to_plain(first.compose()))
+    git_commit()
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int, progress: SweepProgress) -> list[JobReturn]:
+    """Run jobs, each in a process of its own.
+
+    Args:
+        jobs: in the order of their start.
+        at_once: how many run at the same time.
+        progress: told of each start and end.
+
+    Returns:
+        What each returned, in their order; None for one that failed.
+
+    Raises:
+        KeyboardInterrupt: after the jobs that were running have written what they had.
+    """
+    gc.collect()
+    gc.freeze()  # or a child's collector would copy every page that this process holds
+    try:
+        return _run(list(jobs), at_once, progress)
+    finally:
+        gc.unfreeze()
+
+
+def _run(jobs: list[Job], at_once: int, progress: SweepProgress) -> list[JobReturn]:
+    waiting, returned = list(jobs), dict[int, JobReturn]()
+    running: dict[int, tuple[Job, Child]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                job = waiting.pop(0)
+                running[job.number] = job, Child(job.run)
+                progress.started(job.number, job.name)
+            wait_for_any([child for _, child in running.values()], _TICK_S)
+            for number, (job, child) in list(running.items()):
+                if child.ended():
+                    returned[number] = _settle(job, child, progress)
+                    del running[number]
+            progress.refresh()
+    except BaseException:
+        for _, child in running.values():
+            child.interrupt()
+        for job, child in running.values():
+            child.stop()
+            _settle(job, child, progress)
+        raise
+    return [returned[job.number] for job in jobs]
+
+
+def _settle(job: Job, child: Child, progress: SweepProgress) -> JobReturn:
+    seconds = time.monotonic() - child.began
+    told, value = child.told or {}, child.value or {}
+    folder = Path(told["folder"]) if told else None
+    content: dict[str, Any] = job.settle(folder, value.get("error") or child.death, seconds)
+    if told.get("note"):
+        progress.note(f"job {job.number} {told['note']}")
+    progress.ended(job.number, job.name, bool(value.get("kept")), content, seconds)
+    child.close()
+    status, result = JobStatus.COMPLETED, value.get("value")  # a failed job is a row of the table, not an exception
+    return JobReturn(overrides=list(job.overrides), working_dir=str(folder), status=status, _return_value=result)
