@@ -123,12 +123,14 @@ def _is_first_process() -> bool:
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
     """Leave a trace of the run before anything can go wrong with it."""
     facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
-    if not cfg.resume:  # Hydra's own choices are the defaults then
+    # a run that goes on by itself has the defaults as Hydra's own choices
+    if not cfg.resume or not (folder / "config.yaml").exists():
         facts["choices"] = {
             group: name for group, name in HydraConfig.get().runtime.choices.items() if "/" not in group
         }
         if record.writes:
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
+            plain = to_plain(cfg) | {"resume": None}
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     record.start(**facts, comparison_key=comparison_key(cfg))
 
 

@@ -51,21 +51,23 @@ class Job:
         """Run in this process, which ends with it: its output goes to the job's folder.
 
         Args:
-            tell: receives ``folder`` and, where there is something to say, ``note``, before the job runs.
+            tell: receives ``folder``, ``note`` (empty where there is nothing to say) and, for a job that dies before it
+                has written anything, ``facts`` of ``results.json``, before the job runs.
 
         Returns:
             ``value`` for the sweeper, ``kept`` where an earlier run stands for this one, or ``error``.
         """
         try:
             config = self.compose()
-            found = None if self.earlier is None else self.earlier.get(config_hash(config))
+            identity = config_hash(config)
+            found = None if self.earlier is None else self.earlier.get(identity)
             if found is not None and found.status == "completed":
-                tell({"folder": str(found.folder)})
+                tell({"folder": str(found.folder), "other_code": found.commit != git_commit()})
                 return {"value": found.objective, "kept": True}
             folder, note = self._place(config, found)
         except Exception as error:
             return {"error": str(root_cause(error)).strip() or type(error).__name__}
-        tell({"folder": str(folder), "note": note})
+        tell({"folder": str(folder), "note": note, "facts": {"config_hash": identity, "seed": config.seed}})
         folder.mkdir(parents=True, exist_ok=True)
         redirect(folder / OUTPUT)
         result = run_job(
@@ -108,32 +110,35 @@ class Job:
         HydraConfig.instance().set_config(config)
         return root / subdir, note
 
-    def settle(self, folder: Path | None, failure: str | None, seconds: float) -> dict[str, Any]:
+    def settle(self, told: Mapping[str, Any], failure: str | None, seconds: float) -> dict[str, Any]:
         """Read what the job has written; what it could not write itself, its end included, is written here.
 
         Args:
-            folder: of the job; None where it did not get so far.
+            told: what :meth:`run` has told; empty where it did not get so far.
             failure: what is known of a bad end.
             seconds: how long the process lived.
 
         Returns:
             The content of ``results.json``.
         """
-        if folder is None:
+        if told:
+            folder = Path(told["folder"])
+        else:
             folder = Path(str(self.config.hydra.sweep.dir)) / str(self.number)
             if folder.exists():  # of an earlier start of the sweep, which stands
                 return {"status": "failed", "error": failure}
             write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))
-        return settle(folder, failure, seconds)
+        return settle(folder, failure, seconds, told.get("facts") or {})
 
 
-def settle(folder: Path, failure: str | None, seconds: float) -> dict[str, Any]:
+def settle(folder: Path, failure: str | None, seconds: float, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read what a run has written; where it could not write its own end, write it.
 
     Args:
         folder: of the run.
         failure: what is known of a bad end.
         seconds: how long its process lived.
+        facts: what is known of it, written where the run itself wrote nothing.
 
     Returns:
         The content of ``results.json``.
@@ -142,6 +147,7 @@ def settle(folder: Path, failure: str | None, seconds: float) -> dict[str, Any]:
     if content.get("status") in ("completed", "failed"):
         return content
     record = Record(folder, resumed=bool(content))
+    record.content = {**(facts or {}), **record.content}
     record.died(failure or _last_line(folder / OUTPUT) or "the job ended without a word", seconds)
     return record.content
 

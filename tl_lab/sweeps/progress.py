@@ -23,7 +23,7 @@ class SweepProgress:
     """
 
     def __init__(self, at_once: int, total: int, done: int = 0) -> None:
-        self.total, self.done, self.failed = total, done, 0
+        self.total, self.done, self.failed, self.other_code = total, done, 0, 0
         self.at_once, self.running = at_once, dict[int, str]()
         self._durations: list[float] = []
         self._live: Any = None
@@ -82,12 +82,15 @@ class SweepProgress:
         self._live.update(grid, refresh=True)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Take the bar away, and say what the numbers alone would hide."""
         if self._live is not None:
             self._live.stop()
+        if self.other_code:
+            runs = "1 kept run is" if self.other_code == 1 else f"{self.other_code} kept runs are"
+            self._print(f"tl_lab: {runs} of another code version (git_commit in results.csv)")
 
     def _print(self, text: str) -> None:
-        if self._live is not None:
+        if self._live is not None and self._live.is_started:
             from rich.text import Text
 
             self._live.console.print(Text(text), soft_wrap=True)

@@ -5,7 +5,6 @@ import gc
 import importlib
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -88,11 +87,11 @@ def _run(jobs: list[Job], at_once: int, progress: SweepProgress) -> list[JobRetu
 def _settle(job: Job, child: Child, progress: SweepProgress) -> JobReturn:
     seconds = time.monotonic() - child.began
     told, value = child.told or {}, child.value or {}
-    folder = Path(told["folder"]) if told else None
-    content: dict[str, Any] = job.settle(folder, value.get("error") or child.death, seconds)
+    content: dict[str, Any] = job.settle(told, value.get("error") or child.death, seconds)
     if told.get("note"):
         progress.note(f"job {job.number} {told['note']}")
+    progress.other_code += bool(told.get("other_code"))
     progress.ended(job.number, job.name, bool(value.get("kept")), content, seconds)
     child.close()
     status, result = JobStatus.COMPLETED, value.get("value")  # a failed job is a row of the table, not an exception
-    return JobReturn(overrides=list(job.overrides), working_dir=str(folder), status=status, _return_value=result)
+    return JobReturn(overrides=list(job.overrides), working_dir=told.get("folder"), status=status, _return_value=result)

@@ -1,0 +1,247 @@
+"""Sweeps with real jobs: isolated, recorded however they end, and gone on with."""
+
+import faulthandler
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import tl_lab.experiment
+from tl_lab.cli import main
+from tl_lab.errors import UserError
+from tl_lab.sweeps.folder import claim, earlier_runs, last_sweep
+from tl_lab.sweeps.processes import Child
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
+TINY = ["data=digits", "backbone=mlp", "domain_adaptation=none", "logger=none", "data.batch_size=32"]
+TINY += ["trainer.max_epochs=2", "trainer.limit_train_batches=3"]
+TIMES = ["duration_s", "written"]
+
+
+def sweep(folder: Path, *overrides: str) -> int:
+    """Run a sweep in this process (its jobs are others), and give its exit code."""
+    try:
+        main(["-m", *TINY, *overrides, f"hydra.sweep.dir={folder}"])
+    except SystemExit as end:
+        return end.code  # type: ignore[return-value]
+    return 0
+
+
+def results(run: Path) -> dict[str, Any]:
+    return json.loads((run / "results.json").read_text())
+
+
+def table(folder: Path) -> pd.DataFrame:
+    """The sweep's table, without what the clock says."""
+    return pd.read_csv(folder / "results.csv").drop(columns=TIMES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
+    assert sweep(folder, "seed=0,1,2,3,4,5", "hydra.launcher.jobs=2") == 0
+    return folder
+
+
+def test_a_job_is_the_same_alone_and_in_a_sweep(undisturbed: Path, tmp_path: Path) -> None:
+    alone = Child(lambda tell: main([*TINY, "seed=3", "figures=false", f"hydra.run.dir={tmp_path / 'alone'}"]))
+    while not alone.ended():
+        time.sleep(0.05)
+    assert alone.returned
+    assert results(tmp_path / "alone")["metrics"] == results(undisturbed / "3")["metrics"]
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (tmp_path / "alone", undisturbed / "3")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert "epoch 2/2" in (undisturbed / "3" / "output.txt").read_text()
+    assert not (undisturbed / "3" / "figures").exists()
+
+
+def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tl_lab.experiment.run
+
+    def dies(cfg: Any) -> float | None:
+        if cfg.seed == 1:
+            os._exit(3)
+        if cfg.seed == 2:
+            faulthandler.disable()  # pytest's would print where
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if cfg.seed == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if cfg.seed == 4:  # a disk that is full: no file larger than this
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        return run(cfg)
+
+    monkeypatch.setattr(tl_lab.experiment, "run", dies)
+    folder = tmp_path / "sweep"
+    assert sweep(folder, "seed=0,1,2,3,4,5") == 1
+    said = capsys.readouterr()
+    rows = pd.read_csv(folder / "results.csv").set_index("seed")
+    assert rows["status"].to_dict() == {0: "completed", **dict.fromkeys(range(1, 5), "failed"), 5: "completed"}
+    for seed, reason in {1: "exit code 3", 2: "killed by SIGSEGV", 3: "killed by SIGKILL", 4: "Cannot write "}.items():
+        assert reason in rows["error"][seed]
+        assert f"job {seed}: seed={seed}  failed  {rows['error'][seed]}" in said.out
+    assert "nothing was written" in rows["error"][4]
+    assert "4 of 6 jobs failed" in said.err
+    assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
+
+    monkeypatch.setattr(tl_lab.experiment, "run", run)
+    kept = (folder / "0" / "results.json").stat().st_mtime_ns
+    assert sweep(folder, "seed=0,1,2,3,4,5") == 1  # without resume nothing is touched
+    assert "sweep.resume=true" in capsys.readouterr().err
+    assert sweep(folder, "seed=0,1,2,3,4,5", "sweep.resume=true", "hydra.launcher.jobs=2") == 0
+    assert (folder / "0" / "results.json").stat().st_mtime_ns == kept
+    pd.testing.assert_frame_equal(table(folder), table(undisturbed))
+
+
+def test_another_configuration_or_code_version_is_not_mixed_in(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(undisturbed, folder)
+    for run, change in {
+        "1": {"git_commit": "0" * 40},
+        "2": {"git_commit": "0" * 40, "status": "running"},
+    }.items():
+        (folder / run / "results.json").write_text(json.dumps(results(folder / run) | change))
+    trained = (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    assert sweep(folder, "seed=0,1,2", "optimizer.lr=0.5,0.001", "sweep.resume=true") == 0
+    said = capsys.readouterr().out
+    # the default rate is among the new ones: those runs are kept, wherever they lie
+    assert said.count("  kept  (") == 2
+    assert "job 0 runs in 0-2: 0 holds another configuration" in said
+    assert "starts over: its checkpoint is of another code version (0000000000)" in said
+    assert (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns > trained
+    assert "1 kept run is of another code version" in said
+    assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
+
+
+@pytest.mark.slow
+def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path: Path) -> None:
+    """Real processes: Ctrl-C in the first start, kill -9 of the second, both while a job trains."""
+    long = ["trainer.max_epochs=60", "seed=0,1"]
+
+    def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+        command = [sys.executable, TRAIN, "-m", *TINY, *long, *overrides, f"hydra.sweep.dir={folder}"]
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
+        )
+
+    def wait_for(file: Path, process: subprocess.Popen[str], newer_than: int = 0) -> int:
+        for _ in range(6000):
+            if file.exists() and file.stat().st_mtime_ns > newer_than:
+                return file.stat().st_mtime_ns
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.02)
+        raise AssertionError(f"{file} did not appear")
+
+    broken = tmp_path / "broken"
+    first, last = start(broken), [broken / number / "checkpoints" / "last.ckpt" for number in "01"]
+    wait_for(last[0], first)
+    first.send_signal(signal.SIGINT)
+    said = first.communicate(timeout=60)[0]
+    assert first.returncode == 130, said
+    assert "interrupted; go on with: python train.py -m" in said
+    assert results(broken / "0")["status"] == "failed"
+
+    second = start(broken, "sweep.resume=true")
+    wait_for(last[1], second)
+    second.kill()
+    said = second.communicate()[0]
+    assert "job 0 goes on from its checkpoint" in said
+    assert "job 0: seed=0  completed" in said
+    assert results(broken / "1")["status"] == "running"
+    left = last[1].stat().st_mtime_ns
+    time.sleep(1)
+    assert last[1].stat().st_mtime_ns == left  # its job has died with it
+
+    third = start(broken, "sweep.resume=true")
+    said = third.communicate(timeout=120)[0]
+    assert third.returncode == 0, said
+    assert "job 0: seed=0  completed  test/acc" in said
+    assert "kept" in said
+    assert "job 1 goes on from its checkpoint" in said
+    whole = tmp_path / "whole"
+    assert sweep(whole, *long) == 0
+    pd.testing.assert_frame_equal(table(broken), table(whole))
+
+
+def test_a_child_tells_returns_and_dies_with_all_that_it_started() -> None:
+    started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+
+    def talks(tell: Any) -> int:
+        tell("first")
+        tell("second")
+        return 7
+
+    child = Child(talks)
+    while not child.ended():
+        time.sleep(0.01)
+    assert (child.told, child.value, child.returned, child.death) == ("second", 7, True, None)
+    child.close()
+
+    sleeper = Child(lambda tell: tell(subprocess.Popen(["sleep", "100"]).pid) or time.sleep(100))
+    while sleeper.told is None:
+        assert not sleeper.ended()
+        time.sleep(0.01)
+    assert Path(f"/proc/{sleeper.told}").exists()
+    sleeper.interrupt()
+    sleeper.stop()
+    assert sleeper.death == "the job's process ended with exit code 130 before it could say why"
+    sleeper.close()
+    state = Path(f"/proc/{sleeper.told}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+    assert not started.exists() or str(sleeper.told) not in started.read_text().split()
+
+
+def test_two_sweeps_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one").mkdir()
+    with claim(tmp_path / "one", ["seed=0,1"]):
+        with pytest.raises(UserError, match="another process is running a sweep"):
+            claim(tmp_path / "one", ["seed=0,1"])
+        assert sweep(tmp_path / "one", "seed=0,1") == 1
+        assert "another process is running a sweep" in capsys.readouterr().err
+        with claim(tmp_path, ["seed=0,1"]):
+            pass
+    claim(tmp_path / "one", ["seed=0,1"]).close()
+
+
+def test_the_last_sweep_by_the_same_command_is_found(tmp_path: Path) -> None:
+    commands = {"a": ["seed=0,1", "backbone=mlp"], "b": ["seed=0,1", "backbone=mlp"], "c": ["seed=0,1"]}
+    for number, (name, overrides) in enumerate(commands.items()):
+        (tmp_path / name).mkdir()
+        claim(tmp_path / name, overrides).close()
+        content = json.loads((tmp_path / name / "sweep.json").read_text())
+        (tmp_path / name / "sweep.json").write_text(json.dumps(content | {"began": f"2026-01-0{number + 1}T00:00:00"}))
+    again = ["backbone=mlp", "sweep.resume=true", "seed=0,1", "hydra.launcher.jobs=2"]
+    assert last_sweep(tmp_path / "new", again) == tmp_path / "b"
+    assert last_sweep(tmp_path / "new", ["seed=0,2"]) is None
+
+
+def test_of_equal_configurations_a_completed_run_is_taken(tmp_path: Path) -> None:
+    for name, status in (("0", "failed"), ("1", "completed"), ("2", "running")):
+        (tmp_path / name).mkdir()
+        content = {"schema": 1, "status": status, "config_hash": "x", "objective": 0.5, "git_commit": "c"}
+        (tmp_path / name / "results.json").write_text(json.dumps(content))
+    found = earlier_runs(tmp_path)
+    assert list(found) == ["x"]
+    assert (found["x"].folder, found["x"].status, found["x"].objective) == (tmp_path / "1", "completed", 0.5)
