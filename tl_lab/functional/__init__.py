@@ -20,6 +20,7 @@ from tl_lab.functional.fisher import (
 )
 from tl_lab.functional.gradient_projection import project_gradient
 from tl_lab.functional.gradient_reversal import reverse_gradient
+from tl_lab.functional.inner_loop import adapt, meta_gradient, over_tasks, reptile_gradient, with_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
@@ -32,6 +33,7 @@ from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 __all__ = [
     "FISHER_ESTIMATORS",
     "a_distance",
+    "adapt",
     "add_path_contributions",
     "average_accuracy",
     "backward_transfer",
@@ -55,21 +57,25 @@ __all__ = [
     "linear_domain_accuracy",
     "mean_entropy",
     "merge_quadratics",
+    "meta_gradient",
     "minimum_class_confusion",
     "mmd_linear",
     "mmd_unbiased",
     "multilinear_map",
     "output_sensitivity",
+    "over_tasks",
     "path_contributions",
     "path_importance",
     "project_gradient",
     "prototypes",
     "quadratic_penalty",
     "randomised_multilinear_map",
+    "reptile_gradient",
     "reservoir_slots",
     "reverse_gradient",
     "sensitivity_sums",
     "soft_neighbourhood_density",
     "squared_distances",
     "weighted_risk",
+    "with_gradient",
 ]

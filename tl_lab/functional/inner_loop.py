@@ -1,0 +1,170 @@
+"""Learning to adapt: gradient descent on a task (the inner loop), and the gradient through it over several tasks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad, grad_and_value, vmap
+
+__all__ = [
+    "TASKS",
+    "MetaGradient",
+    "Weights",
+    "adapt",
+    "meta_gradient",
+    "over_tasks",
+    "reptile_gradient",
+    "with_gradient",
+]
+
+TASKS = ("loop", "vmap")
+"""How the tasks of a meta-batch are computed: one after the other, or all at once as one batched computation."""
+
+Weights = Mapping[str, Tensor]
+
+
+def adapt(
+    loss: Callable[[Weights, int], Tensor], start: Weights, steps: int, rate: float, first_order: bool = False
+) -> dict[str, Tensor]:
+    """Descend the gradient of a task's loss: theta_{k+1} = theta_k - alpha dL_k(theta_k)/dtheta_k.
+
+    Args:
+        loss: weights and number of the step, from 0 -> a scalar.
+        start: the weights theta_0, by name.
+        steps: number of steps, >= 0.
+        rate: alpha.
+        first_order: take the gradients for constants, so that what is differentiated with respect to theta_0 later
+            sees theta_0 - constant.
+
+    Returns:
+        The adapted weights, functions of ``start``.
+
+    References:
+        Finn, Abbeel and Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017,
+        section 2.2; its first-order variant in section 5.2.
+    """
+    weights = dict(start)
+    for step in range(steps):
+        if first_order:
+            with torch.no_grad():  # of what lies outside; grad differentiates with respect to its own argument
+                gradient = grad(loss)(weights, step)
+        else:
+            gradient = grad(loss)(weights, step)
+        weights = {name: weight - rate * gradient[name] for name, weight in weights.items()}
+    return weights
+
+
+def over_tasks(function: Callable[..., dict[str, Tensor]], tensors: tuple[Any, ...], tasks: str = "loop") -> Any:
+    """Compute a function for each task of a meta-batch, and stack what it gives.
+
+    Args:
+        function: a task's tensors -> tensors by name; it changes nothing else.
+        tensors: for each argument ``(E, ...)``, or tensors of that shape by name.
+        tasks: one of ``TASKS``.
+
+    Returns:
+        By name, ``(E, ...)``.
+    """
+    if tasks == "vmap":
+        return vmap(function, randomness="different")(*tensors)
+    count = len(next(iter(tensors[0].values())) if isinstance(tensors[0], Mapping) else tensors[0])
+    found = [function(*(_task(tensor, e) for tensor in tensors)) for e in range(count)]
+    return {name: torch.stack([one[name] for one in found]) for name in found[0]}
+
+
+class MetaGradient(NamedTuple):
+    """What a meta-batch says about the weights that its tasks start from.
+
+    Attributes:
+        gradient: mean over tasks, by name.
+        losses: of each task, ``(E,)``, detached.
+        outputs: what else was computed for each task, by name, ``(E, ...)``, detached.
+    """
+
+    gradient: dict[str, Tensor]
+    losses: Tensor
+    outputs: dict[str, Tensor]
+
+
+def meta_gradient(
+    loss: Callable[..., tuple[Tensor, dict[str, Tensor]]],
+    start: Weights,
+    tensors: tuple[Any, ...],
+    tasks: str = "loop",
+) -> MetaGradient:
+    """Differentiate the mean over tasks of a loss with respect to the weights that all tasks start from.
+
+    Each task is differentiated for itself, so that a loop holds the graph of one task at a time. Under vmap the
+    gradient is taken inside: taken outside, PyTorch 2.15 silently gives wrong second derivatives of batch norm.
+
+    Args:
+        loss: weights and a task's tensors -> its loss after adaptation, and further tensors by name.
+        start: the weights, by name.
+        tensors: as for :func:`over_tasks`.
+        tasks: one of ``TASKS``.
+    """
+    if tasks == "vmap":
+        fixed = {name: weight.detach() for name, weight in start.items()}
+
+        def task(*one: Any) -> tuple[dict[str, Tensor], tuple[Tensor, dict[str, Tensor]]]:
+            return grad_and_value(loss, has_aux=True)(fixed, *one)
+
+        gradients, (losses, outputs) = vmap(task, randomness="different")(*tensors)
+        return MetaGradient({name: each.mean(0) for name, each in gradients.items()}, losses, outputs)
+
+    leaves = {name: weight.detach().requires_grad_() for name, weight in start.items()}
+    sums: list[Tensor] = []
+
+    def one_task(*one: Any) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            value, outputs = loss(leaves, *one)
+        gradient = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        sums[:] = [total + part for total, part in zip(sums, gradient, strict=True)] if sums else gradient
+        return {"": value.detach(), **{name: output.detach() for name, output in outputs.items()}}
+
+    outputs = over_tasks(one_task, tensors)
+    losses = outputs.pop("")
+    means = {name: total / len(losses) for name, total in zip(leaves, sums, strict=True)}
+    return MetaGradient(means, losses, outputs)
+
+
+def reptile_gradient(start: Weights, adapted: Weights) -> dict[str, Tensor]:
+    """What Reptile hands to the optimizer: theta - mean over tasks of the weights that its tasks end with.
+
+    Plain gradient descent at the rate epsilon then gives theta + epsilon mean_i(theta_i - theta).
+
+    Args:
+        start: theta, by name.
+        adapted: theta_i of each task, by name, ``(E, ...)``.
+
+    References:
+        Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, algorithm 2.
+    """
+    return {name: weight.detach() - adapted[name].detach().mean(0) for name, weight in start.items()}
+
+
+def with_gradient(value: Tensor, weights: Weights, gradient: Weights) -> Tensor:
+    """Give a scalar whose backward pass hands each weight a gradient that is already known.
+
+    Args:
+        value: of the scalar.
+        weights: leaves that require gradients, by name.
+        gradient: of the scalar with respect to them, by name.
+    """
+    return _Known.apply(value.detach(), [gradient[name] for name in weights], *weights.values())
+
+
+class _Known(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, value: Tensor, gradients: list[Tensor], *weights: Tensor) -> Tensor:
+        context.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(context: Any, outer: Tensor) -> Any:
+        return None, None, *(outer * gradient for gradient in context.gradients)
+
+
+def _task(tensor: Any, e: int) -> Any:
+    return {name: each[e] for name, each in tensor.items()} if isinstance(tensor, Mapping) else tensor[e]
