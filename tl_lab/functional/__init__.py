@@ -1,6 +1,7 @@
 """The mathematics, as pure functions on tensors: no Lightning, no config."""
 
 from tl_lab.functional.accuracy_matrix import average_accuracy, backward_transfer, forgetting, forward_transfer
+from tl_lab.functional.attention import attention_logits
 from tl_lab.functional.class_confusion import batch_nuclear_norm, certainty_weights, minimum_class_confusion
 from tl_lab.functional.coral import coral, covariance
 from tl_lab.functional.density_ratio import (
@@ -35,6 +36,7 @@ __all__ = [
     "a_distance",
     "adapt",
     "add_path_contributions",
+    "attention_logits",
     "average_accuracy",
     "backward_transfer",
     "batch_nuclear_norm",
