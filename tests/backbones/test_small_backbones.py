@@ -47,6 +47,15 @@ def test_conv4_is_the_literatures() -> None:
     assert Conv4(width=32, in_channels=1, input_size=[16, 47]).num_features == 64
 
 
+def test_conv4_with_strides_averages_its_last_maps() -> None:
+    strided = Conv4(halving="stride", in_channels=1, input_size=[28, 28])
+    assert _count(strided) == _count(Conv4(in_channels=1, input_size=[28, 28]))
+    assert strided.num_features == 64
+    maps = strided.eval().blocks(torch.rand(2, 1, 28, 28))
+    assert maps.shape == (2, 64, 2, 2)  # 28 -> 14 -> 7 -> 4 -> 2
+    torch.testing.assert_close(strided(images := torch.rand(2, 1, 28, 28)), strided.blocks(images).mean((2, 3)))
+
+
 def test_conv4_refuses_images_that_vanish() -> None:
     with pytest.raises(UserError, match=r"at least 16x16 pixels, got 28x15"):
         Conv4(resize_to=[28, 15])
@@ -89,6 +98,7 @@ def test_mlp_layer_equals_its_formula() -> None:
         (lambda: LeNet(dropout=-0.1), "backbone.dropout"),
         (lambda: LeNet(in_channels=0), "backbone.in_channels"),
         (lambda: Conv4(width=0), "backbone.width"),
+        (lambda: Conv4(halving="pool"), "backbone.halving"),
     ],
 )
 def test_arguments_out_of_range(build, said: str) -> None:

@@ -17,10 +17,12 @@ _ENLARGED = (28, 28)
 class Conv4(Backbone):
     """Four blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling, flattened.
 
-    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 maps 28x28 gives 64, 84x84 gives 1600.
+    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 maps 28x28 gives 64, 84x84 gives 1600. With
+    strides in place of pooling the last maps are averaged: ``num_features = width``.
 
     Args:
         width: maps of each convolution.
+        halving: how a block halves its maps: ``max_pool``, or ``stride`` 2 of the convolution (MAML on Omniglot).
         resize_to: ``[H, W]`` that images are brought to, at least 16x16; None: their own size, or 28x28 (the size of
             Omniglot in the literature) where a side is below 16.
         in_channels: channels of the data's images; None: 3.
@@ -33,17 +35,22 @@ class Conv4(Backbone):
         O. Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016. https://arxiv.org/abs/1606.04080
         J. Snell, K. Swersky, R. Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017.
         https://arxiv.org/abs/1703.05175
+        C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017.
+        https://arxiv.org/abs/1703.03400
     """
 
     def __init__(
         self,
         width: int = 64,
+        halving: str = "max_pool",
         resize_to: Sequence[int] | None = None,
         in_channels: int | None = None,
         input_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         width = check_count("backbone.width", width)
+        if halving not in ("max_pool", "stride"):
+            raise UserError(f"backbone.halving is 'max_pool' or 'stride', got {halving!r}.")
         channels = 3 if in_channels is None else check_count("backbone.in_channels", in_channels)
         size = (84, 84) if input_size is None else check_size("backbone.input_size", input_size)
         least = 2**_BLOCKS
@@ -56,18 +63,23 @@ class Conv4(Backbone):
                 f"backbone.resize_to: Conv4 halves its input four times and needs images of at least "
                 f"{least}x{least} pixels, got {size[0]}x{size[1]}; give a larger size."
             )
-        self.blocks = nn.Sequential(*(_block(width if n else channels, width) for n in range(_BLOCKS)))
-        self.num_features = width * (size[0] // least) * (size[1] // least)
+        strided = halving == "stride"
+        self.blocks = nn.Sequential(*(_block(width if n else channels, width, strided) for n in range(_BLOCKS)))
+        self.averages = strided
+        self.num_features = width if strided else width * (size[0] // least) * (size[1] // least)
         self.preprocessing = Preprocessing(size=size, channels=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""
-        return self.blocks(x).flatten(1)
+        maps = self.blocks(x)
+        return maps.mean((2, 3)) if self.averages else maps.flatten(1)
 
     def layer_groups(self) -> list[LayerGroup]:
         """One group for each block: ``block1`` to ``block4``."""
         return [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
 
 
-def _block(inputs: int, maps: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, maps, 3, padding=1), nn.BatchNorm2d(maps), nn.ReLU(), nn.MaxPool2d(2))
+def _block(inputs: int, maps: int, strided: bool) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, maps, 3, stride=2 if strided else 1, padding=1)
+    pooling = [] if strided else [nn.MaxPool2d(2)]
+    return nn.Sequential(convolution, nn.BatchNorm2d(maps), nn.ReLU(), *pooling)
