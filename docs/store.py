@@ -19,8 +19,8 @@ import pandas as pd
 
 from tl_lab.config import choices, compose
 from tl_lab.errors import UserError
+from tl_lab.results.collecting import collect
 from tl_lab.results.files import read_results
-from tl_lab.results.report import collect
 from tl_lab.results.reproduction import Reproduces
 
 OUT = Path(__file__).resolve().parent / "results" / "reproductions"

@@ -19,8 +19,8 @@ import pandas as pd
 from scipy import stats
 
 from tl_lab.config import choices, compose, describe
+from tl_lab.results.markdown import crossed_sections
 from tl_lab.results.names import format_metric
-from tl_lab.results.report import crossed_sections
 from tl_lab.results.reproduction import Crossed, Reproduces, chosen, cross
 
 ROOT = Path(__file__).resolve().parent.parent

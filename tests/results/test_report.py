@@ -8,8 +8,10 @@ import pytest
 from scipy import stats
 
 from tl_lab.errors import UserError
+from tl_lab.results.collecting import collect
 from tl_lab.results.files import write_json
-from tl_lab.results.report import collect, paired_differences, show_summary, summarise, write_report
+from tl_lab.results.report import show_summary, write_report
+from tl_lab.results.summarising import paired_differences, summarise
 
 ACCURACY = {
     "none": [0.50, 0.52, 0.54],

@@ -8,8 +8,9 @@ import pytest
 from matplotlib.collections import LineCollection
 from scipy import stats
 
+from tl_lab.results.collecting import collect
 from tl_lab.results.files import write_json
-from tl_lab.results.report import collect, write_report
+from tl_lab.results.report import write_report
 from tl_lab.results.stream_figures import trade_off_figure
 from tl_lab.results.trade_off import lines_of_settings, task_accuracies, trade_off
 

@@ -319,7 +319,7 @@ def settings_intervals(
 
     Args:
         summary: a row a setting, with the columns ``setting``, ``n``, ``<metric> mean`` and ``<metric> ci95`` of
-            :func:`tl_lab.results.report.summarise`.
+            :func:`tl_lab.results.summarising.summarise`.
         metrics: names of the metrics to draw, a panel each.
         seeds: a row a run with columns ``setting`` and the metrics, drawn as small light dots; None: none.
         confidence: what the intervals cover, for the label.

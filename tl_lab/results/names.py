@@ -1,9 +1,22 @@
 """The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, in one place."""
 
 import math
+import re
 from typing import NamedTuple
 
-__all__ = ["MetricName", "duration", "format_metric", "is_detail", "is_share", "readable", "split_name"]
+__all__ = [
+    "MetricName",
+    "duration",
+    "format_metric",
+    "heading",
+    "is_detail",
+    "is_share",
+    "metric_rank",
+    "natural",
+    "readable",
+    "split_name",
+    "title",
+]
 
 _SPLITS = ("train", "val", "test", "oracle")
 _WORDS = {
@@ -86,3 +99,33 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def heading(name: str) -> str:
+    """Write a metric's whole name as the head of a column: ``test target accuracy %``."""
+    split, part, metric = split_name(name)
+    words = " ".join(filter(None, (split, part, readable(metric))))
+    return words + (" %" if is_share(metric) else "")
+
+
+def title(name: str) -> str:
+    """Write a metric's whole name as the title of a table: ``Test target accuracy``."""
+    words = heading(name).removesuffix(" %")
+    return words[:1].upper() + words[1:]
+
+
+def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
+    """Give a key that sorts metrics: test before validation, accuracy before what explains it, task 2 before 10."""
+    split, part, metric = split_name(name)
+    splits, metrics = ("test", "val", "train", "oracle"), ("acc", "balanced_acc", "f1_macro")
+    return (
+        splits.index(split) if split in splits else len(splits),
+        natural(part),
+        metrics.index(metric) if metric in metrics else len(metrics),
+        metric,
+    )
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Give a key that sorts names the way people count: 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -16,7 +16,7 @@ def facts_of_all(runs: "pd.DataFrame") -> dict[str, str]:
     """Give the facts that all completed runs share.
 
     Args:
-        runs: as :func:`tl_lab.results.report.collect` gives them, with ``protocol`` as JSON.
+        runs: as :func:`tl_lab.results.collecting.collect` gives them, with ``protocol`` as JSON.
 
     Returns:
         Name -> text, in the first run's order.

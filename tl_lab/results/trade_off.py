@@ -43,7 +43,7 @@ def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataF
     Intervals are Student's over runs: of seeds, where runs are independent.
 
     Args:
-        runs: as :func:`tl_lab.results.report.collect` gives them, completed and none twice.
+        runs: as :func:`tl_lab.results.collecting.collect` gives them, completed and none twice.
         confidence: what the intervals cover, in (0, 1).
 
     Returns:
