@@ -29,6 +29,7 @@ from tl_lab.functional.path_integral import add_path_contributions, path_contrib
 from tl_lab.functional.prototypes import cosine_similarities, prototypes
 from tl_lab.functional.quadratic import merge_quadratics, quadratic_penalty
 from tl_lab.functional.reservoir import reservoir_slots
+from tl_lab.functional.support_heads import cosine_scores, fit_heads, linear_scores, random_heads
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
@@ -44,12 +45,14 @@ __all__ = [
     "classifier_ratio",
     "controlled_risk",
     "coral",
+    "cosine_scores",
     "cosine_similarities",
     "covariance",
     "distillation_loss",
     "effective_sample_size",
     "fisher_diagonal",
     "fisher_sums",
+    "fit_heads",
     "forgetting",
     "forward_transfer",
     "gaussian_kernel",
@@ -57,6 +60,7 @@ __all__ = [
     "kernel_mean_matching",
     "kliep_ratio",
     "linear_domain_accuracy",
+    "linear_scores",
     "mean_entropy",
     "merge_quadratics",
     "meta_gradient",
@@ -71,6 +75,7 @@ __all__ = [
     "project_gradient",
     "prototypes",
     "quadratic_penalty",
+    "random_heads",
     "randomised_multilinear_map",
     "reptile_gradient",
     "reservoir_slots",

@@ -1,0 +1,76 @@
+"""Classifiers fitted on the supports of episodes, on features that stand still; E episodes at once."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.functional.prototypes import cosine_similarities
+
+__all__ = ["cosine_scores", "fit_heads", "linear_scores", "random_heads"]
+
+
+def linear_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W f + b: ``(E, M, D)``, ``(E, N, D)``, ``(E, N)`` -> ``(E, M, N)``."""
+    return features @ weight.mT + bias[:, None]
+
+
+def cosine_scores(features: Tensor, weight: Tensor, scale: float) -> Tensor:
+    """Cosines of features ``(E, M, D)`` and weights ``(E, N, D)``, times a scale: ``(E, M, N)``."""
+    return scale * cosine_similarities(features, weight)
+
+
+def random_heads(episodes: int, way: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw weights ``(E, N, D)`` and offsets ``(E, N)`` as a new linear layer has them: uniform up to 1 / sqrt(D)."""
+    bound = width**-0.5
+    shapes = (episodes, way, width), (episodes, way)
+    weight, bias = (torch.rand(shape, generator=generator, device=generator.device) for shape in shapes)
+    return bound * (2 * weight - 1), bound * (2 * bias - 1)
+
+
+def fit_heads(
+    scores: Callable[..., Tensor],
+    start: tuple[Tensor, ...],
+    features: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int = 100,
+    batch_size: int = 4,
+    rate: float = 0.01,
+    momentum: float = 0.9,
+    dampening: float = 0.9,
+    weight_decay: float = 0.001,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, ...]:
+    """Minimise the cross-entropy of each episode's support by gradient descent with momentum, each for itself.
+
+    Args:
+        scores: features and a head's tensors -> logits, ``(E, M, N)``.
+        start: the heads' tensors before the first step, ``(E, ...)``.
+        features: of the supports, ``(E, M, D)``; no gradient reaches them.
+        labels: ``(E, M)``, int64 in 0..N-1.
+        epochs: passes over the support.
+        batch_size: samples of a step; M or more for all at once.
+        rate, momentum, dampening, weight_decay: of torch.optim.SGD.
+        generator: orders the samples, for all episodes alike; None for their own order.
+
+    Returns:
+        The heads' tensors after the last step, detached.
+
+    References:
+        Chen et al., A Closer Look at Few-shot Classification, ICLR 2019, whose published code has the defaults.
+    """
+    features, count = features.detach(), features.shape[1]
+    with torch.enable_grad():
+        heads = [tensor.detach().clone().requires_grad_() for tensor in start]
+        optimizer = torch.optim.SGD(heads, rate, momentum, dampening, weight_decay)
+        for _ in range(epochs):
+            order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+            for rows in order.to(features.device).split(batch_size):
+                logits = scores(features[:, rows], *heads)
+                losses = F.cross_entropy(logits.mT, labels[:, rows], reduction="none")
+                optimizer.zero_grad()
+                losses.mean(1).sum().backward()  # a sum over episodes leaves each its own gradient
+                optimizer.step()
+    return tuple(head.detach() for head in heads)
