@@ -55,12 +55,14 @@ class Checked:
         multirun: several runs were asked for.
         folder: where the run, or the sweep, will write.
         launcher: of a sweep: the class that starts its jobs.
+        sweeper: the class that says which jobs these are.
         resumes: the sweep is to go on with what is missing or failed.
     """
 
     multirun: bool
     folder: str
     launcher: str
+    sweeper: str
     resumes: bool
 
 
@@ -166,8 +168,8 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     if objective.startswith(("test/", "oracle/")):
         raise UserError(f"sweep.objective={objective} is a test metric: test data choose nothing; use val/...")
     folder = _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir")
-    launcher, resumes = OmegaConf.select(first, "hydra.launcher._target_"), OmegaConf.select(first, "sweep.resume")
-    return Checked(multirun, folder, str(launcher), bool(resumes))
+    launcher, sweeper = (str(OmegaConf.select(first, f"hydra.{name}._target_")) for name in ("launcher", "sweeper"))
+    return Checked(multirun, folder, launcher, sweeper, bool(OmegaConf.select(first, "sweep.resume")))
 
 
 def _parse(overrides: Sequence[str]) -> list[Any]:

@@ -169,6 +169,17 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     launch = _Launch(
         [*passed, *kept, *own], sweep=folder, launcher=checked.launcher, resumes=checked.resumes, overrides=overrides
     )
+    if "optuna" in checked.sweeper:
+        if any(text.startswith("hydra.sweeper.direction=") and "minimize" in text for text in overrides):
+            raise UserError(
+                "hydra.sweeper.direction: the objective is larger where a run is better (losses change their sign), so "
+                "it is maximised: leave the direction out"
+            )
+        launch.argv.append("hydra.sweeper.direction=maximize")
+    elif any(text.startswith("search=") for text in overrides):
+        raise UserError(
+            "search: a search space needs a search: add hydra/sweeper=optuna (tune finds its spaces itself)"
+        )
     if launch.forks:
         launch.argv.append(f"hydra.launcher.resume={str(checked.resumes).lower()}")
     return launch
@@ -374,19 +385,25 @@ def _finish_sweep(folder: Path) -> bool:
     if not jobs:
         return False
     failed = [job for job in jobs if read_settled(job).get("status") != "completed"]
+    # a search keeps its trials apart from what it has chosen
+    parts = [part for name in ("trials", "final") if (part := folder / name).is_dir()] or [folder]
     try:
         from tl_lab.results.report import show_summary, write_report
 
-        report = write_report(folder)
-        show_summary(folder)
-        print(f"\nreport: {report}")
+        for part in parts:
+            report = write_report(part)
+            if part == parts[-1]:
+                show_summary(part)
+                print()
+            print(f"report: {report}")
     except Exception as error:
         print(f"\nthe report could not be written ({error}); the runs' own results are safe", file=sys.stderr)
-        print(f"try again: python -m tl_lab report {folder}", file=sys.stderr)
-    if not any(folder.glob("*/figures")):
-        print(f"figures of each run: python -m tl_lab figures {folder}")
-    if any(folder.glob("*/wandb/offline-run-*")):
-        print(f"to W&B, when there is a network: wandb sync {folder}/*/wandb/offline-run-*")
+        print(f"try again: python -m tl_lab report {shlex.join(map(str, parts))}", file=sys.stderr)
+    last = parts[-1]
+    if len(failed) < len(jobs) and not any(last.glob("*/figures")):
+        print(f"figures of each run: python -m tl_lab figures {last}")
+    if any(last.glob("*/wandb/offline-run-*")):
+        print(f"to W&B, when there is a network: wandb sync {last}/*/wandb/offline-run-*")
     if failed:
         names = ", ".join(str(job) for job in failed)
         print(f"tl_lab: {len(failed)} of {len(jobs)} jobs failed: {names}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -19,6 +20,8 @@ class ForkedLauncher(Launcher):
 
     def __init__(self, jobs: int = 1, resume: bool = False) -> None:
         self.jobs, self.resume, self.expected = jobs, resume, 0
+        self.progress: Any = None
+        self.earlier: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives."""
@@ -42,16 +45,24 @@ class ForkedLauncher(Launcher):
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        earlier = earlier_runs(Path(str(self.config.hydra.sweep.dir))) if self.resume else None
+        begins = self.progress is None
+        if begins:
+            self.progress = SweepProgress(self.jobs)
+            self.earlier = earlier_runs(Path(str(self.config.hydra.sweep.dir))) if self.resume else None
         shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
         jobs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            name = " ".join(text for text in overrides if text not in shared) or "as configured"
-            jobs.append(Job(number, overrides, name, self.context, self.task, self.config, earlier))
-        prepare(jobs[0])
+            own = [text for text in overrides if text not in shared and not text.startswith(("hydra.", "sweep."))]
+            name = " ".join(own) or "as configured"
+            jobs.append(Job(number, overrides, name, self.context, self.task, self.config, self.earlier))
+        if begins:
+            prepare(jobs[0])
         trials = self.config.hydra.sweeper.get("n_trials") or 0
-        progress = SweepProgress(self.jobs, max(self.expected, trials, initial_job_idx + len(jobs)), initial_job_idx)
+        self.progress.start(
+            total=max(self.expected, trials, initial_job_idx + len(jobs)),
+            searches=bool(trials) or any("hydra.sweep.subdir=trials/" in text for text in job_overrides[0]),
+        )
         try:
-            return run_jobs(jobs, self.jobs, progress)
+            return run_jobs(jobs, self.jobs, self.progress)
         finally:
-            progress.stop()
+            self.progress.stop()

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from small_sweeps import TINY, results, sweep, table
 
 import tl_lab.experiment
 from tl_lab.cli import main
@@ -25,27 +26,6 @@ from tl_lab.sweeps.processes import Child
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 TRAIN = str(Path(__file__).resolve().parents[2] / "train.py")
-TINY = ["data=digits", "backbone=mlp", "domain_adaptation=none", "logger=none", "data.batch_size=32"]
-TINY += ["trainer.max_epochs=2", "trainer.limit_train_batches=3"]
-TIMES = ["duration_s", "written"]
-
-
-def sweep(folder: Path, *overrides: str) -> int:
-    """Run a sweep in this process (its jobs are others), and give its exit code."""
-    try:
-        main(["-m", *TINY, *overrides, f"hydra.sweep.dir={folder}"])
-    except SystemExit as end:
-        return end.code  # type: ignore[return-value]
-    return 0
-
-
-def results(run: Path) -> dict[str, Any]:
-    return json.loads((run / "results.json").read_text())
-
-
-def table(folder: Path) -> pd.DataFrame:
-    """The sweep's table, without what the clock says."""
-    return pd.read_csv(folder / "results.csv").drop(columns=TIMES)
 
 
 @pytest.fixture(scope="module")

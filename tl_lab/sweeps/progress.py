@@ -1,10 +1,10 @@
 """How far a sweep is: a bar on a terminal, a line a job in a log."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tl_lab.results.names import duration, format_metric
+from tl_lab.results.names import duration, format_metric, is_share, split_name
 
 __all__ = ["SweepProgress", "said_of"]
 
@@ -18,15 +18,22 @@ class SweepProgress:
 
     Args:
         at_once: jobs that run at the same time.
-        total: number of jobs.
-        done: jobs that an earlier batch has run.
     """
 
-    def __init__(self, at_once: int, total: int, done: int = 0) -> None:
-        self.total, self.done, self.failed, self.other_code = total, done, 0, 0
-        self.at_once, self.running = at_once, dict[int, str]()
+    def __init__(self, at_once: int) -> None:
+        self.total = self.done = self.failed = self.other_code = 0
+        self.at_once, self.searches, self.running = at_once, False, dict[int, str]()
         self._durations: list[float] = []
         self._live: Any = None
+
+    def start(self, total: int, searches: bool = False) -> None:
+        """A batch of jobs begins.
+
+        Args:
+            total: number of the sweep's jobs, earlier batches included.
+            searches: the jobs are trials: their objective is shown, and no test metric, which chooses nothing.
+        """
+        self.total, self.searches = total, searches
         if sys.stdout.isatty():
             from rich.live import Live
 
@@ -45,7 +52,8 @@ class SweepProgress:
         self.failed += content.get("status") != "completed"
         if not kept:
             self._durations.append(seconds)
-        said = said_of(content) + "  kept" if kept else said_of(content, seconds)
+        shown = (str(content.get("objective_metric")),) if self.searches else _SHOWN
+        said = said_of(content, shown=shown) + "  kept" if kept else said_of(content, seconds, shown)
         self._print(f"job {job}: {name}  {said}  ({self.summary()})")
         self.refresh()
 
@@ -82,15 +90,17 @@ class SweepProgress:
         self._live.update(grid, refresh=True)
 
     def stop(self) -> None:
-        """Take the bar away, and say what the numbers alone would hide."""
+        """A batch has ended: take the bar away, and say what the numbers alone would hide."""
         if self._live is not None:
             self._live.stop()
+            self._live = None
         if self.other_code:
             runs = "1 kept run is" if self.other_code == 1 else f"{self.other_code} kept runs are"
             self._print(f"tl_lab: {runs} of another code version (git_commit in results.csv)")
+        self.other_code = 0
 
     def _print(self, text: str) -> None:
-        if self._live is not None and self._live.is_started:
+        if self._live is not None:
             from rich.text import Text
 
             self._live.console.print(Text(text), soft_wrap=True)
@@ -99,12 +109,12 @@ class SweepProgress:
         sys.stdout.flush()
 
 
-def said_of(content: Mapping[str, Any], seconds: float | None = None) -> str:
+def said_of(content: Mapping[str, Any], seconds: float | None = None, shown: Sequence[str] = _SHOWN) -> str:
     """Say how a job ended: its status, what it has found or why it failed, and how long it took."""
     words = [str(content.get("status"))]
     metrics = content.get("metrics") or {}
     if content.get("status") != "completed":
         words += str(content.get("error") or "").splitlines()[:1]
-    elif (name := next((name for name in _SHOWN if metrics.get(name) is not None), None)) is not None:
-        words.append(f"{name} {format_metric(name, metrics[name])} %")
+    elif (name := next((name for name in shown if metrics.get(name) is not None), None)) is not None:
+        words.append(f"{name} {format_metric(name, metrics[name])}{' %' if is_share(split_name(name).metric) else ''}")
     return "  ".join(words if seconds is None else [*words, duration(seconds)])
