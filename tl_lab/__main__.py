@@ -1,4 +1,4 @@
-"""What surrounds a run: ``python -m tl_lab list | train | predict | report``."""
+"""What surrounds a run: ``python -m tl_lab list | train | predict | report | figures``."""
 
 import argparse
 import sys
@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write the tables and figures of a sweep again")
     report.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
     report.set_defaults(command=_report)
+
+    figures = commands.add_parser(
+        "figures", help="draw the figures of finished runs that have none, as those of sweeps"
+    )
+    figures.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
+    figures.set_defaults(command=_figures)
     return parser
 
 
@@ -116,6 +122,13 @@ def _report(options: argparse.Namespace) -> None:
 
     for folder in options.folders:
         print(write_report(folder))
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from tl_lab.sweeps.drawing import draw_missing
+
+    if draw_missing(options.folders):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

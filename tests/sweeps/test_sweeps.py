@@ -18,6 +18,7 @@ import torch
 from small_sweeps import TINY, results, sweep, table
 
 import tl_lab.experiment
+from tl_lab.__main__ import main as tl_lab_main
 from tl_lab.cli import main
 from tl_lab.errors import UserError
 from tl_lab.sweeps.folder import claim, earlier_runs, last_sweep
@@ -48,6 +49,29 @@ def test_a_job_is_the_same_alone_and_in_a_sweep(undisturbed: Path, tmp_path: Pat
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert "epoch 2/2" in (undisturbed / "3" / "output.txt").read_text()
     assert not (undisturbed / "3" / "figures").exists()
+
+
+def test_figures_are_drawn_afterwards_and_are_those_of_the_run(
+    undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(undisturbed / "0", tmp_path / "sweep" / "0")
+    drawn = Child(lambda tell: main([*TINY, "seed=0", f"hydra.run.dir={tmp_path / 'alone'}"]))
+    while not drawn.ended():
+        time.sleep(0.05)
+    before = (tmp_path / "sweep" / "0" / "results.json").read_bytes()
+    tl_lab_main(["figures", str(tmp_path / "sweep")])
+    assert "1 completed run, 1 without figures" in capfd.readouterr().out
+    names = {file.name for file in (tmp_path / "alone" / "figures").iterdir()}
+    assert names == {file.name for file in (tmp_path / "sweep" / "0" / "figures").iterdir()}
+    assert len(names) >= 2
+    for name in names:
+        one, other = ((tmp_path / run / "figures" / name).read_bytes() for run in ("alone", "sweep/0"))
+        assert one == other, name
+    assert (tmp_path / "sweep" / "0" / "results.json").read_bytes() == before
+    for folder, said in {"nowhere": "there is no folder", "alone/figures": "there is no completed run below"}.items():
+        with pytest.raises(SystemExit):
+            tl_lab_main(["figures", str(tmp_path / folder)])
+        assert said in capfd.readouterr().err
 
 
 def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(

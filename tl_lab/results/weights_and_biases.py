@@ -46,6 +46,8 @@ def wandb_logger(
         warnings.warn("logger.mode=online needs `wandb login`; this run is logged offline", stacklevel=2)
         mode = "offline"
     settings: dict[str, Any] = {"init_timeout": _PATIENCE_S, "silent": True, "console": "off"}
+    if group is not None:  # listing every package takes longer than the rest; results.json has those that matter
+        settings["x_save_requirements"] = False
     arguments: dict[str, Any] = {
         "dir": str(folder),
         "name": name,
