@@ -23,6 +23,7 @@ BACKBONES = {
 
 
 NONE = "domain_adaptation=none"
+EPISODES = ["data=episodes_of", "data.train.way=3", "data.test_episodes=4", "data.val_episodes=4"]
 STREAM = ["data=permuted_digits", "data.num_tasks=2", "data.batch_size=8"]
 
 
@@ -37,6 +38,7 @@ def _learning_from(*traits: str) -> list[str]:
 
 
 ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
+FEW_SHOT = _learning_from("labels", "episodes")
 
 
 def train(folder, *overrides: str) -> dict:
@@ -46,7 +48,7 @@ def train(folder, *overrides: str) -> dict:
 
 def test_all_backbones_and_strategies_are_tried():
     assert set(BACKBONES) == set(choices("backbone")["backbone"])
-    assert {*ORDINARY, *CONTINUAL} == set(choices("strategy")["strategy"])
+    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} == set(choices("strategy")["strategy"])
 
 
 @pytest.mark.parametrize("strategy", ORDINARY)
@@ -95,6 +97,24 @@ def test_backbones_and_continual_strategies_learn_a_stream(backbone, strategy, t
 def test_every_continual_strategy_in_every_scenario(scenario, strategy, tmp_path):
     options = ["data=split_digits", f"data.scenario={scenario}", f"strategy={strategy}", "optimizer=adamw", NONE]
     assert train(tmp_path / "run", *options, "backbone=mlp", "backbone.hidden=[16]")["status"] == "completed"
+
+
+@pytest.mark.parametrize("strategy", FEW_SHOT)
+@pytest.mark.parametrize(("backbone", "optimizer"), [("conv4", "adam"), ("lenet", "sgd")])
+def test_few_shot_strategies_learn_from_episodes(backbone, optimizer, strategy, tmp_path):
+    options = [f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", f"optimizer={optimizer}", NONE]
+    results = train(tmp_path / "run", *EPISODES, *options)
+    assert results["status"] == "completed", results["error"]
+    assert 0 <= results["metrics"]["test/acc"] <= 1
+
+
+@pytest.mark.parametrize("adaptation", ["none", "dann", "mmd", "adabn"])
+def test_adaptations_align_embeddings_of_episodes(adaptation, tmp_path):
+    pair = ["data@data.of=printed_to_handwritten", "data.of.source_count=600", "data.of.source_test_count=100"]
+    options = [f"domain_adaptation={adaptation}", "strategy=prototypical"]
+    results = train(tmp_path / "run", *EPISODES, *pair, *options)
+    assert results["status"] == "completed", results["error"]
+    assert 0 <= results["metrics"]["test/target/acc"] <= 1
 
 
 @pytest.mark.parametrize("scheduler", sorted(choices("scheduler")["scheduler"]))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.backbones.base import Backbone
@@ -14,6 +14,7 @@ from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.checks import choice_of
 from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.cache import file_hash
+from tl_lab.data.episodic import EpisodicData
 from tl_lab.data.stream import TaskStream
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
@@ -52,6 +53,8 @@ def build(cfg: DictConfig) -> Parts:
         data.reveal_target = adaptation.oracle
     if isinstance(data, TaskStream):
         data.epochs_per_task = cfg.trainer.max_epochs
+    if isinstance(data, EpisodicData):
+        data.serves = cast(Any, get_class(cfg.strategy._target_)).trains_on
     data.load()
     backbone = _started_backbone(cfg, data)
     data.use(backbone.preprocessing)
@@ -80,7 +83,7 @@ def _strategy(cfg: DictConfig, data: DataModule, backbone: Backbone, adaptation:
         cfg.strategy,
         backbone=backbone,
         adaptation=adaptation,
-        num_classes=data.num_classes,
+        num_classes=_num_outputs(cfg, data),
         class_counts=data.class_counts,
         outputs=data.outputs if isinstance(data, TaskStream) else None,
         optimizer=build_node(cfg.optimizer),
@@ -91,6 +94,13 @@ def _strategy(cfg: DictConfig, data: DataModule, backbone: Backbone, adaptation:
     if cfg.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
     return strategy
+
+
+def _num_outputs(cfg: DictConfig, data: DataModule) -> int:
+    """Count what the head tells apart: the classes, or the ways of an episode where that is what is learned."""
+    if isinstance(data, EpisodicData) and cast(Any, get_class(cfg.strategy._target_)).fixed_way:
+        return data.episode["train"].way
+    return data.num_classes
 
 
 def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:

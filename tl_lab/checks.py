@@ -41,6 +41,8 @@ def check_pairing(cfg: DictConfig) -> None:
             f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
         )
     _check_validators(cfg, traits)
+    if "episodes" in traits:
+        _check_episodes(cfg, strategy, adaptation)
     chosen = choice_of(cfg, "domain_adaptation")
     if adaptation.changes_inputs and cfg.strategy.get("cache"):
         raise UserError(
@@ -72,14 +74,39 @@ def _check_stream_adapts(cfg: DictConfig, adaptation: Any) -> None:
     chosen, strategy = choice_of(cfg, "domain_adaptation"), choice_of(cfg, "strategy")
     if adaptation.oracle:
         raise UserError(f"domain_adaptation={chosen} is a bound for one pair of domains; a stream of pairs has none")
-    if adaptation.needs_target_logits and cfg.data.scenario != "domain":
+    if _compares_predictions(cfg) and cfg.data.scenario != "domain":
         raise UserError(
             f"domain_adaptation={chosen} compares predictions over fixed classes, and data.scenario="
             f"{cfg.data.scenario} changes the classes from task to task: use data.scenario=domain, or an adaptation "
-            "that looks at features alone (dann, mmd, coral)"
+            f"that looks at features alone ({_ON_FEATURES})"
         )
     if cast(Any, get_class(cfg.strategy._target_)).jointly:
         raise UserError(f"strategy={strategy} learns all tasks at once and takes no target: use domain_adaptation=none")
+
+
+def _check_episodes(cfg: DictConfig, strategy: Any, adaptation: Any) -> None:
+    chosen = choice_of(cfg, "domain_adaptation")
+    if adaptation.oracle:
+        raise UserError(f"domain_adaptation={chosen} is a bound for a pair with the same classes; episodes have none")
+    if _compares_predictions(cfg):
+        raise UserError(
+            f"domain_adaptation={chosen} compares predictions over fixed classes, and those of episodes change: use an "
+            f"adaptation that looks at features alone ({_ON_FEATURES})"
+        )
+    ways = cfg.data.train.way, cfg.data.test.way
+    if strategy.fixed_way and ways[0] != ways[1]:
+        raise UserError(
+            f"strategy={choice_of(cfg, 'strategy')} learns a head with an output for each way, and data.train.way="
+            f"{ways[0]} is not data.test.way={ways[1]}: make them equal, or use strategy=prototypical, which takes any"
+        )
+
+
+_ON_FEATURES = "dann, mmd, or coral with domain_adaptation.align=features"
+
+
+def _compares_predictions(cfg: DictConfig) -> bool:
+    adaptation = instantiate(cfg.domain_adaptation, _convert_="all", _partial_=True)()
+    return bool(adaptation.needs_target_logits)
 
 
 def _check_validators(cfg: DictConfig, traits: frozenset[str]) -> None:

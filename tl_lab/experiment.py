@@ -206,6 +206,8 @@ def _trainer(
             cast(DictConfig, OmegaConf.merge(cfg.trainer, {"max_epochs": _epochs(cfg, data)})),
             # tasks differ in their data, and so may the number of batches
             reload_dataloaders_every_n_epochs=1 if isinstance(data, TaskStream) else 0,
+            # some strategies learn from an episode's support before they are tested on its queries
+            inference_mode="episodes" not in data.traits,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
@@ -285,6 +287,10 @@ def _loggers(cfg: DictConfig, folder: Path, updates_done: int | None) -> list[Lo
 
 def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
     """Train, or go on training; a run that had come to the end of its training is left as it is."""
+    if not parts.strategy.trains:
+        trainer.validate(parts.strategy, datamodule=parts.data, verbose=False)
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+        return
     if checkpoint is not None and is_trained(content := read_checkpoint(checkpoint), _epochs(cfg, parts.data)):
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.updates_done = content["updates_done"]
@@ -303,6 +309,8 @@ def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | 
 
 def _load_tested(cfg: DictConfig, folder: Path, parts: Parts) -> str:
     """Load the checkpoint that is tested, with its validation scores, and say which it is."""
+    if not parts.strategy.trains:
+        return "as it was given (nothing is trained)"
     if cfg.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"
     content = read_checkpoint(folder / "checkpoints" / "best.ckpt")

@@ -39,7 +39,7 @@ class DataModule(pl.LightningDataModule):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """What this data offers: ``labels``, ``target``, ``tasks``; later ``episodes``."""
+    """What this data offers: ``labels``, ``target``, ``tasks``, ``episodes``."""
     monitor: str = "val/acc"
     """The validation metric that chooses the best checkpoint."""
     primary: str = "train"
@@ -116,7 +116,7 @@ class DataModule(pl.LightningDataModule):
             channels, height, width = (*x.shape[1:], 1, 1)[:3]  # vectors (N, D) are D channels of one pixel
             self._shape = int(channels), int(height), int(width)
         for name, samples in self.sets.items():
-            _check(name, samples, self.num_classes)
+            _check(name, samples, self._classes_in(name))
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
             self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
         prints: dict[tuple[int, int], str] = {}  # sets may share their samples
@@ -177,6 +177,9 @@ class DataModule(pl.LightningDataModule):
     def num_classes(self) -> int:
         """Number of classes that a head must tell apart."""
         return len(self.class_names)
+
+    def _classes_in(self, name: str) -> int:
+        return self.num_classes  # sets may have classes of their own
 
     @property
     def class_counts(self) -> Tensor:
@@ -285,6 +288,26 @@ class DataModule(pl.LightningDataModule):
         if index is not None:
             samples = samples.subset(index.to(self.device) if isinstance(samples.x, Tensor) else index)
         return Loader(samples, order, self.device, transform, self.preprocessing, self.workers)
+
+    def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Tensor:
+        """Fetch inputs of a set as the network gets them.
+
+        Args:
+            name: of the set.
+            index: positions, ``(B,)``.
+            draw: for augmentation; None leaves it out.
+
+        Returns:
+            ``(B, ...)``, on the device.
+        """
+        inputs = self.sets[name].x
+        if isinstance(inputs, Tensor):
+            x = inputs[index]
+        else:
+            assert self.preprocessing is not None
+            x = torch.stack([inputs.read(i, self.preprocessing) for i in index.tolist()]).to(self.device)
+        transform = self._transform(name, training=draw is not None)
+        return x if transform is None else transform(x, draw or torch.Generator())
 
     def _transform(self, name: str, training: bool) -> Transform | None:
         preprocessing, x = self.preprocessing, self.sets[name].x

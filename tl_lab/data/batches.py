@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["DomainBatch", "Labelled", "Unlabelled"]
+__all__ = ["DomainBatch", "Episode", "Labelled", "Unlabelled"]
 
 
 class Labelled(NamedTuple):
@@ -38,3 +39,38 @@ class DomainBatch(NamedTuple):
 
     source: Labelled
     target: Unlabelled
+
+
+class Episode(NamedTuple):
+    """E episodes of N classes at once, each with K labelled images a class to learn from, and Q to be scored on.
+
+    Within an episode samples are sorted by class, which is numbered from 0 in the order of the draw.
+
+    Attributes:
+        support: ``x`` is ``(E, N*K, ...)``; ``y``, classes 0 to N - 1, and ``index``, positions in the set, are
+            ``(E, N*K)``.
+        query: likewise with ``N*Q`` samples, none of which is in the support.
+        way: number of classes N.
+        target: where a run adapts, as many samples of another domain as all episodes have, ``(E*N*(K+Q), ...)``.
+    """
+
+    support: Labelled
+    query: Labelled
+    way: int
+    target: Unlabelled | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """All inputs in one row, ``(E*N*(K+Q), ...)``: of each episode the support, then the queries."""
+        return torch.cat([self.support.x, self.query.x], 1).flatten(0, 1)
+
+    @property
+    def index(self) -> Tensor:  # type: ignore[override]  # hides tuple.index, which nobody asks of a batch
+        """Positions in the set in the same order, ``(E*N*(K+Q),)``."""
+        return torch.cat([self.support.index, self.query.index], 1).flatten()
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Share out what was computed for :attr:`x`: ``(E*N*(K+Q), D)`` -> ``(E, N*K, D)`` and ``(E, N*Q, D)``."""
+        sizes = [self.support.y.shape[1], self.query.y.shape[1]]
+        support, query = outputs.unflatten(0, (len(self.support.y), sum(sizes))).split(sizes, 1)
+        return support, query

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tl_lab.data.base import DataModule, DomainPair
 from tl_lab.data.samples import Samples
+from tl_lab.data.splits import of_classes
 from tl_lab.data.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.randomness import generator
@@ -59,13 +59,4 @@ class SplitStream(TaskStream):
             order = torch.randperm(count, generator=generator(self.seed, "class order"))
         shares = order.view(self.tasks_wanted, -1)
         self.task_classes = [[names[c] for c in share.tolist()] for share in shares]
-        return [{name: _of_classes(samples, share) for name, samples in sets.items()} for share in shares]
-
-
-def _of_classes(samples: Samples, classes: Tensor) -> Samples:
-    """Keep the samples of some classes, numbered from 0 in the order given."""
-    assert samples.y is not None
-    here = torch.isin(samples.y, classes).nonzero()[:, 0]
-    kept = samples.subset(here)
-    assert kept.y is not None
-    return Samples(kept.x, (kept.y[:, None] == classes).int().argmax(1))
+        return [{name: of_classes(samples, share) for name, samples in sets.items()} for share in shares]

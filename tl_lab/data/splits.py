@@ -8,7 +8,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
 
-__all__ = ["check_shares", "hold_out", "random_split", "split_in_three"]
+__all__ = ["check_shares", "hold_out", "of_classes", "random_split", "split_in_three"]
 
 
 def check_shares(val_share: float, test_share: float) -> None:
@@ -115,3 +115,18 @@ def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tenso
         raise UserError(f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between")
     order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
     return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+def of_classes(samples: Samples, classes: Tensor) -> Samples:
+    """Keep the samples of some classes, numbered from 0 in the order given.
+
+    Args:
+        samples: with labels.
+        classes: ``(C,)``, int64, none of them twice.
+    """
+    assert samples.y is not None
+    number = torch.full((1 + max(int(samples.y.max()), int(classes.max())),), -1)
+    number[classes] = torch.arange(len(classes))
+    kept = samples.subset((number[samples.y] >= 0).nonzero()[:, 0])
+    assert kept.y is not None
+    return Samples(kept.x, number[kept.y])

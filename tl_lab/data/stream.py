@@ -286,23 +286,13 @@ class TaskStream(DataModule):
         for k in task.unique().tolist():
             name = self.train_name(k)
             here = (task == k).nonzero()[:, 0]
-            part = self._inputs_at(name, index[here], draw)
+            part = self.inputs_at(name, index[here], draw)
             labels = self.sets[name].y
             assert labels is not None
             x = part.new_empty((len(task), *part.shape[1:])) if x is None else x
             x[here], y[here] = part, labels[index[here]]
         assert x is not None, "there is nothing to fetch"
         return Labelled(x, y, index, task=task)
-
-    def _inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None) -> Tensor:
-        inputs = self.sets[name].x
-        if isinstance(inputs, Tensor):
-            x = inputs[index]
-        else:
-            assert self.preprocessing is not None
-            x = torch.stack([inputs.read(i, self.preprocessing) for i in index.tolist()]).to(self.device)
-        transform = self._transform(name, training=draw is not None)
-        return x if transform is None else transform(x, draw or torch.Generator())
 
     def _transform(self, name: str, training: bool) -> Transform | None:
         prepare, change = super()._transform(name, training), self.change(self.task_of(name))

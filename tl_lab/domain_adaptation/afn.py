@@ -68,8 +68,6 @@ class AFN(DomainAdaptation):
         Xu et al., ICCV 2019.
     """
 
-    needs_target_logits = True
-
     def __init__(
         self,
         weight: float = 0.05,
@@ -89,6 +87,7 @@ class AFN(DomainAdaptation):
             check_weight("entropy_weight", entropy_weight),
         )
         self.kind, self.step, self.radius = kind, step, radius
+        self.needs_target_logits = entropy_weight > 0
         self.batch_norm = check_batch_norm(batch_norm)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:

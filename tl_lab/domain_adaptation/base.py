@@ -105,8 +105,6 @@ class DomainAdaptation(nn.Module):
     """Whether the data must have a target domain."""
     trains_on_target: ClassVar[bool] = True
     """Whether training batches carry samples of the target; :meth:`adapt` is called if they do."""
-    needs_target_logits: ClassVar[bool] = False
-    """Whether the loss looks at the head's output for the target."""
     changes_inputs: ClassVar[bool] = False
     """Whether inputs are changed anew in every batch, so that features cannot be computed once."""
     couples_samples: ClassVar[bool] = False
@@ -116,6 +114,8 @@ class DomainAdaptation(nn.Module):
     oracle: ClassVar[bool] = False
     """Whether it learns from the target's labels: a bound, marked as such beside its numbers."""
 
+    needs_target_logits: bool = False
+    """Whether the loss looks at the head's output for the target, whose classes must then be the source's."""
     batch_norm: str = "joint"
     """Whose statistics batch-norm uses: ``joint`` (both domains pass as one batch), ``separate`` (each passes on its
     own, running statistics are shared) or ``domain_specific`` (running statistics are kept for each domain)."""

@@ -30,13 +30,13 @@ class CORAL(DomainAdaptation):
     """
 
     couples_samples = True
-    needs_target_logits = True
 
     def __init__(self, weight: float = 1.0, align: str = "logits", batch_norm: str = "separate") -> None:
         super().__init__()
         self.weight, self.align = check_weight("weight", weight), align
         self.batch_norm = check_batch_norm(batch_norm)
         self.layers = () if align in OUTPUTS else (align,)
+        self.needs_target_logits = align in ("logits", "probabilities")
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the distance of the covariances."""

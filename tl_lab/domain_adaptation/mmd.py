@@ -65,7 +65,6 @@ class MMD(DomainAdaptation):
     """
 
     couples_samples = True
-    needs_target_logits = True
 
     def __init__(
         self,
@@ -86,6 +85,7 @@ class MMD(DomainAdaptation):
         self.bandwidth, self.estimator = bandwidth, estimator
         self.batch_norm = check_batch_norm(batch_norm)
         self.layers = tuple(name for name in self.align if name not in OUTPUTS)
+        self.needs_target_logits = not {"logits", "probabilities"}.isdisjoint(self.align)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute MMD^2 of every representation, and their weighted sum."""

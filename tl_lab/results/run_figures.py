@@ -55,6 +55,8 @@ def draw_figures(
     if "tasks" in data.traits:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]
         figures = _of_stream(cast("ContinualStrategy", strategy), cast("TaskStream", data))
+    elif "episodes" in data.traits:
+        figures = {}
     else:
         titles = {name: name.replace("/", " ") for name in data.test_names}
         figures = {
@@ -66,7 +68,7 @@ def draw_figures(
     if chosen and len(validated) > 1:
         epochs = [int(row["epoch"]) + 1 for row in validated]
         figures["selection"] = selection_curve(epochs, [row[ORACLE] for row in validated], chosen)
-    if "target" in data.traits:
+    if "target" in data.traits and "episodes" not in data.traits:
         target = "target/test" if "target/test" in data.sets else "target/train"
         source_features, source_labels = _features(strategy, data, "source/test")
         target_features, target_labels = _features(strategy, data, target)

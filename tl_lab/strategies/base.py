@@ -16,11 +16,11 @@ from torch.optim import Optimizer
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
-from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
+from tl_lab.data.batches import DomainBatch, Episode, Labelled, Unlabelled
 from tl_lab.data.stream import Outputs
 from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput, Phase, Update
 from tl_lab.errors import UserError, nearest
-from tl_lab.evaluation import LABEL_FREE, LABELLED, Meter
+from tl_lab.evaluation import EPISODIC, LABEL_FREE, LABELLED, Meter
 from tl_lab.networks import Network, weights_stream
 from tl_lab.randomness import derive_seed, separate_stream
 from tl_lab.schedules import Schedule
@@ -69,6 +69,8 @@ class Strategy(pl.LightningModule):
     """Traits that the data must have."""
     handles: ClassVar[frozenset[str]] = frozenset({"labels", "target"})
     """Traits that the data may have: others ask for a strategy that knows what to do with them."""
+    trains: ClassVar[bool] = True
+    """Whether anything is learned before the test."""
 
     def __init__(
         self,
@@ -264,14 +266,15 @@ class Strategy(pl.LightningModule):
         """Share of the run's updates that are done, in [0, 1]."""
         return self.updates_done / max(1, self.updates_per_epoch * (self.trainer.max_epochs or 1))
 
-    def training_step(self, batch: Labelled | DomainBatch, batch_idx: int) -> None:
-        """Make one update for each phase of the adaptation."""
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode."""
         optimizer = self.optimizers()
         progress = self.progress
         factor = self.schedule(progress)
         for group in optimizer.param_groups:  # type: ignore[union-attr]
             group["lr"] = group["base_lr"] * factor
-        source, target = (batch.source, batch.target) if isinstance(batch, DomainBatch) else (batch, None)
+        source: Labelled | Episode = batch.source if isinstance(batch, DomainBatch) else batch
+        target = None if isinstance(batch, Labelled) else batch.target
         batches = int(self.trainer.num_training_batches)
         last = batch_idx + 1 == batches
         updates = (batch_idx + 1) % self.accumulate_batches == 0 or last
@@ -291,22 +294,23 @@ class Strategy(pl.LightningModule):
             self._flush(lr=optimizer.param_groups[-1]["lr"])  # type: ignore[union-attr]
 
     def _objective(
-        self, source: Labelled, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
+        self, source: Labelled | Episode, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
     ) -> Tensor:
         """Sum the weighted terms, and keep each for the log."""
         terms: dict[str, Tensor] = {}
         logs: dict[str, Tensor | float] = {}
         self._captured = {name: [] for name in self.adaptation.layers}
-        features, target_features = self._features_of_both(source, target, phase)
-        logits, y = self.classify(features, source)
+        features, target_features, logits, y = self.outputs_for(source, target, phase)
         if phase.task:
-            weights = self.adaptation.sample_weights(source.index)
+            scored = source.query.index.flatten() if isinstance(source, Episode) else source.index
+            weights = self.adaptation.sample_weights(scored)
             terms["task_loss"] = self.task_loss(logits, y, weights)
             if weights is not None:  # the share of equally weighted samples that would carry as much
                 squares = len(weights) * weights.square().sum()
                 logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
             logs["acc"] = (logits.detach().argmax(1) == y).float().mean()
         if target is not None and target_features is not None:
+            assert features is not None
             wants = self.adaptation.needs_target_logits
             target_logits = self.network.head(target_features) if wants else None
             layers = {
@@ -330,7 +334,9 @@ class Strategy(pl.LightningModule):
             logs.update(adaptation.logs)
         self._captured = None
         if phase.task:
-            terms.update(self.further_terms(source, features, logits))
+            if isinstance(source, Labelled):
+                assert features is not None
+                terms.update(self.further_terms(source, features, logits))
             terms.update(self.penalties())
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         if watched:
@@ -343,6 +349,19 @@ class Strategy(pl.LightningModule):
             self._counts[name] = self._counts.get(name, 0) + 1
         return loss
 
+    def outputs_for(
+        self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
+    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+        """Compute what the objective is made of.
+
+        Returns:
+            Features of the source and of the target, ``(B, D)``, None where there are none; logits ``(M, C)``, and the
+            classes ``(M,)`` among them.
+        """
+        assert isinstance(source, Labelled), "episodes ask for a strategy that knows them"
+        features, target_features = self.features_of_both(source, target, phase)
+        return features, target_features, *self.classify(features, source)
+
     def _adaptations_stream(self, use: str = "adaptation") -> AbstractContextManager[None]:
         """Keep the adaptation's random numbers (dropout, changes of the input) from shifting the network's."""
         draws = use != "adaptation" or any(isinstance(module, nn.Dropout) for module in self.adaptation.modules())
@@ -350,9 +369,10 @@ class Strategy(pl.LightningModule):
             return nullcontext()
         return separate_stream(derive_seed(self.seed, use, self.global_rank, self.updates_done), self.device)
 
-    def _features_of_both(
-        self, source: Labelled, target: Unlabelled | None, phase: Phase
+    def features_of_both(
+        self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor, Tensor | None]:
+        """Compute the features of both domains, in one batch where the adaptation shares batch-norm statistics."""
         x, target_x = self._inputs(source, target)
         with torch.set_grad_enabled(bool(phase.learns & _ENCODERS)):
             if target_x is None:
@@ -371,7 +391,7 @@ class Strategy(pl.LightningModule):
             self.network.use("target")
             return of_source, self.features(target_x)
 
-    def _inputs(self, source: Labelled, target: Unlabelled | None) -> tuple[Tensor, Tensor | None]:
+    def _inputs(self, source: Labelled | Episode, target: Unlabelled | None) -> tuple[Tensor, Tensor | None]:
         """Let the adaptation change the inputs, in [0, 1] if they are images."""
         target_x = None if target is None else target.x
         if not self.adaptation.changes_inputs:
@@ -410,15 +430,15 @@ class Strategy(pl.LightningModule):
 
     # ------------------------------------------------------------------ measuring
 
-    def validation_step(self, batch: Labelled | Unlabelled, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: Labelled | Unlabelled | Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Take a batch into the set's meter; during training, of cached features where those are served."""
         self._measure(self.data.val_names[dataloader_idx], batch, batch_idx)
 
-    def test_step(self, batch: Labelled | Unlabelled, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def test_step(self, batch: Labelled | Unlabelled | Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Take a batch into the set's meter."""
         self._measure(self.data.test_names[dataloader_idx], batch, batch_idx)
 
-    def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
+    def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
         if batch_idx == 0:
             self._prepare_evaluation(self.data.domain_of(name))
         self._take_in(name, self.features(batch.x), batch)
@@ -631,7 +651,8 @@ def _capture(strategy: Strategy, names: Iterable[str]) -> None:
 def validation_metrics(data: DataModule) -> list[str]:
     """Name the metrics that validation logs for some data."""
     chosen_by = [name for name in data.val_names if not name.endswith("/test")]
-    names = {name: LABEL_FREE if data.sets[name].y is None else LABELLED for name in chosen_by}
+    labelled = EPISODIC if "episodes" in data.traits else LABELLED
+    names = {name: LABEL_FREE if data.sets[name].y is None else labelled for name in chosen_by}
     return [f"{_val_prefix(name)}/{metric}" for name, metrics in names.items() for metric in metrics]
 
 

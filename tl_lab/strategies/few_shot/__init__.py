@@ -1,0 +1,1 @@
+"""How few examples are learned from: a strategy a file."""
