@@ -1,0 +1,174 @@
+"""What the strategies share that adapt weights to each episode's support by gradient descent."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from tl_lab.data.batches import Episode, Labelled, Unlabelled
+from tl_lab.domain_adaptation.base import Phase
+from tl_lab.errors import UserError
+from tl_lab.functional import adapt, over_tasks, with_gradient
+from tl_lab.functional.inner_loop import TASKS, Weights
+from tl_lab.strategies.few_shot.base import FewShotStrategy
+
+__all__ = ["GradientBased"]
+
+_PARTS = ("backbone", "bottleneck", "head")
+_STATISTICS = ("running_mean", "running_var")
+
+
+class GradientBased(FewShotStrategy):
+    """Learn weights from which a few steps of gradient descent on a support lead to a good classifier of its queries.
+
+    Subclasses fill :meth:`learn`: what a step's episodes say about the weights that every episode starts from.
+
+    Batch norm normalises by the batch at hand in training, inside and outside; the queries' statistics, under the
+    adapted weights, are gathered as running ones: each episode's starts from the common ones, and their mean is kept.
+
+    Args:
+        inner_steps: steps on a support in training, >= 1.
+        test_inner_steps: in validation and test, >= 0.
+        inner_rate: rate of those steps, > 0.
+        tasks: compute the episodes of a step in a ``loop`` or under ``vmap``.
+        batch_norm: as for every few-shot strategy; ``transductive`` is what the literature reports.
+        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+    """
+
+    fixed_way = True
+    has_head = True
+    learns_at_test = True
+    adapted_parts: ClassVar[tuple[str, ...]] = _PARTS
+    """Parts of the network whose weights are adapted; a row at its end."""
+
+    def __init__(
+        self,
+        *,
+        inner_steps: int,
+        test_inner_steps: int,
+        inner_rate: float,
+        tasks: str = "loop",
+        batch_norm: str = "transductive",
+        **options: Any,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm, **options)
+        if inner_steps < 1 or test_inner_steps < 0:
+            raise UserError(
+                f"strategy.inner_steps is at least 1 and strategy.test_inner_steps at least 0, not {inner_steps} and "
+                f"{test_inner_steps}"
+            )
+        if not inner_rate > 0:
+            raise UserError(f"strategy.inner_rate is above 0, not {inner_rate}")
+        if tasks not in TASKS:
+            raise UserError(f"strategy.tasks is 'loop' or 'vmap', not {tasks!r}")
+        self.inner_steps, self.test_inner_steps = inner_steps, test_inner_steps
+        self.inner_rate, self.tasks = inner_rate, tasks
+        self._gradient: dict[str, Tensor] = {}
+
+    # ------------------------------------------------------------------ what a subclass provides
+
+    def learn(self, episode: Episode, weights: Weights, statistics: dict[str, Tensor]) -> Any:
+        """Compute what the optimizer is handed for a step's episodes.
+
+        Args:
+            episode: E episodes.
+            weights: those that learn, by their names in the network.
+            statistics: batch-norm's, one copy an episode, ``(E, ...)``; to be handed on to :meth:`classify_adapted`.
+
+        Returns:
+            The gradient by name; logits of the queries, ``(E, N*Q, N)``, and new statistics, ``(E, ...)``, by name.
+        """
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ one episode
+
+    def adapted(
+        self, weights: Weights, x: Tensor, y: Tensor, steps: int, first_order: bool, rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Adapt weights to one support.
+
+        Args:
+            weights: those that learn, by their names in the network.
+            x: the support's inputs, ``(N*K, ...)``.
+            y: their classes, ``(N*K,)``.
+            steps: number of steps.
+            first_order: take the gradients for constants.
+            rows: samples that each step sees, ``(steps, B)``; None for all.
+
+        Returns:
+            The weights of the adapted parts.
+        """
+        ungathered: Any = dict.fromkeys(self._gathered())
+        below = self._run(_PARTS[: -len(self.adapted_parts)], {**weights, **ungathered}, x)
+
+        def loss(own: Weights, step: int) -> Tensor:
+            inputs, labels = (below, y) if rows is None else (below[rows[step]], y[rows[step]])
+            return F.cross_entropy(self._run(self.adapted_parts, {**own, **ungathered}, inputs), labels)
+
+        start = {name: weight for name, weight in weights.items() if name.partition(".")[0] in self.adapted_parts}
+        return adapt(loss, start, steps, self.inner_rate, first_order)
+
+    def classify_adapted(self, weights: Weights, adapted: Weights, x: Tensor, statistics: Weights) -> dict[str, Tensor]:
+        """Give the ``logits`` of one episode's queries ``(N*Q, ...)``, and the statistics after them, by name."""
+        gathered = {name: tensor.clone() for name, tensor in statistics.items()}  # batch-norm changes them in place
+        others: Any = {name: None for name in self._gathered() if name not in gathered}
+        logits = self._run(_PARTS, {**weights, **adapted, **gathered, **others}, x)
+        return {"logits": logits, **gathered}
+
+    def _run(self, parts: tuple[str, ...], tensors: Weights, x: Tensor) -> Tensor:
+        for part in parts:
+            own = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+            x = functional_call(self.network.get_submodule(part), own, (x,))
+        return x
+
+    # ------------------------------------------------------------------ training and test
+
+    def outputs_for(
+        self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
+    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+        """Compute the adapted logits of all queries ``(E*N*Q, N)``, and keep what they say about the weights."""
+        assert isinstance(source, Episode)
+        buffers = dict(self.network.named_buffers())
+        names = [name for name in self._gathered() if name.endswith(_STATISTICS)]
+        statistics = {name: buffers[name].expand(len(source.support.y), *buffers[name].shape) for name in names}
+        self._gradient, outputs = self.learn(source, self._learning(), statistics)
+        for name in names:
+            buffers[name].copy_(outputs[name].mean(0))
+        features, of_target = (None, None) if target is None else self.features_of_both(source, target, phase)
+        return features, of_target, outputs["logits"].flatten(0, 1), source.query.y.flatten()
+
+    def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy of the queries; its backward pass hands out the gradient that is already known."""
+        if weights is not None:
+            raise UserError(f"{type(self).__name__} takes no weights of samples: use another domain_adaptation")
+        return with_gradient(super().task_loss(logits, y), self._learning(), self._gradient)
+
+    def episode_logits(self, support: Labelled, query: Labelled, way: int) -> Tensor:
+        """Adapt to each support as in a test, and classify the queries: ``(E, N*Q, N)``."""
+        weights = {name: weight.detach() for name, weight in self._learning().items()}
+
+        def episode(x: Tensor, y: Tensor, query_x: Tensor) -> dict[str, Tensor]:
+            adapted = self.adapted(weights, x, y, self.test_inner_steps, first_order=True)
+            return self.classify_adapted(weights, adapted, query_x, {})
+
+        return over_tasks(episode, (support.x, support.y, query.x), self.tasks)["logits"]
+
+    def _learning(self) -> dict[str, nn.Parameter]:
+        """List the network's weights that learn now, by name."""
+        learned = {id(parameter) for parameter in self.learned_parameters() if parameter.requires_grad}
+        return {name: p for name, p in self.network.named_parameters() if id(p) in learned}
+
+    def _gathered(self) -> list[str]:
+        """Name batch-norm's buffers that a pass in training would change."""
+        norms = (
+            (name, module)
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and module.track_running_stats
+        )
+        return [f"{name}.{buffer}" for name, module in norms for buffer in module._buffers]
+
+    def facts(self) -> dict[str, str]:
+        """State the inner loop."""
+        steps = f"{self.inner_steps} in training, {self.test_inner_steps} at test"
+        return {**super().facts(), "inner steps": f"{steps}, rate {self.inner_rate:g}"}
