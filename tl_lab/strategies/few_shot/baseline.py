@@ -1,0 +1,70 @@
+"""Ordinary training on the base classes, and a linear classifier on each support."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.batches import Episode, Labelled
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional import fit_heads, linear_scores, random_heads
+from tl_lab.randomness import generator
+from tl_lab.strategies.few_shot.base import FewShotStrategy
+
+__all__ = ["Baseline"]
+
+_FIT = ("epochs", "batch_size", "rate", "momentum", "dampening", "weight_decay")
+
+
+class Baseline(FewShotStrategy):
+    """Learn to tell the training classes apart, from ordinary batches; at test fit a linear layer on frozen features.
+
+    The layer starts for every episode from the same random weights and sees its support in the same order: an
+    episode's answer depends on the seed and on nothing beside it.
+
+    Args:
+        fit: ``epochs``, ``batch_size``, ``rate``, ``momentum``, ``dampening``, ``weight_decay`` of the descent on a
+            support; what is left out is as published (see :func:`~tl_lab.functional.fit_heads`).
+        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+
+    Raises:
+        UserError: for an unknown key of ``fit``, or a value out of its range.
+
+    References:
+        Chen et al., A Closer Look at Few-shot Classification, ICLR 2019, section 3.2.
+        https://arxiv.org/abs/1904.04232
+    """
+
+    trains_on = "classes"
+    has_head = True
+    learns_at_test = True
+
+    def __init__(self, *, fit: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.fit = dict(fit or {})
+        for name, value in self.fit.items():
+            if name not in _FIT:
+                raise UserError(f"strategy.fit has no key {name!r}; {nearest(name, _FIT)}")
+            least = 1 if name in ("epochs", "batch_size") else 0
+            if value < least:
+                raise UserError(f"strategy.fit.{name} is at least {least}, not {value}")
+
+    def scores(self, features: Tensor, *head: Tensor) -> Tensor:
+        """Give the logits ``(E, M, N)`` that heads give to features ``(E, M, D)``."""
+        return linear_scores(features, *head)
+
+    def start(self, way: int, width: int, draw: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw what one head starts from, ``(1, ...)``."""
+        return random_heads(1, way, width, draw)
+
+    def episode_logits(self, support: Labelled, query: Labelled, way: int) -> Tensor:
+        """Fit a head on each support's features, and classify the queries: ``(E, N*Q, N)``."""
+        episode = Episode(support, query, way)
+        with torch.no_grad():
+            features, queries = episode.split(self.features(episode.x))
+        draw = generator(self.seed, "support head")
+        start = self.start(way, features.shape[2], draw)
+        start = tuple(tensor.to(features).expand(len(features), *tensor.shape[1:]) for tensor in start)
+        head = fit_heads(self.scores, start, features, support.y, **self.fit, generator=draw)
+        return self.scores(queries, *head)

@@ -1,0 +1,69 @@
+"""Ordinary training with a cosine classifier, and another on each support."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.errors import UserError
+from tl_lab.functional import cosine_scores, random_heads
+from tl_lab.networks import weights_stream
+from tl_lab.strategies.few_shot.baseline import Baseline
+
+__all__ = ["BaselinePlusPlus", "CosineHead"]
+
+
+class CosineHead(nn.Module):
+    """Logits scale * cos(f, w_k), without offsets: ``(B, inputs) -> (B, outputs)``.
+
+    Args:
+        inputs: width of the features.
+        outputs: number of classes.
+        scale: factor of the cosine.
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.Linear(inputs, outputs, bias=False).weight.detach())
+        self.scale = scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compare features ``(B, D)`` with each class's weights."""
+        return cosine_scores(features[None], self.weight[None], self.scale)[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]} -> {self.weight.shape[0]}, scale={self.scale:g}"
+
+
+class BaselinePlusPlus(Baseline):
+    """Baseline whose classifiers, of the training classes and of each support, compare by cosine.
+
+    Args:
+        scale: factor of the cosine, > 0. The published code has 2 up to 200 classes and 10 above, and lets each
+            class's weights keep a length that is learned; here lengths play no part.
+        options: those of :class:`~tl_lab.strategies.few_shot.baseline.Baseline`, without ``head``.
+
+    Raises:
+        UserError: for a scale that is not above 0.
+
+    References:
+        Chen et al., A Closer Look at Few-shot Classification, ICLR 2019, section 3.2.
+        https://arxiv.org/abs/1904.04232
+    """
+
+    def __init__(self, *, scale: float = 10.0, **options: Any) -> None:
+        super().__init__(**options)
+        if not scale > 0:
+            raise UserError(f"strategy.scale is above 0, not {scale}")
+        self.scale = scale
+        with weights_stream(self.seed, "head"):
+            self.network.head = CosineHead(self.network.num_features, self.num_classes, scale)
+
+    def scores(self, features: Tensor, *head: Tensor) -> Tensor:
+        """Give the logits ``(E, M, N)`` that heads give to features ``(E, M, D)``."""
+        (weight,) = head
+        return cosine_scores(features, weight, self.scale)
+
+    def start(self, way: int, width: int, draw: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw what one head starts from, ``(1, ...)``."""
+        return random_heads(1, way, width, draw)[:1]
