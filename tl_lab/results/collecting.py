@@ -23,8 +23,8 @@ __all__ = ["FIRST", "OVERRIDE", "SELECTION", "Folders", "collect", "expected_of"
 
 FIRST = (
     "folder", "setting", "seed", "status", "error", "oracle", "duration_s", "parameters_total", "parameters_trainable",
-    "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions", "protocol", "written",
-    "overrides",
+    "train_samples", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions",
+    "protocol", "written", "overrides",
 )  # fmt: skip
 """Columns of :func:`collect` that are neither overrides nor metrics."""
 OVERRIDE = "override."
@@ -131,6 +131,8 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     seed = results.get("seed")
     row["seed"] = seed if seed is not None else _number(overrides.get("seed"))
     row["parameters_total"], row["parameters_trainable"] = parameters.get("total"), parameters.get("trainable")
+    sizes = results.get("sizes") or {}
+    row["train_samples"] = sizes.get("train", sizes.get("source/train"))
     row["versions"] = json.dumps(results.get("versions") or {}, sort_keys=True)
     row["protocol"] = json.dumps(results.get("protocol") or {})
     row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")

@@ -11,6 +11,7 @@ __all__ = [
     "heading",
     "is_detail",
     "is_share",
+    "less_is_better",
     "metric_rank",
     "natural",
     "readable",
@@ -54,6 +55,11 @@ def split_name(name: str) -> MetricName:
 def is_share(metric: str) -> bool:
     """Say whether a metric is a share in [0, 1] that readers know as a percentage (accuracy, F1)."""
     return metric in _SHARES or metric.endswith(("_acc", "_acc_ci95", "acc_ci95"))
+
+
+def less_is_better(name: str) -> bool:
+    """Say whether a metric is better where it is smaller (losses, errors, forgetting)."""
+    return split_name(name).metric.endswith(("loss", "error", "entropy", "forgetting", "distance", "ece"))
 
 
 def is_detail(name: str) -> bool:

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 
 from tl_lab.results.collecting import Folders, collect, expected_of
 from tl_lab.results.files import write_text
-from tl_lab.results.markdown import MOST_IN_FIGURE, facts_said, markdown
+from tl_lab.results.findings import Findings, find, find_curves
+from tl_lab.results.latex import latex
+from tl_lab.results.markdown import markdown
 from tl_lab.results.names import format_metric, heading, split_name
+from tl_lab.results.page import page
 from tl_lab.results.reproduction import comparison_rows, crossed_rows, verdict_rows
+from tl_lab.results.sections import MOST_IN_FIGURE, facts_said, sections
 from tl_lab.results.statistics import CONFIDENCE
-from tl_lab.results.summarising import find_crossed, headline, independent, summarise
+from tl_lab.results.summarising import find_crossed, independent, summarise
 from tl_lab.results.trade_off import trade_off
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 __all__ = ["show_summary", "write_report"]
@@ -29,15 +34,13 @@ _INTERVALS = "Mean ± 95 % Student t interval over seeds; none for one seed."
 def write_report(
     folder: Folders, out: str | Path | None = None, baseline: str = "domain_adaptation=none", figure: bool = True
 ) -> Path:
-    """Write ``results.csv``, ``summary.md`` and ``figures/settings.png`` over the runs below a folder.
-
-    Of several settings of a stream of tasks also ``figures/trade_off.png``.
+    """Write what the runs below a folder say: ``results.csv``, ``summary.md``, ``summary.tex``, ``report.html``.
 
     Args:
-        folder: a sweep's folder, or several folders.
+        folder: a sweep's folder, or several folders, which make one report.
         out: where to write; None: the (first) folder.
         baseline: the override whose settings the others are compared with, seed by seed.
-        figure: whether to draw the figures too.
+        figure: whether to draw the figures too, in ``figures/`` and in the page.
 
     Returns:
         The path of ``summary.md``.
@@ -46,32 +49,40 @@ def write_report(
         UserError: there is no run, or a file cannot be written.
     """
     folders = [folder] if isinstance(folder, str | os.PathLike) else list(folder)
-    runs = collect(folders)
+    found = find(folders, baseline)
     target = Path(out) if out is not None else Path(folders[0])
-    write_text(target / "results.csv", runs.to_csv(index=False, lineterminator="\n"))
-    table = summarise(runs)
-    metrics = headline(runs)
-    pictures = _draw(runs, table, metrics, target / "figures") if figure else []
-    expected = expected_of(runs)
-    return write_text(target / "summary.md", markdown(runs, table, metrics, baseline, pictures, expected))
+    write_text(target / "results.csv", found.runs.to_csv(index=False, lineterminator="\n"))
+    figures = _draw(found, target / "figures") if figure else {}
+    said = sections(found, list(figures))
+    name = " + ".join(Path(each).resolve().name for each in folders)
+    write_text(target / "summary.tex", latex(found))
+    write_text(target / "report.html", page(name, found.runs, said, figures))
+    return write_text(target / "summary.md", markdown(said))
 
 
-def _draw(runs: "pd.DataFrame", table: "pd.DataFrame", metrics: list[str], folder: Path) -> list[str]:
-    """Draw what there is to draw, and name it."""
-    drawn = table[table["n"] > 0].head(MOST_IN_FIGURE)
-    if not metrics or not len(drawn):
-        return []
+def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
+    """Draw what there is to draw."""
+    drawn = found.table[found.table["n"] > 0].head(MOST_IN_FIGURE)
+    if not found.metrics or not len(drawn):
+        return {}
     from tl_lab.results.figures import save_figures, settings_intervals
     from tl_lab.results.stream_figures import trade_off_figure
+    from tl_lab.results.sweep_figures import budgets_figure, curves_figure, ranks_figure
 
-    runs = independent(runs)
-    shown = [name for name in metrics if split_name(name).metric == "acc"][:3] or metrics[:3]
+    runs = independent(found.runs)
+    shown = [name for name in found.metrics if split_name(name).metric == "acc"][:3] or found.metrics[:3]
     figures = {"settings": settings_intervals(drawn, shown, runs, CONFIDENCE)}
     traded = trade_off(runs).head(MOST_IN_FIGURE)
     if len(traded) > 1:
         figures["trade_off"] = trade_off_figure(traded, CONFIDENCE)
+    if curves := find_curves(found):
+        figures["curves"] = curves_figure(curves)
+    if found.ranking is not None:
+        figures["ranks"] = ranks_figure(found.ranking)
+    if found.budgets is not None:
+        figures["label_budgets"] = budgets_figure(*found.budgets)
     save_figures(figures, folder)
-    return list(figures)
+    return figures
 
 
 def show_summary(folder: str | Path) -> None:

@@ -1,14 +1,44 @@
 """Intervals and corrections that tables share; nothing here imports torch."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["CONFIDENCE", "half_width", "holm", "t_quantile"]
+__all__ = [
+    "CONFIDENCE",
+    "FEWEST_SEEDS",
+    "Difference",
+    "friedman",
+    "half_width",
+    "holm",
+    "nemenyi",
+    "paired_t",
+    "studentized_range",
+    "t_quantile",
+]
 
 CONFIDENCE = 0.95
 """What an interval covers where nothing else is said."""
+FEWEST_SEEDS = 3
+"""Pairs below which a difference is not judged: with two, only one twelve times its spread would be significant."""
+
+
+class Difference(NamedTuple):
+    """What pairs say of a difference.
+
+    Attributes:
+        n: number of pairs.
+        mean: of the differences.
+        half: half-width of the mean's Student t interval; NaN for n < 2.
+        p: of the paired t-test, two-sided; NaN for n < 2.
+    """
+
+    n: int
+    mean: float
+    half: float
+    p: float
 
 
 def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
@@ -35,6 +65,30 @@ def half_width(values: Sequence[float] | np.ndarray, confidence: float = CONFIDE
     return float(t_quantile(len(values), confidence) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Difference:
+    """Test whether the mean of paired differences is zero: Student's ``t = sqrt(n) d / s`` with s of ddof 1.
+
+    Args:
+        differences: one a pair, finite.
+        confidence: what the interval covers, in (0, 1).
+
+    Returns:
+        The mean difference with its interval and p; p is 0 or 1 where all differences are the same.
+    """
+    from scipy.special import stdtr
+
+    values = np.asarray(differences, dtype=float)
+    n = len(values)
+    mean = float(values.mean()) if n else math.nan
+    if n < 2:
+        return Difference(n, mean, math.nan, math.nan)
+    spread = float(values.std(ddof=1))
+    if spread == 0:
+        return Difference(n, mean, 0.0, float(mean == 0))
+    p = 2 * float(stdtr(n - 1, -abs(mean) * math.sqrt(n) / spread))
+    return Difference(n, mean, half_width(values, confidence), p)
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for their number, step down.
 
@@ -54,3 +108,63 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(made) - rank) * p))
         corrected[i] = largest
     return corrected
+
+
+def friedman(ranks: np.ndarray) -> float:
+    """Test whether methods have the same mean rank over data sets, by Friedman's statistic as Iman and Davenport's F.
+
+    ``chi2 = (k - 1) sum_j (R_j - N (k + 1) / 2)^2 / (sum_ij r_ij^2 - N k (k + 1)^2 / 4)`` with rank sums R_j, which
+    allows for ties; ``F = (N - 1) chi2 / (N (k - 1) - chi2)`` with k - 1 and (k - 1)(N - 1) degrees of freedom.
+
+    Args:
+        ranks: of k methods on N data sets, ``(N, k)``, ties with their mean rank.
+
+    Returns:
+        p; 1 where all ranks are tied.
+
+    References:
+        Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006), section 3.2.2.
+    """
+    from scipy.special import fdtrc
+
+    n, k = ranks.shape
+    between = float(np.square(ranks.sum(0) - n * (k + 1) / 2).sum())
+    within = float(np.square(ranks).sum()) - n * k * (k + 1) ** 2 / 4
+    if within <= 0:
+        return 1.0
+    chi2 = (k - 1) * between / within
+    if chi2 >= n * (k - 1) * (1 - 1e-12):  # every data set ranks alike
+        return 0.0
+    return float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * chi2 / (n * (k - 1) - chi2)))
+
+
+def nemenyi(k: int, n: int, alpha: float = 1 - CONFIDENCE) -> float:
+    """Give the difference of mean ranks from which on two of k methods differ over n data sets.
+
+    ``CD = q / sqrt(2) * sqrt(k (k + 1) / (6 n))`` with the studentized range's quantile q.
+
+    References:
+        Demsar, JMLR 7 (2006), section 3.2.2.
+    """
+    return studentized_range(k, 1 - alpha) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
+
+
+def studentized_range(k: int, share: float) -> float:
+    """Give the quantile of the range of k independent standard normal values (infinite degrees of freedom).
+
+    ``P(range <= q) = k * integral of phi(z) (Phi(z) - Phi(z - q))^(k - 1) dz``, inverted by halving.
+
+    Args:
+        k: number of values, >= 2.
+        share: in (0, 1).
+    """
+    from scipy.special import ndtr
+
+    z = np.linspace(-9, 9, 2001)
+    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    low, high = 0.0, 20.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        reached = k * np.trapezoid(density * (ndtr(z) - ndtr(z - middle)) ** (k - 1), z)
+        low, high = (middle, high) if reached < share else (low, middle)
+    return (low + high) / 2

@@ -10,7 +10,7 @@ import numpy as np
 from tl_lab.results.collecting import FIRST, OVERRIDE
 from tl_lab.results.names import is_detail, metric_rank, split_name
 from tl_lab.results.reproduction import Crossed, Reproduces, chosen, cross, swept_keys
-from tl_lab.results.statistics import CONFIDENCE, t_quantile
+from tl_lab.results.statistics import CONFIDENCE, paired_t, t_quantile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,12 +75,12 @@ def paired_differences(
 
     Returns:
         A row for each setting that has a baseline and at least one common seed: ``setting``, ``baseline``, ``n``,
-        ``mean``, ``ci95`` (half-width; NaN for n = 1), and ``positive`` (the number of seeds with a difference
-        above zero). Empty where there is no baseline.
+        ``mean``, ``ci95`` (half-width; NaN for n = 1), ``positive`` (the number of seeds with a difference
+        above zero), and ``p`` of the paired t-test. Empty where there is no baseline.
     """
     import pandas as pd
 
-    names = ["setting", "baseline", "n", "mean", "ci95", "positive"]
+    names = ["setting", "baseline", "n", "mean", "ci95", "positive", "p"]
     key, _, value = baseline.partition("=")
     if f"{OVERRIDE}{key}" not in df or metric not in df:
         return pd.DataFrame(columns=names)
@@ -94,10 +94,8 @@ def paired_differences(
     rows = []
     for (setting, base), pairs in both.groupby(["setting", "baseline"], sort=False):
         difference = (pairs[metric] - pairs["base"]).to_numpy(dtype=float)
-        n = len(difference)
-        spread = difference.std(ddof=1) if n > 1 else np.nan
-        half = float(t_quantile(n, confidence)) * spread / np.sqrt(n)
-        rows.append((setting, base, n, difference.mean(), half, int((difference > 0).sum())))
+        found = paired_t(difference, confidence)
+        rows.append((setting, base, found.n, found.mean, found.half, int((difference > 0).sum()), found.p))
     return pd.DataFrame(rows, columns=names)
 
 

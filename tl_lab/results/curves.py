@@ -1,0 +1,104 @@
+"""Learning curves of settings: mean and spread over seeds, read from the runs' ``metrics.csv``.
+
+Nothing here imports torch.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tl_lab.results.names import metric_rank, split_name
+
+__all__ = ["Curve", "curve_names", "mean_curve", "read_curves"]
+
+_FILE = "metrics.csv"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric over training, over seeds.
+
+    Args:
+        steps: ``(T,)``, ascending.
+        mean: over the seeds that logged at each step, ``(T,)``.
+        spread: standard deviation over seeds, ddof 1, ``(T,)``; NaN where one seed logged.
+        n: number of seeds.
+    """
+
+    steps: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    n: int
+
+
+def curve_names(folder: Path) -> list[str]:
+    """Name the curves of a run that are worth comparing: validation accuracy and training loss.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        At most two names; none where the run has logged nothing.
+    """
+    try:
+        with (folder / _FILE).open(encoding="utf-8", newline="") as file:
+            names = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError):
+        return []
+    shown = []
+    for split, metrics in (("val", ("acc", "loss")), ("train", ("loss",))):
+        found = [name for name in names if split_name(name).split == split and split_name(name).metric in metrics]
+        shown += sorted(found, key=lambda name: (split_name(name).metric != metrics[0], metric_rank(name)))[:1]
+    return shown
+
+
+def read_curves(folder: Path, names: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Read curves of one run.
+
+    Args:
+        folder: of the run.
+        names: of the metrics.
+
+    Returns:
+        Name -> step -> value; finite values only, and nothing of a file that is missing or damaged.
+    """
+    found: dict[str, dict[int, float]] = {name: {} for name in names}
+    try:
+        with (folder / _FILE).open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            head = next(rows, [])
+            step = head.index("step")
+            places = {name: head.index(name) for name in names if name in head}
+            for row in rows:
+                for name, place in places.items():
+                    if row[place]:
+                        found[name][int(row[step])] = float(row[place])
+    except (OSError, ValueError, IndexError):
+        return {name: {} for name in names}
+    return {name: {s: v for s, v in curve.items() if np.isfinite(v)} for name, curve in found.items()}
+
+
+def mean_curve(runs: Sequence[dict[int, float]]) -> Curve | None:
+    """Average one metric's curves over runs, step by step.
+
+    Args:
+        runs: step -> value of each.
+
+    Returns:
+        The curve; None where nothing was logged. Steps that fewer runs logged than another are left out, for a mean
+        over some of the seeds is not comparable.
+    """
+    runs = [run for run in runs if run]
+    counts: dict[int, int] = {}
+    for run in runs:
+        for step in run:
+            counts[step] = counts.get(step, 0) + 1
+    steps = sorted(step for step, count in counts.items() if count == max(counts.values()))
+    if not steps:
+        return None
+    values = [[run[step] for run in runs if step in run] for step in steps]
+    spread = [np.std(at, ddof=1) if len(at) > 1 else np.nan for at in values]
+    return Curve(np.array(steps), np.array([np.mean(at) for at in values]), np.array(spread), max(counts.values()))

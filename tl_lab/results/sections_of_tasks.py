@@ -1,0 +1,93 @@
+"""What a report says where methods were run on several tasks: the table of a paper, and who is better.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+
+from tl_lab.results.blocks import Cell, Picture, Row, Section, Table
+from tl_lab.results.comparing import Ranking
+from tl_lab.results.names import format_metric, title
+from tl_lab.results.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
+from tl_lab.results.statistics import CONFIDENCE
+
+__all__ = ["crossed_parts", "ranking_parts"]
+
+
+def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[Section]:
+    """Put methods beside tasks, beside the paper, and compare the methods.
+
+    Args:
+        found: as :func:`tl_lab.results.summarising.find_crossed` gives it.
+        expected: what the experiment is held against.
+
+    Returns:
+        Sections; none without a table.
+    """
+    if found is None:
+        return []
+    table, metric, tasks = found
+    head, rows = crossed_rows(table, metric, tasks, expected)
+    parts = [
+        Section(
+            f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
+            [
+                Table(head, rows, 1),
+                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}"
+                + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
+                + _choice(expected)
+                + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
+            ],
+        )
+    ]
+    if expected is not None and (verdicts := verdict_rows(table, metric, expected)):
+        limit = format_metric(metric, expected.tolerance)
+        marked: list[Row] = [[*row[:-1], Cell(row[-1], "good" if row[-1] == "yes" else "bad")] for row in verdicts]
+        head = ["method", "measured", "published", "difference", f"within ± {limit}"]
+        means = f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}."
+        parts.append(Section("Beside the paper", [Table(head, marked, 1), means]))
+    if compared := comparison_rows(table, metric):
+        parts.append(
+            Section(
+                "Methods compared over tasks",
+                [
+                    Table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared, 2),
+                    f"Pairs are the values of `{tasks}`, each with its mean over seeds: mean difference ± "
+                    f"{CONFIDENCE:.0%} paired Student t interval over them, and Wilcoxon's signed-rank test, "
+                    "two-sided, corrected for the number of methods (none below six pairs). Tasks that share a domain "
+                    "are not independent: the true intervals are wider.",
+                ],
+            )
+        )
+    return parts
+
+
+def _choice(expected: Reproduces | None) -> str:
+    if expected is None or expected.chosen_by is None:
+        return ""
+    keys = ", ".join(f"`{key}`" for key in expected.tuned)
+    return f" Of the values of {keys} each cell takes the best by `{expected.chosen_by}`, seed by seed."
+
+
+def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section]:
+    """Show the methods' mean ranks over data sets, where there are enough of these."""
+    if said is None:
+        return []
+    differ = said.p < 1 - CONFIDENCE
+    p = f"= {said.p:.3f}" if said.p >= 0.001 else "< 0.001"
+    text = (
+        f"Friedman's test over {said.tasks} data sets (as Iman and Davenport's F): p {p}, so that the methods "
+        + ("differ. " if differ else "cannot be told apart, and the bars mean nothing. ")
+        + f"A bar joins methods whose mean ranks lie within Nemenyi's critical difference of {said.critical:.2f} "
+        f"(5 %). Each data set counts with its mean over seeds (Demsar, JMLR 2006)."
+    )
+    ranked: list[Row] = [
+        [method, Cell(f"{rank:.2f}", value=rank)] for method, rank in zip(said.methods, said.ranks, strict=True)
+    ]
+    shown = [Picture("ranks", "Mean ranks of the methods; a bar joins those that do not differ")]
+    return [
+        Section(
+            "Methods by rank",
+            [*(shown if "ranks" in pictures else []), Table(["method", "mean rank"], ranked, 1), text],
+        )
+    ]
