@@ -3,12 +3,11 @@
     python benchmarks/sweep_overhead.py              # 12 jobs: what one costs
     python benchmarks/sweep_overhead.py --jobs 200   # 200 tiny jobs: memory, open files and time per job
 
-Everything but ``fit`` and ``test`` counts: the process, composing, checking, data, networks, checkpoints left out (they
-are part of fit), results. Data are cached where the data set has a cache; the embedded pair is rendered in every run.
+Everything but ``fit`` and ``test`` counts: the process, composing, checking, data, networks, results, W&B. Checkpoints
+are part of fit. CPU time is that of this process and of the jobs, as on a machine where nothing else runs.
 """
 
 import argparse
-import gc
 import json
 import os
 import platform
@@ -75,7 +74,6 @@ def measure(folder: Path, jobs: int, overrides: list[str]) -> list[dict[str, flo
                 "cpu_s": now[1] - before[1] - last["cpu_s"],
                 "memory_mb": _memory_mb(),
                 "files": sum(1 for _ in Path("/proc/self/fd").iterdir()),
-                "objects": len(gc.get_objects()),
             }
         )
         before[:] = now

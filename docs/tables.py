@@ -214,6 +214,26 @@ def ewc_table() -> str:
     return "\n".join(lines)
 
 
+def sweep_overhead_table() -> str:
+    """Give what a job of a sweep costs beside its training, and how a long sweep grows."""
+    found = json.loads((RESULTS / "sweep_overhead.json").read_text())
+    rows = [
+        "| sweep | a job beside fit and test: CPU time | the same, first to last quarter of the jobs | time on a busy machine "
+        "| memory of the sweep's process, first to last quarter | its open files |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found.values():
+        cpu, wall, memory, files = (row[name] for name in ("cpu_s", "wall_s", "memory_mb", "files"))
+        rows.append(
+            f"| {row['jobs']} jobs, `data={row['data']}`, `logger={row['logger']}` | {cpu['median']:.2f} s "
+            f"| {cpu['first quarter']:.2f} to {cpu['last quarter']:.2f} s | {wall['median']:.2f} s "
+            f"| {memory['first quarter']:.1f} to {memory['last quarter']:.1f} MB "
+            f"| {files['first quarter']:.0f} to {files['last quarter']:.0f} |"
+        )
+    where = {row["where"] for row in found.values()}
+    return "\n".join([*rows, "", f"Medians; {'; '.join(sorted(where))}."])
+
+
 def _reproductions() -> Iterator[tuple[str, Reproduces, pd.DataFrame, Crossed]]:
     """Read each experiment whose runs are stored: its name, what it is held against, runs, methods by tasks."""
     for name in choices("experiment")["experiment"]:
@@ -287,6 +307,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
+    "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "reproduction_pages": reproduction_pages,
