@@ -168,6 +168,9 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     if objective.startswith(("test/", "oracle/")):
         raise UserError(f"sweep.objective={objective} is a test metric: test data choose nothing; use val/...")
     folder = _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+    at_once = OmegaConf.select(first, "hydra.launcher.jobs")
+    if at_once is not None and (not isinstance(at_once, int) or at_once < 1):
+        raise UserError(f"hydra.launcher.jobs is a whole number of at least 1, not {at_once!r}")
     launcher, sweeper = (str(OmegaConf.select(first, f"hydra.{name}._target_")) for name in ("launcher", "sweeper"))
     return Checked(multirun, folder, launcher, sweeper, bool(OmegaConf.select(first, "sweep.resume")))
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from tl_lab import arguments
 from tl_lab.config import conf_dir
 from tl_lab.errors import UserError
+from tl_lab.foreign import check_foreign
 
 __all__ = ["main"]
 
@@ -147,7 +148,7 @@ def _prepare(given: list[str]) -> _Launch:
 
 def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> _Launch:
     """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep by the same command."""
-    from tl_lab.sweeps.folder import last_sweep
+    from tl_lab.sweeps.folder import check_unchanged, last_sweep
 
     folder = Path(checked.folder)
     named = any(text.startswith("hydra.sweep.dir=") for text in overrides)
@@ -163,6 +164,8 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
             f"with it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
         )
     _make(folder)
+    if checked.resumes and checked.launcher != _FORKED:
+        check_unchanged(folder, overrides)
     # not part of any run's configuration: whether a run was made in a second start is no setting of it
     kept = [text for text in overrides if not text.lstrip("+").startswith("sweep.resume=")]
     own = [f"hydra.sweep.dir={arguments.quote(str(folder))}"]
@@ -283,6 +286,7 @@ def _stored_config(folder: Path) -> DictConfig:
         raise UserError(f"resume: {str(folder / 'config.yaml')!r} cannot be read: {error}") from error
     if not isinstance(cfg, DictConfig) or "strategy" not in cfg:
         raise UserError(f"resume: {str(folder / 'config.yaml')!r} is not the configuration of a run")
+    check_foreign(cfg, folder / "config.yaml")
     cfg.resume = str(folder)
     OmegaConf.set_struct(cfg, True)
     return cfg

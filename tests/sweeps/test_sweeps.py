@@ -113,6 +113,37 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
     pd.testing.assert_frame_equal(table(folder), table(undisturbed))
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a tiny disk")
+def test_a_disk_that_fills_up_fails_what_comes_then_and_leaves_what_was(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    room = int(2.7 * sum(-(-file.stat().st_size // 4096) * 4096 for file in (undisturbed / "0").rglob("*")))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this machine does not let tests mount a disk")
+    try:
+        assert sweep(disk / "sweep", "seed=range(4)") == 1
+        said = capsys.readouterr()
+        statuses = [json.loads(file.read_text())["status"] for file in sorted(disk.glob("sweep/*/results.json"))]
+        assert statuses[0] == "completed"
+        assert "completed" not in statuses[statuses.index("failed") :]
+        assert "no space left on device" in said.out.lower()
+        assert "jobs failed" in said.err
+        for file in disk.rglob("*.ckpt"):  # whole, if there at all
+            torch.load(file, weights_only=True)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_job_that_does_not_compose_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep(tmp_path / "sweep", "seed=0", "data.batch_size='${oc.env:NOT_SET_ANYWHERE}'") == 1
+    assert "NOT_SET_ANYWHERE" in capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "sweep" / "results.csv")
+    assert (rows["status"][0], rows["seed"][0]) == ("failed", 0)
+    assert "NOT_SET_ANYWHERE" in rows["error"][0]
+
+
 def test_another_configuration_or_code_version_is_not_mixed_in(
     undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +164,25 @@ def test_another_configuration_or_code_version_is_not_mixed_in(
     assert (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns > trained
     assert "1 kept run is of another code version" in said
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
+
+
+def test_other_launchers_go_on_with_the_same_jobs_only(
+    undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(undisturbed, folder)
+    again = ["sweep.resume=true", "hydra/launcher=basic"]
+    assert sweep(folder, "seed=0,1", *again) == 1
+    assert "holds the sweep of another command: go on by hydra/launcher=forked" in capfd.readouterr().err
+    (folder / "1" / "results.json").write_text(json.dumps(results(folder / "1") | {"config_hash": "of other files"}))
+    assert sweep(folder, "seed=0,1,2,3,4,5", *again) == 1
+    assert f"the files under conf/ have changed since {folder / '1'} was made" in capfd.readouterr().err
+    shutil.copy(undisturbed / "1" / "results.json", folder / "1")
+    (folder / "2" / "results.json").write_text(json.dumps(results(folder / "2") | {"status": "running"}))
+    kept = (folder / "0" / "results.json").stat().st_mtime_ns
+    assert sweep(folder, "seed=0,1,2,3,4,5", *again) == 0
+    assert (folder / "0" / "results.json").stat().st_mtime_ns == kept
+    pd.testing.assert_frame_equal(table(folder), table(undisturbed))
 
 
 @pytest.mark.slow
@@ -189,6 +239,16 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     pd.testing.assert_frame_equal(table(broken), table(whole))
 
 
+@pytest.mark.slow
+def test_two_processes_train_inside_a_sweep(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "sweep", "trainer=cpu,ddp_cpu") == 0
+    alone, pair = (results(tmp_path / "sweep" / number) for number in "01")
+    assert (alone["device"], pair["device"]) == ("cpu", "2 x cpu")
+    assert pair["objective"] == pair["metrics"]["val/acc"]
+    assert sorted(path.name for path in (tmp_path / "sweep").glob("[0-9]*")) == ["0", "1"]
+    assert not (tmp_path / "sweep" / "1" / "figures").exists()
+
+
 def test_a_child_tells_returns_and_dies_with_all_that_it_started() -> None:
     started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
 
@@ -227,6 +287,18 @@ def test_two_sweeps_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureF
         with claim(tmp_path, ["seed=0,1"]):
             pass
     claim(tmp_path / "one", ["seed=0,1"]).close()
+
+
+def test_two_sweeps_at_once_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path))
+    both = [Child(lambda tell: main(["-m", *TINY, "seed=0,1"])) for _ in range(2)]
+    while not all(child.ended() for child in both):
+        time.sleep(0.05)
+    folders = list((tmp_path / "sweeps").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert [results(folder / number)["status"] for number in "01"] == ["completed"] * 2
+        assert len(pd.read_csv(folder / "results.csv")) == 2
 
 
 def test_the_last_sweep_by_the_same_command_is_found(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from omegaconf import OmegaConf
+
+from tl_lab.config import compose, config_hash
 from tl_lab.errors import UserError
 from tl_lab.results.files import RESULTS, read_results, write_json
 
-__all__ = ["SWEEP", "Earlier", "claim", "earlier_runs", "last_sweep", "runs_of"]
+__all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "runs_of"]
 
 SWEEP = "sweep.json"
 """When the sweep began, and by which command."""
@@ -81,6 +85,30 @@ def last_sweep(beside: Path, overrides: Sequence[str]) -> Path | None:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return max(found)[-1] if found else None
+
+
+def check_unchanged(folder: Path, overrides: Sequence[str]) -> None:
+    """Make sure that the jobs of a sweep that goes on have the numbers that they had.
+
+    Args:
+        folder: of the sweep.
+        overrides: of the command line.
+
+    Raises:
+        UserError: the command differs, or a run's overrides mean something else than they did.
+    """
+    advice = "go on by hydra/launcher=forked, which looks for the configuration, or name a new hydra.sweep.dir"
+    before = None
+    with suppress(OSError, ValueError, KeyError):
+        before = json.loads((folder / SWEEP).read_text(encoding="utf-8"))["overrides"]
+    if before is not None and _command(before) != _command(overrides):
+        raise UserError(f"sweep.resume: {str(folder)!r} holds the sweep of another command: {advice}")
+    for run in runs_of(folder):
+        with suppress(OSError):
+            stored: Any = OmegaConf.load(run / ".hydra" / "overrides.yaml")
+            was = read_results(run).get("config_hash") if (run / RESULTS).exists() else None
+            if was is not None and was != config_hash(compose(list(stored))):
+                raise UserError(f"sweep.resume: the files under conf/ have changed since {run} was made: {advice}")
 
 
 def _command(overrides: Sequence[str]) -> list[str]:

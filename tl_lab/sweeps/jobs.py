@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,14 +71,18 @@ class Job:
         tell({"folder": str(folder), "note": note, "facts": {"config_hash": identity, "seed": config.seed}})
         folder.mkdir(parents=True, exist_ok=True)
         redirect(folder / OUTPUT)
-        result = run_job(
-            hydra_context=self.context,
-            task_function=self.task,
-            config=config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        return {"value": result.return_value}
+        try:
+            result = run_job(
+                hydra_context=self.context,
+                task_function=self.task,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            return {"value": result.return_value}
+        except Exception as error:  # a full disk, for one: Hydra writes, too
+            traceback.print_exc()
+            return {"error": f"{type(error).__name__}: {error}"}
 
     def compose(self) -> DictConfig:
         """Compose the job's configuration, Hydra's own part included."""

@@ -43,17 +43,20 @@ class Child:
         self.told: Any = None
         self.value: Any = None
         self.returned = False
+        self._speaks = True
 
     def ended(self) -> bool:
         """Take what the process has said, and tell whether it has ended."""
         alive = self._process.is_alive()  # asked first: what it says before its end is then in the pipe
-        with contextlib.suppress(EOFError, OSError):
-            while self._receiver.poll():
+        try:
+            while self._speaks and self._receiver.poll():
                 kind, content = self._receiver.recv()
                 if kind == "told":
                     self.told = content
                 else:
                     self.value, self.returned = content, True
+        except (EOFError, OSError):
+            self._speaks = False
         if alive:
             return False
         self._process.join()
@@ -95,7 +98,7 @@ class Child:
     @property
     def waits_on(self) -> list[Any]:
         """What becomes readable when the process says something or ends."""
-        return [self._receiver, self._process.sentinel]
+        return [*([self._receiver] if self._speaks else []), self._process.sentinel]
 
 
 def wait_for_any(children: Sequence[Child], timeout_s: float) -> None:
