@@ -218,8 +218,8 @@ def sweep_overhead_table() -> str:
     """Give what a job of a sweep costs beside its training, and how a long sweep grows."""
     found = json.loads((RESULTS / "sweep_overhead.json").read_text())
     rows = [
-        "| sweep | a job beside fit and test: CPU time | the same, first to last quarter of the jobs | time on a busy machine "
-        "| memory of the sweep's process, first to last quarter | its open files |",
+        "| sweep | a job beside fit and test: CPU time | the same, first to last quarter of the jobs "
+        "| time on a busy machine | memory of the sweep's process, first to last quarter | its open files |",
         "|---|---|---|---|---|---|",
     ]
     for row in found.values():
