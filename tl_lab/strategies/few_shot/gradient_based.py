@@ -65,6 +65,11 @@ class GradientBased(FewShotStrategy):
         self.inner_steps, self.test_inner_steps = inner_steps, test_inner_steps
         self.inner_rate, self.tasks = inner_rate, tasks
         self._gradient: dict[str, Tensor] = {}
+        self._norms = [
+            (name, module)
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        ]
 
     # ------------------------------------------------------------------ what a subclass provides
 
@@ -107,7 +112,7 @@ class GradientBased(FewShotStrategy):
             return F.cross_entropy(self._run(self.adapted_parts, {**own, **ungathered}, inputs), labels)
 
         start = {name: weight for name, weight in weights.items() if name.partition(".")[0] in self.adapted_parts}
-        return adapt(loss, start, steps, self.inner_rate, first_order)
+        return adapt(loss, start, steps, self.inner_rate, first_order, self.tasks)
 
     def classify_adapted(self, weights: Weights, adapted: Weights, x: Tensor, statistics: Weights) -> dict[str, Tensor]:
         """Give the ``logits`` of one episode's queries ``(N*Q, ...)``, and the statistics after them, by name."""
@@ -161,12 +166,8 @@ class GradientBased(FewShotStrategy):
 
     def _gathered(self) -> list[str]:
         """Name batch-norm's buffers that a pass in training would change."""
-        norms = (
-            (name, module)
-            for name, module in self.network.named_modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and module.track_running_stats
-        )
-        return [f"{name}.{buffer}" for name, module in norms for buffer in module._buffers]
+        norms = ((name, norm) for name, norm in self._norms if norm.training and norm.track_running_stats)
+        return [f"{name}.{buffer}" for name, norm in norms for buffer in norm._buffers]
 
     def facts(self) -> dict[str, str]:
         """State the inner loop."""
