@@ -1,8 +1,10 @@
-"""What surrounds a run: ``python -m tl_lab list | train | predict | report | figures``."""
+"""What surrounds a run: ``python -m tl_lab list | train | predict | report | figures | papers | reproduce``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from tl_lab import __version__
@@ -25,10 +27,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     options = _parser().parse_args(given)
     try:
-        options.command(options)
+        code = options.command(options)
     except UserError as error:
         print(f"tl_lab: {error}", file=sys.stderr)
         sys.exit(1)
+    if code:
+        sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,10 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     predict.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
     predict.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
+    _add_allow(predict)
     predict.set_defaults(command=_predict)
 
-    report = commands.add_parser("report", help="write the tables and figures of a sweep again")
+    report = commands.add_parser("report", help="write tables, figures and the page of a sweep, or of several together")
     report.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
+    report.add_argument("--output", type=Path, help="default: the folder; of several a new one, outputs/reports/<time>")
+    report.add_argument(
+        "--baseline", default="domain_adaptation=none", help="the override that the others are compared with"
+    )
+    report.add_argument("--no-figures", action="store_true", help="tables only")
     report.set_defaults(command=_report)
 
     figures = commands.add_parser(
@@ -63,7 +73,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
     figures.set_defaults(command=_figures)
+
+    again = commands.add_parser("reproduce", help="run a saved configuration again and compare every metric")
+    again.add_argument("run", type=Path, help="a completed run's folder")
+    again.add_argument("--output", type=Path, help="the new run's folder; default: outputs/reproduced/<name>/<time>")
+    _add_allow(again)
+    again.set_defaults(command=_reproduce)
     return parser
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="NAME",
+        help="a class or function that the saved configuration may name beside the project's own; may be repeated",
+    )  # fmt: skip
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -110,6 +133,7 @@ def _predict(options: argparse.Namespace) -> None:
             checkpoint=options.checkpoint,
             skip_unreadable=options.skip_unreadable,
             task=options.task,
+            allow=options.allow,
         )
     )
 
@@ -120,8 +144,21 @@ def _report(options: argparse.Namespace) -> None:
             raise UserError(f"report: there is no folder {str(folder)!r}")
     from tl_lab.results.report import write_report
 
-    for folder in options.folders:
-        print(write_report(folder))
+    target = options.output
+    if target is None and len(options.folders) > 1:
+        outputs = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs"))
+        target = outputs / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    summary = write_report(options.folders, target, options.baseline, figure=not options.no_figures)
+    print(summary)
+    print(summary.with_name("report.html"))
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from tl_lab.reproducing import reproduce
+
+    found = reproduce(options.run, options.output, options.allow)
+    print(found.said())
+    return 0 if found.equal else 1
 
 
 def _figures(options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from tl_lab.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.data.files import IMAGE_TYPES, decode, listed
 from tl_lab.data.stream import Outputs
 from tl_lab.errors import UserError
+from tl_lab.foreign import check_foreign
 from tl_lab.networks import Network, TaskHead
 from tl_lab.results.files import replacing
 
@@ -83,13 +84,16 @@ class TrainedModel(nn.Module):
         return Predictions([self.class_names[i] for i in best.tolist()], confidence, p)
 
 
-def load(run: str | Path, checkpoint: str | None = None, task: int | None = None) -> TrainedModel:
+def load(
+    run: str | Path, checkpoint: str | None = None, task: int | None = None, allow: Sequence[str] = ()
+) -> TrainedModel:
     """Load the model of a run.
 
     Args:
         run: the run's folder.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         task: of a stream whose tasks have heads of their own, which one answers, counted from 1.
+        allow: names of backbones, beside the project's own, that the folder's configuration may name.
 
     Returns:
         The model on the CPU, in evaluation mode.
@@ -98,7 +102,7 @@ def load(run: str | Path, checkpoint: str | None = None, task: int | None = None
         UserError: the folder holds no run, its files are damaged, or a task is missing, or none of the stream's.
     """
     folder = Path(run)
-    cfg = _stored_config(folder)
+    cfg = _stored_config(folder, allow)
     path = checkpoint_of(folder, checkpoint)
     content = read_checkpoint(path)
     facts = content.get("model")
@@ -162,6 +166,7 @@ def predict_to_csv(
     checkpoint: str | None = None,
     skip_unreadable: bool = False,
     task: int | None = None,
+    allow: Sequence[str] = (),
 ) -> Path:
     """Write labels and confidence for a folder of images or a table.
 
@@ -172,6 +177,7 @@ def predict_to_csv(
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
         task: see :func:`load`.
+        allow: see :func:`load`.
 
     Returns:
         The file: columns ``input``, ``label``, ``confidence``.
@@ -179,7 +185,7 @@ def predict_to_csv(
     Raises:
         UserError: there is nothing to predict, or a file cannot be read or written.
     """
-    model = load(run, checkpoint, task)
+    model = load(run, checkpoint, task, allow)
     path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -275,13 +281,11 @@ def _read_images(
         warnings.warn(f"{len(unreadable)} unreadable images were left out: {listed(unreadable)}", stacklevel=2)
 
 
-def _stored_config(folder: Path) -> DictConfig:
+def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     checkpoint_of(folder)  # says what is wrong with the folder
     path = folder / "config.yaml"
     cfg = cast(DictConfig, OmegaConf.load(path))
-    target = str(cfg.backbone._target_)
-    if not target.startswith("tl_lab.backbones."):
-        raise UserError(f"{path} names {target} as its backbone; only tl_lab.backbones are built from a stored file")
+    check_foreign(cfg.backbone, path, allow)
     return cfg
 
 
