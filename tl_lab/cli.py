@@ -158,7 +158,8 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
             f"tl_lab: going on with {found}" if found else "tl_lab: no earlier sweep by this command: a new one begins"
         )
         folder = found or folder
-    if any(folder.glob("*/config.yaml")) and not checked.resumes:
+    used = any(folder.glob("*/config.yaml")) or any(folder.glob("trials/*/config.yaml"))
+    if used and not checked.resumes:
         raise UserError(
             f"hydra.sweep.dir: {str(folder)!r} holds the runs of an earlier sweep, which would be overwritten; go on "
             f"with it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
@@ -345,7 +346,7 @@ def _single_command(cfg: DictConfig, given: list[str], folder: Path) -> list[str
     from hydra.core.hydra_config import HydraConfig
 
     train = [sys.executable, "-m", "tl_lab", "train"]
-    if cfg.resume:
+    if cfg.resume and (folder / "config.yaml").is_file():
         return [*train, f"resume={folder}"]
     flags, _ = arguments.split(given)
     kept = [part for name, value in flags if name in arguments.CONFIG_DIR for part in (name, value or "")]

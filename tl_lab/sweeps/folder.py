@@ -57,7 +57,10 @@ def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
     Raises:
         UserError: another process is running a sweep in it.
     """
-    lock = (folder / _LOCK).open("a", encoding="ascii")
+    try:
+        lock = (folder / _LOCK).open("a", encoding="ascii")
+    except OSError as error:
+        raise UserError(f"cannot write to {str(folder)!r} ({(error.strerror or str(error)).lower()})") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
