@@ -149,7 +149,7 @@ def describe_weights(cfg: DictConfig) -> str:
         return f"read from {cfg.backbone.weights}"
     if cfg.backbone.get("pretrained"):
         return "pretrained, as published"
-    transfers = choice_of(cfg, "strategy") in ("fine_tuning", "feature_extraction")
+    transfers = choice_of(cfg, "strategy") in ("fine_tuning", "feature_extraction", "nearest_centroid")
     advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)" if transfers else ""
     return f"random{advice}"
 

@@ -60,6 +60,11 @@ def check_pairing(cfg: DictConfig) -> None:
         _check_stream_adapts(cfg, adaptation)
     if not adaptation.trains_on_target:
         return
+    if not strategy.trains:
+        raise UserError(
+            f"strategy={choice_of(cfg, 'strategy')} trains nothing, and domain_adaptation={chosen} acts in training: use "
+            "domain_adaptation=none"
+        )
     layers = instantiate(cfg.strategy.layers)
     waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
     if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:

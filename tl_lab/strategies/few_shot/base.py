@@ -43,7 +43,7 @@ class FewShotStrategy(Strategy):
     """Whether :meth:`episode_logits` computes gradients in validation and test, too."""
 
     def __init__(self, *, batch_norm: str = "running", **options: Any) -> None:
-        if options.get("class_weights") is not None:
+        if self.trains_on == "episodes" and options.get("class_weights") is not None:
             raise UserError("strategy.class_weights is null with episodes, whose classes all have the same size")
         if not self.has_head and options.get("head"):
             raise UserError(f"{type(self).__name__} compares embeddings and has no head: leave strategy.head out")

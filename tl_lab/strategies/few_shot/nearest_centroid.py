@@ -1,0 +1,78 @@
+"""Nearest class mean on features as they are."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.errors import UserError
+from tl_lab.functional import prototypes
+from tl_lab.functional.prototypes import squared_distances
+from tl_lab.strategies.few_shot.base import EmbeddingStrategy
+
+__all__ = ["NearestCentroid"]
+
+TRANSFORMS = ("none", "l2", "centred_l2")
+
+
+class NearestCentroid(EmbeddingStrategy):
+    """Classify by the nearest class mean of a given backbone's features; nothing is trained.
+
+    Good features come from elsewhere: ``init_from`` (an earlier run, of strategy=baseline for one) or
+    ``backbone.pretrained``.
+
+    Args:
+        transform: of the features: ``none``; ``l2``, x / |x|; ``centred_l2``, the same of x minus the mean feature of
+            the training classes.
+        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+
+    Raises:
+        UserError: for an unknown transform, or a bottleneck, which nothing would train.
+
+    References:
+        Wang, Chao, Weinberger and van der Maaten, SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot
+        Learning, 2019, section 3. https://arxiv.org/abs/1911.04623
+    """
+
+    trains = False
+    trains_on = "classes"
+
+    base_mean: Tensor
+
+    def __init__(self, *, transform: str = "centred_l2", **options: Any) -> None:
+        super().__init__(**options)
+        if transform not in TRANSFORMS:
+            raise UserError(f"strategy.transform is {', '.join(map(repr, TRANSFORMS))}, not {transform!r}")
+        if options.get("bottleneck"):
+            raise UserError("strategy.bottleneck is null for nearest_centroid, which would leave it at random")
+        self.transform = transform
+        self.register_buffer("base_mean", torch.full((self.network.num_features,), torch.nan))
+
+    def _measure_base_classes(self) -> None:
+        if self.transform == "centred_l2" and not bool(self.base_mean.isfinite().all()):
+            self.base_mean = self.backbone_features(self.data, self.data.primary).mean(0)
+
+    def on_validation_epoch_start(self) -> None:
+        """Find the training classes' mean feature."""
+        super().on_validation_epoch_start()
+        self._measure_base_classes()
+
+    def on_test_epoch_start(self) -> None:
+        """Find the training classes' mean feature where no validation has."""
+        super().on_test_epoch_start()
+        self._measure_base_classes()
+
+    def compare(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
+        """Give minus the squared distances of the transformed features to their class means."""
+        support, query = (self._transformed(part) for part in (support, query))
+        return -squared_distances(query, prototypes(support, labels, way))
+
+    def _transformed(self, features: Tensor) -> Tensor:
+        if self.transform == "none":
+            return features
+        return F.normalize(features - self.base_mean if self.transform == "centred_l2" else features, dim=2)
+
+    def facts(self) -> dict[str, str]:
+        """State the transform beside what every few-shot strategy states."""
+        return {**super().facts(), "features": f"frozen, transform {self.transform}"}
