@@ -21,7 +21,8 @@ from scipy import stats
 from tl_lab.config import choices, compose, describe
 from tl_lab.results.markdown import crossed_sections
 from tl_lab.results.names import format_metric
-from tl_lab.results.reproduction import Crossed, Reproduces, chosen, cross
+from tl_lab.results.papers import Paper, papers
+from tl_lab.results.reproduction import Crossed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -234,23 +235,40 @@ def sweep_overhead_table() -> str:
     return "\n".join([*rows, "", f"Medians; {'; '.join(sorted(where))}."])
 
 
-def _reproductions() -> Iterator[tuple[str, Reproduces, pd.DataFrame, Crossed]]:
-    """Read each experiment whose runs are stored: its name, what it is held against, runs, methods by tasks."""
-    for name in choices("experiment")["experiment"]:
-        expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
-        place = (RESULTS / "reproductions" / name).with_suffix(".csv")
-        if expected is None or not place.exists():
-            continue
-        runs = pd.read_csv(place)
-        table = cross(chosen(runs, expected), expected.metric, expected.methods, expected.tasks)
-        assert table is not None
-        yield name, expected, runs, table
+def few_shot_speed_table() -> str:
+    """Give what a step on episodes costs beside a loop by hand, and what of it is sampling."""
+    found = json.loads((RESULTS / "few_shot.json").read_text())
+
+    def said(one: dict[str, float], form: str) -> str:
+        return f"{one['median']:{form}} ({one['min']:{form}} to {one['max']:{form}})"
+
+    how = f"CPU time, {found['repeats']} x {found['steps']} steps in turn, PyTorch {found['torch']}"
+    lines = ["| measured | ratio | how |", "|---|---|---|"]
+    for name, title in (("prototypical", "a prototypical step"), ("maml", "a MAML step")):
+        one = found[name]
+        lines += [
+            f"| {title}, frame / by hand | {said(one['ratio'], '.3f')} | 4 episodes, 5-way 1-shot, {one['queries']} "
+            f"queries a class, Conv4; {how}, {one['frame_ms']:.0f} and {one['by_hand_ms']:.0f} ms |",
+            f"| the share of sampling in it | {said(one['sampling_share'], '.2%')} | drawing and cutting out, "
+            f"{one['sampling_ms']:.2f} ms |",
+        ]
+    return "\n".join(lines)
+
+
+def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
+    """Read each experiment whose runs are stored: what it is, its runs, methods by tasks."""
+    for paper in papers():
+        if paper.runs is not None:
+            table = paper.crossed
+            assert table is not None
+            yield paper, paper.runs, table
 
 
 def reproductions_table() -> str:
     """Give each method's mean beside the published one, a row a method of an experiment."""
-    lines = ["| experiment | protocol | method | measured | published | runs | a run |", "|---" * 7 + "|"]
-    for name, expected, runs, table in _reproductions():
+    lines = ["| experiment | protocol | method | measured | published | reproduced | runs | a run |", "|---" * 8 + "|"]
+    for paper, runs, table in _reproductions():
+        expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.verdicts}
         protocol = " and ".join(dict.fromkeys(runs["data_protocol"]))
         for j, method in enumerate(table.methods):
             published = expected.mean(method)
@@ -258,8 +276,8 @@ def reproductions_table() -> str:
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             measured = format_metric(expected.metric, float(table.overall[j]), float(table.overall_half[j]))
             lines.append(
-                f"| {f'`{name}`' if j == 0 else ''} | {protocol if j == 0 else ''} | {table.named(method)} "
-                f"| {measured} | {format_metric(expected.metric, published)} "
+                f"| {f'`{paper.name}`' if j == 0 else ''} | {protocol if j == 0 else ''} | {table.named(method)} "
+                f"| {measured} | {format_metric(expected.metric, published)} | {verdicts.get(table.named(method), '')} "
                 f"| {tasks}{_seeds(of['seed'].nunique())} | {_seconds(of['duration_s'].median())} |"
             )
     return "\n".join(lines)
@@ -268,7 +286,8 @@ def reproductions_table() -> str:
 def reproduction_pages() -> str:
     """Write each stored experiment out: methods by tasks, beside the paper, compared, and how it was obtained."""
     parts = []
-    for name, expected, runs, table in _reproductions():
+    for paper, runs, table in _reproductions():
+        name, expected = paper.name, paper.expected
         file = choices("experiment")["experiment"][name]
         sections = crossed_sections((table, expected.metric, expected.tasks or ""), expected)
         facts = runs.iloc[0]
@@ -280,10 +299,15 @@ def reproduction_pages() -> str:
             _comments(file),
             *(section.replace("## ", "### ", 1) if section.startswith("## ") else section for section in sections),
             f"{len(runs)} runs on {dates}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
-            f"{facts['threads']} thread; {_seconds(runs['duration_s'].median())} a run (median), "
+            f"{facts['threads']} thread{_machines(runs)}; {_seconds(runs['duration_s'].median())} a run (median), "
             f"{_seconds(runs['duration_s'].sum())} together; protocol: {facts['data_protocol']}.",
         ]
     return "\n\n".join(parts)
+
+
+def _machines(runs: pd.DataFrame) -> str:
+    """Name the machines, where that was kept."""
+    return "".join(f", {name}" for name in runs.get("machine", pd.Series(dtype=str)).dropna().unique())
 
 
 def _comments(file: Path) -> str:
@@ -307,6 +331,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
+    "few_shot_speed": few_shot_speed_table,
     "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tl_lab import __version__
 from tl_lab.errors import UserError
+from tl_lab.papers_cli import add_papers
 
 __all__ = ["main"]
 
@@ -73,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
     figures.set_defaults(command=_figures)
+
+    add_papers(commands)
 
     again = commands.add_parser("reproduce", help="run a saved configuration again and compare every metric")
     again.add_argument("run", type=Path, help="a completed run's folder")
