@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.batches import Episode, Labelled
+from tl_lab.data.episodic import EpisodicData
 from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.base import Phase
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.schedules import Constant
@@ -88,3 +90,33 @@ def adapt_by_hand(network: nn.Module, x: Tensor, y: Tensor, steps: int, rate: fl
             for parameter, slope in zip(network.parameters(), slopes, strict=True):
                 parameter -= rate * slope
     return network
+
+
+class Patterns(EpisodicData):
+    """Sets of classes that differ by a pattern under noise."""
+
+    def __init__(self, episodes_per_step: int = 4, seed: int = 0, **options) -> None:
+        size = {"way": WAY, "shot": SHOT, "queries": QUERIES}
+        super().__init__(
+            **{"train": size, "test": size, "val_episodes": 4, "test_episodes": 10, **options},
+            episodes_per_step=episodes_per_step,
+            episodes_per_epoch=8,
+            seed=seed,
+        )
+
+    def read(self) -> dict[str, Samples]:
+        draw, sets = torch.Generator().manual_seed(self.seed), {}
+        for name in ("train", "val", "test"):
+            patterns = torch.rand(5, 1, 1, 6, 6, generator=draw)
+            x = (patterns + torch.rand(5, 8, 1, 6, 6, generator=draw)) / 2
+            sets[name] = Samples(x.flatten(0, 1), torch.arange(5).repeat_interleave(8))
+            self.classes[name] = [f"{name}{c}" for c in range(5)]
+        return sets
+
+
+def ready(**options) -> Patterns:
+    """Read the patterns, in the network's form."""
+    data = Patterns(**options)
+    data.load()
+    data.use(Normed().preprocessing)
+    return data
