@@ -310,7 +310,7 @@ def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | 
 def _load_tested(cfg: DictConfig, folder: Path, parts: Parts) -> str:
     """Load the checkpoint that is tested, with its validation scores, and say which it is."""
     if not parts.strategy.trains:
-        return "as it was given (nothing is trained)"
+        return "untrained (the backbone as it was given)"
     if cfg.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"
     content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
@@ -506,7 +506,7 @@ def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     hints = [("all choices", f"{python} -m tl_lab list")]
     data: Any = get_class(cfg.data._target_)
     streams = "tasks" in data.traits
-    if not (streams and data.scrambles):
+    if "episodes" not in data.traits and not (streams and data.scrambles):
         which = " --task 1" if streams and cfg.data.scenario == "task" else ""
         predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}"
         hints.insert(0, ("label images of your own", predict))

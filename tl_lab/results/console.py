@@ -82,7 +82,8 @@ def final_table(
     shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
     if others:
         shown.append(Text(", ".join(f"{readable(m)} {format_metric(m, v)}" for m, v in others.items())))
-    shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol), style="dim")]
+    within = any(metric.endswith("_ci95") for row in rows.values() for metric in row)
+    shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol, within), style="dim")]
     say(*shown, stream=stream)
 
 
@@ -238,10 +239,13 @@ def _against(value: float | None, reference: float | None) -> str:
     return text if value is None else f"{text} (here {100 * (value - reference):+.1f})"
 
 
-def _caption(seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str) -> str:
+def _caption(
+    seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str, within: bool = False
+) -> str:
     phrases = []
     if seed is not None:
-        phrases.append(f"One run, seed {seed}: no interval; repeat with other seeds before comparing")
+        interval = "± is over its test episodes, not over seeds" if within else "no interval"
+        phrases.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing")
     if checkpoint:
         phrases.append(f"tested: {checkpoint} checkpoint")
     if isinstance(protocol, str):

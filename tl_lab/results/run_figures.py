@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from tl_lab.results.episode_figures import episode_answers, episode_embedding
 from tl_lab.results.figures import (
     confusion_matrix,
     decision_boundary,
@@ -23,9 +24,11 @@ from tl_lab.results.stream_figures import accuracy_matrix_figure, task_accuracy_
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
+    from tl_lab.data.episodic import EpisodicData
     from tl_lab.data.stream import TaskStream
     from tl_lab.strategies.base import Strategy
     from tl_lab.strategies.continual.base import ContinualStrategy
+    from tl_lab.strategies.few_shot.base import FewShotStrategy
 
 __all__ = ["draw_figures"]
 
@@ -40,7 +43,8 @@ def draw_figures(
     that validators would have chosen and, where the data are points of the plane, the decision boundary.
 
     Of a stream of tasks: learning curves, the accuracy on each task after each task, as a matrix and over time, and,
-    unless each task has outputs of its own, one confusion matrix over all tasks.
+    unless each task has outputs of its own, one confusion matrix over all tasks. Of episodes: learning curves, and the
+    first test episode of each test set, as images and as it is embedded.
 
     Args:
         folder: the run's folder; figures go to ``figures/``.
@@ -56,7 +60,7 @@ def draw_figures(
         metrics = metrics[[name for name in metrics if not is_detail(name)]]
         figures = _of_stream(cast("ContinualStrategy", strategy), cast("TaskStream", data))
     elif "episodes" in data.traits:
-        figures = {}
+        figures = _of_episodes(cast("FewShotStrategy", strategy), cast("EpisodicData", data))
     else:
         titles = {name: name.replace("/", " ") for name in data.test_names}
         figures = {
@@ -100,6 +104,32 @@ def _of_stream(strategy: "ContinualStrategy", data: "TaskStream") -> dict[str, F
         confusion = sum(_confusion(strategy, data.scored_name(task)) for task in range(data.num_tasks))
         title = f"all tasks, {scenario}"
         figures["confusion_all_tasks"] = confusion_matrix(confusion, data.class_names, title)
+    return figures
+
+
+@torch.no_grad()
+def _of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> dict[str, Figure]:
+    strategy.eval()
+    figures = {}
+    for name in data.test_names:
+        strategy.network.use(data.domain_of(name))
+        batch, size = next(iter(data.episodes(name, 1))), data.size_of(name)
+        predicted = strategy.test_logits(batch).argmax(2).view(size.way, size.queries)
+        embedded = batch.split(strategy.features(batch.x))
+        assert data.preprocessing is not None
+        images = [data.preprocessing.restore(part.x[0]) for part in batch[:2]]
+        y = data.sets[name].y
+        assert y is not None
+        chosen = y[batch.support.index[0]].view(size.way, size.shot)[:, 0]
+        classes = [data.classes[name][c] for c in chosen.tolist()]
+        shots, asked = (part.unflatten(0, (size.way, -1)) for part in images)
+        points, asked_points = (part[0].unflatten(0, (size.way, -1)) for part in embedded)
+        where = name.replace("/", "_")
+        said = f"{size.way}-way {size.shot}-shot, {name.replace('/', ' ')}"
+        figures[f"episode_{where}"] = episode_answers(shots, asked, predicted, classes, f"One episode, {said}")
+        figures[f"embedding_{where}"] = episode_embedding(
+            points, asked_points, predicted, classes, f"One episode, {said}"
+        )
     return figures
 
 

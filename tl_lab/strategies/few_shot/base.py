@@ -73,7 +73,7 @@ class FewShotStrategy(Strategy):
         return {
             **super().facts(),
             "batch-norm statistics at test": whose,
-            "interval of a run": "95 % over the test episodes of its model",
+            "intervals": "of one run (acc_ci95) over its test episodes; of several seeds over their models",
         }
 
     # ------------------------------------------------------------------ training
