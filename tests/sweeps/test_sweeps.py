@@ -21,7 +21,7 @@ import tl_lab.experiment
 from tl_lab.__main__ import main as tl_lab_main
 from tl_lab.cli import main
 from tl_lab.errors import UserError
-from tl_lab.sweeps.folder import claim, earlier_runs, last_sweep
+from tl_lab.sweeps.folder import Earlier, claim, earlier_runs, last_sweep, pick
 from tl_lab.sweeps.processes import Child
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -239,6 +239,20 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     pd.testing.assert_frame_equal(table(broken), table(whole))
 
 
+def test_weights_and_biases_gets_a_group_a_sweep_and_a_run_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    folder = tmp_path / "a_group_of_two"
+    assert sweep(folder, "seed=0,1", "logger=wandb", "hydra.launcher.jobs=2") == 0
+    assert f"wandb sync {folder}/*/wandb/offline-run-*" in capsys.readouterr().out
+    for number in "01":
+        (run,) = (folder / number).glob("wandb/offline-run-*/run-*.wandb")
+        content = run.read_bytes()
+        assert b"a_group_of_two" in content
+        assert content.count(b"test/acc") >= 1  # the final metrics are in
+
+
 @pytest.mark.slow
 def test_two_processes_train_inside_a_sweep(tmp_path: Path) -> None:
     assert sweep(tmp_path / "sweep", "trainer=cpu,ddp_cpu") == 0
@@ -313,11 +327,23 @@ def test_the_last_sweep_by_the_same_command_is_found(tmp_path: Path) -> None:
     assert last_sweep(tmp_path / "new", ["seed=0,2"]) is None
 
 
-def test_of_equal_configurations_a_completed_run_is_taken(tmp_path: Path) -> None:
-    for name, status in (("0", "failed"), ("1", "completed"), ("2", "running")):
+def test_of_equal_configurations_the_right_run_is_taken(tmp_path: Path) -> None:
+    for name, status, root in (("0", "failed", "a"), ("1", "completed", "a"), ("2", "completed", "b")):
         (tmp_path / name).mkdir()
         content = {"schema": 1, "status": status, "config_hash": "x", "objective": 0.5, "git_commit": "c"}
         (tmp_path / name / "results.json").write_text(json.dumps(content))
+        (tmp_path / name / "config.yaml").write_text(f"data:\n  root: {root}\n  of:\n    root: null\nseed: 0\n")
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "results.json").write_text("{")  # damaged: as if it were not there
     found = earlier_runs(tmp_path)
     assert list(found) == ["x"]
-    assert (found["x"].folder, found["x"].status, found["x"].objective) == (tmp_path / "1", "completed", 0.5)
+
+    def taken(root: str, own: str) -> str | None:
+        one = pick(found["x"], {"data": {"root": root, "of": {"root": None}}, "seed": 0}, tmp_path / own)
+        return None if one is None else one.folder.name
+
+    assert taken("a", "7") == "1"  # completed
+    assert taken("a", "0") == "0"  # its own, which failed
+    assert taken("b", "1") == "2"  # other data, though the hash is the same
+    assert taken("c", "1") is None
+    assert found["x"][1] == Earlier(tmp_path / "1", "completed", "c", 0.5, trained=False)

@@ -3,20 +3,21 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from tl_lab.config import compose, config_hash
 from tl_lab.errors import UserError
 from tl_lab.results.files import RESULTS, read_results, write_json
 
-__all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "runs_of"]
+__all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "pick", "runs_of"]
 
 SWEEP = "sweep.json"
 """When the sweep began, and by which command."""
@@ -127,9 +128,9 @@ def runs_of(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name not in _NEVER_ENTERED)
 
 
-def earlier_runs(folder: Path) -> dict[str, Earlier]:
-    """Read which configurations a sweep's folder holds, by the hash of each; of equal ones a completed run."""
-    found: dict[str, Earlier] = {}
+def earlier_runs(folder: Path) -> dict[str, list[Earlier]]:
+    """Read which configurations a sweep's folder holds: its runs by the hash of each."""
+    found: dict[str, list[Earlier]] = {}
     for run in runs_of(folder):
         try:
             results = read_results(run)
@@ -138,7 +139,42 @@ def earlier_runs(folder: Path) -> dict[str, Earlier]:
         trained = (run / "checkpoints" / "last.ckpt").exists()
         status, objective = str(results.get("status")), results.get("objective")
         one = Earlier(run, status, results.get("git_commit"), objective, trained)
-        key = str(results.get("config_hash"))
-        if key not in found or found[key].status != "completed":
-            found[key] = one
+        found.setdefault(str(results.get("config_hash")), []).append(one)
     return found
+
+
+def pick(candidates: Sequence[Earlier], config: Mapping[str, Any], own: Path) -> Earlier | None:
+    """Choose the run that stands for a job, among those with the hash of its configuration.
+
+    The hash leaves out where data lie, so that runs of different machines compare; within a sweep two folders are two
+    data sets.
+
+    Args:
+        candidates: runs with this hash.
+        config: of the job, resolved and plain.
+        own: the folder that the job would get.
+
+    Returns:
+        The one in its own folder, else a completed one, else any; None where there is none.
+    """
+    same = [one for one in candidates if (roots := _stored_roots(one.folder)) is None or roots == _roots(config)]
+    ranked = sorted(same, key=lambda one: (one.folder.resolve() != own.resolve(), one.status != "completed"))
+    return ranked[0] if ranked else None
+
+
+def _stored_roots(run: Path) -> list[tuple[str, Any]] | None:
+    try:
+        text = (run / "config.yaml").read_text(encoding="utf-8")
+        return _roots(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None  # it died before it could write: the hash is all that is known
+
+
+def _roots(node: Any, path: str = "") -> list[tuple[str, Any]]:
+    """List the folders of data that a configuration names, by their keys."""
+    if isinstance(node, Mapping):
+        own = [(f"{path}{key}", value) for key, value in node.items() if key == "root"]
+        return sorted(own + [pair for key, value in node.items() for pair in _roots(value, f"{path}{key}.")], key=str)
+    if isinstance(node, list):
+        return [pair for number, value in enumerate(node) for pair in _roots(value, f"{path}{number}.")]
+    return []

@@ -14,11 +14,11 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from tl_lab.config import config_hash
+from tl_lab.config import config_hash, to_plain
 from tl_lab.errors import UserError, root_cause
 from tl_lab.results.files import RESULTS, read_results, write_text
 from tl_lab.results.record import Record, git_commit
-from tl_lab.sweeps.folder import Earlier
+from tl_lab.sweeps.folder import Earlier, pick
 
 __all__ = ["OUTPUT", "Job", "read_settled", "redirect", "settle"]
 
@@ -46,7 +46,7 @@ class Job:
     context: HydraContext
     task: TaskFunction
     config: DictConfig
-    earlier: Mapping[str, Earlier] | None = None
+    earlier: Mapping[str, Sequence[Earlier]] | None = None
 
     def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
         """Run in this process, which ends with it: its output goes to the job's folder.
@@ -60,8 +60,10 @@ class Job:
         """
         try:
             config = self.compose()
-            identity = config_hash(config)
-            found = None if self.earlier is None else self.earlier.get(identity)
+            plain = to_plain(config)
+            identity = config_hash(plain)
+            own = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
+            found = None if self.earlier is None else pick(self.earlier.get(identity, ()), plain, own)
             if found is not None and found.status == "completed":
                 tell({"folder": str(found.folder), "other_code": found.commit != git_commit()})
                 return {"value": found.objective, "kept": True}
