@@ -1,5 +1,6 @@
 """From a configuration to data, networks and strategy."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,9 @@ from tl_lab.strategies.base import Strategy
 __all__ = ["Parts", "build", "build_backbone", "build_node", "build_strategy", "describe_weights", "weights_hash"]
 
 
+_LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
+
+
 @dataclass
 class Parts:
     """What a configuration builds.
@@ -46,6 +50,7 @@ def build(cfg: DictConfig) -> Parts:
     Raises:
         UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
     """
+    _warn_of_weights(cfg)
     data: DataModule = build_node(cfg.data)
     adaptation: DomainAdaptation = build_node(cfg.domain_adaptation)
     data.adapts = adaptation.trains_on_target
@@ -71,7 +76,34 @@ def build_strategy(cfg: DictConfig, data: DataModule) -> Strategy:
     return _strategy(cfg, data, _started_backbone(cfg, data), build_node(cfg.domain_adaptation))
 
 
+def _warn_of_weights(cfg: DictConfig) -> None:
+    if given := _left_aside(cfg):
+        warnings.warn(
+            f"strategy={choice_of(cfg, 'strategy')} starts from random weights: {', '.join(given)} left aside; "
+            "strategy=fine_tuning starts from them",
+            stacklevel=2,
+        )
+
+
+def _left_aside(cfg: DictConfig) -> list[str]:
+    """Name the learned weights that are given to a strategy that does not start from any."""
+    strategy: Any = get_class(cfg.strategy._target_)
+    if strategy.transfers:
+        return []
+    given = {"init_from": cfg.init_from, **{f"backbone.{name}": cfg.backbone.get(name) for name in _LEARNED}}
+    return [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items() if value]
+
+
+def _without_weights(cfg: DictConfig) -> DictConfig:
+    """Give the configuration without the weights that its strategy leaves aside."""
+    if not _left_aside(cfg):
+        return cfg
+    own = {name: value for name, value in _LEARNED.items() if name in cfg.backbone}
+    return cast(DictConfig, OmegaConf.merge(cfg, {"init_from": None, "backbone": own}))
+
+
 def _started_backbone(cfg: DictConfig, data: DataModule) -> Backbone:
+    cfg = _without_weights(cfg)
     backbone = build_backbone(cfg, data.shape)
     if cfg.init_from:
         _start_from(Path(cfg.init_from), backbone)
@@ -143,6 +175,8 @@ def _start_from(run_folder: Path, backbone: Backbone) -> None:
 
 def describe_weights(cfg: DictConfig) -> str:
     """Say where the backbone's weights come from."""
+    if given := _left_aside(cfg):
+        return f"random (strategy={choice_of(cfg, 'strategy')} leaves {', '.join(given)} aside)"
     if cfg.init_from:
         return f"learned by {cfg.init_from}, {checkpoint_of(Path(cfg.init_from)).stem} checkpoint"
     if cfg.backbone.get("weights"):
@@ -156,6 +190,7 @@ def describe_weights(cfg: DictConfig) -> str:
 
 def weights_hash(cfg: DictConfig) -> str | None:
     """Identify the file that the backbone started from by its content: the configuration holds its path only."""
+    cfg = _without_weights(cfg)
     given = cfg.backbone.get("weights")
     path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else find_weights(given) if given else None
     return None if path is None else file_hash(path)

@@ -13,7 +13,7 @@ from tl_lab.data.augmentation import Augmentation
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, PairLoader, Transform
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
-from tl_lab.data.splits import random_split
+from tl_lab.data.splits import few_labels, random_split
 from tl_lab.errors import UserError
 
 __all__ = ["DataModule", "DomainPair"]
@@ -36,6 +36,8 @@ class DataModule(pl.LightningDataModule):
         augmentation: random changes to training images; None for none.
         workers: processes that decode images on disk.
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
+        labels: of supervised data: labelled samples that the training set keeps (see
+            :func:`~tl_lab.data.splits.few_labels`); None for all.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -55,6 +57,7 @@ class DataModule(pl.LightningDataModule):
         augmentation: Augmentation | None = None,
         workers: int = 0,
         batches_per_epoch: int | None = None,
+        labels: int | None = None,
     ) -> None:
         super().__init__()
         if evaluate not in ("best", "last"):
@@ -65,7 +68,7 @@ class DataModule(pl.LightningDataModule):
             raise UserError(f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
-        self.batches_per_epoch = batches_per_epoch
+        self.batches_per_epoch, self.labels = batches_per_epoch, labels
         self.sets: dict[str, Samples] = {}
         self.class_names: list[str] = []
         self.adapts = False  # whether training batches carry the target's unlabelled part
@@ -111,6 +114,8 @@ class DataModule(pl.LightningDataModule):
     def load(self) -> None:
         """Read the sets and check them."""
         self.sets = self._read()
+        if self.labels is not None:
+            self._keep_few(self.labels)
         x = self.sets[self.primary].x
         if isinstance(x, Tensor):
             channels, height, width = (*x.shape[1:], 1, 1)[:3]  # vectors (N, D) are D channels of one pixel
@@ -125,6 +130,17 @@ class DataModule(pl.LightningDataModule):
         parts = "".join(name + prints[id(one.x), id(one.y)] for name, one in sorted(self.sets.items()))
         parts += self._what_else_identifies()
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def _keep_few(self, labels: int) -> None:
+        if self.traits != {"labels"}:
+            raise UserError(
+                f"data.labels={labels} limits the training set of supervised data; {type(self).__name__} offers more "
+                f"({', '.join(sorted(self.traits))}): leave it out"
+            )
+        train = self.sets[self.primary]
+        assert train.y is not None
+        self.sets[self.primary] = train.subset(few_labels(train.y, labels, self.seed, self.class_names))
+        self.notes.append(f"{self.primary}: {labels:,} of {len(train):,} labelled samples")
 
     def use(self, preprocessing: Preprocessing) -> None:
         """Bring every set to the backbone's declared input; what was done is added to ``notes``."""

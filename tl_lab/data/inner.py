@@ -33,9 +33,13 @@ def build_inner(value: DataModule | str, seed: int) -> DataModule:
         seed: of the splits of data given by name.
 
     Raises:
-        UserError: there is no such choice.
+        UserError: there is no such choice, or the module limits its labels.
     """
     if isinstance(value, DataModule):
+        if value.labels is not None:
+            raise UserError(
+                f"labels={value.labels} limits data that are learned alone, not a part of others: leave it out"
+            )
         return value
     from hydra.utils import instantiate
 

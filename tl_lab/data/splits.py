@@ -8,7 +8,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
 
-__all__ = ["check_shares", "hold_out", "of_classes", "random_split", "split_in_three"]
+__all__ = ["check_shares", "few_labels", "hold_out", "of_classes", "random_split", "split_in_three"]
 
 
 def check_shares(val_share: float, test_share: float) -> None:
@@ -74,6 +74,44 @@ def _sizes(counts: np.ndarray, share: float) -> np.ndarray:
     left = round(share * counts.sum()) - sizes.sum()
     sizes[np.argsort(sizes - exact, kind="stable")[:left]] += 1
     return np.maximum(sizes, 1)
+
+
+def few_labels(y: Tensor, count: int, seed: int, class_names: list[str]) -> Tensor:
+    """Draw so many samples that classes are as equal in number as they can be.
+
+    Each class gives the same number, one more for some where it does not divide; a class that has fewer gives all, and
+    the others make up for it. Of one seed a smaller draw lies within a larger one.
+
+    Args:
+        y: classes, ``(N,)``, int64.
+        count: samples to draw, from the number of classes to N.
+        seed: the run's seed.
+        class_names: by label, for messages.
+
+    Returns:
+        Sorted indices, ``(count,)``.
+
+    Raises:
+        UserError: there are fewer samples, or more classes.
+    """
+    if not len(class_names) <= count <= len(y):
+        raise UserError(
+            f"data.labels={count} is not between the number of classes, {len(class_names)}, and that of the training "
+            f"samples, {len(y):,}: give a number between, or null for all"
+        )
+    labels = y.cpu().numpy()
+    sizes = np.bincount(labels, minlength=len(class_names))
+    level = count // len(class_names)
+    while level < sizes.max() and np.minimum(sizes, level + 1).sum() <= count:
+        level += 1
+    quotas = np.minimum(sizes, level)
+    order = np.random.default_rng(derive_seed(seed, "labels")).permutation(len(class_names))
+    quotas[[label for label in order if sizes[label] > level][: count - quotas.sum()]] += 1
+    drawn = [
+        np.random.default_rng(derive_seed(seed, "labels", label)).permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in enumerate(quotas)
+    ]
+    return torch.from_numpy(np.sort(np.concatenate(drawn)))
 
 
 def split_in_three(

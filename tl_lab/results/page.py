@@ -22,10 +22,12 @@ __all__ = ["page", "svg"]
 
 _HERE = Path(__file__).resolve().parent
 _MANY_ROWS = 30  # from which on a table scrolls by itself, and can be searched
-# the greys of the figures (tl_lab.results.drawing), which follow the page from light to dark
+_NUMBER = re.compile(r"[+-]?\d|< |-?$")
+# greys and dark colours of the figures (tl_lab.results.drawing), which follow the page from light to dark
 _THEMED = {
     "#ffffff": "surface", "white": "surface", "#222222": "ink", "#1f1f1f": "ink", "#000000": "ink",
     "#6b6b6b": "muted", "#e4e4e4": "line", "#b0b0b0": "axis",
+    "#832db6": "violet", "#bd1f01": "red", "#0072b2": "blue",
 }  # fmt: skip
 
 
@@ -151,7 +153,8 @@ def _text(text: str) -> str:
 
 
 def _table(table: Table, name: str) -> str:
-    number = [table.numbers_from is not None and i >= table.numbers_from for i in range(len(table.head))]
+    start = len(table.head) if table.numbers_from is None else table.numbers_from
+    number = [i >= start and all(_NUMBER.match(_of(row[i]).text) for row in table.rows) for i in range(len(table.head))]
     head = "".join(
         f'<th scope="col"{_class("number" if right else "")}><button type="button">{html.escape(text)}</button></th>'
         for text, right in zip(table.head, number, strict=True)
@@ -167,13 +170,16 @@ def _table(table: Table, name: str) -> str:
     )
 
 
+def _of(cell: str | Cell) -> Cell:
+    return cell if isinstance(cell, Cell) else Cell(cell)
+
+
 def _cell(cell: str | Cell, right: bool) -> str:
-    shown = cell if isinstance(cell, Cell) else Cell(cell)
+    shown = _of(cell)
     value = "" if shown.value is None else f' data-value="{shown.value!r}"' if shown.value == shown.value else ""
     text = html.escape(shown.text, quote=False) + (" ≈" if shown.mark == "level" and right else "")
-    # a reason or a protocol may stand in a column of numbers
-    long = len(shown.text) > 40
-    return f"<td{_class(shown.mark, 'number' if right and not long else 'words' if long else '')}{value}>{text}</td>"
+    kind = "number" if right else "words" if len(shown.text) > 40 else ""
+    return f"<td{_class(shown.mark, kind)}{value}>{text}</td>"
 
 
 def _class(*names: str) -> str:

@@ -110,9 +110,10 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
     ax = figure.subplots()
     ax.set_xscale("log")
     lines = []
-    for way, colour in zip(ways, class_colours(len(ways)), strict=True):
+    for i, (way, colour) in enumerate(zip(ways, class_colours(len(ways)), strict=True)):
+        beside = 1 + 0.025 * (i - (len(ways) - 1) / 2)  # intervals at the same number of labels stand side by side
         own = [budget for budget in budgets if budget.way == way]
-        x, y = [budget.labels for budget in own], [100 * budget.mean for budget in own]
+        x, y = [beside * budget.labels for budget in own], [100 * budget.mean for budget in own]
         half = np.nan_to_num([100 * budget.half for budget in own])
         lines += ax.plot(x, y, "-o", color=colour, ms=5.5, mec="white", mew=0.9)
         ax.vlines(x, y - half, y + half, color=darker(colour, 0.0), lw=1.4, alpha=0.6)

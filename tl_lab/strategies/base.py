@@ -72,6 +72,9 @@ class Strategy(pl.LightningModule):
     trains: ClassVar[bool] = True
     """Whether anything is learned before the test."""
 
+    transfers: ClassVar[bool] = True
+    """Whether the backbone may start from learned weights; otherwise such weights are left aside, and that is said."""
+
     def __init__(
         self,
         *,

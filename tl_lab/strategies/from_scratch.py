@@ -6,4 +6,9 @@ __all__ = ["FromScratch"]
 
 
 class FromScratch(Strategy):
-    """Every layer learns from where its random initialisation put it: the measure of what transfer brings."""
+    """Every layer learns from where its random initialisation put it: the measure of what transfer brings.
+
+    Weights that the backbone could start from are left aside: one sweep compares this with the ways of transfer.
+    """
+
+    transfers = False

@@ -1,0 +1,75 @@
+"""The practitioner's question, small: three ways to learn embedded digits, with few labels and with all."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tl_lab.building import describe_weights, weights_hash
+from tl_lab.cli import main
+from tl_lab.config import compose
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+SMALL = [
+    "data=digits",
+    "backbone=mlp",
+    "domain_adaptation=none",
+    "logger=none",
+    "figures=false",
+    "trainer.max_epochs=1",
+]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("source") / "run"
+    main([*SMALL, "strategy.bottleneck=null", "trainer.max_epochs=5", f"hydra.run.dir={folder}"])
+    return folder
+
+
+def test_from_scratch_leaves_weights_aside_and_says_so(source, tmp_path, recwarn):
+    few = [*SMALL, "data.labels=20", "strategy=from_scratch"]
+    main([*few, f"hydra.run.dir={tmp_path / 'plain'}"])
+    main([*few, f"init_from={source}", f"hydra.run.dir={tmp_path / 'given'}"])
+    plain, given = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("plain", "given"))
+    assert given["metrics"] == plain["metrics"]
+    assert given["weights"] == {
+        "from": f"random (strategy=from_scratch leaves init_from={source} aside)",
+        "sha256": None,
+    }
+    said = [str(warning.message) for warning in recwarn if "left aside" in str(warning.message)]
+    assert len(said) == 1
+
+
+def test_which_weights_are_left_aside():
+    pretrained = ["backbone=torchvision", "backbone.pretrained=true"]
+    scratch, tuned = (compose([*pretrained, f"strategy={name}"]) for name in ("from_scratch", "fine_tuning"))
+    assert describe_weights(tuned) == "pretrained, as published"
+    assert "backbone.pretrained=true" in describe_weights(scratch)
+    assert weights_hash(compose(["backbone=torchvision", "backbone.weights=none.pth", "strategy=from_scratch"])) is None
+
+
+def test_one_command_answers_which_transfer(source, tmp_path):
+    main(
+        [
+            "experiment=which_transfer", "data=digits", "backbone=mlp", f"init_from={source}", "data.labels=20,null",
+            "seed=0", "data.batches_per_epoch=5", "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}",
+        ]
+    )  # fmt: skip
+    runs = pd.read_csv(tmp_path / "results.csv")
+    assert len(runs) == 6
+    assert (runs["status"] == "completed").all()
+    assert runs.groupby("override.data.labels", dropna=False)["train_samples"].unique().map(list).tolist() in (
+        [[20], [1258]],
+        [[20.0], [1258.0]],
+    )
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "## Accuracy by number of labels" in text
+    assert "1,258 (all)" in text
+    table = text.partition("## Does transfer help?")[2]
+    assert table.count("too few to tell") == 4  # one seed says nothing
+    assert (tmp_path / "figures" / "label_budgets.png").exists()
+    accuracy = runs.set_index(["override.strategy", "train_samples"])["test/acc"]
+    # the source learned the same digits: its frozen features beat ten updates of a random network
+    assert accuracy["feature_extraction", 1258] > accuracy["from_scratch", 1258]
