@@ -64,8 +64,10 @@ def test_a_test_scores_and_changes_nothing(kind, batch_norm):
     before = copy.deepcopy(strategy.state_dict())
     trainer.test(strategy, datamodule=data, verbose=False)
     assert differing(before, strategy.state_dict()) == set()
+    strategy.eval()
     found = [
-        (strategy.test_logits(batch).argmax(2) == batch.query.y).float().mean(1) for batch in data.test_dataloader()[0]
+        (strategy.test_logits(batch).argmax(2) == batch.query.y).float().mean(1)
+        for batch in trainer.test_dataloaders[0]
     ]
     accuracies = torch.cat(found).double()
     assert len(accuracies) == 10

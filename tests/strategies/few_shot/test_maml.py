@@ -61,6 +61,16 @@ def test_statistics_are_the_mean_over_episodes_of_the_adapted_queries():
             torch.testing.assert_close(found, (expected[0][name] + expected[1][name]) / 2)
 
 
+def test_episodes_leave_the_targets_statistics_alone():
+    maml = make(MAML, **INNER)
+    maml.network.separate_statistics()
+    maml.network.use("target")  # as an adaptation leaves it
+    objective(maml, episode())
+    norm = maml.network.backbone.one[1]
+    assert torch.equal(norm.target_running_mean, torch.zeros_like(norm.target_running_mean))
+    assert norm.source_running_mean.norm() > 0
+
+
 @pytest.mark.parametrize("batch_norm", ["transductive", "running"])
 def test_a_test_is_descent_on_each_support_and_leaves_everything_as_it_was(batch_norm):
     maml, batch = make(MAML, batch_norm=batch_norm, **INNER), episode(3)

@@ -16,7 +16,8 @@ from tl_lab.strategies.few_shot.base import FewShotStrategy
 __all__ = ["GradientBased"]
 
 _PARTS = ("backbone", "bottleneck", "head")
-_STATISTICS = ("running_mean", "running_var")
+_COUNTER = "num_batches_tracked"
+_GATHERED = ("running_mean", "running_var", _COUNTER)
 
 
 class GradientBased(FewShotStrategy):
@@ -134,8 +135,9 @@ class GradientBased(FewShotStrategy):
     ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
         """Compute the adapted logits of all queries ``(E*N*Q, N)``, and keep what they say about the weights."""
         assert isinstance(source, Episode)
-        buffers = dict(self.network.named_buffers())
-        names = [name for name in self._gathered() if name.endswith(_STATISTICS)]
+        self.network.use("source")
+        buffers = dict(self.network.named_buffers(remove_duplicate=False))
+        names = [name for name in self._gathered() if not name.endswith(_COUNTER)]
         statistics = {name: buffers[name].expand(len(source.support.y), *buffers[name].shape) for name in names}
         self._gradient, outputs = self.learn(source, self._learning(), statistics)
         for name in names:
@@ -167,7 +169,7 @@ class GradientBased(FewShotStrategy):
     def _gathered(self) -> list[str]:
         """Name batch-norm's buffers that a pass in training would change."""
         norms = ((name, norm) for name, norm in self._norms if norm.training and norm.track_running_stats)
-        return [f"{name}.{buffer}" for name, norm in norms for buffer in norm._buffers]
+        return [f"{name}.{buffer}" for name, _ in norms for buffer in _GATHERED]
 
     def facts(self) -> dict[str, str]:
         """State the inner loop."""
