@@ -144,6 +144,10 @@ def load(
 def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:
     """Name the outputs that answer; a stream's may be those of one task."""
     names = list(facts["class_names"])
+    if facts.get("episodes"):
+        raise UserError(
+            f"{folder} learned from episodes, and has no classes of its own: it classifies what an episode shows it"
+        )
     if facts.get("scrambled"):
         raise UserError(f"{folder} learned images whose pixels were permuted: it cannot label images as they are")
     if outputs is None or outputs.scenario != "task":

@@ -97,6 +97,13 @@ def test_episodes_depend_on_seed_set_and_epoch_alone():
     assert not torch.equal(indices(loaded().episodes("val", 60)), base)
 
 
+def test_evaluation_episodes_are_the_same_in_every_epoch():
+    loader = loaded().episodes("val", 60)
+    first = indices(loader)
+    loader.set_epoch(5)
+    assert torch.equal(indices(loader), first)
+
+
 def test_training_episodes_change_with_the_epoch_and_not_with_the_step():
     def epoch(number: int, **options) -> torch.Tensor:
         loader = loaded(episodes_per_epoch=120, **options).train_dataloader()

@@ -162,8 +162,8 @@ class EpisodeLoader:
         self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of whatever is called a sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose episodes the next pass serves."""
-        self.epoch = epoch
+        """Choose the epoch whose episodes the next pass serves; those of an evaluation are the same in every epoch."""
+        self.epoch = epoch if self.training else 0  # Lightning tells evaluations how many epochs were trained
         if self.target is not None:
             self.target.set_epoch(epoch)
 

@@ -90,6 +90,11 @@ class FewShotStrategy(Strategy):
         self._captured = captured
         return features, of_target, logits.flatten(0, 1), source.query.y.flatten()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say beside the weights that they name no classes of new images."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["model"]["episodes"] = True
+
     # ------------------------------------------------------------------ measuring
 
     @property

@@ -1,0 +1,141 @@
+"""Runs on episodes: same test for every method, statistics left alone, resumption, and what is refused."""
+
+import json
+
+import pytest
+import torch
+
+from tl_lab.checkpoints import read_checkpoint
+from tl_lab.cli import main
+from tl_lab.config import choices, compose
+from tl_lab.data.episodes_of import EpisodesOf
+from tl_lab.errors import UserError
+from tl_lab.experiment import check_pairing
+from tl_lab.inference import load
+from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.few_shot.prototypical import Prototypical
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+SMALL = ["data=episodes_of", "data.train.way=3", "data.episodes_per_epoch=4", "data.val_episodes=4"]
+SMALL += ["data.test_episodes=20", "trainer.max_epochs=2", "backbone=conv4", "backbone.width=8", "optimizer=adam"]
+QUIET = ["logger=none", "threads=1", "figures=false", "trainer.enable_progress_bar=false"]
+NONE = "domain_adaptation=none"
+
+
+def run(folder, *overrides: str) -> dict:
+    main([*SMALL, *QUIET, *overrides, f"hydra.run.dir={folder}"])
+    return json.loads((folder / "results.json").read_text())
+
+
+def running_statistics(folder) -> dict[str, torch.Tensor]:
+    weights = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    return {name: tensor for name, tensor in weights.items() if "running" in name or "batches" in name}
+
+
+def test_a_run_tells_its_episodes_and_both_intervals(tmp_path):
+    results = run(tmp_path / "run", "strategy=prototypical", NONE, "figures=true")
+    assert set(results["metrics"]) == {f"{s}/{m}" for s in ("val", "test") for m in ("acc", "acc_ci95", "loss")}
+    assert results["protocol"]["episodes"].startswith("3-way 5-shot, 10 queries a class, 20 test episodes")
+    assert "over its test episodes" in results["protocol"]["intervals"]
+    assert "of several seeds over their models" in results["protocol"]["intervals"]
+    assert results["protocol"]["batch-norm statistics at test"] == "running, of training"
+    figures = {file.stem for file in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"learning_curves", "episode_test", "embedding_test"}
+    with pytest.raises(UserError, match="learned from episodes, and has no classes of its own"):
+        load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("strategy", ["prototypical", "baseline", "nearest_centroid"])
+def test_a_test_changes_no_buffer(strategy, tmp_path, monkeypatch):
+    """The strategy after the test holds what the checkpoint before it held."""
+    seen = {}
+
+    def keep(folder, strategy, data, chosen=()):
+        seen.update({name: tensor.clone() for name, tensor in strategy.state_dict().items()})
+        return {}
+
+    monkeypatch.setattr("tl_lab.experiment.draw_figures", keep)
+    run(tmp_path / "run", f"strategy={strategy}", NONE, "evaluate=last", "figures=true")
+    before = running_statistics(tmp_path / "run")
+    assert len(before) >= 12
+    for name, tensor in before.items():
+        assert torch.equal(seen[name], tensor), name
+
+
+def test_every_method_meets_the_same_test_episodes(tmp_path, monkeypatch):
+    met = {}
+    cut = EpisodesOf.inputs_at
+
+    def note(self, name, index, draw=None):
+        if name == "test":
+            met.setdefault(strategy, []).append(index.clone())
+        return cut(self, name, index, draw)
+
+    monkeypatch.setattr(EpisodesOf, "inputs_at", note)
+    for strategy, options in (
+        ("prototypical", ["data.episodes_per_step=2"]),
+        ("baseline", []),
+        ("nearest_centroid", []),
+    ):
+        run(tmp_path / strategy, f"strategy={strategy}", NONE, *options)
+    first, *others = (torch.cat(indices) for indices in met.values())
+    assert len(first) == 20 * 3 * 15
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_resumed_run_ends_like_an_unbroken_one(tmp_path):
+    epochs, options = ["trainer.max_epochs=3"], ["strategy=prototypical", NONE, "evaluate=last"]
+    whole = run(tmp_path / "whole", *options, *epochs)
+    broken = tmp_path / "broken"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prototypical, "on_train_epoch_start", _stop_in_the_last_epoch)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            main([*SMALL, *QUIET, *options, *epochs, f"hydra.run.dir={broken}"])
+    assert read_checkpoint(broken / "checkpoints" / "last.ckpt")["updates_done"] == 2 * 4
+    main([f"resume={broken}"])
+    resumed = json.loads((broken / "results.json").read_text())
+    assert resumed["metrics"] == whole["metrics"]
+    left, right = (
+        read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"] for name in ("whole", "broken")
+    )
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def _stop_in_the_last_epoch(strategy) -> None:
+    if strategy.current_epoch == 2:
+        raise KeyboardInterrupt
+    Strategy.on_train_epoch_start(strategy)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["strategy=maml", "data.train.way=4", "data.test.way=3"], "data.train.way=4 is not data.test.way=3"),
+        (["strategy=prototypical", "data=digits"], "needs data with episodes, which data=Digits does not have"),
+        (["strategy=from_scratch"], "comes with episodes, which strategy=FromScratch does not learn from"),
+        (["strategy=prototypical", "domain_adaptation=dann"], "needs a target domain"),
+        (["strategy=nearest_centroid", "data=glyphs_to_digits", "domain_adaptation=dann"], "trains nothing"),
+    ],
+)
+def test_pairings_that_make_no_sense_are_refused(overrides, said):
+    given = [NONE, "data=episodes_of", *overrides]
+    last = {text.split("=")[0]: text for text in given}
+    with pytest.raises(UserError, match=said):
+        check_pairing(compose(list(last.values())))
+
+
+@pytest.mark.parametrize("adaptation", sorted(choices("domain_adaptation")["domain_adaptation"]))
+def test_adaptations_that_need_fixed_classes_are_refused(adaptation):
+    cfg = compose(["strategy=prototypical", "data=glyphs_to_digits", f"domain_adaptation={adaptation}"])
+    refused = {"cdan", "mcc", "mcd", "mdd", "jmmd", "self_training", "coral", "target_only"}
+    if adaptation not in refused:
+        check_pairing(cfg)
+        return
+    with pytest.raises(UserError, match=r"fixed classes.*coral with domain_adaptation.align=features|bound for a pair"):
+        check_pairing(cfg)
+
+
+def test_coral_on_features_is_allowed():
+    overrides = ["strategy=prototypical", "data=glyphs_to_digits", "domain_adaptation=coral"]
+    check_pairing(compose([*overrides, "domain_adaptation.align=features"]))
