@@ -8,19 +8,24 @@ import pandas as pd
 
 from tl_lab.cli import main
 
-__all__ = ["TINY", "results", "sweep", "table"]
+__all__ = ["TINY", "command", "results", "sweep", "table"]
 
 TINY = ["data=digits", "backbone=mlp", "domain_adaptation=none", "logger=none", "data.batch_size=32"]
 TINY += ["trainer.max_epochs=2", "trainer.limit_train_batches=3"]
 _TIMES = ["duration_s", "written"]
 
 
-def sweep(folder: Path, *overrides: str) -> int:
-    """Run a sweep in this process (its jobs are others), and give its exit code."""
+def command(folder: Path, *overrides: str) -> list[str]:
+    """Give the arguments of a sweep over tiny jobs; later overrides win over the small defaults."""
     given = {text.partition("=")[0] for text in overrides}
     small = [text for text in TINY if text.partition("=")[0] not in given]
+    return ["-m", *small, *overrides, f"hydra.sweep.dir={folder}"]
+
+
+def sweep(folder: Path, *overrides: str) -> int:
+    """Run a sweep in this process (its jobs are others), and give its exit code."""
     try:
-        main(["-m", *small, *overrides, f"hydra.sweep.dir={folder}"])
+        main(command(folder, *overrides))
     except SystemExit as end:
         return end.code  # type: ignore[return-value]
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from small_sweeps import TINY, results, sweep, table
+from small_sweeps import TINY, command, results, sweep, table
 
 import tl_lab.experiment
 from tl_lab.__main__ import main as tl_lab_main
@@ -188,12 +188,11 @@ def test_other_launchers_go_on_with_the_same_jobs_only(
 @pytest.mark.slow
 def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path: Path) -> None:
     """Real processes: Ctrl-C in the first start, kill -9 of the second, both while a job trains."""
-    long = ["trainer.max_epochs=60", "seed=0,1"]
+    long = ["trainer.max_epochs=40", "seed=0,1"]
 
     def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-        command = [sys.executable, TRAIN, "-m", *TINY, *long, *overrides, f"hydra.sweep.dir={folder}"]
         return subprocess.Popen(
-            command,
+            [sys.executable, TRAIN, *command(folder, *long, *overrides)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -212,7 +211,7 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     first, last = start(broken), [broken / number / "checkpoints" / "last.ckpt" for number in "01"]
     wait_for(last[0], first)
     first.send_signal(signal.SIGINT)
-    said = first.communicate(timeout=60)[0]
+    said = first.communicate(timeout=180)[0]
     assert first.returncode == 130, said
     assert "interrupted; go on with: python train.py -m" in said
     assert results(broken / "0")["status"] == "failed"
@@ -229,7 +228,7 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     assert last[1].stat().st_mtime_ns == left  # its job has died with it
 
     third = start(broken, "sweep.resume=true")
-    said = third.communicate(timeout=120)[0]
+    said = third.communicate(timeout=300)[0]
     assert third.returncode == 0, said
     assert "job 0: seed=0  completed  test/acc" in said
     assert "kept" in said
