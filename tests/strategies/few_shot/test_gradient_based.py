@@ -4,10 +4,13 @@ import copy
 
 import pytest
 import torch
-from episodes_at_hand import make, ready
+from episodes_at_hand import episode, make, ready
 from laboratory import differing, fit, state
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from tl_lab.data.batches import Unlabelled
+from tl_lab.domain_adaptation.base import Phase
+from tl_lab.strategies.base import _capture
 from tl_lab.strategies.few_shot.anil import ANIL
 from tl_lab.strategies.few_shot.fomaml import FOMAML
 from tl_lab.strategies.few_shot.maml import MAML
@@ -57,6 +60,18 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(kind, tmp_path):
 
 
 @KINDS
+def test_an_adaptation_does_not_see_the_inner_passes(kind):
+    strategy = make(kind, **INNER)
+    _capture(strategy, ["backbone"])
+    strategy._captured = {"backbone": []}
+    strategy.outputs_for(episode(), None, Phase())
+    assert strategy._captured == {"backbone": []}
+    target = Unlabelled(episode().x, episode().index)
+    features, of_target, _, _ = strategy.outputs_for(episode(), target, Phase())
+    assert torch.equal(torch.cat(strategy._captured["backbone"]), torch.cat([features, of_target]))
+
+
+@KINDS
 @pytest.mark.parametrize("batch_norm", ["transductive", "running"])
 def test_a_test_scores_and_changes_nothing(kind, batch_norm):
     data, strategy = ready(), single(kind, batch_norm=batch_norm)
@@ -66,8 +81,7 @@ def test_a_test_scores_and_changes_nothing(kind, batch_norm):
     assert differing(before, strategy.state_dict()) == set()
     strategy.eval()
     found = [
-        (strategy.test_logits(batch).argmax(2) == batch.query.y).float().mean(1)
-        for batch in trainer.test_dataloaders[0]
+        (strategy.test_logits(batch).argmax(2) == batch.query.y).float().mean(1) for batch in data.test_dataloader()[0]
     ]
     accuracies = torch.cat(found).double()
     assert len(accuracies) == 10

@@ -139,7 +139,9 @@ class GradientBased(FewShotStrategy):
         buffers = dict(self.network.named_buffers(remove_duplicate=False))
         names = [name for name in self._gathered() if not name.endswith(_COUNTER)]
         statistics = {name: buffers[name].expand(len(source.support.y), *buffers[name].shape) for name in names}
+        captured, self._captured = self._captured, None  # an adaptation looks at the weights before they are adapted
         self._gradient, outputs = self.learn(source, self._learning(), statistics)
+        self._captured = captured
         for name in names:
             buffers[name].copy_(outputs[name].mean(0))
         features, of_target = (None, None) if target is None else self.features_of_both(source, target, phase)
