@@ -62,8 +62,8 @@ def check_pairing(cfg: DictConfig) -> None:
         return
     if not strategy.trains:
         raise UserError(
-            f"strategy={choice_of(cfg, 'strategy')} trains nothing, and domain_adaptation={chosen} acts in training: use "
-            "domain_adaptation=none"
+            f"strategy={choice_of(cfg, 'strategy')} trains nothing, and domain_adaptation={chosen} acts in training: "
+            "use domain_adaptation=none"
         )
     layers = instantiate(cfg.strategy.layers)
     waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
