@@ -228,7 +228,9 @@ def test_a_failing_job_does_not_stop_a_sweep(program: Program, launcher: str) ->
 def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("tl_lab.results.report")
     module.show_summary = lambda folder: None  # type: ignore[attr-defined]
-    module.write_report = lambda folder: Path(folder) / "summary.md"  # type: ignore[attr-defined]
+    module.write_report = (  # type: ignore[attr-defined]
+        lambda folder, *_, **__: Path(*([folder] if isinstance(folder, str | Path) else folder)) / "summary.md"
+    )
     monkeypatch.setitem(sys.modules, "tl_lab.results.report", module)
     code, out, err = program("-m", "backbone=mlp,lenet", "hydra.sweep.dir='a b'")
     assert (code, err) == (0, "")
@@ -236,7 +238,10 @@ def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.Monk
     with pytest.raises(SystemExit):
         tl_lab_main(["report", "nowhere"])
     tl_lab_main(["report", "a b"])
-    assert program.capfd.readouterr() == ("a b/summary.md\n", "tl_lab: report: there is no folder 'nowhere'\n")
+    assert program.capfd.readouterr() == (
+        "a b/summary.md\na b/report.html\n",
+        "tl_lab: report: there is no folder 'nowhere'\n",
+    )
 
 
 def test_resume_goes_on_in_the_runs_folder_with_its_config(program: Program) -> None:
