@@ -307,7 +307,8 @@ def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     module.predict_to_csv = lambda *given, **named: called.append((given, named))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tl_lab.inference", module)
     tl_lab_main(["predict", str(tmp_path), str(tmp_path), "--checkpoint", "best"])
-    assert called == [((tmp_path, tmp_path, None), {"checkpoint": "best", "skip_unreadable": False, "task": None})]
+    named = {"checkpoint": "best", "skip_unreadable": False, "task": None, "allow": []}
+    assert called == [((tmp_path, tmp_path, None), named)]
     with pytest.raises(SystemExit) as end:
         tl_lab_main(["predict", str(tmp_path / "no"), str(tmp_path)])
     assert end.value.code == 1
