@@ -2,11 +2,13 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from tl_lab.__main__ import main
 from tl_lab.results.files import write_json
 from tl_lab.results.latex import escape
 from tl_lab.results.page import svg
@@ -121,3 +123,23 @@ def test_a_figures_greys_follow_the_theme_and_its_text_stays_text():
     assert "#222222" not in drawn
     assert "#3f90da" in drawn
     assert "<metadata" not in drawn
+
+
+def test_several_folders_make_one_report_beside_their_own(sweep, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "more"
+    run = other / "0"
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "overrides.yaml").write_text(
+        "- domain_adaptation=coral\n- data.pair=a\n- seed=0\n- tags=[<b>&x]\n"
+    )
+    write_json(run / "results.json", {"status": "running", "seed": 0})
+    before = (sweep / "summary.md").read_text()
+    monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path / "out"))
+    main(["report", str(sweep), str(other), "--no-figures"])
+    summary, page = capsys.readouterr().out.split()
+    assert summary.startswith(str(tmp_path / "out" / "reports"))
+    text = Path(summary).read_text(encoding="utf-8")
+    assert text.startswith("# Summary\n\n55 runs, 53 completed, 2 not;")
+    assert "| running | still running" in " ".join(text.split())
+    assert "<dt>running, or killed</dt><dd>1</dd>" in Path(page).read_text(encoding="utf-8")
+    assert (sweep / "summary.md").read_text() == before
