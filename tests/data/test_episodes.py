@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.episodes import ClassIndex, EpisodeSize, draw_episodes
 from tl_lab.data.episodes_of import EpisodesOf
+from tl_lab.data.image_folder import ImageFolder
 from tl_lab.data.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
@@ -147,3 +149,24 @@ def test_processes_share_the_steps_episodes_out(monkeypatch):
 def test_what_cannot_be_drawn_is_refused_with_its_numbers(options, said):
     with pytest.raises(UserError, match=said):
         loaded(**options)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_folders_of_images_of_different_sizes_make_episodes(on_disk, tmp_path, monkeypatch):
+    for c in range(9):
+        (tmp_path / f"class{c}").mkdir()
+        for i in range(5 + c):
+            Image.new("L", (8, 8), 20 * c + i).save(tmp_path / f"class{c}" / f"{i:02d}.png")
+    monkeypatch.setattr("tl_lab.data.base._READY_BYTES", 0 if on_disk else 2**30)
+    of = ImageFolder(root=str(tmp_path), size=8, channels=1)
+    data = EpisodesOf(of=of, train=SIZE, test={**SIZE, "way": 2}, class_shares=[1, 1, 1], test_episodes=4)
+    data.load()
+    data.use(Preprocessing(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,)))
+    assert isinstance(data.sets["test"].x, torch.Tensor) is not on_disk
+    batch = next(iter(data.episodes("test", 4)))
+    grey = (batch.x.flatten(1).mean(1) * 255).round()
+    drawn = grey // 20  # the class that an image was painted by
+    assert batch.x.shape[1:] == (1, 8, 8)
+    names = data.classes["test"]
+    expected = [int(names[data.sets["test"].y[i]].removeprefix("class")) for i in batch.index.tolist()]
+    assert drawn.tolist() == expected
