@@ -234,7 +234,7 @@ def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "tl_lab.results.report", module)
     code, out, err = program("-m", "backbone=mlp,lenet", "hydra.sweep.dir='a b'")
     assert (code, err) == (0, "")
-    assert "report: a b/summary.md" in out
+    assert "report: a b/report.html" in out
     with pytest.raises(SystemExit):
         tl_lab_main(["report", "nowhere"])
     tl_lab_main(["report", "a b"])

@@ -400,7 +400,7 @@ def _finish_sweep(folder: Path) -> bool:
             if part == parts[-1]:
                 show_summary(part)
                 print()
-            print(f"report: {report}")
+            print(f"report: {report.with_name('report.html')}")
     except Exception as error:
         print(f"\nthe report could not be written ({error}); the runs' own results are safe", file=sys.stderr)
         print(f"try again: python -m tl_lab report {shlex.join(map(str, parts))}", file=sys.stderr)
