@@ -179,6 +179,7 @@ def _cell(cell: str | Cell, right: bool) -> str:
     value = "" if shown.value is None else f' data-value="{shown.value!r}"' if shown.value == shown.value else ""
     text = html.escape(shown.text, quote=False) + (" ≈" if shown.mark == "level" and right else "")
     kind = "number" if right else "words" if len(shown.text) > 40 else ""
+    kind += " long" if kind == "words" and len(shown.text) > 160 else ""  # wide, or its row would be very tall
     return f"<td{_class(shown.mark, kind)}{value}>{text}</td>"
 
 

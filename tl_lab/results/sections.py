@@ -208,7 +208,9 @@ def _differences(found: Findings) -> list[Section]:
     ]
     if not made:
         return []
-    corrected = holm([row["p"] if row["n"] >= FEWEST_SEEDS else None for _, row in made])
+    corrected: list[float | None] = []
+    for name in dict.fromkeys(name for name, _ in made):  # each metric asks a question of its own
+        corrected += holm([row["p"] if row["n"] >= FEWEST_SEEDS else None for of, row in made if of == name])
     rows: list[Row] = [
         [
             row["setting"],
@@ -223,8 +225,8 @@ def _differences(found: Findings) -> list[Section]:
     head = ["setting", "baseline", "metric", "difference", "seeds above zero", "p (paired t, Holm)"]
     said = (
         f"Mean ± {CONFIDENCE:.0%} paired Student t interval over the seeds that both have, in points; no interval for "
-        f"one seed. p of the paired t-test, corrected for the number of rows; none below {FEWEST_SEEDS} seeds: too few "
-        "to tell."
+        "one seed. p of the paired t-test, corrected for the number of settings that the same metric compares; none "
+        f"below {FEWEST_SEEDS} seeds: too few to tell."
     )
     return [Section(f"Difference to `{found.baseline}`, seed by seed", [Table(head, rows, 3), said])]
 
