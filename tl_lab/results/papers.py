@@ -83,7 +83,10 @@ def papers() -> list[Paper]:
         expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
         if expected is not None:
             place = place_of(name)
-            found.append(Paper(name, describe(file), expected, pd.read_csv(place) if place.exists() else None))
+            # what was swept is a name, also where it looks like a number
+            names = {f"override.{key}": str for key in (expected.methods, expected.tasks, *expected.tuned) if key}
+            runs = pd.read_csv(place, dtype=names) if place.exists() else None
+            found.append(Paper(name, describe(file), expected, runs))
     return found
 
 
