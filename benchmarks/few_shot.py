@@ -5,7 +5,8 @@
 Writes docs/results/few_shot.json.
 5-way 1-shot, 4 episodes a step, Conv4, Adam, 1,000 classes of 20 images in memory; the same mathematics on both sides,
 by hand as fast as was found: MAML as a loop over tasks, each task's graph freed before the next. CPU time, one thread,
-the two sides in turn. What sampling takes is timed alone, drawing and cutting out images.
+the two sides in turn. What sampling takes is timed alone, drawing and cutting out images. Last MAML's episodes under
+vmap beside its loop, both in the frame.
 """
 
 import argparse
@@ -49,7 +50,9 @@ class RandomCharacters(EpisodicData):
         return sets
 
 
-def build(kind: type[FewShotStrategy], steps: int, queries: int) -> tuple[RandomCharacters, FewShotStrategy]:
+def build(
+    kind: type[FewShotStrategy], steps: int, queries: int, tasks: str = "loop"
+) -> tuple[RandomCharacters, FewShotStrategy]:
     """Build data and strategy as a run would."""
     torch.manual_seed(0)
     size = {"way": WAY, "shot": SHOT, "queries": queries}
@@ -59,7 +62,9 @@ def build(kind: type[FewShotStrategy], steps: int, queries: int) -> tuple[Random
     data.load()
     backbone = Conv4(in_channels=1, input_size=(28, 28))
     data.use(backbone.preprocessing)
-    inner: dict[str, Any] = {"inner_steps": 1, "test_inner_steps": 1, "inner_rate": RATE} if kind is MAML else {}
+    inner: dict[str, Any] = {}
+    if kind is MAML:
+        inner = {"inner_steps": 1, "test_inner_steps": 1, "inner_rate": RATE, "tasks": tasks}
     strategy = kind(
         backbone=backbone,
         adaptation=NoAdaptation(),
@@ -163,15 +168,28 @@ def compare(kind: type[FewShotStrategy], by_hand: Callable[..., float], steps: i
             frame.append(a)
             hand.append(b)
             drawn.append(c)
-    ratios = [a / b for a, b in zip(frame, hand, strict=True)]
-    shares = [c / a for c, a in zip(drawn, frame, strict=True)]
     milliseconds = [1000 * statistics.median(times) / steps for times in (frame, hand, drawn)]
     return {
         "queries": queries,
         **dict(zip(("frame_ms", "by_hand_ms", "sampling_ms"), milliseconds, strict=True)),
-        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-        "sampling_share": {"median": statistics.median(shares), "min": min(shares), "max": max(shares)},
+        "ratio": ratios(frame, hand),
+        "sampling_share": ratios(drawn, frame),
     }
+
+
+def vmap_beside_loop(steps: int, queries: int, repeats: int) -> Any:
+    """Time MAML in the frame under vmap and in a loop, in turn."""
+    seconds: dict[str, list[float]] = {"vmap": [], "loop": []}
+    for _ in range(repeats + 1):
+        for tasks, found in seconds.items():
+            found.append(through_the_frame(*build(MAML, steps, queries, tasks)))
+    return {"queries": queries, **ratios(seconds["vmap"][1:], seconds["loop"][1:])}  # the first round warms up
+
+
+def ratios(times: list[float], others: list[float]) -> dict[str, float]:
+    """Compare turn by turn."""
+    found = [one / other for one, other in zip(times, others, strict=True)]
+    return {"median": statistics.median(found), "min": min(found), "max": max(found)}
 
 
 def main() -> None:
@@ -191,6 +209,9 @@ def main() -> None:
         print(f"{name}: frame {one['frame_ms']:.1f} ms, by hand {one['by_hand_ms']:.1f} ms a step")
         for what in ("ratio", "sampling_share"):
             print(f"  {what} {one[what]['median']:.4f} ({one[what]['min']:.4f} to {one[what]['max']:.4f})")
+    result["vmap"] = [vmap_beside_loop(given.steps, queries, given.repeats) for queries in (1, 5, 15)]
+    for one in result["vmap"]:
+        print(f"vmap / loop, {one['queries']} queries: {one['median']:.2f} ({one['min']:.2f} to {one['max']:.2f})")
     write_json(Path(__file__).resolve().parent.parent / "docs" / "results" / "few_shot.json", result)
 
 

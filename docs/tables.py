@@ -266,6 +266,10 @@ def few_shot_speed_table() -> str:
             f"| the share of sampling in it | {said(one['sampling_share'], '.2%')} | drawing and cutting out, "
             f"{one['sampling_ms']:.2f} ms |",
         ]
+    lines += [
+        f"| a MAML step, vmap over episodes / loop, {one['queries']} queries a class | {said(one, '.2f')} | {how} |"
+        for one in found["vmap"]
+    ]
     return "\n".join(lines)
 
 
