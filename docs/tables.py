@@ -23,6 +23,7 @@ from tl_lab.results.markdown import crossed_sections
 from tl_lab.results.names import format_metric
 from tl_lab.results.papers import Paper, papers
 from tl_lab.results.reproduction import Crossed
+from tl_lab.results.statistics import half_width
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -169,6 +170,19 @@ def strengths_table() -> str:
         lines.append(
             f"| {data}, {scenario}, {count} tasks of {updates:,} updates | {named} | `{option}` {values} | {best:g} |"
         )
+    return "\n".join(lines)
+
+
+def trade_off_table() -> str:
+    """Show source and target accuracy after both were learned, a row a strength of EWC."""
+    file = RESULTS / "reproductions" / "incremental_learning" / "source_and_target.csv"
+    lines = ["| `ewc_lambda` | MNIST | Fashion-MNIST | seeds |", "|---|---|---|---|"]
+    for strength, runs in pd.read_csv(file).groupby("override.strategy.ewc_lambda"):
+        cells = [
+            format_metric("acc", runs[name].mean(), half_width(runs[name].to_numpy()))
+            for name in ("test/task1/acc", "test/task2/acc")
+        ]
+        lines.append(f"| {strength:g} | {' | '.join(cells)} | {len(runs)} |")
     return "\n".join(lines)
 
 
@@ -357,6 +371,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "reproduction_pages": reproduction_pages,
     "reproductions": reproductions_table,
     "strengths": strengths_table,
+    "trade_off": trade_off_table,
     "embedded_pair_ranks": ranks_table,
     "embedded_pair_settings": settings_table,
     "embedded_pair_settings_again": settings_again_table,
