@@ -64,6 +64,9 @@ class TuningSweeper(Sweeper):
             raise UserError(f"hydra.sweeper.trials is at least 1, not {self.trials}")
         if f"seed={self.trial_seed}" in plan.seeds:
             raise UserError(f"hydra.sweeper.trial_seed={self.trial_seed} is among the seeds that are reported")
+        # splits drawn anew by each seed would put test samples of the reported seeds where settings are chosen
+        if not any(text.startswith("data.seed=") for text in plan.fixed):
+            plan.fixed.append(f"data.seed={self.trial_seed}")
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.whole, self.folder / "multirun.yaml")
         drawn = []

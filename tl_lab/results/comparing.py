@@ -23,7 +23,10 @@ __all__ = ["FEWEST_TASKS", "Ranking", "Standing", "data_keys", "rank_methods", "
 FEWEST_TASKS = 6
 """Data sets below which ranks are not tested."""
 # options of data that say how it is learned from, not which data they are
-_TRAINING = {"batch_size", "eval_batch_size", "batches_per_epoch", "workers", "augmentation", "evaluate", "seed"}
+_TRAINING = {
+    "batch_size", "eval_batch_size", "batches_per_epoch", "workers", "augmentation", "evaluate", "seed",
+    "train", "episodes_per_step", "episodes_per_epoch", "val_episodes",
+}  # fmt: skip
 
 
 class Standing(NamedTuple):

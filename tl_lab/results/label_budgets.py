@@ -97,9 +97,11 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
         given = {key: first[OVERRIDE + key] for key in keys}
         way = " ".join(f"{key}={value}" for key, value in given.items() if value == value) or "as configured"
         scores = of[metric].to_numpy(dtype=float)
+        labels = first[OVERRIDE + _LABELS]
+        everything = labels in ("null", None) or labels != labels  # not given where another folder gives it
         budgets.append(
             Budget(
-                way, str(setting), round(of["train_samples"].mean()), first[OVERRIDE + _LABELS] in ("null", None),
+                way, str(setting), round(of["train_samples"].mean()), everything,
                 len(scores), float(scores.mean()), half_width(scores), float(of["duration_s"].mean()),
             )
         )  # fmt: skip

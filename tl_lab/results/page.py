@@ -176,7 +176,7 @@ def _of(cell: str | Cell) -> Cell:
 
 def _cell(cell: str | Cell, right: bool) -> str:
     shown = _of(cell)
-    value = "" if shown.value is None else f' data-value="{shown.value!r}"' if shown.value == shown.value else ""
+    value = "" if shown.value is None else f' data-value="{float(shown.value)!r}"' if shown.value == shown.value else ""
     text = html.escape(shown.text, quote=False) + (" ≈" if shown.mark == "level" and right else "")
     kind = "number" if right else "words" if len(shown.text) > 40 else ""
     kind += " long" if kind == "words" and len(shown.text) > 160 else ""  # wide, or its row would be very tall

@@ -10,6 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -146,7 +147,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             raise UserError(f"{run['folder']} changes more than it may: {', '.join(sorted(changed))}")
         metrics = {name: run[name] for name in runs if name.startswith("test/") and name.endswith("/acc")}
         rows.append(
-            {key: run[key] for key in keys}
+            {key: _chosen(run, key, results) for key in keys}
             | {"seed": run["seed"], "oracle": run["oracle"]}
             | metrics
             | {name: run[name] for name in (expected.metric, expected.chosen_by) if name}
@@ -157,6 +158,11 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             | {"machine": machine() if command else "", "command": command}
         )
     return _ordered(pd.DataFrame(rows))
+
+
+def _chosen(run: Any, key: str, results: Mapping[str, Any]) -> Any:
+    """What was swept, or the experiment's own choice where nothing was."""
+    return run[key] if key in run else results["choices"].get(key.removeprefix("override."))
 
 
 def with_earlier(table: pd.DataFrame, place: Path) -> pd.DataFrame:
