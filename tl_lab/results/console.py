@@ -82,7 +82,7 @@ def final_table(
     shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
     if others:
         shown.append(Text(", ".join(f"{readable(m)} {format_metric(m, v)}" for m, v in others.items())))
-    within = isinstance(protocol, Mapping) and "interval of a run" in protocol
+    within = isinstance(protocol, Mapping) and "episodes" in protocol
     shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol, within), style="dim")]
     say(*shown, stream=stream)
 
