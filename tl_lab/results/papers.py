@@ -227,5 +227,5 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _protocol(facts: Mapping[str, str]) -> str:
-    """Give a pair's protocol, or a stream's scenario."""
-    return facts.get("protocol") or facts.get("scenario", "")
+    """Give a pair's protocol, a stream's scenario, or the size of episodes."""
+    return next((facts[name] for name in ("protocol", "scenario", "episodes") if facts.get(name)), "")

@@ -35,9 +35,13 @@ class SweepProgress:
         """
         self.total, self.searches = total, searches
         if sys.stdout.isatty():
+            from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+            # a console of its own: rich's common one keeps what it found of the terminal when it was first asked for
+            self._live = Live(
+                console=Console(), auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
             self._live.start()
 
     def started(self, job: int, name: str) -> None:
