@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tl_lab.__main__ import main
+from tl_lab.errors import UserError
 from tl_lab.results.files import write_json
 from tl_lab.results.latex import escape
 from tl_lab.results.page import svg
@@ -75,6 +76,18 @@ def test_the_page_is_whole_and_loads_nothing(sweep):
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
     assert {link[1:] for link in page.links if link.startswith("#")} >= {"settings", "runs", "not-completed"}
+
+
+def test_a_baseline_that_no_run_has_is_refused(sweep):
+    with pytest.raises(UserError, match="no run has the baseline 'strategy=from_scrach'"):
+        write_report(sweep, baseline="strategy=from_scrach", figure=False)
+
+
+def test_columns_sort_by_numbers(sweep):
+    write_report(sweep, figure=False)
+    values = re.findall(r'data-value="([^"]*)"', (Path(sweep) / "report.html").read_text())
+    assert values
+    assert all(np.isfinite(float(value)) for value in values)
 
 
 def test_what_users_wrote_stays_text(sweep):

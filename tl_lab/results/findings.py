@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_lab.results.collecting import Folders, collect, expected_of
+from tl_lab.errors import UserError, nearest
+from tl_lab.results.collecting import OVERRIDE, Folders, collect, expected_of
 from tl_lab.results.comparing import Ranking, Standing, data_keys, rank_methods, standings
 from tl_lab.results.curves import Curve, curve_names, mean_curve, read_curves
 from tl_lab.results.label_budgets import Budget, Transfer, find_budgets, find_transfer
@@ -64,7 +65,17 @@ class Findings:
         return Path(self.runs.attrs["root"])
 
 
-def find(folders: Folders, baseline: str = "domain_adaptation=none") -> Findings:
+_BASELINE = "domain_adaptation=none"
+
+
+def _check_baseline(runs: "pd.DataFrame", baseline: str) -> None:
+    swept = [name for name in runs if name.startswith(OVERRIDE)]
+    valid = [f"{name.removeprefix(OVERRIDE)}={value}" for name in swept for value in runs[name].dropna().unique()]
+    if baseline not in valid:
+        raise UserError(f"report: no run has the baseline {baseline!r}; {nearest(baseline, valid)}")
+
+
+def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
     """Read the runs below folders and compute what a report says.
 
     Args:
@@ -72,9 +83,11 @@ def find(folders: Folders, baseline: str = "domain_adaptation=none") -> Findings
         baseline: the override whose settings the others are compared with, seed by seed.
 
     Raises:
-        UserError: a folder does not exist, or there is no run below any.
+        UserError: a folder does not exist, there is no run below any, or none has a baseline that was asked for.
     """
     runs = collect(folders)
+    if baseline != _BASELINE:
+        _check_baseline(runs, baseline)
     metrics, expected = headline(runs), expected_of(runs)
     crossed = find_crossed(runs, expected)
     over_data = crossed is not None and crossed[2] in [key for key in data_keys(runs) if key != "data.labels"]
