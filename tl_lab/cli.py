@@ -381,6 +381,14 @@ def _log_failure() -> None:
     logging.getLogger("tl_lab").info("the run failed", exc_info=True)
 
 
+def _discard(folder: Path) -> None:
+    """Remove the folder of a sweep that was refused before any of its jobs began."""
+    for name in (".lock", "sweep.json", "multirun.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds something else
+        folder.rmdir()
+
+
 def _finish_sweep(folder: Path) -> bool:
     """Write the sweep's report; False where a job did not complete, whichever process ran it."""
     from tl_lab.sweeps.folder import runs_of
@@ -388,6 +396,7 @@ def _finish_sweep(folder: Path) -> bool:
 
     jobs = sorted(runs_of(folder), key=lambda job: (len(job.name), job.name))
     if not jobs:
+        _discard(folder)
         return False
     failed = [job for job in jobs if read_settled(job).get("status") != "completed"]
     # a search keeps its trials apart from what it has chosen

@@ -1,5 +1,6 @@
 """``hydra/launcher=forked``: each job of a sweep in a process of its own, forked from one that has the imports."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ class ForkedLauncher(Launcher):
     def __init__(self, jobs: int = 1, resume: bool = False) -> None:
         self.jobs, self.resume, self.expected = jobs, resume, 0
         self.progress: Any = None
+        self.shared: set[str] = set()
+        self.judged = False
         self.earlier: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -49,20 +52,36 @@ class ForkedLauncher(Launcher):
         if begins:
             self.progress = SweepProgress(self.jobs)
             self.earlier = earlier_runs(Path(str(self.config.hydra.sweep.dir))) if self.resume else None
-        shared = set.intersection(*map(set, job_overrides)) if len(job_overrides) > 1 else set()
+        if len(job_overrides) > 1:  # a last batch of one job does not tell what it shares with the others
+            self.shared = set.intersection(*map(set, job_overrides))
         jobs = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            own = [text for text in overrides if text not in shared and not text.startswith(("hydra.", "sweep."))]
+            own = [text for text in overrides if text not in self.shared and not text.startswith(("hydra.", "sweep."))]
             name = " ".join(own) or "as configured"
             jobs.append(Job(number, overrides, name, self.context, self.task, self.config, self.earlier))
         if begins:
             prepare(jobs[0])
         trials = self.config.hydra.sweeper.get("n_trials") or 0
+        ends = initial_job_idx + len(jobs)
         self.progress.start(
-            total=max(self.expected, trials, initial_job_idx + len(jobs)),
+            total=max(self.expected, trials, ends),
             searches=bool(trials) or any("hydra.sweep.subdir=trials/" in text for text in job_overrides[0]),
         )
         try:
-            return run_jobs(jobs, self.jobs, self.progress)
+            returned = run_jobs(jobs, self.jobs, self.progress)
         finally:
             self.progress.stop()
+        if trials:
+            self._judge(returned, last=ends >= trials)
+        return returned
+
+    def _judge(self, returned: Sequence[JobReturn], last: bool) -> None:
+        """Give trials without an objective the least one: Hydra's optuna sweeper ends without its results where the
+        trial that exhausts a grid has none."""
+        self.judged = self.judged or any(job.return_value is not None for job in returned)
+        if last and not self.judged:
+            print("tl_lab: no trial has an objective, so that nothing can be chosen", file=sys.stderr)
+            sys.exit(1)
+        for job in returned:
+            if job.return_value is None:
+                job.return_value = float("-inf")

@@ -67,12 +67,12 @@ class TuningSweeper(Sweeper):
         # splits drawn anew by each seed would put test samples of the reported seeds where settings are chosen
         if not any(text.startswith("data.seed=") for text in plan.fixed):
             plan.fixed.append(f"data.seed={self.trial_seed}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.whole, self.folder / "multirun.yaml")
         drawn = []
         for cell in plan.cells:
             method = next(text.partition("=")[2] for text in cell if text.startswith(f"{self.methods}="))
             drawn.append(draw(space_of(method, self.methods, plan.ranges), self.trials, f"{self.draw_seed} {cell}"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.whole, self.folder / "multirun.yaml")
         trials = [
             [*plan.fixed, *cell, *settings, f"seed={self.trial_seed}"]
             for cell, tried in zip(plan.cells, drawn, strict=True)
@@ -90,8 +90,9 @@ class TuningSweeper(Sweeper):
                 print(f"tl_lab: {' '.join(cell)}: every trial failed; it is not run", file=sys.stderr)
                 continue
             print(f"{' '.join(cell)}: {' '.join(tried[best]) or 'its defaults'} ({chosen})", flush=True)
-            for seed in plan.seeds:
-                final.append([*plan.fixed, *cell, *tried[best], seed, f"sweep.chosen='{chosen}'"])
+            keys = " ".join(text.partition("=")[0] for text in tried[best])
+            told = [f"sweep.chosen='{chosen}'", f"sweep.tuned='{keys}'"]
+            final += [[*plan.fixed, *cell, *tried[best], seed, *told] for seed in plan.seeds]
         if final:
             jobs = [[*job, _into("final", n)] for n, job in enumerate(final)]
             self.launcher.launch(jobs, len(trials))

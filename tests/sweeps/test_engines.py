@@ -2,7 +2,9 @@
 
 import importlib.util
 import math
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,6 +14,8 @@ from small_sweeps import results, sweep
 import tl_lab.experiment
 from tl_lab.config import check, choices, compose
 from tl_lab.errors import UserError
+from tl_lab.results.collecting import collect
+from tl_lab.results.summarising import paired_differences
 from tl_lab.sweeps.tuning import Plan, best_trial, draw, space_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -60,9 +64,14 @@ def test_engines_give_the_same_numbers_and_rows(
 
 
 @optuna
+@pytest.mark.parametrize("order", [min, max], ids=["failing last", "failing first"])
 def test_optuna_maximises_a_validation_metric_and_lives_with_failures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    order: Callable[[list[int]], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("optuna.samplers._grid.random", SimpleNamespace(choice=order))  # of the grid that is next
     search = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "optimizer.lr=choice(1e-4,0.01,1e25)"]
     folder = tmp_path / "sweep"
     assert sweep(folder, *search, "hydra.sweeper.n_trials=3", "trainer.max_epochs=5", "sweep.objective=val/loss") == 1
@@ -82,6 +91,7 @@ def test_optuna_maximises_a_validation_metric_and_lives_with_failures(
     own = ["hydra/sweeper=optuna", "optimizer.lr=choice(1e-4,0.01)", "hydra.sweeper.n_trials=2"]
     assert sweep(tmp_path / "nan", *own) == 1
     assert [results(tmp_path / "nan" / n)["status"] for n in "01"] == ["completed", "completed"]
+    assert "no trial has an objective" in capsys.readouterr().err
 
 
 @optuna
@@ -120,6 +130,10 @@ def test_every_method_gets_the_same_number_of_trials(tmp_path: Path, capsys: pyt
     chosen = "best of 3 trials by val/acc on seed 100"
     assert results(folder / "final" / "0")["protocol"]["settings"] == chosen
     assert chosen in (folder / "final" / "summary.md").read_text()
+    paired = paired_differences(collect(folder / "final"), "test/acc", "optimizer=adam")
+    assert [(row.n, row.setting.split()[0]) for row in paired.itertuples()] == [(2, "optimizer=sgd")]
+    splits = {OmegaConf.load(file).data.seed for file in folder.rglob("config.yaml") if file.parent.name.isdigit()}
+    assert splits == {100}  # one split of the data: what chooses in trials is no test sample of the final runs
     assert f"({chosen})" in said
     assert sweep(folder, *search, *own, "sweep.resume=true") == 0
     assert capsys.readouterr().out.count("  kept  (") == 10
@@ -139,29 +153,41 @@ def test_mistakes_of_a_search(
 ) -> None:
     assert sweep(tmp_path, "hydra/sweeper=tune", *overrides) == 1
     assert said in capsys.readouterr().err
-    assert not list(tmp_path.rglob("results.json"))
+    assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
 def test_draws_are_uniform_in_the_logarithm_and_fixed_by_their_seed() -> None:
     plan = Plan.of(
-        ["domain_adaptation=none,mmd", "a=tag(log,interval(1e-4,1e-2))", "b=int(interval(1,5))", "c=range(1,4)", "d=7"],
+        [
+            "domain_adaptation=none,mmd",
+            "a=tag(log,interval(1e-4,1e-2))",
+            "b=int(interval(1,5))",
+            "c=range(1,4)",
+            "d=7",
+            "e=tag(log,int(interval(1,3)))",
+        ],
         "domain_adaptation",
     )
     assert (plan.fixed, plan.seeds) == (["d=7"], ["seed=0"])
     assert plan.cells == [["domain_adaptation=none"], ["domain_adaptation=mmd"]]
-    assert set(plan.ranges) == {"a", "b", "c"}
+    assert set(plan.ranges) == {"a", "b", "c", "e"}
     drawn = draw(plan.ranges, 2001, "x")
     assert drawn == draw(plan.ranges, 2001, "x")
     assert drawn[1:] != draw(plan.ranges, 2001, "y")[1:]
     assert drawn[0] == []
     values = {
-        key: [float(text.partition("=")[2]) for trial in drawn[1:] for text in trial if text[0] == key] for key in "abc"
+        key: [float(text.partition("=")[2]) for trial in drawn[1:] for text in trial if text[0] == key]
+        for key in "abce"
     }
     assert min(values["a"]) >= 1e-4
     assert max(values["a"]) <= 1e-2
     logs = [math.log10(value) for value in values["a"]]
     assert sum(logs) / 2000 == pytest.approx(-3, abs=4 * 2 / math.sqrt(12 * 2000))  # four standard errors
-    assert set(values["b"]) == {1, 2, 3, 4, 5}  # whole limits, whole numbers
+    assert set(values["b"]) == {1, 2, 3, 4, 5}  # whole limits, whole numbers, the limits as likely as the others
+    assert min(values["b"].count(number) for number in range(1, 6)) > 400 - 4 * math.sqrt(2000 * 0.2 * 0.8)
+    shares = [values["e"].count(number) / 2000 for number in (1, 2, 3)]
+    expected = [math.log((number + 0.5) / (number - 0.5)) / math.log(3.5 / 0.5) for number in (1, 2, 3)]
+    assert shares == pytest.approx(expected, abs=4 * 0.5 / math.sqrt(2000))
     assert set(values["c"]) == {1, 2, 3}
 
 

@@ -33,6 +33,7 @@ SELECTION = "selection/"
 """What stands before a chooser's name: target accuracy at the epoch that a validator would have chosen."""
 Folders = str | Path | Iterable[str | Path]
 """One folder or several."""
+_ABOUT_THE_SWEEP = "sweep."  # no setting of a run
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 
 
@@ -50,7 +51,9 @@ def collect(folders: Folders) -> "pd.DataFrame":
         marked); ``seed``;
         ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
         name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
-        then the metrics under their names. Runs of a folder are in natural order.
+        then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
+        have no columns of their own: they are what the search gave, not what was swept. Runs of a folder are in
+        natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -111,11 +114,16 @@ def _runs(root: Path) -> Iterator[Path]:
 
 def _row(run: Path, folder: str) -> dict[str, Any]:
     overrides = _overrides(run / ".hydra" / "overrides.yaml")
+    tuned = overrides.get("sweep.tuned", "").strip("'").split()
     row: dict[str, Any] = {
         "folder": folder,
         "overrides": " ".join(f"{key}={value}" for key, value in overrides.items()),
-        "_overrides": overrides,
-        **{OVERRIDE + key: value for key, value in overrides.items()},
+        "_overrides": {key: value for key, value in overrides.items() if not key.startswith(_ABOUT_THE_SWEEP)},
+        **{
+            OVERRIDE + key: value
+            for key, value in overrides.items()
+            if key not in tuned and not key.startswith(_ABOUT_THE_SWEEP)
+        },
     }
     try:
         results = read_results(run)

@@ -117,6 +117,11 @@ class Job:
         HydraConfig.instance().set_config(config)
         return root / subdir, note
 
+    def _asked_for(self) -> str:
+        """Tell the folder inside the sweep's that the overrides name, for a job that could not be composed."""
+        key = "hydra.sweep.subdir="
+        return next((text.removeprefix(key) for text in self.overrides if text.startswith(key)), str(self.number))
+
     def settle(self, told: Mapping[str, Any], failure: str | None, seconds: float) -> dict[str, Any]:
         """Read what the job has written; what it could not write itself, its end included, is written here.
 
@@ -131,7 +136,7 @@ class Job:
         if told:
             folder = Path(told["folder"])
         else:
-            folder = Path(str(self.config.hydra.sweep.dir)) / str(self.number)
+            folder = Path(str(self.config.hydra.sweep.dir)) / self._asked_for()
             if folder.exists():  # of an earlier start of the sweep, which stands
                 return {"status": "failed", "error": failure}
             write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))

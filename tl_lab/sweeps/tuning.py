@@ -106,10 +106,11 @@ def _draw(override: Override, source: random.Random) -> str:
     logarithmic = "log" in value.tags
     if logarithmic and low <= 0:
         raise UserError(f"{override.input_line}: a logarithmic range begins above 0")
+    whole = isinstance(value.start, int) and isinstance(value.end, int)
+    if whole:  # so that the limits are as likely as what lies between
+        low, high = low - 0.4999, high + 0.4999
     drawn = math.exp(source.uniform(math.log(low), math.log(high))) if logarithmic else source.uniform(low, high)
-    if isinstance(value.start, int) and isinstance(value.end, int):
-        return str(min(round(drawn), int(high)))
-    return f"{drawn:.4g}"
+    return str(round(drawn)) if whole else f"{drawn:.4g}"
 
 
 def best_trial(objectives: Sequence[float | None]) -> int | None:
