@@ -34,6 +34,7 @@ from tl_lab.evaluation.health_check import HealthCheck
 from tl_lab.evaluation.validators.base import Validator
 from tl_lab.evaluation.validators.measuring import Measuring
 from tl_lab.evaluation.validators.reverse import ReverseValidation
+from tl_lab.memory import keep_freed_memory
 from tl_lab.results import console
 from tl_lab.results.files import write_text
 from tl_lab.results.metrics_csv import MetricsCsv
@@ -63,6 +64,7 @@ def run(cfg: DictConfig) -> float | None:
         UserError: a mistake in the configuration, the data or the files, in one sentence.
     """
     _quiet()
+    keep_freed_memory()
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
     record = Record(folder, writes=_is_first_process(), resumed=bool(cfg.resume))
     if record.completed:
