@@ -36,6 +36,7 @@ from tl_lab.evaluation.validators.measuring import Measuring
 from tl_lab.evaluation.validators.reverse import ReverseValidation
 from tl_lab.memory import keep_freed_memory
 from tl_lab.results import console
+from tl_lab.results.episodes_csv import write_episodes
 from tl_lab.results.files import write_text
 from tl_lab.results.metrics_csv import MetricsCsv
 from tl_lab.results.progress import progress_callback
@@ -46,6 +47,7 @@ from tl_lab.results.selection import read_rows, selection
 from tl_lab.results.stream import write_accuracy_matrix
 from tl_lab.strategies.base import Strategy, validation_metrics
 from tl_lab.strategies.continual.base import ContinualStrategy
+from tl_lab.strategies.few_shot.base import FewShotStrategy
 
 __all__ = ["comparison_key", "run"]
 
@@ -419,6 +421,8 @@ def _finish(
         found = health.health(parts.strategy.adaptation, rows, validation)
         record.update(health={**health.measured, **dataclasses.asdict(found), "reading": reading(found)})
         metrics |= health.metrics()
+    if isinstance(parts.strategy, FewShotStrategy):
+        write_episodes(folder / "episodes.csv", parts.strategy.episode_accuracies(parts.data.test_names))
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
     value = objective[1] * metrics.get(objective[0], math.nan)

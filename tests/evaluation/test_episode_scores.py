@@ -20,10 +20,10 @@ def test_the_interval_is_that_of_the_mean():
 def test_episodes_count_alike_however_they_come():
     meter, draw = EpisodeMeter(), torch.Generator().manual_seed(1)
     logits, y = torch.randn(7, 6, 3, generator=draw), torch.randint(3, (7, 6), generator=draw)
-    meter.update(logits, y)
+    meter.update(logits, y, torch.arange(7))
     whole = meter.compute()
-    for part in range(7):
-        meter.update(logits[part : part + 1], y[part : part + 1])
+    for part in (5, 0, 3, 1, 6, 2, 4):
+        meter.update(logits[part : part + 1], y[part : part + 1], torch.tensor([part]))
     apart = meter.compute()
     hits = (logits.argmax(2) == y).double().mean(1)
     assert whole["acc"] == pytest.approx(float(hits.mean()))

@@ -52,12 +52,14 @@ class Episode(NamedTuple):
         query: likewise with ``N*Q`` samples, none of which is in the support.
         way: number of classes N.
         target: where a run adapts, as many samples of another domain as all episodes have, ``(E*N*(K+Q), ...)``.
+        number: of each episode in the set, ``(E,)``.
     """
 
     support: Labelled
     query: Labelled
     way: int
     target: Unlabelled | None = None
+    number: Tensor | None = None
 
     @property
     def x(self) -> Tensor:

@@ -173,8 +173,8 @@ class EpisodeLoader:
     def __iter__(self) -> Iterator[Episode]:
         draw = generator(self.order.seed, "augmentation", self.name, self.epoch, self.order.rank)
         targets: Iterator[Any] = repeat(None) if self.target is None else iter(self.target)
-        for index, target in zip(self.indices(), targets, strict=False):
-            yield self._cut(index, draw)._replace(target=target)
+        for number, index, target in zip(self.order.epoch(0), self.indices(), targets, strict=False):
+            yield self._cut(index, draw)._replace(target=target, number=number)
 
     def indices(self) -> Iterator[Tensor]:
         """Yield the positions of each step's episodes, ``(E, N, K + Q)``, on the device."""

@@ -30,23 +30,29 @@ def episode_scores(accuracies: Tensor) -> dict[str, float]:
 
 
 class EpisodeMeter(nn.Module):
-    """Collects one set's episodes over its batches and processes."""
+    """Collects one set's episodes over its batches and processes.
+
+    Attributes:
+        last_accuracies: of the episodes that were last summed up, in the order of their numbers, ``(n,)``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.accuracies, self.losses = CatMetric(), CatMetric()
+        self.accuracies, self.losses, self.numbers = CatMetric(), CatMetric(), CatMetric()
         self.last_accuracies = torch.empty(0)
 
-    def update(self, logits: Tensor, y: Tensor) -> None:
-        """Take in E episodes: logits of their queries ``(E, M, N)``, and classes ``(E, M)``."""
+    def update(self, logits: Tensor, y: Tensor, number: Tensor) -> None:
+        """Take in E episodes: logits of their queries ``(E, M, N)``, classes ``(E, M)``, and numbers ``(E,)``."""
+        self.numbers.update(number.to(y.device))
         self.accuracies.update((logits.argmax(2) == y).float().mean(1))
         losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
         self.losses.update(losses.view(y.shape).mean(1))
 
     def compute(self) -> dict[str, float]:
         """Give loss, accuracy and the interval over the episodes taken in, and forget them."""
-        self.last_accuracies = torch.as_tensor(self.accuracies.compute()).cpu().flatten()
+        order = torch.as_tensor(self.numbers.compute()).flatten().argsort()  # processes take turns
+        self.last_accuracies = torch.as_tensor(self.accuracies.compute()).flatten()[order].cpu()
         loss = torch.as_tensor(self.losses.compute()).double().mean()
-        for metric in (self.accuracies, self.losses):
+        for metric in (self.accuracies, self.losses, self.numbers):
             metric.reset()
         return {"loss": float(loss), **episode_scores(self.last_accuracies)}

@@ -56,6 +56,11 @@ def test_samples_come_again_when_all_were_seen_and_others_at_the_next_update():
     assert not torch.equal(rows, reptile._draw(y))
 
 
+def test_an_option_without_effect_is_refused():
+    with pytest.raises(UserError, match="label_smoothing is 0 for Reptile"):
+        make(Reptile, label_smoothing=0.1, **INNER)
+
+
 def test_queries_play_no_part():
     reptile, batch = make(Reptile, **INNER), episode(2)
     other = batch._replace(query=batch.query._replace(x=batch.query.x.flip(1)))

@@ -1,7 +1,11 @@
 """Runs on episodes: same test for every method, statistics left alone, resumption, and what is refused."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -19,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 
 SMALL = ["data=episodes_of", "data.train.way=3", "data.episodes_per_epoch=4", "data.val_episodes=4"]
 SMALL += ["data.test_episodes=20", "trainer.max_epochs=2", "backbone=conv4", "backbone.width=8", "optimizer=adam"]
+TRAIN = str(Path(__file__).resolve().parents[3] / "train.py")
 QUIET = ["logger=none", "threads=1", "figures=false", "trainer.enable_progress_bar=false"]
 NONE = "domain_adaptation=none"
 
@@ -82,6 +87,34 @@ def test_every_method_meets_the_same_test_episodes(tmp_path, monkeypatch):
     first, *others = (torch.cat(indices) for indices in met.values())
     assert len(first) == 20 * 3 * 15
     assert all(torch.equal(first, other) for other in others)
+
+
+def test_each_episodes_accuracy_is_in_a_file(tmp_path):
+    """Two methods' files are of the same episodes, so that they pair."""
+    for name, options in (("one", []), ("many", ["data.eval_batch_size=400"])):
+        results = run(tmp_path / name, "strategy=prototypical", NONE, "data.eval_batch_size=1", *options)
+        rows = pd.read_csv(tmp_path / name / "episodes.csv")
+        assert rows["set"].unique().tolist() == ["test"]
+        assert rows["episode"].tolist() == list(range(20))
+        assert rows["acc"].mean() == pytest.approx(results["metrics"]["test/acc"], abs=1e-7)
+        half = 1.96 * rows["acc"].std() / 20**0.5
+        assert half == pytest.approx(results["metrics"]["test/acc_ci95"], rel=1e-5)
+    assert (tmp_path / "one" / "episodes.csv").read_text() == (tmp_path / "many" / "episodes.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["prototypical", "maml", "baseline"])
+def test_two_processes_learn_and_are_scored_as_one(strategy, tmp_path):
+    # batch-norm would see half a step's episodes in each process
+    options = [f"strategy={strategy}", "data.episodes_per_step=2", "backbone=mlp", "data.test.way=3"]
+    small = [text for text in SMALL if not text.startswith("backbone")]
+    for trainer in ("cpu", "ddp_cpu"):
+        given = [*small, *QUIET, NONE, *options, f"trainer={trainer}", f"hydra.run.dir={tmp_path / trainer}"]
+        subprocess.run([sys.executable, TRAIN, *given], check=True, timeout=400)
+    one, two = (json.loads((tmp_path / name / "results.json").read_text())["metrics"] for name in ("cpu", "ddp_cpu"))
+    assert two == pytest.approx(one, abs=2e-3)
+    tables = [pd.read_csv(tmp_path / name / "episodes.csv") for name in ("cpu", "ddp_cpu")]
+    pd.testing.assert_frame_equal(*tables, atol=0.05)  # a query of 30 may fall on the other side
 
 
 def test_a_resumed_run_ends_like_an_unbroken_one(tmp_path):

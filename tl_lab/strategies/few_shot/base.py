@@ -1,8 +1,8 @@
 """What every strategy shares that is tested on episodes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,7 @@ class FewShotStrategy(Strategy):
         if not isinstance(source, Episode):
             return super().outputs_for(source, target, phase)
         features, of_target = (None, None) if target is None else self.features_of_both(source, target, phase)
+        self.network.use("source")  # whose the episodes are, after a pass over the target
         captured, self._captured = self._captured, None  # an adaptation looks at what it compares alone
         logits = self.episode_logits(source.support, source.query, source.way)
         self._captured = captured
@@ -112,7 +113,11 @@ class FewShotStrategy(Strategy):
     def _measure(self, name: str, batch: Episode, batch_idx: int) -> None:
         if batch_idx == 0:
             self._prepare_evaluation(self.data.domain_of(name))
-        self.meters[name].update(self.test_logits(batch), batch.query.y)  # type: ignore[operator]
+        self.meters[name].update(self.test_logits(batch), batch.query.y, batch.number)  # type: ignore[operator]
+
+    def episode_accuracies(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Give the accuracy of each episode of the sets that were last measured, ``(n,)``, in the episodes' order."""
+        return {name: cast(EpisodeMeter, self.meters[name]).last_accuracies for name in names}
 
     def test_logits(self, batch: Episode) -> Tensor:
         """Classify the queries of E episodes as in a test: ``(E, N*Q, N)``. The network's buffers stay as they are."""
