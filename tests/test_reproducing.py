@@ -61,6 +61,13 @@ def test_the_last_bit_of_a_metric_counts(first, tmp_path):
     assert "versions, device, threads, code and data are the same" in found.said()
 
 
+def test_what_only_one_run_has_logged_is_said(first, tmp_path):
+    other = _changed(first, tmp_path, lambda content: None)
+    (other / "metrics.csv").unlink(missing_ok=True)
+    assert compare_runs(first, other).differences == ["metrics.csv: only in the first run"]
+    assert compare_runs(other, first).differences == ["metrics.csv: only in the second run"]
+
+
 def test_what_may_explain_a_difference_is_named(first, tmp_path):
     def change(content):
         content["versions"]["torch"] = "0.1"

@@ -134,8 +134,11 @@ def compare_runs(first: Path, second: Path) -> Reproduction:
         elif old[name] != new[name]:
             by = f" (by {new[name] - old[name]:+.3g})" if None not in (old[name], new[name]) else ""
             found.differences.append(f"{name}: {old[name]!r} and {new[name]!r}{by}")
-    if (first / _LOGGED).exists():
+    logged = [(run / _LOGGED).exists() for run in (first, second)]
+    if all(logged):
         _compare_logged(first / _LOGGED, second / _LOGGED, found)
+    elif any(logged):
+        found.differences.append(f"{_LOGGED}: only in the {'first' if logged[0] else 'second'} run")
     found.circumstances = _circumstances(before, after)
     return found
 

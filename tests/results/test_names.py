@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tl_lab.results.names import format_metric, is_detail, is_share, readable, split_name
+from tl_lab.results.names import format_difference, format_metric, is_detail, is_share, readable, split_name
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,12 @@ def test_values_are_written_in_their_unit():
     assert format_metric("test/acc", 0.93249, 0.011) == "93.2 ± 1.1"
     assert format_metric("test/acc", 0.93249, math.nan) == "93.2"
     assert format_metric("val/loss", 0.412749) == "0.4127"
+    assert format_metric("test/acc", -0.0001) == "0.0"  # no minus before nothing
+    assert format_difference("test/acc", -0.0001, 0.02) == format_difference("test/acc", 0.0001, 0.02) == "0.0 ± 2.0"
+    assert format_difference("test/acc", 0.012, 0.02) == "+1.2 ± 2.0"
+    assert format_difference("test/acc", -0.012) == "-1.2"
+    assert format_difference("val/loss", 0.01) == "+0.01"
+    assert format_difference("val/loss", 1e-7) == "+1e-07"
     assert format_metric("val/loss", None) == format_metric("val/loss", math.inf) == "-"
 
 

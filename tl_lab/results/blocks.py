@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tl_lab.results.names import format_metric
-
-__all__ = ["Cell", "Picture", "Row", "Section", "Table", "plain_cell", "said_p", "signed"]
+__all__ = ["Cell", "Picture", "Row", "Section", "Table", "plain_cell", "said_p"]
 
 
 class Cell(NamedTuple):
@@ -62,11 +60,6 @@ class Section:
     level: int = 2
     page_only: bool = False
     folded: bool = False
-
-
-def signed(name: str, mean: float, half: float) -> str:
-    """Write a difference of a metric with its sign and its interval."""
-    return ("+" if mean > 0 else "") + format_metric(name, mean, half)
 
 
 def said_p(p: float | None) -> Cell:

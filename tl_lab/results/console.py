@@ -236,7 +236,7 @@ def _against(value: float | None, reference: float | None) -> str:
     if reference is None or not math.isfinite(reference):
         return "-"
     text = format_metric("acc", reference)
-    return text if value is None else f"{text} (here {100 * (value - reference):+.1f})"
+    return text if value is None else f"{text} (here {100 * (value - reference):+z.1f})"
 
 
 def _caption(

@@ -351,6 +351,9 @@ def settings_intervals(
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0, labelcolor=INK)
         ax.margins(x=0.08)
+        if scale > 1 and bool(mean.between(0, 100).all()):  # an interval over few seeds may leave what is possible
+            low, high = ax.get_xlim()
+            ax.set_xlim(max(low, -2), min(high, 102))
         ax.xaxis.set_major_locator(MaxNLocator(5))
     axes[0].set_yticks(rows, settings)
     axes[0].set_ylim(len(settings) - 0.4, -0.6)

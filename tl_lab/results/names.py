@@ -7,6 +7,7 @@ from typing import NamedTuple
 __all__ = [
     "MetricName",
     "duration",
+    "format_difference",
     "format_metric",
     "heading",
     "is_detail",
@@ -88,11 +89,17 @@ def format_metric(name: str, value: float | None, half_width: float | None = Non
     """
     if value is None or not math.isfinite(value):
         return "-"
-    scale, digits = (100.0, ".1f") if is_share(split_name(name).metric) else (1.0, ".4g")
+    scale, digits = (100.0, "z.1f") if is_share(split_name(name).metric) else (1.0, "z.4g")
     text = format(scale * value, digits)
     if half_width is not None and math.isfinite(half_width):
         text += f" ± {format(scale * half_width, digits)}"
     return text
+
+
+def format_difference(name: str, value: float, half_width: float | None = None) -> str:
+    """Write a difference of two values of a metric with its sign, as :func:`format_metric` does; 0 has none."""
+    text = format_metric(name, value, half_width)
+    return f"+{text}" if value > 0 and re.match(r"0(\.0+)?(?![.\de])", text) is None else text
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.names import format_metric
+from tl_lab.results.names import format_difference, format_metric
 from tl_lab.results.statistics import half_width, holm
 
 if TYPE_CHECKING:
@@ -308,13 +308,12 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
             verdict = "yes"
         else:
             verdict = "no, above" if difference > 0 else "no, below"
-        sign = "+" if difference > 0 else ""
         rows.append(
             [
                 table.named(method),
                 format_metric(metric, measured, float(table.overall_half[j])),
                 format_metric(metric, published),
-                sign + format_metric(metric, difference),
+                format_difference(metric, difference),
                 verdict,
             ]
         )
@@ -327,7 +326,7 @@ def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
         [
             table.named(each.method),
             each.baseline,
-            ("+" if each.mean > 0 else "") + format_metric(metric, each.mean, each.half),
+            format_difference(metric, each.mean, each.half),
             f"{each.above} of {each.n}",
             "-" if each.p is None else f"{each.p:.3f}" if each.p >= 0.001 else "< 0.001",
         ]

@@ -6,11 +6,11 @@ Nothing here imports torch.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tl_lab.results.blocks import Cell, Picture, Row, Section, Table, said_p, signed
+from tl_lab.results.blocks import Cell, Picture, Row, Section, Table, said_p
 from tl_lab.results.collecting import OVERRIDE, SELECTION
 from tl_lab.results.comparing import Standing, data_keys
 from tl_lab.results.findings import Findings
-from tl_lab.results.names import format_metric, heading, split_name
+from tl_lab.results.names import format_difference, format_metric, heading, split_name
 from tl_lab.results.protocol import facts_of_all, facts_of_settings, told
 from tl_lab.results.sections_of_labels import label_parts
 from tl_lab.results.sections_of_runs import cost, failures, single_runs
@@ -182,7 +182,7 @@ def _beside_best(found: Findings) -> list[Section]:
                     standing.word, standing.word
                 )
                 cells = [
-                    Cell(signed(name, difference.mean, difference.half), value=difference.mean),
+                    Cell(format_difference(name, difference.mean, difference.half), value=difference.mean),
                     Cell(str(difference.n), value=difference.n),
                     said_p(standing.p),
                     Cell(verdict, standing.word),
@@ -216,7 +216,7 @@ def _differences(found: Findings) -> list[Section]:
             row["setting"],
             row["baseline"],
             heading(name),
-            Cell(signed(name, row["mean"], row["ci95"]), value=row["mean"]),
+            Cell(format_difference(name, row["mean"], row["ci95"]), value=row["mean"]),
             f"{row['positive']} of {row['n']}",
             said_p(p),
         ]

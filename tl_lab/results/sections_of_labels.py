@@ -5,9 +5,9 @@ Nothing here imports torch.
 
 from collections.abc import Sequence
 
-from tl_lab.results.blocks import Cell, Picture, Row, Section, Table, said_p, signed
+from tl_lab.results.blocks import Cell, Picture, Row, Section, Table, said_p
 from tl_lab.results.findings import Findings
-from tl_lab.results.names import duration, format_metric, heading
+from tl_lab.results.names import duration, format_difference, format_metric, heading
 from tl_lab.results.statistics import CONFIDENCE, FEWEST_SEEDS
 
 __all__ = ["label_parts"]
@@ -46,7 +46,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                 each.budget.way,
                 Cell(f"{each.budget.labels:,}", value=each.budget.labels),
                 str(each.n),
-                Cell(signed(metric, each.mean, each.half), value=each.mean),
+                Cell(format_difference(metric, each.mean, each.half), value=each.mean),
                 said_p(each.p),
                 Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
             ]
