@@ -7,6 +7,7 @@ from scipy import stats
 
 from tl_lab.results.comparing import data_keys, rank_methods, standings
 from tl_lab.results.reproduction import Crossed
+from tl_lab.results.sections_of_tasks import crossed_parts
 
 METRIC = "test/acc"
 BASE = np.array([0.70, 0.74, 0.72, 0.79, 0.75])
@@ -91,3 +92,14 @@ def test_ranks_need_six_data_sets_and_three_methods():
     assert rank_methods(_crossed(mean, ["none", "dann", "target_only"], ["target_only"]), METRIC) is None
     mean[0, 1] = np.nan
     assert rank_methods(_crossed(mean, ["none", "dann", "mmd"]), METRIC) is None
+
+
+def test_the_best_of_each_row_is_marked_and_no_oracle():
+    nan = float("nan")
+    mean = np.array([[0.5, 0.7, 0.9], [0.8, 0.8, 0.9], [0.6, nan, 0.9], [nan, nan, 0.9]])
+    table = _crossed(mean, ["none", "dann", "target_only"], ["target_only"])
+    first, *_ = crossed_parts((table, METRIC, "data"), None)
+    marked = [[j for j, cell in enumerate(row) if getattr(cell, "mark", "") == "best"] for row in first.parts[0].rows]
+    assert marked == [[2], [1, 2], [1], [], []]  # the last: no method has a mean over all
+    less = crossed_parts((table, "test/target/loss", "data"), None)[0].parts[0].rows
+    assert [getattr(cell, "mark", "") for cell in less[0]] == ["", "best", "", ""]

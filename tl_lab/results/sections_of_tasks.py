@@ -5,9 +5,11 @@ Nothing here imports torch.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tl_lab.results.blocks import Cell, Picture, Row, Section, Table
 from tl_lab.results.comparing import Ranking
-from tl_lab.results.names import format_metric, title
+from tl_lab.results.names import format_metric, less_is_better, title
 from tl_lab.results.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.statistics import CONFIDENCE
 
@@ -28,14 +30,20 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
         return []
     table, metric, tasks = found
     head, rows = crossed_rows(table, metric, tasks, expected)
+    marks = len(table.tasks) > 1 and len(table.methods) > len(table.oracles) + 1
     parts = [
         Section(
             f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
             [
-                Table(head, rows, 1),
+                Table(head, _with_best(rows, table, metric) if marks else rows, 1),
                 f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}"
                 + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
                 + _choice(expected)
+                + (
+                    " The best mean of each row is marked; whether others are worse is not tested here."
+                    if marks
+                    else ""
+                )
                 + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
             ],
         )
@@ -60,6 +68,17 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
             )
         )
     return parts
+
+
+def _with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
+    """Mark the best of each row among the methods that are compared: no oracle, nothing published."""
+    compared = [j for j, method in enumerate(table.methods) if method not in table.oracles]
+    means = np.vstack([table.mean, table.overall[None]])[:, compared] * (-1 if less_is_better(metric) else 1)
+    marked: list[Row] = []
+    for line, values in zip(rows, means, strict=True):
+        best = {1 + compared[j] for j in np.flatnonzero(values == np.nanmax(values, initial=-np.inf))}
+        marked.append([Cell(text, "best") if i in best else text for i, text in enumerate(line)])
+    return marked
 
 
 def _choice(expected: Reproduces | None) -> str:
