@@ -59,6 +59,8 @@ def wandb_logger(
         "job_type": options["job_type"],
         "notes": options["notes"],
     }
+    if (begun := _begun(folder)) is not None:  # a run that goes on is the same one there
+        arguments |= {"id": begun, "resume": "allow"}
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             run = wandb.init(mode=attempt, settings=wandb.Settings(**settings), **arguments)
@@ -79,6 +81,12 @@ def finish_wandb(metrics: Mapping[str, float]) -> None:
     if wandb.run is not None:
         wandb.run.summary.update(dict(metrics))
         wandb.finish()
+
+
+def _begun(folder: Path) -> str | None:
+    """Give the W&B identity of what was logged in this folder before; None where nothing was."""
+    logged = sorted(folder.glob("wandb/*run-*-*"))
+    return logged[-1].name.rpartition("-")[2] if logged else None
 
 
 def _has_account() -> bool:
