@@ -26,6 +26,7 @@ from tl_lab.backbones.conv4 import Conv4
 from tl_lab.data.episodic import EpisodicData
 from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.none import NoAdaptation
+from tl_lab.memory import keep_freed_memory
 from tl_lab.results.files import write_json
 from tl_lab.schedules import Constant
 from tl_lab.strategies.few_shot.base import FewShotStrategy
@@ -200,6 +201,7 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=5)
     given = options.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a run does
     result: dict[str, Any] = {"steps": given.steps, "repeats": given.repeats, "torch": torch.__version__.split("+")[0]}
     for name, kind, by_hand in (
         ("prototypical", Prototypical, prototypical_by_hand),

@@ -287,6 +287,22 @@ def few_shot_speed_table() -> str:
     return "\n".join(lines)
 
 
+def kept_memory_table() -> str:
+    """Give what keeping freed memory saves of a training step."""
+    found = json.loads((RESULTS / "kept_memory.json").read_text())
+    how = f"{found['repeats']} processes of {found['steps']} steps each way, in turn, PyTorch {found['torch']}"
+    lines = ["| a training step on the CPU, memory given back / kept | ratio | how |", "|---|---|---|"]
+    for one in found["cases"]:
+        low, high = one["ratio_range"]
+        before, after = one["without"], one["kept"]
+        lines.append(
+            f"| {one['case']} | {one['ratio']:.2f} ({low:.2f} to {high:.2f}) | CPU time, {how}, "
+            f"{1000 * before['seconds']:.0f} and {1000 * after['seconds']:.0f} ms; peak memory "
+            f"{before['peak_mb']:.0f} and {after['peak_mb']:.0f} MiB |"
+        )
+    return "\n".join(lines)
+
+
 def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
     """Read each experiment whose runs are stored: what it is, its runs, methods by tasks."""
     for paper in papers():
@@ -364,6 +380,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
     "few_shot_speed": few_shot_speed_table,
+    "kept_memory": kept_memory_table,
     "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
