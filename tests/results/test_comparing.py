@@ -56,8 +56,9 @@ def test_settings_on_different_data_are_not_compared():
     assert data_keys(runs) == ["data"]
     found = standings(runs, METRIC)
     assert [found[f"strategy=a data={where}"].word for where in "xy"] == ["best", "best"]
-    batches = runs.rename(columns={"override.data": "override.data.batch_size"})
-    assert data_keys(batches) == []
+    for key in ("data.batch_size", "data.train.shot", "data.episodes_per_step"):
+        assert data_keys(runs.rename(columns={"override.data": f"override.{key}"})) == []
+    assert data_keys(runs.rename(columns={"override.data": "override.data.test.shot"})) == ["data.test.shot"]
 
 
 def test_oracles_take_no_part_and_losses_are_better_small():

@@ -52,6 +52,15 @@ def test_transfer_helps_with_few_labels_and_hurts_with_many():
     assert all_labels.half == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(GAIN["null"]))
 
 
+def test_where_another_sweep_leaves_the_number_out_it_has_all_labels():
+    frame = runs()
+    frame.loc[frame["override.data.labels"] == "null", "override.data.labels"] = None  # of a sweep without the option
+    metric, budgets = find_budgets(frame)
+    assert [(each.labels, each.everything) for each in budgets] == [(100, False), (1257, True)] * 2
+    few, all_labels = find_transfer(frame, metric, budgets)
+    assert (few.verdict, all_labels.verdict) == ("helps", "hurts")
+
+
 def test_two_seeds_are_too_few_to_tell():
     frame = runs(seeds=2)
     assert {each.verdict for each in find_transfer(frame, *find_budgets(frame))} == {"too few to tell"}
