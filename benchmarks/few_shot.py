@@ -22,11 +22,11 @@ from quiet import Stopwatch, quiet_trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tl_lab.allocator import keep_freed_memory
 from tl_lab.backbones.conv4 import Conv4
 from tl_lab.data.episodic import EpisodicData
 from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.none import NoAdaptation
-from tl_lab.memory import keep_freed_memory
 from tl_lab.results.files import write_json
 from tl_lab.schedules import Constant
 from tl_lab.strategies.few_shot.base import FewShotStrategy

@@ -22,6 +22,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from tl_lab.allocator import keep_freed_memory
 from tl_lab.building import Parts, build, build_node, build_strategy, describe_weights, weights_hash
 from tl_lab.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
 from tl_lab.checks import check_pairing, check_protocol, choice_of
@@ -34,7 +35,6 @@ from tl_lab.evaluation.health_check import HealthCheck
 from tl_lab.evaluation.validators.base import Validator
 from tl_lab.evaluation.validators.measuring import Measuring
 from tl_lab.evaluation.validators.reverse import ReverseValidation
-from tl_lab.memory import keep_freed_memory
 from tl_lab.results import console
 from tl_lab.results.episodes_csv import write_episodes
 from tl_lab.results.files import write_text

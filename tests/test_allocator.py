@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from tl_lab.memory import keep_freed_memory
+from tl_lab.allocator import keep_freed_memory
 
 _FAULTS = """
 import resource, torch
-from tl_lab.memory import keep_freed_memory
+from tl_lab.allocator import keep_freed_memory
 set_ = keep_freed_memory() if {keep} else None
 for _ in range(20):  # until there is room for it beside what else is allocated
     torch.ones(16_000_000)

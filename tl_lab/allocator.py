@@ -1,4 +1,4 @@
-"""Memory of the process: keep what is freed for the next tensor of that size."""
+"""The C library's allocator: what is freed is kept for the next tensor of that size."""
 
 import ctypes
 import os
