@@ -26,6 +26,7 @@ from tl_lab.foreign import check_foreign
 __all__ = ["main"]
 
 _PATIENCE_S = 10.0
+_DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the process that started this one
 _FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
 
 
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: arguments; ``None`` for those of the process.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    _die_with_the_sweep()
     try:
         launch = _prepare(given)
     except UserError as error:
@@ -357,7 +359,17 @@ def _single_command(cfg: DictConfig, given: list[str], folder: Path) -> list[str
 
 def _environment() -> dict[str, str]:
     package = [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(package)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(package), _DIES_WITH: str(os.getpid())}
+
+
+def _die_with_the_sweep() -> None:
+    """End with the job that started this process, and let the further processes of a distributed run end with this one:
+    what outlived a killed sweep would write beside the job that goes on."""
+    if (parent := os.environ.get(_DIES_WITH)) is not None:
+        from tl_lab.sweeps.processes import die_with_parent
+
+        die_with_parent(int(parent))
+        os.environ[_DIES_WITH] = str(os.getpid())
 
 
 def _user_error(error: BaseException) -> UserError | None:

@@ -238,6 +238,36 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     pd.testing.assert_frame_equal(table(broken), table(whole))
 
 
+@pytest.mark.slow
+def test_the_processes_of_a_distributed_job_die_with_a_killed_sweep(tmp_path: Path) -> None:
+    folder, given = tmp_path / "sweep", ["trainer=ddp_cpu", "trainer.max_epochs=2000", "seed=0"]
+    process = subprocess.Popen([sys.executable, TRAIN, *command(folder, *given)], stdout=subprocess.DEVNULL)
+    last = folder / "0" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(_processes_about(folder)) >= 3  # the sweep, its job as a program of its own, and that one's second
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while (left := _processes_about(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def _processes_about(folder: Path) -> list[str]:
+    """Give the command lines of the processes that name a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has just ended
+            continue
+        if any(str(folder) in word for word in words):
+            found.append(" ".join(words))
+    return found
+
+
 def test_weights_and_biases_gets_a_group_a_sweep_and_a_run_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
