@@ -319,7 +319,7 @@ def reproductions_table() -> str:
         expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.verdicts}
         protocol = " and ".join(dict.fromkeys(runs["data_protocol"]))
         for j, method in enumerate(table.methods):
-            published = expected.mean(method)
+            published = expected.mean(method, table.tasks)
             of = runs[runs[f"override.{expected.methods}"] == method]
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             measured = format_metric(expected.metric, float(table.overall[j]), float(table.overall_half[j]))

@@ -42,6 +42,13 @@ def _changed(first, tmp_path, change):
     return other
 
 
+def test_what_is_no_configuration_of_a_run_is_refused(first, tmp_path):
+    other = _changed(first, tmp_path, lambda content: None)
+    (other / "config.yaml").write_text("logger: 3\n")
+    with pytest.raises(UserError, match=r"not the configuration of a run"):
+        reproduce(other, tmp_path / "again")
+
+
 def test_the_same_folder_twice_is_equal(first):
     found = compare_runs(first, first)
     assert found.equal

@@ -181,7 +181,7 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
                 "hydra.sweeper.direction: the objective is larger where a run is better (losses change their sign), so "
                 "it is maximised: leave the direction out"
             )
-        launch.argv.append("hydra.sweeper.direction=maximize")
+        launch.argv += ["hydra.sweeper.direction=maximize", "sweep.trial=true"]
     elif any(text.startswith("search=") for text in overrides):
         raise UserError(
             "search: a search space needs a search: add hydra/sweeper=optuna (tune finds its spaces itself)"

@@ -62,6 +62,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "sweep.objective": (str, None),
     "sweep.chosen": (str | None, None),
     "sweep.tuned": (str | None, None),
+    "sweep.trial": (bool, None),
     "update.gradient_clip_norm": (float | None, 0),
     "update.accumulate_batches": (int, 1),
     "logger.mode": (Literal["offline", "online", "disabled"], None),

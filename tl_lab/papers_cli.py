@@ -53,7 +53,8 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from tl_lab.results.papers import Paper, expected_by, keep, stored
+    from tl_lab.config import choices
+    from tl_lab.results.papers import Paper, asked, expected_by, keep, stored
 
     name, changed = options.experiment, list(options.overrides)
     expected = expected_by(name)
@@ -69,10 +70,10 @@ def _run(options: argparse.Namespace) -> int:
     if failed:
         raise UserError(f"experiment={name} has not completed; the same command goes on with what is missing")
     table = stored(name, [folder], shlex.join(["python", "train.py", *given]))
-    paper = Paper(name, "", expected, table)
+    paper = Paper(name, "", expected, table, asked(choices("experiment")["experiment"][name], expected))
     print(f"{name}: {paper.status}" + (f", {paper.reached} methods within the tolerance" if paper.reached else ""))
     print(f"kept in {keep(name, table)}; docs/tables.py writes the pages")
-    return int(paper.status == "not reproduced")
+    return int(paper.status.startswith("not "))
 
 
 def _store(options: argparse.Namespace) -> None:

@@ -102,6 +102,8 @@ def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence
     )
     if (folder / RESULTS).exists() or (folder / "config.yaml").exists():
         raise UserError(f"{folder} holds a run, which would be overwritten: name another folder")
+    if not all(isinstance(cfg.get(part), DictConfig) for part in ("data", "strategy", "backbone", "logger")):
+        raise UserError(f"{first / 'config.yaml'} is not the configuration of a run: parts of it are missing")
     cfg.figures, cfg.resume, cfg.logger.mode = False, None, "disabled"
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     if (first / ".hydra").is_dir():

@@ -74,7 +74,7 @@ class TuningSweeper(Sweeper):
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.whole, self.folder / "multirun.yaml")
         trials = [
-            [*plan.fixed, *cell, *settings, f"seed={self.trial_seed}"]
+            [*plan.fixed, *cell, *settings, f"seed={self.trial_seed}", "sweep.trial=true"]
             for cell, tried in zip(plan.cells, drawn, strict=True)
             for settings in tried
         ]

@@ -17,6 +17,16 @@ def test_the_interval_is_that_of_the_mean():
     assert scores["acc_ci95"] == pytest.approx((high - low) / 2, rel=1e-4)  # 1.96 for 1.95996
 
 
+def test_an_episode_that_diverged_is_seen():
+    meter, y = EpisodeMeter(), torch.zeros(3, 4, dtype=torch.long)
+    logits = torch.zeros(3, 4, 2)
+    logits[..., 0], logits[1] = 1.0, float("nan")
+    meter.update(logits, y, torch.arange(3))
+    scores = meter.compute()
+    assert np.isnan(scores["loss"])
+    assert meter.last_accuracies.tolist() == [1, 0, 1]  # and not right because class 0 was
+
+
 def test_episodes_count_alike_however_they_come():
     meter, draw = EpisodeMeter(), torch.Generator().manual_seed(1)
     logits, y = torch.randn(7, 6, 3, generator=draw), torch.randint(3, (7, 6), generator=draw)

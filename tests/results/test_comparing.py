@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from tl_lab.results.blocks import Cell
 from tl_lab.results.comparing import data_keys, rank_methods, standings
 from tl_lab.results.reproduction import Crossed
 from tl_lab.results.sections_of_tasks import crossed_parts
@@ -67,6 +68,15 @@ def test_oracles_take_no_part_and_losses_are_better_small():
     assert standings(losses, "test/loss")["strategy=c data=x"].word == "best"
 
 
+def test_a_single_lucky_run_is_not_the_best():
+    runs = frame({**SHIFTS, "lucky": np.array([0.9])})
+    found = standings(runs, METRIC)
+    assert found["strategy=lucky data=x"].word == "unknown"
+    assert found["strategy=a data=x"].word == "best"
+    singles = standings(frame({name: values[:2] for name, values in SHIFTS.items()}), METRIC)
+    assert {standing.word for standing in singles.values()} == {"unknown"}
+
+
 def test_one_setting_is_not_the_best_of_anything():
     assert standings(frame({"a": SHIFTS["a"]}), METRIC) == {}
 
@@ -74,7 +84,7 @@ def test_one_setting_is_not_the_best_of_anything():
 def _crossed(mean, methods, oracles=()):
     tasks = [f"t{i}" for i in range(len(mean))]
     blank = np.full(mean.shape, np.nan)
-    return Crossed(methods, tasks, np.ones(mean.shape, int), mean, blank, mean.mean(0), blank[0], frozenset(oracles))
+    return Crossed(methods, tasks, np.full(mean.shape, 3), mean, blank, mean.mean(0), blank[0], frozenset(oracles))
 
 
 def test_ranks_over_data_sets():
@@ -102,5 +112,8 @@ def test_the_best_of_each_row_is_marked_and_no_oracle():
     first, *_ = crossed_parts((table, METRIC, "data"), None)
     marked = [[j for j, cell in enumerate(row) if getattr(cell, "mark", "") == "best"] for row in first.parts[0].rows]
     assert marked == [[2], [1, 2], [1], [], []]  # the last: no method has a mean over all
+    table.seeds[0, 0] = 2  # a mean of two seeds is no best one, and none is the best beside it
+    assert not any(isinstance(cell, Cell) for cell in crossed_parts((table, METRIC, "data"), None)[0].parts[0].rows[0])
+    table.seeds[0, 0] = 3
     less = crossed_parts((table, "test/target/loss", "data"), None)[0].parts[0].rows
     assert [getattr(cell, "mark", "") for cell in less[0]] == ["", "best", "", ""]

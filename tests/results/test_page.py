@@ -110,7 +110,8 @@ def test_page_summary_and_latex_say_the_same(sweep):
     markdown = (sweep / "summary.md").read_text(encoding="utf-8")
     latex = (sweep / "summary.tex").read_text(encoding="utf-8")
     best = re.findall(r"\*\*(\d\d\.\d ± \d+\.\d)\*\*", markdown)
-    assert len(best) == 6  # one a pair
+    # one a pair among settings; methods by tasks leave out the row, and the means, where a run has failed
+    assert len(best) == 6 + 5
     assert set(best) <= set(page.cells["td"])
     for cell in best:
         assert rf"\textbf{{{escape(cell)}}}" in latex

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import time
@@ -151,6 +152,46 @@ def test_a_baseline_differs_in_its_own_key_alone(tmp_path):
     assert table["mean"].tolist() == pytest.approx([0.1, 0.5])
     assert table["baseline"].str.startswith(("backbone=a", "backbone=b")).all()
     assert paired_differences(collect(tmp_path), "test/acc", "strategy=none").empty
+
+
+def test_trials_are_no_further_seeds_and_alone_show_no_test_score(tmp_path):
+    """A run that won a search is the best of several, and would raise the mean of what it chose."""
+    for seed, acc in enumerate([0.5, 0.6, 0.7]):
+        tuned = ["domain_adaptation=mmd", "optimizer.lr=0.1", f"seed={seed}", "sweep.tuned='optimizer.lr'"]
+        _run(tmp_path / "final" / str(seed), tuned, {"test/acc": acc}, seed=seed)
+        plain = ["domain_adaptation=none", f"seed={seed}", "sweep.tuned=''"]
+        _run(tmp_path / "final" / str(3 + seed), plain, {"test/acc": acc - 0.1}, seed=seed)
+    trial = ["domain_adaptation=mmd", "optimizer.lr=0.1", "seed=100", "sweep.trial=true"]
+    _run(tmp_path / "trials" / "0", trial, {"test/acc": 1.0, "val/acc": 0.9}, seed=100)
+    for name, acc in (("1", 0.8), ("2", 0.7)):
+        other = ["domain_adaptation=mmd", f"optimizer.lr=0.{name}1", "seed=100", "sweep.trial=true"]
+        _run(tmp_path / "trials" / name, other, {"test/acc": acc, "val/acc": acc}, seed=100)
+
+    both = collect(tmp_path)
+    assert len(both) == 6
+    assert summarise(both)["test/acc mean"].tolist() == pytest.approx([0.6, 0.5])
+    assert paired_differences(both, "test/acc")["mean"].tolist() == pytest.approx([0.1])  # though lr is not the same
+    write_report(tmp_path)
+    assert "3 trials of a search are left out" in (tmp_path / "summary.md").read_text()
+
+    alone = collect(tmp_path / "trials")
+    assert "test/acc" not in alone
+    assert alone["val/acc"].tolist() == [0.9, 0.8, 0.7]
+    write_report(tmp_path / "trials")
+    text = (tmp_path / "trials" / "summary.md").read_text()
+    assert "val accuracy" in text
+    assert "test accuracy" not in text
+    assert "no test score is shown" in text
+    assert "test/acc" not in (tmp_path / "trials" / "results.csv").read_text()
+
+
+def test_a_damaged_run_is_a_row_and_takes_nothing_from_the_others(sweep):
+    damaged = json.loads((sweep / "0" / "results.json").read_text())
+    (sweep / "0" / "results.json").write_text(json.dumps(damaged | {"metrics": {"test/target/acc": "hello"}}))
+    runs = collect(sweep)
+    assert runs["status"][0] == "missing"
+    assert "'hello' as test/target/acc" in runs["error"][0]
+    assert runs["test/target/acc"].notna().sum() == 6
 
 
 def test_the_report_is_written(sweep):

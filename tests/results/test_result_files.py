@@ -146,6 +146,11 @@ def test_results_are_read(tmp_path):
         ("[1]", "a mapping is expected"),
         ('{"schema": 99}', "newer tl_lab"),
         ('{"schema": "x"}', "newer tl_lab"),
+        ('{"metrics": [1, 2]}', r"holds \[1, 2\] as metrics"),
+        ('{"parameters": 3}', "holds 3 as parameters"),
+        ('{"duration_s": "long"}', "holds 'long' as duration_s"),
+        ('{"sizes": [3]}', r"holds \[3\] as sizes"),
+        ('{"metrics": {"test/acc": "hello"}}', "holds 'hello' as test/acc"),
     ],
 )
 def test_damaged_results_are_named(tmp_path, content, message):

@@ -38,13 +38,15 @@ class EpisodeMeter(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.accuracies, self.losses, self.numbers = CatMetric(), CatMetric(), CatMetric()
+        # by default what is not a number would be left out, and a diverged episode with it
+        self.accuracies, self.losses, self.numbers = (CatMetric(nan_strategy="disable") for _ in range(3))
         self.last_accuracies = torch.empty(0)
 
     def update(self, logits: Tensor, y: Tensor, number: Tensor) -> None:
         """Take in E episodes: logits of their queries ``(E, M, N)``, classes ``(E, M)``, and numbers ``(E,)``."""
         self.numbers.update(number.to(y.device))
-        self.accuracies.update((logits.argmax(2) == y).float().mean(1))
+        right = (logits.argmax(2) == y) & logits.isfinite().all(2)  # of NaN the first would be the largest
+        self.accuracies.update(right.float().mean(1))
         losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
         self.losses.update(losses.view(y.shape).mean(1))
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["FIRST", "OVERRIDE", "SELECTION", "Folders", "collect", "expected_of"]
 
 FIRST = (
-    "folder", "setting", "seed", "status", "error", "oracle", "duration_s", "parameters_total", "parameters_trainable",
+    "folder", "setting", "seed", "status", "error", "oracle", "trial", "tuned", "duration_s",
+    "parameters_total", "parameters_trainable",
     "train_samples", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions",
     "protocol", "written", "overrides",
 )  # fmt: skip
@@ -33,6 +34,7 @@ SELECTION = "selection/"
 """What stands before a chooser's name: target accuracy at the epoch that a validator would have chosen."""
 Folders = str | Path | Iterable[str | Path]
 """One folder or several."""
+_NEVER_OF_A_TRIAL = ("test/", "oracle/", SELECTION)
 _ABOUT_THE_SWEEP = "sweep."  # no setting of a run
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 
@@ -52,8 +54,9 @@ def collect(folders: Folders) -> "pd.DataFrame":
         ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
         name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
         then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
-        have no columns of their own: they are what the search gave, not what was swept. Runs of a folder are in
-        natural order.
+        have no columns of their own: they are what the search gave, not what was swept (``tuned`` names them).
+        A search's trials are left out beside other runs (``attrs["trials_left_out"]`` counts them), and alone have no
+        test scores, which choose nothing. Runs of a folder are in natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -69,6 +72,11 @@ def collect(folders: Folders) -> "pd.DataFrame":
         raise UserError(f"There is no run below {', '.join(map(str, roots))}: give a folder whose runs hold {RESULTS}.")
     common = Path(os.path.commonpath(found)) if len(found) > 1 else next(iter(found)).parent
     rows = [_row(run, str(run.relative_to(common))) for run in found]
+    trials = [row["trial"] for row in rows]
+    if all(trials):
+        rows = [{name: value for name, value in row.items() if not name.startswith(_NEVER_OF_A_TRIAL)} for row in rows]
+    elif any(trials):  # a run that won the search would count as one more seed of what was chosen
+        rows = [row for row in rows if not row["trial"]]
     settings = _settings([row.pop("_overrides") for row in rows])
     marked = [
         f"{setting} (oracle)" if row.get("oracle") else setting for row, setting in zip(rows, settings, strict=True)
@@ -78,7 +86,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     overrides = [name for name in names if name.startswith(OVERRIDE)]
     metrics = sorted((name for name in names if name not in overrides), key=metric_rank)
     frame = frame.reindex(columns=[*FIRST, *overrides, *metrics])
-    frame.attrs["root"] = str(common)
+    frame.attrs["root"], frame.attrs["trials_left_out"] = str(common), len(trials) - len(rows)
     return frame
 
 
@@ -117,6 +125,8 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     tuned = overrides.get("sweep.tuned", "").strip("'").split()
     row: dict[str, Any] = {
         "folder": folder,
+        "trial": overrides.get("sweep.trial") == "true",
+        "tuned": " ".join(tuned),
         "overrides": " ".join(f"{key}={value}" for key, value in overrides.items()),
         "_overrides": {key: value for key, value in overrides.items() if not key.startswith(_ABOUT_THE_SWEEP)},
         **{
@@ -146,6 +156,8 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")
     metrics = results.get("metrics") or {}
     for choice in results.get("selection") or ():
+        if not isinstance(choice, dict) or not {"chooser", "target_acc"} <= set(choice):
+            continue
         row[f"{SELECTION}{choice['chooser']}/target_acc"] = (
             float("nan") if choice["target_acc"] is None else choice["target_acc"]
         )

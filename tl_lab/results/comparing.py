@@ -24,7 +24,7 @@ FEWEST_TASKS = 6
 """Data sets below which ranks are not tested."""
 # options of data that say how it is learned from, not which data they are
 _TRAINING = {
-    "batch_size", "eval_batch_size", "batches_per_epoch", "workers", "augmentation", "evaluate", "seed",
+    "batch_size", "eval_batch_size", "batches_per_epoch", "workers", "augmentation", "evaluate",
     "train", "episodes_per_step", "episodes_per_epoch", "val_episodes",
 }  # fmt: skip
 
@@ -44,12 +44,12 @@ class Standing(NamedTuple):
 
 
 def data_keys(runs: "pd.DataFrame") -> list[str]:
-    """Name the swept keys that say which data a run is about: ``data``, ``data.pair``, ``data.labels``, ...
+    """Name the swept keys that say which data a run is about: ``data``, ``data.pair``, ``experiment``, ...
 
     Args:
         runs: as :func:`tl_lab.results.collecting.collect` gives them.
     """
-    keys = [key for key in swept_keys(runs) if key == "data" or key.startswith(("data.", "data@"))]
+    keys = [key for key in swept_keys(runs) if key in ("data", "experiment") or key.startswith(("data.", "data@"))]
     return [key for key in keys if key.partition(".")[2].partition(".")[0] not in _TRAINING]
 
 
@@ -57,8 +57,8 @@ def standings(runs: "pd.DataFrame", metric: str) -> dict[str, Standing]:
     """Find the best setting by its mean, and hold the others on the same data against it over common seeds.
 
     The test is the paired t-test over seeds; its p-values are corrected by Holm for the number of settings that are
-    held against the same best one. Below three common seeds nothing is said. Oracles take no part. Settings on
-    different data (see :func:`data_keys`) are not compared.
+    held against the same best one. Below three common seeds nothing is said, and a setting with fewer seeds is no best
+    one. Oracles take no part. Settings on different data (see :func:`data_keys`) are not compared.
 
     Args:
         runs: as :func:`tl_lab.results.collecting.collect` gives them.
@@ -83,9 +83,12 @@ def standings(runs: "pd.DataFrame", metric: str) -> dict[str, Standing]:
 
 def _beside_best(settings: Sequence[str], scores: np.ndarray) -> dict[str, Standing]:
     """Compare columns of scores ``(seeds, settings)``, larger the better, NaN where there is no run."""
-    means = np.nanmean(scores, axis=0)
-    best = int(means.argmax())
-    others = [j for j in range(len(settings)) if means[j] < means[best]]
+    means, counts = np.nanmean(scores, axis=0), np.isfinite(scores).sum(axis=0)
+    enough = counts >= FEWEST_SEEDS
+    if not enough.any():  # of single runs the luckiest would be called the best
+        return dict.fromkeys(settings, Standing("unknown"))
+    best = int(np.where(enough, means, -np.inf).argmax())
+    others = [j for j in range(len(settings)) if means[j] != means[best] or not enough[j]]
     differences = []
     for j in others:
         pairs = scores[:, j] - scores[:, best]

@@ -15,6 +15,11 @@ __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "replacing", "write_jso
 
 RESULTS = "results.json"
 SCHEMA = 1
+# of what other commands compute with; null where it is not known
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "status": str, "metrics": dict, "parameters": dict, "sizes": dict, "versions": dict, "protocol": dict,
+    "choices": dict, "selection": list, "duration_s": (int, float), "seed": int, "objective": (int, float),
+}  # fmt: skip
 
 
 @contextmanager
@@ -155,6 +160,12 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path} has schema {schema!r}, this version reads up to {SCHEMA}: read it with a newer tl_lab."
         )
+    for name, kind in _KINDS.items():
+        if content.get(name) is not None and not isinstance(content[name], kind):
+            raise UserError(f"{path} holds {content[name]!r:.40} as {name}: repeat the run, or restore the file.")
+    for name, value in (content.get("metrics") or {}).items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{path} holds {value!r:.40} as {name}: repeat the run, or restore the file.")
     return content
 
 

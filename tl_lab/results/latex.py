@@ -5,10 +5,11 @@ Nothing here imports torch.
 
 from collections.abc import Sequence
 
-from tl_lab.results.comparing import Standing
+from tl_lab.results.blocks import Cell
 from tl_lab.results.findings import Findings
 from tl_lab.results.names import format_metric, heading, title
 from tl_lab.results.reproduction import crossed_rows
+from tl_lab.results.sections_of_tasks import marks_said, with_best
 from tl_lab.results.statistics import CONFIDENCE
 
 __all__ = ["escape", "latex"]
@@ -38,17 +39,16 @@ def latex(found: Findings) -> str:
         table, metric, tasks = found.crossed
         head, rows = crossed_rows(table, metric, tasks, found.expected)
         said = f"{title(metric)}, mean and {CONFIDENCE:.0%} Student t interval over seeds"
-        parts.append(
-            _table(head, [[escape(cell) for cell in row] for row in rows], f"{said}, n = {table.seeds_said()}.")
-        )
+        marked = [[_marked(cell) for cell in row] for row in with_best(rows, table, metric)]
+        parts.append(_table(head, marked, f"{said}, n = {table.seeds_said()}. {marks_said(table)}".strip()))
     rows = []
     for row in found.table.to_dict("records"):
         cells = [
             _marked(
-                format_metric(name, row[f"{name} mean"], row[f"{name} ci95"]),
-                found.standings[name].get(row["setting"]),
+                Cell(format_metric(name, row[f"{name} mean"], row[f"{name} ci95"]), standing.word if standing else "")
             )
             for name in found.metrics
+            for standing in [found.standings[name].get(row["setting"])]
         ]
         rows.append([escape(row["setting"]), str(row["n"]), *cells])
     caption = (
@@ -59,11 +59,11 @@ def latex(found: Findings) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _marked(text: str, standing: Standing | None) -> str:
-    word = standing.word if standing is not None else ""
-    if word == "best":
+def _marked(cell: str | Cell) -> str:
+    text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
+    if mark == "best":
         return rf"\textbf{{{escape(text)}}}"
-    return escape(text) + (r"$^\dagger$" if word == "level" else "")
+    return escape(text) + (r"$^\dagger$" if mark == "level" else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 
 from tl_lab.config import choices, compose, conf_dir, describe
 from tl_lab.errors import UserError, nearest
@@ -20,7 +21,7 @@ from tl_lab.results.collecting import collect
 from tl_lab.results.files import read_results, write_text
 from tl_lab.results.reproduction import Crossed, Reproduces, chosen, cross, verdict_rows
 
-__all__ = ["Paper", "expected_by", "keep", "machine", "papers", "place_of", "stored", "with_earlier"]
+__all__ = ["Paper", "asked", "expected_by", "keep", "machine", "papers", "place_of", "stored", "with_earlier"]
 
 _LATER = ("machine", "command")  # columns that the first files do not have
 
@@ -34,12 +35,14 @@ class Paper:
         what: it is, in a line.
         expected: what it is held against.
         runs: stored ones, a row each; None where it was not run here.
+        asked: its methods that have a published number.
     """
 
     name: str
     what: str
     expected: Reproduces
     runs: pd.DataFrame | None
+    asked: frozenset[str]
 
     @property
     def crossed(self) -> Crossed | None:
@@ -57,19 +60,27 @@ class Paper:
 
     @property
     def status(self) -> str:
-        """``reproduced``, ``not reproduced``, ``not run here``, or ``nothing published`` to hold its runs against."""
+        """``reproduced``, ``not reproduced``, ``partly run``, ``not run here``, or ``nothing published``.
+
+        A reduced recipe reproduces nothing: it is ``within its tolerance`` or ``not within its tolerance``.
+        """
         if self.runs is None:
             return "not run here"
         verdicts = [row[-1] for row in self.verdicts]
-        if not verdicts:
+        if not self.asked:
             return "nothing published"
-        return "reproduced" if all(verdict == "yes" for verdict in verdicts) else "not reproduced"
+        if len(verdicts) < len(self.asked) or any(verdict.endswith("missing") for verdict in verdicts):
+            return "partly run"
+        good = all(verdict == "yes" for verdict in verdicts)
+        if "reduced" in self.name:
+            return "within its tolerance" if good else "not within its tolerance"
+        return "reproduced" if good else "not reproduced"
 
     @property
     def reached(self) -> str:
         """How many methods lie within the tolerance: ``2 of 3``; nothing where there is nothing to compare."""
         verdicts = [row[-1] for row in self.verdicts]
-        return f"{sum(verdict == 'yes' for verdict in verdicts)} of {len(verdicts)}" if verdicts else ""
+        return f"{sum(verdict == 'yes' for verdict in verdicts)} of {len(self.asked)}" if verdicts else ""
 
     @property
     def date(self) -> str:
@@ -87,8 +98,22 @@ def papers() -> list[Paper]:
             # what was swept is a name, also where it looks like a number
             names = {f"override.{key}": str for key in (expected.methods, expected.tasks, *expected.tuned) if key}
             runs = pd.read_csv(place, dtype=names) if place.exists() else None
-            found.append(Paper(name, describe(file), expected, runs))
+            found.append(Paper(name, describe(file), expected, runs, asked(file, expected)))
     return found
+
+
+def asked(file: Path, expected: Reproduces) -> frozenset[str]:
+    """Name the methods that an experiment runs and the paper has; what else is published is beside the point.
+
+    Args:
+        file: of the experiment.
+        expected: what it is held against.
+    """
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
+    params = ((content.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
+    swept = [text.strip() for text in str(params.get(expected.methods, "")).split(",")]
+    own = [str(entry.get(f"override /{expected.methods}")) for entry in content["defaults"] if isinstance(entry, dict)]
+    return frozenset(expected.published) & frozenset(swept if expected.methods in params else own)
 
 
 def expected_by(experiment: str) -> Reproduces:
@@ -143,6 +168,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             raise UserError(f"{run['folder']} is {run['status']}: {run['error']}")
         if results["choices"]["experiment"] != experiment:
             raise UserError(f"{run['folder']} is a run of experiment={results['choices']['experiment']}")
+        changed |= set(str(run["tuned"]).split())
         if changed:
             raise UserError(f"{run['folder']} changes more than it may: {', '.join(sorted(changed))}")
         metrics = {name: run[name] for name in runs if name.startswith("test/") and name.endswith("/acc")}

@@ -119,7 +119,8 @@ def _show_settings(runs: "pd.DataFrame") -> None:
 
     summary = summarise(runs)
     ending = "/acc mean"
-    names = [name for name in summary.columns if name.startswith("test/") and name.endswith(ending)]
+    split = "val/" if len(runs) and runs["trial"].all() else "test/"
+    names = [name for name in summary.columns if name.startswith(split) and name.endswith(ending)]
     if f"test{ending}" in names:  # of a stream the mean over tasks is enough for a terminal
         names = [name for name in names if not split_name(name).part.startswith("task")]
     parts = [split_name(name.removesuffix(" mean")).part for name in names]

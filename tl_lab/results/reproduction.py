@@ -106,12 +106,18 @@ class Reproduces:
             return numbers
         return numbers.get(task)
 
-    def mean(self, method: str) -> float | None:
-        """Give a method's published mean over tasks, with equal weights."""
+    def mean(self, method: str, tasks: Sequence[str]) -> float | None:
+        """Give a method's published mean over those of the tasks that have a number, with equal weights."""
         numbers = self.published.get(method)
         if numbers is None or self.tasks is None:
             return numbers
-        return float(np.mean(list(numbers.values())))
+        known = [numbers[task] for task in tasks if task in numbers]
+        return float(np.mean(known)) if known else None
+
+    def covered(self, method: str, tasks: Sequence[str]) -> bool:
+        """Whether the tasks are all those that the method's published numbers are for."""
+        numbers = self.published.get(method)
+        return self.tasks is None or numbers is None or set(numbers) <= set(tasks)
 
 
 @dataclass(frozen=True)
@@ -289,7 +295,7 @@ def crossed_rows(
         papers = [expected.of(name, task) for name in published] if expected is not None else []
         rows.append(line(task or "all", table.mean[i], table.half[i], papers))
     if len(table.tasks) > 1:
-        papers = [expected.mean(name) for name in published] if expected is not None else []
+        papers = [expected.mean(name, table.tasks) for name in published] if expected is not None else []
         rows.append(line("mean", table.overall, table.overall_half, papers))
     return head, rows
 
@@ -298,12 +304,14 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
     """Hold each method's mean against the published one: method, measured, published, difference, verdict."""
     rows = []
     for j, method in enumerate(table.methods):
-        published, measured = expected.mean(method), float(table.overall[j])
+        published, measured = expected.mean(method, table.tasks), float(table.overall[j])
         if published is None:
             continue
         difference = measured - published
         if difference != difference:
             verdict = "runs are missing"
+        elif not expected.covered(method, table.tasks):
+            verdict = "tasks are missing"
         elif abs(difference) <= expected.tolerance:
             verdict = "yes"
         else:

@@ -103,6 +103,12 @@ def _warnings(runs: "pd.DataFrame") -> list[str]:
         notes.append("Some runs come from code that was never committed (`+changes` in results.csv).")
     if (done.groupby(["setting", "seed"])["data_hash"].nunique() > 1).any():
         notes.append("Runs of the same setting and seed saw different data (`data_hash` in results.csv).")
+    if left_out := runs.attrs.get("trials_left_out", 0):
+        notes.append(f"{left_out} trials of a search are left out: they only chose settings.")
+    if runs["trial"].all():
+        notes.append(
+            "These are trials of a search: they only choose settings, by validation data; no test score is shown."
+        )
     if done["seed"].isna().any():
         notes.append("Some runs have no seed: each counts as a repeat of its own.")
     return [f"> **Note.** {text}" for text in notes]
@@ -144,7 +150,10 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
 def _marks_said(found: Findings) -> str:
     words = {each.word for of_metric in found.standings.values() for each in of_metric.values()}
     keys = ", ".join(f"`{key}`" for key in data_keys(found.runs))
-    said = "**Bold**: the best mean" + (f" among settings of the same {keys}" if keys else "") + "."
+    if words == {"unknown"}:
+        return f"Nothing is marked as the best: that takes {FEWEST_SEEDS} seeds."
+    said = f"**Bold**: the best mean of at least {FEWEST_SEEDS} seeds"
+    said += (f" among settings of the same {keys}" if keys else "") + "."
     if words & {"level", "worse"}:
         said += (
             " ≈: not significantly worse than that by the paired t-test over common seeds at 5 %, "

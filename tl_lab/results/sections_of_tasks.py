@@ -11,9 +11,9 @@ from tl_lab.results.blocks import Cell, Picture, Row, Section, Table
 from tl_lab.results.comparing import Ranking
 from tl_lab.results.names import format_metric, less_is_better, title
 from tl_lab.results.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
-from tl_lab.results.statistics import CONFIDENCE
+from tl_lab.results.statistics import CONFIDENCE, FEWEST_SEEDS
 
-__all__ = ["crossed_parts", "ranking_parts"]
+__all__ = ["crossed_parts", "marks_said", "ranking_parts", "with_best"]
 
 
 def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[Section]:
@@ -30,20 +30,15 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
         return []
     table, metric, tasks = found
     head, rows = crossed_rows(table, metric, tasks, expected)
-    marks = len(table.tasks) > 1 and len(table.methods) > len(table.oracles) + 1
     parts = [
         Section(
             f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
             [
-                Table(head, _with_best(rows, table, metric) if marks else rows, 1),
+                Table(head, with_best(rows, table, metric), 1),
                 f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}"
                 + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
                 + _choice(expected)
-                + (
-                    " The best mean of each row is marked; whether others are worse is not tested here."
-                    if marks
-                    else ""
-                )
+                + (f" {marks_said(table)}" if marks_said(table) else "")
                 + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
             ],
         )
@@ -70,15 +65,39 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
     return parts
 
 
-def _with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
-    """Mark the best of each row among the methods that are compared: no oracle, nothing published."""
-    compared = [j for j, method in enumerate(table.methods) if method not in table.oracles]
-    means = np.vstack([table.mean, table.overall[None]])[:, compared] * (-1 if less_is_better(metric) else 1)
+def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
+    """Mark the best mean of each row, where methods are compared over tasks (see :func:`marks_said`).
+
+    Args:
+        rows: as :func:`tl_lab.results.reproduction.crossed_rows` gives them.
+        table: methods by tasks.
+        metric: its name, which says what is better.
+    """
+    if not marks_said(table):
+        return [*rows]
+    compared = _compared(table)
+    means = np.vstack([table.mean, table.overall])[:, compared] * (-1 if less_is_better(metric) else 1)
+    seeds = np.vstack([table.seeds, table.seeds.min(0)])[:, compared]
+    means = np.where(seeds.min(1, keepdims=True) >= FEWEST_SEEDS, means, np.nan)
     marked: list[Row] = []
     for line, values in zip(rows, means, strict=True):
         best = {1 + compared[j] for j in np.flatnonzero(values == np.nanmax(values, initial=-np.inf))}
         marked.append([Cell(text, "best") if i in best else text for i, text in enumerate(line)])
     return marked
+
+
+def marks_said(table: Crossed) -> str:
+    """Say what is marked in the rows of methods by tasks; nothing where nothing is."""
+    if len(table.tasks) < 2 or len(_compared(table)) < 2 or table.seeds.max() < FEWEST_SEEDS:
+        return ""
+    return (
+        f"Of rows with at least {FEWEST_SEEDS} seeds the best mean is marked; whether others are worse is not tested."
+    )
+
+
+def _compared(table: Crossed) -> list[int]:
+    """List the places of the methods that are compared: no oracle, nothing published."""
+    return [j for j, method in enumerate(table.methods) if method not in table.oracles]
 
 
 def _choice(expected: Reproduces | None) -> str:

@@ -59,7 +59,13 @@ def test_training_is_ordinary():
 
 @pytest.mark.parametrize(
     ("fit", "message"),
-    [({"epoch": 1}, "no key 'epoch'"), ({"batch_size": 0}, "batch_size is at least 1"), ({"rate": -1}, "rate is at")],
+    [
+        ({"epoch": 1}, "no key 'epoch'"),
+        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"rate": -1}, "rate is at"),
+        ({"rate": "abc"}, "rate is a number, not 'abc'"),
+        ({"epochs": 1.5}, "epochs is a whole number"),
+    ],
 )
 def test_refusals(fit, message):
     with pytest.raises(UserError, match=message):

@@ -1,10 +1,12 @@
 """Reptile: where an update leads, against descent on each support by hand."""
 
 import copy
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
-from episodes_at_hand import WAY, adapt_by_hand, episode, gradients, make, objective
+from episodes_at_hand import WAY, adapt_by_hand, episode, gradients, make, objective, ready
 from torch.nn import functional as F
 
 from tl_lab.errors import UserError
@@ -54,6 +56,17 @@ def test_samples_come_again_when_all_were_seen_and_others_at_the_next_update():
     assert not torch.equal(rows[0], rows[1])
     reptile.updates_done = 1
     assert not torch.equal(rows, reptile._draw(y))
+
+
+def test_an_inner_batch_that_is_the_whole_support_is_said():
+    data = ready()  # 3-way 2-shot
+    for size, said in ((5, 0), (6, 1), (None, 0)):
+        reptile = make(Reptile, inner_batch=size, **INNER)
+        reptile._trainer = SimpleNamespace(datamodule=data)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            reptile.setup("fit")
+        assert len([one for one in caught if "whole support of 6" in str(one.message)]) == said
 
 
 def test_an_option_without_effect_is_refused():

@@ -46,7 +46,9 @@ class Baseline(FewShotStrategy):
         for name, value in self.fit.items():
             if name not in _FIT:
                 raise UserError(f"strategy.fit has no key {name!r}; {nearest(name, _FIT)}")
-            least = 1 if name in ("epochs", "batch_size") else 0
+            least, kind = (1, int) if name in ("epochs", "batch_size") else (0, (int, float))
+            if isinstance(value, bool) or not isinstance(value, kind):
+                raise UserError(f"strategy.fit.{name} is a {'whole ' if kind is int else ''}number, not {value!r}")
             if value < least:
                 raise UserError(f"strategy.fit.{name} is at least {least}, not {value}")
 

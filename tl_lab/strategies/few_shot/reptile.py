@@ -1,5 +1,6 @@
 """Reptile."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ __all__ = ["Reptile"]
 class Reptile(GradientBased):
     """Move the weights towards those that descent on each episode's support ends with.
 
-    The optimizer is handed theta - mean_i(theta_i): under ``optimizer=sgd`` its rate is Reptile's epsilon. The queries
+    The optimizer is handed theta - mean_i(theta_i): under ``optimizer=sgd optimizer.momentum=0`` its rate is Reptile's
+    epsilon. The queries
     play no part in that; their loss under the adapted weights is what is logged. Training wants more shots than the
     test (``data.train.shot``), so that an inner step sees other samples than the one before: it is the product of
     different batches' gradients that makes Reptile more than training on all tasks.
@@ -40,6 +42,17 @@ class Reptile(GradientBased):
         if self.label_smoothing:
             raise UserError("strategy.label_smoothing is 0 for Reptile, where the queries' loss trains nothing")
         self.inner_batch = inner_batch
+
+    def setup(self, stage: str) -> None:
+        """Say where inner batches are none."""
+        super().setup(stage)
+        size = self.data.size_of(self.data.primary)
+        if stage == "fit" and self.inner_batch is not None and self.inner_batch >= size.way * size.shot:
+            warnings.warn(
+                f"strategy.inner_batch={self.inner_batch} takes the whole support of {size.way * size.shot} samples in "
+                "every inner step, which then all see the same: give data.train.shot more",
+                stacklevel=2,
+            )
 
     def learn(self, episode: Episode, weights: Weights, statistics: dict[str, Tensor]) -> Any:
         """Adapt to each support, and measure how far the weights went."""
