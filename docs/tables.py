@@ -234,7 +234,7 @@ def sweep_overhead_table() -> str:
     found = json.loads((RESULTS / "sweep_overhead.json").read_text())
     rows = [
         "| sweep | a job beside fit and test: CPU time | the same, first to last quarter of the jobs "
-        "| time on a busy machine | memory of the sweep's process, first to last quarter | its open files |",
+        "| elapsed | memory of the sweep's process, first to last quarter | its open files |",
         "|---|---|---|---|---|---|",
     ]
     for row in found.values():
