@@ -1,6 +1,7 @@
 """MAML: what reaches the optimizer, against finite differences and a loop by hand; batch norm; what a test leaves."""
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
@@ -12,6 +13,16 @@ from tl_lab.errors import UserError
 from tl_lab.strategies.few_shot.maml import MAML
 
 INNER = {"inner_steps": 2, "test_inner_steps": 3, "inner_rate": 0.3}
+
+
+@pytest.mark.parametrize("tasks", ["loop", "vmap"])
+def test_by_default_the_device_decides_how_episodes_are_computed(tasks):
+    maml = make(MAML, **INNER)
+    assert maml.tasks == "loop"  # on the CPU
+    assert make(MAML, tasks=tasks, **INNER).tasks == tasks
+    with mock.patch.object(MAML, "device", torch.device("cuda")):
+        assert maml.tasks == "vmap"
+        assert make(MAML, tasks=tasks, **INNER).tasks == tasks
 
 
 @pytest.mark.parametrize("tasks", ["loop", "vmap"])

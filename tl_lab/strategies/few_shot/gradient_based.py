@@ -32,7 +32,8 @@ class GradientBased(FewShotStrategy):
         inner_steps: steps on a support in training, >= 1.
         test_inner_steps: in validation and test, >= 0.
         inner_rate: rate of those steps, > 0.
-        tasks: compute the episodes of a step in a ``loop`` or under ``vmap``.
+        tasks: compute the episodes of a step in a ``loop`` or under ``vmap``; ``auto``: in a loop on the CPU, where
+            that is faster (``benchmarks/few_shot.py``), else under vmap.
         batch_norm: as for every few-shot strategy; ``transductive`` is what the literature reports.
         options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
     """
@@ -49,7 +50,7 @@ class GradientBased(FewShotStrategy):
         inner_steps: int,
         test_inner_steps: int,
         inner_rate: float,
-        tasks: str = "loop",
+        tasks: str = "auto",
         batch_norm: str = "transductive",
         **options: Any,
     ) -> None:
@@ -61,16 +62,23 @@ class GradientBased(FewShotStrategy):
             )
         if not inner_rate > 0:
             raise UserError(f"strategy.inner_rate is above 0, not {inner_rate}")
-        if tasks not in TASKS:
-            raise UserError(f"strategy.tasks is 'loop' or 'vmap', not {tasks!r}")
+        if tasks not in ("auto", *TASKS):
+            raise UserError(f"strategy.tasks is 'auto', 'loop' or 'vmap', not {tasks!r}")
         self.inner_steps, self.test_inner_steps = inner_steps, test_inner_steps
-        self.inner_rate, self.tasks = inner_rate, tasks
+        self.inner_rate, self._tasks = inner_rate, tasks
         self._gradient: dict[str, Tensor] = {}
         self._norms = [
             (name, module)
             for name, module in self.network.named_modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ]
+
+    @property
+    def tasks(self) -> str:
+        """How the episodes of a step are computed on this device: ``loop`` or ``vmap``."""
+        if self._tasks != "auto":
+            return self._tasks
+        return "loop" if self.device.type == "cpu" else "vmap"
 
     # ------------------------------------------------------------------ what a subclass provides
 
