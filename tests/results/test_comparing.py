@@ -117,3 +117,15 @@ def test_the_best_of_each_row_is_marked_and_no_oracle():
     table.seeds[0, 0] = 3
     less = crossed_parts((table, "test/target/loss", "data"), None)[0].parts[0].rows
     assert [getattr(cell, "mark", "") for cell in less[0]] == ["", "best", "", ""]
+
+
+def test_a_mean_over_tasks_is_the_best_where_every_task_has_the_seeds():
+    table = _crossed(np.array([[0.5, 0.7], [0.6, 0.8]]), ["none", "dann"])
+
+    def marks():
+        rows = crossed_parts((table, METRIC, "data"), None)[0].parts[0].rows
+        return [[j for j, cell in enumerate(row) if getattr(cell, "mark", "") == "best"] for row in rows]
+
+    assert marks() == [[2], [2], [2]]
+    table.seeds[0, 1] = 2
+    assert marks() == [[], [2], []]
