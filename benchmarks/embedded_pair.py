@@ -5,7 +5,7 @@
     uv run python benchmarks/embedded_pair.py outputs/sweeps/pair outputs/sweeps/lambda0
     uv run python docs/tables.py
 
-Writes docs/results/embedded_pair.csv, a row a run, and tl_lab/results/references.json, the source-only means by
+Writes docs/results/embedded_pair.csv, a row a run, and tl_lab/results/folder/references.json, the source-only means by
 comparison key.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from tl_lab.results.files import read_results, write_json
-from tl_lab.results.references import STORED
+from tl_lab.results.folder.files import read_results, write_json
+from tl_lab.results.folder.references import STORED
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "embedded_pair.csv"
 METRICS = ("test/source/acc", "test/target/acc")

@@ -17,8 +17,8 @@ import pytorch_lightning as pl
 import torch
 from sklearn.metrics import cohen_kappa_score
 
-from tl_lab.building import build
 from tl_lab.config import compose
+from tl_lab.run.build import build
 
 STEPS_PER_EPOCH = 200
 AUGMENTED = ["augmentation.rotation=10", "augmentation.translation=0.1", "augmentation.scale=[0.7,1.2]"]

@@ -26,14 +26,14 @@ from torch.nn import functional as F
 
 from tl_lab.backbones.mlp import MLP
 from tl_lab.data.base import DataModule
-from tl_lab.data.permuted_stream import PermutedStream
 from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.permuted_stream import PermutedStream
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.functional import fisher_diagonal
-from tl_lab.results.files import write_json
-from tl_lab.schedules import Constant
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.continual.ewc import EWC
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import Constant
 
 SAMPLES, BATCH, LAMBDA, TASKS = 38_400, 128, 100.0, 10
 AVALANCHE = """

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from quiet import quiet_trainer
 
-from tl_lab.building import build
 from tl_lab.config import compose
 from tl_lab.data.cache import CACHE_VARIABLE
-from tl_lab.results.files import write_json
+from tl_lab.results.folder.files import write_json
+from tl_lab.run.build import build
 
 EPOCHS = 10
 

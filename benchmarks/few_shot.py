@@ -22,17 +22,17 @@ from quiet import Stopwatch, quiet_trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tl_lab.allocator import keep_freed_memory
 from tl_lab.backbones.conv4 import Conv4
-from tl_lab.data.episodic import EpisodicData
 from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.none import NoAdaptation
-from tl_lab.results.files import write_json
-from tl_lab.schedules import Constant
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.results.folder.files import write_json
+from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.strategies.few_shot.base import FewShotStrategy
 from tl_lab.strategies.few_shot.maml import MAML
 from tl_lab.strategies.few_shot.prototypical import Prototypical
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import Constant
 
 CLASSES, IMAGES, EPISODES, WAY, SHOT = 1000, 20, 4, 5, 1
 RATE = 0.4  # of the inner step

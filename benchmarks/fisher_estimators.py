@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tl_lab.data.mnist import Mnist
+from tl_lab.data.sets.mnist import Mnist
 from tl_lab.functional import FISHER_ESTIMATORS, fisher_diagonal
-from tl_lab.results.files import write_json
+from tl_lab.results.folder.files import write_json
 
 BATCH, SAMPLES, UPDATES = 128, 1000, (100, 500, 2000)
 

@@ -4,7 +4,7 @@
 
 Writes docs/results/kept_memory.json.
 Forward, backward and update of three networks on noise, in processes of their own that take turns, with and without
-:func:`tl_lab.allocator.keep_freed_memory`; CPU time, the kernel's included, and peak memory. One thread.
+:func:`tl_lab.run.allocator.keep_freed_memory`; CPU time, the kernel's included, and peak memory. One thread.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from quiet import cpu_seconds
 from torch import nn
 from torch.nn import functional as F
 
-from tl_lab.allocator import keep_freed_memory
 from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.conv4 import Conv4
 from tl_lab.backbones.lenet import LeNet
 from tl_lab.backbones.torchvision import Torchvision
-from tl_lab.results.files import write_json
+from tl_lab.results.folder.files import write_json
+from tl_lab.run.allocator import keep_freed_memory
 
 CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "LeNet, 128 images of 28x28": (lambda: LeNet(in_channels=1, input_size=(28, 28)), (128, 1, 28, 28)),

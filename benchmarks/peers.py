@@ -100,7 +100,7 @@ def measured(python: str, code: str) -> dict[str, object]:
 
 def main() -> None:
     """Measure and print."""
-    from tl_lab.results.files import write_json
+    from tl_lab.results.folder.files import write_json
 
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("python", help="interpreter of the environment with the other library")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_lab.results.files import write_json
+from tl_lab.results.folder.files import write_json
 
 STORED = Path(__file__).resolve().parent.parent / "docs" / "results" / "report.json"
 METHODS = {"none": 0.0, "coral": 0.03, "mmd": 0.05, "dann": 0.045, "cdan": 0.055}

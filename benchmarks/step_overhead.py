@@ -18,13 +18,13 @@ from quiet import Stopwatch, quiet_trainer
 from torch.nn import functional as F
 
 from tl_lab.backbones.lenet import LeNet
-from tl_lab.data.printed_to_handwritten import PrintedToHandwritten
+from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.functional import reverse_gradient
-from tl_lab.results.files import write_json
-from tl_lab.schedules import InverseDecay, ReversalRamp
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.from_scratch import FromScratch
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import InverseDecay, ReversalRamp
 
 
 def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:

@@ -22,7 +22,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from tl_lab import cli
+from tl_lab.cli import train
 from tl_lab.sweeps import running
 from tl_lab.sweeps.jobs import Job
 
@@ -80,7 +80,7 @@ def measure(folder: Path, jobs: int, overrides: list[str]) -> list[dict[str, flo
         return returned
 
     running.prepare, running._settle = prepared, settled
-    cli.main(["-m", f"seed=range({jobs})", *overrides, f"hydra.sweep.dir={folder / 'sweep'}"])
+    train.main(["-m", f"seed=range({jobs})", *overrides, f"hydra.sweep.dir={folder / 'sweep'}"])
     return rows
 
 

@@ -18,8 +18,8 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.errors import UserError
-from tl_lab.results.collecting import collect
-from tl_lab.results.files import read_results
+from tl_lab.results.folder.files import read_results
+from tl_lab.results.tables.collecting import collect
 
 OUT = Path(__file__).resolve().parent / "results" / "strengths.csv"
 _STRENGTHS = ("ewc_lambda", "si_c", "mas_lambda")

@@ -19,11 +19,11 @@ import pandas as pd
 from scipy import stats
 
 from tl_lab.config import choices, compose, describe
-from tl_lab.results.markdown import crossed_sections
 from tl_lab.results.names import format_metric
-from tl_lab.results.papers import Paper, papers
-from tl_lab.results.reproduction import Crossed
-from tl_lab.results.statistics import half_width
+from tl_lab.results.report.markdown import crossed_sections
+from tl_lab.results.tables.papers import Paper, papers
+from tl_lab.results.tables.reproduction import Crossed
+from tl_lab.results.tables.statistics import half_width
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"

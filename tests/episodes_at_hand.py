@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.batches import Episode, Labelled
-from tl_lab.data.episodic import EpisodicData
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.base import Phase
 from tl_lab.domain_adaptation.none import NoAdaptation
-from tl_lab.schedules import Constant
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.few_shot.base import FewShotStrategy
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import Constant
 
 WAY, SHOT, QUERIES = 3, 2, 4
 

@@ -7,15 +7,16 @@ import torch
 from torch import nn
 
 from tl_lab.backbones.base import Backbone
-from tl_lab.data.base import DataModule, DomainPair
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.samples import Samples
-from tl_lab.data.stream import TaskStream
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.domain_adaptation.none import NoAdaptation
-from tl_lab.networks import Network, weights_stream
-from tl_lab.schedules import Constant
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.model.network import Network, weights_stream
 from tl_lab.strategies.from_scratch import FromScratch
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import Constant
 
 
 def blobs(count: int, seed: int, shift: float = 0.0) -> Samples:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tl_lab.cli import main
+from tl_lab.cli.train import main
 
 __all__ = ["TINY", "command", "results", "sweep", "table"]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from hydra.utils import get_class
 
-from tl_lab.cli import main
+from tl_lab.cli.train import main
 from tl_lab.config import choices, compose
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from tl_lab.building import describe_weights, weights_hash
-from tl_lab.cli import main
+from tl_lab.cli.train import main
 from tl_lab.config import compose
+from tl_lab.run.build import describe_weights, weights_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

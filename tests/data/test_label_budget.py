@@ -6,8 +6,8 @@ import pytest
 import torch
 from laboratory import BlobPair, Blobs
 
-from tl_lab.data.digits import Digits
-from tl_lab.data.inner import build_inner
+from tl_lab.data.scenarios.inner import build_inner
+from tl_lab.data.sets.digits import Digits
 from tl_lab.data.splits import few_labels
 from tl_lab.errors import UserError
 

@@ -6,14 +6,14 @@ import torch
 from laboratory import BlobPair, TinyNet, differing, fit, make, network, state
 from torch import nn
 
-from tl_lab.cli import main
-from tl_lab.data.printed_to_handwritten import PrintedToHandwritten
+from tl_lab.cli.train import main
+from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 from tl_lab.domain_adaptation.adabn import AdaBN, adapt_statistics
 from tl_lab.errors import UserError
-from tl_lab.inference import load
-from tl_lab.networks import Network
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.model.network import Network
+from tl_lab.run.inference import load
 from tl_lab.strategies.feature_extraction import FeatureExtraction
-from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -7,8 +7,8 @@ from laboratory import BlobPair, differing, fit, make, state
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Phase, Update
 from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.feature_extraction import FeatureExtraction
-from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

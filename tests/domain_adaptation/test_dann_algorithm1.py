@@ -17,12 +17,12 @@ import pytorch_lightning as pl
 import torch
 
 from tl_lab.backbones.mlp import MLP
-from tl_lab.data.base import DomainPair
 from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.domain_adaptation.dann import DANN
-from tl_lab.schedules import Constant
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.from_scratch import FromScratch
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import Constant
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

@@ -6,13 +6,13 @@ import torch
 from laboratory import BlobPair, differing, fit, make, network, state
 from torch.nn import functional as F
 
-from tl_lab.cli import main
+from tl_lab.cli.train import main
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.domain_adaptation.importance_weighting import ImportanceWeighting
 from tl_lab.errors import UserError
 from tl_lab.functional import classifier_ratio, kernel_mean_matching, kliep_ratio
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.feature_extraction import FeatureExtraction
-from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

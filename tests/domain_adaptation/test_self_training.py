@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 import torch
 from laboratory import BlobPair, differing, fit, make, network, state
 
-from tl_lab.data.augmentation import Augmentation
+from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.domain_adaptation.base import DomainOutput, Update
 from tl_lab.domain_adaptation.self_training import SelfTraining, pseudo_label_loss
 from tl_lab.errors import UserError

@@ -7,8 +7,8 @@ from laboratory import Blobs, fit, make, state
 from sklearn.linear_model import LogisticRegression
 
 from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.fine_tuning import FineTuning, fit_linear_probe
-from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -11,11 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 from small_sweeps import results, sweep
 
-import tl_lab.experiment
+import tl_lab.run.experiment
 from tl_lab.config import check, choices, compose
 from tl_lab.errors import UserError
-from tl_lab.results.collecting import collect
-from tl_lab.results.summarising import paired_differences
+from tl_lab.results.tables.collecting import collect
+from tl_lab.results.tables.summarising import paired_differences
 from tl_lab.sweeps.tuning import Plan, best_trial, draw, space_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -87,7 +87,7 @@ def test_optuna_maximises_a_validation_metric_and_lives_with_failures(
     assert float(found.best_params["optimizer.lr"]) == best
     assert found.best_value == runs[best]["objective"]
 
-    monkeypatch.setattr(tl_lab.experiment, "_objective", lambda *_: ("val/not_measured", 1))  # NaN, as it were
+    monkeypatch.setattr(tl_lab.run.experiment, "_objective", lambda *_: ("val/not_measured", 1))  # NaN, as it were
     own = ["hydra/sweeper=optuna", "optimizer.lr=choice(1e-4,0.01)", "hydra.sweeper.n_trials=2"]
     assert sweep(tmp_path / "nan", *own) == 1
     assert [results(tmp_path / "nan" / n)["status"] for n in "01"] == ["completed", "completed"]

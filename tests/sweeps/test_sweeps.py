@@ -17,9 +17,9 @@ import pytest
 import torch
 from small_sweeps import TINY, command, results, sweep, table
 
-import tl_lab.experiment
+import tl_lab.run.experiment
 from tl_lab.__main__ import main as tl_lab_main
-from tl_lab.cli import main
+from tl_lab.cli.train import main
 from tl_lab.errors import UserError
 from tl_lab.sweeps.folder import Earlier, claim, earlier_runs, last_sweep, pick
 from tl_lab.sweeps.processes import Child
@@ -77,7 +77,7 @@ def test_figures_are_drawn_afterwards_and_are_those_of_the_run(
 def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tl_lab.experiment.run
+    run = tl_lab.run.experiment.run
 
     def dies(cfg: Any) -> float | None:
         if cfg.seed == 1:
@@ -91,7 +91,7 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         return run(cfg)
 
-    monkeypatch.setattr(tl_lab.experiment, "run", dies)
+    monkeypatch.setattr(tl_lab.run.experiment, "run", dies)
     folder = tmp_path / "sweep"
     assert sweep(folder, "seed=0,1,2,3,4,5") == 1
     said = capsys.readouterr()
@@ -104,7 +104,7 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
     assert "4 of 6 jobs failed" in said.err
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
-    monkeypatch.setattr(tl_lab.experiment, "run", run)
+    monkeypatch.setattr(tl_lab.run.experiment, "run", run)
     kept = (folder / "0" / "results.json").stat().st_mtime_ns
     assert sweep(folder, "seed=0,1,2,3,4,5") == 1  # without resume nothing is touched
     assert "sweep.resume=true" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.errors import UserError
 
 __all__ = ["Backbone", "LayerGroup", "check_count", "check_probability", "check_size"]

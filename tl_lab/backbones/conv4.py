@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_size
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.errors import UserError
 
 __all__ = ["Conv4"]

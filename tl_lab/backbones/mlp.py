@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability, check_size
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["MLP"]

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 import torch
 from torch import nn
 
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["check_source", "features_of", "first_that_works", "grey_or_colour", "unknown_model"]

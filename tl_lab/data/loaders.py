@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.samples import LazyInputs, Samples
 from tl_lab.randomness import generator
 

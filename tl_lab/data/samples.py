@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tl_lab.data.preprocessing import Preprocessing
+from tl_lab.data.inputs.preprocessing import Preprocessing
 
 __all__ = ["LazyInputs", "Samples"]
 

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["AdaBN", "adapt_statistics"]
 

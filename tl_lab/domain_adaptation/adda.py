@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from tl_lab.domain_adaptation.adversarial import domain_loss
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Domains, Phase, Update
 from tl_lab.errors import UserError
-from tl_lab.networks import Network, mlp
+from tl_lab.model.heads import mlp
+from tl_lab.model.network import Network
 
 __all__ = ["ADDA"]
 

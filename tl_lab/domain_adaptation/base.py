@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor, nn
 
 from tl_lab.errors import UserError
-from tl_lab.networks import PARTS, Network
+from tl_lab.model.network import PARTS, Network
 
 __all__ = [
     "Adaptation",

@@ -9,7 +9,7 @@ from tl_lab.domain_adaptation.adversarial import Adversary
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Update, check_batch_norm
 from tl_lab.errors import UserError
 from tl_lab.functional import certainty_weights, multilinear_map, randomised_multilinear_map, reverse_gradient
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["CDAN"]
 

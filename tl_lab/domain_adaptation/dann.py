@@ -6,7 +6,7 @@ from torch import nn
 
 from tl_lab.domain_adaptation.adversarial import Adversary, domain_loss
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Update, check_batch_norm
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["DANN", "domain_loss"]
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["DomainRandomisation"]
 

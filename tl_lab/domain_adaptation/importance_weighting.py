@@ -9,7 +9,7 @@ from torch import Tensor
 from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import classifier_ratio, effective_sample_size, kernel_mean_matching, kliep_ratio
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["ImportanceWeighting"]
 

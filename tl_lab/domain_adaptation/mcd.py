@@ -13,7 +13,7 @@ from tl_lab.domain_adaptation.base import (
     check_weight,
 )
 from tl_lab.errors import UserError
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["MCD", "discrepancy"]
 

@@ -16,8 +16,9 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
-from tl_lab.networks import Network, mlp
-from tl_lab.schedules import ReversalRamp
+from tl_lab.model.heads import mlp
+from tl_lab.model.network import Network
+from tl_lab.training.schedules import ReversalRamp
 
 __all__ = ["MDD", "disagreement", "margin_disparity"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tl_lab.data.augmentation import Augmentation
+from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.domain_adaptation.base import (
     Adaptation,
     DomainAdaptation,
@@ -18,7 +18,7 @@ from tl_lab.domain_adaptation.base import (
     check_weight,
 )
 from tl_lab.errors import UserError
-from tl_lab.networks import Network
+from tl_lab.model.network import Network
 
 __all__ = ["SelfTraining", "pseudo_label_loss"]
 

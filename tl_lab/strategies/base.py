@@ -17,14 +17,14 @@ from torch.optim import Optimizer
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import DomainBatch, Episode, Labelled, Unlabelled
-from tl_lab.data.stream import Outputs
+from tl_lab.data.scenarios.stream import Outputs
 from tl_lab.domain_adaptation.base import DomainAdaptation, DomainOutput, Phase, Update
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import EPISODIC, LABEL_FREE, LABELLED, Meter
-from tl_lab.networks import Network, weights_stream
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.model.network import Network, weights_stream
 from tl_lab.randomness import derive_seed, separate_stream
-from tl_lab.schedules import Schedule
-from tl_lab.strategies.layers import LayerPolicy
+from tl_lab.training.schedules import Schedule
 
 __all__ = ["Scorer", "Strategy", "Watcher", "WholeSets", "validation_metrics"]
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from tl_lab.config import compose, config_hash
 from tl_lab.errors import UserError
-from tl_lab.results.files import RESULTS, read_results, write_json
+from tl_lab.results.folder.files import RESULTS, read_results, write_json
 
 __all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "pick", "runs_of"]
 

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from tl_lab.config import config_hash, to_plain
 from tl_lab.errors import UserError, root_cause
-from tl_lab.results.files import RESULTS, read_results, write_text
-from tl_lab.results.record import Record, git_commit
+from tl_lab.results.folder.files import RESULTS, read_results, write_text
+from tl_lab.results.folder.record import Record, git_commit
 from tl_lab.sweeps.folder import Earlier, pick
 
 __all__ = ["OUTPUT", "Job", "read_settled", "redirect", "settle"]

@@ -26,9 +26,9 @@ def prepare(first: Job) -> None:
         first: of the jobs; the classes that it names are imported too.
     """
     from tl_lab.config import check, to_plain
-    from tl_lab.results.record import git_commit
+    from tl_lab.results.folder.record import git_commit
 
-    importlib.import_module("tl_lab.experiment")
+    importlib.import_module("tl_lab.run.experiment")
     if first.config.logger.mode != "disabled":
         with contextlib.suppress(ImportError):
             importlib.import_module("wandb.sdk.launch")  # which wandb.init imports, for more than a second

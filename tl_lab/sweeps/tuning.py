@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from tl_lab.config import choices
 from tl_lab.errors import UserError
-from tl_lab.results.files import RESULTS
+from tl_lab.results.folder.files import RESULTS
 
 __all__ = ["Plan", "best_trial", "draw", "said", "space_of"]
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.mcd import MCD
 from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.continual.a_gem import AGem
-from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

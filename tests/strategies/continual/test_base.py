@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch.nn import functional as F
 
 from tl_lab.config import choices, compose
-from tl_lab.data.split_stream import SplitStream
+from tl_lab.data.scenarios.split_stream import SplitStream
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.errors import UserError
 from tl_lab.strategies.continual.base import ContinualStrategy

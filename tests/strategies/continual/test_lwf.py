@@ -14,9 +14,9 @@ from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.domain_adaptation.domain_randomisation import DomainRandomisation
 from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.continual.lwf import LwF
 from tl_lab.strategies.continual.naive import Naive
-from tl_lab.strategies.layers import LayerPolicy
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from laboratory import BlobStream, fit, make, state
 
-from tl_lab.data.augmentation import Augmentation
+from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.loaders import BatchOrder
 from tl_lab.errors import UserError
 from tl_lab.randomness import generator

@@ -9,7 +9,7 @@ import torch
 from laboratory import Blobs, BlobStream, fit, make, state
 from torch import nn
 
-from tl_lab.data.permuted_stream import PermutedStream
+from tl_lab.data.scenarios.permuted_stream import PermutedStream
 from tl_lab.errors import UserError
 from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.continual.mas import MAS
@@ -274,14 +274,14 @@ def test_what_is_protected_in_each_scenario(method):
 
 
 def test_frozen_layers_are_not_protected():
-    from tl_lab.strategies.layers import LayerPolicy
+    from tl_lab.model.layer_policy import LayerPolicy
 
     _, model = make(METHODS["ewc"], data=stream(scenario="domain"), layers=LayerPolicy(trainable=1))
     assert {n.split(".")[1] for n in names(model, 0) if n.startswith("backbone")} == {"out"}
 
 
 def test_nothing_to_protect_is_refused():
-    from tl_lab.strategies.layers import LayerPolicy
+    from tl_lab.model.layer_policy import LayerPolicy
 
     with pytest.raises(UserError, match="there is nothing to protect"):
         make(METHODS["ewc"], data=stream(scenario="task"), layers=LayerPolicy(trainable="none"))

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from tl_lab.checkpoints import read_checkpoint
-from tl_lab.cli import main
+from tl_lab.cli.train import main
 from tl_lab.config import choices, compose
-from tl_lab.data.episodes_of import EpisodesOf
+from tl_lab.data.scenarios.episodes_of import EpisodesOf
 from tl_lab.errors import UserError
-from tl_lab.experiment import check_pairing
-from tl_lab.inference import load
+from tl_lab.run.checkpoints import read_checkpoint
+from tl_lab.run.experiment import check_pairing
+from tl_lab.run.inference import load
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.few_shot.prototypical import Prototypical
 
@@ -60,7 +60,7 @@ def test_a_test_changes_no_buffer(strategy, tmp_path, monkeypatch):
         seen.update({name: tensor.clone() for name, tensor in strategy.state_dict().items()})
         return {}
 
-    monkeypatch.setattr("tl_lab.experiment.draw_figures", keep)
+    monkeypatch.setattr("tl_lab.run.experiment.draw_figures", keep)
     run(tmp_path / "run", f"strategy={strategy}", NONE, "evaluate=last", "figures=true")
     before = running_statistics(tmp_path / "run")
     assert len(before) >= 12

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.batches import Labelled, Unlabelled
-from tl_lab.data.stream import TaskStream
+from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.evaluation import Meter
 from tl_lab.functional import average_accuracy, backward_transfer, forgetting, forward_transfer
-from tl_lab.networks import TaskHead
+from tl_lab.model.heads import TaskHead
 from tl_lab.strategies.base import Strategy, WholeSets
 
 __all__ = ["ContinualStrategy"]

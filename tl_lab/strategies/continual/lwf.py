@@ -9,7 +9,7 @@ from torch import Tensor
 from tl_lab.data.batches import Labelled
 from tl_lab.errors import UserError
 from tl_lab.functional import distillation_loss
-from tl_lab.networks import TaskHead
+from tl_lab.model.heads import TaskHead
 from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["LwF"]

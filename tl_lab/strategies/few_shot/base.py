@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
-from tl_lab.data.episodic import EpisodicData
+from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.base import Phase
 from tl_lab.errors import UserError
 from tl_lab.evaluation import EpisodeMeter

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tl_lab.errors import UserError
 from tl_lab.functional import cosine_scores, random_heads
-from tl_lab.networks import weights_stream
+from tl_lab.model.network import weights_stream
 from tl_lab.strategies.few_shot.baseline import Baseline
 
 __all__ = ["BaselinePlusPlus", "CosineHead"]

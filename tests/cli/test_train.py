@@ -1,0 +1,386 @@
+"""The command line: its mistakes, its folders, and what happens around a job that fails."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.__main__ import main as tl_lab_main
+from tl_lab.cli import arguments
+from tl_lab.cli import train as cli
+from tl_lab.config import conf_dir
+from tl_lab.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+Job = Callable[[DictConfig, Path], Any]
+
+
+class Program:
+    """The command line with a stand-in for the experiment, in a folder of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
+        self.seen: list[tuple[DictConfig, Path]] = []
+        self.job: Job = lambda cfg, folder: None
+        module = types.ModuleType("tl_lab.run.experiment")
+        module.run = self._run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "tl_lab.run.experiment", module)
+
+    def _run(self, cfg: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        self.seen.append((OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder))
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        status = "failed"
+        try:
+            self.job(cfg, folder)
+            status = "completed"
+        finally:
+            (folder / "results.json").write_text(json.dumps({"status": status}))
+
+    def __call__(self, *argv: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(argv)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        out, err = self.capfd.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Program:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TL_LAB_OUTPUTS", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    return Program(monkeypatch, capfd)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["backbone=lenett"], "'backbone=lenett' is not among the choices; did you mean 'lenet'?"),
+        (["strategy="], "'strategy=' leaves the run without its strategy; valid: "),
+        (["strategy=null"], "'strategy=null' leaves the run without its strategy; valid: "),
+        (["~strategy"], "'~strategy' leaves the run without its strategy; valid: "),
+        (["optimizer.lrr=1"], "optimizer has no key 'lrr'; did you mean 'lr'?"),
+        (["optimizer.lr.x=1"], "'optimizer.lr.x' cannot be set: optimizer.lr is a value"),
+        (["bakbone=lenet"], "there is no key or group 'bakbone'; did you mean 'backbone'?"),
+        (["sed=1"], "there is no key or group 'sed'; did you mean 'seed'"),
+        (["lenet"], "'lenet' sets nothing; write backbone=lenet"),
+        (["whatever"], "'whatever' sets nothing; write key=value"),
+        (["name=(x"], "'name=(x' cannot be read; a value with blanks or signs needs two pairs of quotes"),
+        (["+optimizer=adam"], "'+optimizer=adam': optimizer has a choice already; leave the + out"),
+        (["+optimizer.lr=1"], "'+optimizer.lr=1': optimizer.lr exists already; leave the + out"),
+        (["update.new=1"], "(to add a new key, write +update.new=...)"),
+        (["data.augmentation.flip=1"], "data.augmentation is ${augmentation}; set it there"),
+        (["hydra.run.dirr=x"], "hydra.run has no key 'dirr'; did you mean 'dir'?"),
+        (["experiment=nothing"], "'experiment=nothing' is not among the choices"),
+        (["seed=0,1"], "'seed=0,1' names several values; add -m"),
+        (["--multirunn"], "there is no option '--multirunn'; did you mean '--multirun'"),
+        (["--config-dir"], "option '--config-dir' needs a value"),
+        (["-cd", "nowhere"], "--config-dir: there is no folder"),
+        (["-m", "seed=0,1", "backbone=mlp,lenett"], "'backbone=lenett' is not among the choices"),
+        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' fits no choice"),
+        (["-m", "seed=0,1", "hydra.launcher.jobs=0"], "hydra.launcher.jobs is a whole number of at least 1, not 0"),
+        (["-m", "seed=0,1", "hydra/launcher=forkd"], "did you mean 'forked'?"),
+        (["sweep.objective=test/acc"], "sweep.objective=test/acc is a test metric: test data choose nothing"),
+        (["backbone=lenett", "sed=1"], "2 mistakes: (1) 'backbone=lenett'"),
+        (["resume=nowhere"], "resume: there is no folder 'nowhere'"),
+        (["resume=.", "seed=1"], "nothing else can be given with it (here: seed=1)"),
+        (["-m", "resume=."], "nothing else can be given with it (here: -m)"),
+        (["resume=."], "resume: '.' holds no config.yaml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence(program: Program, argv: list[str], said: str) -> None:
+    code, out, err = program(*argv)
+    assert code == 1
+    assert said in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert out == ""
+    assert program.seen == []
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_run_gets_a_folder_of_its_own(program: Program) -> None:
+    folders = set()
+    for _ in range(2):
+        code, _, err = program("seed=3", "domain_adaptation=none")
+        assert (code, err) == (0, "")
+    for cfg, folder in program.seen:
+        assert (cfg.seed, cfg.name) == (3, "none-from_scratch-printed_to_handwritten")
+        assert folder.relative_to(Path.cwd()).parts[:3] == ("outputs", "runs", cfg.name)
+        assert (folder / ".hydra" / "overrides.yaml").read_text() == "- seed=3\n- domain_adaptation=none\n"
+        folders.add(folder)
+    assert len(folders) == 2
+
+
+def test_outputs_can_lie_elsewhere(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path / "big disk"))
+    assert program()[0] == 0
+    assert program.seen[0][1].is_relative_to(tmp_path / "big disk" / "runs")
+
+
+def test_a_folder_is_never_used_twice(program: Program) -> None:
+    assert program("hydra.run.dir=mine")[0] == 0
+    before = {file: file.read_bytes() for file in Path("mine").rglob("*") if file.is_file()}
+    code, _, err = program("hydra.run.dir=mine", "seed=1")
+    assert code == 1
+    assert "resume=mine" in err
+    assert program("-m", "seed=0", "hydra.sweep.dir=many")[0] == 0
+    code, _, err = program("-m", "seed=1", "hydra.sweep.dir=many")
+    assert code == 1
+    assert "earlier sweep" in err
+    assert before == {file: file.read_bytes() for file in Path("mine").rglob("*") if file.is_file()}
+
+
+def test_other_processes_of_a_distributed_run_share_its_folder(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = ["hydra.job.name=train_ddp_process_1", "hydra.output_subdir=null"]
+    assert program("hydra.run.dir=mine")[0] == 0
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert program("seed=0", 'hydra.run.dir="mine"', *added)[0] == 0
+    assert program("resume=mine", 'hydra.run.dir="mine"', *added)[0] == 0
+    assert {folder for _, folder in program.seen} == {Path("mine").absolute()}
+    assert Path("mine/train_ddp_process_1.log").exists()
+
+
+def test_a_further_process_leaves_the_first_one_time_to_say_what_happened(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def job(cfg: DictConfig, folder: Path) -> None:
+        raise UserError("both processes fail")
+
+    program.job = job
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(cli, "_PATIENCE_S", 0.2)
+    assert program() == (1, "", "tl_lab: both processes fail\n")
+    parents = iter([1, 1])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, 2))
+    assert program() == (1, "", "")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_says_how_to_go_on(program: Program, error: type[BaseException]) -> None:
+    def job(cfg: DictConfig, folder: Path) -> None:
+        raise error
+
+    program.job = job
+    code, _, err = program("hydra.run.dir=run")
+    assert code == 130
+    assert err == f"tl_lab: interrupted; go on with: python train.py resume={Path('run').absolute()}\n"
+
+
+def test_the_users_mistake_is_a_sentence_and_others_keep_their_traceback(program: Program) -> None:
+    def wrapped(cfg: DictConfig, folder: Path) -> None:
+        try:
+            raise UserError("there is no such thing")
+        except UserError as error:
+            raise InstantiationException("Error in call to target 'x'") from error
+
+    program.job = wrapped
+    code, _, err = program("hydra.run.dir=one")
+    assert (code, err) == (1, "tl_lab: there is no such thing\n")
+    assert "there is no such thing" in Path("one/train.log").read_text()
+
+    def bug(cfg: DictConfig, folder: Path) -> None:
+        raise ZeroDivisionError("our own mistake")
+
+    program.job = bug
+    code, _, err = program()
+    assert code == 1
+    assert "Traceback" in err
+    assert "our own mistake" in err
+
+
+@pytest.mark.parametrize("launcher", ["basic", "forked"])
+def test_a_failing_job_does_not_stop_a_sweep(program: Program, launcher: str) -> None:
+    def job(cfg: DictConfig, folder: Path) -> None:
+        if cfg.seed == 0:
+            raise UserError("seed 0 fails")
+        if cfg.seed == 1:
+            raise ZeroDivisionError
+
+    program.job = job
+    code, out, err = program("-m", "seed=0,1,2", "hydra.sweep.dir=many", f"hydra/launcher={launcher}")
+    assert code == 1
+    assert [OmegaConf.load(f"many/{number}/config.yaml").seed for number in range(3)] == [0, 1, 2]
+    said = err if launcher == "basic" else "".join(Path(f"many/{n}/output.txt").read_text() for n in range(2))
+    assert "tl_lab: seed 0 fails" in said
+    assert "ZeroDivisionError" in said
+    assert "2 of 3 jobs failed: many/0, many/1" in err
+    assert "job 2: seed=2" in out
+    assert "seed 0 fails" in Path("many/0/train.log").read_text()
+    assert json.loads(Path("many/2/results.json").read_text())["status"] == "completed"
+
+
+def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("tl_lab.results.report.writing")
+    module.show_summary = lambda folder: None  # type: ignore[attr-defined]
+    module.write_report = (  # type: ignore[attr-defined]
+        lambda folder, *_, **__: Path(*([folder] if isinstance(folder, str | Path) else folder)) / "summary.md"
+    )
+    monkeypatch.setitem(sys.modules, "tl_lab.results.report.writing", module)
+    code, out, err = program("-m", "backbone=mlp,lenet", "hydra.sweep.dir='a b'")
+    assert (code, err) == (0, "")
+    assert "report: a b/report.html" in out
+    with pytest.raises(SystemExit):
+        tl_lab_main(["report", "nowhere"])
+    tl_lab_main(["report", "a b"])
+    assert program.capfd.readouterr() == (
+        "a b/summary.md\na b/report.html\n",
+        "tl_lab: report: there is no folder 'nowhere'\n",
+    )
+
+
+def test_resume_goes_on_in_the_runs_folder_with_its_config(program: Program) -> None:
+    folder = Path("it's (a) run,1")
+    assert program("seed=7", "backbone=mlp", f"hydra.run.dir={arguments.quote(str(folder))}")[0] == 0
+    stored = {file: file.read_bytes() for file in (folder / ".hydra").iterdir()}
+    choices = []
+    program.job = lambda cfg, _: choices.append(HydraConfig.get().runtime.choices.backbone)
+    assert program(f"resume={folder}") == (0, "", "")
+    cfg, used = program.seen[-1]
+    assert used == folder.absolute()
+    assert (cfg.seed, cfg.resume, choices) == (7, str(folder), ["mlp"])
+    assert {file: file.read_bytes() for file in (folder / ".hydra").iterdir()} == stored
+    code, _, err = program("resume=it's (a) run,2")
+    assert code == 1
+    assert "did you mean" in err
+
+
+def test_a_damaged_config_cannot_be_resumed(program: Program) -> None:
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text("a: [")
+    code, _, err = program("resume=run")
+    assert (code, "cannot be read" in err) == (1, True)
+    Path("run/config.yaml").write_text("a: 1")
+    code, _, err = program("resume=run")
+    assert (code, "not the configuration of a run" in err) == (1, True)
+
+
+def test_a_folder_of_ones_own_choices(program: Program) -> None:
+    Path("mine/backbone").mkdir(parents=True)
+    Path("mine/backbone/own.yaml").write_text("# Mine\n_target_: own.Backbone\n")
+    assert program("-cd", "mine", "backbone=own")[0] == 0
+    assert program.seen[0][0].backbone == {"_target_": "own.Backbone"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "flags", "overrides"),
+    [
+        (["a=1", "-m", "b=2"], [("-m", None)], ["a=1", "b=2"]),
+        (["--cfg", "job", "a=-1"], [("--cfg", "job")], ["a=-1"]),
+        (["--cfg=job"], [("--cfg", "job")], []),
+        (["-i", "defaults", "~a"], [("-i", "defaults")], ["~a"]),
+        (["-sc", "query=bash"], [("-sc", None)], ["query=bash"]),
+    ],
+)
+def test_split(argv: list[str], flags: list[tuple[str, str | None]], overrides: list[str]) -> None:
+    assert arguments.split(argv) == (flags, overrides)
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    tl_lab_main(["list", "trainer"])
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert {row[1] for row in rows} == {"cpu", "gpu", "ddp", "ddp_cpu", "fsdp"}
+    assert all(row[0] == "trainer" and row[2] for row in rows)
+    with pytest.raises(SystemExit):
+        tl_lab_main(["list", "trainr"])
+    assert capsys.readouterr().err == "tl_lab: there is no group 'trainr'; did you mean 'trainer'?\n"
+
+
+def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    called = []
+    module = types.ModuleType("tl_lab.run.inference")
+    module.predict_to_csv = lambda *given, **named: called.append((given, named))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tl_lab.run.inference", module)
+    tl_lab_main(["predict", str(tmp_path), str(tmp_path), "--checkpoint", "best"])
+    named = {"checkpoint": "best", "skip_unreadable": False, "task": None, "allow": []}
+    assert called == [((tmp_path, tmp_path, None), named)]
+    with pytest.raises(SystemExit) as end:
+        tl_lab_main(["predict", str(tmp_path / "no"), str(tmp_path)])
+    assert end.value.code == 1
+    assert "there is no run's folder" in capsys.readouterr().err
+
+
+def _train(*argv: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train.py"), *argv]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+def test_questions_are_answered_from_elsewhere_without_pytorch(tmp_path: Path) -> None:
+    """Bytecode may be switched off and the machine busy: the limit is generous, the imports are what counts."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, sys\n"
+        "heavy = {'torch', 'pytorch_lightning', 'torchvision', 'timm', 'sklearn', 'pandas', 'wandb', 'matplotlib'}\n"
+        "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
+    )
+    began = time.monotonic()
+    for argv, said in [
+        (["--help"], "backbone: "),
+        (["--cfg", "job", "--resolve"], "name: dann-from_scratch-printed_to_handwritten"),
+    ]:
+        answer = _train(*argv, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stderr == "heavy: []\n"
+        assert said in answer.stdout
+    assert time.monotonic() - began < 30
+    assert {file.name for file in tmp_path.iterdir()} <= {"sitecustomize.py", "__pycache__"}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("schedu", {"scheduler=", "scheduler."}),
+        ("strat", {"strategy", "strategy."}),  # some of its choices lie in folders
+        ("strategy=ew", {"strategy=ewc"}),
+        ("backbone=le", {"backbone=lenet"}),
+        ("optimizer.l", {"optimizer.lr="}),
+        ("trainer=ddp", {"trainer=ddp", "trainer=ddp_cpu"}),
+    ],
+)
+def test_tab_completion(tmp_path: Path, line: str, expected: set[str]) -> None:
+    typed = f"python train.py {line}"
+    answer = _train("-sc", "query=bash", cwd=tmp_path, COMP_LINE=typed, COMP_POINT=str(len(typed)))
+    assert answer.returncode == 0, answer.stderr
+    assert set(answer.stdout.split()) == expected
+
+
+def test_tab_completion_is_installed(tmp_path: Path) -> None:
+    for shell in ("bash", "fish", "zsh"):
+        answer = _train("-sc", f"install={shell}", cwd=tmp_path)
+        assert answer.returncode == 0
+        assert "complet" in answer.stdout
+
+
+def test_log_messages_go_to_the_file(program: Program) -> None:
+    import logging
+
+    def job(cfg: DictConfig, folder: Path) -> None:
+        logging.getLogger("a").info("for the file")
+        logging.getLogger("a").warning("for both")
+
+    program.job = job
+    assert program("hydra.run.dir=run") == (0, "", "WARNING: for both\n")
+    text = Path("run/train.log").read_text()
+    assert "for the file" in text
+    assert "for both" in text
+
+
+def test_the_files_are_found_beside_the_package() -> None:
+    assert (conf_dir() / "config.yaml").is_file()

@@ -1,0 +1,149 @@
+import io
+import subprocess
+import sys
+
+from tl_lab.results.screen.console import banner, final_table, health, next_steps
+
+METRICS = {
+    "val/source/acc": 0.99,
+    "test/source/acc": 0.9712,
+    "test/source/balanced_acc": 0.97,
+    "test/source/loss": 0.1,
+    "test/target/acc": 0.6811,
+    "test/target/acc_ci95": 0.012,
+    "test/target/balanced_acc": 0.67,
+    "test/target/f1_macro": None,
+    "test/bwt": -0.123,
+}
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class _Ascii(io.StringIO):
+    encoding = "ascii"
+
+
+def _said(say, *args, **kwargs):
+    stream = io.StringIO()
+    say(*args, **kwargs, stream=stream)
+    text = stream.getvalue()
+    assert "\x1b" not in text, "no colours in a log"
+    return text
+
+
+def test_the_banner_names_every_fact_in_plain_text():
+    facts = {
+        "trains": "lenet, dann",
+        "parameters": {"total": 1_248_424, "trainable": 5_130},
+        "head": {"total": 10, "trainable": 10},
+        "frozen": ["conv1", "conv2"],
+        "seed": 0,
+        "nothing": None,
+        "preprocessing": "to [28, 28]: " + "enlarged " * 20,
+    }
+    text = _said(banner, facts, title="a title")
+    assert text.startswith("a title\n")
+    assert "1,248,424, of which 5,130 (0.4%) trainable" in text
+    assert "10, all trainable" in text
+    assert "conv1, conv2" in text
+    assert "nothing" not in text
+    assert "[28, 28]" in text, "brackets are no markup"
+    assert any(line.split() == ["seed", "0"] for line in text.splitlines())
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_table_has_a_row_a_domain_and_the_reference():
+    text = _said(
+        final_table, METRICS, reference={"target": 0.573}, seed=0, tested_checkpoint="last",
+        protocol={"target_labels": "used for this table only"},
+    )  # fmt: skip
+    source, target = (
+        next(line for line in text.splitlines() if line.startswith(name)) for name in ("source", "target")
+    )
+    assert source.split() == ["source", "97.1", "97.0", "-"]
+    assert target.split() == ["target", "68.1", "±", "1.2", "67.0", "57.3", "(here", "+10.8)"]
+    assert "source-only reference" in text
+    assert "macro F1" not in text, "a column that nothing fills is left out"
+    assert "bwt -0.123" in text
+    flat = " ".join(text.split())
+    assert "One run, seed 0: no interval" in flat
+    assert "tested: last checkpoint; target labels: used for this table only." in flat
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_an_oracles_target_is_marked():
+    text = _said(final_table, METRICS, protocol={"oracle": "trained on the target's labels"})
+    assert sum("(oracle)" in line for line in text.splitlines()) == 1
+    assert any(line.startswith("target (oracle)  ") for line in text.splitlines())
+
+
+def test_a_set_without_domains_has_one_row():
+    text = _said(final_table, {"test/acc": 0.5, "test/acc_ci95": 0.01})
+    assert any(line.split() == ["all", "50.0", "±", "1.0"] for line in text.splitlines())
+    assert "reference" not in text
+
+
+def test_no_test_metrics_is_said():
+    assert "No test metric was logged." in _said(final_table, {"val/acc": 0.5})
+
+
+def test_commands_and_paths_are_never_broken():
+    folder = "/folder/" + "x" * 150
+    text = _said(next_steps, folder, [("over seeds", "python train.py -m " + "a=b " * 40 + "end"), "python plain"])
+    assert f"Files: {folder}\n" in text
+    assert any(line.endswith("end") and "python train.py" in line for line in text.splitlines())
+    assert "  python plain\n" in text
+
+
+def test_a_terminal_gets_colours_and_ascii_gets_ascii():
+    terminal, log = _Terminal(), _Ascii()
+    for stream in (terminal, log):
+        banner({"seed": 0, "name": "é"}, stream=stream)
+        final_table(METRICS, stream=stream)
+    assert "\x1b[" in terminal.getvalue()
+    assert log.getvalue().isascii()
+    assert "68.1 +- 1.2" in log.getvalue()
+
+
+def test_console_and_report_import_no_torch():
+    code = (
+        "import sys, tl_lab.results.screen.console, tl_lab.results.report.writing, tl_lab.results.folder.files\n"
+        "heavy = {'torch', 'pytorch_lightning', 'matplotlib', 'sklearn', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_health_shows_numbers_and_what_they_mean():
+    facts = {
+        "a_distance_start": 1.8,
+        "a_distance": 0.42,
+        "linear_acc_start": 0.95,
+        "linear_acc": 0.605,
+        "discriminator_acc": 0.61,
+        "lambda_end": 1.0,
+        "gradient_norms": {"task_loss": 0.25, "domain_loss": 0.031},
+        "reading": "aligned: A-distance 1.80 -> 0.42",
+    }
+    numbers, meaning = " ".join(_said(health, facts).split()).split(" health: ")
+    assert numbers == (
+        "A-distance 1.8 -> 0.42; linear domain classifier % 95.0 -> 60.5; discriminator % 61.0; lambda 1; gradient at "
+        "the features: task loss 0.25, domain loss 0.031"
+    )
+    assert meaning == "aligned: A-distance 1.80 -> 0.42"
+
+
+def test_health_leaves_out_what_is_not_known():
+    facts = {
+        "a_distance": 1.7,
+        "a_distance_start": None,
+        "discriminator_acc": None,
+        "gradient_norms": {},
+        "reading": "x",
+    }
+    assert " ".join(_said(health, facts).split()) == "A-distance 1.7 health: x"
+    assert _said(health, {"reading": "nothing was measured"}).split() == ["health:", "nothing", "was", "measured"]

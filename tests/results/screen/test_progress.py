@@ -1,0 +1,81 @@
+import re
+import sys
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import RichProgressBar
+from torch.utils.data import DataLoader, TensorDataset
+
+from tl_lab.results.screen.progress import EpochLines, duration, progress_callback
+
+
+class _Line(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch, _):
+        loss = (self.layer(batch[0]) ** 2).mean()
+        self.log("train/loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, _):
+        self.log("val/source/loss", self.layer(batch[0]).square().mean())
+        self.log("val/source/acc", torch.tensor(0.5))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+def _fit(capsys, **limits):
+    data = DataLoader(TensorDataset(torch.ones(8, 1)), batch_size=2)
+    bar = progress_callback(True)
+    quiet = {"logger": False, "enable_model_summary": False, "enable_checkpointing": False}
+    trainer = pl.Trainer(accelerator="cpu", callbacks=[bar], **quiet, **limits)
+    capsys.readouterr()
+    trainer.fit(_Line(), data, data)
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+
+
+def test_a_log_gets_a_line_an_epoch(capsys, monkeypatch):
+    monkeypatch.setattr("tl_lab.results.screen.progress._WIDTH", 200)
+    lines = _fit(capsys, max_epochs=3)
+    assert len(lines) == 3
+    number = r"[0-9.e+-]+"
+    pattern = rf"epoch 1/3  train/loss {number}  val/source/acc 50\.0 %  val/source/loss {number}  .* s  .* left"
+    assert re.fullmatch(pattern, lines[0])
+    assert lines[2].startswith("epoch 3/3")
+    assert "left" not in lines[2]
+
+
+def test_a_line_leaves_out_what_does_not_fit(capsys, monkeypatch):
+    monkeypatch.setattr("tl_lab.results.screen.progress._WIDTH", 50)
+    for line in _fit(capsys, max_epochs=2):
+        assert len(line) <= 50
+        assert "train/loss" in line
+        assert "val/source/loss" not in line
+
+
+def test_steps_may_end_a_run_too(capsys):
+    lines = _fit(capsys, max_steps=6, max_epochs=-1)
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+
+
+def test_no_progress_when_not_enabled():
+    assert progress_callback(False) is None
+
+
+def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines(monkeypatch):
+    for terminal, kind in ((True, RichProgressBar), (False, EpochLines)):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal, raising=False)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        assert type(progress_callback(True)) is kind
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.44, "0.4 s"), (9.96, "10 s"), (59.7, "1 min 0 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")],
+)
+def test_durations_are_written_for_a_person(seconds, text):
+    assert duration(seconds) == text

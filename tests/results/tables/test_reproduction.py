@@ -1,0 +1,185 @@
+"""Methods beside tasks and beside a paper's numbers, against computations by hand and by scipy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tl_lab.config import choices, compose
+from tl_lab.errors import UserError
+from tl_lab.results.tables.reproduction import (
+    Reproduces,
+    chosen,
+    compare_methods,
+    comparison_rows,
+    cross,
+    crossed_rows,
+    swept_keys,
+    verdict_rows,
+)
+
+METRIC = "test/target/acc"
+PAIRS = ["a_to_b", "b_to_a", "a_to_c", "c_to_a", "b_to_c", "c_to_b"]
+BASE = np.array([0.50, 0.60, 0.70, 0.80, 0.65, 0.75])
+GAIN = np.array([0.01, 0.02, -0.03, 0.04, 0.05, 0.06])
+
+
+def runs(methods=("none", "dann"), seeds=(0, 1), pairs=PAIRS):
+    """Accuracy: the base of the pair, a hundredth a seed, and for all but the first method its gain."""
+    rows = [
+        {
+            "override.domain_adaptation": method,
+            "override.data.pair": pair,
+            "override.trainer.max_epochs": "3",
+            "override.seed": str(seed),
+            "seed": seed,
+            "oracle": method == "target_only",
+            METRIC: BASE[i] + 0.01 * seed + (j > 0) * GAIN[i],
+        }
+        for i, pair in enumerate(pairs)
+        for j, method in enumerate(methods)
+        for seed in seeds
+    ]
+    return pd.DataFrame(rows)
+
+
+def crossed(frame):
+    return cross(frame, METRIC, "domain_adaptation", "data.pair")
+
+
+def test_cells_are_means_over_seeds_with_their_intervals():
+    table = crossed(runs(seeds=(0, 1, 2)))
+    assert table.methods == ["none", "dann"]
+    assert table.tasks == PAIRS
+    assert (table.seeds == 3).all()
+    np.testing.assert_allclose(table.mean, np.stack([BASE + 0.01, BASE + GAIN + 0.01], axis=1), atol=1e-12)
+    half = stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
+    np.testing.assert_allclose(table.half, half, rtol=1e-9)
+    np.testing.assert_allclose(table.overall, [BASE.mean() + 0.01, (BASE + GAIN).mean() + 0.01])
+    np.testing.assert_allclose(table.overall_half, half, rtol=1e-9)  # each seed moves every pair alike
+
+
+def test_the_comparison_is_the_paired_test_over_tasks():
+    (found,) = compare_methods(crossed(runs()))
+    assert (found.method, found.baseline, found.n, found.above) == ("dann", "none", 6, 5)
+    assert found.mean == pytest.approx(GAIN.mean(), abs=1e-12)
+    low, high = stats.t.interval(0.95, 5, loc=GAIN.mean(), scale=stats.sem(GAIN))
+    assert found.half == pytest.approx((high - low) / 2, rel=1e-9)
+    assert found.p == pytest.approx(stats.wilcoxon(BASE + GAIN, BASE).pvalue, abs=1e-12)
+
+
+def test_several_methods_are_corrected_for_their_number():
+    alone = compare_methods(crossed(runs()))[0].p
+    both = compare_methods(crossed(runs(methods=("none", "dann", "coral"))))
+    assert [each.p for each in both] == pytest.approx([min(1, 2 * alone)] * 2)
+
+
+def test_below_six_tasks_there_is_no_rank_test():
+    (found,) = compare_methods(crossed(runs(pairs=PAIRS[:5])))
+    assert found.p is None
+    assert comparison_rows(crossed(runs(pairs=PAIRS[:5])), METRIC)[0][-1] == "-"
+
+
+def test_without_a_baseline_nothing_is_compared():
+    assert compare_methods(crossed(runs(methods=("mmd", "dann")))) == []
+
+
+def test_a_missing_run_leaves_a_gap_and_no_mean():
+    frame = runs()
+    gap = (frame["override.data.pair"] == "b_to_c") & (frame["override.domain_adaptation"] == "dann")
+    table = crossed(frame[~gap])
+    assert table.seeds[4, 1] == 0
+    assert np.isnan(table.mean[4, 1])
+    assert np.isnan(table.overall[1])
+    assert table.overall[0] == pytest.approx(BASE.mean() + 0.005)
+    assert compare_methods(table)[0].n == 5
+    head, rows = crossed_rows(table, METRIC, "data.pair")
+    assert head == ["pair", "none", "dann"]
+    assert rows[4][2] == "-"
+    assert rows[-1][2] == "-"
+
+
+def test_an_oracle_is_marked_in_every_table():
+    table = crossed(runs(methods=("none", "target_only")))
+    head, _ = crossed_rows(table, METRIC, "data.pair")
+    assert head == ["pair", "none", "target_only (oracle)"]
+    assert [row[0] for row in comparison_rows(table, METRIC)] == ["target_only (oracle)"]
+    expected = Reproduces(source="A paper", tasks="data.pair", published={"target_only": dict.fromkeys(PAIRS, 0.9)})
+    assert [row[0] for row in verdict_rows(table, METRIC, expected)] == ["target_only (oracle)"]
+
+
+def test_a_table_beside_the_paper():
+    expected = Reproduces(
+        source="A paper, table 1",
+        tolerance=0.02,
+        tasks="data.pair",
+        published={
+            "none": dict.fromkeys(PAIRS, 0.5),
+            "dann": dict(zip(PAIRS, BASE, strict=True)),
+            "an SVM": dict.fromkeys(PAIRS, 0.4),
+        },
+    )
+    table = crossed(runs(seeds=(0,)))
+    head, rows = crossed_rows(table, METRIC, "data.pair", expected)
+    assert head == ["pair", "none", "dann", "none, published", "dann, published", "an SVM, published"]
+    assert rows[0] == ["a_to_b", "50.0", "51.0", "50.0", "50.0", "40.0"]
+    assert rows[-1] == ["mean", "66.7", "69.2", "50.0", "66.7", "40.0"]
+    # the mean of none is .667 beside .5; that of dann is GAIN's mean, .025, above
+    assert verdict_rows(table, METRIC, expected) == [
+        ["none", "66.7", "50.0", "+16.7", "no, above"],
+        ["dann", "69.2", "66.7", "+2.5", "no, above"],
+    ]
+    wide = Reproduces(source="A paper", tolerance=0.03, tasks="data.pair", published=expected.published)
+    assert verdict_rows(table, METRIC, wide)[1][-1] == "yes"
+
+
+def test_one_task_needs_no_key():
+    frame = runs(pairs=PAIRS[:1]).drop(columns="override.data.pair")
+    expected = Reproduces(source="A paper", published={"dann": 0.7})
+    table = cross(frame, METRIC, expected.methods, expected.tasks)
+    assert table.tasks == [""]
+    assert verdict_rows(table, METRIC, expected)[0][-1] == "no, below"
+
+
+def test_a_label_free_score_chooses_among_runs():
+    frame = pd.concat([runs(seeds=(0, 1)).assign(lam=lam) for lam in (0.1, 1.0)], ignore_index=True)
+    frame[METRIC] += frame["lam"]  # which of the two was taken shows in the accuracy
+    expected = Reproduces(source="x", tasks="data.pair", tuned=["lam"], chosen_by="val/reverse_acc")
+    prefers_large = frame["override.data.pair"].isin(PAIRS[:2]) & (frame["seed"] == 1)
+    frame["val/reverse_acc"] = np.where(prefers_large == (frame["lam"] == 1.0), 0.9, 0.8)
+    kept = chosen(frame, expected)
+    assert len(kept) == len(frame) / 2
+    taken = kept.groupby(["override.data.pair", "seed"])["lam"].unique().map(list)
+    assert {key for key, lams in taken.items() if lams == [1.0]} == {(PAIRS[0], 1), (PAIRS[1], 1)}
+    table = cross(kept, METRIC, "domain_adaptation", "data.pair")
+    assert table.mean[0, 0] == pytest.approx(BASE[0] + (0.1 + 1.0) / 2 + 0.005)
+    assert len(chosen(frame.drop(columns="val/reverse_acc"), expected)) == len(frame) / 2
+    assert chosen(frame, Reproduces(source="x", tasks="data.pair")) is frame
+
+
+def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
+    assert swept_keys(runs()) == ["domain_adaptation", "data.pair"]
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"published": {}}, "reproduces.source"),
+        ({"source": "x", "tolerence": 1}, "did you mean 'tolerance'"),
+        ({"source": "x", "tuned": ["lam"]}, "belong together"),
+        ({"source": "x", "tuned": ["lam"], "chosen_by": "test/target/acc"}, "is a test metric"),
+        ({"source": "x", "tolerance": -1}, "reproduces.tolerance is at least 0"),
+        ({"source": "x", "published": {"dann": "high"}}, "reproduces.published.dann is one number"),
+        ({"source": "x", "tasks": "data.pair", "published": {"dann": 0.7}}, "a number for each value of data.pair"),
+        ({"source": "x", "tasks": "t", "published": {"a": {"x": 1}, "b": {"y": 1}}}, "different t for different"),
+    ],
+)
+def test_a_wrong_node_is_refused(node, said):
+    with pytest.raises(UserError, match=said):
+        Reproduces.from_node(node)
+
+
+@pytest.mark.parametrize("name", list(choices("experiment")["experiment"]))
+def test_what_each_experiment_expects_can_be_read(name):
+    expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
+    assert expected is None or len(expected.source) > 10

@@ -1,0 +1,46 @@
+"""``python -m tl_lab`` and ``tl-lab``: what surrounds a run, a command a file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tl_lab import __version__
+from tl_lab.cli import figures, list, papers, predict, report, reproduce
+from tl_lab.errors import UserError
+
+__all__ = ["main"]
+
+_COMMANDS = (list, predict, report, figures, papers, reproduce)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; ends the process with exit code 1 and one sentence where the user is mistaken.
+
+    Args:
+        argv: arguments; ``None`` for those of the process.
+    """
+    given = [*(sys.argv[1:] if argv is None else argv)]
+    if given[:1] == ["train"]:
+        from tl_lab.cli.train import main as train
+
+        train(given[1:])
+        return
+    options = _parser().parse_args(given)
+    try:
+        code = options.command(options)
+    except UserError as error:
+        print(f"tl_lab: {error}", file=sys.stderr)
+        sys.exit(1)
+    if code:
+        sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tl_lab", description="A laboratory for transfer learning.")
+    parser.add_argument("--version", action="version", version=f"tl_lab {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    train = commands.add_parser("train", help="the same as python train.py", add_help=False)
+    train.set_defaults(command=lambda _: None)
+    for command in _COMMANDS:
+        command.add(commands)
+    return parser

@@ -1,0 +1,37 @@
+"""``report``: tables, figures and the page of a sweep, or of several together."""
+
+import argparse
+import os
+from datetime import datetime
+from pathlib import Path
+
+from tl_lab.errors import UserError
+
+__all__ = ["add"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("report", help="write tables, figures and the page of a sweep, or of several together")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
+    parser.add_argument("--output", type=Path, help="default: the folder; of several a new one, outputs/reports/<time>")
+    parser.add_argument(
+        "--baseline", default="domain_adaptation=none", help="the override that the others are compared with"
+    )
+    parser.add_argument("--no-figures", action="store_true", help="tables only")
+    parser.set_defaults(command=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    for folder in options.folders:
+        if not folder.is_dir():
+            raise UserError(f"report: there is no folder {str(folder)!r}")
+    from tl_lab.results.report.writing import write_report
+
+    target = options.output
+    if target is None and len(options.folders) > 1:
+        outputs = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs"))
+        target = outputs / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+    summary = write_report(options.folders, target, options.baseline, figure=not options.no_figures)
+    print(summary)
+    print(summary.with_name("report.html"))

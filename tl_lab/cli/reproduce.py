@@ -1,0 +1,25 @@
+"""``reproduce``: a saved configuration run again, every metric compared."""
+
+import argparse
+from pathlib import Path
+
+from tl_lab.cli.trusting import add_allow
+
+__all__ = ["add"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("reproduce", help="run a saved configuration again and compare every metric")
+    parser.add_argument("run", type=Path, help="a completed run's folder")
+    parser.add_argument("--output", type=Path, help="the new run's folder; default: outputs/reproduced/<name>/<time>")
+    add_allow(parser)
+    parser.set_defaults(command=_reproduce)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from tl_lab.run.reproducing import reproduce
+
+    found = reproduce(options.run, options.output, options.allow)
+    print(found.said())
+    return 0 if found.equal else 1

@@ -1,0 +1,435 @@
+"""The command line of ``train.py``: checked before anything runs, each mistake one sentence.
+
+Order of events: read the arguments, compose once to find mistakes, then hand over to Hydra, which composes
+again and calls the job, once or (``-m``) for every combination.
+"""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.cli import arguments
+from tl_lab.config import conf_dir
+from tl_lab.config.stored import read_stored
+from tl_lab.config.trust import check_foreign
+from tl_lab.errors import UserError
+
+__all__ = ["main"]
+
+_PATIENCE_S = 10.0
+_DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the process that started this one
+_FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
+
+
+@dataclass
+class _Launch:
+    """What one start of the program is about to do.
+
+    Attributes:
+        argv: arguments for Hydra.
+        resume: folder of the run to go on with.
+        sweep: folder of the sweep, where there is one.
+        launcher: of the sweep: the class that starts its jobs.
+        resumes: the sweep goes on with what is missing or failed.
+        overrides: as they were given.
+        folder: of the job that is running.
+        failed: a job of this process ended in an error that has been reported.
+    """
+
+    argv: list[str]
+    resume: Path | None = None
+    sweep: Path | None = None
+    launcher: str = ""
+    resumes: bool = False
+    overrides: list[str] = field(default_factory=list)
+    folder: str | None = field(default=None, init=False)
+    failed: bool = field(default=False, init=False)
+
+    @property
+    def forks(self) -> bool:
+        """Whether the project's own launcher starts the jobs."""
+        return self.launcher == _FORKED
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what the command line asks for; ends the process with exit code 1 where something failed.
+
+    Args:
+        argv: arguments; ``None`` for those of the process.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    _die_with_the_sweep()
+    try:
+        launch = _prepare(given)
+    except UserError as error:
+        sys.exit(_say(error))
+    original = list(sys.argv)
+
+    def job(cfg: DictConfig) -> float | None:
+        # Lightning starts the other processes of a distributed run with this process's own arguments
+        sys.argv[:] = original
+        return _run_job(cfg, launch, given)
+
+    sys.argv[1:] = launch.argv
+    try:
+        with _claimed(launch):
+            try:
+                _run_hydra(job)
+            except SystemExit as end:  # Hydra has said why; the jobs that have run are reported all the same
+                if launch.sweep is None or end.code == 0:
+                    raise
+                launch.failed = True
+            if launch.sweep is not None:
+                launch.failed |= not _finish_sweep(launch.sweep)
+    except UserError as error:
+        sys.exit(_say(error))
+    except KeyboardInterrupt:
+        _say_interrupted(launch)
+        sys.exit(130)
+    finally:
+        sys.argv[:] = original
+    if launch.failed:
+        sys.exit(1)
+
+
+def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
+    import hydra
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+
+
+def _claimed(launch: _Launch) -> contextlib.AbstractContextManager[Any]:
+    """Keep other processes out of the sweep's folder while its jobs run."""
+    if launch.sweep is None:
+        return contextlib.nullcontext()
+    from tl_lab.sweeps.folder import claim
+
+    return claim(launch.sweep, launch.overrides)
+
+
+def _prepare(given: list[str]) -> _Launch:
+    """Check the arguments and decide what Hydra gets.
+
+    Raises:
+        UserError: something in them is wrong.
+    """
+    flags, overrides = arguments.split(given)
+    passed = [part for flag in flags for part in flag if part is not None]
+    resume = arguments.resumed_folder(overrides)
+    if resume is not None:
+        return _Launch(_resume_arguments(resume, passed, overrides), resume=resume)
+    names = {name for name, _ in flags}
+    if names & arguments.UNCHECKED:
+        return _Launch([*passed, *overrides])
+    checked = arguments.check(overrides, flags)
+    if names & arguments.SHOWING:
+        return _Launch([*passed, *overrides])
+    folder = Path(checked.folder)
+    if checked.multirun:
+        return _prepare_sweep(passed, overrides, checked)
+    if (folder / "config.yaml").exists() and not _is_child():
+        raise UserError(
+            f"hydra.run.dir: {str(folder)!r} holds an earlier run, which would be overwritten; go on with it "
+            f"by resume={folder}, or leave hydra.run.dir out to get a new folder"
+        )
+    _make(folder)
+    if _is_child():
+        return _Launch([*passed, *overrides])
+    # pinned: composing again would read the clock again
+    return _Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
+
+
+def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> _Launch:
+    """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep by the same command."""
+    from tl_lab.sweeps.folder import check_unchanged, last_sweep
+
+    folder = Path(checked.folder)
+    named = any(text.startswith("hydra.sweep.dir=") for text in overrides)
+    if checked.resumes and not named:
+        found = last_sweep(folder, overrides)
+        print(
+            f"tl_lab: going on with {found}" if found else "tl_lab: no earlier sweep by this command: a new one begins"
+        )
+        folder = found or folder
+    used = any(folder.glob("*/config.yaml")) or any(folder.glob("trials/*/config.yaml"))
+    if used and not checked.resumes:
+        raise UserError(
+            f"hydra.sweep.dir: {str(folder)!r} holds the runs of an earlier sweep, which would be overwritten; go on "
+            f"with it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
+        )
+    _make(folder)
+    if checked.resumes and checked.launcher != _FORKED:
+        check_unchanged(folder, overrides)
+    # not part of any run's configuration: whether a run was made in a second start is no setting of it
+    kept = [text for text in overrides if not text.lstrip("+").startswith("sweep.resume=")]
+    own = [f"hydra.sweep.dir={arguments.quote(str(folder))}"]
+    launch = _Launch(
+        [*passed, *kept, *own], sweep=folder, launcher=checked.launcher, resumes=checked.resumes, overrides=overrides
+    )
+    if "optuna" in checked.sweeper:
+        if any(text.startswith("hydra.sweeper.direction=") and "minimize" in text for text in overrides):
+            raise UserError(
+                "hydra.sweeper.direction: the objective is larger where a run is better (losses change their sign), so "
+                "it is maximised: leave the direction out"
+            )
+        launch.argv += ["hydra.sweeper.direction=maximize", "sweep.trial=true"]
+    elif any(text.startswith("search=") for text in overrides):
+        raise UserError(
+            "search: a search space needs a search: add hydra/sweeper=optuna (tune finds its spaces itself)"
+        )
+    if launch.forks:
+        launch.argv.append(f"hydra.launcher.resume={str(checked.resumes).lower()}")
+    return launch
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of the run or sweep, so that a place where nothing can be written is said at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {str(folder)!r} ({(error.strerror or str(error)).lower()}): start elsewhere, or set "
+            "TL_LAB_OUTPUTS or hydra.run.dir"
+        ) from error
+
+
+def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> list[str]:
+    rest = [text for text in overrides if not text.startswith("resume=")]
+    # the further processes of a distributed run get Hydra's own options from Lightning
+    if passed or (rest and not (_is_child() and all(text.startswith("hydra.") for text in rest))):
+        raise UserError(
+            f"resume: a resumed run takes its configuration from its folder, so nothing else can be given "
+            f"with it (here: {' '.join([*passed, *rest])})"
+        )
+    if not folder.is_dir():
+        raise UserError(f"resume: there is no folder {str(folder)!r}{arguments.nearby(folder)}")
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"resume: {str(folder)!r} holds no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
+        )
+    names = [text for text in rest if text.startswith("hydra.job.name=")]
+    return [f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null", *names]
+
+
+def _is_child() -> bool:
+    """Whether this process is a further one of a distributed run, which shares the first one's folder."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def _run_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float | None:
+    """Run one job; in a sweep an error is reported and the next job gets its turn."""
+    from hydra.core.hydra_config import HydraConfig
+
+    launch.folder = HydraConfig.get().runtime.output_dir
+    try:
+        if launch.resume is not None:
+            cfg = _stored_config(launch.resume)
+            _restore_choices(launch.resume)
+        if launch.sweep is not None:
+            return _run_swept_job(cfg, launch, given)
+        return _experiment()(cfg)
+    except SystemExit as error:  # how Lightning ends a training that was interrupted
+        raise KeyboardInterrupt from error
+    except Exception as error:
+        if _is_child() and _first_process_ends():
+            sys.exit(1)  # it has said the same
+        mistake = _user_error(error)
+        if mistake is None and launch.sweep is None:
+            raise  # Hydra prints the traceback
+        launch.failed = True
+        _log_failure()
+        if mistake is None:
+            traceback.print_exc()
+        else:
+            _say(mistake)
+        return None
+
+
+def _first_process_ends() -> bool:
+    """Wait for the process that started this one; False where it does not end.
+
+    Lightning kills it as soon as it sees that this one failed: it needs the time to write what went wrong.
+    """
+    first, began = os.getppid(), time.monotonic()
+    while os.getppid() == first:
+        if time.monotonic() - began >= _PATIENCE_S:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _say_interrupted(launch: _Launch) -> None:
+    where = "" if launch.folder is None else f"; go on with: python train.py resume={launch.folder}"
+    if launch.sweep is not None:
+        again = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
+        words = ["-m", *again, f"hydra.sweep.dir={launch.sweep}", "sweep.resume=true"]
+        where = f"; go on with: python train.py {shlex.join(words)}"
+    print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
+
+
+def _experiment() -> Callable[[DictConfig], float | None]:
+    from tl_lab.run.experiment import run  # PyTorch and Lightning: several seconds
+
+    return run
+
+
+def _stored_config(folder: Path) -> DictConfig:
+    try:
+        cfg = read_stored(folder)
+    except UserError as error:
+        raise UserError(f"resume: {error}") from error
+    check_foreign(cfg, folder / "config.yaml")
+    cfg.resume = str(folder)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def _restore_choices(folder: Path) -> None:
+    """Let Hydra name the choices of the run that goes on, not the defaults of today."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict, read_write
+
+    try:
+        stored = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.choices
+    except Exception:  # only names in messages depend on it
+        return
+    runtime = cast(DictConfig, HydraConfig.get().runtime)
+    with read_write(runtime), open_dict(runtime):
+        runtime.choices = stored
+
+
+def _run_swept_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float | None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from tl_lab.sweeps.jobs import read_settled
+
+    number, folder = HydraConfig.get().job.num, Path(HydraConfig.get().runtime.output_dir)
+    if not launch.forks:
+        overrides = " ".join(HydraConfig.get().overrides.task) or "as configured"
+        print(f"\njob {number}: {overrides}  ->  {folder}", flush=True)
+        earlier = read_settled(folder) if launch.resumes else {}
+        if earlier.get("status") == "completed":
+            return earlier.get("objective")
+        if earlier:
+            cfg.resume = str(folder)
+        if not launch.launcher.endswith(".BasicLauncher"):
+            return _run_apart(cfg, launch, given, folder)
+    if cfg.trainer.get("devices", 1) in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
+        return _experiment()(cfg)
+    code = subprocess.run(_single_command(cfg, given, folder), check=False, env=_environment()).returncode
+    if code != 0:
+        raise UserError(f"job {number} ended with exit code {code}; see {folder}")
+    return read_settled(folder).get("objective")
+
+
+def _run_apart(cfg: DictConfig, launch: _Launch, given: list[str], folder: Path) -> float | None:
+    """Run a job of another engine, whose processes may serve many jobs, in a process of its own."""
+    from tl_lab.sweeps.apart import run_apart
+
+    _experiment()  # once for all jobs of this process
+    inner = replace(launch, launcher=_FORKED, resumes=False)
+    return run_apart(lambda: _run_job(cfg, inner, given), folder)
+
+
+def _single_command(cfg: DictConfig, given: list[str], folder: Path) -> list[str]:
+    """Say how a job runs alone: Lightning starts further processes with the command line that it finds, which would
+    begin the whole sweep again."""
+    from hydra.core.hydra_config import HydraConfig
+
+    train = [sys.executable, "-m", "tl_lab", "train"]
+    if cfg.resume and (folder / "config.yaml").is_file():
+        return [*train, f"resume={folder}"]
+    flags, _ = arguments.split(given)
+    kept = [part for name, value in flags if name in arguments.CONFIG_DIR for part in (name, value or "")]
+    single = ["hydra.mode=RUN", f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null"]
+    quiet = ["figures=false"] if cfg.figures == "auto" else []
+    return [*train, *kept, *HydraConfig.get().overrides.task, *single, *quiet]
+
+
+def _environment() -> dict[str, str]:
+    package = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(package), _DIES_WITH: str(os.getpid())}
+
+
+def _die_with_the_sweep() -> None:
+    """End with the job that started this process, and let the further processes of a distributed run end with this one:
+    what outlived a killed sweep would write beside the job that goes on."""
+    if (parent := os.environ.get(_DIES_WITH)) is not None:
+        from tl_lab.sweeps.processes import die_with_parent
+
+        die_with_parent(int(parent))
+        os.environ[_DIES_WITH] = str(os.getpid())
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """Find the user's mistake behind an error: Hydra wraps what constructors raise."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    return cause
+
+
+def _say(error: UserError) -> int:
+    print(f"tl_lab: {error}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _log_failure() -> None:
+    """Keep the traceback in the run's log file; the screen has the sentence."""
+    import logging
+
+    logging.raiseExceptions = False  # a full disk may be what failed
+    logging.getLogger("tl_lab").info("the run failed", exc_info=True)
+
+
+def _discard(folder: Path) -> None:
+    """Remove the folder of a sweep that was refused before any of its jobs began."""
+    for name in (".lock", "sweep.json", "multirun.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds something else
+        folder.rmdir()
+
+
+def _finish_sweep(folder: Path) -> bool:
+    """Write the sweep's report; False where a job did not complete, whichever process ran it."""
+    from tl_lab.sweeps.folder import runs_of
+    from tl_lab.sweeps.jobs import read_settled
+
+    jobs = sorted(runs_of(folder), key=lambda job: (len(job.name), job.name))
+    if not jobs:
+        _discard(folder)
+        return False
+    failed = [job for job in jobs if read_settled(job).get("status") != "completed"]
+    # a search keeps its trials apart from what it has chosen
+    parts = [part for name in ("trials", "final") if (part := folder / name).is_dir()] or [folder]
+    try:
+        from tl_lab.results.report.writing import show_summary, write_report
+
+        for part in parts:
+            report = write_report(part)
+            if part == parts[-1]:
+                show_summary(part)
+                print()
+            print(f"report: {report.with_name('report.html')}")
+    except Exception as error:
+        print(f"\nthe report could not be written ({error}); the runs' own results are safe", file=sys.stderr)
+        print(f"try again: python -m tl_lab report {shlex.join(map(str, parts))}", file=sys.stderr)
+    last = parts[-1]
+    if len(failed) < len(jobs) and not any(last.glob("*/figures")):
+        print(f"figures of each run: python -m tl_lab figures {last}")
+    if any(last.glob("*/wandb/offline-run-*")):
+        print(f"to W&B, when there is a network: wandb sync {last}/*/wandb/offline-run-*")
+    if failed:
+        names = ", ".join(str(job) for job in failed)
+        print(f"tl_lab: {len(failed)} of {len(jobs)} jobs failed: {names}", file=sys.stderr)
+    return not failed

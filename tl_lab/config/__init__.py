@@ -1,0 +1,18 @@
+"""Configurations: which choices there are, how they are composed and checked, what identifies them, what is trusted."""
+
+from tl_lab.config.catalogue import choices, conf_dir, describe
+from tl_lab.config.compose import compose
+from tl_lab.config.identity import config_hash, to_plain
+from tl_lab.config.validate import PROVIDED, check, raise_if_wrong
+
+__all__ = [
+    "PROVIDED",
+    "check",
+    "choices",
+    "compose",
+    "conf_dir",
+    "config_hash",
+    "describe",
+    "raise_if_wrong",
+    "to_plain",
+]

@@ -1,0 +1,77 @@
+"""What identifies a configuration: its plain form, and the hash of what determines a run's numbers."""
+
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tl_lab.config.renamed import first_names
+from tl_lab.errors import UserError
+
+__all__ = ["config_hash", "to_plain"]
+
+# These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
+_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
+_PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
+
+
+def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a configuration into plain dicts, lists and values, with every ``${reference}`` resolved.
+
+    Args:
+        cfg: the configuration; Hydra's own part is left out.
+
+    Returns:
+        Plain Python objects. A value that must still be given stays ``"???"``.
+
+    Raises:
+        UserError: a reference names what does not exist.
+    """
+    config = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+    part = (
+        OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
+    )
+    try:
+        plain = OmegaConf.to_container(part, resolve=True)
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise UserError(f"{where}{str(error).splitlines()[0]}") from error
+    return typing.cast(dict[str, Any], plain)
+
+
+def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
+    """Identify what determines a run's numbers.
+
+    Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
+    ``sweep``, and validators unless a callback names the metric that it chooses by; the seed and the number of threads
+    are in.
+
+    Args:
+        cfg: the run's configuration.
+
+    Returns:
+        SHA-256 of the rest as canonical JSON, 64 hexadecimal digits.
+    """
+    kept = {key: value for key, value in to_plain(cfg).items() if key not in _NOT_HASHED}
+    if not _watches(kept.get("callbacks")):
+        kept.pop("validator", None)
+    text = json.dumps(_without_paths(first_names(kept)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _watches(callbacks: Any) -> bool:
+    """Whether a callback names what it chooses by, which may be a validator's score."""
+    nodes = callbacks.values() if isinstance(callbacks, dict) else ()
+    return any(isinstance(node, dict) and node.get("monitor", "auto") != "auto" for node in nodes)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_paths(item) for key, item in value.items() if key not in _PATHS}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    return value

@@ -1,0 +1,111 @@
+"""A pair of domains: a labelled source, and a target whose labels are used for scoring only."""
+
+from typing import Any
+
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.loaders import Batches, PairLoader
+from tl_lab.data.samples import Samples
+from tl_lab.data.splits import random_split
+from tl_lab.errors import UserError
+
+__all__ = ["DomainPair"]
+
+_ORACLE_VAL_SHARE = 0.1  # of a revealed target's training part, to choose its checkpoint on
+
+
+class DomainPair(DataModule):
+    """A labelled source and a target whose labels are withheld from everything but the final score.
+
+    Sets: ``source/train``, ``source/val``, ``source/test``, ``target/train`` (no labels), and ``target/test``
+    where labels exist. A subclass's :meth:`read` gives ``target/train`` with labels where they are known; nothing
+    after :meth:`load` sees them, but a run that is an oracle and says so.
+
+    Args:
+        protocol: ``inductive``: the target is scored on samples that training does not see; ``transductive``: all
+            its samples are used without labels for training, and scored.
+        match: bring domains of different sizes or channels to one input; False refuses them.
+        options: those of :class:`DataModule`.
+    """
+
+    traits = frozenset({"labels", "target"})
+    monitor = "val/source/acc"
+    primary = "source/train"
+
+    def __init__(self, *, protocol: str = "inductive", match: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        if protocol not in ("inductive", "transductive"):
+            raise UserError(f"data.protocol is 'inductive' or 'transductive', not {protocol!r}")
+        self.protocol, self.match = protocol, match
+        self.reveal_target = False  # an oracle learns from the target's labels
+        self.tracks_oracle = False  # the target's test accuracy is measured in each epoch, for comparison only
+
+    def load(self) -> None:
+        """Read the sets, withhold the target's labels, and check what is left."""
+        super().load()
+        self._check_inputs()
+        if self.reveal_target:
+            self.primary, self.monitor = "target/train", "val/target/acc"
+
+    def _read(self) -> dict[str, Samples]:
+        sets = self.read()
+        if self.protocol == "transductive" and "target/test" in sets:
+            whole = Samples.concatenate([sets["target/train"], sets["target/test"]])
+            sets["target/train"] = whole
+            if whole.y is not None:  # else only the test part can be scored
+                sets["target/test"] = whole
+        if not self.reveal_target:
+            sets["target/train"] = sets["target/train"].without_labels()
+            return sets
+        if sets["target/train"].y is None:
+            raise UserError("target_only learns from the target's training labels, which this data do not have")
+        count = len(sets["target/train"])
+        train, val = random_split(count, max(1, round(_ORACLE_VAL_SHARE * count)), self.seed, "target/val")
+        sets["target/val"] = sets["target/train"].subset(val)
+        sets["target/train"] = sets["target/train"].subset(train)
+        return sets
+
+    def _check_inputs(self) -> None:
+        shapes = {
+            domain: tuple(x.shape[1:])
+            for domain in ("source", "target")
+            if isinstance(x := self.sets[f"{domain}/train"].x, Tensor)
+        }
+        if len(set(shapes.values())) < 2:
+            return
+        source, target = shapes["source"], shapes["target"]
+        said = f"the source's samples are {_say(source)}, the target's {_say(target)}"
+        if len(source) != len(target) or len(source) == 1:
+            raise UserError(f"{said}: no preprocessing brings these together")
+        if not self.match:
+            raise UserError(f"{said}, and data.match=false forbids bringing them together")
+
+    @property
+    def val_names(self) -> list[str]:
+        """The source's validation set, and the target's training part for scores that need no labels."""
+        names = ["source/val", "target/val" if self.reveal_target else "target/train"]
+        return [*names, "target/test"] if self.tracks_oracle and "target/test" in self.sets else names
+
+    @property
+    def test_names(self) -> list[str]:
+        """The source's and, where it has labels, the target's test set."""
+        return [name for name in ("source/test", "target/test") if name in self.sets]
+
+    def facts(self) -> dict[str, str]:
+        """State the protocol beside what every data states."""
+        return {**super().facts(), "protocol": self.protocol}
+
+    def train_dataloader(self) -> Batches:
+        """Serve the labelled domain alone, or source and target together if the run adapts."""
+        source = self.train_loader(self.primary)
+        if not self.adapts:
+            return source
+        size = source.order.size  # a source smaller than a batch sets the target's half, too
+        return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
+
+
+def _say(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return f"vectors of length {shape[0]}"
+    return f"images of {shape[1]}x{shape[2]} pixels with {shape[0]} channel{'s' if shape[0] != 1 else ''}"

@@ -1,0 +1,209 @@
+"""Episodes drawn as index tensors: a function of (seed, set, epoch, number of the episode), and of nothing else."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.batches import Episode, Labelled
+from tl_lab.data.loaders import BatchOrder, Loader
+from tl_lab.errors import UserError, nearest
+from tl_lab.randomness import generator
+
+if TYPE_CHECKING:
+    from tl_lab.data.scenarios.episodic import EpisodicData
+
+__all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "draw_episodes"]
+
+_BLOCK = 50  # episodes drawn at once: part of what fixes them, so that a longer test begins with a shorter one's
+
+
+@dataclass(frozen=True)
+class EpisodeSize:
+    """How large an episode is.
+
+    Args:
+        way: number of classes N, at least 2.
+        shot: labelled images of each class to learn from, K, at least 1.
+        queries: images of each class to be scored on, Q, at least 1.
+    """
+
+    way: int
+    shot: int
+    queries: int
+
+    @classmethod
+    def from_node(cls, name: str, node: Mapping[str, int]) -> "EpisodeSize":
+        """Read ``{way, shot, queries}`` from the configuration.
+
+        Args:
+            name: of the option, for messages.
+            node: as configured.
+
+        Raises:
+            UserError: a key is missing, unknown or too small.
+        """
+        least = {"way": 2, "shot": 1, "queries": 1}
+        for key in node:
+            if key not in least:
+                raise UserError(f"{name} has no key {key!r}; {nearest(key, least)}")
+        for key, smallest in least.items():
+            if type(node.get(key)) is not int or node[key] < smallest:
+                raise UserError(f"{name}.{key} is a whole number of at least {smallest}, not {node.get(key)}")
+        return cls(**node)
+
+    @property
+    def per_class(self) -> int:
+        """Images of each class, K + Q."""
+        return self.shot + self.queries
+
+    @property
+    def images(self) -> int:
+        """Images of an episode, N (K + Q)."""
+        return self.way * self.per_class
+
+    def __str__(self) -> str:
+        return f"{self.way}-way {self.shot}-shot, {self.queries} queries a class"
+
+
+class ClassIndex:
+    """Where the images of each class lie in a set.
+
+    Args:
+        y: classes, ``(N,)``, int64, in 0 to C - 1.
+        num_classes: number of classes C.
+
+    Attributes:
+        counts: images of each class, ``(C,)``.
+        positions: the set's positions ordered by class, ``(N,)``; those of class c begin at ``starts[c]``.
+    """
+
+    def __init__(self, y: Tensor, num_classes: int) -> None:
+        y = y.cpu()
+        self.counts = torch.bincount(y, minlength=num_classes)
+        self.positions = y.argsort(stable=True)
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def check(self, name: str, size: EpisodeSize) -> None:
+        """Refuse a set that is too small for its episodes.
+
+        Args:
+            name: of the set.
+            size: of the episodes.
+
+        Raises:
+            UserError: fewer classes than ways, or a class with fewer images than shots and queries.
+        """
+        if len(self.counts) < size.way:
+            raise UserError(
+                f"the set {name!r} has {len(self.counts)} classes, {size.way - len(self.counts)} too few for "
+                f"{size.way}-way episodes: lower data.{_part(name)}.way, or give the set more classes"
+            )
+        short = self.counts < size.per_class
+        if short.any():
+            raise UserError(
+                f"an episode takes {size.shot} + {size.queries} = {size.per_class} different images of a class, and "
+                f"{int(short.sum())} of the {len(self.counts)} classes of the set {name!r} have fewer, down to "
+                f"{int(self.counts.min())}: lower data.{_part(name)}.shot or data.{_part(name)}.queries"
+            )
+
+
+def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, epoch: int, block: int) -> Tensor:
+    """Draw a block of episodes: N classes each, and K + Q images of each class, none of them twice.
+
+    Args:
+        classes: of the set, large enough (see :meth:`ClassIndex.check`).
+        size: of the episodes.
+        seed: the run's seed.
+        name: of the set.
+        epoch: of training; 0 for validation and test.
+        block: which block of 50 episodes, counted from 0.
+
+    Returns:
+        Positions in the set, ``(50, N, K + Q)``, int64, on the CPU.
+    """
+    draw = generator(seed, "episodes", name, epoch, block)
+    # the largest of random numbers are a random choice in random order
+    chosen = torch.rand(_BLOCK, len(classes.counts), generator=draw).topk(size.way, dim=1).indices
+    counts = classes.counts[chosen]  # (50, N)
+    largest = int(classes.counts.max())
+    keys = torch.rand(_BLOCK, size.way, largest, generator=draw)
+    if int(classes.counts.min()) < largest:
+        keys.masked_fill_(torch.arange(largest) >= counts[:, :, None], -1)
+    members = keys.topk(size.per_class, dim=2).indices
+    return classes.positions[classes.starts[chosen][:, :, None] + members]
+
+
+class EpisodeLoader:
+    """Serves the episodes of one set, several at once, cut from what lies on the device.
+
+    Args:
+        data: that the set belongs to.
+        name: of the set.
+        order: how episodes are shared out among steps and processes; its epoch is training's.
+        training: augment the images.
+        target: serves another domain's images beside each step's episodes; None for none.
+    """
+
+    def __init__(
+        self, data: "EpisodicData", name: str, order: BatchOrder, training: bool, target: Loader | None = None
+    ) -> None:
+        self.data, self.name, self.order, self.training, self.target = data, name, order, training, target
+        self.size = data.size_of(name)
+        self.classes = data.class_index(name)
+        self.labels = {
+            k: torch.arange(self.size.way, device=data.device).repeat_interleave(k)
+            for k in (self.size.shot, self.size.queries)
+        }
+        self.epoch = 0
+        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of whatever is called a sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose episodes the next pass serves; those of an evaluation are the same in every epoch."""
+        self.epoch = epoch if self.training else 0  # Lightning tells evaluations how many epochs were trained
+        if self.target is not None:
+            self.target.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Episode]:
+        draw = generator(self.order.seed, "augmentation", self.name, self.epoch, self.order.rank)
+        targets: Iterator[Any] = repeat(None) if self.target is None else iter(self.target)
+        for number, index, target in zip(self.order.epoch(0), self.indices(), targets, strict=False):
+            yield self._cut(index, draw)._replace(target=target, number=number)
+
+    def indices(self) -> Iterator[Tensor]:
+        """Yield the positions of each step's episodes, ``(E, N, K + Q)``, on the device."""
+        blocks: dict[int, Tensor] = {}
+        for numbers in self.order.epoch(0):
+            needed = numbers // _BLOCK
+            for block in needed.unique().tolist():
+                if block not in blocks:
+                    drawn = draw_episodes(self.classes, self.size, self.order.seed, self.name, self.epoch, block)
+                    blocks = {old: kept for old, kept in blocks.items() if old >= int(needed[0])}
+                    blocks[block] = drawn.to(self.data.device)
+            rows = numbers.to(self.data.device) % _BLOCK
+            if len(blocks) == 1:
+                yield blocks[int(needed[0])][rows]
+            else:
+                parts = [blocks[b][n] for b, n in zip(needed.tolist(), (numbers % _BLOCK).tolist(), strict=True)]
+                yield torch.stack(parts)
+
+    def _cut(self, index: Tensor, draw: torch.Generator) -> Episode:
+        parts = index[:, :, : self.size.shot].flatten(1), index[:, :, self.size.shot :].flatten(1)
+        whole = torch.cat(parts, 1)  # (E, N*K + N*Q)
+        x = self.data.inputs_at(self.name, whole.flatten(), draw if self.training else None)
+        halves = x.unflatten(0, whole.shape).split([part.shape[1] for part in parts], 1)
+        support, query = (
+            Labelled(inputs, self.labels[k].expand(len(index), -1), part)
+            for inputs, k, part in zip(halves, (self.size.shot, self.size.queries), parts, strict=True)
+        )
+        return Episode(support, query, self.size.way)
+
+
+def _part(name: str) -> str:
+    return "train" if name.endswith("train") else "test"

@@ -1,0 +1,72 @@
+"""Episodes from any labelled set, by splitting its classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.scenarios.episodic import EpisodicData
+from tl_lab.data.scenarios.stream import TaskStream
+from tl_lab.data.sets.glyphs import split_classes
+from tl_lab.data.splits import of_classes
+from tl_lab.errors import UserError
+
+__all__ = ["EpisodesOf"]
+
+
+class EpisodesOf(EpisodicData):
+    """Share the classes of a labelled set out among training, validation and test, at random by seed.
+
+    All images of a class go the same way, whichever part of the set they were in. A pair of domains shares its
+    source's classes out; its unlabelled target images stay whole, and target episodes are drawn from the test classes
+    of the labelled target.
+
+    Args:
+        of: the set, in memory or on disk, or the pair of domains; classes may differ in size.
+        class_shares: of the classes, for training, validation and test, each above 0.
+        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+
+    Raises:
+        UserError: a stream of tasks or another episodic set, or too few classes.
+    """
+
+    def __init__(self, *, of: DataModule, class_shares: Sequence[float] = (0.5, 0.25, 0.25), **options: Any) -> None:
+        super().__init__(**options)
+        if isinstance(of, TaskStream | EpisodicData):
+            raise UserError(f"data.of is a labelled set or a pair of domains, not {type(of).__name__}")
+        if len(class_shares) != 3:
+            raise UserError(f"data.class_shares are three numbers, for training, validation and test: {class_shares}")
+        self.of, self.class_shares = of, (class_shares[0], class_shares[1], class_shares[2])
+
+    @classmethod
+    def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
+        """Add the target of a pair."""
+        from tl_lab.data.scenarios.inner import inner_classes
+
+        paired = all(issubclass(kind, DomainPair) for kind in inner_classes([node["of"]]))
+        return cls.traits | ({"target"} if paired else set())
+
+    def read(self) -> dict[str, Samples]:
+        """Read the set, and share its classes out."""
+        sets = self.of._read()
+        names = self.of.class_names
+        self.notes += self.of.notes
+        parts = split_classes(len(names), self.class_shares, self.seed)
+        prefix = "source/" if isinstance(self.of, DomainPair) else ""
+        whole = Samples.concatenate([sets[prefix + part] for part in ("train", "val", "test") if prefix + part in sets])
+        shared: dict[str, Samples] = {}
+        for part, classes in zip(("train", "val", "test"), parts, strict=True):
+            shared[prefix + part] = of_classes(whole, classes)
+            self.classes[prefix + part] = [names[c] for c in classes.tolist()]
+        if prefix:
+            shared["target/train"] = sets["target/train"]
+            if "target/test" in sets:
+                shared["target/test"] = of_classes(sets["target/test"], parts[2])
+                self.classes["target/test"] = self.classes["source/test"]
+        return shared
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images, as the set itself states them where it does."""
+        return super().shape if type(self.of).shape is DataModule.shape else self.of.shape

@@ -1,0 +1,176 @@
+"""Few-shot learning's data: sets with disjoint classes, served as episodes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.loaders import Batches, BatchOrder, PairLoader
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.episodes import ClassIndex, EpisodeLoader, EpisodeSize
+from tl_lab.errors import UserError
+
+__all__ = ["EpisodicData"]
+
+
+class EpisodicData(DataModule):
+    """Sets ``train``, ``val`` and ``test`` with classes of their own, from which episodes are drawn.
+
+    Labels of each set count its own classes from 0. With a second domain the sets are ``source/train``,
+    ``source/val`` and ``source/test``, ``target/train`` (images without labels, which training episodes carry where a
+    run adapts) and ``target/test``, whose classes are those of no training set.
+
+    A strategy that learns from ordinary batches gets those of the training classes, and is scored on episodes.
+
+    A subclass implements :meth:`read`, which sets :attr:`classes`.
+
+    Args:
+        train: ``way``, ``shot`` and ``queries`` of a training episode (see
+            :class:`~tl_lab.data.scenarios.episodes.EpisodeSize`).
+        test: likewise, of validation and test.
+        episodes_per_step: training episodes in a step, over all processes.
+        episodes_per_epoch: training episodes in an epoch, a multiple of ``episodes_per_step``.
+        val_episodes: episodes of each validation set.
+        test_episodes: episodes of each test set.
+        options: those of :class:`~tl_lab.data.base.DataModule`; ``batch_size`` and ``batches_per_epoch`` are those of
+            ordinary batches. ``eval_batch_size`` images are computed at a time, in whole episodes.
+
+    Attributes:
+        classes: the names of each labelled set's classes, by label.
+        serves: what training gets: ``episodes``, or ``classes`` for ordinary batches; the strategy's choice.
+
+    Raises:
+        UserError: for sizes out of range, and from :meth:`load` for sets too small for them.
+    """
+
+    traits = frozenset({"labels", "episodes"})
+
+    def __init__(
+        self,
+        *,
+        train: Mapping[str, int],
+        test: Mapping[str, int],
+        episodes_per_step: int = 1,
+        episodes_per_epoch: int = 100,
+        val_episodes: int = 200,
+        test_episodes: int = 1000,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.episode = {"train": EpisodeSize.from_node("data.train", train)}
+        self.episode["test"] = EpisodeSize.from_node("data.test", test)
+        if episodes_per_step < 1 or episodes_per_epoch < 1 or episodes_per_epoch % episodes_per_step:
+            raise UserError(
+                f"data.episodes_per_epoch is a multiple of data.episodes_per_step, which is at least 1: "
+                f"{episodes_per_epoch} and {episodes_per_step} are not"
+            )
+        if val_episodes < 2 or test_episodes < 2:
+            raise UserError(
+                f"data.val_episodes and data.test_episodes are at least 2, which an interval needs, not {val_episodes} "
+                f"and {test_episodes}"
+            )
+        self.episodes_per_step, self.episodes_per_epoch = episodes_per_step, episodes_per_epoch
+        self.val_episodes, self.test_episodes = val_episodes, test_episodes
+        self.classes: dict[str, list[str]] = {}
+        self.serves = "episodes"
+        self._class_indices: dict[str, ClassIndex] = {}
+
+    # ------------------------------------------------------------------ reading
+
+    def _read(self) -> dict[str, Samples]:
+        sets = self.read()
+        self.primary = "source/train" if "target/train" in sets else "train"
+        self.monitor = "val/source/acc" if "target/train" in sets else "val/acc"
+        self.class_names = list(self.classes[self.primary])
+        if "target/train" in sets:
+            sets["target/train"] = sets["target/train"].without_labels()
+        return sets
+
+    def load(self) -> None:
+        """Read the sets and check that their episodes can be drawn."""
+        super().load()
+        for name in [*([self.primary] if self.serves == "episodes" else []), *self.val_names, *self.test_names]:
+            self.class_index(name).check(name, self.size_of(name))
+
+    def _classes_in(self, name: str) -> int:
+        return len(self.classes.get(name, ()))
+
+    def _what_else_identifies(self) -> str:
+        return "".join(f"{name} {' '.join(names)}" for name, names in self.classes.items())
+
+    def facts(self) -> dict[str, str]:
+        """State what episodes are made of, beside what every data states."""
+        counts = ", ".join(f"{name} {len(names):,}" for name, names in self.classes.items())
+        learned = f"{self.episode['train']}" if self.serves == "episodes" else "ordinary batches"
+        return {
+            **super().facts(),
+            "episodes": f"{self.episode['test']}, {self.test_episodes:,} test episodes; training: {learned}",
+            "classes": counts,
+        }
+
+    # ------------------------------------------------------------------ names and sizes
+
+    @property
+    def has_target(self) -> bool:
+        """Whether training may see another domain's images."""
+        return "target/train" in self.sets
+
+    @property
+    def val_names(self) -> list[str]:
+        """The set that chooses checkpoints."""
+        return [name for name in ("val", "source/val") if name in self.sets]
+
+    @property
+    def test_names(self) -> list[str]:
+        """The test sets, the target's last."""
+        return [name for name in ("test", "source/test", "target/test") if name in self.sets]
+
+    def size_of(self, name: str) -> EpisodeSize:
+        """Give the size of a set's episodes."""
+        return self.episode["train" if name == self.primary else "test"]
+
+    def class_index(self, name: str) -> ClassIndex:
+        """Find where the images of each class of a set lie."""
+        if name not in self._class_indices:
+            y = self.sets[name].y
+            assert y is not None, f"{name} has no labels to draw episodes by"
+            self._class_indices[name] = ClassIndex(y, self._classes_in(name))
+        return self._class_indices[name]
+
+    # ------------------------------------------------------------------ loaders
+
+    def train_dataloader(self) -> Batches:
+        """Serve training episodes, or ordinary batches to a strategy that learns from those."""
+        target = None
+        if self.serves == "classes":
+            batches = self.train_loader(self.primary)
+            if not self.adapts:
+                return batches
+            size = batches.order.size
+            return PairLoader(batches, self.train_loader("target/train", num_batches=len(batches), batch_size=size))
+        rank, world_size = self._processes()
+        if self.episodes_per_step % world_size:
+            raise UserError(
+                f"data.episodes_per_step={self.episodes_per_step} cannot be shared among {world_size} processes"
+            )
+        order = BatchOrder(
+            self.episodes_per_epoch, self.episodes_per_step, seed=self.seed, rank=rank, world_size=world_size
+        )
+        if self.adapts:
+            images = self.episode["train"].images * self.episodes_per_step
+            target = self.train_loader("target/train", num_batches=len(order), batch_size=images)
+        return EpisodeLoader(self, self.primary, order, training=True, target=target)
+
+    def val_dataloader(self) -> list[Any]:
+        """Serve each validation set's episodes, the same at every time."""
+        return [self.episodes(name, self.val_episodes) for name in self.val_names]
+
+    def test_dataloader(self) -> list[Any]:
+        """Serve each test set's episodes."""
+        return [self.episodes(name, self.test_episodes) for name in self.test_names]
+
+    def episodes(self, name: str, count: int) -> EpisodeLoader:
+        """Serve the first ``count`` evaluation episodes of a set, without augmentation."""
+        rank, world_size = self._processes()
+        at_a_time = max(1, self.eval_batch_size // self.size_of(name).images)
+        order = BatchOrder(count, at_a_time, seed=self.seed, rank=rank, world_size=world_size)
+        return EpisodeLoader(self, name, order, training=False)

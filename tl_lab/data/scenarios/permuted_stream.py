@@ -1,0 +1,96 @@
+"""A set whose pixels change their places from task to task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.stream import TaskStream
+from tl_lab.errors import UserError
+from tl_lab.randomness import generator
+
+__all__ = ["PermutedStream"]
+
+_MOST_TRIES = 1000
+
+
+class PermutedStream(TaskStream):
+    """Move the inputs' values to other places, another permutation for each task, the same for training and test.
+
+    All channels of an image are permuted alike. Permutations act on what the network gets (after resizing), are
+    distinct, and follow from the seed.
+
+    Args:
+        of: the set, or the pair of domains, whose both domains are permuted alike.
+        num_tasks: number of tasks T.
+        first_unchanged: the first task sees the set as it is.
+        pad: rows and columns of zeros put around images before anything else; they are permuted, too.
+        options: those of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
+
+    References:
+        Goodfellow et al., An Empirical Investigation of Catastrophic Forgetting in Gradient-Based Neural Networks,
+        ICLR 2014. Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017.
+    """
+
+    scrambles = True
+
+    def __init__(
+        self, *, of: DataModule, num_tasks: int = 10, first_unchanged: bool = False, pad: int = 0, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if num_tasks < 2:
+            raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")
+        if pad < 0:
+            raise UserError(f"data.pad is at least 0, not {pad}")
+        self.template, self.tasks_wanted, self.first_unchanged, self.pad = of, num_tasks, first_unchanged, pad
+        self._orders: dict[tuple[int, int], Tensor] = {}
+
+    def read_tasks(self) -> list[dict[str, Samples]]:
+        """Read the set once; every task shares it."""
+        assert self.template is not None
+        sets = {name: self._padded(samples) for name, samples in self.template._read().items()}
+        self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
+        return [dict(sets) for _ in range(self.tasks_wanted)]
+
+    def _padded(self, samples: Samples) -> Samples:
+        if not self.pad:
+            return samples
+        if not isinstance(samples.x, Tensor) or samples.x.dim() != 4:
+            raise UserError(f"data.pad is for images in memory, which {type(self.template).__name__} does not hold")
+        return Samples(F.pad(samples.x, [self.pad] * 4), samples.y)
+
+    def order_of(self, task: int, length: int) -> Tensor:
+        """Give a task's permutation of ``length`` places, ``(length,)``: output i is input ``order[i]``."""
+        key = (task, length)
+        if key not in self._orders:
+            earlier = [self.order_of(k, length) for k in range(task)]
+            for tries in range(_MOST_TRIES):  # few places have few permutations: draw again until it is a new one
+                draw = generator(self.seed, "permutation", length, task, tries)
+                order = torch.randperm(length, generator=draw)
+                if task == 0 and self.first_unchanged:
+                    order = torch.arange(length)
+                if not any(torch.equal(order, other) for other in earlier):
+                    break
+            else:
+                raise UserError(f"inputs of {length} values have too few permutations for {task + 1} tasks")
+            self._orders[key] = order
+        return self._orders[key]
+
+    def change(self, task: int) -> Callable[[Tensor], Tensor]:
+        """Permute the places of ``(B, D)`` or, alike in all channels, of ``(B, C, H, W)``."""
+
+        def permute(x: Tensor) -> Tensor:
+            flat = x if x.dim() == 2 else x.flatten(2)
+            order = self.order_of(task, flat.shape[-1]).to(x.device)
+            return flat.index_select(-1, order).view(x.shape)
+
+        return permute
+
+    def describe_order(self) -> str:
+        """State the seed of the permutations."""
+        unchanged = ", the first unchanged" if self.first_unchanged else ""
+        return f"{self.tasks_wanted} permutations of seed {self.seed}{unchanged}"

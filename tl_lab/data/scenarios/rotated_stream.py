@@ -1,0 +1,79 @@
+"""A set of images that are turned further from task to task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.stream import TaskStream
+from tl_lab.errors import UserError
+
+__all__ = ["RotatedStream"]
+
+
+class RotatedStream(TaskStream):
+    """Turn the images about their centre, by another angle for each task, the same for training and test.
+
+    Args:
+        of: the set, or the pair of domains, whose both domains are turned alike.
+        num_tasks: number of tasks T.
+        max_angle: of the last task, in degrees anticlockwise; task k of T (from 0) is turned by k / T of it.
+        options: those of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
+
+    References:
+        Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017, section 4.1.
+    """
+
+    def __init__(self, *, of: DataModule, num_tasks: int = 5, max_angle: float = 180.0, **options: Any) -> None:
+        super().__init__(**options)
+        if num_tasks < 2:
+            raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")
+        if not 0 < abs(max_angle) <= 360:
+            raise UserError(f"data.max_angle is an angle up to 360 degrees and not 0, not {max_angle}")
+        self.template, self.tasks_wanted, self.max_angle = of, num_tasks, max_angle
+
+    @property
+    def angles(self) -> list[float]:
+        """The tasks' angles in degrees."""
+        return [self.max_angle * k / self.tasks_wanted for k in range(self.tasks_wanted)]
+
+    def read_tasks(self) -> list[dict[str, Samples]]:
+        """Read the set once; every task shares it."""
+        assert self.template is not None
+        sets = self.template._read()
+        if any(isinstance(samples.x, Tensor) and samples.x.dim() == 2 for samples in sets.values()):
+            raise UserError(f"vectors cannot be turned: data.of={type(self.template).__name__} holds no images")
+        self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
+        return [dict(sets) for _ in range(self.tasks_wanted)]
+
+    def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
+        """Turn ``(B, C, H, W)``; what comes in from outside is as dark as the image's own edge."""
+        angle = self.angles[task]
+        return (lambda x: rotate(x, angle)) if angle else None
+
+    def describe_order(self) -> str:
+        """State the angles."""
+        return ", ".join(f"{angle:g}" for angle in self.angles) + " degrees"
+
+
+def rotate(x: Tensor, degrees: float) -> Tensor:
+    """Turn images about their centre.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        degrees: anticlockwise.
+
+    Returns:
+        The same shape, bilinearly interpolated; places outside the image take the value of its nearest edge.
+    """
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=x.dtype, device=x.device))
+    cos, sin, zero = angle.cos(), angle.sin(), angle.new_zeros(())
+    ratio = x.shape[-1] / x.shape[-2]
+    # output place -> input place: the inverse rotation, in coordinates that run from -1 to 1 along each side
+    rows = [torch.stack([cos, -sin / ratio, zero]), torch.stack([sin * ratio, cos, zero])]
+    grid = F.affine_grid(torch.stack(rows).expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

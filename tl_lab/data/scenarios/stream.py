@@ -1,0 +1,340 @@
+"""A stream of tasks: one after the other they are learned, all of them are scored."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Labelled
+from tl_lab.data.loaders import Batches, BatchOrder, PairLoader, Transform
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.errors import UserError
+from tl_lab.randomness import generator
+
+__all__ = ["SCENARIOS", "JointLoader", "Outputs", "TaskStream"]
+
+SCENARIOS = ("task", "domain", "class")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which outputs a head has, and which of them are in use for which task.
+
+    Outputs come in blocks: one for each task, or a single one that all tasks share (domain-incremental).
+
+    Args:
+        scenario: ``task``: the task is known, its own block answers; ``domain``: all tasks share one block;
+            ``class``: the blocks of all tasks seen so far answer together.
+        sizes: number of classes of each task.
+
+    References:
+        van de Ven, Tuytelaars and Tolias, Three Types of Incremental Learning, Nature Machine Intelligence 2022.
+    """
+
+    scenario: str
+    sizes: tuple[int, ...]
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks T."""
+        return len(self.sizes)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Number of outputs of each block."""
+        return self.sizes[:1] if self.scenario == "domain" else self.sizes
+
+    def active(self, task: int, learned: int) -> tuple[int, ...]:
+        """Name the blocks in use for samples of a task.
+
+        Args:
+            task: the samples' task, counted from 0.
+            learned: the last task that was, or is being, learned.
+        """
+        if self.scenario == "domain":
+            return (0,)
+        return (task,) if self.scenario == "task" else tuple(range(max(task, learned) + 1))
+
+    def offset(self, task: int) -> int:
+        """Number of the first output of a task's block among all outputs."""
+        return 0 if self.scenario == "domain" else sum(self.sizes[:task])
+
+    def first_active(self, task: int) -> int:
+        """Number of the first output in use for samples of a task; labels are counted from it."""
+        return self.offset(task) if self.scenario == "task" else 0
+
+
+class TaskStream(DataModule):
+    """Tasks with sets of their own, ``task1/train``, ``task1/val``, ``task1/test``, ``task2/train`` ...
+
+    Training serves one task after the other, each for ``trainer.max_epochs`` epochs, or all at once to a strategy
+    that learns jointly. Tasks may be domain pairs (``task1/source/train`` ...). Labels are numbers of the head's
+    outputs: those of a task follow those of the task before it, unless tasks share their outputs.
+
+    A subclass implements :meth:`read_tasks`, and :meth:`change` where tasks differ by what is done to their inputs.
+
+    Args:
+        scenario: what is known when a sample is to be classified, see :class:`Outputs`.
+        evaluate: ``last``: the weights after the last task are tested.
+        options: those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    traits = frozenset({"labels", "tasks"})
+    monitor = "val/acc"
+    inner: ClassVar[str] = "of"
+    """The option that holds what the tasks are made of: another choice of data, or several."""
+    scrambles: ClassVar[bool] = False
+    """Whether tasks change their inputs so that a model of them cannot label inputs as they are."""
+
+    def __init__(self, *, scenario: str = "domain", evaluate: str = "last", **options: Any) -> None:
+        super().__init__(evaluate=evaluate, **options)
+        if scenario not in SCENARIOS:
+            raise UserError(f"data.scenario is {', '.join(map(repr, SCENARIOS))}, not {scenario!r}")
+        if self.evaluate != "last":
+            raise UserError(
+                f"data.evaluate is 'last' for a stream of tasks, not {self.evaluate!r}: no epoch of one task is the "
+                "best of the stream (strategy.task_ends_with=best keeps each task's best weights)"
+            )
+        self.scenario = scenario
+        self.outputs: Outputs | None = None
+        self.task_classes: list[list[str]] = []
+        self.epochs_per_task = 1  # the run's trainer.max_epochs
+        self.jointly = False  # whether all tasks are learned at once
+        self.template: DataModule | None = None  # any of the sets that tasks are made of: it names their parts
+        self._tested: list[str] = []  # the parts of a task that are tested
+
+    # ------------------------------------------------------------------ what a subclass provides
+
+    @abstractmethod
+    def read_tasks(self) -> list[dict[str, Samples]]:
+        """Read each task's sets, labels counted from 0 within the task; set ``task_classes`` and ``template``.
+
+        Raises:
+            UserError: from the data, or if they do not make so many tasks.
+        """
+
+    def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
+        """Give what a task does to the network's inputs ``(B, C, H, W)``; None for nothing."""
+        return None
+
+    def describe_order(self) -> str:
+        """State what fixes the tasks and their order: a resumed stream must have the same."""
+        return " | ".join(" ".join(names) for names in self.task_classes)
+
+    # ------------------------------------------------------------------ reading
+
+    @classmethod
+    def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
+        """Add what the tasks' own data offer: pairs have a target."""
+        from tl_lab.data.scenarios.inner import inner_classes
+
+        kinds = inner_classes(node.get(cls.inner))
+        return cls.traits | ({"target"} if kinds and all(issubclass(kind, DomainPair) for kind in kinds) else set())
+
+    def read(self) -> dict[str, Samples]:
+        """Read all tasks, check that the scenario fits them, and number their labels."""
+        tasks = self.read_tasks()
+        assert self.template is not None
+        if len(tasks) < 2:
+            raise UserError(f"a stream has at least 2 tasks, not {len(tasks)}")
+        self.template.sets = tasks[0]  # a pair is tested on the target where that has labels
+        self._tested, self.template.sets = list(self.template.test_names), {}
+        sizes = tuple(len(names) for names in self.task_classes)
+        if self.scenario == "domain" and len(set(sizes)) > 1:
+            raise UserError(
+                f"data.scenario=domain shares one head, but the tasks have {', '.join(map(str, sizes))} classes: "
+                "use scenario=task or class"
+            )
+        self.outputs = Outputs(self.scenario, sizes)
+        self.class_names = self._output_names()
+        self.primary = f"{self.task_name(0)}/{self.template.primary}"
+        return {
+            f"{self.task_name(k)}/{name}": Samples(samples.x, _shifted(samples.y, self.outputs.offset(k)))
+            for k, sets in enumerate(tasks)
+            for name, samples in sets.items()
+        }
+
+    def _output_names(self) -> list[str]:
+        if self.scenario == "domain":
+            together = zip(*self.task_classes, strict=True)
+            return ["/".join(dict.fromkeys(names)) for names in together]
+        names = [name for names in self.task_classes for name in names]
+        if len(set(names)) == len(names):
+            return names
+        return [f"{self.task_name(k)}: {name}" for k, own in enumerate(self.task_classes) for name in own]
+
+    def _what_else_identifies(self) -> str:
+        return f"{self.scenario} {self.describe_order()}"
+
+    # ------------------------------------------------------------------ tasks and their sets
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks T."""
+        assert self.outputs is not None, "load() comes first"
+        return self.outputs.num_tasks
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole stream."""
+        return self.num_tasks * self.epochs_per_task
+
+    @staticmethod
+    def task_name(task: int) -> str:
+        """Name a task, counted from 0: ``task1`` is the first."""
+        return f"task{task + 1}"
+
+    @staticmethod
+    def task_of(name: str) -> int:
+        """Number of the task, from 0, that a set belongs to."""
+        return int(name.split("/")[0].removeprefix("task")) - 1
+
+    def task_at(self, epoch: int) -> int:
+        """Number of the task, from 0, that an epoch learns; the last one where all are learned at once."""
+        return self.num_tasks - 1 if self.jointly else min(epoch // self.epochs_per_task, self.num_tasks - 1)
+
+    def train_name(self, task: int) -> str:
+        """Name the set that a task is learned from with labels."""
+        assert self.template is not None
+        return f"{self.task_name(task)}/{self.template.primary}"
+
+    def scored_name(self, task: int, part: str = "test") -> str:
+        """Name the set of a task that the accuracy matrix is about: of a pair the target's test, the source's val."""
+        names = self._tested if part == "test" else self._labelled_val_names()
+        return f"{self.task_name(task)}/{names[-1]}"
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the tasks are pairs of domains."""
+        return isinstance(self.template, DomainPair)
+
+    def domain_of(self, name: str) -> str | None:
+        """Name the domain of a set of a pair."""
+        parts = name.split("/")
+        return parts[1] if len(parts) == 3 else None
+
+    def set_for(self, name: str) -> str:
+        """Find a pair's set, ``target/train``, within the task that is being learned."""
+        return name if name in self.sets else f"{self.task_name(self._now)}/{name}"
+
+    @property
+    def _now(self) -> int:
+        return 0 if self.trainer is None else self.task_at(self.trainer.current_epoch)
+
+    def _labelled_val_names(self) -> list[str]:
+        assert self.template is not None
+        parts = [name for name in self.template.val_names if not name.startswith("target/")]
+        return parts
+
+    @property
+    def val_names(self) -> list[str]:
+        """Validation sets of the tasks up to the one that is being learned."""
+        return [f"{self.task_name(k)}/{name}" for k in range(self._now + 1) for name in self._labelled_val_names()]
+
+    @property
+    def test_names(self) -> list[str]:
+        """Test sets of all tasks."""
+        return [f"{self.task_name(k)}/{name}" for k in range(self.num_tasks) for name in self._tested]
+
+    @property
+    def class_counts(self) -> Tensor:
+        """Training samples of each output over all tasks, ``(C,)``."""
+        labels = [self.sets[self.train_name(k)].y for k in range(self.num_tasks)]
+        return torch.bincount(torch.cat([y.cpu() for y in labels if y is not None]), minlength=self.num_classes)
+
+    def facts(self) -> dict[str, str]:
+        """State the scenario and the tasks beside what every data states."""
+        return {**super().facts(), "scenario": f"{self.scenario}-incremental, {self.num_tasks} tasks"}
+
+    # ------------------------------------------------------------------ loaders
+
+    def train_dataloader(self) -> Batches:
+        """Serve the task that this epoch learns, or all of them."""
+        if self.jointly:
+            return self._joint_loader()
+        source = self.train_loader(self.train_name(self._now))
+        if not self.adapts:
+            return source
+        target = f"{self.task_name(self._now)}/target/train"
+        return PairLoader(source, self.train_loader(target, num_batches=len(source), batch_size=source.order.size))
+
+    def _joint_loader(self) -> "JointLoader":
+        counts = [len(self.sets[self.train_name(k)]) for k in range(self.num_tasks)]
+        # as many batches in all as the tasks would get one after the other
+        batches = self.batches_per_epoch or max(1, sum(counts) // (self.batch_size * self.num_tasks))
+        rank, world_size = self._processes()
+        order = BatchOrder(sum(counts), self.batch_size, True, self.seed, "joint", batches, rank, world_size)
+        return JointLoader(self, order, counts)
+
+    def cut(self, task: Tensor, index: Tensor, draw: torch.Generator | None = None) -> Labelled:
+        """Fetch training samples of several tasks at once, as the network gets them.
+
+        Args:
+            task: number of each sample's task, ``(B,)``.
+            index: its position in the task's training set, ``(B,)``.
+            draw: for augmentation; None leaves it out.
+
+        Returns:
+            The samples in this order, with their tasks.
+        """
+        x: Tensor | None = None
+        y = torch.empty_like(task)
+        for k in task.unique().tolist():
+            name = self.train_name(k)
+            here = (task == k).nonzero()[:, 0]
+            part = self.inputs_at(name, index[here], draw)
+            labels = self.sets[name].y
+            assert labels is not None
+            x = part.new_empty((len(task), *part.shape[1:])) if x is None else x
+            x[here], y[here] = part, labels[index[here]]
+        assert x is not None, "there is nothing to fetch"
+        return Labelled(x, y, index, task=task)
+
+    def _transform(self, name: str, training: bool) -> Transform | None:
+        prepare, change = super()._transform(name, training), self.change(self.task_of(name))
+        if change is None:
+            return prepare
+
+        def transform(x: Tensor, draw: torch.Generator) -> Tensor:
+            return change(x if prepare is None else prepare(x, draw))
+
+        return transform
+
+
+class JointLoader:
+    """Serves batches of all tasks' training sets together.
+
+    Args:
+        data: the stream.
+        order: over all samples, those of the first task first.
+        counts: training samples of each task.
+    """
+
+    def __init__(self, data: TaskStream, order: BatchOrder, counts: list[int]) -> None:
+        self.data, self.order = data, order
+        self.ends = torch.tensor(counts).cumsum(0).to(data.device)
+        self.epoch = 0
+        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of whatever is called a sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next pass follows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Labelled]:
+        draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
+        for place in self.order.epoch(self.epoch, self.data.device):
+            task = torch.searchsorted(self.ends, place, right=True)
+            starts = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])
+            yield self.data.cut(task, place - starts[task], draw)
+
+
+def _shifted(y: Tensor | None, offset: int) -> Tensor | None:
+    return y if y is None or not offset else y + offset

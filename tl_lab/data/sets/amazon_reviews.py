@@ -1,0 +1,87 @@
+"""Amazon reviews: sentiment in four kinds of products, as counts of words and pairs of words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from sklearn.datasets import load_svmlight_file
+
+from tl_lab.data.roots import find_root, missing
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.sets.pairs import name_pair
+from tl_lab.data.splits import hold_out
+from tl_lab.errors import UserError
+
+__all__ = ["AmazonReviews"]
+
+_FEATURES = 5000
+_HOW_TO_GET = "put the eight files DOMAIN_train.svmlight and DOMAIN_test.svmlight there"
+
+
+class AmazonReviews(DomainPair):
+    """Reviews of books, dvd, electronics and kitchen appliances: vectors of 5,000 features, two classes.
+
+    Training uses the 2,000 labelled reviews of the source and the 2,000 of the target without labels; the target's
+    test part (3,586 to 5,945 reviews) is scored.
+
+    Args:
+        root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
+        pair: ``books_to_dvd``, instead of the next two; several sources: ``books+kitchen_to_dvd``.
+        source: a domain or a list of them.
+        target: a domain.
+        val_share: of the source's training part, held out for validation, in (0, 1).
+        options: those of :class:`~tl_lab.data.base.DomainPair`.
+
+    References:
+        Blitzer, Dredze and Pereira, ACL 2007; preprocessed by Chen et al., Marginalized Denoising Autoencoders for
+        Domain Adaptation, ICML 2012; used by Ganin et al., JMLR 17 (2016), section 5.1.3.
+    """
+
+    domains: ClassVar[tuple[str, ...]] = ("books", "dvd", "electronics", "kitchen")
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        pair: str | None = None,
+        source: str | Sequence[str] | None = "books",
+        target: str | None = "dvd",
+        val_share: float = 0.1,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.sources, self.target = name_pair(pair, source, target, self.domains)
+        if not 0 < val_share < 1:
+            raise UserError(f"data.val_share lies between 0 and 1, not {val_share}")
+        if self.augmentation is not None and self.augmentation.active:
+            raise UserError("augmentation changes images, but amazon_reviews are vectors: set augmentation=none")
+        self.root, self.val_share = root, val_share
+
+    def read(self) -> dict[str, Samples]:
+        """Read the files and hold the source's validation part out."""
+        folder = find_root(self.root, "Amazon reviews", _HOW_TO_GET) / "amazon_reviews"
+        self.class_names = ["negative", "positive"]
+        sources = [_read(folder / f"{name}_train.svmlight") for name in self.sources]
+        tests = [_read(folder / f"{name}_test.svmlight") for name in self.sources]
+        source = Samples.concatenate(sources)
+        assert source.y is not None
+        kept, held_out = hold_out(source.y, {"val": self.val_share}, self.seed, self.class_names)
+        return {
+            "source/train": source.subset(kept),
+            "source/val": source.subset(held_out["val"]),
+            "source/test": Samples.concatenate(tests),
+            "target/train": _read(folder / f"{self.target}_train.svmlight"),
+            "target/test": _read(folder / f"{self.target}_test.svmlight"),
+        }
+
+
+def _read(path: Path) -> Samples:
+    if not path.is_file():
+        raise missing("Amazon reviews", path, _HOW_TO_GET)
+    try:
+        x, y = load_svmlight_file(str(path), n_features=_FEATURES)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({error}): {_HOW_TO_GET}") from error
+    return Samples(torch.from_numpy(x.toarray()).float(), torch.from_numpy((y > 0).astype("int64")))

@@ -1,0 +1,122 @@
+"""CIFAR-10: 32 x 32 colour photographs of ten classes."""
+
+import lzma
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tl_lab.data.cache import cached_arrays, file_hash
+from tl_lab.data.roots import missing
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.published import PublishedSet, read_published
+from tl_lab.errors import UserError
+
+__all__ = ["Cifar10", "read_jpeg_archive"]
+
+_OFFICIAL, _JPEG = "cifar-10-batches-py", "cifar10_jpg.tar.xz"
+
+
+class Cifar10(PublishedSet):
+    """Photographs: 50,000 for training and 10,000 for test, ``(3, 32, 32)``, ten classes.
+
+    The official files are read by torchvision, which checks their hashes. A JPEG copy (its pixels differ slightly)
+    is decoded once and kept in the cache. Which one was read is noted.
+
+    Args:
+        root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
+        files: ``official`` (folder ``cifar-10-batches-py``), ``jpeg`` (``cifar10_jpg.tar.xz`` with
+            ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``), or ``auto``: the official files where they are.
+        download: fetch the official files if they are absent.
+        options: those of :class:`~tl_lab.data.sets.published.PublishedSet`.
+
+    References:
+        A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University of
+        Toronto, 2009. https://www.cs.toronto.edu/~kriz/cifar.html
+    """
+
+    title = "CIFAR-10"
+    how_to_get = f"set data.download=true once, or put {_OFFICIAL}/ or {_JPEG} there"
+    names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+    def __init__(self, *, root: str | None = None, files: str = "auto", download: bool = False, **options: Any) -> None:
+        super().__init__(root=root, download=download, **options)
+        if files not in ("auto", "official", "jpeg"):
+            raise UserError(f"data.files is 'auto', 'official' or 'jpeg', not {files!r}")
+        if files == "jpeg" and download:
+            raise UserError("data.download=true fetches the official files only: set data.files=auto or official")
+        self.files = files
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts and cut the validation set from the first."""
+        self._read_files = ""
+        sets = super().read()
+        self.notes.append(f"CIFAR-10 read from {self._read_files}")
+        return sets
+
+    def read_part(self, root: Path, train: bool) -> tuple[Tensor, Tensor]:
+        """Read one part from the official files or from the JPEG archive."""
+        jpeg = self.files == "jpeg" or (self.files == "auto" and not self.download and not (root / _OFFICIAL).exists())
+        self._read_files = _JPEG if jpeg else _OFFICIAL
+        if jpeg:
+            if not (root / _JPEG).exists():
+                place = root if self.files == "auto" else root / _JPEG
+                raise missing(f"CIFAR-10 ({_OFFICIAL}/ or {_JPEG})", place, self.how_to_get)
+            return read_jpeg_archive(root / _JPEG, "train" if train else "test", self.names)
+        from torchvision.datasets import CIFAR10
+
+        return read_published(CIFAR10, root, train, self.download, _OFFICIAL, self.title, self.how_to_get)
+
+
+def read_jpeg_archive(
+    path: Path, part: str, class_names: tuple[str, ...], cache: Path | None = None
+) -> tuple[Tensor, Tensor]:
+    """Read the images ``part/CLASS/*.jpg`` of an archive, decoded once and then kept in the cache.
+
+    Args:
+        path: of a ``.tar.xz``.
+        part: the top folder within it, such as ``train``.
+        class_names: the folders of the classes; their order gives the labels.
+        cache: folder of the cache; None for the usual one.
+
+    Returns:
+        Images uint8 ``(N, 3, H, W)``, ordered by class and file name, and classes int64 ``(N,)``.
+
+    Raises:
+        UserError: if the archive is damaged or has no such images.
+    """
+    key = {"version": 1, "archive": file_hash(path), "part": part, "classes": class_names}
+    arrays = cached_arrays(
+        f"{path.name.split('.')[0]}-{part}", key, lambda: _decode_archive(path, part, class_names), cache
+    )
+    return torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+
+
+def _decode_archive(path: Path, part: str, class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    images: dict[tuple[int, str], np.ndarray] = {}
+    try:
+        # lzma.open notices a file that ends too early; tarfile's own decompression does not
+        with lzma.open(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
+            for member in archive:
+                folders = Path(member.name).parts[-3:]
+                if not member.isfile() or len(folders) < 3 or folders[0] != part or folders[1] not in class_names:
+                    continue
+                with Image.open(archive.extractfile(member)) as image:  # type: ignore[arg-type]
+                    images[class_names.index(folders[1]), folders[2]] = np.asarray(image.convert("RGB"))
+            while content.read(2**20):  # to the end, where the check sum is
+                pass
+    except Exception as error:  # decompressors and decoders raise whatever they like
+        raise UserError(
+            f"the archive {path} cannot be read ({error}): it is incomplete or damaged, fetch it again"
+        ) from error
+    if not images:
+        raise UserError(f"the archive {path} has no images {part}/CLASS/* of the classes {', '.join(class_names)}")
+    order = sorted(images)
+    return {
+        "images": np.stack([images[place].transpose(2, 0, 1) for place in order]),
+        "labels": np.array([label for label, _ in order], dtype=np.int64),
+    }

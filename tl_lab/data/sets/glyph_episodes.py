@@ -1,0 +1,66 @@
+"""Episodes of printed characters: nothing to download."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.episodic import EpisodicData
+from tl_lab.data.sets.glyphs import GlyphSet, glyph_set, split_classes
+from tl_lab.data.splits import of_classes
+from tl_lab.errors import UserError
+
+__all__ = ["GlyphEpisodes"]
+
+
+class GlyphEpisodes(EpisodicData):
+    """Some 1,300 printed characters with 12 to 16 drawings each, shared out by seed: every character is in one part.
+
+    Look-alikes and mere forms of another character are no classes at all (see
+    :func:`~tl_lab.data.sets.glyphs.glyph_set`), so that none is in two parts either.
+
+    Args:
+        min_faces: different drawings that a character must have, 1 to 16; an episode takes K + Q of them.
+        size: height and width in pixels, at least 8.
+        alike: the largest relative squared difference of drawings that count as the same, in [0, 1].
+        class_shares: of the characters, for training, validation and test, each above 0.
+        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_faces: int = 12,
+        size: int = 28,
+        alike: float = 0.02,
+        class_shares: Sequence[float] = (0.6, 0.15, 0.25),
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if len(class_shares) != 3:
+            raise UserError(f"data.class_shares are three numbers, for training, validation and test: {class_shares}")
+        self.min_faces, self.size, self.alike = min_faces, size, alike
+        self.class_shares = class_shares[0], class_shares[1], class_shares[2]
+
+    def read(self) -> dict[str, Samples]:
+        """Draw the glyphs, or take them from the cache, and share the characters out."""
+        glyphs = glyph_set(self.min_faces, self.size, self.alike)
+        stages = ", ".join(f"{count:,} {stage}" for stage, count in glyphs.counts.items())
+        self.notes.append(
+            f"glyphs: {len(glyphs.labels):,} drawings in {len(glyphs.face_names)} faces; characters: {stages}"
+        )
+        return {self.part_name(part): self._part(glyphs, part, classes) for part, classes in self.share(glyphs).items()}
+
+    def part_name(self, part: str) -> str:
+        """Name the set of ``train``, ``val`` or ``test``."""
+        return part
+
+    def share(self, glyphs: GlyphSet) -> dict[str, Tensor]:
+        """Share the characters out: places of each part's, int64."""
+        parts = split_classes(len(glyphs.characters), self.class_shares, self.seed)
+        return dict(zip(("train", "val", "test"), parts, strict=True))
+
+    def _part(self, glyphs: GlyphSet, part: str, classes: Tensor) -> Samples:
+        self.classes[self.part_name(part)] = [glyphs.characters[c] for c in classes.tolist()]
+        return of_classes(Samples(glyphs.images, glyphs.labels), classes)

@@ -1,0 +1,73 @@
+"""Few-shot learning under shift: learn from printed characters, meet handwritten ones."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.glyph_episodes import GlyphEpisodes
+from tl_lab.data.sets.glyphs import GlyphSet, split_classes
+from tl_lab.data.sets.omniglot import omniglot_characters, split_characters, turned
+from tl_lab.data.sets.printed_digits import handwritten_digits
+from tl_lab.data.splits import random_split
+from tl_lab.errors import UserError
+
+__all__ = ["GlyphsToHandwritten"]
+
+_DIGITS = "0123456789"
+
+
+class GlyphsToHandwritten(GlyphEpisodes):
+    """Episodes of printed characters (source), scored on episodes of handwritten ones (target).
+
+    Training may see images of the target without labels. ``digits``: scikit-learn's 1,797; a random part of them,
+    chosen without looking at labels, is held out for the score. The printed digits are test characters of the source,
+    so that no class of the target is learned from. ``omniglot``: unlabelled are the 1,200 characters of the usual
+    split's training and validation, scored are the 423 others, not turned; characters of both that are also printed
+    ones (Old Church Slavonic, for one) stay.
+
+    Args:
+        target: ``digits`` or ``omniglot``.
+        target_test_count: handwritten digits held out for the score, in [1, 1796].
+        root: folder of the data sets, for Omniglot; None for the environment variable ``TL_LAB_DATA``.
+        options: those of :class:`~tl_lab.data.sets.glyph_episodes.GlyphEpisodes`.
+    """
+
+    traits = frozenset({"labels", "episodes", "target"})
+
+    def __init__(
+        self, *, target: str = "digits", target_test_count: int = 600, root: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if target not in ("digits", "omniglot"):
+            raise UserError(f"data.target is 'digits' or 'omniglot', not {target!r}")
+        self.target, self.target_test_count, self.root = target, target_test_count, root
+
+    def part_name(self, part: str) -> str:
+        """Name the source's part."""
+        return f"source/{part}"
+
+    def share(self, glyphs: GlyphSet) -> dict[str, Tensor]:
+        """Share the characters out; digits are for the test."""
+        digit = torch.tensor([character in _DIGITS for character in glyphs.characters])
+        others = (~digit).nonzero()[:, 0]
+        train, val, test = (others[part] for part in split_classes(len(others), self.class_shares, self.seed))
+        return {"train": train, "val": val, "test": torch.cat([digit.nonzero()[:, 0], test])}
+
+    def read(self) -> dict[str, Samples]:
+        """Read both domains."""
+        return {**super().read(), **(self._digits() if self.target == "digits" else self._omniglot())}
+
+    def _digits(self) -> dict[str, Samples]:
+        target = Samples(*handwritten_digits())
+        self.classes["target/test"] = list(_DIGITS)
+        unlabelled, test = random_split(len(target), self.target_test_count, self.seed, "target/test")
+        return {"target/train": target.subset(unlabelled), "target/test": target.subset(test)}
+
+    def _omniglot(self) -> dict[str, Samples]:
+        characters = omniglot_characters(self.root)
+        parts = split_characters(characters, "vinyals")
+        unlabelled, _ = turned(characters, torch.cat([parts["train"], parts["val"]]).sort().values, 1)
+        test, self.classes["target/test"] = turned(characters, parts["test"], 1)
+        return {"target/train": unlabelled, "target/test": test}

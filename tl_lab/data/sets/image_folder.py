@@ -1,0 +1,434 @@
+"""Folders of images: one folder a class, alone or as a domain pair."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.image_files import IMAGE_TYPES, ImageFiles, keep_readable, listed
+from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.roots import places_of
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
+from tl_lab.errors import UserError, nearest
+
+__all__ = [
+    "ImageFolder",
+    "ImageFolderPair",
+    "Scan",
+    "class_folders",
+    "find_folder",
+    "given_parts",
+    "scan_classes",
+    "scan_flat",
+]
+
+_PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+@dataclass
+class Scan:
+    """What was found in a folder.
+
+    Args:
+        files: the images, ordered by class, then name.
+        labels: their classes, int64 ``(N,)``; None where the folder has no class folders.
+        class_names: the class folders, by label; empty where there are none.
+        notes: what was left aside, in words.
+    """
+
+    files: ImageFiles
+    labels: Tensor | None
+    class_names: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------------- finding
+
+
+def find_folder(path: str | Path | None, argument: str) -> Path:
+    """Find a folder named by the user: as it is, or below the folder of data sets.
+
+    Args:
+        path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
+        argument: the option that names it, for messages.
+
+    Returns:
+        The absolute path of an existing folder.
+
+    Raises:
+        UserError: if it is not given or does not exist.
+    """
+    if not path:
+        raise UserError(f"{argument} is not set: give the folder that holds the images, {argument}=<folder>")
+    places = places_of(path)
+    for place in places:
+        if place.is_dir():
+            return place
+    raise UserError(f"{argument}={path} is not a folder: looked for {' and '.join(map(str, places))}")
+
+
+def class_folders(folder: Path) -> list[str]:
+    """List the sub-folders in alphabetical order, hidden ones left out."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def given_parts(folder: Path, split: str) -> dict[str, Path]:
+    """Find the parts of a split given as folders: ``train``, and ``val`` and ``test`` where they are.
+
+    Args:
+        folder: the set's folder.
+        split: ``given``, ``random``, or ``auto``: given if there is a ``train`` folder and all folders are parts.
+
+    Returns:
+        The folder of each part; empty if the split is to be made.
+
+    Raises:
+        UserError: if the option is none of these, or the split should be given and there is no ``train``.
+    """
+    if split not in ("auto", "given", "random"):
+        raise UserError(f"data.split is 'auto', 'given' or 'random', not {split!r}")
+    present = class_folders(folder)
+    parts = {part: folder / name for part, names in _PARTS.items() for name in reversed(names) if name in present}
+    known = {name for names in _PARTS.values() for name in names}
+    if split == "given" and "train" not in parts:
+        raise UserError(f"data.split=given, but {folder} has no folder 'train': it has {listed(present) or 'none'}")
+    if split == "random" or (split == "auto" and not ("train" in parts and known.issuperset(present))):
+        return {}
+    return parts
+
+
+def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
+    """List the images of a folder of class folders, at any depth within a class.
+
+    Args:
+        folder: with one sub-folder a class.
+        class_names: the classes by label, where another set has fixed them; None for the folders found.
+
+    Returns:
+        The images with labels; notes tell of classes without a folder and of files that are no images.
+
+    Raises:
+        UserError: if there is no class folder, a class folder has no images, or a class is not among
+            ``class_names``.
+    """
+    present = class_folders(folder)
+    if not present:
+        raise UserError(f"{folder} has no class folders: expected {folder / 'CLASS' / 'IMAGE.jpg'}")
+    names = present if class_names is None else class_names
+    if unknown := [name for name in present if name not in names]:
+        raise UserError(
+            f"{folder} has {len(unknown)} classes ({listed(unknown)}) that are not among the {len(names)} learned, "
+            f"so that the head has no output for them ({nearest(unknown[0], names)}): rename or remove the folders"
+        )
+    images: list[str] = []
+    labels: list[int] = []
+    empty: list[str] = []
+    others: Counter[str] = Counter()
+    for name in present:
+        found = [f"{name}/{path}" for path in _images(folder / name, others)]
+        images += found
+        labels += [names.index(name)] * len(found)
+        if not found:
+            empty.append(name)
+    if empty:
+        raise UserError(
+            f"{len(empty)} of the {len(present)} class folders in {folder} hold no images ({listed(empty)}): "
+            f"add images ({' '.join(sorted(IMAGE_TYPES))}) or remove the folders"
+        )
+    notes = [_told(others, folder)] if others else []
+    if loose := sum(Path(entry.name).suffix.lower() in IMAGE_TYPES for entry in os.scandir(folder) if entry.is_file()):
+        notes.append(f"{folder}: {loose} images lie outside the class folders and were left aside")
+    if absent := [name for name in names if name not in present]:
+        notes.append(f"{folder}: no images of {len(absent)} of the {len(names)} classes ({listed(absent)})")
+    return Scan(ImageFiles(folder, images), torch.tensor(labels), list(names), notes)
+
+
+def scan_flat(folder: Path) -> Scan:
+    """List the images that lie in a folder itself, without classes.
+
+    Args:
+        folder: with images.
+
+    Returns:
+        The images, without labels.
+
+    Raises:
+        UserError: if there are none.
+    """
+    others: Counter[str] = Counter()
+    images = [name for name in _images(folder, others) if "/" not in name]
+    if not images:
+        raise UserError(f"{folder} holds neither images ({' '.join(sorted(IMAGE_TYPES))}) nor class folders")
+    return Scan(ImageFiles(folder, images), None, [], [_told(others, folder)] if others else [])
+
+
+def _images(folder: Path, others: Counter[str]) -> list[str]:
+    """List the images below a folder, by relative name in order; count the endings of other files."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.startswith("."):
+                continue
+            ending = Path(name).suffix.lower()
+            if ending in IMAGE_TYPES:
+                found.append((Path(place) / name).relative_to(folder).as_posix())
+            else:
+                others[ending or "no ending"] += 1
+    return sorted(found)
+
+
+def _told(others: Counter[str], folder: Path) -> str:
+    kinds = listed([f"{count} {ending}" for ending, count in sorted(others.items())])
+    return f"{folder}: {others.total()} files are not of an image type and were left aside ({kinds})"
+
+
+# ---------------------------------------------------------------------- data modules
+
+
+class _Reader:
+    """What the two modules share: how a folder becomes sets, and the options for it."""
+
+    notes: list[str]
+    seed: int
+    workers: int
+
+    def _set_reading(
+        self, split: str, val_share: float, test_share: float, unreadable: str, size: int, channels: int
+    ) -> None:
+        check_shares(val_share, test_share)
+        if channels not in (1, 3) or size < 1:
+            raise UserError(f"data.channels is 1 or 3 and data.size at least 1, not {channels} and {size}")
+        self.split, self.val_share, self.test_share = split, val_share, test_share
+        self.unreadable, self.size, self.channels = unreadable, size, channels
+
+    def _samples(self, scan: Scan) -> Samples:
+        files, labels, told = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
+        self.notes += [*scan.notes, *([told] if told else [])]
+        return Samples(files, labels)
+
+    def _labelled_sets(self, folder: Path) -> tuple[dict[str, Samples], list[str]]:
+        """Read ``train``, ``val`` and ``test`` from a folder, with the split given or made."""
+        parts = given_parts(folder, self.split)
+        scan = scan_classes(parts.get("train", folder))
+        names, samples = scan.class_names, self._samples(scan)
+        if not parts:
+            return split_in_three(samples, self.val_share, self.test_share, self.seed, names), names
+        given = {part: self._samples(scan_classes(place, names)) for part, place in parts.items() if part != "train"}
+        wanted = {"val": self.val_share, "test": self.test_share}
+        to_make = {part: share for part, share in wanted.items() if part not in given}
+        if not to_make:
+            return {"train": samples, **given}, names
+        self.notes.append(f"{' and '.join(to_make)}: no folder in {folder}, held out of its training images")
+        assert samples.y is not None
+        train, made = hold_out(samples.y, to_make, self.seed, names)
+        sets = {"train": samples.subset(train), **{part: samples.subset(index) for part, index in made.items()}}
+        return sets | given, names
+
+    def _note_sizes(self, sets: dict[str, Samples], preprocessing: Preprocessing) -> None:
+        kind = "grey" if preprocessing.channels == 1 else "RGB"
+        where = "into memory" if all(isinstance(s.x, Tensor) for s in sets.values()) else "as they are needed"
+        self.notes.append(
+            f"images: decoded {where}, resized and cut at the centre (crop {preprocessing.crop_pct:g}) to "
+            f"{preprocessing.size[0]}x{preprocessing.size[1]} {kind}"
+        )
+
+
+class ImageFolder(_Reader, DataModule):
+    """A folder of class folders of images, with a given split or one made by seed, each class keeping its share.
+
+    Given: ``root/train/CLASS/...`` with ``root/val/CLASS/...`` and ``root/test/CLASS/...``; what is missing of
+    the last two is held out of ``train``. Otherwise ``root/CLASS/...``.
+
+    Args:
+        root: the folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``.
+        split: ``given``, ``random``, or ``auto``: given where there is a ``train`` folder.
+        val_share: of a class's images, held out for validation where no folder gives it, in (0, 1).
+        test_share: likewise for test.
+        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them; they are named and counted.
+        size: height and width for a backbone that has no size of its own.
+        channels: 1 (grey) or 3 (RGB), likewise.
+        options: those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        split: str = "auto",
+        val_share: float = 0.1,
+        test_share: float = 0.2,
+        unreadable: str = "stop",
+        size: int = 224,
+        channels: int = 3,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._set_reading(split, val_share, test_share, unreadable, size, channels)
+        self.root = root
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width that a backbone without a size of its own is built for."""
+        return self.channels, self.size, self.size
+
+    def read(self) -> dict[str, Samples]:
+        """List the images and split them; nothing is kept in memory yet."""
+        sets, self.class_names = self._labelled_sets(find_folder(self.root, "data.root"))
+        return sets
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        super().use(preprocessing)
+        self._note_sizes(self.sets, preprocessing)
+
+
+class ImageFolderPair(_Reader, DomainPair):
+    """Folders of images: a labelled source (or several), and a target whose labels serve the final score only.
+
+    The target is one of
+
+    - a folder of class folders: split at random by seed without looking at labels;
+    - ``train/`` (class folders, or images without classes) and ``test/`` (class folders);
+    - a flat folder of images: all of them for training, no target score.
+
+    Classes are matched by the names of their folders, and the source's order gives the labels. Where the domains
+    share only a part of their classes a warning names the others: a target class that the source lacks cannot be
+    predicted, so its images are left out of the score, and stay, unlabelled, in the training part.
+
+    Args:
+        source: the source's folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``; or a list
+            of such folders, whose images are joined.
+        target: the target's folder, likewise.
+        split: of the source and of the target: see :class:`ImageFolder`.
+        val_share: of a source class's images, held out for validation where no folder gives it, in (0, 1).
+        test_share: likewise for test.
+        target_test_share: of all target images, held out for the final score where no folder gives it.
+        unreadable: see :class:`ImageFolder`, as for all that follow.
+        size: likewise.
+        channels: likewise.
+        options: likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | Sequence[str] | None = None,
+        target: str | None = None,
+        split: str = "auto",
+        val_share: float = 0.1,
+        test_share: float = 0.2,
+        target_test_share: float = 0.3,
+        unreadable: str = "stop",
+        size: int = 224,
+        channels: int = 3,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._set_reading(split, val_share, test_share, unreadable, size, channels)
+        if not 0 < target_test_share < 1:
+            raise UserError(f"data.target_test_share lies between 0 and 1, not {target_test_share}")
+        self.sources = [source] if isinstance(source, str) or source is None else list(source)
+        if not self.sources:
+            raise UserError("data.source names no folder: give one, or a list of them")
+        self.target, self.target_test_share = target, target_test_share
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width that a backbone without a size of its own is built for."""
+        return self.channels, self.size, self.size
+
+    def folders(self) -> tuple[list[Path], Path]:
+        """Find the sources' folders and the target's."""
+        sources = [find_folder(source, "data.source") for source in self.sources]
+        target = find_folder(self.target, "data.target")
+        if target in sources:
+            raise UserError(f"data.source and data.target are both {target}: there is nothing to adapt")
+        return sources, target
+
+    def read(self) -> dict[str, Samples]:
+        """List the images of all domains and split them; nothing is kept in memory yet."""
+        sources, target = self.folders()
+        parts: dict[str, list[Samples]] = {}
+        found = [self._labelled_sets(folder) for folder in sources]
+        self.class_names = sorted({name for _, names in found for name in names})
+        for folder, (sets, names) in zip(sources, found, strict=True):
+            place = torch.tensor([self.class_names.index(name) for name in names])
+            for part, samples in sets.items():
+                assert samples.y is not None
+                parts.setdefault(f"source/{part}", []).append(Samples(samples.x, place[samples.y]))
+            if len(sources) > 1:
+                self.notes.append(f"source {folder.name}: {sum(map(len, sets.values())):,} images")
+        joined = {name: Samples.concatenate(samples) for name, samples in parts.items()}
+        return joined | self._target_sets(target)
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        super().use(preprocessing)
+        self._note_sizes(self.sets, preprocessing)
+
+    def _target_sets(self, folder: Path) -> dict[str, Samples]:
+        parts = given_parts(folder, self.split if class_folders(folder) else "random")
+        place = parts.get("train", folder)
+        if not class_folders(place):
+            train = self._samples(scan_flat(place))
+            if "test" in parts:
+                return {"target/train": train, "target/test": self._scored(parts["test"])[1]}
+            self.notes.append(f"{place}: {len(train)} images without class folders, so there is no target score")
+            return {"target/train": train}
+        train, _ = self._scored(place)
+        if "test" in parts:
+            return {"target/train": _without_unknown(train), "target/test": self._scored(parts["test"])[1]}
+        held_out = max(1, round(self.target_test_share * len(train)))
+        unlabelled, test_index = random_split(len(train), held_out, self.seed, "target/test")
+        assert train.y is not None
+        known = train.subset(test_index)
+        assert known.y is not None
+        return {
+            "target/train": _without_unknown(train.subset(unlabelled)),
+            "target/test": known.subset(torch.nonzero(known.y >= 0).squeeze(1)),
+        }
+
+    def _scored(self, folder: Path) -> tuple[Samples, Samples]:
+        """List a target's labelled images: all of them, unknown classes as -1, and those of known classes."""
+        names = class_folders(folder)
+        shared = [name for name in names if name in self.class_names]
+        unknown = [name for name in names if name not in self.class_names]
+        if not shared:
+            raise UserError(
+                f"source and target have no class in common: the source's are {listed(self.class_names)}, those of "
+                f"{folder} are {listed(names)}; classes are matched by the names of their folders"
+            )
+        if unknown:
+            said = (
+                f"{folder} has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the source lacks "
+                f"({listed(unknown)}): their images stay in the training part without labels and are left out of the "
+                "score"
+            )
+            warnings.warn(said, stacklevel=2)
+            self.notes.append(said)
+        if absent := [name for name in self.class_names if name not in names]:
+            warnings.warn(
+                f"{folder} has no images of {len(absent)} of the source's {len(self.class_names)} classes "
+                f"({listed(absent)}): the domains share only a part of their classes",
+                stacklevel=2,
+            )
+        samples = self._samples(scan_classes(folder, [*self.class_names, *unknown]))
+        assert samples.y is not None
+        y = torch.where(samples.y < len(self.class_names), samples.y, torch.full_like(samples.y, -1))
+        return Samples(samples.x, y), Samples(samples.x, y).subset(torch.nonzero(y >= 0).squeeze(1))
+
+
+def _without_unknown(samples: Samples) -> Samples:
+    """Withhold labels if some are unknown: an oracle could not learn from them."""
+    assert samples.y is not None
+    return samples.without_labels() if bool(samples.y.lt(0).any()) else samples

@@ -1,0 +1,143 @@
+"""Digits printed in the fonts that matplotlib ships, and the handwritten digits of scikit-learn."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from tl_lab.data.sets.fonts import draw_text, text_faces
+from tl_lab.errors import UserError
+from tl_lab.randomness import derive_seed
+
+__all__ = ["handwritten_digits", "render_printed_digits"]
+
+_BLOCK = 4  # a stored pixel counts the ink in a block of 4 x 4, as in the handwritten set
+_MASTER = 192  # em size at which each digit is drawn once: far finer than the bitmaps sampled from it
+_CHUNK = 2000  # images sampled at once, to bound memory
+
+
+def render_printed_digits(
+    count: int,
+    seed: int,
+    size: int = 8,
+    height: tuple[float, float] = (0.6, 1.0),
+    rotation: float = 15.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Print the digits 0 to 9 in sixteen text faces at random size, rotation and position.
+
+    They are acquired the way the handwritten digits were: a binary bitmap four times finer than the image
+    (32 x 32 for the default), in which the ink of each block of 4 x 4 pixels is counted; the counts 0 to 16
+    become 0 to 255. Bright strokes on a dark ground.
+
+    Args:
+        count: images in all; classes and faces are balanced jointly, as evenly as the count allows.
+        seed: fixes every image.
+        size: side of the square images, in pixels.
+        height: least and greatest height of a digit as a share of the side, drawn uniformly, in (0, 1].
+        rotation: greatest angle to either side, in degrees, drawn uniformly.
+
+    Returns:
+        Images uint8 ``(count, 1, size, size)``, classes int64 ``(count,)``, and the face of each as its place
+        in :func:`~tl_lab.data.sets.fonts.text_faces`, int64 ``(count,)``.
+
+    Raises:
+        UserError: if an argument is out of its range.
+
+    References:
+        E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository,
+        1998. https://doi.org/10.24432/C50P49
+    """
+    if count < 1 or size < 2:
+        raise UserError(f"printed digits need a count of at least 1 and a size of at least 2, not {count}, {size}")
+    if not 0 < height[0] <= height[1] <= 1:
+        raise UserError(f"the height of printed digits is a range within (0, 1], not {tuple(height)}")
+    if not 0 <= rotation <= 180:
+        raise UserError(f"the rotation of printed digits is an angle from 0 to 180 degrees, not {rotation}")
+    masters, extent = _masters()
+    rng = np.random.default_rng(derive_seed(seed, "printed_digits"))
+    place = torch.from_numpy(rng.permutation(count))
+    label, face = place % 10, place // 10 % len(masters)
+    scale, turn, across, down = torch.from_numpy(rng.random((4, count), dtype=np.float32))
+    scale = height[0] + (height[1] - height[0]) * scale
+    angle = math.radians(rotation) * (2 * turn - 1)
+    inverse = _inverse_placement(extent[face, label], scale, angle, 2 * across - 1, 2 * down - 1)
+    images = [_count_ink(masters[face[i], label[i]], inverse[i], size) for i in torch.arange(count).split(_CHUNK)]
+    return torch.cat(images), label, face
+
+
+def handwritten_digits() -> tuple[Tensor, Tensor]:
+    """Load the 1,797 handwritten digits of scikit-learn, of 8 x 8 counts from 0 to 16.
+
+    Returns:
+        Images uint8 ``(1797, 1, 8, 8)``, the counts brought to 0 to 255, and classes int64 ``(1797,)``.
+
+    References:
+        E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository,
+        1998. https://doi.org/10.24432/C50P49
+    """
+    digits = load_digits()
+    counts = torch.from_numpy(digits.images).float().unsqueeze(1)
+    return _bytes(counts), torch.from_numpy(digits.target).long()
+
+
+def _bytes(counts: Tensor) -> Tensor:
+    """Bring counts of ink, 0 to 16, to 0 to 255."""
+    return (counts * 255 / _BLOCK**2).round().to(torch.uint8)
+
+
+def _masters() -> tuple[Tensor, Tensor]:
+    """Draw every digit of every face once, centred in a square.
+
+    Returns:
+        Coverage float ``(faces, 10, side, side)`` in [0, 1], and half the width and height of the ink as a
+        share of half the side, ``(faces, 10, 2)``.
+    """
+    drawn = [[draw_text(str(digit), face, _MASTER) for digit in range(10)] for face in text_faces()]
+    side = 2 + max(max(ink.shape) for row in drawn for ink in row)
+    masters = torch.zeros(len(drawn), 10, side, side)
+    extent = torch.zeros(len(drawn), 10, 2)
+    for i, row in enumerate(drawn):
+        for digit, ink in enumerate(row):
+            h, w = ink.shape
+            top, left = (side - h) // 2, (side - w) // 2
+            masters[i, digit, top : top + h, left : left + w] = torch.from_numpy(ink.copy()).float() / 255
+            extent[i, digit] = torch.tensor([w / side, h / side])
+    return masters, extent
+
+
+def _inverse_placement(extent: Tensor, scale: Tensor, angle: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Map points of the image to points of the master; both span [-1, 1].
+
+    The digit is brought to its height, turned, and moved as far as keeps its (turned) box within the image;
+    a box that is larger than the image is centred.
+
+    Args:
+        extent: half width and half height of the ink in the master, ``(N, 2)``.
+        scale: height of the upright digit as a share of the image, ``(N,)``.
+        angle: in radians, ``(N,)``.
+        across: where the digit lies in the room left horizontally, ``(N,)``, in [-1, 1].
+        down: the same vertically.
+
+    Returns:
+        Affine maps, ``(N, 2, 3)``, as ``affine_grid`` takes them.
+    """
+    cos, sin = angle.cos(), angle.sin()
+    half_h = scale
+    half_w = scale * extent[:, 0] / extent[:, 1]
+    x = across * (1 - half_w * cos.abs() - half_h * sin.abs()).clamp_min(0)
+    y = down * (1 - half_w * sin.abs() - half_h * cos.abs()).clamp_min(0)
+    zoom = extent[:, 1] / scale  # from lengths in the image to lengths in the master
+    rows = torch.stack([zoom * cos, zoom * sin, -zoom * sin, zoom * cos], 1).view(-1, 2, 2)
+    shift = -(rows @ torch.stack([x, y], 1).unsqueeze(2))
+    return torch.cat([rows, shift], 2)
+
+
+def _count_ink(masters: Tensor, inverse: Tensor, size: int) -> Tensor:
+    """Sample masters ``(N, side, side)`` as bitmaps and count the ink of blocks, ``(N, 1, size, size)``."""
+    fine = size * _BLOCK
+    grid = F.affine_grid(inverse, [len(inverse), 1, fine, fine], align_corners=False)
+    bitmap = F.grid_sample(masters.unsqueeze(1), grid, mode="nearest", align_corners=False) > 0.5
+    return _bytes(F.avg_pool2d(bitmap.float(), _BLOCK) * _BLOCK**2)

@@ -1,0 +1,79 @@
+"""Heads: from features to outputs."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["TaskHead", "mlp"]
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Build dropout - linear - ReLU blocks and a last linear layer.
+
+    Args:
+        inputs: width of the input.
+        hidden: widths of the hidden layers; empty for a linear map.
+        outputs: width of the output.
+        dropout: before each linear layer, in [0, 1); 0 leaves it out.
+
+    Returns:
+        A module ``(B, inputs) -> (B, outputs)``; its last element is the output layer.
+    """
+    layers: list[nn.Module] = []
+    for width, following in zip((inputs, *hidden), (*hidden, outputs), strict=True):
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        layers += [nn.Linear(width, following), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class TaskHead(nn.Module):
+    """A classifier whose outputs come in blocks, of which only the active ones take part.
+
+    All blocks are there from the start, each a linear layer of its own: what does not take part gets no gradient at
+    all (None), so that no optimizer moves it, weight decay and momentum included.
+
+    Args:
+        inputs: width of the input.
+        hidden: widths of hidden layers that all blocks share.
+        blocks: number of outputs of each block.
+        dropout: before each linear layer but the blocks, in [0, 1).
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], blocks: Sequence[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.shared = nn.Sequential()
+        if hidden:
+            self.shared.extend([*mlp(inputs, hidden[:-1], hidden[-1], dropout), nn.ReLU()])
+        width = hidden[-1] if hidden else inputs
+        self.widest = max(blocks)
+        self.blocks = nn.ModuleList(nn.Linear(width, count) for count in blocks)
+        self.active = tuple(range(len(blocks)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the logits of the active blocks side by side: ``(B, D)`` -> ``(B, sum of their outputs)``."""
+        shared = self.shared(features)
+        logits = [self.blocks[block](shared) for block in self.active]
+        return logits[0] if len(logits) == 1 else torch.cat(logits, 1)
+
+    def each(self, features: Tensor, block: Tensor) -> Tensor:
+        """Let each sample be answered by a block of its own.
+
+        Args:
+            features: ``(B, D)``.
+            block: number of each sample's block, ``(B,)``.
+
+        Returns:
+            Logits, ``(B, largest number of outputs)``; minus infinity where a sample's block has fewer.
+        """
+        shared = self.shared(features)
+        logits = shared.new_full((len(shared), self.widest), -torch.inf)
+        for k in block.unique().tolist():
+            here = (block == k).nonzero()[:, 0]
+            of_block = self.blocks[k](shared[here])
+            logits[here[:, None], torch.arange(of_block.shape[1], device=here.device)] = of_block
+        return logits
+
+    def extra_repr(self) -> str:
+        return f"active={self.active}"

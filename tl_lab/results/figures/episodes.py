@@ -1,0 +1,129 @@
+"""The figures of few-shot learning: one test episode as it was answered, and where it lies among its prototypes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, numpy_of, shortened
+
+__all__ = ["episode_answers", "episode_embedding"]
+
+_ROWS, _SUPPORT, _QUERIES = 10, 5, 8  # classes and images of each that are shown at most
+_NAME = 22  # letters of a class's name
+
+
+@matplotlib.rc_context(STYLE)
+def episode_answers(
+    support: Any, queries: Any, predicted: Any, class_names: Sequence[str], title: str = "One test episode"
+) -> Figure:
+    """Show an episode, a row a class: its support, and its queries framed by the class that was predicted for them.
+
+    Args:
+        support: images in [0, 1], ``(N, K, C, H, W)`` with one or three channels C.
+        queries: images in [0, 1], ``(N, Q, C, H, W)``.
+        predicted: class of each query, ``(N, Q)``, in 0 to N - 1; a query of row k is right if it is k.
+        class_names: N names.
+        title: of the figure.
+
+    Returns:
+        The figure, with at most 10 classes, 5 images of each in the support and 8 queries.
+    """
+    shown = numpy_of(support)[:_ROWS, :_SUPPORT], numpy_of(queries)[:_ROWS, :_QUERIES]
+    answers = numpy_of(predicted)
+    rows, columns = len(shown[0]), shown[0].shape[1] + 1 + shown[1].shape[1]
+    figure = Figure(figsize=(2.2 + 0.62 * columns, 0.75 + 0.72 * rows), layout="constrained")
+    widths = [1.0] * shown[0].shape[1] + [0.35] + [1.0] * shown[1].shape[1]
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": widths})
+    colours = class_colours(len(class_names))
+    first = shown[0].shape[1] + 1
+    for k in range(rows):
+        for place in range(columns):
+            ax = axes[k, place]
+            _bare(ax)
+            if place < first - 1:
+                _image(ax, shown[0][k, place], colours[k], 2.0)
+            elif place >= first:
+                answer = int(answers[k, place - first])
+                _image(ax, shown[1][k, place - first], colours[answer], 2.0 if answer == k else 3.2)
+                if answer != k:
+                    said = shortened(class_names[answer], _NAME // 2)
+                    ax.set_xlabel(f"≠ {said}", fontsize=6.5, color=INK, labelpad=1.5)
+        axes[k, 0].set_ylabel(
+            shortened(class_names[k], _NAME), rotation=0, ha="right", va="center", color=INK, fontsize=8
+        )
+    axes[0, 0].set_title("support", fontsize=9)
+    axes[0, first].set_title("queries", fontsize=9)
+    right = (answers == np.arange(len(answers))[:, None]).mean()
+    figure.suptitle(f"{title}: {right:.0%} of {answers.size} queries right", x=0.01, ha="left", fontsize=10)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def episode_embedding(
+    support: Any,
+    queries: Any,
+    predicted: Any,
+    class_names: Sequence[str],
+    title: str = "Embedding of one test episode",
+) -> Figure:
+    """Draw an episode's embedding in the plane of the largest variance, with the mean of each class's support.
+
+    Args:
+        support: embeddings, ``(N, K, D)``.
+        queries: embeddings, ``(N, Q, D)``.
+        predicted: class of each query, ``(N, Q)``.
+        class_names: N names.
+        title: of the figure.
+
+    Returns:
+        The figure: prototypes as stars, support as dots, queries as crosses, those that were misclassified ringed.
+    """
+    shots, asked, answers = (numpy_of(part) for part in (support, queries, predicted))
+    ways, width = shots.shape[0], shots.shape[2]
+    means = shots.mean(1)
+    together = np.concatenate([shots.reshape(-1, width), asked.reshape(-1, width)]).astype(np.float64)
+    centre = together.mean(0)
+    _, spread, directions = np.linalg.svd(together - centre, full_matrices=False)
+    plane = np.zeros((width, 2))
+    plane[:, : min(2, len(directions))] = directions[:2].T
+    explained = (spread[:2] ** 2).sum() / max((spread**2).sum(), np.finfo(float).tiny)
+    figure = Figure(figsize=(6.6, 5.2), layout="constrained")
+    ax = figure.subplots()
+    _bare(ax)
+    ax.spines[:].set_visible(True)
+    for k, colour in zip(range(ways), class_colours(ways), strict=True):
+        for part, marker, size in ((shots[k], "o", 26), (asked[k], "x", 26)):
+            points = (part - centre) @ plane
+            ax.scatter(points[:, 0], points[:, 1], s=size, marker=marker, color=colour, linewidths=1.2, alpha=0.85)
+        wrong = (asked[k][answers[k] != k] - centre) @ plane
+        ax.scatter(wrong[:, 0], wrong[:, 1], s=95, facecolors="none", edgecolors=INK, linewidths=0.9)
+        star = (means[k] - centre) @ plane
+        ax.scatter(star[0], star[1], s=190, marker="*", color=colour, edgecolors=INK, linewidths=0.8, zorder=3)
+    ax.margins(0.06)
+    ax.set_title(f"{title} (PCA, {explained:.0%} of the variance)")
+    marks = [Line2D([], [], ls="", marker="s", color=colour) for colour in class_colours(ways)[:_ROWS]]
+    words = [shortened(name, _NAME) for name in class_names[:_ROWS]]
+    for word, marker in (("prototype", "*"), ("support", "o"), ("query", "x")):
+        marks.append(Line2D([], [], ls="", marker=marker, color=GREY, ms=9 if marker == "*" else 6))
+        words.append(word)
+    marks.append(Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=9))
+    figure.legend(marks, [*words, "misclassified"], loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _bare(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+
+
+def _image(ax: Axes, image: np.ndarray, colour: Any, width: float) -> None:
+    picture = image[0] if len(image) != 3 else image.transpose(1, 2, 0)
+    ax.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.spines[:].set(visible=True, color=colour, linewidth=width)

@@ -1,0 +1,37 @@
+"""What a stream of tasks did to the accuracy on each of them, as a table in a file."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from tl_lab.results.folder.files import write_text
+
+__all__ = ["BEFORE", "write_accuracy_matrix"]
+
+BEFORE = "before training"
+
+
+def write_accuracy_matrix(path: str | Path, matrix: Sequence[Sequence[float]], task_names: Sequence[str]) -> Path:
+    """Write accuracies as CSV: a row for each moment at which all were measured, a column a task.
+
+    Args:
+        path: the file; it appears whole or not at all.
+        matrix: shares in [0, 1], T + 1 rows of T: before training, then after each task; NaN where nothing was
+            measured, which leaves the cell empty.
+        task_names: T names.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    assert len(matrix) == len(task_names) + 1
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["after", *task_names])
+    for name, row in zip([BEFORE, *task_names], matrix, strict=True):
+        writer.writerow([name, *("" if math.isnan(value) else float(value) for value in row)])
+    return write_text(path, text.getvalue())

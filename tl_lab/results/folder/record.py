@@ -1,0 +1,95 @@
+"""The run's ``results.json`` while it grows."""
+
+import contextlib
+import functools
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tl_lab.errors import UserError, root_cause
+from tl_lab.results.folder.files import RESULTS, SCHEMA, read_results, write_json
+
+__all__ = ["Record", "git_commit"]
+
+_PACKAGES = ("tl_lab", "torch", "pytorch-lightning", "hydra-core", "torchmetrics", "torchvision", "timm", "numpy")
+
+
+class Record:
+    """What is known of a run, written at its start, its end and its failure.
+
+    Args:
+        folder: the run's folder.
+        writes: whether this process writes; of several only the first does.
+        resumed: take up what an interrupted run has written.
+    """
+
+    def __init__(self, folder: Path, writes: bool = True, resumed: bool = False) -> None:
+        self.folder, self.writes, self._began = folder, writes, time.monotonic()
+        self.content: dict[str, Any] = {"schema": SCHEMA}
+        if resumed and (folder / RESULTS).exists():
+            self.content = read_results(folder)
+        self._spent_before = float(self.content.get("duration_s") or 0.0)
+
+    @property
+    def completed(self) -> bool:
+        """Whether the run has already come to its end."""
+        return self.content.get("status") == "completed"
+
+    def start(self, **facts: Any) -> None:
+        """Note that the run is under way, with versions and commit."""
+        self.update(status="running", error=None, versions=dict(_versions()), git_commit=git_commit(), **facts)
+
+    def update(self, **facts: Any) -> None:
+        """Add facts, and write the file."""
+        self.content.update(facts, duration_s=round(self._spent_before + time.monotonic() - self._began, 3))
+        if self.writes:
+            write_json(self.folder / RESULTS, self.content)
+
+    def complete(self, metrics: Mapping[str, float], **facts: Any) -> None:
+        """Note the end and its metrics."""
+        self.update(status="completed", error=None, metrics=dict(metrics), **facts)
+
+    def fail(self, error: BaseException) -> None:
+        """Note a failure: one sentence for a user's mistake, the traceback beside it for anything else."""
+        cause = root_cause(error)
+        facts: dict[str, Any] = {"status": "failed", "error": str(cause)}
+        if not isinstance(cause, UserError):
+            facts["error"] = f"{type(cause).__name__}: {cause}"
+            facts["traceback"] = "".join(traceback.format_exception(error))
+        with contextlib.suppress(Exception):  # the disk may be what failed; the first error is the one to show
+            self.update(**facts)
+
+    def died(self, reason: str, duration_s: float) -> None:
+        """Note how a run's process ended that could not do so itself."""
+        self._began -= duration_s
+        with contextlib.suppress(Exception):
+            self.update(status="failed", error=reason)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+@functools.cache  # the code that runs is the one that was imported
+def git_commit() -> str | None:
+    """Name the commit of the code, with ``+changes`` if the work tree differs from it; None outside git."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
+        )
+        status = ["git", "status", "--porcelain", "--untracked-files=no"]
+        changed = subprocess.run(status, cwd=here, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

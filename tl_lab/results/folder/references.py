@@ -1,0 +1,80 @@
+"""What a run's numbers can be held against: the same experiment without adaptation."""
+
+import contextlib
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import RESULTS, read_results
+
+__all__ = ["Reference", "known_reference"]
+
+STORED = Path(__file__).with_name("references.json")
+"""Source-only results that ship with the project, by comparison key; made by ``benchmarks/embedded_pair.py``."""
+
+_SOURCE_ONLY = ("none", "source_only")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Source-only scores to print beside an adapted run's.
+
+    Args:
+        metrics: mean of each metric.
+        origin: where they come from, in words.
+    """
+
+    metrics: Mapping[str, float]
+    origin: str
+
+    def accuracies(self) -> dict[str, float]:
+        """Give the test accuracy of each domain, by its name (``""`` where there is one only)."""
+        names = (name.split("/") for name in self.metrics)
+        return {
+            "/".join(parts[1:-1]): self.metrics["/".join(parts)]
+            for parts in names
+            if parts[0] == "test" and parts[-1] == "acc"
+        }
+
+
+def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | None:
+    """Find the source-only result of the same experiment.
+
+    Runs beside this one come first (the same seed, else the mean over other seeds), then those shipped.
+
+    Args:
+        content: the run's results.
+        folder: its folder; ``runs/<name>/<time>`` and the jobs of a sweep have their neighbours two levels up.
+
+    Returns:
+        The reference, or None where none is known, or where the run is one itself.
+    """
+    key, choice = content.get("comparison_key"), content.get("choices", {}).get("domain_adaptation")
+    if key is None or choice in _SOURCE_ONLY:
+        return None
+    found = []
+    for path in sorted(folder.resolve().parent.parent.glob(f"*/*/{RESULTS}")):
+        with contextlib.suppress(UserError):
+            other = read_results(path.parent)
+            plain = other.get("choices", {}).get("domain_adaptation") in _SOURCE_ONLY
+            if plain and other.get("status") == "completed" and other.get("comparison_key") == key:
+                found.append(other)
+    same = [other for other in found if other["seed"] == content["seed"]]
+    if same:
+        return Reference(same[-1]["metrics"], f"this machine's run with seed {content['seed']}")
+    if found:
+        by_seed = {other["seed"]: other["metrics"] for other in found}
+        return Reference(_means(list(by_seed.values())), f"mean of this machine's runs, {len(by_seed)} seeds")
+    with contextlib.suppress(OSError, ValueError):
+        if stored := json.loads(STORED.read_text(encoding="utf-8")).get(key):
+            return Reference(stored["metrics"], stored["origin"])
+    return None
+
+
+def _means(rows: list[Mapping[str, float]]) -> dict[str, float]:
+    shared = set.intersection(*(set(row) for row in rows))
+    return {name: statistics.fmean(float(row[name]) for row in rows) for name in sorted(shared)}

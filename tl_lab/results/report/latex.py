@@ -1,0 +1,85 @@
+"""``summary.tex``: the tables of a report for a paper, with booktabs.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+
+from tl_lab.results.names import format_metric, heading, title
+from tl_lab.results.report.blocks import Cell
+from tl_lab.results.report.sections_of_tasks import marks_said, with_best
+from tl_lab.results.tables.findings import Findings
+from tl_lab.results.tables.reproduction import crossed_rows
+from tl_lab.results.tables.statistics import CONFIDENCE
+
+__all__ = ["escape", "latex"]
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
+}  # fmt: skip
+
+
+def escape(text: str) -> str:
+    """Write a text so that LaTeX sets it as it is."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def latex(found: Findings) -> str:
+    """Write the tables: settings by metrics, and methods by tasks where a sweep has these.
+
+    Args:
+        found: what the report says.
+
+    Returns:
+        A file for ``\\input``; it needs ``\\usepackage{booktabs}``.
+    """
+    parts = [r"% \usepackage{booktabs}"]
+    if found.crossed is not None:
+        table, metric, tasks = found.crossed
+        head, rows = crossed_rows(table, metric, tasks, found.expected)
+        said = f"{title(metric)}, mean and {CONFIDENCE:.0%} Student t interval over seeds"
+        marked = [[_marked(cell) for cell in row] for row in with_best(rows, table, metric)]
+        parts.append(_table(head, marked, f"{said}, n = {table.seeds_said()}. {marks_said(table)}".strip()))
+    rows = []
+    for row in found.table.to_dict("records"):
+        cells = [
+            _marked(
+                Cell(format_metric(name, row[f"{name} mean"], row[f"{name} ci95"]), standing.word if standing else "")
+            )
+            for name in found.metrics
+            for standing in [found.standings[name].get(row["setting"])]
+        ]
+        rows.append([escape(row["setting"]), str(row["n"]), *cells])
+    caption = (
+        f"Mean and {CONFIDENCE:.0%} Student t interval over n seeds. Bold: best on the same data; dagger: not "
+        "significantly worse (paired t-test over common seeds, Holm)."
+    )
+    parts.append(_table(["setting", "n", *map(heading, found.metrics)], rows, caption))
+    return "\n\n".join(parts) + "\n"
+
+
+def _marked(cell: str | Cell) -> str:
+    text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
+    if mark == "best":
+        return rf"\textbf{{{escape(text)}}}"
+    return escape(text) + (r"$^\dagger$" if mark == "level" else "")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    lines = [" & ".join(line) + r" \\" for line in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            " & ".join(map(escape, head)) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )

@@ -1,0 +1,73 @@
+"""``summary.md``: what a report says, as plain text that also renders.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+
+from tl_lab.results.report.blocks import Cell, Picture, Section, Table
+from tl_lab.results.report.sections_of_tasks import crossed_parts
+from tl_lab.results.tables.reproduction import Crossed, Reproduces
+
+__all__ = ["crossed_sections", "markdown"]
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """Write a report as Markdown, the sections left out that are too long for it.
+
+    Args:
+        sections: the first one is the page's own.
+    """
+    first, *others = [section for section in sections if not section.page_only]
+    return "\n\n".join([f"# {first.title}", *_parts(first), *_written(others)]) + "\n"
+
+
+def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[str]:
+    """Write methods beside tasks, beside the paper, and the comparison of methods, in Markdown.
+
+    Args:
+        found: as :func:`tl_lab.results.tables.summarising.find_crossed` gives it.
+        expected: what the experiment is held against.
+
+    Returns:
+        Paragraphs; none without a table.
+    """
+    return _written(crossed_parts(found, expected))
+
+
+def _written(sections: Sequence[Section]) -> list[str]:
+    return [text for section in sections for text in (f"## {section.title}", *_parts(section))]
+
+
+def _parts(section: Section) -> list[str]:
+    return [
+        _table(part)
+        if isinstance(part, Table)
+        else f"![{part.caption}](figures/{part.name}.png)"
+        if isinstance(part, Picture)
+        else part
+        for part in section.parts
+    ]
+
+
+def _cell(cell: str | Cell) -> str:
+    """Write one cell of a Markdown table."""
+    text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
+    text = " ".join(text.replace("|", "\\|").split())
+    return f"**{text}**" if mark == "best" else f"{text} ≈" if mark == "level" else text
+
+
+def _table(table: Table) -> str:
+    """A Markdown table whose columns also line up as plain text."""
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    widths = [max(3, *(len(row[i]) for row in [table.head, *rows])) for i in range(len(table.head))]
+    right = [table.numbers_from is not None and i >= table.numbers_from for i in range(len(table.head))]
+    lines = [
+        table.head,
+        ["-" * (width - 1) + ":" if r else "-" * width for width, r in zip(widths, right, strict=True)],
+        *rows,
+    ]
+    return "\n".join(
+        "| " + " | ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)) + " |"
+        for line in lines
+    )

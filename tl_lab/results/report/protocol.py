@@ -1,0 +1,60 @@
+"""What must be known beside a sweep's numbers: the protocol, and the choices that change them.
+
+Nothing here imports torch.
+"""
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["facts_of_all", "facts_of_settings", "told"]
+
+
+def facts_of_all(runs: "pd.DataFrame") -> dict[str, str]:
+    """Give the facts that all completed runs share.
+
+    Args:
+        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them, with ``protocol`` as JSON.
+
+    Returns:
+        Name -> text, in the first run's order.
+    """
+    every = _facts(runs)
+    first = every[0][1] if every else {}
+    return {name: text for name, text in first.items() if all(facts.get(name) == text for _, facts in every)}
+
+
+def facts_of_settings(runs: "pd.DataFrame") -> dict[str, str]:
+    """Give the facts in which completed runs differ, for each setting.
+
+    Args:
+        runs: as for :func:`facts_of_all`.
+
+    Returns:
+        Setting -> ``name: text; name: text``; texts that differ between seeds are all named, with ``/`` between.
+    """
+    shared = facts_of_all(runs)
+    found: dict[str, dict[str, list[str]]] = {}
+    for setting, facts in _facts(runs):
+        own = found.setdefault(setting, {})
+        for name in facts.keys() - shared.keys():
+            own.setdefault(name, []).append(facts[name])
+    return {
+        setting: told({name: " / ".join(dict.fromkeys(own[name])) for name in sorted(own)})
+        for setting, own in found.items()
+    }
+
+
+def told(facts: dict[str, str]) -> str:
+    """Write facts as ``name: text; name: text``."""
+    return "; ".join(f"{name}: {text}" for name, text in facts.items())
+
+
+def _facts(runs: "pd.DataFrame") -> list[tuple[str, dict[str, str]]]:
+    done = runs[runs["status"] == "completed"]
+    return [
+        (str(setting), json.loads(text) if isinstance(text, str) else {})
+        for setting, text in zip(done["setting"], done["protocol"], strict=True)
+    ]

@@ -1,0 +1,259 @@
+"""What a report says, section by section: ``summary.md`` and ``report.html`` say the same.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tl_lab.results.names import format_difference, format_metric, heading, split_name
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, said_p
+from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, told
+from tl_lab.results.report.sections_of_labels import label_parts
+from tl_lab.results.report.sections_of_runs import cost, failures, single_runs
+from tl_lab.results.report.sections_of_tasks import crossed_parts, ranking_parts
+from tl_lab.results.tables.collecting import OVERRIDE, SELECTION
+from tl_lab.results.tables.comparing import Standing, data_keys
+from tl_lab.results.tables.findings import Findings
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, holm
+from tl_lab.results.tables.summarising import independent, paired_differences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MOST_IN_FIGURE", "facts_said", "sections"]
+
+MOST_IN_FIGURE = 40
+"""Settings that a figure shows at most."""
+
+
+def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
+    """Put all that was found into words.
+
+    Args:
+        found: what the report says.
+        pictures: names of the figures that were drawn.
+
+    Returns:
+        The sections; the first one is the summary itself.
+    """
+    every = [
+        _summary(found),
+        *crossed_parts(found.crossed, found.expected),
+        *ranking_parts(found.ranking, pictures),
+        *label_parts(found, pictures),
+        _settings(found, pictures),
+        *_curves(pictures),
+        *_beside_best(found),
+        *_differences(found),
+        *_selection(found),
+        cost(found),
+        *failures(found),
+        single_runs(found),
+    ]
+    return [section for section in every if section.parts]
+
+
+# ---------------------------------------------------------------------- what all runs share
+
+
+def _summary(found: Findings) -> Section:
+    runs = found.runs
+    completed = int((runs["status"] == "completed").sum())
+    said = f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(found.table)} settings."
+    return Section("Summary", [said, *filter(None, [_shared(runs), facts_said(runs), _origin(runs)]), *_warnings(runs)])
+
+
+def _shared(runs: "pd.DataFrame") -> str:
+    """What all runs have in common, for the settings' names leave it out."""
+    columns = [name for name in runs if name.startswith(OVERRIDE) and name != f"{OVERRIDE}seed"]
+    same = [name for name in columns if runs[name].notna().all() and runs[name].nunique() == 1]
+    if not same:
+        return ""
+    return "All runs: " + ", ".join(f"`{name.removeprefix(OVERRIDE)}={runs[name].iloc[0]}`" for name in same) + "."
+
+
+def facts_said(runs: "pd.DataFrame") -> str:
+    """Name the protocol and the other facts that all runs share; the settings' table has the others."""
+    facts = facts_of_all(runs)
+    return f"Facts of all runs: {told(facts)}." if facts else ""
+
+
+def _origin(runs: "pd.DataFrame") -> str:
+    """Say what code the completed runs come from, and where they ran."""
+    done = runs[runs["status"] == "completed"]
+    commits = [f"`{str(commit)[:10]}{str(commit)[40:]}`" for commit in done["git_commit"].dropna().unique()]
+    devices = [str(device) for device in done["device"].dropna().unique()]
+    if not commits or not devices:
+        return ""
+    return f"Code: commit {', '.join(commits)}; device: {', '.join(devices)}."
+
+
+def _warnings(runs: "pd.DataFrame") -> list[str]:
+    """Say what a reader would want to know before trusting the means."""
+    done = runs[runs["status"] == "completed"]
+    notes = []
+    repeated = len(done) - len(independent(runs))
+    if repeated:
+        notes.append(f"{repeated} completed runs repeat a setting and seed: only the newest of each counts.")
+    for column, what in (("git_commit", "code versions"), ("device", "devices"), ("versions", "library versions")):
+        if done[column].nunique() > 1:
+            notes.append(f"The runs come from {done[column].nunique()} different {what} (`{column}` in results.csv).")
+    if done["git_commit"].astype(str).str.contains("+changes", regex=False).any():
+        notes.append("Some runs come from code that was never committed (`+changes` in results.csv).")
+    if (done.groupby(["setting", "seed"])["data_hash"].nunique() > 1).any():
+        notes.append("Runs of the same setting and seed saw different data (`data_hash` in results.csv).")
+    if left_out := runs.attrs.get("trials_left_out", 0):
+        notes.append(f"{left_out} trials of a search are left out: they only chose settings.")
+    if runs["trial"].all():
+        notes.append(
+            "These are trials of a search: they only choose settings, by validation data; no test score is shown."
+        )
+    if done["seed"].isna().any():
+        notes.append("Some runs have no seed: each counts as a repeat of its own.")
+    return [f"> **Note.** {text}" for text in notes]
+
+
+# ---------------------------------------------------------------------- settings
+
+
+def _settings(found: Findings, pictures: Sequence[str]) -> Section:
+    facts = facts_of_settings(found.runs)
+    differ = any(facts.values())
+    head = ["setting", "n", *map(heading, found.metrics), "duration", *(["protocol"] if differ else [])]
+    rows: list[Row] = []
+    for row in found.table.to_dict("records"):
+        cells = [_metric_cell(row, name, found.standings[name].get(row["setting"])) for name in found.metrics]
+        seconds = row["duration_s"]
+        cells.append(Cell(f"{seconds:.1f} s" if seconds == seconds else "-", value=seconds))
+        own = [facts.get(row["setting"], "")] if differ else []
+        rows.append([str(row["setting"]), str(row["n"]), *cells, *own])
+    said = (
+        f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
+        "degrees of freedom, s with ddof = 1); n is the number of seeds; no interval for n = 1. Accuracies and F1 in "
+        "per cent. Duration: mean of a run."
+    )
+    parts: list[str | Table | Picture] = [Table(head, rows, 1), said]
+    if any(found.standings.values()):
+        parts.append(_marks_said(found))
+    named = {
+        "settings": "Settings: mean, interval and single seeds",
+        "trade_off": "Settings: accuracy on the last task and mean accuracy on the tasks before it, with intervals",
+    }
+    drawn = [Picture(name, caption) for name, caption in named.items() if name in pictures]
+    parts += drawn
+    if drawn and len(found.table) > MOST_IN_FIGURE:
+        parts.append(f"The figure{'s show' if len(drawn) > 1 else ' shows'} the first {MOST_IN_FIGURE} settings.")
+    return Section("Settings", parts)
+
+
+def _marks_said(found: Findings) -> str:
+    words = {each.word for of_metric in found.standings.values() for each in of_metric.values()}
+    keys = ", ".join(f"`{key}`" for key in data_keys(found.runs))
+    if words == {"unknown"}:
+        return f"Nothing is marked as the best: that takes {FEWEST_SEEDS} seeds."
+    said = f"**Bold**: the best mean of at least {FEWEST_SEEDS} seeds"
+    said += (f" among settings of the same {keys}" if keys else "") + "."
+    if words & {"level", "worse"}:
+        said += (
+            " ≈: not significantly worse than that by the paired t-test over common seeds at 5 %, "
+            "Holm-corrected for the settings held against it."
+        )
+    if "unknown" in words:
+        said += (
+            f" Too few to tell, and not marked: settings with fewer than {FEWEST_SEEDS} seeds in common with the best."
+        )
+    return said
+
+
+def _metric_cell(row: Mapping[str, Any], name: str, standing: Standing | None = None) -> Cell:
+    text = format_metric(name, row[f"{name} mean"], row[f"{name} ci95"])
+    n = row[f"{name} n"]
+    text = text if n in (0, row["n"]) else f"{text} (n = {n})"
+    return Cell(text, standing.word if standing is not None else "", row[f"{name} mean"])
+
+
+def _curves(pictures: Sequence[str]) -> list[Section]:
+    if "curves" not in pictures:
+        return []
+    caption = (
+        "Mean over seeds, and a band of one standard deviation (ddof 1) to either side; of many settings the ten best"
+    )
+    return [Section("Learning curves", [Picture("curves", caption)])]
+
+
+def _beside_best(found: Findings) -> list[Section]:
+    rows: list[Row] = []
+    for name, of_metric in found.standings.items():
+        for setting, standing in of_metric.items():
+            if (difference := standing.difference) is not None:
+                verdict = {"level": "not significantly worse", "unknown": "too few to tell"}.get(
+                    standing.word, standing.word
+                )
+                cells = [
+                    Cell(format_difference(name, difference.mean, difference.half), value=difference.mean),
+                    Cell(str(difference.n), value=difference.n),
+                    said_p(standing.p),
+                    Cell(verdict, standing.word),
+                ]
+                rows.append([setting, heading(name), *cells])
+    if not rows:
+        return []
+    head = ["setting", "metric", "difference to the best", "n", "p (paired t, Holm)", "verdict"]
+    said = (
+        "Paired differences over the seeds in common with the best setting on the same data, "
+        f"± {CONFIDENCE:.0%} Student t interval. The best was chosen by the same numbers, which makes differences to "
+        "it look larger than they are."
+    )
+    return [Section("Beside the best, seed by seed", [Table(head, rows, 2), said], page_only=True, folded=True)]
+
+
+def _differences(found: Findings) -> list[Section]:
+    made = [
+        (name, row)
+        for name in found.metrics
+        if split_name(name).metric == "acc"
+        for row in paired_differences(found.runs, name, found.baseline).to_dict("records")
+    ]
+    if not made:
+        return []
+    corrected: list[float | None] = []
+    for name in dict.fromkeys(name for name, _ in made):  # each metric asks a question of its own
+        corrected += holm([row["p"] if row["n"] >= FEWEST_SEEDS else None for of, row in made if of == name])
+    rows: list[Row] = [
+        [
+            row["setting"],
+            row["baseline"],
+            heading(name),
+            Cell(format_difference(name, row["mean"], row["ci95"]), value=row["mean"]),
+            f"{row['positive']} of {row['n']}",
+            said_p(p),
+        ]
+        for (name, row), p in zip(made, corrected, strict=True)
+    ]
+    head = ["setting", "baseline", "metric", "difference", "seeds above zero", "p (paired t, Holm)"]
+    said = (
+        f"Mean ± {CONFIDENCE:.0%} paired Student t interval over the seeds that both have, in points; no interval for "
+        "one seed. p of the paired t-test, corrected for the number of settings that the same metric compares; none "
+        f"below {FEWEST_SEEDS} seeds: too few to tell."
+    )
+    return [Section(f"Difference to `{found.baseline}`, seed by seed", [Table(head, rows, 3), said])]
+
+
+def _selection(found: Findings) -> list[Section]:
+    runs = found.runs
+    names = [name for name in runs if name.startswith(SELECTION) and runs[name].notna().any()]
+    if not names:
+        return []
+    rows = [row for row in found.table.to_dict("records") if any(row[f"{name} n"] for name in names)]
+    # the bounds last, as in a run's own table
+    names.sort(key=lambda name: (name.startswith(SELECTION + "oracle"), name.startswith(SELECTION + "last")))
+    head = ["setting", "n", *(name.removeprefix(SELECTION).removesuffix("/target_acc") for name in names)]
+    cells: list[Row] = [
+        [str(row["setting"]), str(row["n"]), *(_metric_cell(row, name) for name in names)] for row in rows
+    ]
+    said = (
+        "Per cent, on the target's test part, at the epoch that each score would have chosen without the target's "
+        "labels. The oracle chose by those labels: for comparison only."
+    )
+    return [Section("Target accuracy by what chooses the epoch", [Table(head, cells, 1), said])]

@@ -1,0 +1,68 @@
+"""What a report says of the single runs: time and cost, what did not complete, and a row each.
+
+Nothing here imports torch.
+"""
+
+from tl_lab.results.names import duration, format_metric, heading
+from tl_lab.results.report.blocks import Cell, Row, Section, Table, plain_cell
+from tl_lab.results.tables.findings import Findings
+
+__all__ = ["cost", "failures", "single_runs"]
+
+
+def cost(found: Findings) -> Section:
+    """Time and size by setting, and what all runs took together."""
+    runs = found.runs
+    timed = runs[runs["duration_s"].notna()]
+    if not len(timed):
+        return Section("Time and cost")
+    rows: list[Row] = []
+    for setting, of in timed.groupby("setting", sort=False):
+        seconds, parameters = of["duration_s"], of["parameters_trainable"].dropna()
+        rows.append(
+            [
+                str(setting),
+                str(len(of)),
+                Cell(duration(seconds.mean()), value=seconds.mean()),
+                Cell(duration(seconds.max()), value=seconds.max()),
+                Cell(duration(seconds.sum()), value=seconds.sum()),
+                Cell(f"{parameters.iloc[0]:,.0f}", value=parameters.iloc[0]) if len(parameters) else "-",
+                Cell(f"{of['parameters_total'].iloc[0]:,.0f}") if len(parameters) else "-",
+            ]
+        )
+    head = ["setting", "runs", "a run, mean", "a run, longest", "together", "parameters that learn", "of"]
+    said = f"All runs together: {duration(timed['duration_s'].sum())}, those that failed included."
+    return Section("Time and cost", [Table(head, rows, 1), said], page_only=True)
+
+
+def failures(found: Findings) -> list[Section]:
+    """Name the runs that failed, are missing or still run, each with its reason."""
+    failed = found.runs[found.runs["status"] != "completed"]
+    if not len(failed):
+        return []
+    rows = failed[["folder", "setting", "seed", "status", "error"]].astype(object)
+    cells = [[plain_cell(value) for value in row] for row in rows.itertuples(index=False)]
+    return [Section("Not completed", [Table(["run", "setting", "seed", "status", "reason"], cells)])]
+
+
+def single_runs(found: Findings) -> Section:
+    """Show a row a run."""
+    names = found.metrics[:4]
+    head = ["run", "setting", "seed", "status", *map(heading, names), "duration", "commit", "configuration"]
+    rows: list[Row] = []
+    for row in found.runs.to_dict("records"):
+        seconds = row["duration_s"]
+        timed = Cell(duration(seconds), value=seconds) if seconds == seconds and seconds is not None else "-"
+        rows.append(
+            [
+                str(row["folder"]),
+                str(row["setting"]),
+                plain_cell(row["seed"]),
+                Cell(str(row["status"]), "" if row["status"] == "completed" else "bad"),
+                *(Cell(format_metric(name, row[name]), value=row[name]) for name in names),
+                timed,
+                plain_cell(row["git_commit"])[:10],
+                plain_cell(row["config_hash"])[:10],
+            ]
+        )
+    return Section("Runs", [Table(head, rows, 2)], page_only=True, folded=True)

@@ -1,0 +1,131 @@
+"""What a report says where methods were run on several tasks: the table of a paper, and who is better.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tl_lab.results.names import format_metric, less_is_better, title
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table
+from tl_lab.results.tables.comparing import Ranking
+from tl_lab.results.tables.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
+
+__all__ = ["crossed_parts", "marks_said", "ranking_parts", "with_best"]
+
+
+def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[Section]:
+    """Put methods beside tasks, beside the paper, and compare the methods.
+
+    Args:
+        found: as :func:`tl_lab.results.tables.summarising.find_crossed` gives it.
+        expected: what the experiment is held against.
+
+    Returns:
+        Sections; none without a table.
+    """
+    if found is None:
+        return []
+    table, metric, tasks = found
+    head, rows = crossed_rows(table, metric, tasks, expected)
+    parts = [
+        Section(
+            f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
+            [
+                Table(head, with_best(rows, table, metric), 1),
+                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}"
+                + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
+                + _choice(expected)
+                + (f" {marks_said(table)}" if marks_said(table) else "")
+                + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
+            ],
+        )
+    ]
+    if expected is not None and (verdicts := verdict_rows(table, metric, expected)):
+        limit = format_metric(metric, expected.tolerance)
+        marked: list[Row] = [[*row[:-1], Cell(row[-1], "good" if row[-1] == "yes" else "bad")] for row in verdicts]
+        head = ["method", "measured", "published", "difference", f"within ± {limit}"]
+        means = f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}."
+        parts.append(Section("Beside the paper", [Table(head, marked, 1), means]))
+    if compared := comparison_rows(table, metric):
+        parts.append(
+            Section(
+                "Methods compared over tasks",
+                [
+                    Table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared, 2),
+                    f"Pairs are the values of `{tasks}`, each with its mean over seeds: mean difference ± "
+                    f"{CONFIDENCE:.0%} paired Student t interval over them, and Wilcoxon's signed-rank test, "
+                    "two-sided, corrected for the number of methods (none below six pairs). Tasks that share a domain "
+                    "are not independent: the true intervals are wider.",
+                ],
+            )
+        )
+    return parts
+
+
+def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
+    """Mark the best mean of each row, where methods are compared over tasks (see :func:`marks_said`).
+
+    Args:
+        rows: as :func:`tl_lab.results.tables.reproduction.crossed_rows` gives them.
+        table: methods by tasks.
+        metric: its name, which says what is better.
+    """
+    if not marks_said(table):
+        return [*rows]
+    compared = _compared(table)
+    means = np.vstack([table.mean, table.overall])[:, compared] * (-1 if less_is_better(metric) else 1)
+    seeds = np.vstack([table.seeds, table.seeds.min(0)])[:, compared]
+    means = np.where(seeds.min(1, keepdims=True) >= FEWEST_SEEDS, means, np.nan)
+    marked: list[Row] = []
+    for line, values in zip(rows, means, strict=True):
+        best = {1 + compared[j] for j in np.flatnonzero(values == np.nanmax(values, initial=-np.inf))}
+        marked.append([Cell(text, "best") if i in best else text for i, text in enumerate(line)])
+    return marked
+
+
+def marks_said(table: Crossed) -> str:
+    """Say what is marked in the rows of methods by tasks; nothing where nothing is."""
+    if len(table.tasks) < 2 or len(_compared(table)) < 2 or table.seeds.max() < FEWEST_SEEDS:
+        return ""
+    return (
+        f"Of rows with at least {FEWEST_SEEDS} seeds the best mean is marked; whether others are worse is not tested."
+    )
+
+
+def _compared(table: Crossed) -> list[int]:
+    """List the places of the methods that are compared: no oracle, nothing published."""
+    return [j for j, method in enumerate(table.methods) if method not in table.oracles]
+
+
+def _choice(expected: Reproduces | None) -> str:
+    if expected is None or expected.chosen_by is None:
+        return ""
+    keys = ", ".join(f"`{key}`" for key in expected.tuned)
+    return f" Of the values of {keys} each cell takes the best by `{expected.chosen_by}`, seed by seed."
+
+
+def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section]:
+    """Show the methods' mean ranks over data sets, where there are enough of these."""
+    if said is None:
+        return []
+    differ = said.p < 1 - CONFIDENCE
+    p = f"= {said.p:.3f}" if said.p >= 0.001 else "< 0.001"
+    text = (
+        f"Friedman's test over {said.tasks} data sets (as Iman and Davenport's F): p {p}, so that the methods "
+        + ("differ. " if differ else "cannot be told apart, and the bars mean nothing. ")
+        + f"A bar joins methods whose mean ranks lie within Nemenyi's critical difference of {said.critical:.2f} "
+        f"(5 %). Each data set counts with its mean over seeds (Demsar, JMLR 2006)."
+    )
+    ranked: list[Row] = [
+        [method, Cell(f"{rank:.2f}", value=rank)] for method, rank in zip(said.methods, said.ranks, strict=True)
+    ]
+    shown = [Picture("ranks", "Mean ranks of the methods; a bar joins those that do not differ")]
+    return [
+        Section(
+            "Methods by rank",
+            [*(shown if "ranks" in pictures else []), Table(["method", "mean rank"], ranked, 1), text],
+        )
+    ]

@@ -1,0 +1,146 @@
+"""The report over the runs of a sweep, or of several: files, and what the terminal shows.
+
+Nothing here imports torch: a report over a thousand runs takes seconds.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_lab.results.folder.files import write_text
+from tl_lab.results.names import format_metric, heading, split_name
+from tl_lab.results.report.latex import latex
+from tl_lab.results.report.markdown import markdown
+from tl_lab.results.report.page import page
+from tl_lab.results.report.sections import MOST_IN_FIGURE, facts_said, sections
+from tl_lab.results.tables.collecting import Folders, collect, expected_of
+from tl_lab.results.tables.findings import Findings, find, find_curves
+from tl_lab.results.tables.reproduction import comparison_rows, crossed_rows, verdict_rows
+from tl_lab.results.tables.statistics import CONFIDENCE
+from tl_lab.results.tables.summarising import find_crossed, independent, summarise
+from tl_lab.results.tables.trade_off import trade_off
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+__all__ = ["show_summary", "write_report"]
+
+_INTERVALS = "Mean ± 95 % Student t interval over seeds; none for one seed."
+
+
+def write_report(
+    folder: Folders, out: str | Path | None = None, baseline: str = "domain_adaptation=none", figure: bool = True
+) -> Path:
+    """Write what the runs below a folder say: ``results.csv``, ``summary.md``, ``summary.tex``, ``report.html``.
+
+    Args:
+        folder: a sweep's folder, or several folders, which make one report.
+        out: where to write; None: the (first) folder.
+        baseline: the override whose settings the others are compared with, seed by seed.
+        figure: whether to draw the figures too, in ``figures/`` and in the page.
+
+    Returns:
+        The path of ``summary.md``.
+
+    Raises:
+        UserError: there is no run, or a file cannot be written.
+    """
+    folders = [folder] if isinstance(folder, str | os.PathLike) else list(folder)
+    found = find(folders, baseline)
+    target = Path(out) if out is not None else Path(folders[0])
+    write_text(target / "results.csv", found.runs.to_csv(index=False, lineterminator="\n"))
+    figures = _draw(found, target / "figures") if figure else {}
+    said = sections(found, list(figures))
+    name = " + ".join(Path(each).resolve().name for each in folders)
+    write_text(target / "summary.tex", latex(found))
+    write_text(target / "report.html", page(name, found.runs, said, figures))
+    return write_text(target / "summary.md", markdown(said))
+
+
+def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
+    """Draw what there is to draw."""
+    drawn = found.table[found.table["n"] > 0].head(MOST_IN_FIGURE)
+    if not found.metrics or not len(drawn):
+        return {}
+    from tl_lab.results.figures.plots import save_figures, settings_intervals
+    from tl_lab.results.figures.streams import trade_off_figure
+    from tl_lab.results.figures.sweeps import budgets_figure, curves_figure, ranks_figure
+
+    runs = independent(found.runs)
+    shown = [name for name in found.metrics if split_name(name).metric == "acc"][:3] or found.metrics[:3]
+    figures = {"settings": settings_intervals(drawn, shown, runs, CONFIDENCE)}
+    traded = trade_off(runs).head(MOST_IN_FIGURE)
+    if len(traded) > 1:
+        figures["trade_off"] = trade_off_figure(traded, CONFIDENCE)
+    if curves := find_curves(found):
+        figures["curves"] = curves_figure(curves)
+    if found.ranking is not None:
+        figures["ranks"] = ranks_figure(found.ranking)
+    if found.budgets is not None:
+        figures["label_budgets"] = budgets_figure(*found.budgets)
+    save_figures(figures, folder)
+    return figures
+
+
+def show_summary(folder: str | Path) -> None:
+    """Print what a sweep found: methods by tasks where it compared these, else test accuracies, a row a setting.
+
+    Args:
+        folder: the sweep's folder.
+    """
+    from rich.text import Text
+
+    from tl_lab.results.screen.console import say
+
+    runs = collect([folder])
+    expected = expected_of(runs)
+    if (found := find_crossed(runs, expected)) is not None and len(found[0].tasks) > 1:
+        crossed, metric, key = found
+        head, rows = crossed_rows(crossed, metric, key, expected)
+        note = f"{heading(metric)}. {_INTERVALS} {facts_said(runs)}".strip()
+        say(Text(), _plain_table(head, rows), Text(note, style="dim"))
+        if compared := comparison_rows(crossed, metric):
+            say(Text(), _plain_table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared))
+    else:
+        _show_settings(runs)
+    if expected is not None and found is not None and (verdicts := verdict_rows(found[0], found[1], expected)):
+        limit = format_metric(found[1], expected.tolerance)
+        head = ["method", "measured", "published", "difference", f"within ± {limit}"]
+        say(Text(), _plain_table(head, verdicts), Text(expected.source, style="dim"))
+
+
+def _show_settings(runs: "pd.DataFrame") -> None:
+    from rich.text import Text
+
+    from tl_lab.results.screen.console import say
+
+    summary = summarise(runs)
+    ending = "/acc mean"
+    split = "val/" if len(runs) and runs["trial"].all() else "test/"
+    names = [name for name in summary.columns if name.startswith(split) and name.endswith(ending)]
+    if f"test{ending}" in names:  # of a stream the mean over tasks is enough for a terminal
+        names = [name for name in names if not split_name(name).part.startswith("task")]
+    parts = [split_name(name.removesuffix(" mean")).part for name in names]
+    head = ["setting", "seeds", *(f"{part} accuracy %".strip() for part in parts)]
+    rows = []
+    for _, row in summary.iterrows():
+        scores = [format_metric("acc", row[name], row[f"{name.removesuffix(' mean')} ci95"]) for name in names]
+        rows.append([str(row["setting"]), str(row["n"]), *scores])
+    say(Text(), _plain_table(head, rows), Text(f"{_INTERVALS} {facts_said(runs)}".strip(), style="dim"))
+
+
+def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """A table for the terminal, its first column words, the others numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

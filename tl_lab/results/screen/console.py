@@ -1,0 +1,257 @@
+"""What a run says to the person in front of it: a banner at its start, a table at its end.
+
+On a terminal these are panels and tables in colour; in a log file they are plain text of at most 100 columns.
+Nothing here imports torch.
+"""
+
+import io
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tl_lab.results.names import format_metric, is_share, readable, split_name
+
+__all__ = ["banner", "final_table", "health", "next_steps", "say", "selection"]
+
+_WIDTH = 100
+_LEADING = ("acc", "balanced_acc", "f1_macro")
+
+
+def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | None = None) -> None:
+    """Show what a run is about to do.
+
+    Args:
+        facts: name -> value, in the order of display. A mapping with ``total`` and ``trainable`` is written as
+            parameter counts; another mapping or a sequence as a list; None and empty values are left out.
+        title: stands above the facts.
+        stream: where to; None: standard output.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        text = _fact(value)
+        if text:
+            table.add_row(Text(str(name).replace("_", " ")), Text(text))
+    say(Text(title, style="bold"), Padding(table, (0, 0, 0, 2)), stream=stream)
+
+
+def final_table(
+    metrics: Mapping[str, float | None],
+    *,
+    reference: Mapping[str, float] | None = None,
+    seed: int | None = None,
+    tested_checkpoint: str | None = None,
+    protocol: Mapping[str, Any] | Sequence[str] | str = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Show a run's test results: a row a domain or task, and what must be known to read them.
+
+    Args:
+        metrics: the run's metrics by name; those named ``test/...`` are shown, shares in per cent, with their
+            ``..._ci95`` as half-widths where there are such.
+        reference: domain (or task) -> accuracy in [0, 1] of the source-only model, where it is known.
+        seed: the run's seed.
+        tested_checkpoint: which checkpoint was tested, ``last`` or ``best``.
+        protocol: facts about the protocol, each a phrase; one named ``oracle`` marks the target's row.
+        stream: where to; None: standard output.
+    """
+    rows, others = _by_part(metrics)
+    columns = [metric for metric in _LEADING if any(metric in row for row in rows.values())]
+    columns += sorted({m for row in rows.values() for m in row if m not in _LEADING and not m.endswith("_ci95")})
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("test set")
+    for metric in columns:
+        table.add_column(readable(metric) + (" %" if is_share(metric) else ""), justify="right")
+    if reference:
+        table.add_column("source-only reference %", justify="right")
+    for part, row in rows.items():
+        cells = [format_metric(metric, row.get(metric), row.get(f"{metric}_ci95")) for metric in columns]
+        if reference:
+            cells.append(_against(row.get("acc"), reference.get(part)))
+        marked = " (oracle)" if part == "target" and "oracle" in protocol else ""
+        table.add_row(Text((part or "all") + marked), *map(Text, cells), style="bold" if part == "target" else "")
+    shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
+    if others:
+        shown.append(Text(", ".join(f"{readable(m)} {format_metric(m, v)}" for m, v in others.items())))
+    within = isinstance(protocol, Mapping) and "episodes" in protocol
+    shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol, within), style="dim")]
+    say(*shown, stream=stream)
+
+
+def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
+    """Show how far apart the domains were, and what that means.
+
+    Args:
+        facts: the fields of :class:`tl_lab.watching.health.Health` that are known, and their ``reading``.
+        stream: where to; None: standard output.
+    """
+    told = []
+    for name, metric in (("a_distance", "A-distance"), ("linear_acc", "linear domain classifier %")):
+        values = [format_metric(metric_of, facts.get(key)) for key, metric_of in _both_ends(name)]
+        if values[1] != "-":
+            told.append(f"{metric} {' -> '.join(value for value in values if value != '-')}")
+    if facts.get("discriminator_acc") is not None:
+        told.append(f"discriminator % {format_metric('acc', facts['discriminator_acc'])}")
+    if facts.get("lambda_end") is not None:
+        told.append(f"lambda {format_metric('lambda', facts['lambda_end'])}")
+    if norms := facts.get("gradient_norms"):
+        pulls = ", ".join(f"{readable(name)} {norm:.3g}" for name, norm in norms.items())
+        told.append(f"gradient at the features: {pulls}")
+    said = Text.assemble(("health: ", "bold"), (str(facts.get("reading", "")), ""))
+    say(Text(), Text("; ".join(told), style="dim"), said, stream=stream)
+
+
+def _both_ends(name: str) -> list[tuple[str, str]]:
+    unit = "acc" if name.endswith("_acc") else name
+    return [(f"{name}_start", unit), (name, unit)]
+
+
+def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
+    """Show which epoch each validator would have chosen, and the target accuracy there.
+
+    Args:
+        rows: see :func:`tl_lab.results.folder.selection.selection`.
+        stream: where to; None: standard output.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("epoch chosen by")
+    for name in ("epoch", "its value", "target accuracy %"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        value = "" if row["value"] is None or row["oracle"] else format_metric(row["metric"], row["value"])
+        accuracy = format_metric("acc", row["target_acc"])
+        table.add_row(
+            Text(str(row["chooser"])), str(row["epoch"]), value, accuracy, style="dim" if row["oracle"] else ""
+        )
+    note = "For comparison only: target test labels chose the oracle's row, and no other; see evaluate and callbacks."
+    say(Text(), table, Text(note, style="dim"), stream=stream)
+
+
+def next_steps(
+    folder: str | Path, hints: Sequence[tuple[str, str]] | Sequence[str] = (), stream: TextIO | None = None
+) -> None:
+    """Show where a run's files are, and what to try next.
+
+    Args:
+        folder: the run's folder; never broken over lines, so that it can be copied.
+        hints: commands, or pairs of what a command does and the command.
+        stream: where to; None: standard output.
+    """
+    lines: list[RenderableType] = [Text(), Text.assemble(("Files: ", "bold"), (str(folder), ""))]
+    if hints:
+        lines.append(Text("What to try next:", style="bold"))
+    for hint in hints:
+        what, command = ("", hint) if isinstance(hint, str) else hint
+        if what:
+            lines.append(Text(f"  {what}:"))
+        lines.append(Text(f"    {command}" if what else f"  {command}", style="cyan"))
+    say(*lines, stream=stream, unbroken=True)
+
+
+def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = False) -> None:
+    """Print rich's renderables: in colour on a terminal, as plain text of at most 100 columns elsewhere.
+
+    Args:
+        parts: what to print, one below the other.
+        stream: where to; None: standard output.
+        unbroken: never break a line (for commands and paths, which are copied).
+    """
+    stream = stream or sys.stdout
+    terminal = stream.isatty()
+    # A log in another encoding than UTF-8 must not end a run: what it cannot say becomes "?".
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    utf8 = encoding.lower().replace("-", "").startswith("utf")
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        force_terminal=terminal,
+        no_color=None if terminal else True,
+        width=None if terminal else _WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        safe_box=True,
+        legacy_windows=False if not terminal else None,
+    )
+    if terminal:
+        console.width = min(Console(file=stream).width, _WIDTH)
+    for part in parts:
+        if isinstance(part, Table) and not utf8:
+            part.box = box.ASCII2
+        console.print(part, soft_wrap=unbroken)
+    out = "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+    if not utf8:
+        out = out.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    stream.write(out)
+    stream.flush()
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        if value.keys() >= {"total", "trainable"}:
+            return _parameters(int(value["total"]), int(value["trainable"]))
+        return ", ".join(f"{key} {_fact(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(_fact, value))
+    return "" if value is None else str(value)
+
+
+def _parameters(total: int, trainable: int) -> str:
+    if trainable == total:
+        return f"{total:,}, all trainable"
+    share = f" ({trainable / total:.1%})" if total else ""
+    return f"{total:,}, of which {trainable:,}{share} trainable"
+
+
+def _by_part(metrics: Mapping[str, float | None]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Sort the test metrics into rows, one a domain or task (``""`` for a set without), and the rest.
+
+    The rest are summaries such as ``test/bwt``; losses are left out.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    others: dict[str, float] = {}
+    for name, value in metrics.items():
+        split, part, metric = split_name(name)
+        if split != "test" or metric == "loss" or value is None or not math.isfinite(value):
+            continue
+        if part or metric.removesuffix("_ci95") in _LEADING:
+            rows.setdefault(part, {})[metric] = float(value)
+        else:
+            others[metric] = float(value)
+    return rows, others
+
+
+def _against(value: float | None, reference: float | None) -> str:
+    if reference is None or not math.isfinite(reference):
+        return "-"
+    text = format_metric("acc", reference)
+    return text if value is None else f"{text} (here {100 * (value - reference):+z.1f})"
+
+
+def _caption(
+    seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str, within: bool = False
+) -> str:
+    phrases = []
+    if seed is not None:
+        interval = "± is over its test episodes, not over seeds" if within else "no interval"
+        phrases.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing")
+    if checkpoint:
+        phrases.append(f"tested: {checkpoint} checkpoint")
+    if isinstance(protocol, str):
+        phrases.append(protocol)
+    elif isinstance(protocol, Mapping):
+        phrases += [f"{str(key).replace('_', ' ')}: {_fact(value)}" for key, value in protocol.items()]
+    else:
+        phrases += protocol
+    return "; ".join(phrase.rstrip(". ") for phrase in phrases if phrase) + ("." if phrases else "")

@@ -1,0 +1,1 @@
+"""Runs become rows, statements and tables."""

@@ -1,0 +1,193 @@
+"""Runs become rows: what lies below folders of runs and sweeps, read as it is.
+
+Nothing here imports torch.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import RESULTS, read_results
+from tl_lab.results.names import metric_rank, natural
+from tl_lab.results.tables.reproduction import Reproduces
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FIRST", "OVERRIDE", "SELECTION", "Folders", "collect", "expected_of"]
+
+FIRST = (
+    "folder", "setting", "seed", "status", "error", "oracle", "trial", "tuned", "duration_s",
+    "parameters_total", "parameters_trainable",
+    "train_samples", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "versions",
+    "protocol", "written", "overrides",
+)  # fmt: skip
+"""Columns of :func:`collect` that are neither overrides nor metrics."""
+OVERRIDE = "override."
+"""What stands before an override's key in the name of its column."""
+SELECTION = "selection/"
+"""What stands before a chooser's name: target accuracy at the epoch that a validator would have chosen."""
+Folders = str | Path | Iterable[str | Path]
+"""One folder or several."""
+_NEVER_OF_A_TRIAL = ("test/", "oracle/", SELECTION)
+_ABOUT_THE_SWEEP = "sweep."  # no setting of a run
+_NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
+
+
+def collect(folders: Folders) -> "pd.DataFrame":
+    """Gather the runs below one or several folders, a row each.
+
+    A run is a folder with ``results.json`` or ``.hydra/overrides.yaml``; one without results, or with damaged
+    ones, is a row too, and says so.
+
+    Args:
+        folders: a sweep's folder, a run's folder, or several of either.
+
+    Returns:
+        Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed; an oracle is
+        marked); ``seed``;
+        ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
+        name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
+        then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
+        have no columns of their own: they are what the search gave, not what was swept (``tuned`` names them).
+        A search's trials are left out beside other runs (``attrs["trials_left_out"]`` counts them), and alone have no
+        test scores, which choose nothing. Runs of a folder are in natural order.
+
+    Raises:
+        UserError: a folder does not exist, or there is no run below any.
+    """
+    import pandas as pd
+
+    roots = [Path(folders)] if isinstance(folders, str | os.PathLike) else [Path(folder) for folder in folders]
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"There is no folder {root}: give the folder of a run or of a sweep.")
+    found = dict.fromkeys(run.resolve() for root in roots for run in _runs(root))
+    if not found:
+        raise UserError(f"There is no run below {', '.join(map(str, roots))}: give a folder whose runs hold {RESULTS}.")
+    common = Path(os.path.commonpath(found)) if len(found) > 1 else next(iter(found)).parent
+    rows = [_row(run, str(run.relative_to(common))) for run in found]
+    trials = [row["trial"] for row in rows]
+    if all(trials):
+        rows = [{name: value for name, value in row.items() if not name.startswith(_NEVER_OF_A_TRIAL)} for row in rows]
+    elif any(trials):  # a run that won the search would count as one more seed of what was chosen
+        rows = [row for row in rows if not row["trial"]]
+    settings = _settings([row.pop("_overrides") for row in rows])
+    marked = [
+        f"{setting} (oracle)" if row.get("oracle") else setting for row, setting in zip(rows, settings, strict=True)
+    ]
+    frame = pd.DataFrame([row | {"setting": setting} for row, setting in zip(rows, marked, strict=True)])
+    names = [name for name in frame if name not in FIRST]
+    overrides = [name for name in names if name.startswith(OVERRIDE)]
+    metrics = sorted((name for name in names if name not in overrides), key=metric_rank)
+    frame = frame.reindex(columns=[*FIRST, *overrides, *metrics])
+    frame.attrs["root"], frame.attrs["trials_left_out"] = str(common), len(trials) - len(rows)
+    return frame
+
+
+def expected_of(runs: "pd.DataFrame") -> Reproduces | None:
+    """Read what the experiment is held against from a run's configuration; None where runs do not agree on it."""
+    import yaml
+
+    nodes = []
+    for folder in runs["folder"]:
+        try:
+            text = (Path(runs.attrs["root"]) / folder / "config.yaml").read_text(encoding="utf-8")
+            nodes.append(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("reproduces"))
+        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+            continue
+    if not nodes or any(node != nodes[0] for node in nodes):
+        return None
+    try:
+        return Reproduces.from_node(nodes[0])
+    except UserError:  # a file from elsewhere; the runs' own numbers stand
+        return None
+
+
+def _runs(root: Path) -> Iterator[Path]:
+    """Yield the run folders at or below a folder, in natural order (2 before 10)."""
+    for path, folders, files in os.walk(root):
+        if RESULTS in files or (".hydra" in folders and (Path(path) / ".hydra" / "overrides.yaml").is_file()):
+            yield Path(path)
+            folders[:] = [name for name in folders if name not in _NEVER_ENTERED]
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        folders.sort(key=natural)
+
+
+def _row(run: Path, folder: str) -> dict[str, Any]:
+    overrides = _overrides(run / ".hydra" / "overrides.yaml")
+    tuned = overrides.get("sweep.tuned", "").strip("'").split()
+    row: dict[str, Any] = {
+        "folder": folder,
+        "trial": overrides.get("sweep.trial") == "true",
+        "tuned": " ".join(tuned),
+        "overrides": " ".join(f"{key}={value}" for key, value in overrides.items()),
+        "_overrides": {key: value for key, value in overrides.items() if not key.startswith(_ABOUT_THE_SWEEP)},
+        **{
+            OVERRIDE + key: value
+            for key, value in overrides.items()
+            if key not in tuned and not key.startswith(_ABOUT_THE_SWEEP)
+        },
+    }
+    try:
+        results = read_results(run)
+    except UserError as error:
+        reason = str(error) if (run / RESULTS).exists() else f"ended before it could write {RESULTS}"
+        return row | {"status": "missing", "error": reason, "seed": _number(overrides.get("seed"))}
+    parameters = results.get("parameters") or {}
+    plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
+    row |= {name: results.get(name) for name in plain}
+    row["status"], row["error"] = results.get("status", "missing"), results.get("error")
+    if row["status"] == "running" and not row["error"]:
+        row["error"] = "still running, or ended without a word (killed, out of memory)"
+    seed = results.get("seed")
+    row["seed"] = seed if seed is not None else _number(overrides.get("seed"))
+    row["parameters_total"], row["parameters_trainable"] = parameters.get("total"), parameters.get("trainable")
+    sizes = results.get("sizes") or {}
+    row["train_samples"] = sizes.get("train", sizes.get("source/train"))
+    row["versions"] = json.dumps(results.get("versions") or {}, sort_keys=True)
+    row["protocol"] = json.dumps(results.get("protocol") or {})
+    row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")
+    metrics = results.get("metrics") or {}
+    for choice in results.get("selection") or ():
+        if not isinstance(choice, dict) or not {"chooser", "target_acc"} <= set(choice):
+            continue
+        row[f"{SELECTION}{choice['chooser']}/target_acc"] = (
+            float("nan") if choice["target_acc"] is None else choice["target_acc"]
+        )
+    return row | {name: float("nan") if value is None else value for name, value in metrics.items()}
+
+
+def _overrides(path: Path) -> dict[str, str]:
+    """Read Hydra's list of overrides; ``+key=value`` and ``key=value`` are the same choice, ``~key`` removes."""
+    import yaml
+
+    try:
+        lines = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or []
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    pairs = {}
+    for line in map(str, lines if isinstance(lines, list) else []):
+        key, _, value = line.partition("=")
+        pairs[key.lstrip("+~")] = "(removed)" if line.startswith("~") else value
+    return pairs
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
+
+
+def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
+    """Name each run's setting by the overrides that are not the same in all runs, the seed left out."""
+    keys = dict.fromkeys(key for pairs in overrides for key in pairs if key != "seed")
+    varying = [key for key in keys if len({pairs.get(key) for pairs in overrides}) > 1]
+    return [
+        " ".join(f"{key}={pairs[key]}" for key in varying if key in pairs) or ("defaults" if varying else "all runs")
+        for pairs in overrides
+    ]

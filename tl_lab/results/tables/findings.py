@@ -1,0 +1,140 @@
+"""Everything that a report says, computed once; how it is written is the business of the writers.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_lab.errors import UserError, nearest
+from tl_lab.results.names import less_is_better
+from tl_lab.results.tables.collecting import OVERRIDE, Folders, collect, expected_of
+from tl_lab.results.tables.comparing import Ranking, Standing, data_keys, rank_methods, standings
+from tl_lab.results.tables.curves import Curve, curve_names, mean_curve, read_curves
+from tl_lab.results.tables.label_budgets import Budget, Transfer, find_budgets, find_transfer
+from tl_lab.results.tables.reproduction import Crossed, Reproduces
+from tl_lab.results.tables.summarising import find_crossed, headline, independent, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MOST_CURVES", "Findings", "find", "find_curves"]
+
+MOST_CURVES = 10
+"""Settings whose curves are drawn at most: as many as there are colours that can be told apart."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is found in the runs of a report.
+
+    Args:
+        runs: a row a run (:func:`tl_lab.results.tables.collecting.collect`).
+        table: a row a setting (:func:`tl_lab.results.tables.summarising.summarise`).
+        metrics: those of the tables.
+        standings: metric -> setting -> where it stands beside the best.
+        baseline: the override whose settings the others are compared with.
+        expected: what the experiment is held against; None where it states nothing.
+        crossed: methods by tasks, the metric and the key of the tasks; None where runs form no such table.
+        ranking: of methods over data sets; None where there are too few.
+        budgets: the accuracy's name and its summary by number of labels; None where that was not swept.
+        transfer: each way of transfer against learning from scratch.
+    """
+
+    runs: "pd.DataFrame"
+    table: "pd.DataFrame"
+    metrics: list[str]
+    standings: dict[str, dict[str, Standing]]
+    baseline: str
+    expected: Reproduces | None
+    crossed: tuple[Crossed, str, str] | None
+    ranking: Ranking | None
+    budgets: tuple[str, list[Budget]] | None
+    transfer: list[Transfer]
+
+    @property
+    def main_metric(self) -> str | None:
+        """The metric that settings are chosen by for a figure of some: accuracy, on the target where there is one."""
+        return next((name for name in self.metrics if name.endswith("target/acc")), next(iter(self.metrics), None))
+
+    @property
+    def root(self) -> Path:
+        """The folder that the runs' names start from."""
+        return Path(self.runs.attrs["root"])
+
+
+_BASELINE = "domain_adaptation=none"
+
+
+def _check_baseline(runs: "pd.DataFrame", baseline: str) -> None:
+    swept = [name for name in runs if name.startswith(OVERRIDE)]
+    valid = [f"{name.removeprefix(OVERRIDE)}={value}" for name in swept for value in runs[name].dropna().unique()]
+    if baseline not in valid:
+        raise UserError(f"report: no run has the baseline {baseline!r}; {nearest(baseline, valid)}")
+
+
+def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
+    """Read the runs below folders and compute what a report says.
+
+    Args:
+        folders: of a sweep, of a run, or several of either.
+        baseline: the override whose settings the others are compared with, seed by seed.
+
+    Raises:
+        UserError: a folder does not exist, there is no run below any, or none has a baseline that was asked for.
+    """
+    runs = collect(folders)
+    if baseline != _BASELINE:
+        _check_baseline(runs, baseline)
+    metrics, expected = headline(runs), expected_of(runs)
+    crossed = find_crossed(runs, expected)
+    over_data = crossed is not None and crossed[2] in [key for key in data_keys(runs) if key != "data.labels"]
+    budgets = find_budgets(runs)
+    return Findings(
+        runs=runs,
+        table=summarise(runs),
+        metrics=metrics,
+        standings={name: standings(runs, name) for name in metrics},
+        baseline=baseline,
+        expected=expected,
+        crossed=crossed,
+        ranking=rank_methods(crossed[0], crossed[1]) if crossed is not None and over_data else None,
+        budgets=budgets,
+        transfer=find_transfer(runs, *budgets) if budgets is not None else [],
+    )
+
+
+def find_curves(found: Findings) -> dict[str, dict[str, Curve]]:
+    """Average the learning curves of the settings with the best means, at most ten of them.
+
+    Args:
+        found: as :func:`find` gives it.
+
+    Returns:
+        Metric -> setting -> curve; empty where no run has logged anything.
+    """
+    done = independent(found.runs)
+    settings = _best_settings(found)
+    of_setting = {setting: list(done.loc[done["setting"] == setting, "folder"]) for setting in settings}
+    of_setting = {setting: folders for setting, folders in of_setting.items() if folders}
+    names: list[str] = []
+    for folders in of_setting.values():
+        names += [name for name in curve_names(found.root / folders[0]) if name not in names]
+    curves: dict[str, dict[str, Curve]] = {name: {} for name in names[:3]}
+    for setting, folders in of_setting.items():
+        read = [read_curves(found.root / folder, names) for folder in folders]
+        for name, panel in curves.items():
+            if (curve := mean_curve([run[name] for run in read])) is not None:
+                panel[setting] = curve
+    return {name: panel for name, panel in curves.items() if panel}
+
+
+def _best_settings(found: Findings) -> Sequence[str]:
+    """The settings of the curves, in the order of the table."""
+    table = found.table
+    if (name := found.main_metric) is not None and len(table) > MOST_CURVES:
+        table = table.sort_values(f"{name} mean", ascending=less_is_better(name), kind="stable")
+        table = table.head(MOST_CURVES).sort_index()
+    return [str(setting) for setting in table["setting"]]

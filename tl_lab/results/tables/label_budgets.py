@@ -1,0 +1,133 @@
+"""Accuracy against the number of labels, and whether transfer helps: what a sweep over ``data.labels`` answers.
+
+Nothing here imports torch.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tl_lab.results.names import split_name
+from tl_lab.results.tables.collecting import OVERRIDE
+from tl_lab.results.tables.reproduction import swept_keys
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, half_width, holm
+from tl_lab.results.tables.summarising import headline, independent, paired_differences
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Budget", "Transfer", "find_budgets", "find_transfer"]
+
+_LABELS = "data.labels"
+_BASELINE = "strategy=from_scratch"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one way of learning reaches with one number of labels.
+
+    Args:
+        way: what is compared, as its overrides without the number of labels: ``strategy=fine_tuning``.
+        setting: the runs' setting.
+        labels: labels of the training set.
+        everything: whether these are all that there are.
+        n: seeds.
+        mean: of the test accuracy over seeds.
+        half: half-width of its interval; NaN for one seed.
+        seconds: mean duration of a run.
+    """
+
+    way: str
+    setting: str
+    labels: int
+    everything: bool
+    n: int
+    mean: float
+    half: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A way of transfer against learning from scratch with the same labels, over common seeds.
+
+    Args:
+        budget: of the way of transfer.
+        n: common seeds.
+        mean: mean difference of the test accuracies; below zero transfer is negative.
+        half: half-width of its paired interval; NaN for one seed.
+        p: of the paired t-test, corrected by Holm for the number of rows; None where too few seeds were run.
+    """
+
+    budget: Budget
+    n: int
+    mean: float
+    half: float
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether transfer ``helps`` or ``hurts``, or why that cannot be said."""
+        if self.p is None:
+            return "too few to tell"
+        if self.p >= 1 - CONFIDENCE:
+            return "no difference shown"
+        return "helps" if self.mean > 0 else "hurts"
+
+
+def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
+    """Summarise a sweep over the number of labels.
+
+    Args:
+        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+
+    Returns:
+        The accuracy's name, and a row for each way and number of labels, in ascending order; None where the number of
+        labels was not swept.
+    """
+    if _LABELS not in swept_keys(runs):
+        return None
+    metric = next((name for name in headline(runs) if split_name(name).metric == "acc"), None)
+    done = independent(runs)
+    if metric is None or not len(done):
+        return None
+    keys = [key for key in swept_keys(runs) if key != _LABELS]
+    budgets = []
+    for setting, of in done.dropna(subset=[metric, "train_samples"]).groupby("setting", sort=False):
+        first = of.iloc[0]
+        given = {key: first[OVERRIDE + key] for key in keys}
+        way = " ".join(f"{key}={value}" for key, value in given.items() if value == value) or "as configured"
+        scores = of[metric].to_numpy(dtype=float)
+        labels = first[OVERRIDE + _LABELS]
+        everything = labels in ("null", None) or labels != labels  # not given where another folder gives it
+        budgets.append(
+            Budget(
+                way, str(setting), round(of["train_samples"].mean()), everything,
+                len(scores), float(scores.mean()), half_width(scores), float(of["duration_s"].mean()),
+            )
+        )  # fmt: skip
+    ways = list(dict.fromkeys(budget.way for budget in budgets))
+    return metric, sorted(budgets, key=lambda budget: (ways.index(budget.way), budget.labels))
+
+
+def find_transfer(runs: "pd.DataFrame", metric: str, budgets: list[Budget]) -> list[Transfer]:
+    """Hold each way of transfer against learning from scratch with the same number of labels.
+
+    Args:
+        runs: as for :func:`find_budgets`.
+        metric: the accuracy's name.
+        budgets: as :func:`find_budgets` gives them.
+
+    Returns:
+        A row for each setting that has its counterpart; none where ``strategy=from_scratch`` was not swept.
+    """
+    of_setting = {budget.setting: budget for budget in budgets}
+    rows = [
+        row for row in paired_differences(runs, metric, _BASELINE).to_dict("records") if row["setting"] in of_setting
+    ]
+    corrected = holm([row["p"] if row["n"] >= FEWEST_SEEDS else None for row in rows])
+    found = [
+        Transfer(of_setting[row["setting"]], row["n"], row["mean"], row["ci95"], p)
+        for row, p in zip(rows, corrected, strict=True)
+    ]
+    places = list(of_setting)
+    return sorted(found, key=lambda each: places.index(each.budget.setting))

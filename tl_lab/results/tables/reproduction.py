@@ -1,0 +1,360 @@
+"""A sweep as papers print it, methods beside tasks, and beside the paper's own numbers.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tl_lab.errors import UserError, nearest
+from tl_lab.results.names import format_difference, format_metric
+from tl_lab.results.tables.statistics import half_width, holm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Comparison",
+    "Crossed",
+    "Reproduces",
+    "chosen",
+    "compare_methods",
+    "comparison_rows",
+    "cross",
+    "crossed_rows",
+    "swept_keys",
+    "verdict_rows",
+]
+
+_FEWEST_FOR_RANKS = 6
+"""Tasks below which a signed-rank test cannot reach p < .05 in both directions."""
+_BASELINES = ("none", "source_only", "naive")
+
+
+@dataclass(frozen=True)
+class Reproduces:
+    """What an experiment is held against: the node ``reproduces`` of its file.
+
+    Args:
+        source: paper, table and page that the numbers stand in.
+        metric: which of a run's metrics they are, as ``test/target/acc``, in its unit (accuracies: shares in [0, 1]).
+        tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0.
+        methods: the swept key whose values are the compared methods.
+        tasks: the swept key whose values are the tasks that the methods are compared on; None for one task.
+        tuned: swept keys of which each method, task and seed takes the best value by ``chosen_by``.
+        chosen_by: the metric, the larger the better, that chooses among runs; none of the target's labels.
+        published: by method, a number or, with tasks, a number for each of them; methods that are in the paper only
+            are shown beside the others.
+
+    Raises:
+        UserError: a number is no number, or a method's tasks differ from another's.
+    """
+
+    source: str
+    metric: str = "test/target/acc"
+    tolerance: float = 0.02
+    methods: str = "domain_adaptation"
+    tasks: str | None = None
+    tuned: Sequence[str] = ()
+    chosen_by: str | None = None
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise UserError(f"reproduces.tolerance is at least 0, not {self.tolerance}")
+        if bool(self.tuned) != (self.chosen_by is not None):
+            raise UserError(
+                "reproduces.tuned and reproduces.chosen_by belong together: what is swept, and what chooses"
+            )
+        if (self.chosen_by or "").startswith(("test/", "oracle/")):
+            raise UserError(f"reproduces.chosen_by={self.chosen_by} is a test metric: test data choose nothing")
+        for method, numbers in self.published.items():
+            where = f"reproduces.published.{method}"
+            if self.tasks is None and not _is_number(numbers):
+                raise UserError(f"{where} is one number where reproduces.tasks is null, not {numbers!r}")
+            if self.tasks is not None and not (
+                isinstance(numbers, Mapping) and numbers and all(map(_is_number, numbers.values()))
+            ):
+                raise UserError(f"{where} gives a number for each value of {self.tasks}, not {numbers!r}")
+        if self.tasks is not None and len({frozenset(numbers) for numbers in self.published.values()}) > 1:
+            raise UserError(f"reproduces.published gives different {self.tasks} for different methods")
+
+    @classmethod
+    def from_node(cls, node: Mapping[str, Any] | None) -> "Reproduces | None":
+        """Read the node of a configuration; None where an experiment states nothing.
+
+        Raises:
+            UserError: a key is unknown, ``source`` is missing, or a value is wrong.
+        """
+        if not node:
+            return None
+        names = {each.name for each in fields(cls)}
+        for key in node:
+            if key not in names:
+                raise UserError(f"reproduces has no key {key!r}; {nearest(str(key), names)}")
+        if not isinstance(node.get("source"), str):
+            raise UserError("reproduces.source must name the paper, table and page")
+        return cls(**node)
+
+    def of(self, method: str, task: str | None) -> float | None:
+        """Give the published number of a method on a task; None where there is none."""
+        numbers = self.published.get(method)
+        if numbers is None or self.tasks is None:
+            return numbers
+        return numbers.get(task)
+
+    def mean(self, method: str, tasks: Sequence[str]) -> float | None:
+        """Give a method's published mean over those of the tasks that have a number, with equal weights."""
+        numbers = self.published.get(method)
+        if numbers is None or self.tasks is None:
+            return numbers
+        known = [numbers[task] for task in tasks if task in numbers]
+        return float(np.mean(known)) if known else None
+
+    def covered(self, method: str, tasks: Sequence[str]) -> bool:
+        """Whether the tasks are all those that the method's published numbers are for."""
+        numbers = self.published.get(method)
+        return self.tasks is None or numbers is None or set(numbers) <= set(tasks)
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """A metric by method and task.
+
+    Args:
+        methods: in the order of the runs, a baseline first.
+        tasks: likewise; one, the empty text, where tasks were not swept.
+        seeds: number of seeds by (task, method); 0 where there is no run.
+        mean: over seeds, ``(tasks, methods)``; NaN where there is no run.
+        half: half-width of its 95 % interval, likewise; NaN for one seed.
+        overall: mean over tasks, each with the same weight, ``(methods,)``; NaN where a task is missing.
+        overall_half: half-width over seeds of a seed's mean over tasks; NaN for one seed, or where seeds are missing.
+        oracles: methods that learned from the target's labels.
+    """
+
+    methods: list[str]
+    tasks: list[str]
+    seeds: np.ndarray
+    mean: np.ndarray
+    half: np.ndarray
+    overall: np.ndarray
+    overall_half: np.ndarray
+    oracles: frozenset[str] = frozenset()
+
+    def named(self, method: str) -> str:
+        """Name a method; an oracle is marked."""
+        return f"{method} (oracle)" if method in self.oracles else method
+
+    def seeds_said(self) -> str:
+        """Say how many seeds the cells have: ``3``, or ``1 to 3``."""
+        numbers = self.seeds[self.seeds > 0]
+        low, high = int(numbers.min()), int(numbers.max())
+        return str(low) if low == high else f"{low} to {high}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against the baseline over tasks.
+
+    Args:
+        method: the method.
+        baseline: what it is held against.
+        n: tasks that both have.
+        mean: mean over tasks of the difference of seed means.
+        half: half-width of its 95 % Student t interval over tasks; NaN for one task.
+        above: tasks on which the method is better.
+        p: Wilcoxon's signed-rank test, two-sided, corrected by Holm for the number of methods; None for fewer than
+            six tasks, or where no task differs.
+    """
+
+    method: str
+    baseline: str
+    n: int
+    mean: float
+    half: float
+    above: int
+    p: float | None
+
+
+def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
+    """Keep of each method, task and seed the run that the metric ``chosen_by`` prefers.
+
+    Args:
+        runs: completed runs, as for :func:`cross`.
+        expected: which keys were swept to choose from, and by what.
+
+    Returns:
+        The chosen runs, all of them where nothing is chosen. A group whose runs lack the metric keeps its first.
+    """
+    keys = [f"override.{key}" for key in (expected.methods, expected.tasks) if key]
+    if expected.chosen_by is None or not set(keys) <= set(runs):
+        return runs
+    score = runs[expected.chosen_by] if expected.chosen_by in runs else runs["seed"] * float("nan")
+    best = runs.assign(_score=score.fillna(-np.inf)).groupby([*keys, "seed"], sort=False)["_score"].idxmax()
+    return runs.loc[sorted(best)]
+
+
+def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) -> Crossed | None:
+    """Arrange independent runs by method and task.
+
+    Args:
+        runs: completed runs, a row each, with columns ``seed``, the metric, and ``override.<key>`` of both keys.
+        metric: the metric's name.
+        methods: the swept key of the methods.
+        tasks: the swept key of the tasks, or None.
+
+    Returns:
+        The table; None where no run has the metric or the methods' key.
+    """
+    key, of_task = f"override.{methods}", f"override.{tasks}"
+    if key not in runs or metric not in runs or (tasks is not None and of_task not in runs):
+        return None
+    kept = runs.assign(_task=runs[of_task] if tasks is not None else "").dropna(subset=[metric, key, "_task"])
+    if not len(kept):
+        return None
+    names, places = list(dict.fromkeys(kept[key])), list(dict.fromkeys(kept["_task"]))
+    names.sort(key=lambda name: name not in _BASELINES)  # what the others are held against comes first
+    scores = dict(iter(kept.groupby(["_task", key], sort=False)))
+    shape = len(places), len(names)
+    mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
+    for i, place in enumerate(places):
+        for j, name in enumerate(names):
+            if (place, name) in scores:
+                values = scores[place, name][metric].to_numpy(dtype=float)
+                mean[i, j], half[i, j], seeds[i, j] = values.mean(), half_width(values), len(values)
+    by_seed = kept.pivot_table(index="seed", columns=[key, "_task"], values=metric, sort=False)
+    overall_half = np.full(len(names), np.nan)
+    for j, name in enumerate(names):
+        rows = by_seed.xs(name, axis=1, level=0)
+        if rows.shape[1] == len(places) and bool(rows.notna().all(axis=None)):
+            overall_half[j] = half_width(rows.mean(axis=1).to_numpy(dtype=float))
+    marked = runs["oracle"].fillna(False).astype(bool) if "oracle" in runs else kept[key] != kept[key]
+    oracles = frozenset(runs.loc[marked.reindex(runs.index, fill_value=False), key])
+    return Crossed(names, places, seeds, mean, half, mean.mean(axis=0), overall_half, oracles)
+
+
+def compare_methods(table: Crossed) -> list[Comparison]:
+    """Hold each method against the one without adaptation, over tasks.
+
+    The pairs are the tasks: the difference of the two means over seeds on each. Tasks that share domains are not
+    independent, which makes intervals too narrow.
+
+    Args:
+        table: methods by tasks.
+
+    Returns:
+        A row for each method; none without a baseline (``none`` or ``source_only``) or with one task only.
+    """
+    baseline = next((name for name in _BASELINES if name in table.methods), None)
+    if baseline is None or len(table.tasks) < 2:
+        return []
+    base = table.mean[:, table.methods.index(baseline)]
+    found = []
+    for j, method in enumerate(table.methods):
+        difference = table.mean[:, j] - base
+        difference = difference[np.isfinite(difference)]
+        if method != baseline and len(difference):
+            found.append((method, difference))
+    corrected = holm([_signed_rank(difference) for _, difference in found])
+    return [
+        Comparison(method, baseline, len(d), float(d.mean()), half_width(d), int((d > 0).sum()), p)
+        for (method, d), p in zip(found, corrected, strict=True)
+    ]
+
+
+def crossed_rows(
+    table: Crossed, metric: str, tasks: str, expected: Reproduces | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Lay methods beside tasks: a row a task and one for the mean, a column a method, the paper's columns last.
+
+    Args:
+        table: methods by tasks.
+        metric: the metric's name.
+        tasks: the key of the tasks; empty for one task.
+        expected: what it is held against.
+
+    Returns:
+        The head, and the rows, as text.
+    """
+    published = list(expected.published) if expected is not None else []
+    head = [
+        tasks.rpartition(".")[2] or "task",
+        *map(table.named, table.methods),
+        *(f"{name}, published" for name in published),
+    ]
+
+    def line(name: str, means: np.ndarray, halves: np.ndarray, papers: list[float | None]) -> list[str]:
+        cells = [format_metric(metric, float(m), float(h)) for m, h in zip(means, halves, strict=True)]
+        return [name, *cells, *(format_metric(metric, number) for number in papers)]
+
+    rows = []
+    for i, task in enumerate(table.tasks):
+        papers = [expected.of(name, task) for name in published] if expected is not None else []
+        rows.append(line(task or "all", table.mean[i], table.half[i], papers))
+    if len(table.tasks) > 1:
+        papers = [expected.mean(name, table.tasks) for name in published] if expected is not None else []
+        rows.append(line("mean", table.overall, table.overall_half, papers))
+    return head, rows
+
+
+def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list[str]]:
+    """Hold each method's mean against the published one: method, measured, published, difference, verdict."""
+    rows = []
+    for j, method in enumerate(table.methods):
+        published, measured = expected.mean(method, table.tasks), float(table.overall[j])
+        if published is None:
+            continue
+        difference = measured - published
+        if difference != difference:
+            verdict = "runs are missing"
+        elif not expected.covered(method, table.tasks):
+            verdict = "tasks are missing"
+        elif abs(difference) <= expected.tolerance:
+            verdict = "yes"
+        else:
+            verdict = "no, above" if difference > 0 else "no, below"
+        rows.append(
+            [
+                table.named(method),
+                format_metric(metric, measured, float(table.overall_half[j])),
+                format_metric(metric, published),
+                format_difference(metric, difference),
+                verdict,
+            ]
+        )
+    return rows
+
+
+def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
+    """Hold each method against the baseline over tasks: method, baseline, difference, tasks won, p."""
+    return [
+        [
+            table.named(each.method),
+            each.baseline,
+            format_difference(metric, each.mean, each.half),
+            f"{each.above} of {each.n}",
+            "-" if each.p is None else f"{each.p:.3f}" if each.p >= 0.001 else "< 0.001",
+        ]
+        for each in compare_methods(table)
+    ]
+
+
+def _signed_rank(difference: np.ndarray) -> float | None:
+    if len(difference) < _FEWEST_FOR_RANKS or not difference.any():
+        return None
+    from scipy.stats import wilcoxon  # seconds to import
+
+    return float(wilcoxon(difference).pvalue)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def swept_keys(runs: "pd.DataFrame") -> Sequence[str]:
+    """Name the overridden keys whose values are not the same in all runs, the seed left out."""
+    columns = [name for name in runs if str(name).startswith("override.") and name != "override.seed"]
+    return [str(name).removeprefix("override.") for name in columns if runs[name].nunique(dropna=False) > 1]

@@ -1,0 +1,151 @@
+"""Runs become statements: a row a setting, differences seed by seed, methods beside tasks.
+
+Nothing here imports torch.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tl_lab.results.names import is_detail, metric_rank, split_name
+from tl_lab.results.tables.collecting import FIRST, OVERRIDE
+from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, swept_keys
+from tl_lab.results.tables.statistics import CONFIDENCE, paired_t, t_quantile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["find_crossed", "headline", "independent", "metric_columns", "paired_differences", "summarise"]
+
+_METHODS = "domain_adaptation"  # the swept key whose values are compared, where the experiment names no other
+
+
+def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFrame":
+    """Summarise runs over seeds, a row a setting.
+
+    The half-width of a metric's interval is ``t((1 + confidence) / 2, n - 1) * s / sqrt(n)``, with Student's t
+    and the standard deviation s over seeds (ddof 1). There is none for n = 1. Only completed runs count, and of
+    several with the same setting and seed only the newest, for they are no independent repeats.
+
+    Args:
+        df: runs as :func:`collect` gives them.
+        confidence: what the interval covers, in (0, 1).
+
+    Returns:
+        Columns ``setting``, ``n`` (seeds), ``not_completed`` (runs), ``duration_s`` (mean), and for each metric
+        ``<metric> mean``, ``<metric> ci95`` (half-width; NaN for n = 1) and ``<metric> n``.
+    """
+    import pandas as pd
+
+    completed = independent(df)
+    metrics = metric_columns(df)
+    every = df.groupby("setting", sort=False)
+    groups = completed.groupby("setting", sort=False)
+    order = list(every.groups)
+    table = pd.DataFrame({"setting": order})
+    table["n"] = groups.size().reindex(order, fill_value=0).to_numpy()
+    table["not_completed"] = (df["status"] != "completed").groupby(df["setting"], sort=False).sum().to_numpy()
+    table["duration_s"] = groups["duration_s"].mean().reindex(order).to_numpy(dtype=float)
+    columns = {}
+    for name in metrics:
+        of = groups[name]
+        n = of.count().reindex(order, fill_value=0).to_numpy()
+        spread = of.std(ddof=1).reindex(order).to_numpy(dtype=float)
+        quantile = t_quantile(n, confidence)
+        columns[f"{name} mean"] = of.mean().reindex(order).to_numpy(dtype=float)
+        columns[f"{name} ci95"] = quantile * spread / np.sqrt(np.maximum(n, 1))
+        columns[f"{name} n"] = n
+    return pd.concat([table, pd.DataFrame(columns)], axis=1)
+
+
+def paired_differences(
+    df: "pd.DataFrame", metric: str, baseline: str = "domain_adaptation=none", confidence: float = CONFIDENCE
+) -> "pd.DataFrame":
+    """Compare each setting with its baseline over the seeds that both have.
+
+    The baseline of a setting is the one that differs from it in the baseline's key alone. The interval is that
+    of the mean of the paired differences, Student's t with n - 1 degrees of freedom, not corrected for the
+    number of comparisons.
+
+    Args:
+        df: runs as :func:`collect` gives them.
+        metric: the metric's name.
+        baseline: the override that makes a setting a baseline.
+        confidence: what the interval covers, in (0, 1).
+
+    Returns:
+        A row for each setting that has a baseline and at least one common seed: ``setting``, ``baseline``, ``n``,
+        ``mean``, ``ci95`` (half-width; NaN for n = 1), ``positive`` (the number of seeds with a difference
+        above zero), and ``p`` of the paired t-test. Empty where there is no baseline.
+    """
+    import pandas as pd
+
+    names = ["setting", "baseline", "n", "mean", "ci95", "positive", "p"]
+    key, _, value = baseline.partition("=")
+    if f"{OVERRIDE}{key}" not in df or metric not in df:
+        return pd.DataFrame(columns=names)
+    completed = independent(df)
+    others = [name for name in df if name.startswith(OVERRIDE) and name not in (OVERRIDE + key, OVERRIDE + "seed")]
+    rest = completed[others].fillna("").agg("\0".join, axis=1) if others else pd.Series("", completed.index)
+    is_baseline = completed[OVERRIDE + key] == value
+    scores = completed[["setting", "seed", metric]].assign(rest=rest)
+    of_baseline = scores[is_baseline].rename(columns={"setting": "baseline", metric: "base"})
+    both = scores[~is_baseline].merge(of_baseline, on=["rest", "seed"]).dropna(subset=[metric, "base"])
+    rows = []
+    for (setting, base), pairs in both.groupby(["setting", "baseline"], sort=False):
+        difference = (pairs[metric] - pairs["base"]).to_numpy(dtype=float)
+        found = paired_t(difference, confidence)
+        rows.append((setting, base, found.n, found.mean, found.half, int((difference > 0).sum()), found.p))
+    return pd.DataFrame(rows, columns=names)
+
+
+def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tuple[Crossed, str, str] | None:
+    """Arrange runs by method and task, where the experiment says what these are, or two keys were swept.
+
+    Args:
+        runs: as :func:`collect` gives them.
+        expected: what the experiment is held against.
+
+    Returns:
+        The table, its metric, and the key of the tasks (empty for one task); None where runs form no such table.
+    """
+    done = independent(runs)
+    if expected is not None:
+        table = cross(chosen(done, expected), expected.metric, expected.methods, expected.tasks)
+        return None if table is None else (table, expected.metric, expected.tasks or "")
+    others = [key for key in swept_keys(runs) if key != _METHODS]
+    metric = next((name for name in headline(runs) if name.endswith("target/acc")), None)
+    if metric is None or len(others) != 1 or _METHODS not in swept_keys(runs):
+        return None
+    table = cross(done, metric, _METHODS, others[0])
+    return None if table is None else (table, metric, others[0])
+
+
+def metric_columns(df: "pd.DataFrame") -> list[str]:
+    """Name the columns that hold metrics."""
+    from pandas.api.types import is_numeric_dtype
+
+    names = [name for name in df if name not in FIRST and not name.startswith(OVERRIDE)]
+    return [name for name in names if is_numeric_dtype(df[name])]
+
+
+def headline(df: "pd.DataFrame") -> list[str]:
+    """Name the metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals,
+    of a single task its accuracy alone."""
+    named = [(name, *split_name(name)) for name in metric_columns(df) if df[name].notna().any()]
+    for wanted in ("test", "val"):
+        chosen = [
+            name for name, split, _, metric in named
+            if split == wanted and "loss" not in metric and not metric.endswith("_ci95") and not is_detail(name)
+        ]  # fmt: skip
+        if chosen:
+            return sorted(chosen, key=lambda name: metric_rank(name)[2:])  # all accuracies first
+    return []
+
+
+def independent(df: "pd.DataFrame") -> "pd.DataFrame":
+    """Keep the completed runs, the newest of each setting and seed; runs of unknown seed are all kept."""
+    completed = df[df["status"] == "completed"]
+    newest = completed.sort_values("written", kind="stable")
+    repeated = newest["seed"].notna() & newest.duplicated(["setting", "seed"], keep="last")
+    return newest[~repeated].sort_index()

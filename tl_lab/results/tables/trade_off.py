@@ -1,0 +1,113 @@
+"""What settings of a stream trade for what: the last task against the tasks before it.
+
+Nothing here imports torch.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tl_lab.results.tables.statistics import CONFIDENCE, half_width
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["lines_of_settings", "task_accuracies", "trade_off"]
+
+_OVERRIDE = "override."
+_OF_TASK = re.compile(r"test/task(\d+)(/target)?/acc")
+
+
+def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
+    """Find the final test accuracies of a stream's tasks, in order; of pairs of domains those of the targets.
+
+    Args:
+        metrics: by name; others than those of tasks are passed over.
+
+    Returns:
+        T accuracies; empty where there are no tasks, or one of them has no number.
+    """
+    found: dict[str, dict[int, float]] = {"": {}, "/target": {}}
+    for name, value in metrics.items():
+        if (match := _OF_TASK.fullmatch(name)) and value is not None and np.isfinite(value):
+            found[match[2] or ""][int(match[1])] = float(value)
+    of_tasks = found["/target"] or found[""]
+    return [of_tasks[task] for task in sorted(of_tasks)] if set(of_tasks) == set(range(1, len(of_tasks) + 1)) else []
+
+
+def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFrame":
+    """Summarise what settings reach on the last task of a stream, and on average on the tasks before it.
+
+    Intervals are Student's over runs: of seeds, where runs are independent.
+
+    Args:
+        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them, completed and none twice.
+        confidence: what the intervals cover, in (0, 1).
+
+    Returns:
+        A row for each setting whose runs learned two tasks or more: ``setting``, ``n``, ``last mean``, ``last ci95``
+        (half-width; NaN for n = 1), ``earlier mean``, ``earlier ci95``, and ``line`` and ``value`` of
+        :func:`lines_of_settings`.
+    """
+    import pandas as pd
+
+    overrides, rows = {}, []
+    of_streams = any(_OF_TASK.fullmatch(str(name)) for name in runs)
+    for setting, of_setting in runs.groupby("setting", sort=False) if of_streams else ():
+        records = of_setting.to_dict("records")
+        of_tasks = [found for found in map(task_accuracies, records) if len(found) > 1]
+        if of_tasks:
+            last, earlier = [found[-1] for found in of_tasks], [float(np.mean(found[:-1])) for found in of_tasks]
+            intervals = (np.mean(last), half_width(last, confidence), np.mean(earlier), half_width(earlier, confidence))
+            rows.append((setting, len(of_tasks), *intervals))
+            overrides[str(setting)] = _overrides(records[0])
+    table = pd.DataFrame(rows, columns=["setting", "n", "last mean", "last ci95", "earlier mean", "earlier ci95"])
+    lines = lines_of_settings(overrides)
+    for i, column in enumerate(("line", "value")):
+        table[column] = [lines.get(setting, ("", ""))[i] for setting in table["setting"]]
+    return table
+
+
+def lines_of_settings(settings: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
+    """Find settings that differ in one number alone: they lie on a line, in the order of the number.
+
+    Of several such keys the one with the most values is taken first.
+
+    Args:
+        settings: the overrides of each, by its name.
+
+    Returns:
+        Setting -> the line's name and the setting's number as it was given, in the order of the lines and along
+        them; settings on no line are left out.
+    """
+    keys = dict.fromkeys(key for overrides in settings.values() for key in overrides if key != "seed")
+    varying = [key for key in keys if len({overrides.get(key) for overrides in settings.values()}) > 1]
+    values = {key: {overrides.get(key) for overrides in settings.values()} for key in varying}
+    numeric = [key for key in varying if sum(_is_number(value) for value in values[key]) > 1]
+    found: dict[str, tuple[str, str]] = {}
+    for key in sorted(numeric, key=lambda key: -len(values[key])):
+        groups: dict[tuple[str | None, ...], list[str]] = {}
+        for setting, overrides in settings.items():
+            if setting not in found and _is_number(overrides.get(key)):
+                groups.setdefault(tuple(overrides.get(other) for other in varying if other != key), []).append(setting)
+        for members in groups.values():
+            if len(members) > 1:
+                rest = [f"{k}={v}" for k, v in settings[members[0]].items() if k in varying and k != key]
+                members.sort(key=lambda setting: float(settings[setting][key]))
+                name = " ".join([*rest, f"over {key}"])
+                found |= {setting: (name, settings[setting][key]) for setting in members}
+    return found
+
+
+def _overrides(row: Mapping[str, Any]) -> dict[str, str]:
+    given = {name.removeprefix(_OVERRIDE): value for name, value in row.items() if name.startswith(_OVERRIDE)}
+    return {name: value for name, value in given.items() if isinstance(value, str)}
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return text is not None and bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

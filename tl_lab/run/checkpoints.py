@@ -1,0 +1,84 @@
+"""A run's checkpoints: found, and read as data."""
+
+import io
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import replacing
+
+__all__ = ["WholeCheckpoints", "checkpoint_of", "is_trained", "last_checkpoint", "read_checkpoint"]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write checkpoints whole or not at all: neither a kill nor a full disk damages the one that was there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write beside, then rename.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written to.
+        """
+        # by way of memory: torch's own writer would hold a file on a full disk open, and its space with it
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        # a copy: a view of the buffer, left in a traceback, crashes the garbage collector of Python 3.12.1
+        content = buffer.getvalue()
+        with replacing(path) as beside:
+            beside.write_bytes(content)
+
+
+def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[str, Any]:
+    """Read a checkpoint as data.
+
+    Args:
+        path: of the file.
+        advice: what to do where it cannot be read.
+
+    Raises:
+        UserError: the file is missing, damaged, or not one of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {**content, "state_dict": content["state_dict"], "updates_done": content["updates_done"]}
+    except Exception as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else "it is damaged or not a checkpoint of a run"
+        raise UserError(f"cannot read {path}: {reason} ({type(error).__name__}); {advice}") from error
+
+
+def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
+    """Find a run's checkpoint.
+
+    Args:
+        run_folder: the run's folder.
+        which: ``best`` or ``last``; None for the one that the run tested.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    path = run_folder / "config.yaml"
+    try:
+        evaluate = cast(DictConfig, OmegaConf.load(path)).evaluate
+    except FileNotFoundError:
+        raise UserError(f"{run_folder} is not the folder of a run: it has no config.yaml") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return run_folder / "checkpoints" / f"{which or evaluate}.ckpt"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Find the checkpoint that an interrupted run goes on from; None if it did not get so far."""
+    path = folder / "checkpoints" / "last.ckpt"
+    return path if path.exists() else None
+
+
+def is_trained(content: dict[str, Any], epochs: int) -> bool:
+    """Whether a checkpoint stands at the end of training: all of so many epochs done, or stopped early."""
+    waited = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
+    stopped = any(state["wait_count"] >= state["patience"] for state in waited)
+    return stopped or content["epoch"] + 1 >= epochs

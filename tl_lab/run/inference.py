@@ -1,0 +1,299 @@
+"""A trained model in three lines: load a run, predict, read labels and confidence."""
+
+import csv
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from tl_lab.config.stored import read_stored
+from tl_lab.config.trust import check_foreign
+from tl_lab.data.inputs.image_files import IMAGE_TYPES, decode, listed
+from tl_lab.data.scenarios.stream import Outputs
+from tl_lab.errors import UserError
+from tl_lab.model.heads import TaskHead
+from tl_lab.model.network import Network
+from tl_lab.results.folder.files import replacing
+from tl_lab.run.build import build_backbone
+from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
+
+__all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
+
+
+class Predictions(NamedTuple):
+    """What a model says of samples.
+
+    Attributes:
+        labels: names of the predicted classes, N of them.
+        confidence: probability of the predicted class, ``(N,)``, in [0, 1].
+        probabilities: of all classes, ``(N, C)``.
+    """
+
+    labels: list[str]
+    confidence: Tensor
+    probabilities: Tensor
+
+
+class TrainedModel(nn.Module):
+    """A run's network together with how its inputs are prepared.
+
+    Args:
+        network: backbone, bottleneck and head.
+        class_names: of the outputs.
+        shape: channels, height and width of the data it was trained on; tables of pixel values have this form.
+    """
+
+    def __init__(self, network: Network, class_names: Sequence[str], shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.network, self.class_names, self.shape = network, list(class_names), tuple(shape)
+        self.preprocessing = network.backbone.preprocessing
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute logits.
+
+        Args:
+            x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels.
+
+        Returns:
+            Logits, ``(B, C)``.
+        """
+        return self.network(self.preprocessing.normalise(self.preprocessing.fit(x)))
+
+    @torch.no_grad()
+    def predict(self, images: Tensor | np.ndarray | str | Path, batch_size: int = 256) -> Predictions:
+        """Predict classes.
+
+        Args:
+            images: a batch as :meth:`forward` takes it, or a folder of images or a CSV file (:func:`read_inputs`).
+            batch_size: images run at once.
+
+        Returns:
+            Labels, confidence and probabilities, in the order of the images (in a folder: of their names).
+        """
+        if isinstance(images, str | Path):
+            batches: Iterator[Tensor] = (x for _, x in read_inputs(Path(images), self, batch_size))
+        else:
+            batches = iter(torch.as_tensor(images).split(batch_size))
+        device = next(self.network.parameters()).device
+        p = torch.cat([self(batch.to(device)).softmax(1).cpu() for batch in batches])
+        confidence, best = p.max(1)
+        return Predictions([self.class_names[i] for i in best.tolist()], confidence, p)
+
+
+def load(
+    run: str | Path, checkpoint: str | None = None, task: int | None = None, allow: Sequence[str] = ()
+) -> TrainedModel:
+    """Load the model of a run.
+
+    Args:
+        run: the run's folder.
+        checkpoint: ``best`` or ``last``; None for the one that the run tested.
+        task: of a stream whose tasks have heads of their own, which one answers, counted from 1.
+        allow: names of backbones, beside the project's own, that the folder's configuration may name.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        UserError: the folder holds no run, its files are damaged, or a task is missing, or none of the stream's.
+    """
+    folder = Path(run)
+    cfg = _stored_config(folder, allow)
+    path = checkpoint_of(folder, checkpoint)
+    content = read_checkpoint(path)
+    facts = content.get("model")
+    if facts is None:
+        raise UserError(f"{path} does not say what its classes are: it was not written by a run of this program")
+    for name, value in (("pretrained", False), ("weights", None)):
+        if name in cfg.backbone:
+            cfg.backbone[name] = value  # all weights are in the checkpoint
+    shape = tuple(facts["shape"])
+    outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
+    class_names = _names_of(folder, facts, outputs, task)
+    network = Network(
+        build_backbone(cfg, shape),  # type: ignore[arg-type]
+        len(facts["class_names"]),
+        cfg.strategy.get("bottleneck"),
+        blocks=None if outputs is None else outputs.blocks,
+        **OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({})),
+    )
+    prefix = "network."
+    weights = {n.removeprefix(prefix): t for n, t in content["state_dict"].items() if n.startswith(prefix)}
+    if any(name.startswith("target_encoder.") for name in weights):
+        network.separate_encoders()
+    if any(".target_running_" in name for name in weights):
+        network.separate_statistics()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not fit {folder / 'config.yaml'}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    network.use("target")  # the domain that the model was adapted to, where domains have parts of their own
+    # what the data were brought to when the model learned, which a pretrained backbone may have decided
+    network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
+    if isinstance(network.head, TaskHead) and task is not None:
+        network.head.active = (task - 1,)
+    return TrainedModel(network, class_names, shape)
+
+
+def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:
+    """Name the outputs that answer; a stream's may be those of one task."""
+    names = list(facts["class_names"])
+    if facts.get("episodes"):
+        raise UserError(
+            f"{folder} learned from episodes, and has no classes of its own: it classifies what an episode shows it"
+        )
+    if facts.get("scrambled"):
+        raise UserError(f"{folder} learned images whose pixels were permuted: it cannot label images as they are")
+    if outputs is None or outputs.scenario != "task":
+        if task is not None:
+            raise UserError(f"{folder} has no head for each task, of which task={task} could be one: leave it out")
+        return names
+    if task is None or not 1 <= task <= outputs.num_tasks:
+        said = "" if task is None else f", not {task}"
+        raise UserError(
+            f"{folder} learned {outputs.num_tasks} tasks with a head each: say whose classes are meant, "
+            f"task=1 to {outputs.num_tasks}{said}"
+        )
+    return names[outputs.offset(task - 1) :][: outputs.sizes[task - 1]]
+
+
+def predict_to_csv(
+    run: str | Path,
+    inputs: str | Path,
+    output: str | Path | None = None,
+    checkpoint: str | None = None,
+    skip_unreadable: bool = False,
+    task: int | None = None,
+    allow: Sequence[str] = (),
+) -> Path:
+    """Write labels and confidence for a folder of images or a table.
+
+    Args:
+        run: the run's folder.
+        inputs: a folder of images (searched through), or a CSV file (see :func:`read_inputs`).
+        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
+        checkpoint: ``best`` or ``last``; None for the one that the run tested.
+        skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
+        task: see :func:`load`.
+        allow: see :func:`load`.
+
+    Returns:
+        The file: columns ``input``, ``label``, ``confidence``.
+
+    Raises:
+        UserError: there is nothing to predict, or a file cannot be read or written.
+    """
+    model = load(run, checkpoint, task, allow)
+    path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["input", "label", "confidence"])
+        for names, x in read_inputs(Path(inputs), model, skip_unreadable=skip_unreadable):
+            said = model.predict(x)
+            rows = zip(names, said.labels, said.confidence.tolist(), strict=True)
+            table.writerows((name, label, f"{share:.4f}") for name, label, share in rows)
+    return path
+
+
+def read_inputs(
+    path: Path, model: TrainedModel, batch_size: int = 256, skip_unreadable: bool = False
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Read what is to be predicted, in batches.
+
+    Args:
+        path: a folder, whose images are taken in the order of their names, sub-folders included; or a CSV file
+            with a column ``path`` (relative to the file), or with one column a pixel value, row by row, in 0..255;
+            for a model of vectors one column a value, as it learned them.
+        model: tells the shape of its inputs.
+        batch_size: samples in a batch.
+        skip_unreadable: leave images out that cannot be read, instead of stopping.
+
+    Yields:
+        Names and images, ``(B, channels, height, width)``, or vectors, ``(B, D)``.
+
+    Raises:
+        UserError: there is nothing of the kind, an image cannot be read, or a row has the wrong number of values.
+    """
+    channels, height, width = model.shape
+    vectors = (height, width) == (1, 1)
+    if vectors and path.is_dir():
+        raise UserError(f"{path} is a folder, and the model takes vectors: give a CSV file of {channels} columns")
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
+        if not files:
+            raise UserError(f"{path} holds no images ({', '.join(sorted(IMAGE_TYPES))})")
+        yield from _read_images(
+            {str(file.relative_to(path)): file for file in files}, model, batch_size, skip_unreadable
+        )
+        return
+    if not path.is_file():
+        raise UserError(f"there is no folder or file {path} to predict")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    if not rows:
+        raise UserError(f"{path} has no rows below its header")
+    if "path" in rows[0] and not vectors:
+        listed_files = {row["path"]: path.parent / row["path"] for row in rows}
+        yield from _read_images(listed_files, model, batch_size, skip_unreadable)
+        return
+    if vectors and len(rows[0]) != channels:
+        raise UserError(f"{path} has {len(rows[0])} columns; give the {channels} values of each vector")
+    if len(rows[0]) != channels * height * width:
+        raise UserError(
+            f"{path} has {len(rows[0])} columns; give a column 'path' with images, or the "
+            f"{channels}x{height}x{width} = {channels * height * width} values of each image"
+        )
+    try:
+        values = torch.tensor([[float(value) for value in row.values()] for row in rows])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} holds something that is not a number: {error}") from error
+    if not bool(values.isfinite().all()):
+        raise UserError(f"{path} holds NaN or infinity in row {int((~values.isfinite()).any(1).nonzero()[0, 0]) + 1}")
+    for start in range(0, len(values), batch_size):
+        part = values[start : start + batch_size]
+        names = [str(start + i) for i in range(len(part))]
+        yield names, part if vectors else part.view(-1, channels, height, width) / 255
+
+
+def _read_images(
+    files: dict[str, Path], model: TrainedModel, batch_size: int, skip_unreadable: bool
+) -> Iterator[tuple[list[str], Tensor]]:
+    names, unreadable = list(files), []
+    for start in range(0, len(names), batch_size):
+        images: dict[str, Tensor] = {}
+        for name in names[start : start + batch_size]:
+            try:
+                images[name] = decode(files[name], model.preprocessing)
+            except (OSError, ValueError) as error:
+                if not skip_unreadable:
+                    raise UserError(
+                        f"{files[name]} cannot be read as an image ({error}): repair or remove it, or skip such images"
+                    ) from error
+                unreadable.append(name)
+        if images:
+            yield list(images), torch.stack(list(images.values()))
+    if unreadable:
+        warnings.warn(f"{len(unreadable)} unreadable images were left out: {listed(unreadable)}", stacklevel=2)
+
+
+def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
+    checkpoint_of(folder)  # says what is wrong with the folder
+    path = folder / "config.yaml"
+    cfg = read_stored(folder)
+    check_foreign(cfg.backbone, path, allow)
+    return cfg
+
+
+def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}

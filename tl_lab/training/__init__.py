@@ -1,0 +1,1 @@
+"""The training step: objective, parameter groups, schedules, measuring."""

@@ -1,0 +1,264 @@
+"""Measures the health of a run on two domains while it trains and when it is tested (see :mod:`.health`)."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+
+from tl_lab.data.base import DataModule
+from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.functional import a_distance, linear_domain_accuracy
+from tl_lab.randomness import generator
+from tl_lab.strategies.base import Strategy, WholeSets
+from tl_lab.watching.health import Health
+
+__all__ = ["HealthCheck", "domain_features", "gradient_norms"]
+
+_SAMPLES = 2000  # of each domain
+_ENOUGH = 200  # validation samples of the source with which its training set can be spared
+_HUGE = 1e30
+_PAIRED = ("a_distance_start", "a_distance", "linear_acc_start", "linear_acc")
+_HOOKS = (
+    "source_input",
+    "target_input",
+    "sample_weights",
+    "adapt",
+    "before_evaluation",
+    "before_update",
+    "after_update",
+)
+
+_Features = Callable[[Strategy, DataModule, str, int], Tensor]
+
+
+def gradient_norms(terms: Mapping[str, Tensor], features: Sequence[Tensor]) -> dict[str, float]:
+    """Measure how hard each term of the objective pulls at the features: ||d term / d features||.
+
+    Behind a gradient reversal this is the reversed gradient, lambda included.
+
+    Args:
+        terms: scalars by name, as they are summed up in the objective.
+        features: of each domain, ``(B, D)``.
+
+    Returns:
+        ``grad_norm_<term>`` -> Euclidean norm over all samples and features; 0 for a term that does not depend on
+        them. Nothing where the features carry no gradient, as in a phase that updates no encoder.
+    """
+    whole = _joint(features)
+    if not any(part.requires_grad for part in whole):
+        return {}
+    norms = {}
+    for name, term in terms.items():
+        parts: Sequence[Tensor | None] = ()
+        if term.requires_grad:
+            learns = [part for part in whole if part.requires_grad]
+            parts = torch.autograd.grad(term, learns, retain_graph=True, allow_unused=True)
+        squares = [part.double().square().sum() for part in parts if part is not None]
+        norm = torch.stack(squares).sum().sqrt() if squares else torch.zeros(())
+        # what is not finite here must not stop a run that may go on: half precision skips such a step
+        norms[f"grad_norm_{name}"] = float(torch.nan_to_num(norm, nan=_HUGE, posinf=_HUGE).clamp(max=_HUGE))
+    return norms
+
+
+def _joint(features: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Go back to the tensor whose halves the domains are: layers that a term looks at are parts of that one."""
+    base = features[0]._base
+    if len(features) == 2 and base is not None and base is features[1]._base:
+        return [base]
+    return features
+
+
+@torch.no_grad()
+def domain_features(strategy: Strategy, data: DataModule, name: str, count: int = _SAMPLES) -> Tensor:
+    """Compute the head's input for a draw from a set, in evaluation mode, with the domain's statistics and encoder.
+
+    Every process computes all of it, so that none waits for another.
+
+    Args:
+        strategy: on its device; left in the mode in which it was.
+        data: the data module.
+        name: of the set, ``source/...`` or ``target/...``.
+        count: samples to draw; all of a smaller set.
+
+    Returns:
+        ``(min(count, N), D)`` on the CPU.
+    """
+    precision, cached = strategy.trainer.precision_plugin, data.has_features(name)
+    strategy.network.use(data.domain_of(name))
+    compute = strategy.network.encoder()[1] if cached else strategy.network.features
+    found = []
+    with _evaluating(strategy):
+        for x in _drawn(data, name, count):
+            with precision.forward_context():
+                found.append(compute(precision.convert_input(x.to(strategy.device))).float().cpu())
+    return torch.cat(found).flatten(1)
+
+
+def _drawn(data: DataModule, name: str, count: int) -> Iterator[Tensor]:
+    """Serve the draw: images, or the backbone's features where those were computed once."""
+    index = torch.randperm(len(data.sets[name]), generator=generator(0, "health", name))[:count].sort().values
+    for batch in data.loader(name, shared=False, index=index):
+        yield batch.x
+
+
+def _compared(data: DataModule) -> tuple[str, str]:
+    """Name the sets: of the source samples that it was not trained on, where they are enough."""
+    source = "source/val" if len(data.sets["source/val"]) >= _ENOUGH else "source/train"
+    return source, "target/train"
+
+
+def _acts(adaptation: DomainAdaptation) -> bool:
+    """Whether a method does anything to the domains: it fills one of the hooks, or keeps statistics of each."""
+    return any(_fills(adaptation, hook) for hook in _HOOKS) or adaptation.batch_norm != "joint"
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode for a while; each part returns to its own mode, for frozen ones do not train."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+class HealthCheck(Callback):
+    """Measures the domains' distance before training and at the tested weights, and each term's gradient in between.
+
+    It draws from streams of its own and leaves networks, modes and gradients as they are: a run with it trains to the
+    same bits. The target's labels are not looked at.
+
+    Args:
+        keep: called with what was measured as soon as it is known, to be kept for a resumed run.
+        known: what an interrupted run has kept.
+    """
+
+    def __init__(self, keep: Callable[[dict[str, Any]], None], known: Mapping[str, Any] | None = None) -> None:
+        self._keep, self.measured = keep, dict(known or {})
+        self._seconds = float(self.measured.get("seconds", 0.0))
+        self._backbone_features: dict[str, Tensor] = {}
+
+    # ------------------------------------------------------------------ Lightning's events
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the last batch of every epoch."""
+        if self._watch not in pl_module.watchers:  # type: ignore[operator]
+            pl_module.watchers.append(self._watch)  # type: ignore[union-attr, operator]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure the distance before the first update; a resumed run has it already."""
+        strategy, data = _parts(trainer, pl_module)
+        if strategy.updates_done == 0:
+            self._measure(strategy, data, "_start", domain_features)
+        count = self._count(data)
+        for name in _compared(data):
+            if data.has_features(name) and not _fills(strategy.adaptation, "before_evaluation"):
+                # else images would have to pass through the frozen backbone once more at the end
+                self._backbone_features[name] = torch.cat(list(_drawn(data, name, count)))
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure it at the tested weights."""
+        strategy, data = _parts(trainer, pl_module)
+        self._measure(strategy, data, "", self._tested_features)
+
+    # ------------------------------------------------------------------ what comes of it
+
+    def metrics(self) -> dict[str, float]:
+        """Give the numbers that stand among a run's metrics."""
+        names = {"a_distance_start": "a_distance_start", "a_distance": "a_distance", "linear_acc": "domain_acc"}
+        return {f"val/{metric}": self.measured[name] for name, metric in names.items() if name in self.measured}
+
+    def health(
+        self, adaptation: DomainAdaptation, rows: Sequence[Mapping[str, float]], validation: Mapping[str, float]
+    ) -> Health:
+        """Put together what was measured and what was logged.
+
+        Args:
+            adaptation: the run's.
+            rows: of ``metrics.csv``, in the order of their steps.
+            validation: scores of the tested checkpoint, which one of the rows holds.
+        """
+        rows, epoch = _until_tested(rows, validation)
+        last = [row for row in rows if row.get("epoch") == epoch]
+        names = dict.fromkeys(name for row in rows for name in row if name.startswith("train/grad_norm_"))
+        norms = {name.removeprefix("train/grad_norm_"): _mean(rows, name) for name in names}
+        source = [row["val/source/acc"] for row in rows if "val/source/acc" in row]
+        measured = {name: self.measured.get(name) for name in (*_PAIRED, "scored")}
+        return Health(
+            adapts=_acts(adaptation),
+            discriminator_acc=_mean(last, "train/domain_acc"),
+            lambda_end=next((row["train/lambda"] for row in reversed(last) if "train/lambda" in row), None),
+            gradient_norms={name: norm for name, norm in norms.items() if norm is not None},
+            source_acc=validation.get("val/source/acc"),
+            best_source_acc=max(source, default=None),
+            **measured,
+        )
+
+    # ------------------------------------------------------------------ measuring
+
+    def _watch(self, terms: Mapping[str, Tensor], features: list[Tensor]) -> Mapping[str, float]:
+        began = time.monotonic()
+        norms = gradient_norms(terms, features)
+        self._seconds += time.monotonic() - began
+        return norms
+
+    def _measure(self, strategy: Strategy, data: DataModule, when: str, features: _Features) -> None:
+        began, names, count = time.monotonic(), _compared(data), self._count(data)
+        source, target = (features(strategy, data, name, count) for name in names)
+        found: dict[str, Any] = {"scored": count // 2, "sets": list(names)}
+        # of several processes the first alone fits; features that are not finite have no distance
+        finite = bool(source.isfinite().all() & target.isfinite().all())
+        if strategy.global_rank == 0 and finite and count >= 2:
+            accuracy = linear_domain_accuracy(source, target)
+            found |= {f"linear_acc{when}": accuracy, f"a_distance{when}": a_distance(accuracy)}
+        self._seconds += time.monotonic() - began
+        self.measured.update(found, seconds=round(self._seconds, 3))
+        self._keep(self.measured)
+
+    @staticmethod
+    def _count(data: DataModule) -> int:
+        return min(_SAMPLES, *(len(data.sets[name]) for name in _compared(data)))
+
+    @torch.no_grad()
+    def _tested_features(self, strategy: Strategy, data: DataModule, name: str, count: int) -> Tensor:
+        domain = name.split("/")[0]
+        strategy.network.use(domain)
+        with _evaluating(strategy):
+            if _fills(strategy.adaptation, "before_evaluation"):  # what it prepared last was the other domain
+                strategy.adaptation.before_evaluation(strategy.network, domain, WholeSets(strategy, data))
+            elif name in self._backbone_features:
+                kept = self._backbone_features[name].to(strategy.device)
+                return strategy.network.encoder()[1](kept).float().cpu().flatten(1)
+        return domain_features(strategy, data, name, count)
+
+
+def _fills(adaptation: DomainAdaptation, hook: str) -> bool:
+    return getattr(type(adaptation), hook) is not getattr(DomainAdaptation, hook)
+
+
+def _until_tested(
+    rows: Sequence[Mapping[str, float]], validation: Mapping[str, float]
+) -> tuple[Sequence[Mapping[str, float]], float | None]:
+    """Give the rows up to the tested checkpoint's, which is known by its validation scores, and its epoch."""
+    finite = {name: value for name, value in validation.items() if math.isfinite(value)}
+    for end in range(len(rows), 0, -1):
+        if finite and all(rows[end - 1].get(name) == value for name, value in finite.items()):
+            return rows[:end], rows[end - 1].get("epoch")
+    return rows, next((row["epoch"] for row in reversed(rows) if "epoch" in row), None)
+
+
+def _mean(rows: Sequence[Mapping[str, float]], name: str) -> float | None:
+    values = [row[name] for row in rows if name in row]
+    return sum(values) / len(values) if values else None
+
+
+def _parts(trainer: pl.Trainer, module: pl.LightningModule) -> tuple[Strategy, DataModule]:
+    return cast(Strategy, module), trainer.datamodule  # type: ignore[attr-defined]

@@ -1,0 +1,43 @@
+"""Deep embedded validation."""
+
+from tl_lab.errors import UserError
+from tl_lab.functional import controlled_risk
+from tl_lab.watching.validators.base import Evidence, Validator, check_regularisation, check_samples
+
+__all__ = ["DeepEmbeddedValidation"]
+
+
+class DeepEmbeddedValidation(Validator):
+    """Trust the source's validation losses, weighted by how much the target looks like each sample (DEV).
+
+    The density ratio comes from a domain classifier on the features of both training parts; the weights are a control
+    variate of the weighted risk (see :func:`tl_lab.functional.controlled_risk`). The classifier here is a logistic
+    regression, which has one solution; the paper's has a hidden layer.
+
+    Args:
+        loss: ``cross_entropy``, or ``zero_one`` (errors; cannot tell epochs apart whose source validation is perfect).
+        samples: of each domain's training part that the domain classifier is fitted to, >= 2, at most.
+        regularisation: of the domain classifier, > 0.
+
+    Raises:
+        UserError: an option is out of its range.
+
+    References:
+        You, Wang, Long and Jordan, Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation, ICML
+        2019, algorithm 2.
+    """
+
+    metric = "val/dev"
+    mode = "min"
+    measures = True
+
+    def __init__(self, loss: str = "cross_entropy", samples: int = 2000, regularisation: float = 1.0) -> None:
+        if loss not in ("cross_entropy", "zero_one"):
+            raise UserError(f"validator.dev.loss is 'cross_entropy' or 'zero_one', not {loss!r}")
+        self.loss, self.samples = loss, check_samples("dev", samples)
+        self.regularisation = check_regularisation("dev", regularisation)
+
+    def score(self, evidence: Evidence) -> float:
+        """Estimate the risk on the target."""
+        losses = evidence.losses if self.loss == "cross_entropy" else evidence.wrong
+        return controlled_risk(losses, evidence.density_ratios(self.samples, self.regularisation))

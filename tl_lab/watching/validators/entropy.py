@@ -1,0 +1,20 @@
+"""Mean entropy of the predictions on the target."""
+
+from tl_lab.watching.validators.base import Validator
+
+__all__ = ["Entropy"]
+
+
+class Entropy(Validator):
+    """Trust certainty: the epoch whose predictions on the target's training part have the lowest mean entropy.
+
+    A classifier that puts everything into one class is certain, too. The score is computed by
+    :func:`tl_lab.functional.mean_entropy` in every validation.
+
+    References:
+        Morerio, Cavazza and Murino, Minimal-Entropy Correlation Alignment for Unsupervised Deep Domain Adaptation,
+        ICLR 2018, section 4.
+    """
+
+    metric = "val/target/entropy"
+    mode = "min"

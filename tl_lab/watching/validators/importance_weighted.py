@@ -1,0 +1,39 @@
+"""Importance-weighted validation."""
+
+from tl_lab.functional import weighted_risk
+from tl_lab.watching.validators.base import Evidence, Validator, check_regularisation, check_samples
+
+__all__ = ["ImportanceWeightedValidation"]
+
+
+class ImportanceWeightedValidation(Validator):
+    """Trust the source's validation samples as much as the target looks like them: 1 - weighted error.
+
+    The density ratio is that of :class:`~tl_lab.watching.validators.dev.DeepEmbeddedValidation`: estimated on
+    features, anew in each validation, for raw images are too many numbers.
+
+    Args:
+        normalise: divide by the sum of the weights, which gives an accuracy in [0, 1]; False: by their number, as in
+            the paper, whose result may leave that range where the weights' mean is not 1.
+        samples: of each domain's training part that the domain classifier is fitted to, >= 2, at most.
+        regularisation: of the domain classifier, > 0.
+
+    Raises:
+        UserError: an option is out of its range.
+
+    References:
+        Sugiyama, Krauledat and Mueller, Covariate Shift Adaptation by Importance Weighted Cross Validation, JMLR 8
+        (2007), section 3.
+    """
+
+    metric = "val/importance_weighted_acc"
+    measures = True
+
+    def __init__(self, normalise: bool = True, samples: int = 2000, regularisation: float = 1.0) -> None:
+        self.normalise, self.samples = normalise, check_samples("importance_weighted", samples)
+        self.regularisation = check_regularisation("importance_weighted", regularisation)
+
+    def score(self, evidence: Evidence) -> float:
+        """Estimate the accuracy on the target."""
+        weights = evidence.density_ratios(self.samples, self.regularisation)
+        return 1 - weighted_risk(evidence.wrong, weights, self.normalise)

@@ -1,0 +1,20 @@
+"""Information maximisation on the target."""
+
+from tl_lab.watching.validators.base import Validator
+
+__all__ = ["InformationMaximisation"]
+
+
+class InformationMaximisation(Validator):
+    """Trust certainty and balance: H(mean p) - mean H(p) of the predictions on the target's training part is highest.
+
+    It expects classes to be about equally frequent. Computed by
+    :func:`tl_lab.functional.information_maximisation` in every validation.
+
+    References:
+        Shi and Sha, Information-Theoretical Learning of Discriminative Clusters, ICML 2012, equation 6; as a
+        validator: Musgrave, Belongie and Lim, Three New Validators and a Large-Scale Benchmark Ranking for
+        Unsupervised Domain Adaptation, 2022.
+    """
+
+    metric = "val/target/info_max"

@@ -1,0 +1,129 @@
+"""Reverse validation: a score of whole runs."""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.splits import random_split
+from tl_lab.errors import UserError
+from tl_lab.watching.validators.base import Train, Validator
+
+if TYPE_CHECKING:
+    from tl_lab.strategies.base import Strategy
+
+__all__ = ["ReverseValidation", "exchanged", "exchanged_weights", "pseudo_labels"]
+
+
+class ReverseValidation(Validator):
+    """Train back: the target's predicted labels teach a second network, which is scored on the source's labels.
+
+    After training, the target's training part with the labels that the run predicts takes the source's place, and the
+    source's training part without labels the target's; the same configuration is trained on them. The result is the
+    accuracy of the second network on the source's validation part, which it sees as its target: high only if what was
+    handed over to the target can be handed back. It compares runs (hyper-parameters), chooses no epoch, and doubles
+    the time.
+
+    Args:
+        start: ``learned``, from the run's own network (Ganin et al. report better accuracies so), or ``fresh``, from
+            the weights that the run itself started from.
+        held_out: share of the pseudo-labelled part that chooses the second network's checkpoint, in (0, 1).
+
+    Raises:
+        UserError: an option is out of its range.
+
+    References:
+        Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.1.1; Zhong, Fan, Yang,
+        Verscheure and Ren, Cross Validation Framework to Choose amongst Models and Datasets for Transfer Learning,
+        ECML PKDD 2010.
+    """
+
+    metric = "val/reverse_acc"
+    ranks_runs = True
+
+    def __init__(self, start: str = "learned", held_out: float = 0.1) -> None:
+        if start not in ("learned", "fresh"):
+            raise UserError(f"validator.reverse.start is 'learned' or 'fresh', not {start!r}")
+        if not 0 < held_out < 1:
+            raise UserError(f"validator.reverse.held_out lies in (0, 1), not at {held_out}")
+        self.start, self.held_out = start, held_out
+
+    def score_run(self, strategy: "Strategy", data: DomainPair, train: Train) -> float:
+        """Train back, and give the accuracy on the source's validation part."""
+        back = exchanged(data, pseudo_labels(strategy, data), self.held_out)
+        learned = exchanged_weights(strategy.network.state_dict()) if self.start == "learned" else None
+        return train(back, learned)
+
+
+@torch.no_grad()
+def pseudo_labels(strategy: "Strategy", data: DomainPair) -> Tensor:
+    """Predict the class of each sample of the target's training part, ``(N,)``, as an evaluation would."""
+    strategy.eval()
+    strategy.return_to("target")
+    precision, found = strategy.trainer.precision_plugin, []
+    for batch in data.loader("target/train", cached=False, shared=False):
+        with precision.forward_context():
+            found.append(strategy(precision.convert_input(batch.x.to(strategy.device))).argmax(1))
+    return torch.cat(found).to(data.device)
+
+
+def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
+    """Give a pair whose source is the target with given labels, and whose target is the source.
+
+    Args:
+        data: read, and brought to the backbone's input; left as it is.
+        labels: of its target's training part, ``(N,)``.
+        held_out: share of that part that becomes ``source/val``; at least one sample.
+
+    Returns:
+        The pair; its ``target/test`` is the validation part of the source of ``data``, with labels.
+
+    Raises:
+        UserError: the target has fewer than two samples.
+    """
+    count = len(labels)
+    if count < 2:
+        raise UserError(f"validator=reverse splits the target's training part, which has {count} sample")
+    whole = Samples(data.sets["target/train"].x, labels)
+    train, val = random_split(count, min(count - 1, max(1, round(held_out * count))), data.seed, "reverse/val")
+    back = copy.copy(data)
+    back.trainer, back.tracks_oracle = None, False
+    back.forget_features()
+    back.sets = {
+        "source/train": whole.subset(train),
+        "source/val": whole.subset(val),
+        "target/train": data.sets["source/train"].without_labels(),
+        "target/test": data.sets["source/val"],
+    }
+    held = back.sets["source/val"]
+    if data._augments("target/train") and isinstance(held.x, Tensor) and held.x.is_floating_point():
+        assert data.preprocessing is not None  # training parts that are augmented are normalised batch by batch
+        back.sets["source/val"] = Samples(data.preprocessing.normalise(held.x), held.y)
+    return back
+
+
+def exchanged_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Exchange what a network keeps for each domain: encoders, and statistics of batch-norm.
+
+    Args:
+        weights: state of a :class:`~tl_lab.model.network.Network`.
+
+    Returns:
+        The same tensors, for a network whose source is this one's target.
+    """
+    own_encoder = any(name.startswith("target_encoder.") for name in weights)
+    names = {"source_running_": "target_running_", "target_running_": "source_running_"}
+
+    def other(name: str) -> str:
+        if own_encoder and name.startswith("target_encoder."):
+            name = name.removeprefix("target_encoder.")
+        elif own_encoder and name.startswith(("backbone.", "bottleneck.")):
+            name = f"target_encoder.{name}"
+        return re.sub("source_running_|target_running_", lambda found: names[found[0]], name)
+
+    return {other(name): tensor for name, tensor in weights.items()}
