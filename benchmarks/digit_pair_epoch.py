@@ -29,6 +29,7 @@ from tl_lab.data.sets.digit_pairs import MnistToMnistM
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import InverseDecay, ReversalRamp
@@ -59,7 +60,7 @@ def build(updates: int) -> tuple[MnistToMnistM, FromScratch]:
     strategy = FromScratch(
         backbone=LeNet(in_channels=3, mean=0.3),
         adaptation=DANN(hidden=[100], lambda_max=1.0, batch_norm="joint"),
-        num_classes=10,
+        problem=SingleLabel([str(c) for c in range(10)]),
         optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         scheduler=InverseDecay(),
         layers=LayerPolicy(),

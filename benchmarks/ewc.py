@@ -31,6 +31,7 @@ from tl_lab.data.scenarios.permuted_stream import PermutedStream
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.functional import fisher_diagonal
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.training.schedules import Constant
@@ -104,7 +105,7 @@ def through_the_frame(updates: int) -> tuple[float, float]:
         ewc_lambda=LAMBDA,
         backbone=backbone,
         adaptation=NoAdaptation(),
-        num_classes=10,
+        problem=SingleLabel([str(c) for c in range(10)]),
         outputs=data.outputs,
         optimizer=functools.partial(torch.optim.Adam, lr=1e-3),
         scheduler=Constant(),

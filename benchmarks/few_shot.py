@@ -27,6 +27,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import write_json
 from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.strategies.few_shot.base import FewShotStrategy
@@ -69,7 +70,7 @@ def build(
     strategy = kind(
         backbone=backbone,
         adaptation=NoAdaptation(),
-        num_classes=WAY,
+        problem=SingleLabel([str(c) for c in range(WAY)]),
         optimizer=functools.partial(torch.optim.Adam, lr=1e-3),
         scheduler=Constant(),
         layers=LayerPolicy(),

@@ -22,6 +22,7 @@ from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import InverseDecay, ReversalRamp
@@ -37,7 +38,7 @@ def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratc
     strategy = FromScratch(
         backbone=backbone,
         adaptation=DANN(),
-        num_classes=10,
+        problem=SingleLabel([str(c) for c in range(10)]),
         optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         scheduler=InverseDecay(),
         layers=LayerPolicy(),

@@ -15,6 +15,7 @@ from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.base import Phase
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.strategies.few_shot.base import FewShotStrategy
 from tl_lab.training.schedules import Constant
 
@@ -58,7 +59,7 @@ def make(kind: type[FewShotStrategy], trainable: str | int = "all", **options) -
     strategy = kind(
         backbone=Normed(),
         adaptation=NoAdaptation(),
-        num_classes=WAY,
+        problem=SingleLabel([str(c) for c in range(WAY)]),
         optimizer=functools.partial(torch.optim.SGD, lr=0.1),
         scheduler=Constant(),
         layers=LayerPolicy(trainable=trainable),

@@ -61,7 +61,7 @@ def test_phases_are_made_in_order_with_and_without_the_task_loss():
     adaptation = Pull(phases)
     data, model = pair(adaptation)
     rows = []
-    model._write = lambda metrics: rows.append(dict(metrics))
+    model.write = lambda metrics: rows.append(dict(metrics))
     fit(data, model, epochs=1)
     assert [update.phase for _, _, update in adaptation.seen] == ["first", "second"] * 3
     assert [update.number for _, _, update in adaptation.seen] == [0, 0, 1, 1, 2, 2]
@@ -148,7 +148,7 @@ def test_a_batch_without_one_of_the_domains_is_refused():
     none = index[:0]
     empty = DomainBatch(Labelled(x, index % 3, index), Unlabelled(x[:0], none))
     with pytest.raises(UserError, match="4 samples of the source and 0 of the target"):
-        model._objective(empty.source, empty.target, Update(0.0), Phase())
+        model.objective(empty.source, empty.target, Update(0.0), Phase())
 
 
 class OwnEncoder(Pull):

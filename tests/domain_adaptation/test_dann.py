@@ -97,7 +97,7 @@ def _gradients(adaptation, progress):
     batch = next(iter(data.train_dataloader()))
     target = batch.target if adaptation.trains_on_target else None
     model.train()
-    model._objective(batch.source, target, Update(progress), Phase()).backward()
+    model.objective(batch.source, target, Update(progress), Phase()).backward()
     return [p.grad.clone() for p in model.network.parameters()]
 
 
@@ -180,7 +180,7 @@ def test_domain_specific_statistics_are_those_of_each_domain_alone():
     norm, reference = model.network.backbone.conv1[1], twin.network.backbone.conv1[1]
     batch = next(iter(data.train_dataloader()))
     model.train()
-    model._objective(batch.source, batch.target, Update(0.5), Phase())
+    model.objective(batch.source, batch.target, Update(0.5), Phase())
     twin.train()
     for domain, x in (("source", batch.source.x), ("target", batch.target.x)):
         reference.reset_running_stats()

@@ -21,6 +21,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import Constant
 
@@ -115,7 +116,7 @@ def train(**options):
     model = FromScratch(
         backbone=backbone,
         adaptation=DANN(gamma=None, hidden=(), **options),
-        num_classes=CLASSES,
+        problem=SingleLabel([str(c) for c in range(CLASSES)]),
         optimizer=functools.partial(torch.optim.SGD, lr=RATE),
         scheduler=Constant(),
         layers=LayerPolicy(),

@@ -87,7 +87,7 @@ def test_the_task_loss_is_the_weighted_mean_and_its_effective_share_is_logged():
     model.adaptation.weights = torch.rand(60) + 0.1
     batch = next(iter(data.train_dataloader()))
     model.eval()
-    loss = model._objective(batch, None, Update(0.0), Phase())
+    loss = model.objective(batch, None, Update(0.0), Phase())
     w = model.adaptation.weights[batch.index]
     each = F.cross_entropy(model.network(batch.x), batch.y, reduction="none")
     torch.testing.assert_close(loss, (w * each).sum() / 20)
@@ -99,7 +99,7 @@ def test_the_task_loss_is_the_weighted_mean_and_its_effective_share_is_logged():
 def test_training(estimator):
     data, model = make(data=BlobPair(batch_size=20), adaptation=ImportanceWeighting(estimator, clip=10.0))
     rows = []
-    model._write = lambda metrics: rows.append(dict(metrics))
+    model.write = lambda metrics: rows.append(dict(metrics))
     fit(data, model, epochs=1)
     weights = model.adaptation.weights
     assert weights.shape == (60,)

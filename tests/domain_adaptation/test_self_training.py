@@ -129,7 +129,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
 def test_it_trains_and_says_how_many_it_used():
     data, model = make(data=BlobPair(batch_size=20), adaptation=SelfTraining(threshold=0.6, teacher_momentum=0.5))
     rows = []
-    model._write = lambda metrics: rows.append(dict(metrics))
+    model.write = lambda metrics: rows.append(dict(metrics))
     trainer = fit(data, model, epochs=20)
     trainer.test(model, datamodule=data, verbose=False)
     shares = [row["train/used_share"] for row in rows if "train/used_share" in row]

@@ -120,7 +120,7 @@ def test_random_maps_are_kept_in_the_checkpoint():
 def test_a_short_training_logs_its_term_and_moves_the_network(method):
     data, model = make(data=BlobPair(batch_size=20), adaptation=method())
     rows = []
-    model._write = lambda metrics: rows.append(dict(metrics))
+    model.write = lambda metrics: rows.append(dict(metrics))
     fit(data, model, epochs=2)
     losses = [value for row in rows for name, value in row.items() if name.endswith("_loss") and "task" not in name]
     assert losses

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
-from tl_lab.strategies.base import _class_weights
+from tl_lab.problems import SingleLabel
 from tl_lab.training.schedules import InverseDecay
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -39,7 +39,10 @@ def test_training_equals_a_loop_written_by_hand():
 
 
 def test_balanced_class_weights():
-    torch.testing.assert_close(_class_weights("balanced", torch.tensor([10, 20, 30])), torch.tensor([2.0, 1.0, 2 / 3]))
+    labels = torch.arange(3).repeat_interleave(torch.tensor([10, 20, 30]))
+    torch.testing.assert_close(
+        SingleLabel(["a", "b", "c"]).criterion(labels, class_weights="balanced").weight, torch.tensor([2.0, 1.0, 2 / 3])
+    )
     with pytest.raises(UserError, match="'balanced'"):
         make(class_weights="inverse")
 

@@ -17,6 +17,7 @@ from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import SingleLabel
 from tl_lab.strategies.feature_extraction import FeatureExtraction
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import Constant
@@ -92,7 +93,7 @@ def trained(adaptation, check=True, epochs=2, **options):
     health = HealthCheck(keep=lambda found: kept.append(dict(found)))
     data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation, dropout=0.3, **options)
     rows = []
-    model._write = lambda metrics: rows.append({"step": model.updates_done, "epoch": model.current_epoch, **metrics})
+    model.write = lambda metrics: rows.append({"step": model.updates_done, "epoch": model.current_epoch, **metrics})
     trainer = fit(data, model, epochs=epochs, callbacks=[health] if check else [])
     weights = state(model)
     trainer.test(model, datamodule=data, verbose=False)
@@ -144,7 +145,7 @@ def test_the_logged_norm_is_that_of_the_last_batch():
 
     data, model = make(data=BlobPair(batch_size=20), adaptation=DANN(batch_norm="separate"))
     rows = []
-    model._write = rows.append
+    model.write = rows.append
     model.watchers.append(keep)
     fit(data, model, epochs=1, callbacks=[HealthCheck(keep=lambda found: None)])
     (logged,) = [row["train/grad_norm_task_loss"] for row in rows if "train/grad_norm_task_loss" in row]
@@ -204,7 +205,7 @@ def test_vectors_are_measured_too():
     model = FromScratch(
         backbone=backbone,
         adaptation=DANN(),
-        num_classes=3,
+        problem=SingleLabel([str(c) for c in range(3)]),
         optimizer=functools.partial(torch.optim.SGD, lr=0.01),
         scheduler=Constant(),
         layers=LayerPolicy(),

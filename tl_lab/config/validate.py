@@ -23,7 +23,7 @@ __all__ = ["PROVIDED", "check", "raise_if_wrong"]
 PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
     "strategy": frozenset(
-        {"backbone", "adaptation", "num_classes", "class_counts", "optimizer", "scheduler", "seed"}
+        {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
         | {"gradient_clip_norm", "accumulate_batches", "outputs"}
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),

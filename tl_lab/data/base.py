@@ -13,8 +13,9 @@ from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
 from tl_lab.data.samples import Samples
-from tl_lab.data.splits import few_labels
+from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.errors import UserError
+from tl_lab.problems import Problem, SingleLabel
 
 __all__ = ["DataModule"]
 
@@ -41,8 +42,10 @@ class DataModule(pl.LightningDataModule):
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
     """What this data offers: ``labels``, ``target``, ``tasks``, ``episodes``."""
-    monitor: str = "val/acc"
-    """The validation metric that chooses the best checkpoint."""
+    problem_kind: type[Problem] = SingleLabel
+    """What is predicted."""
+    monitored: str = "val"
+    """Under which name the scores of the validation set stand that chooses the best checkpoint."""
     primary: str = "train"
     """The set that a strategy learns from with labels."""
 
@@ -69,7 +72,8 @@ class DataModule(pl.LightningDataModule):
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.batches_per_epoch, self.labels = batches_per_epoch, labels
         self.sets: dict[str, Samples] = {}
-        self.class_names: list[str] = []
+        self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
+        self.problem: Problem = self.problem_kind(())  # before load()
         self.adapts = False  # whether training batches carry the target's unlabelled part
         self.notes: list[str] = []  # what was done to the data, for the banner
         self.preprocessing: Preprocessing | None = None
@@ -84,6 +88,11 @@ class DataModule(pl.LightningDataModule):
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
         """Tell from a node of the configuration, before anything is built, what the data will offer."""
         return cls.traits
+
+    @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Tell from a node of the configuration, before anything is built, what is to be predicted."""
+        return cls.problem_kind
 
     @abstractmethod
     def read(self) -> dict[str, Samples]:
@@ -113,6 +122,7 @@ class DataModule(pl.LightningDataModule):
     def load(self) -> None:
         """Read the sets and check them."""
         self.sets = self._read()
+        self.problem = self.problem_kind(self.class_names)
         if self.labels is not None:
             self._keep_few(self.labels)
         x = self.sets[self.primary].x
@@ -120,7 +130,10 @@ class DataModule(pl.LightningDataModule):
             channels, height, width = (*x.shape[1:], 1, 1)[:3]  # vectors (N, D) are D channels of one pixel
             self._shape = int(channels), int(height), int(width)
         for name, samples in self.sets.items():
-            _check(name, samples, self._classes_in(name))
+            _check(name, samples)
+            if samples.y is not None:
+                self.problem.check(name, samples.y, self._classes_in(name))
+        self.problem.learn(self.training_labels)
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
             self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
         prints: dict[tuple[int, int], str] = {}  # sets may share their samples
@@ -138,7 +151,12 @@ class DataModule(pl.LightningDataModule):
             )
         train = self.sets[self.primary]
         assert train.y is not None
-        self.sets[self.primary] = train.subset(few_labels(train.y, labels, self.seed, self.class_names))
+        strata = self.problem.strata(train.y)
+        if strata is None or not self.problem.numbers_outputs:
+            index = few_in_strata(strata, len(train), labels, self.seed)
+        else:
+            index = few_labels(strata, labels, self.seed, self.class_names)
+        self.sets[self.primary] = train.subset(index)
         self.notes.append(f"{self.primary}: {labels:,} of {len(train):,} labelled samples")
 
     def use(self, preprocessing: Preprocessing) -> None:
@@ -197,11 +215,21 @@ class DataModule(pl.LightningDataModule):
         return self.num_classes  # sets may have classes of their own
 
     @property
-    def class_counts(self) -> Tensor:
-        """Training samples of each class, ``(C,)``."""
+    def training_labels(self) -> Tensor:
+        """Labels of everything that training learns from, ``(N, ...)``."""
         y = self.sets[self.primary].y
         assert y is not None
-        return torch.bincount(y.cpu(), minlength=self.num_classes)
+        return y
+
+    @property
+    def class_counts(self) -> Tensor | None:
+        """Training samples of each class or with each label, ``(C,)``; None where numbers are predicted."""
+        return self.problem.counts(self.training_labels)
+
+    @property
+    def monitor(self) -> str:
+        """The validation metric that chooses the best checkpoint."""
+        return f"{self.monitored}/{self.problem.monitor}"
 
     # ------------------------------------------------------------------ names of what is evaluated
 
@@ -346,14 +374,9 @@ class DataModule(pl.LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
 
-def _check(name: str, samples: Samples, num_classes: int) -> None:
+def _check(name: str, samples: Samples) -> None:
     if len(samples) == 0:
         raise UserError(f"the set {name!r} is empty: check the data and its split")
-    if samples.y is not None and (int(samples.y.min()) < 0 or int(samples.y.max()) >= num_classes):
-        raise UserError(
-            f"the set {name!r} has labels from {int(samples.y.min())} to {int(samples.y.max())}, but the head has "
-            f"{num_classes} classes (0 to {num_classes - 1})"
-        )
     if isinstance(samples.x, Tensor) and samples.x.is_floating_point():
         bad = int((~samples.x.isfinite()).flatten(1).any(1).sum())
         if bad:

@@ -8,7 +8,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
 
-__all__ = ["check_shares", "few_labels", "hold_out", "of_classes", "random_split", "split_in_three"]
+__all__ = ["check_shares", "few_in_strata", "few_labels", "hold_out", "of_classes", "random_split", "split_in_three"]
 
 
 def check_shares(val_share: float, test_share: float) -> None:
@@ -112,6 +112,34 @@ def few_labels(y: Tensor, count: int, seed: int, class_names: list[str]) -> Tens
         for label, quota in enumerate(quotas)
     ]
     return torch.from_numpy(np.sort(np.concatenate(drawn)))
+
+
+def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> Tensor:
+    """Draw so many samples at random, each stratum in proportion; of one seed a smaller draw lies within a larger one.
+
+    Args:
+        strata: number of each sample's stratum, ``(N,)`` int64; None to draw from all alike.
+        total: samples N.
+        count: samples to draw, from 1 to N.
+        seed: the run's seed.
+
+    Returns:
+        Sorted indices, ``(count,)``.
+
+    Raises:
+        UserError: there are fewer samples.
+    """
+    if not 1 <= count <= total:
+        raise UserError(f"data.labels={count} is not between 1 and the number of training samples, {total:,}")
+    order = np.random.default_rng(derive_seed(seed, "labels")).permutation(total)
+    if strata is not None:
+        groups = strata.cpu().numpy()[order]
+        place = np.empty(total)
+        for group in np.unique(groups):  # spread each stratum's samples evenly over the order
+            here = np.flatnonzero(groups == group)
+            place[here] = (np.arange(len(here)) + 0.5) / len(here)
+        order = order[np.argsort(place, kind="stable")]
+    return torch.from_numpy(np.sort(order[:count]))
 
 
 def split_in_three(

@@ -68,6 +68,8 @@ class AFN(DomainAdaptation):
         Xu et al., ICCV 2019.
     """
 
+    problems = frozenset({"single_label"})
+
     def __init__(
         self,
         weight: float = 0.05,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tl_lab.errors import UserError
 from tl_lab.model.network import PARTS, Network
+from tl_lab.problems import ALL
 
 __all__ = [
     "Adaptation",
@@ -28,7 +29,7 @@ class DomainOutput:
     Args:
         features: input of the head, ``(B, D)``.
         logits: output of the head, ``(B, C)``; None where the method does not ask for it.
-        y: classes, ``(B,)``, of the source; None for the target.
+        y: labels of the source, ``(B, ...)``; None for the target.
         index: positions of the samples in their set, ``(B,)``.
         x: the network's input as the batch held it, before the method changed it.
         layers: outputs of the modules that the method names in :attr:`DomainAdaptation.layers`, ``(B, ...)``.
@@ -101,6 +102,8 @@ class Domains(Protocol):
 class DomainAdaptation(nn.Module):
     """Ties two domains together. Every hook does nothing by default; a method fills those it needs."""
 
+    problems: ClassVar[frozenset[str]] = ALL
+    """Names of the problems that it can adapt; methods that compare classes take single-label ones only."""
     needs_target: ClassVar[bool] = True
     """Whether the data must have a target domain."""
     trains_on_target: ClassVar[bool] = True
@@ -126,7 +129,7 @@ class DomainAdaptation(nn.Module):
         """Make the parts whose size depends on the network, from the global random stream.
 
         Args:
-            network: its ``num_features`` D and ``num_classes`` C are those of the features that are aligned.
+            network: its ``num_features`` D and ``num_outputs`` C are those of the features that are aligned.
         """
 
     def before_training(self, domains: Domains) -> None:

@@ -42,6 +42,8 @@ class CDAN(DomainAdaptation):
         Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equations 1 to 8.
     """
 
+    problems = frozenset({"single_label"})
+
     needs_target_logits = True
 
     def __init__(
@@ -72,9 +74,9 @@ class CDAN(DomainAdaptation):
 
     def build(self, network: Network) -> None:
         """Make the discriminator and, where they are needed, the random maps: buffers, which a checkpoint keeps."""
-        width = network.num_features * network.num_classes
+        width = network.num_features * network.num_outputs
         projects = width > self.map_size if self.randomised == "auto" else bool(self.randomised)
-        maps = [(self.map_size, network.num_features), (self.map_size, network.num_classes)]
+        maps = [(self.map_size, network.num_features), (self.map_size, network.num_outputs)]
         for name, size in zip(("map_f", "map_g"), maps, strict=True):
             self.register_buffer(name, torch.randn(size) if projects else None)
         self.adversary.build(self.map_size if projects else width)

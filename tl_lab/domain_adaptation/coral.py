@@ -35,6 +35,8 @@ class CORAL(DomainAdaptation):
         super().__init__()
         self.weight, self.align = check_weight("weight", weight), align
         self.batch_norm = check_batch_norm(batch_norm)
+        if align == "probabilities":  # of a softmax
+            self.problems = frozenset({"single_label"})
         self.layers = () if align in OUTPUTS else (align,)
         self.needs_target_logits = align in ("logits", "probabilities")
 

@@ -37,6 +37,7 @@ class JMMD(DomainAdaptation):
         Long et al., Deep Transfer Learning with Joint Adaptation Networks, ICML 2017, equations 7 to 10.
     """
 
+    problems = frozenset({"single_label"})
     couples_samples = True
     needs_target_logits = True
 

@@ -29,6 +29,7 @@ class MCC(DomainAdaptation):
         Jin et al., Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020.
     """
 
+    problems = frozenset({"single_label"})
     couples_samples = True
     needs_target_logits = True
 

@@ -53,6 +53,8 @@ class MCD(DomainAdaptation):
         Saito et al., CVPR 2018, section 3.3, steps A to C.
     """
 
+    problems = frozenset({"single_label"})
+
     needs_target_logits = True
 
     def __init__(self, weight: float = 1.0, generator_steps: int = 4, batch_norm: str = "separate") -> None:

@@ -79,6 +79,8 @@ class MDD(DomainAdaptation):
         Zhang et al., ICML 2019.
     """
 
+    problems = frozenset({"single_label"})
+
     needs_target_logits = True
 
     def __init__(
@@ -104,7 +106,7 @@ class MDD(DomainAdaptation):
         self.adversarial_head: nn.Module = (
             network.make_head()
             if self.hidden is None
-            else mlp(network.num_features, tuple(self.hidden), network.num_classes)
+            else mlp(network.num_features, tuple(self.hidden), network.num_outputs)
         )
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:

@@ -66,6 +66,8 @@ class SelfTraining(DomainAdaptation):
         section 2. French, Mackiewicz and Fisher, Self-ensembling for visual domain adaptation, ICLR 2018.
     """
 
+    problems = frozenset({"single_label"})
+
     needs_target_logits = True
     changes_inputs = True
 

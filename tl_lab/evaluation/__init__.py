@@ -1,15 +1,31 @@
 """Metrics of the field, on top of torchmetrics."""
 
-from tl_lab.evaluation.classification import LABEL_FREE, LABELLED, Meter, classification_scores, label_free_scores
+from tl_lab.evaluation.classification import (
+    LABEL_FREE,
+    LABELLED,
+    ClassificationMeter,
+    classification_scores,
+    label_free_scores,
+)
 from tl_lab.evaluation.episodes import EPISODIC, EpisodeMeter, episode_scores
+from tl_lab.evaluation.meter import Meter
+from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, multi_label_scores
+from tl_lab.evaluation.regression import REGRESSION, RegressionMeter, regression_scores
 
 __all__ = [
     "EPISODIC",
     "LABELLED",
     "LABEL_FREE",
+    "MULTI_LABEL",
+    "REGRESSION",
+    "ClassificationMeter",
     "EpisodeMeter",
     "Meter",
+    "MultiLabelMeter",
+    "RegressionMeter",
     "classification_scores",
     "episode_scores",
     "label_free_scores",
+    "multi_label_scores",
+    "regression_scores",
 ]

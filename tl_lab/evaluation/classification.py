@@ -1,13 +1,14 @@
 """How a classifier is measured: one confusion matrix, and what follows from it."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import CatMetric, Metric
 
+from tl_lab.evaluation.meter import Meter
 from tl_lab.functional import information_maximisation, mean_entropy, soft_neighbourhood_density
 
-__all__ = ["LABELLED", "LABEL_FREE", "Counts", "Meter", "classification_scores", "label_free_scores"]
+__all__ = ["LABELLED", "LABEL_FREE", "ClassificationMeter", "Counts", "classification_scores", "label_free_scores"]
 
 LABELLED = ("loss", "acc", "balanced_acc", "f1_macro")
 """Scores of a set with labels."""
@@ -84,7 +85,7 @@ class Counts(Metric):
         return self.counts.cpu(), self.total_loss.cpu() / self.counts.sum().cpu()
 
 
-class Meter(nn.Module):
+class ClassificationMeter(Meter):
     """Collects one set's predictions over its batches and processes.
 
     Args:

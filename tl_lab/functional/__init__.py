@@ -24,6 +24,7 @@ from tl_lab.functional.gradient_reversal import reverse_gradient
 from tl_lab.functional.inner_loop import adapt, meta_gradient, over_tasks, reptile_gradient, with_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
+from tl_lab.functional.likelihoods import BERNOULLI, CATEGORICAL, GAUSSIAN, Likelihood
 from tl_lab.functional.multilinear import multilinear_map, randomised_multilinear_map
 from tl_lab.functional.path_integral import add_path_contributions, path_contributions, path_importance
 from tl_lab.functional.prototypes import cosine_similarities, prototypes
@@ -33,7 +34,11 @@ from tl_lab.functional.support_heads import cosine_scores, fit_heads, linear_sco
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
+    "BERNOULLI",
+    "CATEGORICAL",
     "FISHER_ESTIMATORS",
+    "GAUSSIAN",
+    "Likelihood",
     "a_distance",
     "adapt",
     "add_path_contributions",

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.layer_gradients import wide
+from tl_lab.functional.likelihoods import CATEGORICAL, Likelihood
 from tl_lab.functional.per_sample import PerSampleSums, separate_parameters, undisturbed
 
 __all__ = ["FISHER_ESTIMATORS", "fisher_diagonal", "fisher_sums", "output_sensitivity", "sensitivity_sums"]
@@ -29,6 +29,7 @@ def fisher_sums(
     names: Collection[str] | None = None,
     generator: torch.Generator | None = None,
     chunk_bytes: int = 2**28,
+    likelihood: Likelihood = CATEGORICAL,
 ) -> tuple[dict[str, Tensor], int]:
     """Sum the diagonal of the Fisher information over samples n; p_n is the softmax of the logits.
 
@@ -48,6 +49,7 @@ def fisher_sums(
         names: parameters to cover, of ``model.named_parameters()``; None for all that require gradients.
         generator: draws the labels of ``sample``, which needs one.
         chunk_bytes: about the largest size of what is held at a time of the samples' gradients.
+        likelihood: distribution of the labels given the outputs; the softmax's, as above, unless another is given.
 
     Returns:
         The sums by name, shaped like the parameters, half precision widened to single; and the number of terms:
@@ -65,18 +67,21 @@ def fisher_sums(
     if estimator not in FISHER_ESTIMATORS:
         raise UserError(f"estimator: there is no {estimator!r}, {nearest(estimator, FISHER_ESTIMATORS)}")
     if estimator == "batched":
-        return _batched_sums(model, batches, names)
+        return _batched_sums(model, batches, names, likelihood)
     if estimator == "sample" and generator is None:
         raise UserError("generator: estimator 'sample' draws labels, but there is none to draw from")
 
     def targets(logits: Tensor, labels: Tensor) -> Tensor:
-        if estimator != "sample":
-            return labels
-        p = logits.softmax(1).to(generator.device)  # type: ignore[union-attr]
-        return p.multinomial(1, generator=generator)[:, 0].to(logits.device)
+        return labels if estimator != "sample" or generator is None else likelihood.draw(logits, generator)
+
+    def exact(outputs: Tensor, _: Tensor) -> Iterator[Tensor]:
+        yield from likelihood.factors(outputs)
+
+    def one_label(outputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
+        yield likelihood.score(outputs, labels)
 
     with undisturbed(model):
-        directions = _all_labels if estimator == "exact" else _one_label
+        directions = exact if estimator == "exact" else one_label
         sums = PerSampleSums(model, separate_parameters(model, names), directions, 2, chunk_bytes, targets)
         return sums.sums, _add_all(sums, batches)
 
@@ -88,11 +93,12 @@ def fisher_diagonal(
     names: Collection[str] | None = None,
     generator: torch.Generator | None = None,
     chunk_bytes: int = 2**28,
+    likelihood: Likelihood = CATEGORICAL,
 ) -> dict[str, Tensor]:
     """Estimate the diagonal of the Fisher information: the means that belong to :func:`fisher_sums`.
 
     Args:
-        model, batches, estimator, names, generator, chunk_bytes: as in :func:`fisher_sums`.
+        model, batches, estimator, names, generator, chunk_bytes, likelihood: as in :func:`fisher_sums`.
 
     Returns:
         By name, shaped and typed like the parameters, >= 0.
@@ -100,7 +106,7 @@ def fisher_diagonal(
     Raises:
         UserError: as :func:`fisher_sums`, and where there is no sample.
     """
-    return _means(model, *fisher_sums(model, batches, estimator, names, generator, chunk_bytes))
+    return _means(model, *fisher_sums(model, batches, estimator, names, generator, chunk_bytes, likelihood))
 
 
 def sensitivity_sums(
@@ -145,30 +151,6 @@ def output_sensitivity(
     return _means(model, *sensitivity_sums(model, batches, names, chunk_bytes))
 
 
-def _one_label(logits: Tensor, labels: Tensor) -> Iterator[Tensor]:
-    """d log p_k / d logits = e_k - p, for one label of each sample."""
-    yield F.one_hot(labels, logits.shape[1]) - logits.softmax(1)
-
-
-def _all_labels(logits: Tensor, _: Tensor) -> Iterator[Tensor]:
-    """Vectors v_k with sum_k v_k v_k^T = sum_k p_k (e_k - p) (e_k - p)^T = diag(p) - p p^T, of which C - 1 suffice.
-
-    They are the Cholesky factor's columns: the label is drawn class by class, k or one of those after it, and each
-    such choice of two is independent of those before. (Tanabe and Sagae, An Exact Cholesky Decomposition and the
-    Generalized Inverse of the Variance-Covariance Matrix of the Multinomial Distribution, with Applications, Journal
-    of the Royal Statistical Society B 54 (1992).)
-    """
-    p = logits.softmax(1)
-    remaining = p.flip(1).cumsum(1).flip(1)  # of k and those after it; from the end, lest small ones cancel
-    smallest = torch.finfo(p.dtype).tiny
-    for k in range(p.shape[1] - 1):
-        after = remaining[:, k + 1 :][:, :1]
-        v = torch.zeros_like(p)
-        v[:, k] = 1
-        v[:, k + 1 :] = -p[:, k + 1 :] / after.clamp_min(smallest)
-        yield v * (p[:, k : k + 1] * after / remaining[:, k : k + 1].clamp_min(smallest)).sqrt()
-
-
 def _add_all(sums: PerSampleSums, batches: Batches) -> int:
     """Add the batches, and count the samples."""
     count = 0
@@ -178,14 +160,16 @@ def _add_all(sums: PerSampleSums, batches: Batches) -> int:
     return count
 
 
-def _batched_sums(model: nn.Module, batches: Batches, names: Collection[str] | None) -> tuple[dict[str, Tensor], int]:
+def _batched_sums(
+    model: nn.Module, batches: Batches, names: Collection[str] | None, likelihood: Likelihood
+) -> tuple[dict[str, Tensor], int]:
     with undisturbed(model):
         tensors = separate_parameters(model, names)
         covered = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
         sums = {name: torch.zeros_like(tensor, dtype=wide(tensor.dtype)) for name, tensor in covered.items()}
         count = 0
         for x, labels in _usable(batches):
-            loss = F.cross_entropy(functional_call(model, tensors, (x,)), labels)
+            loss = likelihood.loss(functional_call(model, tensors, (x,)), labels)
             if loss.requires_grad:
                 gradients = torch.autograd.grad(loss, list(covered.values()), materialize_grads=True)
                 for total, gradient in zip(sums.values(), gradients, strict=True):

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone
+from tl_lab.data.inputs.operations import Inputs
 from tl_lab.model.heads import TaskHead, mlp
 from tl_lab.randomness import derive_seed, separate_stream
 
@@ -36,7 +37,7 @@ class Network(nn.Module):
         bottleneck: width of a trainable linear - ReLU layer on the features; None for none.
         hidden: widths of the head's hidden layers.
         dropout: in the head, in [0, 1).
-        num_classes: number of classes C.
+        num_outputs: number of outputs C.
         seed: the run's seed.
         blocks: outputs of each block of a :class:`TaskHead`; None for a plain head of C outputs.
     """
@@ -44,7 +45,7 @@ class Network(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        num_classes: int,
+        num_outputs: int,
         bottleneck: int | None = None,
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
@@ -53,7 +54,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.num_features, self.num_classes = bottleneck or backbone.num_features, num_classes
+        self.num_features, self.num_outputs = bottleneck or backbone.num_features, num_outputs
         self._head_options, self._blocks = (tuple(hidden), dropout), blocks
         with weights_stream(seed, "bottleneck"):
             self.bottleneck: nn.Module = nn.Identity()
@@ -69,7 +70,7 @@ class Network(nn.Module):
         hidden, dropout = self._head_options
         if self._blocks is not None:
             return TaskHead(self.num_features, hidden, self._blocks, dropout)
-        return mlp(self.num_features, hidden, self.num_classes, dropout)
+        return mlp(self.num_features, hidden, self.num_outputs, dropout)
 
     def separate_encoders(self) -> None:
         """Give the target a backbone and a bottleneck of its own, equal to the source's (see :meth:`use`)."""
@@ -106,11 +107,11 @@ class Network(nn.Module):
         kinds = (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
         return [module for module in kinds if module.running_mean is not None]
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Inputs) -> Tensor:
         """Compute what the head and the alignment see, ``(B, num_features)``."""
         backbone, bottleneck = self.encoder()
         return bottleneck(backbone(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits, ``(B, C)``."""
+    def forward(self, x: Inputs) -> Tensor:
+        """Compute the outputs, ``(B, C)``."""
         return self.head(self.features(x))

@@ -41,9 +41,10 @@ from tl_lab.run.build import Parts, build, build_node, build_strategy, describe_
 from tl_lab.run.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.plan import check_pairing, check_protocol, choice_of
-from tl_lab.strategies.base import Strategy, validation_metrics
+from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.continual.base import ContinualStrategy
 from tl_lab.strategies.few_shot.base import FewShotStrategy
+from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
 from tl_lab.watching.validators.base import Validator

@@ -140,7 +140,7 @@ class FineTuning(Strategy):
             self.backbone_features(data, val),
             val_y,
             self.probes,
-            balanced=self.class_weights is not None,
+            balanced=self.criterion.balanced,
         )
         (head,) = self.network.head.children()
         assert isinstance(head, nn.Linear)

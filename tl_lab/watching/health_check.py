@@ -15,7 +15,8 @@ from tl_lab.data.base import DataModule
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.functional import a_distance, linear_domain_accuracy
 from tl_lab.randomness import generator
-from tl_lab.strategies.base import Strategy, WholeSets
+from tl_lab.strategies.base import Strategy
+from tl_lab.training.measuring import WholeSets
 from tl_lab.watching.health import Health
 
 __all__ = ["HealthCheck", "domain_features", "gradient_norms"]

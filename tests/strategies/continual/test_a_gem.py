@@ -70,7 +70,7 @@ def traced(scenario, **options):
 
     model.on_gradients = trace
     written = []
-    model._write = lambda metrics: written.append(dict(metrics))
+    model.write = lambda metrics: written.append(dict(metrics))
     fit(data, model, precision="64-true")  # a gradient that nearly vanishes would leave little of single precision
     return found, parameters, written, fetched
 

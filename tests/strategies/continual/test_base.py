@@ -152,7 +152,7 @@ def test_labels_are_smoothed_over_a_samples_own_outputs():
     assert data.outputs.sizes == (3, 2, 3)
     logits = torch.tensor([[1.0, -2.0, 0.5], [0.5, 0.3, -torch.inf], [0.2, 0.1, 3.0]], requires_grad=True)
     y = torch.tensor([1, 0, 0])
-    losses = model.cross_entropy(logits, y, reduction="none")
+    losses = model.criterion(logits, y, reduction="none")
     alone = [
         F.cross_entropy(logits[i : i + 1, :size], y[i : i + 1], label_smoothing=0.3) for i, size in enumerate([3, 2, 3])
     ]

@@ -37,7 +37,7 @@ STREAMS = pytest.mark.parametrize(
 def test_samples_are_kept_with_the_logits_that_they_had_before_their_update(scenario, kind):
     shown = []
     data, model = built(scenario, kind)
-    objective = model._objective
+    objective = model.objective
 
     def note(source, *rest, **options):
         with torch.no_grad():
@@ -45,7 +45,7 @@ def test_samples_are_kept_with_the_logits_that_they_had_before_their_update(scen
             shown.append((model.task, source.index, [block(features) for block in model.head.blocks]))
         return objective(source, *rest, **options)
 
-    model._objective = note
+    model.objective = note
     fit(data, model)
     memory, count = model.memory, 20 * len(shown)
     assert memory.index[:count].tolist() == torch.cat([index for _, index, _ in shown]).tolist()

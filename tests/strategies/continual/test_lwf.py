@@ -98,7 +98,7 @@ def test_what_is_logged_is_what_the_objective_sums(task):
     """In the n-th task 1/n and 1 - 1/n, the logged terms included."""
     model = at_task("domain", task=task, weighting="tasks", over_tasks="mean", scaled=True)
     batch = next(iter(model_data(model)))
-    loss = model._objective(batch, None, Update(0.0), Phase())
+    loss = model.objective(batch, None, Update(0.0), Phase())
     ce = -sum(F.log_softmax(torch.tensor(STUDENT), 0)[y].item() for y in batch.y) / len(batch.y)
     n = task + 1
     assert model._sums["task_loss"].item() == pytest.approx(ce / n, rel=1e-5)
@@ -177,7 +177,7 @@ def test_old_heads_learn_from_the_teacher_alone():
     fit(data, model)
     model.train()
     batch = next(iter(model_data(model)))
-    model._objective(batch, None, Update(0.0), Phase()).backward()
+    model.objective(batch, None, Update(0.0), Phase()).backward()
     gradients = [block.weight.grad for block in model.head.blocks]
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
     assert model.head.active == (2,)
@@ -229,7 +229,7 @@ def test_of_pairs_the_source_alone_is_distilled():
     seen = []
     model.teacher.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     wanted = []
-    original = model._objective
+    original = model.objective
 
     def objective(source, target, *rest, **options):
         assert target is not None
@@ -237,7 +237,7 @@ def test_of_pairs_the_source_alone_is_distilled():
             wanted.append(source.x)
         return original(source, target, *rest, **options)
 
-    model._objective = objective
+    model.objective = objective
     fit(data, model)
     assert len(seen) == len(wanted) == 12
     assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
@@ -250,7 +250,7 @@ def test_the_teacher_sees_the_inputs_that_the_network_sees():
     seen = []
     for network in (model.teacher, model.network):
         network.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    model._objective(batch, None, Update(0.0), Phase())
+    model.objective(batch, None, Update(0.0), Phase())
     assert len(seen) == 2
     assert torch.equal(*seen)
     assert not torch.equal(seen[0], batch.x)

@@ -10,7 +10,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from tl_lab.data.batches import Unlabelled
 from tl_lab.domain_adaptation.base import Phase
-from tl_lab.strategies.base import _capture
 from tl_lab.strategies.few_shot.anil import ANIL
 from tl_lab.strategies.few_shot.fomaml import FOMAML
 from tl_lab.strategies.few_shot.maml import MAML
@@ -62,7 +61,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(kind, tmp_path):
 @KINDS
 def test_an_adaptation_does_not_see_the_inner_passes(kind):
     strategy = make(kind, **INNER)
-    _capture(strategy, ["backbone"])
+    strategy.capture(["backbone"])
     strategy._captured = {"backbone": []}
     strategy.outputs_for(episode(), None, Phase())
     assert strategy._captured == {"backbone": []}

@@ -30,7 +30,7 @@ class DomainPair(DataModule):
     """
 
     traits = frozenset({"labels", "target"})
-    monitor = "val/source/acc"
+    monitored = "val/source"
     primary = "source/train"
 
     def __init__(self, *, protocol: str = "inductive", match: bool = True, **options: Any) -> None:
@@ -46,7 +46,7 @@ class DomainPair(DataModule):
         super().load()
         self._check_inputs()
         if self.reveal_target:
-            self.primary, self.monitor = "target/train", "val/target/acc"
+            self.primary, self.monitored = "target/train", "val/target"
 
     def _read(self) -> dict[str, Samples]:
         sets = self.read()

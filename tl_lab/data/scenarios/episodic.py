@@ -79,7 +79,7 @@ class EpisodicData(DataModule):
     def _read(self) -> dict[str, Samples]:
         sets = self.read()
         self.primary = "source/train" if "target/train" in sets else "train"
-        self.monitor = "val/source/acc" if "target/train" in sets else "val/acc"
+        self.monitored = "val/source" if "target/train" in sets else "val"
         self.class_names = list(self.classes[self.primary])
         if "target/train" in sets:
             sets["target/train"] = sets["target/train"].without_labels()

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from tl_lab.config import choices
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
+from tl_lab.problems import Problem
 
-__all__ = ["build_inner", "inner_classes"]
+__all__ = ["build_inner", "inner_classes", "inner_problems"]
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
@@ -20,8 +21,22 @@ def inner_classes(value: Any) -> list[type[DataModule]]:
     """
     from hydra.utils import get_class
 
+    return [get_class(str(node["_target_"])) for node in _nodes(value)]
+
+
+def inner_problems(value: Any) -> list[type[Problem]]:
+    """Find what inner data predict without building them.
+
+    Args:
+        value: as for :func:`inner_classes`.
+    """
+    nodes = _nodes(value)
+    return [kind.problem_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
+
+
+def _nodes(value: Any) -> list[dict[str, Any]]:
     values = value if isinstance(value, Iterable) and not isinstance(value, str | dict | DictConfig) else [value]
-    return [get_class(str(_node(one)["_target_"])) for one in values]
+    return [_node(one) for one in values]
 
 
 def build_inner(value: DataModule | str, seed: int) -> DataModule:

@@ -14,6 +14,7 @@ from tl_lab.data.loaders import Batches, BatchOrder, PairLoader, Transform
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError
+from tl_lab.problems import Problem
 from tl_lab.randomness import generator
 
 __all__ = ["SCENARIOS", "JointLoader", "Outputs", "TaskStream"]
@@ -85,7 +86,6 @@ class TaskStream(DataModule):
     """
 
     traits = frozenset({"labels", "tasks"})
-    monitor = "val/acc"
     inner: ClassVar[str] = "of"
     """The option that holds what the tasks are made of: another choice of data, or several."""
     scrambles: ClassVar[bool] = False
@@ -129,6 +129,13 @@ class TaskStream(DataModule):
     # ------------------------------------------------------------------ reading
 
     @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Take over the problem of what the tasks are made of."""
+        from tl_lab.data.scenarios.inner import inner_problems
+
+        return inner_problems(node.get(cls.inner))[0]
+
+    @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
         """Add what the tasks' own data offer: pairs have a target."""
         from tl_lab.data.scenarios.inner import inner_classes
@@ -144,6 +151,12 @@ class TaskStream(DataModule):
             raise UserError(f"a stream has at least 2 tasks, not {len(tasks)}")
         self.template.sets = tasks[0]  # a pair is tested on the target where that has labels
         self._tested, self.template.sets = list(self.template.test_names), {}
+        self.problem_kind = self.template.problem_kind
+        if self.scenario != "domain" and not self.problem_kind.numbers_outputs:
+            raise UserError(
+                f"data.scenario={self.scenario} gives tasks outputs of their own, which a {self.problem_kind.name} "
+                "problem shares: use scenario=domain"
+            )
         sizes = tuple(len(names) for names in self.task_classes)
         if self.scenario == "domain" and len(set(sizes)) > 1:
             raise UserError(
@@ -242,10 +255,10 @@ class TaskStream(DataModule):
         return [f"{self.task_name(k)}/{name}" for k in range(self.num_tasks) for name in self._tested]
 
     @property
-    def class_counts(self) -> Tensor:
-        """Training samples of each output over all tasks, ``(C,)``."""
+    def training_labels(self) -> Tensor:
+        """Labels of all tasks' training sets, ``(N, ...)``."""
         labels = [self.sets[self.train_name(k)].y for k in range(self.num_tasks)]
-        return torch.bincount(torch.cat([y.cpu() for y in labels if y is not None]), minlength=self.num_classes)
+        return torch.cat([y.cpu() for y in labels if y is not None])
 
     def facts(self) -> dict[str, str]:
         """State the scenario and the tasks beside what every data states."""
@@ -283,7 +296,7 @@ class TaskStream(DataModule):
             The samples in this order, with their tasks.
         """
         x: Tensor | None = None
-        y = torch.empty_like(task)
+        y: Tensor | None = None
         for k in task.unique().tolist():
             name = self.train_name(k)
             here = (task == k).nonzero()[:, 0]
@@ -291,8 +304,10 @@ class TaskStream(DataModule):
             labels = self.sets[name].y
             assert labels is not None
             x = part.new_empty((len(task), *part.shape[1:])) if x is None else x
+            y = labels.new_empty((len(task), *labels.shape[1:])) if y is None else y
             x[here], y[here] = part, labels[index[here]]
         assert x is not None, "there is nothing to fetch"
+        assert y is not None
         return Labelled(x, y, index, task=task)
 
     def _transform(self, name: str, training: bool) -> Transform | None:

@@ -49,8 +49,7 @@ class AGem(MemoryStrategy):
         if projected:
             for parameter, g in zip(parameters, gradient, strict=True):
                 parameter.grad = g
-        self._sums["projected"] = self._sums.get("projected", 0.0) + float(projected)
-        self._counts["projected"] = self._counts.get("projected", 0) + 1
+        self.note({"projected": float(projected)})
 
     def _updated_now(self) -> list[nn.Parameter]:
         """List the parameters of those parts that have a gradient: an adaptation may update one part at a time."""

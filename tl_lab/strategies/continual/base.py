@@ -8,10 +8,11 @@ from torch import Tensor
 from tl_lab.data.batches import Labelled, Unlabelled
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
-from tl_lab.evaluation import Meter
 from tl_lab.functional import average_accuracy, backward_transfer, forgetting, forward_transfer
 from tl_lab.model.heads import TaskHead
-from tl_lab.strategies.base import Strategy, WholeSets
+from tl_lab.problems.single_label import CrossEntropy
+from tl_lab.strategies.base import Strategy
+from tl_lab.training.measuring import WholeSets
 
 __all__ = ["ContinualStrategy"]
 
@@ -48,10 +49,12 @@ class ContinualStrategy(Strategy):
             raise UserError(f"strategy.optimizer_state is 'keep' or 'reset', not {optimizer_state!r}")
         if task_ends_with not in ("last", "best"):
             raise UserError(f"strategy.task_ends_with is 'last' or 'best', not {task_ends_with!r}")
-        if self.class_weights is not None:
+        if self.criterion.balanced:
             raise UserError("strategy.class_weights is null for a stream of tasks, whose classes change")
         assert options.get("outputs") is not None, "a strategy for streams is told which outputs belong to which task"
         self.outputs = options["outputs"]
+        if isinstance(self.criterion, CrossEntropy):
+            self.criterion.ragged = self.outputs.scenario == "task" and len(set(self.outputs.sizes)) > 1
         self.optimizer_state, self.task_ends_with = optimizer_state, task_ends_with
         count = self.outputs.num_tasks
         # row 0: before training; row i: after task i; NaN where nothing was measured
@@ -77,19 +80,9 @@ class ContinualStrategy(Strategy):
         return 1.0
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy as for one task, times the current task's share."""
+        """Compute the loss as for one task, times the current task's share."""
         loss, share = super().task_loss(logits, y, weights), self.current_share
         return loss if share == 1 else share * loss
-
-    def cross_entropy(self, logits: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
-        """Smooth labels over the outputs that a sample's task has; minus infinity stands for those it lacks."""
-        if not self.label_smoothing or self.outputs.scenario != "task" or len(set(self.outputs.sizes)) == 1:
-            return super().cross_entropy(logits, y, reduction)
-        lacking, log_p = logits.isinf(), logits.log_softmax(1)
-        uniform = log_p.masked_fill(lacking, 0).sum(1) / (~lacking).sum(1)
-        own = log_p.gather(1, y[:, None])[:, 0]
-        losses = -(1 - self.label_smoothing) * own - self.label_smoothing * uniform
-        return losses if reduction == "none" else losses.mean()
 
     # ------------------------------------------------------------------ heads
 
@@ -108,7 +101,7 @@ class ContinualStrategy(Strategy):
     def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
         """Give logits of the outputs in use, and the classes among them; of mixed batches each sample's own."""
         if batch.task is None or self.outputs.scenario != "task":
-            return self.network.head(features), batch.y - self.outputs.first_active(self._viewed)
+            return self.network.head(features), self.problem.renumber(batch.y, -self.outputs.first_active(self._viewed))
         first = torch.tensor(
             [self.outputs.first_active(k) for k in range(self.outputs.num_tasks)], device=batch.y.device
         )
@@ -156,12 +149,14 @@ class ContinualStrategy(Strategy):
         if self.trainer.sanity_checking:
             return
         seen = range(self.task + 1)
-        accuracies = [self.last_validation[f"{self._val_prefix(k)}/acc"] for k in seen]
-        self.last_validation["val/acc"] = sum(accuracies) / len(accuracies)
-        self.record({"val/acc": self.last_validation["val/acc"]})
-        if self.task_ends_with == "best" and (self._best is None or accuracies[-1] > self._best[0]):
+        metric = self.problem.monitor
+        scores = [self.last_validation[f"{self._val_prefix(k)}/{metric}"] for k in seen]
+        mean = {f"val/{metric}": sum(scores) / len(scores)}
+        self.last_validation |= mean
+        self.record(mean)
+        if self.task_ends_with == "best" and (self._best is None or scores[-1] > self._best[0]):
             state = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
-            self._best = accuracies[-1], state
+            self._best = scores[-1], state
 
     def on_train_epoch_end(self) -> None:
         """End a task where it ends, before the checkpoint is written."""
@@ -185,9 +180,9 @@ class ContinualStrategy(Strategy):
         for name in stream.sets:
             if not name.endswith("train"):
                 of_set = self.outputs.sizes[stream.task_of(name)] if self.outputs.scenario == "task" else None
-                self.meters[name] = Meter(of_set or self.num_classes)
+                self.meters[name] = self.problem.meter(of_set or self.num_outputs)
                 if self.outputs.scenario == "class":
-                    self.meters[f"{name}/within"] = Meter(self.num_classes)
+                    self.meters[f"{name}/within"] = self.problem.meter(self.num_outputs)
 
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
         self.view(self.stream.task_of(name))
@@ -203,7 +198,7 @@ class ContinualStrategy(Strategy):
             task = self._viewed
             self.head.active = (task,)
             own = self.head(features)
-            logits = own.new_full((len(own), self.num_classes), -torch.inf)
+            logits = own.new_full((len(own), self.num_outputs), -torch.inf)
             logits[:, self.outputs.offset(task) : self.outputs.offset(task) + own.shape[1]] = own
             self.meters[f"{name}/within"].update(logits, batch.y)  # type: ignore[operator]
 
@@ -221,9 +216,9 @@ class ContinualStrategy(Strategy):
                     break
                 with precision.forward_context():
                     self._measure(name, precision.convert_input(batch), i)
-            self.accuracy_matrix[row, task] = self._take(name)["acc"]
+            self.accuracy_matrix[row, task] = self._take(name)[self.problem.monitor]
             if f"{name}/within" in self.meters:
-                self.within_task_matrix[row, task] = self._take(f"{name}/within")["acc"]
+                self.within_task_matrix[row, task] = self._take(f"{name}/within")[self.problem.monitor]
         self._prepared.clear()
         self.train(was_training)
 
@@ -235,10 +230,10 @@ class ContinualStrategy(Strategy):
         return "/".join(["val", *where])
 
     def _scores(self, prefixes: Any) -> dict[str, float]:
-        scores = super()._scores(prefixes)
+        scores, metric = super()._scores(prefixes), self.problem.monitor
         for name, prefix in prefixes.items():
             if f"{name}/within" in self.meters:
-                scores[f"{prefix}/within_task_acc"] = self._take(f"{name}/within")["acc"]
+                scores[f"{prefix}/within_task_{metric}"] = self._take(f"{name}/within")[metric]
         return scores
 
     def on_test_epoch_end(self) -> None:
@@ -251,13 +246,13 @@ class ContinualStrategy(Strategy):
     def summary(self) -> dict[str, float]:
         """Sum the stream up: mean accuracy, backward and forward transfer, forgetting, as far as they are defined."""
         learned, before = self.accuracy_matrix[1:], self.accuracy_matrix[0]
-        found = {"acc": average_accuracy(learned)}
+        found = {self.problem.monitor: average_accuracy(learned)}
         if not self.jointly:
             found |= {"bwt": backward_transfer(learned), "forgetting": forgetting(learned)}
             if self.outputs.scenario != "class":  # outputs of classes never seen answer nothing
                 found["fwt"] = forward_transfer(learned, before)
         if self.outputs.scenario == "class":
-            found["within_task_acc"] = average_accuracy(self.within_task_matrix[1:])
+            found[f"within_task_{self.problem.monitor}"] = average_accuracy(self.within_task_matrix[1:])
         return {f"test/{name}": float(value) for name, value in found.items()}
 
     # ------------------------------------------------------------------ checkpoints

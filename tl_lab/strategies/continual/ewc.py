@@ -53,10 +53,12 @@ class EWC(QuadraticStrategy):
             task,
             samples,
             size,
-            lambda model, batches, names: fisher_sums(model, batches, estimator, names, draw),
+            lambda model, batches, names: fisher_sums(
+                model, batches, estimator, names, draw, likelihood=self.problem.likelihood
+            ),
         )
         trace = sum(float(values.sum()) for values in found.values())
-        self._write({"train/fisher_trace": trace, "train/fisher_terms": terms})
+        self.write({"train/fisher_trace": trace, "train/fisher_terms": terms})
         self.traces.append(f"{trace:.3g}")
         return found
 

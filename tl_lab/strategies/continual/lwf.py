@@ -50,6 +50,8 @@ class LwF(ContinualStrategy):
         stream having outputs from the start there.
     """
 
+    problems = frozenset({"single_label"})
+
     def __init__(
         self,
         *,

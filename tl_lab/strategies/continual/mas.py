@@ -57,4 +57,4 @@ class MAS(QuadraticStrategy):
         self.penalty.replace(
             {name: self.penalty.precision(name) + values for name, values in found.items()}, self.learned_weights(task)
         )
-        self._write({"train/mas_importance": sum(float(values.sum()) for values in found.values())})
+        self.write({"train/mas_importance": sum(float(values.sum()) for values in found.values())})

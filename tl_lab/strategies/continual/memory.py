@@ -12,7 +12,6 @@ from tl_lab.data.batches import DomainBatch, Labelled
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import reservoir_slots
 from tl_lab.randomness import generator
-from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["Memory", "MemoryStrategy"]
@@ -71,7 +70,7 @@ class Memory(nn.Module):
 
         Args:
             task: counted from 0.
-            y: labels of its training set, ``(N,)``.
+            y: classes of its training set, or other groups to draw from alike, ``(N,)``.
             per_class: samples of each class; all of a class that has no more.
             draw: decides which.
         """
@@ -164,7 +163,9 @@ class MemoryStrategy(ContinualStrategy):
         if self.policy == "class_balanced":
             y = self.stream.sets[self.stream.train_name(task)].y
             assert y is not None
-            self.memory.add_of_each_class(task, y, self.per_class, generator(self.seed, "memory", task))
+            strata = self.problem.strata(y)
+            groups = torch.zeros(len(y), dtype=torch.long) if strata is None else strata
+            self.memory.add_of_each_class(task, groups, self.per_class, generator(self.seed, "memory", task))
 
     def _whole(self, share: Tensor) -> Tensor:
         """Put a batch together that processes share, ``(B / W, ...)`` -> ``(B, ...)``, in a single process's order."""
@@ -214,8 +215,8 @@ class MemoryStrategy(ContinualStrategy):
         return self.features(x), batch
 
     def recalled_loss(self, slots: Tensor, name: str) -> Tensor:
-        """Cross-entropy of samples in the memory, whatever share the current batch's has; a scalar."""
-        return Strategy.task_loss(self, *self.classify(*self.revisit(slots, name)))
+        """Loss of samples in the memory, whatever share the current batch's has; a scalar."""
+        return self.criterion(*self.classify(*self.revisit(slots, name)))
 
 
 def _checked(given: Mapping[str, Any], policies: tuple[str, ...]) -> dict[str, Any]:

@@ -212,7 +212,7 @@ class QuadraticStrategy(ContinualStrategy):
                 for batch in self.stream.loader(name, index=part):
                     assert isinstance(batch, Labelled)
                     x = self.trainer.precision_plugin.convert_input(batch.x)
-                    yield x, batch.y - self.outputs.first_active(task)
+                    yield x, self.problem.renumber(batch.y, -self.outputs.first_active(task))
 
         sums, terms = compute(self.network, batches(), list(self.protected(task)))
         if self.trainer.world_size > 1:

@@ -104,4 +104,4 @@ class SI(QuadraticStrategy):
         earlier = [self.penalty.precision(name) for name in now]
         importance = path_importance(self._kept(self.path, now), displacement, self.damping, earlier, self.clamp)
         self.penalty.replace(dict(zip(now, importance, strict=True)), now)
-        self._write({"train/si_importance": sum(float(values.sum()) for values in importance)})
+        self.write({"train/si_importance": sum(float(values.sum()) for values in importance)})

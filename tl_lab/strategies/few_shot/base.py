@@ -33,6 +33,7 @@ class FewShotStrategy(Strategy):
 
     needs = frozenset({"labels", "episodes"})
     handles = frozenset({"labels", "episodes", "target"})
+    problems = frozenset({"single_label"})
     trains_on: ClassVar[str] = "episodes"
     """What training learns from: ``episodes``, or ``classes``, ordinary batches of the training classes."""
     fixed_way: ClassVar[bool] = False

@@ -57,7 +57,7 @@ class BaselinePlusPlus(Baseline):
             raise UserError(f"strategy.scale is above 0, not {scale}")
         self.scale = scale
         with weights_stream(self.seed, "head"):
-            self.network.head = CosineHead(self.network.num_features, self.num_classes, scale)
+            self.network.head = CosineHead(self.network.num_features, self.num_outputs, scale)
 
     def scores(self, features: Tensor, *head: Tensor) -> Tensor:
         """Give the logits ``(E, M, N)`` that heads give to features ``(E, M, D)``."""

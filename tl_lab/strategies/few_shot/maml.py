@@ -40,7 +40,7 @@ class MAML(GradientBased):
         ) -> tuple[Tensor, dict[str, Tensor]]:
             adapted = self.adapted(weights, x, y, self.inner_steps, self.first_order)
             outputs = self.classify_adapted(weights, adapted, query_x, statistics)
-            return self.cross_entropy(outputs["logits"], query_y), outputs
+            return self.criterion(outputs["logits"], query_y), outputs
 
         support, query = episode.support, episode.query
         tensors = support.x, support.y, query.x, query.y, statistics

@@ -39,7 +39,7 @@ class Reptile(GradientBased):
         super().__init__(**options)
         if inner_batch is not None and inner_batch < 1:
             raise UserError(f"strategy.inner_batch is null or at least 1, not {inner_batch}")
-        if self.label_smoothing:
+        if self.criterion.label_smoothing:
             raise UserError("strategy.label_smoothing is 0 for Reptile, where the queries' loss trains nothing")
         self.inner_batch = inner_batch
 

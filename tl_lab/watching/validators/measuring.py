@@ -1,7 +1,7 @@
 """Measures what validators ask for in a validation, on features of both domains."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from tl_lab.watching.validators.base import Evidence, Validator
 
 if TYPE_CHECKING:
     from tl_lab.strategies.base import Strategy
+    from tl_lab.training.measuring import Measuring as Measured
 
 __all__ = ["Measuring", "gather"]
 
@@ -29,9 +30,9 @@ class Measuring:
     def __init__(self, validators: Sequence[Validator]) -> None:
         self.validators = list(validators)
 
-    def __call__(self, strategy: "Strategy", data: DataModule) -> Mapping[str, float]:
+    def __call__(self, strategy: "Measured", data: DataModule) -> Mapping[str, float]:
         """Give the scores under the names of their metrics."""
-        evidence = gather(strategy, data, max(validator.samples for validator in self.validators))
+        evidence = gather(cast("Strategy", strategy), data, max(validator.samples for validator in self.validators))
         return {validator.metric: validator.score(evidence) for validator in self.validators}
 
 

@@ -1,0 +1,131 @@
+"""Inputs of a network, one tensor or several by name, and the few operations that treat both alike."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Inputs", "apply", "count", "flat_first", "join", "move", "same_layout", "split", "take", "update_digest"]
+
+Inputs = Tensor | Mapping[str, Tensor]
+"""A batch's inputs, ``(B, ...)``: images, vectors or waveforms; or named tensors, as token ids with their mask."""
+
+
+def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """Change every tensor.
+
+    Args:
+        inputs: one tensor, or several by name.
+        change: from a tensor to its replacement.
+    """
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    return {name: change(tensor) for name, tensor in inputs.items()}
+
+
+def count(inputs: Inputs) -> int:
+    """Count the samples, B.
+
+    Raises:
+        ValueError: the tensors of a mapping disagree.
+    """
+    if isinstance(inputs, Tensor):
+        return len(inputs)
+    sizes = {name: len(tensor) for name, tensor in inputs.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"named inputs have one number of samples, not {sizes}")
+    return next(iter(sizes.values()))
+
+
+def take(inputs: Inputs, index: Tensor | slice) -> Inputs:
+    """Pick samples.
+
+    Args:
+        inputs: ``(B, ...)``.
+        index: positions, ``(M,)``, a mask, ``(B,)``, or a slice.
+    """
+    return apply(inputs, lambda tensor: tensor[index])
+
+
+def move(inputs: Inputs, device: torch.device) -> Inputs:
+    """Bring every tensor to a device."""
+    return apply(inputs, lambda tensor: tensor.to(device))
+
+
+def flat_first(inputs: Inputs) -> Inputs:
+    """Merge the first two dimensions: ``(E, M, ...)`` -> ``(E*M, ...)``, the episodes' samples in one row."""
+    return apply(inputs, lambda tensor: tensor.flatten(0, 1))
+
+
+def join(parts: Sequence[Inputs], padding: Mapping[str, float] | None = None, dim: int = 0) -> Inputs:
+    """Put batches together along a dimension of samples.
+
+    Named tensors of different lengths (token sequences) are padded at their end to the longest.
+
+    Args:
+        parts: at least one, all of one kind.
+        padding: value that fills up each named tensor; 0 where none is given.
+        dim: 0 for batches, 1 for episodes.
+
+    Raises:
+        ValueError: tensors and mappings are mixed, or mappings differ in their names.
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        if not all(isinstance(part, Tensor) for part in parts):
+            raise ValueError("a tensor cannot be joined with named tensors")
+        return torch.cat([part for part in parts if isinstance(part, Tensor)], dim)
+    names = set(first)
+    if any(isinstance(part, Tensor) or set(part) != names for part in parts):
+        raise ValueError(f"every part must have the tensors {sorted(names)}")
+    joined = {}
+    for name in first:
+        tensors = [part[name] for part in parts if not isinstance(part, Tensor)]
+        joined[name] = torch.cat(_padded(tensors, (padding or {}).get(name, 0), dim), dim)
+    return joined
+
+
+def _padded(tensors: list[Tensor], value: float, dim: int) -> list[Tensor]:
+    """Fill up all dimensions behind that of the samples to the largest among the tensors."""
+    behind = tensors[0].dim() - dim - 1
+    longest = [max(tensor.shape[dim + 1 + k] for tensor in tensors) for k in range(behind)]
+    padded = []
+    for tensor in tensors:
+        lacking = [longest[k] - tensor.shape[dim + 1 + k] for k in range(behind)]
+        # F.pad counts from the last dimension
+        sizes = [size for missing in reversed(lacking) for size in (0, missing)]
+        padded.append(F.pad(tensor, sizes, value=value) if any(lacking) else tensor)
+    return padded
+
+
+def split(inputs: Inputs, sizes: Sequence[int]) -> list[Inputs]:
+    """Share samples out in order.
+
+    Args:
+        inputs: ``(sum(sizes), ...)``.
+        sizes: of the parts.
+    """
+    if isinstance(inputs, Tensor):
+        return list(inputs.split(list(sizes)))
+    parts = {name: tensor.split(list(sizes)) for name, tensor in inputs.items()}
+    return [{name: tensors[i] for name, tensors in parts.items()} for i in range(len(sizes))]
+
+
+def same_layout(first: Inputs, second: Inputs) -> bool:
+    """Whether two batches hold the same kind of inputs: one tensor of one shape of sample, or the same names."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape[1:] == second.shape[1:]
+    return not isinstance(first, Tensor) and not isinstance(second, Tensor) and set(first) == set(second)
+
+
+def update_digest(digest: "hashlib._Hash", inputs: Inputs) -> None:
+    """Take inputs into a hash: type, shape and every byte, of named tensors in the order of their names."""
+    if not isinstance(inputs, Tensor):
+        for name in sorted(inputs):
+            digest.update(name.encode())
+            update_digest(digest, inputs[name])
+        return
+    digest.update(f"{inputs.dtype}{tuple(inputs.shape)}".encode())
+    digest.update(inputs.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

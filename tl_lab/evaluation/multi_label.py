@@ -1,0 +1,134 @@
+"""How a multi-label classifier is measured: ranking of samples by each label, and decisions at thresholds."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import CatMetric
+from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
+
+from tl_lab.evaluation.meter import Meter
+
+__all__ = ["MULTI_LABEL", "MultiLabelMeter", "best_thresholds", "f1_by_label", "multi_label_scores", "scores_by_label"]
+
+MULTI_LABEL = ("loss", "auroc", "map", "f1_macro", "f1_tuned", "subset_acc")
+"""Scores of a set with labels."""
+_DEFAULT_THRESHOLD = 0.5
+
+
+def f1_by_label(decisions: Tensor, y: Tensor) -> Tensor:
+    """Compute F1 = 2 TP / (2 TP + FP + FN) of each label, ``(L,)``; NaN for a label that neither occurs nor is given.
+
+    Args:
+        decisions: ``(N, L)``, bool.
+        y: ``(N, L)``, bool.
+    """
+    hit = (decisions & y).sum(0).double()
+    given, true = decisions.sum(0), y.sum(0)
+    return 2 * hit / (given + true)  # 0 / 0 is NaN
+
+
+def scores_by_label(p: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Score the ranking of the samples by each label.
+
+    Args:
+        p: probabilities, ``(N, L)``.
+        y: labels, ``(N, L)``, of 0 and 1.
+
+    Returns:
+        ``auroc`` and ``map`` (average precision), ``(L,)`` each, NaN for a label that all samples or none have; and
+        ``prevalence``, the share of samples that have it.
+    """
+    labels, y = p.shape[1], y.long()
+    prevalence = y.double().mean(0)
+    defined = (prevalence > 0) & (prevalence < 1)
+    nothing = torch.full((labels,), torch.nan, dtype=torch.double)
+    found = {"auroc": nothing.clone(), "map": nothing.clone(), "prevalence": prevalence}
+    if bool(defined.any()):
+        chosen, truth, count = p[:, defined], y[:, defined], int(defined.sum())
+        found["auroc"][defined] = multilabel_auroc(chosen, truth, count, average=None).double()
+        found["map"][defined] = multilabel_average_precision(chosen, truth, count, average=None).double()
+    return found
+
+
+def multi_label_scores(p: Tensor, y: Tensor, thresholds: Tensor) -> dict[str, Tensor]:
+    """Score probabilities; means are over the labels for which a score is defined.
+
+    Args:
+        p: probabilities, ``(N, L)``.
+        y: labels, ``(N, L)``, of 0 and 1.
+        thresholds: of each label, chosen on validation, ``(L,)``.
+
+    Returns:
+        ``auroc``, ``map``; ``f1_macro`` at the threshold .5; ``f1_tuned`` at ``thresholds``; ``subset_acc``, the share
+        of samples whose labels at .5 are all right.
+    """
+    ranking, truth = scores_by_label(p, y), y.bool()
+    decisions = p >= _DEFAULT_THRESHOLD
+    return {
+        "auroc": ranking["auroc"].nanmean(),
+        "map": ranking["map"].nanmean(),
+        "f1_macro": f1_by_label(decisions, truth).nanmean(),
+        "f1_tuned": f1_by_label(p >= thresholds.to(p), truth).nanmean(),
+        "subset_acc": (decisions == truth).all(1).double().mean(),
+    }
+
+
+def best_thresholds(p: Tensor, y: Tensor) -> Tensor:
+    """Choose the threshold of each label that maximises F1, among the midpoints between neighbouring probabilities.
+
+    Args:
+        p: probabilities of validation samples, ``(N, L)``.
+        y: their labels, ``(N, L)``, of 0 and 1.
+
+    Returns:
+        Thresholds, ``(L,)``; .5 for a label that no sample has.
+    """
+    thresholds = torch.full((p.shape[1],), _DEFAULT_THRESHOLD, dtype=torch.double)
+    for label in range(p.shape[1]):
+        order = p[:, label].double().argsort(descending=True, stable=True)
+        ranked, hit = p[order, label].double(), y[order, label].double().cumsum(0)
+        if not float(hit[-1]):
+            continue
+        given = torch.arange(1, len(p) + 1, dtype=torch.double)
+        f1 = 2 * hit / (given + hit[-1])
+        ends = torch.cat([ranked[:-1] != ranked[1:], torch.tensor([True])])  # equal probabilities go together
+        best = int(torch.where(ends, f1, -1.0).argmax())
+        below = float(ranked[best + 1]) if best + 1 < len(ranked) else 0.0
+        thresholds[label] = (float(ranked[best]) + below) / 2
+    return thresholds
+
+
+class MultiLabelMeter(Meter):
+    """Collects probabilities and labels.
+
+    Args:
+        thresholds: of each label, for ``f1_tuned``, ``(L,)``; looked up again at each :meth:`compute`.
+
+    Attributes:
+        last_probabilities: of the samples that were last summed up, ``(N, L)``.
+        last_labels: theirs, ``(N, L)``.
+    """
+
+    def __init__(self, thresholds: Tensor) -> None:
+        super().__init__()
+        self.thresholds = thresholds
+        self.outputs, self.labels = (CatMetric(nan_strategy="disable") for _ in range(2))
+        self.last_probabilities, self.last_labels = torch.empty(0), torch.empty(0)
+
+    def update(self, outputs: Tensor, y: Tensor | None) -> None:
+        """Take in a batch: logits ``(B, L)`` and labels ``(B, L)``; without labels there is nothing to score."""
+        if y is not None:
+            self.outputs.update(outputs)
+            self.labels.update(y.to(outputs))
+
+    def compute(self) -> dict[str, float]:
+        """Give the scores of all that was taken in, and forget it."""
+        if not self.outputs.update_called:
+            return {}
+        outputs, y = torch.as_tensor(self.outputs.compute()).cpu(), torch.as_tensor(self.labels.compute()).cpu()
+        loss = F.binary_cross_entropy_with_logits(outputs.double(), y.double())
+        self.last_probabilities, self.last_labels = outputs.sigmoid(), y
+        for metric in (self.outputs, self.labels):
+            metric.reset()
+        scores = {"loss": loss, **multi_label_scores(self.last_probabilities, y, self.thresholds)}
+        return {name: float(value) for name, value in scores.items()}

@@ -1,0 +1,85 @@
+"""How predicted numbers are measured, in the units of the targets."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchmetrics import CatMetric
+from torchmetrics.functional.regression import (
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    spearman_corrcoef,
+)
+
+from tl_lab.evaluation.meter import Meter
+
+__all__ = ["REGRESSION", "RegressionMeter", "regression_scores"]
+
+REGRESSION = ("loss", "r2", "spearman", "mae", "mse")
+"""Scores of a set with labels."""
+
+
+def regression_scores(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Score predictions, each quantity for itself; the scores are means over the K quantities.
+
+    Args:
+        predicted: ``(N, K)``, in the units of the targets.
+        y: ``(N, K)``.
+
+    Returns:
+        ``r2`` = 1 - sum (y - f)^2 / sum (y - mean y)^2, which is NaN where the targets do not vary; ``spearman``, the
+        correlation of ranks, NaN where either does not vary; ``mae`` and ``mse``.
+    """
+    predicted, y = predicted.double(), y.double()
+    per_quantity = [_scores_of_one(predicted[:, k], y[:, k]) for k in range(y.shape[1])]
+    return {name: torch.stack([scores[name] for scores in per_quantity]).mean() for name in per_quantity[0]}
+
+
+def _scores_of_one(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
+    undefined = torch.tensor(torch.nan, dtype=torch.double)
+    varies = len(y) > 1 and bool((y != y[0]).any())
+    ranked = varies and bool((predicted != predicted[0]).any())
+    return {
+        "r2": r2_score(predicted, y) if varies else undefined,
+        "spearman": spearman_corrcoef(predicted, y) if ranked else undefined,
+        "mae": mean_absolute_error(predicted, y),
+        "mse": mean_squared_error(predicted, y),
+    }
+
+
+class RegressionMeter(Meter):
+    """Collects predictions and targets.
+
+    Args:
+        unscale: from outputs ``(N, K)`` to the units of the targets.
+        scale: back, for the loss, which is measured where the network learns.
+
+    Attributes:
+        last_predicted: of the samples that were last summed up, ``(N, K)``.
+        last_targets: theirs, ``(N, K)``.
+    """
+
+    def __init__(self, unscale: Callable[[Tensor], Tensor], scale: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.unscale, self.scale = unscale, scale
+        self.outputs, self.targets = (CatMetric(nan_strategy="disable") for _ in range(2))
+        self.last_predicted, self.last_targets = torch.empty(0), torch.empty(0)
+
+    def update(self, outputs: Tensor, y: Tensor | None) -> None:
+        """Take in a batch: outputs ``(B, K)`` and targets ``(B, K)``; without targets there is nothing to score."""
+        if y is not None:
+            self.outputs.update(outputs)
+            self.targets.update(y)
+
+    def compute(self) -> dict[str, float]:
+        """Give the scores of all that was taken in, and forget it."""
+        if not self.outputs.update_called:
+            return {}
+        outputs, y = torch.as_tensor(self.outputs.compute()).cpu(), torch.as_tensor(self.targets.compute()).cpu()
+        loss = (outputs.double() - self.scale(y.double())).square().mean()
+        self.last_predicted, self.last_targets = self.unscale(outputs), y
+        for metric in (self.outputs, self.targets):
+            metric.reset()
+        scores = {"loss": loss, **regression_scores(self.last_predicted, y)}
+        return {name: float(value) for name, value in scores.items()}

@@ -1,0 +1,185 @@
+"""The contract of a problem: what is predicted, how it is learned, scored and shown."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+from torch import Tensor, nn
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.functional.likelihoods import Likelihood
+
+__all__ = ["Criterion", "Prediction", "Problem", "check_class_weights", "check_smoothing", "refuse_option"]
+
+
+class Prediction(NamedTuple):
+    """What a model says of N samples.
+
+    Attributes:
+        values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' own units.
+        confidence: probability of the answer, ``(N,)``, in [0, 1]; None where there is none.
+        probabilities: of every class or label, ``(N, C)``; None where there are none.
+    """
+
+    values: Tensor
+    confidence: Tensor | None
+    probabilities: Tensor | None
+
+
+class Criterion(nn.Module):
+    """The loss that training minimises; it holds what the run has chosen (class weights, label smoothing)."""
+
+    balanced: bool = False
+    """Whether rare classes or labels weigh more."""
+    label_smoothing: float = 0.0
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss.
+
+        Args:
+            outputs: of the head, ``(B, C)``.
+            y: labels, as :meth:`Problem.check` accepts them.
+            reduction: ``mean`` for a scalar; ``none`` for the loss of each sample, ``(B,)``.
+        """
+        raise NotImplementedError
+
+
+class Problem(ABC):
+    """What is predicted from a sample.
+
+    Args:
+        output_names: names of the outputs: classes, labels or quantities.
+    """
+
+    name: ClassVar[str]
+    """As methods and results name it."""
+    monitor: ClassVar[str]
+    """The metric that chooses checkpoints and orders methods; larger is better."""
+    labelled: ClassVar[tuple[str, ...]]
+    """Scores of a set with labels."""
+    label_free: ClassVar[tuple[str, ...]] = ()
+    """Scores of a set without labels."""
+    likelihood: ClassVar[Likelihood]
+    """Distribution of the labels given the outputs, which the Fisher information is taken of."""
+    numbers_outputs: ClassVar[bool] = False
+    """Whether a label is the number of an output, so that tasks may bring outputs of their own."""
+
+    def __init__(self, output_names: Sequence[str]) -> None:
+        self.output_names = list(output_names)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of outputs of a head."""
+        return len(self.output_names)
+
+    @abstractmethod
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse labels that cannot be right.
+
+        Args:
+            name: of the set, for the message.
+            y: its labels.
+            num_outputs: where a set has classes of its own; None for all outputs.
+
+        Raises:
+            UserError: shape, type or range are wrong.
+        """
+
+    def learn(self, y: Tensor) -> None:  # noqa: B027  (a hook)
+        """Take from the training labels what outputs are relative to (the scale of a regression)."""
+
+    @abstractmethod
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the loss of a run.
+
+        Args:
+            y: the training labels, which ``balanced`` weights are computed from.
+            class_weights: None, or ``balanced``.
+            label_smoothing: share of the target that is spread over all outputs, in [0, 1).
+
+        Raises:
+            UserError: an option that does not apply to this problem.
+        """
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's loss as validation reports it, ``(B,)``: without weights or smoothing."""
+
+    @abstractmethod
+    def predict(self, outputs: Tensor) -> Prediction:
+        """Turn outputs ``(N, C)`` into an answer."""
+
+    @abstractmethod
+    def words(self, values: Tensor) -> list[str]:
+        """Write predicted values, one text a sample."""
+
+    @abstractmethod
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build what collects a set's scores.
+
+        Args:
+            num_outputs: where a set has outputs of its own; None for all.
+        """
+
+    @abstractmethod
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Score a training batch for the learning curve: scalars by name."""
+
+    def strata(self, y: Tensor) -> Tensor | None:
+        """Number the groups that splits and label budgets keep in proportion, ``(N,)``; None to draw at random."""
+        return None
+
+    def counts(self, y: Tensor) -> Tensor | None:
+        """Count the samples that have each output, ``(C,)`` int64; None where that has no meaning."""
+        return None
+
+    def renumber(self, y: Tensor, by: int) -> Tensor:
+        """Count labels from another output on, where labels are numbers of outputs; else they stay as they are."""
+        return y
+
+    def calibrate(self, meter: Meter) -> None:  # noqa: B027  (a hook)
+        """Take from the validation set that chooses what decisions depend on (thresholds)."""
+
+    def state(self) -> dict[str, Any]:
+        """Give what a checkpoint keeps: plain values."""
+        return {"name": self.name, "output_names": list(self.output_names)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027  (a hook)
+        """Take up what :meth:`learn` and :meth:`calibrate` found in another process."""
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build the problem again from :meth:`state`."""
+        problem = cls(state["output_names"])
+        problem.load_state(state)
+        return problem
+
+
+def refuse_option(problem: Problem, option: str, value: Any) -> UserError:
+    """Say that an option has no meaning for a problem."""
+    return UserError(f"strategy.{option}={value} does not apply to {problem.name.replace('_', '-')} data: leave it out")
+
+
+def check_smoothing(label_smoothing: float) -> float:
+    """Refuse a share outside [0, 1).
+
+    Raises:
+        UserError: it lies outside.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"strategy.label_smoothing is in [0, 1), not {label_smoothing}")
+    return label_smoothing
+
+
+def check_class_weights(choice: str | None) -> bool:
+    """Tell whether weights are balanced.
+
+    Raises:
+        UserError: the choice does not exist.
+    """
+    if choice not in (None, "balanced"):
+        raise UserError(f"strategy.class_weights is null or 'balanced', not {choice!r}")
+    return choice is not None

@@ -1,0 +1,114 @@
+"""Any number of L labels for each sample."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, best_thresholds
+from tl_lab.functional.likelihoods import BERNOULLI
+from tl_lab.problems.base import Criterion, Prediction, Problem, check_class_weights, check_smoothing
+
+__all__ = ["BinaryCrossEntropy", "MultiLabel"]
+
+
+class BinaryCrossEntropy(Criterion):
+    """Mean over the labels of -w_l y_l log s(z_l) - (1 - y_l) log(1 - s(z_l)), s the logistic function.
+
+    Args:
+        positive_weight: w, ``(L,)``; None for 1.
+        label_smoothing: e, in [0, 1): targets become (1 - e) y + e / 2.
+    """
+
+    positive_weight: Tensor | None
+
+    def __init__(self, positive_weight: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("positive_weight", positive_weight, persistent=False)
+        self.balanced, self.label_smoothing = positive_weight is not None, label_smoothing
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss of logits ``(B, L)`` and labels ``(B, L)``."""
+        target = y.to(outputs) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(outputs, target, pos_weight=self.positive_weight, reduction="none")
+        return losses.mean(1) if reduction == "none" else losses.mean()
+
+
+class MultiLabel(Problem):
+    """Labels are ``(N, L)`` of 0 and 1; the outputs are logits, one a label.
+
+    ``f1_tuned`` decides at thresholds that maximise F1 on the validation set; everything else decides at .5.
+    """
+
+    name = "multi_label"
+    monitor = "auroc"
+    labelled = MULTI_LABEL
+    likelihood = BERNOULLI
+
+    def __init__(self, output_names: Sequence[str]) -> None:
+        super().__init__(output_names)
+        self.thresholds = torch.full((len(self.output_names),), 0.5, dtype=torch.double)
+
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse anything but zeros and ones of the right number."""
+        if y.dim() != 2 or y.shape[1] != self.num_outputs:
+            raise UserError(
+                f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} a sample, 0 or 1 each"
+            )
+        if not bool(((y == 0) | (y == 1)).all()):
+            raise UserError(f"the set {name!r} has labels other than 0 and 1")
+
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the loss; ``balanced``: a label that n of N training samples have weighs (N - n) / n where it is 1."""
+        weight = None
+        if check_class_weights(class_weights):
+            assert y is not None, "balanced class weights need the training labels"
+            have = self.counts(y).float()
+            weight = (len(y) - have).clamp(min=1) / have.clamp(min=1)
+        return BinaryCrossEntropy(weight, check_smoothing(label_smoothing))
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's mean over its labels, ``(B,)``."""
+        return F.binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="none").mean(1)
+
+    def predict(self, outputs: Tensor) -> Prediction:
+        """Give the labels whose probability reaches .5; the confidence is the least sure decision's."""
+        p = outputs.sigmoid()
+        return Prediction((p >= 0.5).long(), torch.maximum(p, 1 - p).min(1).values, p)
+
+    def words(self, values: Tensor) -> list[str]:
+        """List the labels that a sample has."""
+        names = self.output_names
+        return ["; ".join(name for name, has in zip(names, row, strict=True) if has) for row in values.tolist()]
+
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build what ranks and decides."""
+        return MultiLabelMeter(self.thresholds)
+
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the share of labels that are right at .5."""
+        return {"label_acc": ((outputs >= 0) == y.bool()).float().mean()}
+
+    def counts(self, y: Tensor) -> Tensor:
+        """Count the samples that have each label."""
+        return y.cpu().long().sum(0)
+
+    def calibrate(self, meter: Meter) -> None:
+        """Choose the thresholds on the validation set."""
+        if isinstance(meter, MultiLabelMeter) and len(meter.last_labels):
+            # in place: meters of other sets share the tensor
+            self.thresholds.copy_(best_thresholds(meter.last_probabilities, meter.last_labels))
+
+    def state(self) -> dict[str, Any]:
+        """Keep the thresholds."""
+        return {**super().state(), "thresholds": self.thresholds.tolist()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the thresholds up."""
+        self.thresholds.copy_(torch.tensor(state["thresholds"], dtype=torch.double))

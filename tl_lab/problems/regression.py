@@ -1,0 +1,137 @@
+"""One or several numbers for each sample."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.evaluation.regression import REGRESSION, RegressionMeter
+from tl_lab.functional.likelihoods import GAUSSIAN, Gaussian
+from tl_lab.problems.base import Criterion, Prediction, Problem, refuse_option
+
+__all__ = ["Regression", "SquaredError"]
+
+_STRATA = 10
+
+
+class SquaredError(Criterion):
+    """Mean over the quantities of (z - (y - mean) / deviation)^2.
+
+    Args:
+        problem: knows the scale.
+    """
+
+    def __init__(self, problem: "Regression") -> None:
+        super().__init__()
+        self.problem = problem
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss of outputs ``(B, K)`` and targets ``(B, K)``."""
+        squares = (outputs - self.problem.scale(y).to(outputs)).square()
+        return squares.mean(1) if reduction == "none" else squares.mean()
+
+
+class _ScaledGaussian(Gaussian):
+    """A Gaussian whose labels come in the targets' units."""
+
+    def __init__(self, problem: "Regression") -> None:
+        self.problem = problem
+
+    def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        return self.problem.unscale(super().draw(outputs, generator))
+
+    def score(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return super().score(outputs, self.problem.scale(y))
+
+    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        return super().loss(outputs, self.problem.scale(y))
+
+
+class Regression(Problem):
+    """Numbers: targets are ``(N, K)`` float; the network learns them standardised by the training targets.
+
+    Predictions, MSE and MAE are in the targets' own units.
+    """
+
+    name = "regression"
+    monitor = "r2"
+    labelled = REGRESSION
+    likelihood = GAUSSIAN
+
+    def __init__(self, output_names: Sequence[str]) -> None:
+        super().__init__(output_names)
+        self.mean = torch.zeros(len(self.output_names), dtype=torch.double)
+        self.deviation = torch.ones(len(self.output_names), dtype=torch.double)
+        self.likelihood = _ScaledGaussian(self)  # type: ignore[misc]  # knows this problem's scale
+
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse what is not a finite number for each quantity."""
+        if y.dim() != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
+            raise UserError(
+                f"the set {name!r} has targets of {y.dtype}, {tuple(y.shape)}: give {self.num_outputs} numbers a sample"
+            )
+        if bad := int((~y.isfinite()).any(1).sum()):
+            raise UserError(f"{bad} of the {len(y)} targets of the set {name!r} are NaN or infinite")
+
+    def learn(self, y: Tensor) -> None:
+        """Take mean and standard deviation of the training targets; constant ones are only centred."""
+        y = y.double().cpu()
+        deviation = y.std(0, unbiased=False)
+        self.mean = y.mean(0)
+        self.deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+
+    def scale(self, y: Tensor) -> Tensor:
+        """Bring targets ``(B, K)`` to the scale of the outputs."""
+        return (y - self.mean.to(y)) / self.deviation.to(y)
+
+    def unscale(self, outputs: Tensor) -> Tensor:
+        """Bring outputs ``(B, K)`` to the units of the targets."""
+        return outputs * self.deviation.to(outputs) + self.mean.to(outputs)
+
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the squared error; options of classifiers are refused."""
+        if class_weights is not None:
+            raise refuse_option(self, "class_weights", class_weights)
+        if label_smoothing:
+            raise refuse_option(self, "label_smoothing", label_smoothing)
+        return SquaredError(self)
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's squared error on the scale of the outputs, ``(B,)``."""
+        return (outputs - self.scale(y).to(outputs)).square().mean(1)
+
+    def predict(self, outputs: Tensor) -> Prediction:
+        """Give numbers in the targets' units."""
+        return Prediction(self.unscale(outputs), None, None)
+
+    def words(self, values: Tensor) -> list[str]:
+        """Write the numbers, those of one sample side by side."""
+        return ["; ".join(f"{value:.6g}" for value in row) for row in values.tolist()]
+
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build what compares numbers."""
+        return RegressionMeter(self.unscale, self.scale)
+
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the mean absolute error, in the targets' units."""
+        return {"mae": (self.unscale(outputs) - y).abs().mean()}
+
+    def strata(self, y: Tensor) -> Tensor:
+        """Group by tenths of the first quantity's distribution."""
+        edges = torch.quantile(y[:, 0].double(), torch.linspace(0, 1, _STRATA + 1, dtype=torch.double)[1:-1])
+        groups = torch.bucketize(y[:, 0].double(), edges.unique())
+        return groups.unique(return_inverse=True)[1]  # groups that nobody is in do not count
+
+    def state(self) -> dict[str, Any]:
+        """Keep the scale."""
+        return {**super().state(), "mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the scale up."""
+        self.mean = torch.tensor(state["mean"], dtype=torch.double)
+        self.deviation = torch.tensor(state["deviation"], dtype=torch.double)

@@ -1,0 +1,113 @@
+"""One class of C for each sample."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation import LABEL_FREE, LABELLED, ClassificationMeter
+from tl_lab.evaluation.meter import Meter
+from tl_lab.functional.likelihoods import CATEGORICAL
+from tl_lab.problems.base import Criterion, Prediction, Problem, check_class_weights, check_smoothing
+
+__all__ = ["CrossEntropy", "SingleLabel"]
+
+
+class CrossEntropy(Criterion):
+    """Cross-entropy, with class weights and label smoothing.
+
+    Args:
+        weight: of each class, ``(C,)``; None for equal weights.
+        label_smoothing: share of the target spread over the outputs, in [0, 1).
+
+    Attributes:
+        ragged: samples may lack some of the outputs, whose logits are minus infinity then; labels are smoothed over
+            the others.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.balanced, self.label_smoothing, self.ragged = weight is not None, label_smoothing, False
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss of logits ``(B, C)`` and classes ``(B,)``."""
+        if not (self.ragged and self.label_smoothing):
+            options: dict[str, Any] = {"weight": self.weight, "label_smoothing": self.label_smoothing}
+            return F.cross_entropy(outputs, y, reduction=reduction, **options)
+        lacking, log_p = outputs.isinf(), outputs.log_softmax(1)
+        uniform = log_p.masked_fill(lacking, 0).sum(1) / (~lacking).sum(1)
+        own = log_p.gather(1, y[:, None])[:, 0]
+        losses = -(1 - self.label_smoothing) * own - self.label_smoothing * uniform
+        return losses if reduction == "none" else losses.mean()
+
+
+class SingleLabel(Problem):
+    """One class of C: labels are ``(N,)`` int64 in 0 to C - 1; the outputs are logits of a softmax."""
+
+    name = "single_label"
+    monitor = "acc"
+    labelled = LABELLED
+    label_free = LABEL_FREE
+    likelihood = CATEGORICAL
+    numbers_outputs = True
+
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse labels that are no classes."""
+        count = self.num_outputs if num_outputs is None else num_outputs
+        if y.is_floating_point() or y.dim() != 1:
+            raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give one class a sample")
+        if int(y.min()) < 0 or int(y.max()) >= count:
+            raise UserError(
+                f"the set {name!r} has labels from {int(y.min())} to {int(y.max())}, but the head has "
+                f"{count} classes (0 to {count - 1})"
+            )
+
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the cross-entropy; ``balanced``: weight N / (C n_c) for a class with n_c of the N training samples."""
+        weight = None
+        if check_class_weights(class_weights):
+            assert y is not None, "balanced class weights need the training labels"
+            counts = self.counts(y)
+            weight = counts.sum() / (len(counts) * counts.clamp(min=1).float())
+        return CrossEntropy(weight, check_smoothing(label_smoothing))
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's cross-entropy, ``(B,)``."""
+        return F.cross_entropy(outputs, y, reduction="none")
+
+    def predict(self, outputs: Tensor) -> Prediction:
+        """Give the class with the largest probability."""
+        p = outputs.softmax(1)
+        confidence, best = p.max(1)
+        return Prediction(best, confidence, p)
+
+    def words(self, values: Tensor) -> list[str]:
+        """Name the classes."""
+        return [self.output_names[i] for i in values.tolist()]
+
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build a confusion matrix and what follows from it."""
+        return ClassificationMeter(self.num_outputs if num_outputs is None else num_outputs)
+
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the accuracy."""
+        return {self.monitor: (outputs.argmax(1) == y).float().mean()}
+
+    def strata(self, y: Tensor) -> Tensor:
+        """Group by class."""
+        return y
+
+    def counts(self, y: Tensor) -> Tensor:
+        """Count the samples of each class."""
+        return torch.bincount(y.cpu(), minlength=self.num_outputs)
+
+    def renumber(self, y: Tensor, by: int) -> Tensor:
+        """Count classes from another output on."""
+        return y + by

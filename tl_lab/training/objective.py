@@ -1,0 +1,181 @@
+"""The objective of an update: the task loss plus every weighted term of the adaptation and the strategy."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.data.batches import Episode, Labelled, Unlabelled
+from tl_lab.data.inputs.operations import Inputs, count, join
+from tl_lab.domain_adaptation.base import DomainOutput, Phase, Update
+from tl_lab.errors import UserError, nearest
+from tl_lab.problems.base import Criterion, Problem
+from tl_lab.randomness import derive_seed, separate_stream
+from tl_lab.training.parameters import LearningParts
+
+__all__ = ["Objective", "Watcher"]
+
+Watcher = Callable[[Mapping[str, Tensor], list[Tensor]], Mapping[str, float]]
+"""Looks at the terms of the objective and at the features of each domain, ``(B, D)``, before the backward pass of an
+epoch's last batch; what it returns is logged beside the terms. It must leave both as they are."""
+
+_ENCODERS = frozenset({"backbone", "bottleneck", "target_encoder"})
+
+
+class Objective(LearningParts):
+    """Computes the objective of one update, and keeps each term for the log."""
+
+    problem: Problem
+    criterion: Criterion
+    seed: int
+    updates_done: int
+    feeds_features: bool
+    """Whether batches hold the backbone's cached features instead of inputs."""
+    watchers: list[Watcher]
+    _captured: dict[str, list[Tensor]] | None
+    _sums: dict[str, Tensor | float]
+    _counts: dict[str, int]
+
+    def features(self, x: Inputs) -> Tensor:
+        """Compute the head's input, ``(B, D)``, from what the batches hold."""
+        return self.network.encoder()[1](x) if self.feeds_features else self.network.features(x)
+
+    def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
+        """Give the head's outputs, and the labels as they are."""
+        return self.network.head(features), batch.y
+
+    def objective(
+        self, source: Labelled | Episode, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
+    ) -> Tensor:
+        """Sum the weighted terms, and keep each for the log."""
+        terms: dict[str, Tensor] = {}
+        logs: dict[str, Tensor | float] = {}
+        self._captured = {name: [] for name in self.adaptation.layers}
+        features, target_features, logits, y = self.outputs_for(source, target, phase)
+        if phase.task:
+            scored = source.query.index.flatten() if isinstance(source, Episode) else source.index
+            weights = self.adaptation.sample_weights(scored)
+            terms["task_loss"] = self.task_loss(logits, y, weights)
+            if weights is not None:  # the share of equally weighted samples that would carry as much
+                squares = len(weights) * weights.square().sum()
+                logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
+            logs.update(self.problem.batch_scores(logits.detach(), y))
+        if target is not None and target_features is not None:
+            assert features is not None
+            wants = self.adaptation.needs_target_logits
+            target_logits = self.network.head(target_features) if wants else None
+            layers = {
+                name: torch.cat(outputs).split([count(source.x), count(target.x)])
+                for name, outputs in self._captured.items()
+            }
+            of_source = DomainOutput(
+                features, logits, y, source.index, source.x, {name: both[0] for name, both in layers.items()}
+            )
+            of_target = DomainOutput(
+                target_features,
+                target_logits,
+                None,
+                target.index,
+                target.x,
+                {name: both[1] for name, both in layers.items()},
+            )
+            with self._adaptations_stream():
+                adaptation = self.adaptation.adapt(of_source, of_target, update)
+            terms.update(adaptation.terms)
+            logs.update(adaptation.logs)
+        self._captured = None
+        if phase.task:
+            if isinstance(source, Labelled):
+                assert features is not None
+                terms.update(self.further_terms(source, features, logits))
+            terms.update(self.penalties())
+        loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        if watched:
+            seen = [part for part in (features, target_features) if part is not None]
+            for watch in self.watchers:
+                logs.update(watch(terms, seen))
+        self.note({"loss": loss, **terms, **logs})
+        return loss
+
+    def note(self, quantities: Mapping[str, Tensor | float]) -> None:
+        """Take quantities of an update into the means that are logged next."""
+        for name, value in quantities.items():
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def outputs_for(
+        self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
+    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+        """Compute what the objective is made of.
+
+        Returns:
+            Features of the source and of the target, ``(B, D)``, None where there are none; logits ``(M, C)``, and the
+            classes ``(M,)`` among them.
+        """
+        assert isinstance(source, Labelled), "episodes ask for a strategy that knows them"
+        features, target_features = self.features_of_both(source, target, phase)
+        return features, target_features, *self.classify(features, source)
+
+    def _adaptations_stream(self, use: str = "adaptation") -> AbstractContextManager[None]:
+        """Keep the adaptation's random numbers (dropout, changes of the input) from shifting the network's."""
+        draws = use != "adaptation" or any(isinstance(module, nn.Dropout) for module in self.adaptation.modules())
+        if not draws:
+            return nullcontext()
+        return separate_stream(derive_seed(self.seed, use, self.global_rank, self.updates_done), self.device)
+
+    def features_of_both(
+        self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute the features of both domains, in one batch where the adaptation shares batch-norm statistics."""
+        x, target_x = self._inputs(source, target)
+        with torch.set_grad_enabled(bool(phase.learns & _ENCODERS)):
+            if target_x is None:
+                self.network.use("source")
+                return self.features(x), None
+            sizes = [count(x), count(target_x)]
+            if 0 in sizes:
+                raise UserError(
+                    f"a training batch holds {sizes[0]} samples of the source and {sizes[1]} of the target: an "
+                    "adaptation needs some of both; check the data's sizes and data.batch_size"
+                )
+            if self.adaptation.batch_norm == "joint" and not self.adaptation.target_encoder:
+                both = self.features(join([x, target_x]))
+                return both[: sizes[0]], both[sizes[0] :]
+            self.network.use("source")
+            of_source = self.features(x)
+            self.network.use("target")
+            return of_source, self.features(target_x)
+
+    def _inputs(self, source: Labelled | Episode, target: Unlabelled | None) -> tuple[Inputs, Inputs | None]:
+        """Let the adaptation change the inputs, in [0, 1] if they are images."""
+        target_x = None if target is None else target.x
+        if not self.adaptation.changes_inputs:
+            return source.x, target_x
+        wanted = self.network.backbone.preprocessing
+        with self._adaptations_stream("adaptation/inputs"):
+            x = wanted.normalise(self.adaptation.source_input(wanted.restore(source.x)))
+            if target_x is not None:
+                target_x = wanted.normalise(self.adaptation.target_input(wanted.restore(target_x)))
+        return x, target_x
+
+    def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Compute the loss of outputs ``(B, C)`` for labels; weights ``(B,)`` scale the samples' losses."""
+        if weights is None:
+            return self.criterion(outputs, y)
+        return (weights * self.criterion(outputs, y, reduction="none")).mean()
+
+    def capture(self, names: Iterable[str]) -> None:
+        """Keep the outputs of the network's modules that the adaptation looks at, while an objective is computed."""
+        modules = dict(self.network.named_modules())
+        for name in names:
+            if name not in modules:
+                raise UserError(f"the network has no module {name!r} for the adaptation; {nearest(name, modules)}")
+
+            def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+                if self._captured is not None:
+                    self._captured[name].append(output)
+
+            modules[name].register_forward_hook(keep)
