@@ -102,7 +102,7 @@ class Domains(Protocol):
 class DomainAdaptation(nn.Module):
     """Ties two domains together. Every hook does nothing by default; a method fills those it needs."""
 
-    problems: ClassVar[frozenset[str]] = ALL
+    problems: frozenset[str] = ALL
     """Names of the problems that it can adapt; methods that compare classes take single-label ones only."""
     needs_target: ClassVar[bool] = True
     """Whether the data must have a target domain."""

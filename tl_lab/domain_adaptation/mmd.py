@@ -84,6 +84,8 @@ class MMD(DomainAdaptation):
         self.weight, self.align, self.factors = check_weight("weight", weight), tuple(align), tuple(factors)
         self.bandwidth, self.estimator = bandwidth, estimator
         self.batch_norm = check_batch_norm(batch_norm)
+        if align == "probabilities":  # of a softmax
+            self.problems = frozenset({"single_label"})
         self.layers = tuple(name for name in self.align if name not in OUTPUTS)
         self.needs_target_logits = not {"logits", "probabilities"}.isdisjoint(self.align)
 
