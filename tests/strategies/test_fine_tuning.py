@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
-from tl_lab.strategies.fine_tuning import FineTuning, fit_linear_probe
+from tl_lab.strategies.fine_tuning import FineTuning
+from tl_lab.strategies.linear_probe import fit_linear_probe
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -34,8 +35,8 @@ def test_fine_tuning_starts_from_the_probes_logits():
     # a rate too small to move anything shows the head as the probe left it
     model.make_optimizer = functools.partial(torch.optim.SGD, lr=1e-30)
     trainer = fit(data, model, epochs=1)
-    assert float(trainer.callback_metrics["val/acc"]) == pytest.approx(model.probe_acc)
-    assert model.probe_acc > 0.9
+    assert float(trainer.callback_metrics["val/acc"]) == pytest.approx(model.probe_score)
+    assert model.probe_score > 0.9
 
 
 def test_a_probe_needs_a_linear_head():

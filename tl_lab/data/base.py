@@ -42,6 +42,12 @@ class DataModule(pl.LightningDataModule):
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
     """What this data offers: ``labels``, ``target``, ``tasks``, ``episodes``."""
+    paired: ClassVar[bool] = False
+    """Whether there are two domains whose distance can be measured, and validators that look at both."""
+    keeps_best: ClassVar[bool] = True
+    """Whether one epoch can be the best of the run."""
+    changes_by_epoch: ClassVar[bool] = False
+    """Whether the training set is another one in later epochs."""
     problem_kind: type[Problem] = SingleLabel
     """What is predicted."""
     monitored: str = "val"
@@ -230,6 +236,14 @@ class DataModule(pl.LightningDataModule):
     def monitor(self) -> str:
         """The validation metric that chooses the best checkpoint."""
         return f"{self.monitored}/{self.problem.monitor}"
+
+    def total_epochs_for(self, epochs: int) -> int:
+        """Count the epochs of a run whose configuration asks for ``epochs``."""
+        return epochs
+
+    def describe_sizes(self) -> list[str]:
+        """State how large the sets are, for the banner."""
+        return [f"{name} {len(samples):,}" for name, samples in self.sets.items()]
 
     # ------------------------------------------------------------------ names of what is evaluated
 

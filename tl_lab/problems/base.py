@@ -108,6 +108,10 @@ class Problem(ABC):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute each sample's loss as validation reports it, ``(B,)``: without weights or smoothing."""
 
+    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor | None:
+        """Tell which samples are classified wrongly, ``(B,)`` of 0 and 1 on the CPU; None where nothing is."""
+        return None
+
     @abstractmethod
     def predict(self, outputs: Tensor) -> Prediction:
         """Turn outputs ``(N, C)`` into an answer."""
@@ -115,6 +119,10 @@ class Problem(ABC):
     @abstractmethod
     def words(self, values: Tensor) -> list[str]:
         """Write predicted values, one text a sample."""
+
+    def columns(self, prediction: Prediction) -> dict[str, list[str]]:
+        """Write predictions as the columns of a table, by their headings; one cell a sample."""
+        return {"label": self.words(prediction.values), **_confidence(prediction)}
 
     @abstractmethod
     def meter(self, num_outputs: int | None = None) -> Meter:
@@ -156,6 +164,12 @@ class Problem(ABC):
         problem = cls(state["output_names"])
         problem.load_state(state)
         return problem
+
+
+def _confidence(prediction: Prediction) -> dict[str, list[str]]:
+    if prediction.confidence is None:
+        return {}
+    return {"confidence": [f"{share:.4f}" for share in prediction.confidence.tolist()]}
 
 
 def refuse_option(problem: Problem, option: str, value: Any) -> UserError:

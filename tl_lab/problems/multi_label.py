@@ -87,6 +87,12 @@ class MultiLabel(Problem):
         names = self.output_names
         return ["; ".join(name for name, has in zip(names, row, strict=True) if has) for row in values.tolist()]
 
+    def columns(self, prediction: Prediction) -> dict[str, list[str]]:
+        """Give the labels, the confidence, and the probability of each label."""
+        assert prediction.probabilities is not None
+        each = zip(self.output_names, prediction.probabilities.T.tolist(), strict=True)
+        return {**super().columns(prediction), **{name: [f"{p:.4f}" for p in column] for name, column in each}}
+
     def meter(self, num_outputs: int | None = None) -> Meter:
         """Build what ranks and decides."""
         return MultiLabelMeter(self.thresholds)

@@ -113,6 +113,11 @@ class Regression(Problem):
         """Write the numbers, those of one sample side by side."""
         return ["; ".join(f"{value:.6g}" for value in row) for row in values.tolist()]
 
+    def columns(self, prediction: Prediction) -> dict[str, list[str]]:
+        """Give a column a quantity."""
+        each = zip(self.output_names, prediction.values.T.tolist(), strict=True)
+        return {name: [f"{value:.6g}" for value in column] for name, column in each}
+
     def meter(self, num_outputs: int | None = None) -> Meter:
         """Build what compares numbers."""
         return RegressionMeter(self.unscale, self.scale)

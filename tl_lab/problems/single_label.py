@@ -82,6 +82,10 @@ class SingleLabel(Problem):
         """Compute each sample's cross-entropy, ``(B,)``."""
         return F.cross_entropy(outputs, y, reduction="none")
 
+    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compare the most probable class with the true one."""
+        return outputs.argmax(1).ne(y).double().cpu()
+
     def predict(self, outputs: Tensor) -> Prediction:
         """Give the class with the largest probability."""
         p = outputs.softmax(1)

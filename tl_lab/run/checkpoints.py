@@ -1,6 +1,7 @@
 """A run's checkpoints: found, and read as data."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from tl_lab.errors import UserError
+from tl_lab.problems import Problem
 from tl_lab.results.folder.files import replacing
 
-__all__ = ["WholeCheckpoints", "checkpoint_of", "is_trained", "last_checkpoint", "read_checkpoint"]
+__all__ = ["WholeCheckpoints", "checkpoint_of", "is_trained", "last_checkpoint", "read_checkpoint", "restore_problem"]
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -49,6 +51,12 @@ def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[
         missing = isinstance(error, FileNotFoundError)
         reason = "there is no such file" if missing else "it is damaged or not a checkpoint of a run"
         raise UserError(f"cannot read {path}: {reason} ({type(error).__name__}); {advice}") from error
+
+
+def restore_problem(problem: Problem, checkpoint: Mapping[str, Any]) -> None:
+    """Take up what a checkpoint keeps of the problem; those of the first version keep nothing."""
+    if state := checkpoint["model"].get("problem"):
+        problem.load_state(state)
 
 
 def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:

@@ -25,25 +25,21 @@ from torch import Tensor, nn
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
 from tl_lab.data.base import DataModule
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.accuracy_matrix_csv import write_accuracy_matrix
-from tl_lab.results.folder.episodes_csv import write_episodes
 from tl_lab.results.folder.files import write_text
 from tl_lab.results.folder.metrics_csv import MetricsCsv
 from tl_lab.results.folder.record import Record
 from tl_lab.results.folder.references import known_reference
 from tl_lab.results.folder.selection import read_rows, selection
+from tl_lab.results.names import less_is_better
 from tl_lab.results.screen import console
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import Parts, build, build_node, build_strategy, describe_weights, weights_hash
-from tl_lab.run.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
+from tl_lab.run.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint, restore_problem
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.plan import check_pairing, check_protocol, choice_of
 from tl_lab.strategies.base import Strategy
-from tl_lab.strategies.continual.base import ContinualStrategy
-from tl_lab.strategies.few_shot.base import FewShotStrategy
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
@@ -160,11 +156,12 @@ def comparison_key(cfg: DictConfig) -> str:
 def _validators(cfg: DictConfig, parts: Parts) -> dict[str, Validator]:
     """Build the validators of a domain pair; with any, the oracle's curve is measured beside them."""
     data = parts.data
-    if not isinstance(data, DomainPair) or data.reveal_target:
+    if not data.paired or cast(DomainPair, data).reveal_target:
         return {}
-    validators: dict[str, Validator] = {
-        str(name): build_node(node) for name, node in (cfg.get("validator") or {}).items()
-    }
+    built: dict[str, Validator] = {str(name): build_node(node) for name, node in (cfg.get("validator") or {}).items()}
+    validators = {name: validator for name, validator in built.items() if data.problem.name in validator.problems}
+    for validator in validators.values():
+        validator.name_metric(data.problem)
     data.tracks_oracle = bool(validators)
     _measure_with(validators, parts.strategy)
     return validators
@@ -190,7 +187,7 @@ def _run_scores(cfg: DictConfig, folder: Path, parts: Parts, validators: Mapping
             trainer.test(again.strategy, datamodule=pair, verbose=False)
         finally:
             shutil.rmtree(own, ignore_errors=True)
-        return again.strategy.last_test["test/target/acc"]
+        return again.strategy.last_test[f"test/target/{pair.problem.monitor}"]
 
     scores = {}
     for name, validator in validators.items():
@@ -211,9 +208,8 @@ def _trainer(
         trainer = build_node(
             cast(DictConfig, OmegaConf.merge(cfg.trainer, {"max_epochs": _epochs(cfg, data)})),
             # tasks differ in their data, and so may the number of batches
-            reload_dataloaders_every_n_epochs=1 if isinstance(data, TaskStream) else 0,
-            # some strategies learn from an episode's support before they are tested on its queries
-            inference_mode="episodes" not in data.traits,
+            reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
+            inference_mode=cast(Any, get_class(cfg.strategy._target_)).inference_mode,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
@@ -225,7 +221,7 @@ def _trainer(
 
 
 def _epochs(cfg: DictConfig, data: DataModule) -> int:
-    return data.total_epochs if isinstance(data, TaskStream) else int(cfg.trainer.max_epochs)
+    return data.total_epochs_for(int(cfg.trainer.max_epochs))
 
 
 def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapping[str, Validator]) -> list[Callback]:
@@ -246,7 +242,7 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
         "save_on_train_epoch_end": True,
     }
     callbacks: list[Callback] = [ModelCheckpoint(filename="last", **options)]
-    if checkpoint.best and cfg.trainer.limit_val_batches != 0 and "tasks" not in data.traits:
+    if checkpoint.best and cfg.trainer.limit_val_batches != 0 and data.keeps_best:
         callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
     if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
@@ -257,7 +253,7 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
 def _mode(metric: str, validators: Mapping[str, Validator]) -> str:
     """Say whether a validation metric is better where it is larger, ``max``, or smaller, ``min``."""
     lowest = {validator.metric for validator in validators.values() if validator.mode == "min"}
-    return "min" if metric in lowest or metric.endswith(("loss", "entropy")) else "max"
+    return "min" if metric in lowest or less_is_better(metric) else "max"
 
 
 def _objective(cfg: DictConfig, data: DataModule, validators: Mapping[str, Validator]) -> tuple[str, int]:
@@ -272,7 +268,7 @@ def _objective(cfg: DictConfig, data: DataModule, validators: Mapping[str, Valid
 
 def _health_check(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, record: Record) -> HealthCheck | None:
     """Let the trainer measure the health of a run on two domains; a resumed run goes on from what was measured."""
-    if not cfg.health or not isinstance(parts.data, DomainPair):
+    if not cfg.health or not parts.data.paired:
         return None
     check = HealthCheck(keep=lambda found: record.update(health=found), known=record.content.get("health"))
     trainer.callbacks.append(check)  # type: ignore[attr-defined]
@@ -301,6 +297,7 @@ def _fit(cfg: DictConfig, trainer: pl.Trainer, parts: Parts, checkpoint: Path | 
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.updates_done = content["updates_done"]
         parts.strategy.last_validation = content["last_validation"]
+        restore_problem(parts.data.problem, content)
         return
     try:
         # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
@@ -322,6 +319,7 @@ def _load_tested(cfg: DictConfig, folder: Path, parts: Parts) -> str:
     content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
     parts.strategy.load_state_dict(content["state_dict"])
     parts.strategy.last_validation = content["last_validation"]
+    restore_problem(parts.data.problem, content)
     return f"best on validation (after {content['updates_done']} updates)"
 
 
@@ -332,6 +330,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
     strategy, data = parts.strategy, parts.data
     return {
         "data_hash": data.fingerprint(),
+        "problem": {"name": data.problem.name, "monitor": data.problem.monitor},
         "sizes": {name: len(samples) for name, samples in data.sets.items()},
         "parameters": {
             "total": sum(parameter.numel() for parameter in strategy.parameters()),
@@ -370,7 +369,7 @@ def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
     network = parts.strategy.network
     return {
-        "data": _sizes_said(facts["sizes"], parts.data),
+        "data": parts.data.describe_sizes(),
         "prepared": "; ".join(parts.data.notes),
         "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",
         "weights": describe_weights(cfg),
@@ -381,17 +380,6 @@ def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) ->
         "seed": cfg.seed,
         "folder": folder,
     }
-
-
-def _sizes_said(sizes: Mapping[str, int], data: DataModule) -> list[str]:
-    """Say how large the sets are; those of a stream's tasks together, from the smallest to the largest."""
-    if not isinstance(data, TaskStream):
-        return [f"{name} {size:,}" for name, size in sizes.items()]
-    parts: dict[str, list[int]] = {}
-    for name, size in sizes.items():
-        parts.setdefault(name.partition("/")[2], []).append(size)
-    said = [f"{name} {min(n):,}" + (f" to {max(n):,}" if min(n) < max(n) else "") for name, n in parts.items()]
-    return [f"{data.num_tasks} tasks ({data.describe_order()}), each {said[0]}", *said[1:]]
 
 
 def _device(trainer: pl.Trainer) -> str:
@@ -423,8 +411,6 @@ def _finish(
         found = health.health(parts.strategy.adaptation, rows, validation)
         record.update(health={**health.measured, **dataclasses.asdict(found), "reading": reading(found)})
         metrics |= health.metrics()
-    if isinstance(parts.strategy, FewShotStrategy):
-        write_episodes(folder / "episodes.csv", parts.strategy.episode_accuracies(parts.data.test_names))
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
     value = objective[1] * metrics.get(objective[0], math.nan)
@@ -434,7 +420,7 @@ def _finish(
         selection=chosen,
         objective=value if math.isfinite(value) else None,
         objective_metric=objective[0],
-        **_accuracy_matrices(folder, parts),
+        **parts.strategy.artifacts(folder, parts.data),
     )
     try:
         _show(cfg, folder, parts, metrics, chosen)
@@ -442,19 +428,6 @@ def _finish(
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update()
     _report(cfg, folder, record)
-
-
-def _accuracy_matrices(folder: Path, parts: Parts) -> dict[str, list[list[float]]]:
-    """Write what a stream did to the accuracy on each of its tasks, and give it for the record."""
-    if not isinstance(parts.data, TaskStream):
-        return {}
-    strategy = cast(ContinualStrategy, parts.strategy)
-    found = {"accuracy_matrix": strategy.accuracy_matrix.tolist()}
-    if parts.data.scenario == "class":
-        found["within_task_accuracy_matrix"] = strategy.within_task_matrix.tolist()
-    for name, matrix in found.items():
-        write_accuracy_matrix(folder / f"{name}.csv", matrix, list(map(parts.data.task_name, range(len(matrix) - 1))))
-    return found
 
 
 def _show(cfg: DictConfig, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:

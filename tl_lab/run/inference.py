@@ -18,6 +18,7 @@ from tl_lab.data.scenarios.stream import Outputs
 from tl_lab.errors import UserError
 from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
+from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
@@ -29,14 +30,16 @@ class Predictions(NamedTuple):
     """What a model says of samples.
 
     Attributes:
-        labels: names of the predicted classes, N of them.
-        confidence: probability of the predicted class, ``(N,)``, in [0, 1].
-        probabilities: of all classes, ``(N, C)``.
+        labels: the predictions in words, N of them: names of classes, lists of labels, or numbers.
+        confidence: probability of the answer, ``(N,)``, in [0, 1]; None for numbers.
+        probabilities: of all classes or labels, ``(N, C)``; None for numbers.
+        values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' units.
     """
 
     labels: list[str]
-    confidence: Tensor
-    probabilities: Tensor
+    confidence: Tensor | None
+    probabilities: Tensor | None
+    values: Tensor
 
 
 class TrainedModel(nn.Module):
@@ -44,30 +47,35 @@ class TrainedModel(nn.Module):
 
     Args:
         network: backbone, bottleneck and head.
-        class_names: of the outputs.
+        problem: what it predicts.
         shape: channels, height and width of the data it was trained on; tables of pixel values have this form.
     """
 
-    def __init__(self, network: Network, class_names: Sequence[str], shape: tuple[int, int, int]) -> None:
+    def __init__(self, network: Network, problem: Problem, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.network, self.class_names, self.shape = network, list(class_names), tuple(shape)
+        self.network, self.problem, self.shape = network, problem, tuple(shape)
         self.preprocessing = network.backbone.preprocessing
         self.eval()
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the outputs."""
+        return self.problem.output_names
+
     def forward(self, x: Tensor) -> Tensor:
-        """Compute logits.
+        """Compute the outputs of the head.
 
         Args:
             x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels.
 
         Returns:
-            Logits, ``(B, C)``.
+            Outputs, ``(B, C)``: of classifiers the logits.
         """
         return self.network(self.preprocessing.normalise(self.preprocessing.fit(x)))
 
     @torch.no_grad()
     def predict(self, images: Tensor | np.ndarray | str | Path, batch_size: int = 256) -> Predictions:
-        """Predict classes.
+        """Predict.
 
         Args:
             images: a batch as :meth:`forward` takes it, or a folder of images or a CSV file (:func:`read_inputs`).
@@ -81,9 +89,8 @@ class TrainedModel(nn.Module):
         else:
             batches = iter(torch.as_tensor(images).split(batch_size))
         device = next(self.network.parameters()).device
-        p = torch.cat([self(batch.to(device)).softmax(1).cpu() for batch in batches])
-        confidence, best = p.max(1)
-        return Predictions([self.class_names[i] for i in best.tolist()], confidence, p)
+        answer = self.problem.predict(torch.cat([self(batch.to(device)).cpu() for batch in batches]))
+        return Predictions(self.problem.words(answer.values), answer.confidence, answer.probabilities, answer.values)
 
 
 def load(
@@ -115,7 +122,7 @@ def load(
             cfg.backbone[name] = value  # all weights are in the checkpoint
     shape = tuple(facts["shape"])
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
-    class_names = _names_of(folder, facts, outputs, task)
+    problem = _problem_of(folder, facts, outputs, task)
     network = Network(
         build_backbone(cfg, shape),  # type: ignore[arg-type]
         len(facts["class_names"]),
@@ -140,7 +147,14 @@ def load(
     network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
-    return TrainedModel(network, class_names, shape)
+    return TrainedModel(network, problem, shape)
+
+
+def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> Problem:
+    """Build what the outputs that answer predict; runs of the first version predict one class of several."""
+    names = _names_of(folder, facts, outputs, task)
+    state = facts.get("problem", {"name": SingleLabel.name})
+    return restore({**state, "output_names": names})
 
 
 def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:
@@ -186,7 +200,8 @@ def predict_to_csv(
         allow: see :func:`load`.
 
     Returns:
-        The file: columns ``input``, ``label``, ``confidence``.
+        The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, of several labels the
+        probability of each, or a column a predicted quantity.
 
     Raises:
         UserError: there is nothing to predict, or a file cannot be read or written.
@@ -195,11 +210,12 @@ def predict_to_csv(
     path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["input", "label", "confidence"])
-        for names, x in read_inputs(Path(inputs), model, skip_unreadable=skip_unreadable):
-            said = model.predict(x)
-            rows = zip(names, said.labels, said.confidence.tolist(), strict=True)
-            table.writerows((name, label, f"{share:.4f}") for name, label, share in rows)
+        for number, (names, x) in enumerate(read_inputs(Path(inputs), model, skip_unreadable=skip_unreadable)):
+            answer = model.predict(x)
+            columns = model.problem.columns(Prediction(answer.values, answer.confidence, answer.probabilities))
+            if number == 0:
+                table.writerow(["input", *columns])
+            table.writerows(zip(names, *columns.values(), strict=True))
     return path
 
 

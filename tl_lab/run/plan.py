@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import choices
 from tl_lab.errors import UserError
+from tl_lab.problems import Problem
 from tl_lab.results.tables.reproduction import Reproduces
 
 __all__ = ["check_pairing", "check_protocol", "choice_of"]
@@ -40,7 +41,9 @@ def check_pairing(cfg: DictConfig) -> None:
             f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
             f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
         )
-    _check_validators(cfg, traits)
+    problem = data.problem_for(cfg.data)
+    _check_problem(cfg, problem, strategy)
+    _check_validators(cfg, traits, problem)
     if "episodes" in traits:
         _check_episodes(cfg, strategy, adaptation)
     chosen = choice_of(cfg, "domain_adaptation")
@@ -73,6 +76,28 @@ def check_pairing(cfg: DictConfig) -> None:
             f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
             "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
         )
+
+
+def _check_problem(cfg: DictConfig, problem: type[Problem], strategy: Any) -> None:
+    """Refuse methods that cannot learn what the data ask for."""
+    data, kind = choice_of(cfg, "data"), problem.name.replace("_", "-")
+    if problem.name not in strategy.problems:
+        fitting = _fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
+        raise UserError(
+            f"strategy={choice_of(cfg, 'strategy')} learns {_named(strategy.problems)} problems, and data={data} is "
+            f"{kind}; valid: {fitting}"
+        )
+    adaptation = instantiate(cfg.domain_adaptation, _convert_="all", _partial_=True)()
+    if problem.name not in adaptation.problems:
+        raise UserError(
+            f"domain_adaptation={choice_of(cfg, 'domain_adaptation')} adapts {_named(adaptation.problems)} problems, "
+            f"and data={data} is {kind}; valid: "
+            f"{_fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
+        )
+
+
+def _named(problems: frozenset[str]) -> str:
+    return " and ".join(sorted(name.replace("_", "-") for name in problems))
 
 
 def _check_stream_adapts(cfg: DictConfig, adaptation: Any) -> None:
@@ -114,15 +139,23 @@ def _compares_predictions(cfg: DictConfig) -> bool:
     return bool(adaptation.needs_target_logits)
 
 
-def _check_validators(cfg: DictConfig, traits: frozenset[str]) -> None:
+def _check_validators(cfg: DictConfig, traits: frozenset[str], problem: type[Problem]) -> None:
     for name, node in (cfg.get("validator") or {}).items():
         if not isinstance(node, DictConfig) or "_target_" not in node:
             valid = sorted(choices("validator")["validator"])
             raise UserError(f"validator.{name} is no validator; valid: {', '.join(valid)}")
         validator: Any = get_class(node._target_)
-        if (validator.measures or validator.ranks_runs) and "target" not in traits:
+        if not (validator.measures or validator.ranks_runs):
+            continue  # such a score is logged where it is defined, and chosen by default
+        if "target" not in traits:
             raise UserError(
                 f"validator={name} needs two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
+            )
+        problems = instantiate(node, _convert_="all", _partial_=True)().problems
+        if problem.name not in problems:
+            raise UserError(
+                f"validator={name} scores {_named(problems)} problems, and data={choice_of(cfg, 'data')} is "
+                f"{problem.name.replace('_', '-')}: leave it out"
             )
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tl_lab.backbones.base import Backbone
+from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.scenarios.stream import Outputs
 from tl_lab.domain_adaptation.base import DomainAdaptation
@@ -19,6 +20,9 @@ from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed
 from tl_lab.training.measuring import Measuring, WholeSets
 from tl_lab.training.schedules import Schedule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Strategy"]
 
@@ -58,6 +62,8 @@ class Strategy(Measuring):
 
     problems: ClassVar[frozenset[str]] = ALL
     """Names of the problems that it can learn."""
+    inference_mode: ClassVar[bool] = True
+    """Whether validation and test compute no gradients."""
     transfers: ClassVar[bool] = True
     """Whether the backbone may start from learned weights; otherwise such weights are left aside, and that is said."""
 
@@ -108,6 +114,12 @@ class Strategy(Measuring):
         self.last_validation, self.last_test = {}, {}
         self.watchers, self.scorers = [], []
         self._sums, self._counts, self._prepared = {}, {}, set()
+
+    def figures(self, data: DataModule) -> "dict[str, Figure]":
+        """Draw how each test set was answered and, of a pair of domains, where their features lie."""
+        from tl_lab.training.figures import figures_of_pair, figures_of_sets
+
+        return {**figures_of_sets(self, data), **(figures_of_pair(self, data) if data.paired else {})}
 
     def forward(self, x: Inputs) -> Tensor:
         """Compute outputs ``(B, C)`` from inputs ``(B, ...)``, whether or not training uses cached features."""
@@ -161,8 +173,8 @@ class Strategy(Measuring):
         """Take it up again."""
         self.updates_done = checkpoint["updates_done"]
         self.last_validation = dict(checkpoint["last_validation"])
-        if "problem" in checkpoint["model"]:  # which runs of the first version did not write
-            self.problem.load_state(checkpoint["model"]["problem"])
+        if state := checkpoint["model"].get("problem"):  # runs of the first version did not write it
+            self.problem.load_state(state)
         # a run's folder may have been moved; Lightning would forget its best score then
         for callback in self.trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key, {})

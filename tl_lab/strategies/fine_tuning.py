@@ -4,54 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
 from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.linear_probe import probe_of
 
-__all__ = ["FineTuning", "fit_linear_probe"]
-
-
-def fit_linear_probe(
-    features: Tensor,
-    y: Tensor,
-    val_features: Tensor,
-    val_y: Tensor,
-    inverse_penalties: tuple[float, ...],
-    balanced: bool = False,
-) -> tuple[Tensor, Tensor, float]:
-    """Fit a logistic regression on standardised features, and fold the standardisation into its weights.
-
-    W = V / sigma, b = a - V mu / sigma, for weights V and offsets a on (f - mu) / sigma.
-
-    Args:
-        features: ``(N, D)``.
-        y: classes, ``(N,)``; each of the C classes occurs.
-        val_features: ``(M, D)``, on which the penalty is chosen.
-        val_y: ``(M,)``.
-        inverse_penalties: values of C tried, > 0.
-        balanced: weigh classes by the inverse of their frequency.
-
-    Returns:
-        Weights ``(C, D)``, offsets ``(C,)``, and the best validation accuracy in [0, 1].
-    """
-    mu, sigma = features.mean(0), features.std(0, unbiased=False)
-    sigma = torch.where(sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma))  # constant features say nothing
-    train, val = (((f - mu) / sigma).double().cpu().numpy() for f in (features, val_features))
-    best, best_acc = None, -1.0
-    for c in inverse_penalties:
-        probe = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None)
-        acc = float(probe.fit(train, y.cpu().numpy()).score(val, val_y.cpu().numpy()))
-        if acc > best_acc:
-            best, best_acc = probe, acc
-    assert best is not None
-    weights, offsets = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
-    if len(weights) == 1:  # two classes have one score: split it, so that the softmax gives the same probabilities
-        weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
-    weights = weights / sigma.cpu().double()
-    return weights, offsets - weights @ mu.cpu().double(), best_acc
+__all__ = ["FineTuning"]
 
 
 class FineTuning(Strategy):
@@ -96,7 +56,7 @@ class FineTuning(Strategy):
                 "strategy.linear_probe needs a head that is one linear layer on the backbone: set "
                 "strategy.bottleneck=null, strategy.head.hidden=[] and strategy.head.dropout=0"
             )
-        self.probe_acc: float | None = None
+        self.probe_score: float | None = None
         if self.alpha:
             # buffers: a resumed run is pulled towards the same start
             for name, parameter in self._tied():
@@ -134,7 +94,7 @@ class FineTuning(Strategy):
         (train_y, val_y) = (data.sets[name].y for name in (data.primary, val))
         assert train_y is not None
         assert val_y is not None
-        weights, offsets, self.probe_acc = fit_linear_probe(
+        weights, offsets, self.probe_score = probe_of(self.problem)(
             self.backbone_features(data, data.primary),
             train_y,
             self.backbone_features(data, val),

@@ -1,10 +1,16 @@
 """What a strategy may fill: one hook for each place of an update, in the order in which the step calls them."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import pytorch_lightning as pl
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Hooks"]
 
@@ -14,7 +20,8 @@ class Hooks(pl.LightningModule):
 
     Before training: :meth:`prepare`. One update: the rates of this progress; :meth:`classify`, :meth:`further_terms`
     and :meth:`penalties` make up the objective; backward pass; :meth:`on_gradients`; clipping; optimizer step;
-    :meth:`on_update`. Beside the results: :meth:`facts`.
+    :meth:`on_update`. Beside the results: :meth:`facts`, :meth:`artifacts` and
+    :meth:`figures`.
     """
 
     def prepare(self, data: DataModule) -> None:
@@ -49,4 +56,24 @@ class Hooks(pl.LightningModule):
 
     def facts(self) -> dict[str, str]:
         """State what must be printed beside any number obtained with this strategy."""
+        return {}
+
+    def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
+        """Write further tables of a tested run, and give what its results keep of them.
+
+        Args:
+            folder: of the run.
+            data: its data.
+        """
+        return {}
+
+    def figures(self, data: DataModule) -> "dict[str, Figure]":
+        """Draw what the tested run shows, beside its learning curves.
+
+        Args:
+            data: its data, on the strategy's device.
+
+        Returns:
+            Figures by name.
+        """
         return {}

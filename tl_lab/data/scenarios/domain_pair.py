@@ -30,6 +30,7 @@ class DomainPair(DataModule):
     """
 
     traits = frozenset({"labels", "target"})
+    paired = True
     monitored = "val/source"
     primary = "source/train"
 

@@ -86,6 +86,8 @@ class TaskStream(DataModule):
     """
 
     traits = frozenset({"labels", "tasks"})
+    keeps_best = False
+    changes_by_epoch = True
     inner: ClassVar[str] = "of"
     """The option that holds what the tasks are made of: another choice of data, or several."""
     scrambles: ClassVar[bool] = False
@@ -196,6 +198,18 @@ class TaskStream(DataModule):
     def total_epochs(self) -> int:
         """Epochs of the whole stream."""
         return self.num_tasks * self.epochs_per_task
+
+    def total_epochs_for(self, epochs: int) -> int:
+        """Count the epochs of all tasks."""
+        return self.num_tasks * epochs
+
+    def describe_sizes(self) -> list[str]:
+        """State the sizes of the tasks' sets together, from the smallest to the largest."""
+        parts: dict[str, list[int]] = {}
+        for name, samples in self.sets.items():
+            parts.setdefault(name.partition("/")[2], []).append(len(samples))
+        sizes = [f"{name} {min(n):,}" + (f" to {max(n):,}" if min(n) < max(n) else "") for name, n in parts.items()]
+        return [f"{self.num_tasks} tasks ({self.describe_order()}), each {sizes[0]}", *sizes[1:]]
 
     @staticmethod
     def task_name(task: int) -> str:

@@ -1,18 +1,24 @@
 """What every strategy shares that learns one task after the other: tasks' starts and ends, heads, accuracies."""
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled, Unlabelled
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.functional import average_accuracy, backward_transfer, forgetting, forward_transfer
 from tl_lab.model.heads import TaskHead
 from tl_lab.problems.single_label import CrossEntropy
+from tl_lab.results.folder.accuracy_matrix_csv import write_accuracy_matrix
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import WholeSets
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ContinualStrategy"]
 
@@ -254,6 +260,24 @@ class ContinualStrategy(Strategy):
         if self.outputs.scenario == "class":
             found[f"within_task_{self.problem.monitor}"] = average_accuracy(self.within_task_matrix[1:])
         return {f"test/{name}": float(value) for name, value in found.items()}
+
+    def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
+        """Write the score on every task after every task."""
+        assert isinstance(data, TaskStream)
+        matrices = {"accuracy_matrix": self.accuracy_matrix.tolist()}
+        if data.scenario == "class":
+            matrices["within_task_accuracy_matrix"] = self.within_task_matrix.tolist()
+        for name, matrix in matrices.items():
+            tasks = [data.task_name(task) for task in range(len(matrix) - 1)]
+            write_accuracy_matrix(folder / f"{name}.csv", matrix, tasks)
+        return matrices
+
+    def figures(self, data: DataModule) -> "dict[str, Figure]":
+        """Draw how the score on each task changes over the stream."""
+        from tl_lab.strategies.continual.figures import figures_of_stream
+
+        assert isinstance(data, TaskStream)
+        return figures_of_stream(self, data)
 
     # ------------------------------------------------------------------ checkpoints
 

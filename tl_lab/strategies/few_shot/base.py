@@ -2,18 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.base import Phase
 from tl_lab.errors import UserError
 from tl_lab.evaluation import EpisodeMeter
+from tl_lab.results.folder.episodes_csv import write_episodes
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.few_shot.batch_norm import batch_statistics, check_test_statistics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["EmbeddingStrategy", "FewShotStrategy"]
 
@@ -34,6 +40,7 @@ class FewShotStrategy(Strategy):
     needs = frozenset({"labels", "episodes"})
     handles = frozenset({"labels", "episodes", "target"})
     problems = frozenset({"single_label"})
+    inference_mode = False  # some learn from an episode's support before they are tested on its queries
     trains_on: ClassVar[str] = "episodes"
     """What training learns from: ``episodes``, or ``classes``, ordinary batches of the training classes."""
     fixed_way: ClassVar[bool] = False
@@ -119,6 +126,18 @@ class FewShotStrategy(Strategy):
     def episode_accuracies(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Give the accuracy of each episode of the sets that were last measured, ``(n,)``, in the episodes' order."""
         return {name: cast(EpisodeMeter, self.meters[name]).last_accuracies for name in names}
+
+    def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
+        """Write the accuracy of every test episode, by which methods can be paired."""
+        write_episodes(folder / "episodes.csv", self.episode_accuracies(data.test_names))
+        return {}
+
+    def figures(self, data: DataModule) -> "dict[str, Figure]":
+        """Draw the first test episode of each test set."""
+        from tl_lab.strategies.few_shot.figures import figures_of_episodes
+
+        assert isinstance(data, EpisodicData)
+        return figures_of_episodes(self, data)
 
     def test_logits(self, batch: Episode) -> Tensor:
         """Classify the queries of E episodes as in a test: ``(E, N*Q, N)``. The network's buffers stay as they are."""

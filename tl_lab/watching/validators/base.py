@@ -10,6 +10,7 @@ from torch import Tensor
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError
 from tl_lab.functional import classifier_ratio
+from tl_lab.problems import ALL, Problem
 
 if TYPE_CHECKING:
     from tl_lab.strategies.base import Strategy
@@ -30,15 +31,15 @@ class Evidence:
             the draw, so that the first of them are a smaller draw.
         source_val: the same for all of the source's validation part, ``(V, D)``.
         target_train: the same for a draw from the target's training part, ``(M, D)``.
-        losses: cross-entropy of each sample of the source's validation part, ``(V,)``.
-        wrong: whether it is classified wrongly, ``(V,)``, 0 or 1.
+        losses: loss of each sample of the source's validation part, ``(V,)``.
+        wrong: whether it is classified wrongly, ``(V,)``, 0 or 1; None where nothing is classified.
     """
 
     source_train: Tensor
     source_val: Tensor
     target_train: Tensor
     losses: Tensor
-    wrong: Tensor
+    wrong: Tensor | None
     _ratios: dict[tuple[int, float], Tensor] = field(default_factory=dict)
 
     def density_ratios(self, samples: int, regularisation: float) -> Tensor:
@@ -64,8 +65,10 @@ class Evidence:
 class Validator:
     """A score of a run's epochs, or of the run as a whole, that needs no label of the target."""
 
-    metric: ClassVar[str]
+    metric: str
     """Under which name the score is found among a run's metrics."""
+    problems: frozenset[str] = ALL
+    """Names of the problems whose runs it can score."""
     mode: ClassVar[str] = "max"
     """Whether the best score is the largest (``max``) or the smallest (``min``)."""
     measures: ClassVar[bool] = False
@@ -74,6 +77,9 @@ class Validator:
     """Whether it gives one score to the whole run: that compares runs, and chooses no epoch."""
     samples: int = 0
     """Samples of each domain's training part that it looks at, if it measures."""
+
+    def name_metric(self, problem: Problem) -> None:
+        """Let a score that follows the problem take its name; most have a name of their own."""
 
     def score(self, evidence: Evidence) -> float:
         """Compute the score of an epoch, if it measures."""

@@ -15,7 +15,8 @@ class DeepEmbeddedValidation(Validator):
     regression, which has one solution; the paper's has a hidden layer.
 
     Args:
-        loss: ``cross_entropy``, or ``zero_one`` (errors; cannot tell epochs apart whose source validation is perfect).
+        loss: ``cross_entropy`` (the problem's own loss), or ``zero_one`` (errors; cannot tell epochs apart whose source
+            validation is perfect).
         samples: of each domain's training part that the domain classifier is fitted to, >= 2, at most.
         regularisation: of the domain classifier, > 0.
 
@@ -34,10 +35,13 @@ class DeepEmbeddedValidation(Validator):
     def __init__(self, loss: str = "cross_entropy", samples: int = 2000, regularisation: float = 1.0) -> None:
         if loss not in ("cross_entropy", "zero_one"):
             raise UserError(f"validator.dev.loss is 'cross_entropy' or 'zero_one', not {loss!r}")
+        if loss == "zero_one":
+            self.problems = frozenset({"single_label"})
         self.loss, self.samples = loss, check_samples("dev", samples)
         self.regularisation = check_regularisation("dev", regularisation)
 
     def score(self, evidence: Evidence) -> float:
         """Estimate the risk on the target."""
         losses = evidence.losses if self.loss == "cross_entropy" else evidence.wrong
+        assert losses is not None, "errors are counted where classes are predicted"
         return controlled_risk(losses, evidence.density_ratios(self.samples, self.regularisation))

@@ -16,5 +16,6 @@ class Entropy(Validator):
         ICLR 2018, section 4.
     """
 
+    problems = frozenset({"single_label"})
     metric = "val/target/entropy"
     mode = "min"

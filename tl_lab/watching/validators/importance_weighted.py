@@ -26,6 +26,7 @@ class ImportanceWeightedValidation(Validator):
         (2007), section 3.
     """
 
+    problems = frozenset({"single_label"})
     metric = "val/importance_weighted_acc"
     measures = True
 
@@ -35,5 +36,6 @@ class ImportanceWeightedValidation(Validator):
 
     def score(self, evidence: Evidence) -> float:
         """Estimate the accuracy on the target."""
+        assert evidence.wrong is not None, "errors are counted where classes are predicted"
         weights = evidence.density_ratios(self.samples, self.regularisation)
         return 1 - weighted_risk(evidence.wrong, weights, self.normalise)

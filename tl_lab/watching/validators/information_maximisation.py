@@ -17,4 +17,5 @@ class InformationMaximisation(Validator):
         Unsupervised Domain Adaptation, 2022.
     """
 
+    problems = frozenset({"single_label"})
     metric = "val/target/info_max"

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tl_lab.data.base import DataModule
 from tl_lab.randomness import generator
@@ -61,8 +60,8 @@ def gather(strategy: "Strategy", data: DataModule, samples: int) -> Evidence:
         source_train.float().cpu(),
         source_val.float().cpu(),
         target_train.float().cpu(),
-        losses=F.cross_entropy(logits, y, reduction="none").cpu(),
-        wrong=logits.argmax(1).ne(y).double().cpu(),
+        losses=data.problem.losses(logits, y).cpu(),
+        wrong=data.problem.wrong(logits, y),
     )
 
 

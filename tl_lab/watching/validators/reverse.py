@@ -43,6 +43,7 @@ class ReverseValidation(Validator):
         ECML PKDD 2010.
     """
 
+    problems = frozenset({"single_label"})
     metric = "val/reverse_acc"
     ranks_runs = True
 

@@ -16,4 +16,5 @@ class SoftNeighbourhoodDensity(Validator):
         Density, ICCV 2021, equations 1 to 3.
     """
 
+    problems = frozenset({"single_label"})
     metric = "val/target/snd"

@@ -1,0 +1,48 @@
+"""Digits by their value: a regression, alone and as a domain pair."""
+
+from dataclasses import replace
+from typing import Any
+
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.digits import Digits
+from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
+from tl_lab.problems import Problem, Regression
+
+__all__ = ["DigitsValue", "PrintedToHandwrittenValue"]
+
+
+class _Value:
+    """Replaces classes by numbers, after splits that keep each digit's share."""
+
+    problem_kind: type[Problem] = Regression
+
+    def read(self) -> dict[str, Samples]:
+        """Read the digits, and take them as numbers, ``(N, 1)``."""
+        sets: dict[str, Samples] = super().read()  # type: ignore[misc]
+        self.class_names = ["value"]
+        return {
+            name: samples if samples.y is None else replace(samples, y=samples.y[:, None].float())
+            for name, samples in sets.items()
+        }
+
+
+class DigitsValue(_Value, Digits):
+    """Scikit-learn's handwritten digits as numbers from 0 to 9.
+
+    Args:
+        options: those of :class:`~tl_lab.data.sets.digits.Digits`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+
+class PrintedToHandwrittenValue(_Value, PrintedToHandwritten):
+    """Printed digits (source) and handwritten ones (target) as numbers from 0 to 9.
+
+    Args:
+        options: those of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)

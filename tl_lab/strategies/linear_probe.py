@@ -1,0 +1,153 @@
+"""Linear probes: a linear model on fixed features, as the weights of a head."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch import Tensor
+
+from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
+
+__all__ = ["Probe", "fit_label_probe", "fit_linear_probe", "fit_value_probe", "probe_of"]
+
+Probe = Callable[..., tuple[Tensor, Tensor, float]]
+"""Features ``(N, D)``, labels, validation features and labels, inverse penalties, balanced -> weights ``(C, D)``,
+offsets ``(C,)``, and the validation score of the penalty that was chosen."""
+
+
+def probe_of(problem: Problem) -> Probe:
+    """Give the probe of a problem: logistic regression, one a label, or ridge regression of the scaled targets."""
+    if isinstance(problem, Regression):
+        return lambda features, y, val_features, val_y, *options, **more: fit_value_probe(
+            features, problem.scale(y), val_features, problem.scale(val_y), *options, **more
+        )
+    probes: dict[str, Probe] = {SingleLabel.name: fit_linear_probe, MultiLabel.name: fit_label_probe}
+    return probes[problem.name]
+
+
+def fit_linear_probe(
+    features: Tensor,
+    y: Tensor,
+    val_features: Tensor,
+    val_y: Tensor,
+    inverse_penalties: tuple[float, ...],
+    balanced: bool = False,
+) -> tuple[Tensor, Tensor, float]:
+    """Fit a logistic regression on standardised features, and fold the standardisation into its weights.
+
+    W = V / sigma, b = a - V mu / sigma, for weights V and offsets a on (f - mu) / sigma.
+
+    Args:
+        features: ``(N, D)``.
+        y: classes, ``(N,)``; each of the C classes occurs.
+        val_features: ``(M, D)``, on which the penalty is chosen.
+        val_y: ``(M,)``.
+        inverse_penalties: values of C tried, > 0.
+        balanced: weigh classes by the inverse of their frequency.
+
+    Returns:
+        Weights ``(C, D)``, offsets ``(C,)``, and the best validation accuracy in [0, 1].
+    """
+    mu, sigma, (train, val) = _standardised(features, val_features)
+    best, best_acc = None, -1.0
+    for c in inverse_penalties:
+        probe = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None)
+        acc = float(probe.fit(train, y.cpu().numpy()).score(val, val_y.cpu().numpy()))
+        if acc > best_acc:
+            best, best_acc = probe, acc
+    assert best is not None
+    weights, offsets = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
+    if len(weights) == 1:  # two classes have one score: split it, so that the softmax gives the same probabilities
+        weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
+    return *_folded(weights, offsets, mu, sigma), best_acc
+
+
+def fit_label_probe(
+    features: Tensor,
+    y: Tensor,
+    val_features: Tensor,
+    val_y: Tensor,
+    inverse_penalties: tuple[float, ...],
+    balanced: bool = False,
+) -> tuple[Tensor, Tensor, float]:
+    """Fit a logistic regression a label; a label that all samples or none have gets its log odds as the offset.
+
+    Args:
+        features: ``(N, D)``.
+        y: labels, ``(N, L)``, of 0 and 1.
+        val_features: ``(M, D)``, on which the penalty is chosen.
+        val_y: ``(M, L)``.
+        inverse_penalties: values of C tried, > 0.
+        balanced: weigh the two sides of each label by the inverse of their frequency.
+
+    Returns:
+        Weights ``(L, D)``, offsets ``(L,)``, and the best share of right labels on validation.
+    """
+    mu, sigma, (train, val) = _standardised(features, val_features)
+    labels, truth = y.cpu().numpy(), val_y.cpu().numpy()
+    best: tuple[np.ndarray, np.ndarray, float] | None = None
+    for c in inverse_penalties:
+        fits = [_one_label(train, labels[:, k], c, balanced) for k in range(labels.shape[1])]
+        weights, offsets = np.stack([w for w, _ in fits]), np.array([b for _, b in fits])
+        score = float(((val @ weights.T + offsets >= 0) == truth).mean())
+        if best is None or score > best[2]:
+            best = weights, offsets, score
+    assert best is not None
+    return *_folded(torch.from_numpy(best[0]), torch.from_numpy(best[1]), mu, sigma), best[2]
+
+
+def _one_label(features: np.ndarray, y: np.ndarray, c: float, balanced: bool) -> tuple[np.ndarray, float]:
+    if len(np.unique(y)) == 1:
+        share = (y.sum() + 0.5) / (len(y) + 1)
+        return np.zeros(features.shape[1]), float(np.log(share / (1 - share)))
+    probe = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None).fit(features, y)
+    return probe.coef_[0], float(probe.intercept_[0])
+
+
+def fit_value_probe(
+    features: Tensor,
+    y: Tensor,
+    val_features: Tensor,
+    val_y: Tensor,
+    inverse_penalties: tuple[float, ...],
+    balanced: bool = False,
+) -> tuple[Tensor, Tensor, float]:
+    """Fit a ridge regression on standardised features, with the penalty 1 / C.
+
+    Args:
+        features: ``(N, D)``.
+        y: targets on the scale of the outputs, ``(N, K)``.
+        val_features: ``(M, D)``, on which the penalty is chosen.
+        val_y: ``(M, K)``.
+        inverse_penalties: values of C tried, > 0.
+        balanced: without meaning here; False.
+
+    Returns:
+        Weights ``(K, D)``, offsets ``(K,)``, and the negative mean squared error of the best penalty on validation.
+    """
+    mu, sigma, (train, val) = _standardised(features, val_features)
+    targets, truth = y.double().cpu().numpy(), val_y.double().cpu().numpy()
+    best: tuple[Ridge, float] | None = None
+    for c in inverse_penalties:
+        probe = Ridge(alpha=1 / c).fit(train, targets)
+        score = -float(((probe.predict(val).reshape(truth.shape) - truth) ** 2).mean())
+        if best is None or score > best[1]:
+            best = probe, score
+    assert best is not None
+    weights = torch.from_numpy(np.atleast_2d(best[0].coef_))
+    offsets = torch.from_numpy(np.atleast_1d(best[0].intercept_))
+    return *_folded(weights, offsets, mu, sigma), best[1]
+
+
+def _standardised(*sets: Tensor) -> tuple[Tensor, Tensor, list[np.ndarray]]:
+    """Standardise by the first set: mean, deviation, and the sets as arrays in double precision."""
+    mu, sigma = sets[0].mean(0), sets[0].std(0, unbiased=False)
+    sigma = torch.where(sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma))  # constant features say nothing
+    return mu, sigma, [((f - mu) / sigma).double().cpu().numpy() for f in sets]
+
+
+def _folded(weights: Tensor, offsets: Tensor, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Let weights on standardised features act on features as they are: W = V / sigma, b = a - W mu."""
+    weights = weights / sigma.cpu().double()
+    return weights, offsets - weights @ mu.cpu().double()

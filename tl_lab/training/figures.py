@@ -1,0 +1,108 @@
+"""The figures of a tested strategy: how each test set was answered, and where the features of two domains lie."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tl_lab.evaluation import ClassificationMeter
+from tl_lab.results.figures.plots import confusion_matrix, decision_boundary, domain_embedding
+
+if TYPE_CHECKING:
+    from tl_lab.data.base import DataModule
+    from tl_lab.training.measuring import Measuring
+
+__all__ = ["confusion_of", "figures_of_pair", "figures_of_sets"]
+
+_GRID_POINTS = 200  # along each side of the plane
+_POINTS = 500  # of each domain in the embedding: enough to see its shape, few enough for t-SNE
+
+
+def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
+    """Draw how each test set was answered: a confusion matrix, scores by label, or predicted against true numbers.
+
+    Args:
+        strategy: tested.
+        data: its data.
+
+    Returns:
+        Figures by name.
+    """
+    figures = {}
+    for name in data.test_names:
+        meter, title, where = strategy.meters[name], name.replace("/", " "), name.replace("/", "_")
+        if isinstance(meter, ClassificationMeter):
+            figures[f"confusion_{where}"] = confusion_matrix(meter.last_confusion, data.class_names, title)
+    return figures
+
+
+def confusion_of(strategy: "Measuring", name: str) -> Tensor:
+    """Give the confusion matrix of the set's last test, ``(C, C)``."""
+    return strategy.meters[name].last_confusion  # type: ignore[return-value]
+
+
+def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
+    """Draw the features of both domains and, where the data are points of the plane, the decision boundary.
+
+    Args:
+        strategy: tested, on its device.
+        data: a pair of domains.
+
+    Returns:
+        Figures by name.
+    """
+    target = "target/test" if "target/test" in data.sets else "target/train"
+    source_features, source_labels = _features(strategy, data, "source/test")
+    target_features, target_labels = _features(strategy, data, target)
+    figures = {
+        "domain_embedding": domain_embedding(
+            source_features.numpy(),
+            None if source_labels is None else source_labels.numpy(),
+            target_features.numpy(),
+            None if target_labels is None else target_labels.numpy(),
+            data.class_names,
+        )
+    }
+    if data.shape == (2, 1, 1) and data.problem.numbers_outputs:
+        figures["decision_boundary"] = _boundary(strategy, data, target)
+    return figures
+
+
+@torch.no_grad()
+def _boundary(strategy: "Measuring", data: "DataModule", target: str) -> Figure:
+    strategy.eval()
+    strategy.network.use("target")
+    points = {name: data.sets[name].x.cpu()[:_POINTS] for name in ("source/test", target)}  # type: ignore[union-attr]
+    labels = {name: None if (y := data.sets[name].y) is None else y.cpu()[:_POINTS] for name in points}
+    low, high = (getattr(torch.cat(list(points.values())), way)(0).values for way in ("min", "max"))
+    margin = 0.15 * (high - low)
+    across, down = (
+        torch.linspace(float(low[i] - margin[i]), float(high[i] + margin[i]), _GRID_POINTS) for i in range(2)
+    )
+    plane = torch.cartesian_prod(down, across).flip(1).to(strategy.device)  # (H W, 2), x first
+    p = strategy.network(plane).softmax(1).view(_GRID_POINTS, _GRID_POINTS, -1).cpu()
+    return decision_boundary(
+        points["source/test"],
+        labels["source/test"],
+        points[target],
+        labels[target],
+        (across, down),
+        p,
+        data.class_names,
+    )
+
+
+@torch.no_grad()
+def _features(strategy: "Measuring", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
+    strategy.eval()
+    strategy.network.use(data.domain_of(name))
+    features = []
+    seen: list[Tensor] = []
+    for batch in data.loader(name):
+        features.append(strategy.network.features(batch.x.to(strategy.device)).float().cpu())
+        seen.append(batch.index.cpu())
+        if sum(len(part) for part in features) >= _POINTS:
+            break
+    y = data.sets[name].y if data.problem.numbers_outputs else None  # colours stand for classes
+    return torch.cat(features)[:_POINTS], None if y is None else y.cpu()[torch.cat(seen)[:_POINTS]]
