@@ -11,7 +11,7 @@ APART = {"a_distance_start": 1.8, "a_distance": 1.7, "linear_acc": 0.925}
 
 
 def test_without_adaptation_the_shift_is_stated():
-    assert said(adapts=False, **APART, source_acc=0.5, best_source_acc=0.9) == (
+    assert said(adapts=False, **APART, source_score=0.5, best_source_score=0.9) == (
         "without adaptation the domains' A-distance is 1.80 -> 1.70 (accuracy of a linear domain classifier: .93)"
     )
 
@@ -52,13 +52,13 @@ def test_the_distance_says_what_alignment_did(start, end, text):
 
 def test_the_source_stays_or_falls():
     aligned = {"a_distance_start": 1.8, "a_distance": 0.4}
-    assert said(**aligned, source_acc=0.99, best_source_acc=0.995).endswith("; source validation stayed at .99")
-    assert said(**aligned, source_acc=0.8, best_source_acc=0.99).endswith(
+    assert said(**aligned, source_score=0.99, best_source_score=0.995).endswith("; source validation stayed at .99")
+    assert said(**aligned, source_score=0.8, best_source_score=0.99).endswith(
         "; source validation fell from .99 to .80: over-alignment"
     )
-    assert "fell from 1.00 to .90" in said(**APART, source_acc=0.9, best_source_acc=1.0)
-    assert "source" not in said(**APART, source_acc=0.99, best_source_acc=0.99)
-    assert "stayed" in said(**aligned, source_acc=0.95, best_source_acc=None)
+    assert "fell from 1.00 to .90" in said(**APART, source_score=0.9, best_source_score=1.0)
+    assert "source" not in said(**APART, source_score=0.99, best_source_score=0.99)
+    assert "stayed" in said(**aligned, source_score=0.95, best_source_score=None)
 
 
 def test_terms_that_are_too_loud_or_too_faint_are_named():

@@ -229,10 +229,10 @@ def test_numbers_are_those_of_the_tested_epoch():
     ]  # fmt: skip
     best = check.health(DANN(), rows, {"val/source/acc": 0.9, "val/source/loss": 0.3})
     assert best.discriminator_acc == pytest.approx(0.8)
-    assert (best.lambda_end, best.source_acc, best.best_source_acc) == (0.2, 0.9, 0.9)
+    assert (best.lambda_end, best.source_score, best.best_source_score) == (0.2, 0.9, 0.9)
     assert best.gradient_norms == {"task_loss": 2.0}
     last = check.health(DANN(), rows, {"val/source/acc": 0.8, "val/source/loss": 0.4})
-    assert (last.discriminator_acc, last.lambda_end, last.source_acc, last.best_source_acc) == (0.5, 0.4, 0.8, 0.9)
+    assert (last.discriminator_acc, last.lambda_end, last.source_score, last.best_source_score) == (0.5, 0.4, 0.8, 0.9)
     assert last.gradient_norms == {"task_loss": 1.5}
     assert (last.a_distance_start, last.a_distance, last.scored, last.linear_acc) == (1.5, 0.5, 60, None)
     unknown, epoch = _until_tested(rows, {})

@@ -162,7 +162,7 @@ def _validators(cfg: DictConfig, parts: Parts) -> dict[str, Validator]:
     validators = {name: validator for name, validator in built.items() if data.problem.name in validator.problems}
     for validator in validators.values():
         validator.name_metric(data.problem)
-    data.tracks_oracle = bool(validators)
+    cast(DomainPair, data).tracks_oracle = bool(validators)
     _measure_with(validators, parts.strategy)
     return validators
 
@@ -408,7 +408,7 @@ def _finish(
         logger.finalize("success")
     if health is not None:
         rows = next(logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv))
-        found = health.health(parts.strategy.adaptation, rows, validation)
+        found = health.health(parts.strategy.adaptation, rows, validation, f"val/source/{parts.data.problem.monitor}")
         record.update(health={**health.measured, **dataclasses.asdict(found), "reading": reading(found)})
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}

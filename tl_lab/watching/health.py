@@ -29,8 +29,8 @@ class Health:
         discriminator_acc: mean accuracy of the method's own discriminator over the tested epoch; None without one.
         lambda_end: factor of the reversed gradient then; None without one.
         gradient_norms: term -> mean norm of its gradient at the features, over the epochs up to the tested one.
-        source_acc: accuracy on the source's validation set.
-        best_source_acc: the highest that it was at an earlier epoch or this one.
+        source_score: accuracy on the source's validation set, or what takes its place where there are no classes.
+        best_source_score: the highest that it was at an earlier epoch or this one.
         scored: samples of each domain that the linear classifier is scored on.
     """
 
@@ -42,8 +42,8 @@ class Health:
     discriminator_acc: float | None = None
     lambda_end: float | None = None
     gradient_norms: Mapping[str, float] = field(default_factory=dict)
-    source_acc: float | None = None
-    best_source_acc: float | None = None
+    source_score: float | None = None
+    best_source_score: float | None = None
     scored: int | None = None
 
 
@@ -118,13 +118,13 @@ def _effect(health: Health) -> str:
 
 
 def _source(health: Health) -> str:
-    if health.source_acc is None:
+    if health.source_score is None:
         return ""
-    best = health.source_acc if health.best_source_acc is None else health.best_source_acc
-    if best - health.source_acc > _LOST:
-        return f"source validation fell from {_of(best)} to {_of(health.source_acc)}: over-alignment"
+    best = health.source_score if health.best_source_score is None else health.best_source_score
+    if best - health.source_score > _LOST:
+        return f"source validation fell from {_of(best)} to {_of(health.source_score)}: over-alignment"
     aligned = health.a_distance is not None and health.a_distance <= _APART
-    return f"source validation stayed at {_of(health.source_acc)}" if aligned else ""
+    return f"source validation stayed at {_of(health.source_score)}" if aligned else ""
 
 
 def _gradients(health: Health) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tl_lab.data.base import DataModule
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.functional import a_distance, linear_domain_accuracy
+from tl_lab.problems import SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import WholeSets
@@ -178,7 +179,11 @@ class HealthCheck(Callback):
         return {f"val/{metric}": self.measured[name] for name, metric in names.items() if name in self.measured}
 
     def health(
-        self, adaptation: DomainAdaptation, rows: Sequence[Mapping[str, float]], validation: Mapping[str, float]
+        self,
+        adaptation: DomainAdaptation,
+        rows: Sequence[Mapping[str, float]],
+        validation: Mapping[str, float],
+        monitor: str = f"val/source/{SingleLabel.monitor}",
     ) -> Health:
         """Put together what was measured and what was logged.
 
@@ -186,20 +191,21 @@ class HealthCheck(Callback):
             adaptation: the run's.
             rows: of ``metrics.csv``, in the order of their steps.
             validation: scores of the tested checkpoint, which one of the rows holds.
+            monitor: name of the source's validation score that orders methods.
         """
         rows, epoch = _until_tested(rows, validation)
         last = [row for row in rows if row.get("epoch") == epoch]
         names = dict.fromkeys(name for row in rows for name in row if name.startswith("train/grad_norm_"))
         norms = {name.removeprefix("train/grad_norm_"): _mean(rows, name) for name in names}
-        source = [row["val/source/acc"] for row in rows if "val/source/acc" in row]
+        source = [row[monitor] for row in rows if monitor in row]
         measured = {name: self.measured.get(name) for name in (*_PAIRED, "scored")}
         return Health(
             adapts=_acts(adaptation),
             discriminator_acc=_mean(last, "train/domain_acc"),
             lambda_end=next((row["train/lambda"] for row in reversed(last) if "train/lambda" in row), None),
             gradient_norms={name: norm for name, norm in norms.items() if norm is not None},
-            source_acc=validation.get("val/source/acc"),
-            best_source_acc=max(source, default=None),
+            source_score=validation.get(monitor),
+            best_source_score=max(source, default=None),
             **measured,
         )
 
