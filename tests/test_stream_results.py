@@ -2,14 +2,11 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from program_starts import Start, two_processes
 
 from tl_lab.cli import main
 from tl_lab.data.printed_digits import handwritten_digits
@@ -19,7 +16,6 @@ from tl_lab.results import run_figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT = ["trainer.max_epochs=2", "threads=1", "trainer.enable_progress_bar=false", "logger=none"]
 SPLIT = ["data=split_digits", "domain_adaptation=none", "backbone=mlp", "backbone.hidden=[16]"]
 
@@ -138,14 +134,12 @@ def test_a_killed_stream_goes_on_to_the_same_table(tmp_path):
     given = ["strategy=online_ewc", "data.scenario=domain", "figures=false", "trainer.max_epochs=12"]
     main([*SHORT, *SPLIT, *given, f"hydra.run.dir={tmp_path / 'whole'}"])
     killed = tmp_path / "killed"
-    command = [sys.executable, str(ROOT / "train.py"), *SHORT, *SPLIT, *given, f"hydra.run.dir={killed}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Start(*SHORT, *SPLIT, *given, f"hydra.run.dir={killed}", output=tmp_path / "output.txt")
     last = killed / "checkpoints" / "last.ckpt"
     ended = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < ended:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     main([f"resume={killed}"])
     whole, resumed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed"))
     assert resumed["metrics"] == whole["metrics"]
@@ -157,13 +151,9 @@ def test_a_killed_stream_goes_on_to_the_same_table(tmp_path):
 @pytest.mark.parametrize("strategy", ["ewc", "si", "replay"])
 def test_two_processes_learn_as_one(strategy, tmp_path):
     given = [f"strategy={strategy}", "data.scenario=domain", "figures=false", "data.batch_size=24"]
-    found = []
-    for trainer in ("cpu", "ddp_cpu"):
-        folder = tmp_path / trainer
-        command = [sys.executable, str(ROOT / "train.py"), *SHORT, *SPLIT, *given, f"trainer={trainer}"]
-        subprocess.run([*command, f"hydra.run.dir={folder}"], check=True, capture_output=True, timeout=300)
-        found.append(json.loads((folder / "results.json").read_text())["metrics"])
-    one, two = found
+    one = run(tmp_path / "cpu", *given, "trainer=cpu")["metrics"]
+    two_processes(*SHORT, *SPLIT, *given, folder=tmp_path / "ddp_cpu")
+    two = json.loads((tmp_path / "ddp_cpu" / "results.json").read_text())["metrics"]
     assert one.keys() == two.keys()
     for name in one:
         assert two[name] == pytest.approx(one[name], abs=2e-2), name
