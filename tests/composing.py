@@ -13,10 +13,11 @@ from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra.utils import get_class
 
-from tl_lab.config import conf_dir
+from tl_lab.config import compose, conf_dir
 
-__all__ = ["remember"]
+__all__ = ["remember", "strategy_class"]
 
 
 def remember() -> None:
@@ -28,6 +29,12 @@ def remember() -> None:
     FileConfigSource.load_config = _remembered_main_file(FileConfigSource.load_config)  # type: ignore[method-assign]
     # each composition copies the sources of files, and with this one all that is registered, to write to neither
     StructuredConfigSource.__deepcopy__ = lambda self, memo: copy.copy(self)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def strategy_class(name: str) -> type:
+    """Give the class of a choice of ``strategy``; several files select their cases by it when they are imported."""
+    return get_class(compose([f"strategy={name}"]).strategy._target_)
 
 
 def _sources(repo: Any) -> tuple[str, ...] | None:
