@@ -1,7 +1,31 @@
 """What all tests run under."""
 
+from pathlib import Path
+
+import composing
+import pytest
 import torch
 
 # as a run has by default; on tensors this small, threads that wait for each other cost more than they bring, and on a
 # machine that is busy otherwise a hundred times more
 torch.set_num_threads(1)
+
+composing.remember()
+
+_PROCESSES = 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share whole folders of tests between two processes, unless options say otherwise (-n0: one process).
+
+    Each takes one half, in the order of the files, so that fixtures of a module are made once, and what is left of the
+    other's half when it has done its own. Options of the command line in pyproject.toml would be errors without
+    pytest-xdist.
+    """
+    if hasattr(config, "workerinput") or not config.pluginmanager.hasplugin("xdist"):
+        return
+    options = config.option
+    undecided = options.numprocesses is None and options.dist == "no" and not (options.tx or options.usepdb)
+    if undecided and not options.collectonly and any(Path(arg).is_dir() for arg in config.args):
+        options.numprocesses, options.dist = _PROCESSES, "worksteal"

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from composing import strategy_class
 from hydra.utils import get_class
 
 from tl_lab.cli.train import main
@@ -31,7 +32,7 @@ def _learning_from(*traits: str) -> list[str]:
     """Strategies for data with these traits."""
     found = []
     for name in choices("strategy")["strategy"]:
-        strategy = get_class(compose([f"strategy={name}"]).strategy._target_)
+        strategy = strategy_class(name)
         if strategy.needs <= set(traits) <= strategy.handles:
             found.append(name)
     return sorted(found)

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from program_starts import Start, two_processes
 
 from tl_lab.cli.train import main
 from tl_lab.errors import UserError
@@ -386,10 +386,9 @@ def test_a_full_disk_is_said_and_damages_nothing(tmp_path):
         pytest.skip("this machine does not let tests mount a disk")
     try:
         (disk / "earlier").write_bytes(bytes(2**20))
-        command = [sys.executable, TRAIN, *SMALL, f"hydra.run.dir={disk / 'run'}"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
-        assert ended.returncode == 1
-        (said,) = (line for line in ended.stderr.splitlines() if line.startswith("tl_lab: "))
+        ended = Start(*SMALL, f"hydra.run.dir={disk / 'run'}", output=tmp_path / "output.txt")
+        assert ended.wait(200) == 1
+        (said,) = (line for line in ended.errors.splitlines() if line.startswith("tl_lab: "))
         assert "no space left on device" in said
         results = json.loads((disk / "run" / "results.json").read_text())
         assert results["status"] == "failed"
@@ -443,13 +442,12 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(tmp_path):
     epochs = ["trainer.max_epochs=12"]
     whole = run(tmp_path / "whole", *epochs)
     killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, TRAIN, *_given(epochs), f"hydra.run.dir={killed}"])
+    process = Start(*_given(epochs), f"hydra.run.dir={killed}", output=tmp_path / "output.txt")
     last = killed / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 180
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert json.loads((killed / "results.json").read_text())["status"] == "running"
     assert torch.load(last, weights_only=True)["updates_done"] < 12 * 11
 
@@ -462,28 +460,33 @@ def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("options", "launched"),
     [
         # batch-norm would see half a batch in each process; the run says so, and this comparison does without
-        [
-            "backbone.batch_norm=false",
-            "domain_adaptation.batch_norm=joint",
-            "optimizer=sgd",
-            "data.batches_per_epoch=11",
-        ],
+        (
+            [
+                "backbone.batch_norm=false",
+                "domain_adaptation.batch_norm=joint",
+                "optimizer=sgd",
+                "data.batches_per_epoch=11",
+            ],
+            True,
+        ),
         # here it stands still, and the features of a set are shared out among the processes
-        ["strategy=feature_extraction", "domain_adaptation=none"],
+        (["strategy=feature_extraction", "domain_adaptation=none"], False),
     ],
     ids=["dann", "cached features"],
 )
-def test_two_processes_train_as_one_with_the_same_global_batch(options, tmp_path):
-    results = []
-    for trainer in ("cpu", "ddp_cpu"):
-        folder = tmp_path / trainer
-        given = _given([*options, f"trainer={trainer}"])
-        subprocess.run([sys.executable, TRAIN, *given, f"hydra.run.dir={folder}"], check=True, timeout=400)
-        results.append(json.loads((folder / "results.json").read_text()))
-        assert results[-1]["status"] == "completed"
+def test_two_processes_train_as_one_with_the_same_global_batch(options, launched, tmp_path):
+    results = [run(tmp_path / "cpu", *options, "trainer=cpu")]
+    pair = tmp_path / "ddp_cpu"
+    if launched:  # by Lightning, with the command line of the first
+        given = [*_given([*options, "trainer=ddp_cpu"]), f"hydra.run.dir={pair}"]
+        subprocess.run([sys.executable, TRAIN, *given], check=True, timeout=400)
+    else:
+        two_processes(*_given(options), folder=pair)
+    results.append(json.loads((pair / "results.json").read_text()))
+    assert [result["status"] for result in results] == ["completed"] * 2
     one, two = (result["metrics"] for result in results)
     assert set(one) == set(two)
     for name in one:

@@ -2,20 +2,17 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from program_starts import Start, two_processes
 
 from tl_lab.cli.train import main
 from tl_lab.data.sets.printed_digits import handwritten_digits
 from tl_lab.errors import UserError
-from tl_lab.results import run_figures
 from tl_lab.run.inference import load
+from tl_lab.strategies.continual import figures as stream_figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -74,13 +71,13 @@ def test_other_runs_have_no_such_matrix(tmp_path):
     ],
 )
 def test_a_streams_figures(options, more, tmp_path, monkeypatch):
-    drawn, original = {}, run_figures.confusion_matrix
+    drawn, original = {}, stream_figures.confusion_matrix
 
     def confusion_matrix(counts, *rest):
         drawn["counts"], drawn["title"] = counts, rest[-1]
         return original(counts, *rest)
 
-    monkeypatch.setattr(run_figures, "confusion_matrix", confusion_matrix)
+    monkeypatch.setattr(stream_figures, "confusion_matrix", confusion_matrix)
     results = run(tmp_path / "run", *options)
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"learning_curves", "accuracy_matrix"} | more
@@ -138,14 +135,12 @@ def test_a_killed_stream_goes_on_to_the_same_table(tmp_path):
     given = ["strategy=online_ewc", "data.scenario=domain", "figures=false", "trainer.max_epochs=12"]
     main([*SHORT, *SPLIT, *given, f"hydra.run.dir={tmp_path / 'whole'}"])
     killed = tmp_path / "killed"
-    command = [sys.executable, str(ROOT / "train.py"), *SHORT, *SPLIT, *given, f"hydra.run.dir={killed}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Start(*SHORT, *SPLIT, *given, f"hydra.run.dir={killed}", output=tmp_path / "output.txt")
     last = killed / "checkpoints" / "last.ckpt"
     ended = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < ended:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     main([f"resume={killed}"])
     whole, resumed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed"))
     assert resumed["metrics"] == whole["metrics"]
@@ -157,13 +152,9 @@ def test_a_killed_stream_goes_on_to_the_same_table(tmp_path):
 @pytest.mark.parametrize("strategy", ["ewc", "si", "replay"])
 def test_two_processes_learn_as_one(strategy, tmp_path):
     given = [f"strategy={strategy}", "data.scenario=domain", "figures=false", "data.batch_size=24"]
-    found = []
-    for trainer in ("cpu", "ddp_cpu"):
-        folder = tmp_path / trainer
-        command = [sys.executable, str(ROOT / "train.py"), *SHORT, *SPLIT, *given, f"trainer={trainer}"]
-        subprocess.run([*command, f"hydra.run.dir={folder}"], check=True, capture_output=True, timeout=300)
-        found.append(json.loads((folder / "results.json").read_text())["metrics"])
-    one, two = found
+    one = run(tmp_path / "cpu", *given, "trainer=cpu")["metrics"]
+    two_processes(*SHORT, *SPLIT, *given, folder=tmp_path / "ddp_cpu")
+    two = json.loads((tmp_path / "ddp_cpu" / "results.json").read_text())["metrics"]
     assert one.keys() == two.keys()
     for name in one:
         assert two[name] == pytest.approx(one[name], abs=2e-2), name

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from program_starts import Start
 from small_sweeps import TINY, command, results, sweep, table
 
 import tl_lab.run.experiment
@@ -199,11 +200,15 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
         )
 
-    def wait_for(file: Path, process: subprocess.Popen[str], newer_than: int = 0) -> int:
+    def go_on(folder: Path, name: str) -> Start:
+        return Start(*command(folder, *long, "sweep.resume=true"), output=tmp_path / name)
+
+    def wait_for(file: Path, process: subprocess.Popen[str] | Start, newer_than: int = 0) -> int:
         for _ in range(6000):
             if file.exists() and file.stat().st_mtime_ns > newer_than:
                 return file.stat().st_mtime_ns
-            assert process.poll() is None, process.communicate()[0]
+            if process.poll() is not None:
+                raise AssertionError(process.said if isinstance(process, Start) else process.communicate()[0])
             time.sleep(0.02)
         raise AssertionError(f"{file} did not appear")
 
@@ -216,10 +221,10 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     assert "interrupted; go on with: python train.py -m" in said
     assert results(broken / "0")["status"] == "failed"
 
-    second = start(broken, "sweep.resume=true")
+    second = go_on(broken, "second.txt")
     wait_for(last[1], second)
     second.kill()
-    said = second.communicate()[0]
+    said = second.said
     assert "job 0 goes on from its checkpoint" in said
     assert "job 0: seed=0  completed" in said
     assert results(broken / "1")["status"] == "running"
@@ -227,9 +232,9 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     time.sleep(1)
     assert last[1].stat().st_mtime_ns == left  # its job has died with it
 
-    third = start(broken, "sweep.resume=true")
-    said = third.communicate(timeout=300)[0]
-    assert third.returncode == 0, said
+    third = go_on(broken, "third.txt")
+    assert third.wait(300) == 0, third.said
+    said = third.said
     assert "job 0: seed=0  completed  test/acc" in said
     assert "kept" in said
     assert "job 1 goes on from its checkpoint" in said

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -210,12 +210,15 @@ def _files(folders: Sequence[str] = ()) -> dict[str, set[str]]:
 
 def _groups(folders: Sequence[str]) -> dict[str, set[str]]:
     """Choices of each group, Hydra's own (``hydra/launcher``) included."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
 
-    loader = GlobalHydra.instance().config_loader()
+    # asked directly: for each question to the loader itself, Hydra copies all that is registered
+    repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
     found = {"experiment": set(), "search": set(), **_files(folders)}
-    for group in loader.list_groups("hydra"):
-        found.setdefault(f"hydra/{group}", set()).update(loader.get_group_options(f"hydra/{group}"))
+    for group in repository.get_group_options("hydra", ObjectType.GROUP):
+        found.setdefault(f"hydra/{group}", set()).update(repository.get_group_options(f"hydra/{group}"))
     return found
 
 

@@ -4,12 +4,12 @@ import functools
 
 import pytest
 import torch
-from hydra.utils import get_class
+from composing import strategy_class
 from laboratory import Blobs, BlobStream, differing, fit, make, state
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch.nn import functional as F
 
-from tl_lab.config import choices, compose
+from tl_lab.config import choices
 from tl_lab.data.scenarios.split_stream import SplitStream
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.errors import UserError
@@ -22,8 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*orders of
 STRATEGIES = {
     name: cls
     for name in choices("strategy")["strategy"]
-    if "/" not in name
-    and issubclass(cls := get_class(compose([f"strategy={name}"]).strategy._target_), ContinualStrategy)
+    if "/" not in name and issubclass(cls := strategy_class(name), ContinualStrategy)
 }
 
 

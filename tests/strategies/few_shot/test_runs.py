@@ -1,13 +1,11 @@
 """Runs on episodes: same test for every method, statistics left alone, resumption, and what is refused."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from program_starts import two_processes
 
 from tl_lab.cli.train import main
 from tl_lab.config import choices, compose
@@ -23,7 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 
 SMALL = ["data=episodes_of", "data.train.way=3", "data.episodes_per_epoch=4", "data.val_episodes=4"]
 SMALL += ["data.test_episodes=20", "trainer.max_epochs=2", "backbone=conv4", "backbone.width=8", "optimizer=adam"]
-TRAIN = str(Path(__file__).resolve().parents[3] / "train.py")
 QUIET = ["logger=none", "threads=1", "figures=false", "trainer.enable_progress_bar=false"]
 NONE = "domain_adaptation=none"
 
@@ -108,9 +105,9 @@ def test_two_processes_learn_and_are_scored_as_one(strategy, tmp_path):
     # batch-norm would see half a step's episodes in each process
     options = [f"strategy={strategy}", "data.episodes_per_step=2", "backbone=mlp", "data.test.way=3"]
     small = [text for text in SMALL if not text.startswith("backbone")]
-    for trainer in ("cpu", "ddp_cpu"):
-        given = [*small, *QUIET, NONE, *options, f"trainer={trainer}", f"hydra.run.dir={tmp_path / trainer}"]
-        subprocess.run([sys.executable, TRAIN, *given], check=True, timeout=400)
+    given = [*small, *QUIET, NONE, *options]
+    main([*given, "trainer=cpu", f"hydra.run.dir={tmp_path / 'cpu'}"])
+    two_processes(*given, folder=tmp_path / "ddp_cpu")
     one, two = (json.loads((tmp_path / name / "results.json").read_text())["metrics"] for name in ("cpu", "ddp_cpu"))
     assert two == pytest.approx(one, abs=2e-3)
     tables = [pd.read_csv(tmp_path / name / "episodes.csv") for name in ("cpu", "ddp_cpu")]

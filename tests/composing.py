@@ -1,0 +1,97 @@
+"""Hydra's composition, remembered: a start composes three times, which takes longer than many a tiny run.
+
+Which files a configuration is made of, and these files merged, depend on the chosen groups only. Both are kept for
+the process, and copied for each use; the overrides of values are applied to the copy by Hydra itself, each time.
+Programs that tests start as processes of their own compose without this.
+"""
+
+import copy
+import functools
+from typing import Any
+
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra.utils import get_class
+
+from tl_lab.config import compose, conf_dir
+
+__all__ = ["remember", "strategy_class"]
+
+
+def remember() -> None:
+    """Let Hydra keep what it has composed from this project's files; files of other folders may change."""
+    config_loader_impl.create_defaults_list = _remembered_defaults(config_loader_impl.create_defaults_list)  # type: ignore[attr-defined]
+    ConfigLoaderImpl._compose_config_from_defaults_list = _remembered_files(  # type: ignore[method-assign]
+        ConfigLoaderImpl._compose_config_from_defaults_list
+    )
+    FileConfigSource.load_config = _remembered_main_file(FileConfigSource.load_config)  # type: ignore[method-assign]
+    # each composition copies the sources of files, and with this one all that is registered, to write to neither
+    StructuredConfigSource.__deepcopy__ = lambda self, memo: copy.copy(self)  # type: ignore[attr-defined]
+
+
+@functools.cache
+def strategy_class(name: str) -> type:
+    """Give the class of a choice of ``strategy``; several files select their cases by it when they are imported."""
+    return get_class(compose([f"strategy={name}"]).strategy._target_)
+
+
+def _sources(repo: Any) -> tuple[str, ...] | None:
+    """Give where the files come from, or ``None`` where some are not the project's or Hydra's."""
+    paths = tuple(f"{source.scheme()}://{source.path}" for source in repo.get_sources())
+    known = {"pkg://hydra.conf", "structured://", f"file://{conf_dir()}", "pkg://tl_lab.conf"}
+    return paths if set(paths) <= known else None
+
+
+def _remembered_defaults(create: Any) -> Any:
+    kept: dict[Any, Any] = {}
+
+    @functools.wraps(create)
+    def create_defaults_list(
+        repo: Any, config_name: Any, overrides_list: Any, prepend_hydra: bool, skip_missing: bool
+    ) -> Any:
+        sources = _sources(repo)
+        if sources is None:
+            return create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        given = [override for override in overrides_list if not override.is_sweep_override()]
+        values = [one for one in given if isinstance(one.value(), dict) or not repo.group_exists(one.key_or_group)]
+        chosen = [override for override in given if override not in values]
+        key = (sources, config_name, tuple(one.input_line for one in chosen), prepend_hydra, skip_missing)
+        if key not in kept:
+            kept[key] = create(repo, config_name, chosen, prepend_hydra, skip_missing)
+        found = copy.copy(kept[key])
+        found.config_overrides = values
+        return found
+
+    return create_defaults_list
+
+
+def _remembered_files(compose: Any) -> Any:
+    kept: dict[Any, Any] = {}
+
+    @functools.wraps(compose)
+    def _compose_config_from_defaults_list(self: Any, defaults: Any, repo: Any) -> Any:
+        sources = _sources(repo)
+        if sources is None:
+            return compose(self, defaults, repo)
+        key = (sources, tuple((one.config_path, one.parent, one.package, one.is_self, one.primary) for one in defaults))
+        if key not in kept:
+            kept[key] = compose(self, defaults, repo)
+        return copy.deepcopy(kept[key])
+
+    return _compose_config_from_defaults_list
+
+
+def _remembered_main_file(load: Any) -> Any:
+    kept: dict[str, Any] = {}
+
+    @functools.wraps(load)
+    def load_config(self: Any, config_path: str) -> Any:
+        if self.path != str(conf_dir()) or config_path not in ("config", "config.yaml"):
+            return load(self, config_path)
+        if config_path not in kept:
+            kept[config_path] = load(self, config_path)
+        return copy.deepcopy(kept[config_path])
+
+    return load_config

@@ -1,0 +1,145 @@
+"""Starts of ``train.py`` without its seconds of imports: forked from the process of the tests, which has them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from tl_lab.cli.train import main
+
+__all__ = ["Start", "two_processes"]
+
+TRAIN = str(Path(__file__).resolve().parent.parent / "train.py")
+
+
+class Start:
+    """``python train.py <argv>`` as a forked process, with the part of ``subprocess.Popen`` that tests need.
+
+    It has its own standard streams, signal handlers and environment, can be killed, and ends without the clean-up of
+    the tests' process. Where the start itself is tested (imports, time, arguments of further processes), start
+    Python.
+
+    Args:
+        argv: arguments of the command line.
+        output: file that takes standard output; standard error goes to the file beside it that ends in ``.err``.
+        environment: variables to add to those of this process.
+
+    Attributes:
+        pid: number of the process.
+        returncode: exit code, minus the signal's number where one ended it; ``None`` while it runs.
+    """
+
+    def __init__(self, *argv: str, output: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.output = output
+        for path in (output, _errors(output)):
+            path.touch()
+        self.returncode: int | None = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _live(argv, output, environment or {})
+
+    def poll(self) -> int | None:
+        """Give the exit code, or ``None`` while the process runs."""
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout_s: float = 400) -> int:
+        """Wait for the end; a process that takes longer is killed, and is an error."""
+        deadline = time.monotonic() + timeout_s
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill()
+                raise subprocess.TimeoutExpired(["train.py"], timeout_s, self.said)
+            time.sleep(0.01)
+        return code
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, and take its exit code."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    @property
+    def errors(self) -> str:
+        """What it has written to standard error."""
+        return _errors(self.output).read_text(errors="replace")
+
+    @property
+    def said(self) -> str:
+        """What it has written to standard output, and then to standard error."""
+        return self.output.read_text(errors="replace") + self.errors
+
+
+def two_processes(*argv: str, folder: Path) -> None:
+    """Run with ``trainer=ddp_cpu``, both processes forked: they meet as under a launcher that starts them all.
+
+    Lightning's own launcher starts the second one by the command line, with its imports; tests that look at that
+    start use it.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    given = [*argv, "trainer=ddp_cpu", f"hydra.run.dir={folder}"]
+    own = [[], ["hydra.output_subdir=null", "hydra.job.name=train_ddp_process_1"]]
+    starts = [
+        Start(
+            *given,
+            *own[rank],
+            output=folder.with_name(f"{folder.name}_{rank}.txt"),
+            environment=meeting | {"LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    try:
+        for start in starts:
+            assert start.wait() == 0, start.said
+    finally:
+        for start in starts:
+            start.kill()
+
+
+def _live(argv: tuple[str, ...], output: Path, environment: Mapping[str, str]) -> NoReturn:
+    """Be the program; never return to the tests."""
+    code = 1
+    try:
+        _make_own(output, environment)
+        sys.argv[:] = [TRAIN, *argv]
+        main(list(argv))
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _errors(output: Path) -> Path:
+    return output.with_name(f"{output.name}.err")
+
+
+def _make_own(output: Path, environment: Mapping[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number, path in ((1, output), (2, _errors(output))):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    os.environ.update(environment)
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", "0"))  # else read when it was imported

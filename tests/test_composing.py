@@ -1,0 +1,64 @@
+"""What the tests compose from memory is what Hydra composes from the files."""
+
+import hydra
+import pytest
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.config import conf_dir
+
+REMEMBERED = [
+    (config_loader_impl, "create_defaults_list"),
+    (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
+    (FileConfigSource, "load_config"),
+]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["data=digits", "domain_adaptation=none", "optimizer.lr=0.5", "+optimizer.new=1", "~tags"],
+        ["strategy=ewc", "data=split_digits", "hydra/launcher=basic", "hydra.run.dir=here", "validator=[snd]"],
+        ["experiment=which_transfer", "data=digits", "seed=3", "hydra.job.name=other"],
+    ],
+    ids=["defaults", "values", "groups", "experiment"],
+)
+def test_memory_gives_what_the_files_give(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again = composed(*overrides), composed(*overrides)
+    other_values = composed(*overrides, "update.gradient_clip_norm=3")
+    for place, name in REMEMBERED:
+        monkeypatch.setattr(place, name, getattr(place, name).__wrapped__)
+    monkeypatch.delattr(StructuredConfigSource, "__deepcopy__")
+    fresh = composed(*overrides)
+    for found in (first, again):
+        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(fresh)
+        assert OmegaConf.is_struct(found)
+        assert found.hydra.runtime.choices == fresh.hydra.runtime.choices
+    assert OmegaConf.to_yaml(other_values) == OmegaConf.to_yaml(composed(*overrides, "update.gradient_clip_norm=3"))
+
+
+def test_a_changed_copy_leaves_the_memory_alone() -> None:
+    changed = composed("data=digits")
+    OmegaConf.set_struct(changed, False)
+    changed.data.batch_size, changed.added = -1, True
+    again = composed("data=digits")
+    assert again.data.batch_size > 0
+    assert "added" not in again
+
+
+def test_mistakes_are_found_each_time() -> None:
+    for _ in range(2):
+        with pytest.raises(HydraException):
+            composed("optimizer.lrr=1")
+        with pytest.raises(HydraException):
+            composed("backbone=lenett")
