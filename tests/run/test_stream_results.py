@@ -16,7 +16,6 @@ from tl_lab.strategies.continual import figures as stream_figures
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
-ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["trainer.max_epochs=2", "threads=1", "trainer.enable_progress_bar=false", "logger=none"]
 SPLIT = ["data=split_digits", "domain_adaptation=none", "backbone=mlp", "backbone.hidden=[16]"]
 
