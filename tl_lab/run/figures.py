@@ -9,15 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from tl_lab.results.figures.confusion import confusion_matrix
+from tl_lab.results.figures.curves import learning_curves, selection_curve
+from tl_lab.results.figures.drawing import save_figures
+from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.episodes import episode_answers, episode_embedding
-from tl_lab.results.figures.plots import (
-    confusion_matrix,
-    decision_boundary,
-    domain_embedding,
-    learning_curves,
-    save_figures,
-    selection_curve,
-)
 from tl_lab.results.figures.streams import accuracy_matrix_figure, task_accuracy_curves
 from tl_lab.results.folder.selection import ORACLE, read_rows
 from tl_lab.results.names import is_detail
