@@ -23,7 +23,7 @@ from tl_lab.results.names import format_metric
 from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed
-from tl_lab.results.tables.statistics import half_width
+from tl_lab.results.tables.statistics import both_of, half_width
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -116,7 +116,8 @@ def benchmarks_table() -> str:
     """Give what the benchmarks measured last."""
     step, cache = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("step_overhead", "feature_cache"))
     same = all(abs(cache["cached_test"][name] - cache["plain_test"][name]) < 1e-6 for name in cache["cached_test"])
-    accuracy = f"{100 * cache['cached_test']['test/acc']:.1f} % and {100 * cache['plain_test']['test/acc']:.1f} %"
+    tested = (format_metric(name, cache[side][name]) for name in ["test/acc"] for side in ("cached_test", "plain_test"))
+    accuracy = " % and ".join(tested) + " %"
     epoch, peers = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("digit_pair_epoch", "peers"))
     epochs = [
         f"| an epoch of MNIST -> MNIST-M, item by item / here, PyTorch on {one['threads']} "
@@ -179,7 +180,7 @@ def trade_off_table() -> str:
     lines = ["| `ewc_lambda` | MNIST | Fashion-MNIST | seeds |", "|---|---|---|---|"]
     for strength, runs in pd.read_csv(file).groupby("override.strategy.ewc_lambda"):
         cells = [
-            format_metric("acc", runs[name].mean(), half_width(runs[name].to_numpy()))
+            format_metric(name, runs[name].mean(), half_width(runs[name].to_numpy()), both_of(runs[name]))
             for name in ("test/task1/acc", "test/task2/acc")
         ]
         lines.append(f"| {strength:g} | {' | '.join(cells)} | {len(runs)} |")
@@ -325,7 +326,9 @@ def reproductions_table() -> str:
             verdict = verdicts.get(table.named(method), "")
             if verdict and "reduced" in paper.name:  # nothing is reproduced by another recipe
                 verdict = {"yes": "reduced, within tolerance"}.get(verdict, "reduced, outside")
-            measured = format_metric(expected.metric, float(table.overall[j]), float(table.overall_half[j]))
+            measured = format_metric(
+                expected.metric, float(table.overall[j]), float(table.overall_half[j]), table.overall_both.get(j)
+            )
             lines.append(
                 f"| {f'`{paper.name}`' if j == 0 else ''} | {protocol if j == 0 else ''} | {table.named(method)} "
                 f"| {measured} | {format_metric(expected.metric, published)} | {verdict} "
@@ -426,8 +429,11 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 def _with_interval(values: list[float], sign: str = "") -> str:
-    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.fmean(values):{sign}.1f} ± {half:.1f}"
+    mean = f"{statistics.fmean(values):{sign}.1f}"
+    if len(values) == 2:  # too few for an interval
+        return f"{mean} ({min(values):{sign}.1f}, {max(values):{sign}.1f})"
+    half = half_width(values)
+    return mean if half != half else f"{mean} ± {half:.1f}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_definitions_in_exact_fractions(tasks):
     acc = sum(r(t, i) for i in range(1, t + 1)) / t
     bwt = sum(r(t, i) - r(i, i) for i in old) / (t - 1)
     fwt = sum(r(i - 1, i) - Fraction(int(baseline[i - 1]), 1000) for i in range(2, t + 1)) / (t - 1)
-    f = sum(max(r(k, j) for k in range(1, t)) - r(t, j) for j in old) / (t - 1)
+    f = sum(max(r(k, j) for k in range(j, t)) - r(t, j) for j in old) / (t - 1)
     matrix = thousandths.double() / 1000
     assert average_accuracy(matrix) == pytest.approx(float(acc), abs=1e-14)
     assert backward_transfer(matrix) == pytest.approx(float(bwt), abs=1e-14)
@@ -46,17 +46,21 @@ def test_forgetting_is_negative_where_old_tasks_only_gain():
     assert backward_transfer(gaining) == pytest.approx(0.2, abs=1e-7)
 
 
-def test_forgetting_counts_rows_before_the_task_was_learned():
-    # task 2 was best before it was learned; from its own row on it would be 0.5 - 0.5
+def test_forgetting_counts_no_row_before_the_task_was_learned():
+    # Chaudhry et al. define a[l, j] for j <= l: task 1 falls from max(.8, .7) to .6, task 2 from .3 to .25;
+    # with the row before task 2 was learned, which the definition does not have, it would be .225
+    matrix = torch.tensor([[0.8, 0.5, 0.1], [0.7, 0.3, 0.9], [0.6, 0.25, 0.85]], dtype=torch.float64)
+    assert forgetting(matrix) == pytest.approx(0.125, abs=1e-12)
+    # task 2 was best before it was learned, and lost nothing since
     matrix = torch.tensor([[1.0, 0.9, 0.0], [1.0, 0.5, 0.0], [1.0, 0.5, 1.0]], dtype=torch.float64)
-    assert forgetting(matrix) == pytest.approx(0.2, abs=1e-12)
+    assert forgetting(matrix) == 0.0
 
 
 def test_what_was_not_measured_before_learning_is_left_out():
     lower = torch.where(torch.ones(3, 3).tril() > 0, R, NAN)
     assert average_accuracy(lower) == average_accuracy(R)
     assert backward_transfer(lower) == backward_transfer(R)
-    assert forgetting(lower) == forgetting(R)  # no task of R was best before it was learned
+    assert forgetting(lower) == forgetting(R)
     assert math.isnan(forward_transfer(lower, BASELINE))
 
 

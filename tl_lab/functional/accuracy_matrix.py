@@ -13,6 +13,7 @@ References:
 
 import math
 
+import torch
 from torch import Tensor
 
 __all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]
@@ -74,11 +75,12 @@ def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
 
 
 def forgetting(accuracies: Tensor) -> float:
-    """How far old tasks fell from their best: F = 1/(T-1) sum_{j<T} max_{l<T} R[l, j] - R[T, j].
+    """How far old tasks fell from their best: F = 1/(T-1) sum_{j<T} max_{j<=l<T} R[l, j] - R[T, j].
 
-    Below 0 where they rose. The maximum runs over all rows before the last, as in the paper, rows from before the task
-    was learned included where they were measured; NaN among them is left out. Others take rows from j on only, or
-    the last one, too (which never lets it fall below 0), or the task's own alone (minus :func:`backward_transfer`).
+    Below 0 where they rose. The maximum runs over the rows from the task's own on up to the last but one: the paper
+    defines a[l, j] for tasks j <= l that were learned by then. What was measured before the task was learned does not
+    count; NaN among the rows is left out. Others take the last row, too (which never lets it fall below 0), or the
+    task's own alone (minus :func:`backward_transfer`).
 
     Args:
         accuracies: R, ``(T, T)``.
@@ -92,7 +94,8 @@ def forgetting(accuracies: Tensor) -> float:
     r = accuracies.double()
     if len(r) < 2:
         return math.nan
-    before = r[:-1, :-1]
-    best = before.nan_to_num(nan=-math.inf).amax(0)
-    best = best.masked_fill(before.isnan().all(0), math.nan)
+    learned = torch.ones_like(r[:-1, :-1], dtype=torch.bool).tril()  # row l, task j <= l
+    counted = learned & ~r[:-1, :-1].isnan()
+    best = r[:-1, :-1].masked_fill(~counted, -math.inf).amax(0)
+    best = best.masked_fill(~counted.any(0), math.nan)
     return float((best - r[-1, :-1]).mean())

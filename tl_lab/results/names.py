@@ -1,33 +1,97 @@
-"""The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, in one place."""
+"""The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, and what is known of each metric."""
 
 import math
 import re
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 __all__ = [
+    "ASSUMED",
+    "KINDS",
+    "LEADING",
+    "Kind",
     "MetricName",
+    "companion",
     "duration",
+    "format_change",
     "format_difference",
     "format_metric",
     "heading",
     "is_detail",
+    "is_score",
     "is_share",
+    "kind_of",
+    "leading_metric",
+    "leads",
     "less_is_better",
     "metric_rank",
     "natural",
     "readable",
     "split_name",
     "title",
+    "units_said",
 ]
 
 _SPLITS = ("train", "val", "test", "oracle")
-_WORDS = {
-    "acc": "accuracy",
-    "balanced_acc": "balanced accuracy",
-    "f1_macro": "macro F1",
-    "lr": "learning rate",
+_UNBOUNDED = (-math.inf, math.inf)
+
+
+class Kind(NamedTuple):
+    """What is known of a metric, whatever it was measured on.
+
+    Attributes:
+        words: its name for a person; empty: the parts of the name.
+        share: whether it is a share in [0, 1], which is written in per cent.
+        digits: format of its value, of a share in per cent.
+        higher: whether more is better.
+        bounds: the lowest and highest possible value, as stored.
+        score: whether it tells how good a model's predictions are; scores are the columns of a run's table, in the
+            order of the table of kinds.
+        refines: the metric that it says nearly the same as where classes are balanced.
+    """
+
+    words: str = ""
+    share: bool = False
+    digits: str = "z.4g"
+    higher: bool = True
+    bounds: tuple[float, float] = _UNBOUNDED
+    score: bool = True
+    refines: str = ""
+
+
+def _share(words: str = "", score: bool = True, refines: str = "") -> Kind:
+    return Kind(words, True, "z.1f", True, (0.0, 1.0), score, refines)
+
+
+KINDS: dict[str, Kind] = {
+    "acc": _share("accuracy"),
+    "auroc": _share("AUROC"),
+    "r2": Kind("R²", digits="z.3f", bounds=(-math.inf, 1.0)),
+    "balanced_acc": _share("balanced accuracy", refines="acc"),
+    "map": _share("mAP"),
+    "f1_macro": _share("macro F1", refines="acc"),
+    "f1_tuned": _share("macro F1 (tuned thresholds)"),
+    "subset_acc": _share("exact match"),
+    "spearman": Kind("Spearman", digits="z.3f", bounds=(-1.0, 1.0)),
+    "mae": Kind("MAE", higher=False, bounds=(0.0, math.inf)),
+    "mse": Kind("MSE", higher=False, bounds=(0.0, math.inf)),
+    "ap": _share("average precision", score=False),
+    "f1": _share(score=False),
+    "precision": _share(score=False),
+    "recall": _share(score=False),
+    "loss": Kind(higher=False, score=False),
+    "lr": Kind("learning rate", score=False),
 }
-_SHARES = ("acc", "f1_macro", "f1", "precision", "recall", "auroc")
+"""The metrics that are known, in the order of tables. Others are plain values with four significant digits."""
+LEADING = {
+    "acc": "Accuracies and F1 in per cent.",
+    "auroc": "AUROC, mAP, F1 and exact matches in per cent.",
+    "r2": "MAE in the unit of the target, MSE in its square.",
+}
+"""The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""
+ASSUMED = next(iter(LEADING))
+"""The leading metric of runs that do not record their problem, as earlier versions did not."""
+_LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # how such names end
 
 
 class MetricName(NamedTuple):
@@ -53,53 +117,150 @@ def split_name(name: str) -> MetricName:
     return MetricName(first, "/".join(rest[:-1]), rest[-1])
 
 
+def kind_of(name: str) -> Kind:
+    """Look up what is known of a metric.
+
+    Args:
+        name: whole or its last part; half-widths (``acc_ci95``) and metrics that are measured on something special
+            (``within_task_r2``, ``discriminator_acc``) are of the kind that their name ends in.
+
+    Returns:
+        Its kind; plain values without bounds for unknown names.
+    """
+    metric = split_name(name).metric.removesuffix("_ci95")
+    if metric in KINDS:
+        return KINDS[metric]
+    known = max((each for each in KINDS if metric.endswith(f"_{each}")), key=len, default="")
+    if known:
+        return KINDS[known]._replace(words="", score=False, refines="")
+    return Kind(higher=not metric.endswith(_LESS_IS_BETTER), score=False)
+
+
 def is_share(metric: str) -> bool:
-    """Say whether a metric is a share in [0, 1] that readers know as a percentage (accuracy, F1)."""
-    return metric in _SHARES or metric.endswith(("_acc", "_acc_ci95", "acc_ci95"))
+    """Say whether a metric is a share in [0, 1] that readers know as a percentage (accuracy, F1, AUROC)."""
+    return kind_of(metric).share
+
+
+def is_score(metric: str) -> bool:
+    """Say whether a metric tells how good predictions are: a column of a run's table."""
+    return kind_of(metric).score
 
 
 def less_is_better(name: str) -> bool:
     """Say whether a metric is better where it is smaller (losses, errors, forgetting)."""
-    return split_name(name).metric.endswith(("loss", "error", "entropy", "forgetting", "distance", "ece"))
+    return not kind_of(name).higher
+
+
+def leads(name: str) -> bool:
+    """Say whether a metric leads the tables of its problem: accuracy, mean AUROC, or R²."""
+    return split_name(name).metric in LEADING
+
+
+def leading_metric(names: Iterable[str]) -> str | None:
+    """Find the metric that leads the tables of what was measured.
+
+    Args:
+        names: of metrics, whole (``test/target/r2``) or their last parts.
+
+    Returns:
+        The last part of the first leading metric that occurs, in the order of :data:`LEADING`; else of the first
+        score in the order of :data:`KINDS`; else of the first metric of a test, validation or oracle split that is
+        no loss and no half-width; None where there is none.
+    """
+    taken = [split_name(name) for name in names]
+    metrics = {each.metric for each in taken}
+    for metric in (*LEADING, *(metric for metric, kind in KINDS.items() if kind.score)):
+        if metric in metrics:
+            return metric
+    others = (each.metric for each in taken if each.split in ("test", "val", "oracle"))
+    return next((metric for metric in others if "loss" not in metric and not metric.endswith("_ci95")), None)
+
+
+def companion(name: str) -> str | None:
+    """Name the metric of the same set that a metric refines: of ``val/balanced_acc`` it is ``val/acc``."""
+    refined = kind_of(name).refines
+    return "/".join([*name.split("/")[:-1], refined]) if refined else None
 
 
 def is_detail(name: str) -> bool:
-    """Say whether a metric tells more of one task of a stream than its accuracy: too much where all tasks are shown."""
-    _, part, metric = split_name(name)
-    return part.startswith("task") and metric != "acc"
+    """Say whether a metric tells more of one task of a stream than its leading metric: too much for all tasks."""
+    return split_name(name).part.startswith("task") and not leads(name)
 
 
 def readable(metric: str) -> str:
     """Write the last part of a metric's name as words: ``f1_macro`` is ``macro F1``."""
-    if metric in _WORDS:
-        return _WORDS[metric]
-    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+    if metric in KINDS and KINDS[metric].words:
+        return KINDS[metric].words
+    return " ".join((KINDS[word].words if word in KINDS else "") or word for word in metric.split("_"))
 
 
-def format_metric(name: str, value: float | None, half_width: float | None = None) -> str:
-    """Write a metric's value for a person: shares in per cent, all else with four significant digits.
+def units_said(names: Iterable[str]) -> str:
+    """Say in which units metrics are written, in a sentence for each problem that they are of."""
+    metrics = {split_name(name).metric for name in names}
+    return " ".join([said for metric, said in LEADING.items() if metric in metrics] or [LEADING[ASSUMED]])
+
+
+def format_metric(
+    name: str, value: float | None, half_width: float | None = None, both: tuple[float, float] | None = None
+) -> str:
+    """Write a metric's value for a person: shares in per cent, all else as its kind says.
 
     Args:
         name: the metric's name; its last part decides the unit.
         value: the value as stored; None or NaN gives a dash.
         half_width: half the width of its interval, in the unit of the value; None or NaN leaves it out.
+        both: where the value is a mean of two, these two; None or NaN leaves them out.
 
     Returns:
-        Text such as ``93.2``, ``93.2 ± 1.1`` or ``0.4127``.
+        Text such as ``93.2``, ``93.2 ± 1.1``, ``93.2 (92.9, 93.5)`` or ``0.4127``.
     """
+    return _formatted(name, value, half_width, both, _plain)
+
+
+def format_difference(
+    name: str, value: float, half_width: float | None = None, both: tuple[float, float] | None = None
+) -> str:
+    """Write a difference of two values of a metric with its sign, as :func:`format_metric` does; 0 has none."""
+    return _formatted(name, value, half_width, both, _signed)
+
+
+def format_change(name: str, value: float) -> str:
+    """Write a difference of two values of a metric with its sign, 0 included."""
+    scale, digits = _format_of(name)
+    return format(scale * value, f"+{digits}")
+
+
+def _formatted(
+    name: str,
+    value: float | None,
+    half_width: float | None,
+    both: tuple[float, float] | None,
+    written: Callable[[float, str], str],
+) -> str:
     if value is None or not math.isfinite(value):
         return "-"
-    scale, digits = (100.0, "z.1f") if is_share(split_name(name).metric) else (1.0, "z.4g")
-    text = format(scale * value, digits)
+    scale, digits = _format_of(name)
+    text = written(scale * value, digits)
     if half_width is not None and math.isfinite(half_width):
-        text += f" ± {format(scale * half_width, digits)}"
+        return f"{text} ± {format(scale * half_width, digits)}"
+    if both is not None and all(map(math.isfinite, both)):
+        low, high = sorted(both)
+        return f"{text} ({written(scale * low, digits)}, {written(scale * high, digits)})"
     return text
 
 
-def format_difference(name: str, value: float, half_width: float | None = None) -> str:
-    """Write a difference of two values of a metric with its sign, as :func:`format_metric` does; 0 has none."""
-    text = format_metric(name, value, half_width)
-    return f"+{text}" if value > 0 and re.match(r"0(\.0+)?(?![.\de])", text) is None else text
+def _format_of(name: str) -> tuple[float, str]:
+    kind = kind_of(name)
+    return (100.0 if kind.share else 1.0), kind.digits
+
+
+def _plain(value: float, digits: str) -> str:
+    return format(value, digits)
+
+
+def _signed(value: float, digits: str) -> str:
+    text = format(value, digits)
+    return f"+{text}" if value > 0 and float(text) else text
 
 
 def duration(seconds: float) -> str:
@@ -130,7 +291,7 @@ def title(name: str) -> str:
 def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
     """Give a key that sorts metrics: test before validation, accuracy before what explains it, task 2 before 10."""
     split, part, metric = split_name(name)
-    splits, metrics = ("test", "val", "train", "oracle"), ("acc", "balanced_acc", "f1_macro")
+    splits, metrics = ("test", "val", "train", "oracle"), [metric for metric, kind in KINDS.items() if kind.score]
     return (
         splits.index(split) if split in splits else len(splits),
         natural(part),

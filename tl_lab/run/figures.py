@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tl_lab.results.figures.plots import learning_curves, save_figures, selection_curve
+from tl_lab.results.figures.curves import learning_curves, selection_curve
+from tl_lab.results.figures.drawing import save_figures
 from tl_lab.results.folder.selection import ORACLE, read_rows
 from tl_lab.results.names import is_detail
 

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tl_lab.results.names import duration, format_metric, is_share, split_name
+from tl_lab.results.names import LEADING, duration, format_metric, is_share, split_name
 
 __all__ = ["SweepProgress", "said_of"]
 
-_SHOWN = ("test/target/acc", "test/acc", "val/acc")
+_SHOWN = tuple(f"{where}/{metric}" for where in ("test/target", "test", "val") for metric in LEADING)
 
 
 class SweepProgress:

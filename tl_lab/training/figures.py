@@ -7,7 +7,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tl_lab.evaluation import ClassificationMeter
-from tl_lab.results.figures.plots import confusion_matrix, decision_boundary, domain_embedding
+from tl_lab.results.figures.confusion import confusion_matrix
+from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
+from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
+from tl_lab.results.figures.regression import prediction_scatter
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
@@ -34,7 +37,24 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
         meter, title, where = strategy.meters[name], name.replace("/", " "), name.replace("/", "_")
         if isinstance(meter, ClassificationMeter):
             figures[f"confusion_{where}"] = confusion_matrix(meter.last_confusion, data.class_names, title)
+        elif isinstance(meter, MultiLabelMeter):
+            figures |= {f"{kind}_{where}": figure for kind, figure in _of_labels(meter, data, title).items()}
+        elif isinstance(meter, RegressionMeter):
+            figures[f"predictions_{where}"] = prediction_scatter(
+                meter.last_targets, meter.last_predicted, data.class_names, title=title
+            )
     return figures
+
+
+def _of_labels(meter: MultiLabelMeter, data: "DataModule", title: str) -> dict[str, Figure]:
+    names, p, y = data.class_names, meter.last_probabilities, meter.last_labels
+    found, predicted = scores_by_label(p, y), (p >= 0.5).int()
+    scores = {name: {"auroc": float(found["auroc"][k]), "ap": float(found["map"][k])} for k, name in enumerate(names)}
+    return {
+        "labels": label_scores(scores, found["prevalence"], title),
+        "label_errors": label_confusion(y.int(), predicted, names, title),
+        "labels_together": labels_together(y.int(), predicted, names, title),
+    }
 
 
 def confusion_of(strategy: "Measuring", name: str) -> Tensor:

@@ -7,16 +7,11 @@ import torch
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 
-from tl_lab.results.figures.drawing import boxes_apart, moved_apart
-from tl_lab.results.figures.plots import (
-    confusion_matrix,
-    decision_boundary,
-    domain_embedding,
-    learning_curves,
-    save_figures,
-    selection_curve,
-    settings_intervals,
-)
+from tl_lab.results.figures.confusion import confusion_matrix
+from tl_lab.results.figures.curves import learning_curves, selection_curve
+from tl_lab.results.figures.drawing import boxes_apart, moved_apart, save_figures
+from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
+from tl_lab.results.figures.sweeps import settings_intervals
 
 
 def _texts(ax):
@@ -177,7 +172,7 @@ def test_embedding_is_a_function_of_its_seed():
     ("n", "m", "expected"), [(900, 900, (500, 500)), (900, 100, (900, 100)), (90, 2000, (90, 910))]
 )
 def test_embedding_draws_no_more_than_asked(n, m, expected, monkeypatch):
-    monkeypatch.setattr("tl_lab.results.figures.plots._tsne", lambda points, seed: points[:, :2])
+    monkeypatch.setattr("tl_lab.results.figures.embedding._tsne", lambda points, seed: points[:, :2])
     x, y, u, z = _domains(n, m)
     figure = domain_embedding(x, y, u, z, ["a", "b", "c"], max_points=1000)
     assert _points(figure.axes[1]) == sum(expected) <= 1000
@@ -254,7 +249,7 @@ def test_no_global_state_is_left(metrics):
     before = dict(matplotlib.rcParams)
     learning_curves(metrics)
     assert dict(matplotlib.rcParams) == before
-    assert "tl_lab.results.figures.plots" in sys.modules
+    assert "tl_lab.results.figures.curves" in sys.modules
 
 
 def test_the_decision_boundary_is_where_two_classes_are_equally_likely():

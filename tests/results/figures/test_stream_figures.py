@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.collections import QuadMesh
 
-from tl_lab.results.figures.plots import save_figures
+from tl_lab.results.figures.drawing import save_figures
 from tl_lab.results.figures.streams import accuracy_matrix_figure, mean_so_far, task_accuracy_curves
 
 NAN = np.nan

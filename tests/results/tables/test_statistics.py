@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from tl_lab.results.tables.statistics import (
+    both_of,
     friedman,
     half_width,
     holm,
@@ -22,9 +23,17 @@ def test_a_half_width_is_that_of_students_t():
     assert half_width(values, 0.9) == pytest.approx(stats.t.ppf(0.95, 3) * stats.sem(values), rel=1e-12)
 
 
-def test_one_value_has_no_interval():
+def test_fewer_than_three_values_have_no_interval():
     assert np.isnan(half_width([0.7]))
+    assert np.isnan(half_width([0.86, 0.82])), "it would be 84 +- 25.4 per cent"
     assert np.isnan(t_quantile([0, 1])).all()
+    assert both_of([0.86, 0.82]) == (0.82, 0.86)
+    assert np.isnan(both_of([0.7])).all()
+    assert np.isnan(both_of([0.7, 0.8, 0.9])).all()
+    two = paired_t([0.04, -0.02])
+    assert (two.n, two.both) == (2, (-0.02, 0.04))
+    assert two.mean == pytest.approx(0.01)
+    assert np.isnan([two.half, two.p]).all()
 
 
 def test_holm_steps_down_from_the_smallest():
@@ -49,8 +58,8 @@ def test_the_paired_t_test_by_hand():
     t = 2 * np.sqrt(3)
     assert paired_t([1, 2, 3]).p == pytest.approx(1 - t / np.sqrt(t**2 + 2), rel=1e-12)
     assert np.isnan(paired_t([0.5]).p)
-    assert paired_t([0.25, 0.25, 0.25])[2:] == (0.0, 0.0)
-    assert paired_t([0, 0, 0])[2:] == (0.0, 1.0)
+    assert paired_t([0.25, 0.25, 0.25])[2:4] == (0.0, 0.0)
+    assert paired_t([0, 0, 0])[2:4] == (0.0, 1.0)
     assert paired_t([]).n == 0
 
 

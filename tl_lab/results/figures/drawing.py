@@ -1,6 +1,7 @@
 """What all figures share: one style, one palette, names at the ends of lines, labels that do not overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,9 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
+from tl_lab.results.folder.files import replacing
+
 __all__ = [
     "DPI", "GREY", "GRID", "INK", "PALETTE", "SOURCE", "STYLE", "TARGET",
-    "above", "boxes_apart", "class_colours", "darker", "moved_apart", "name_lines", "numpy_of", "shortened",
+    "above", "boxes_apart", "class_colours", "darker", "keep_within", "moved_apart", "name_lines", "numpy_of",
+    "save_figures", "shortened",
 ]  # fmt: skip
 
 # Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270; its second
@@ -138,3 +142,39 @@ def numpy_of(values: Any) -> np.ndarray:
 def shortened(text: str, most: int) -> str:
     """Cut a text that has more than so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
+    """Keep an axis within what is possible, and a margin: an interval of few values may reach beyond it.
+
+    Args:
+        ax: with everything drawn.
+        bounds: lowest and highest possible value in the axis' unit; infinite where there is none.
+        axis: ``x`` or ``y``.
+    """
+    low, high = getattr(ax, f"get_{axis}lim")()
+    lowest, highest = bounds
+    margin = 0.02 * (highest - lowest if np.isfinite(highest - lowest) else high - low)
+    getattr(ax, f"set_{axis}lim")(max(low, lowest - margin), min(high, highest + margin))
+
+
+def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
+    """Write figures as PNG files, each whole or not at all.
+
+    Args:
+        figures: name -> figure; a ``/`` in the name becomes ``_``.
+        folder: where; made if missing.
+
+    Returns:
+        The paths, in the order of the figures.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    paths = []
+    for name, figure in figures.items():
+        path = Path(folder) / f"{name.replace('/', '_')}.png"
+        with replacing(path) as beside, matplotlib.rc_context(STYLE):
+            figure.savefig(beside, dpi=DPI)
+        paths.append(path)
+    return paths

@@ -1,6 +1,6 @@
-"""The figures of streams of tasks: pure functions from accuracies to matplotlib Figures."""
+"""The figures of streams of tasks: pure functions from the scores of tasks to matplotlib Figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -19,11 +19,13 @@ from tl_lab.results.figures.drawing import (
     boxes_apart,
     class_colours,
     darker,
+    keep_within,
     name_lines,
     numpy_of,
     shortened,
 )
 from tl_lab.results.folder.accuracy_matrix_csv import BEFORE
+from tl_lab.results.names import ASSUMED, is_share, kind_of, less_is_better, readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["accuracy_matrix_figure", "mean_so_far", "task_accuracy_curves", "trade_off_figure"]
 
 _GAP = 0.25  # between the row before training and the others, in cells
+_ENDS = ("last low", "last high", "earlier low", "earlier high")
 _MANY_TASKS = 10  # above it cells leave the decimal out
 
 
@@ -48,17 +51,21 @@ def mean_so_far(matrix: Any) -> np.ndarray:
 
 
 @matplotlib.rc_context(STYLE)
-def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = "Accuracy") -> Figure:
-    """Draw the accuracy on each task before training and after each task, in per cent.
+def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = "", metric: str = ASSUMED) -> Figure:
+    """Draw the leading metric of each task before training and after each task; shares in per cent.
+
+    Shares are tinted from 0 to 1. Other metrics where more is better are blue above 0 and red below, fully so from
+    1 on (of R² 0 is the mean as a prediction); errors are tinted from 0 to the largest.
 
     A task that has just been learned is bold, what is not defined is blank, rows without any number are left out:
     where the last row alone is defined, all tasks were learned at once. Right of a row stands its mean over the tasks
     learned by then.
 
     Args:
-        matrix: accuracies in [0, 1], (T+1, T): row 0 before training, row i after task i; NaN where undefined.
+        matrix: values, (T+1, T): row 0 before training, row i after task i; NaN where undefined.
         task_names: T names.
-        title: what was measured.
+        title: what was measured; empty: the metric's name.
+        metric: which metric the values are of.
 
     Returns:
         The figure.
@@ -74,20 +81,20 @@ def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = 
     font, width, height = (8.5, 0.52, 0.36) if count <= _MANY_TASKS else (7.5, 0.36, 0.28)  # inches of a cell
     figure = Figure(figsize=(2.3 + width * max(count, 4), 1.1 + height * (len(rows) + 1)), layout="constrained")
     ax = figure.subplots()
-    colours = matplotlib.colormaps["Blues"].with_extremes(bad="white")
+    tints = _tints(accuracies, metric)
     means = mean_so_far(accuracies)
     for top, row in zip(tops, rows, strict=True):
         edges = np.arange(count + 1), [top, top + 1]
-        ax.pcolormesh(*edges, accuracies[[row]], cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=1.0)
+        ax.pcolormesh(*edges, accuracies[[row]], **tints, edgecolors="white", linewidth=1.0)
         for task in range(count):
             just_learned = task == row - 1 and not at_once
             if np.isfinite(value := accuracies[row, task]):
                 ax.text(
-                    task + 0.5, top + 0.5, _per_cent(value, count), ha="center", va="center", fontsize=font,
-                    color="white" if value > 0.6 else INK, fontweight="bold" if just_learned else "normal",
+                    task + 0.5, top + 0.5, _cell(value, metric, count), ha="center", va="center", fontsize=font,
+                    color="white" if _is_dark(value, tints) else INK, fontweight="bold" if just_learned else "normal",
                 )  # fmt: skip
         if np.isfinite(means[row]):
-            _beside(ax, top + 0.5, _per_cent(means[row], count), font)
+            _beside(ax, top + 0.5, _cell(means[row], metric, count), font)
     _beside(ax, -0.1, "mean\nso far", font, va="bottom")
     names = [BEFORE, *(f"after {shortened(name, 14)}" for name in task_names)]
     names[-1] = "after all tasks" if at_once else names[-1]
@@ -96,26 +103,27 @@ def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = 
     on = "on " if upright else "on\n"
     on_tasks = [on + shortened(name, 18) for name in task_names]
     ax.set_xticks(np.arange(count) + 0.5, on_tasks, fontsize=font, rotation=90 if upright else 0)
-    ax.set_xlabel("accuracy on test sets, %")
+    ax.set_xlabel(_with_unit(f"{readable(metric)} on test sets", metric))
     ax.set_ylim((tops[-1] if rows else 0.0) + 1, 0.0)
     ax.set_xlim(0, count)
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    ax.set_title(title)
+    ax.set_title(title or _capital(metric))
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = "Accuracy over the stream") -> Figure:
-    """Draw the accuracy on each task, and the mean over the tasks learned so far, over the number of tasks learned.
+def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = "", metric: str = ASSUMED) -> Figure:
+    """Draw the leading metric of each task, and its mean over the tasks learned so far, as tasks are learned.
 
     A task's line is light until the task is learned, where a dot stands; it is named at its end.
 
     Args:
-        matrix: accuracies in [0, 1], (T+1, T): row 0 before training, row i after task i; NaN where undefined.
+        matrix: values, (T+1, T): row 0 before training, row i after task i; NaN where undefined.
         task_names: T names.
-        title: what was measured.
+        title: what was measured; empty: the metric's name.
+        metric: which metric the values are of.
 
     Returns:
         The figure.
@@ -142,11 +150,14 @@ def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = "A
     if np.isfinite(means[-1]):
         lines.append(mean)
         names.append("mean so far")
-    ax.set_title(title)
+    ax.set_title(title or f"{_capital(metric)} over the stream")
     ax.set_xlabel("tasks learned")
     ax.margins(x=0.012)
     ax.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if is_share(metric):
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    else:
+        ax.set_ylabel(readable(metric))
     if lines:
         name_lines(ax, lines, names, height)
     return figure
@@ -164,8 +175,10 @@ def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure
         confidence: what the intervals cover, for the label.
 
     Returns:
-        The figure, in per cent.
+        The figure; shares in per cent.
     """
+    metric = points.attrs.get("metric") or ASSUMED
+    scale, words = (100.0 if is_share(metric) else 1.0), readable(metric)
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     ax = figure.subplots()
     groups: dict[str, list[int]] = {}
@@ -175,22 +188,27 @@ def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure
     for colour, (name, rows) in zip(class_colours(len(groups)), groups.items(), strict=True):
         rows.sort(key=lambda row: float(points["value"].iloc[row] or 0))
         x, half_x, y, half_y = (
-            100 * points[column].to_numpy(dtype=float)[rows]
+            scale * points[column].to_numpy(dtype=float)[rows]
             for column in ("last mean", "last ci95", "earlier mean", "earlier ci95")
         )
         ax.hlines(y, x - half_x, x + half_x, color=colour, lw=1.0, alpha=0.45)
         ax.vlines(x, y - half_y, y + half_y, color=colour, lw=1.0, alpha=0.45)
+        if "last low" in points:  # both of two runs, which have no interval
+            ends = {name: scale * points[name].to_numpy(dtype=float)[rows] for name in _ENDS}
+            ax.hlines(y, ends["last low"], ends["last high"], color=colour, lw=1.0, ls=":")
+            ax.vlines(x, ends["earlier low"], ends["earlier high"], color=colour, lw=1.0, ls=":")
         drawn = ax.plot(x, y, "-o", color=colour, ms=6.5, mec="white", mew=1.0, label=shortened(name, 90))
         joined += drawn if len(rows) > 1 else []
         texts = [points["value"].iloc[row] or shortened(points["setting"].iloc[row], 40) for row in rows]
         labels += [(*place, text, colour) for *place, text in zip(x, y, texts, strict=True)]
     ax.margins(0.08)
-    for low, high, settle in ((*ax.get_xlim(), ax.set_xlim), (*ax.get_ylim(), ax.set_ylim)):
-        settle(max(low, -2.0), min(high, 102.0))  # an interval of few seeds may reach beyond what there is
+    lowest, highest = kind_of(metric).bounds
+    for axis in ("x", "y"):
+        keep_within(ax, (scale * lowest, scale * highest), axis)
     _label_points(ax, labels)
     ax.set_title("The last task against the tasks before it")
-    ax.set_xlabel("accuracy on the last task, %")
-    ax.set_ylabel("mean accuracy on the tasks before it, %")
+    ax.set_xlabel(_with_unit(f"{words} on the last task", metric))
+    ax.set_ylabel(_with_unit(f"mean {words} on the tasks before it", metric))
     bars = Line2D([], [], color=GREY, lw=1.0, label=f"{confidence:.0%} interval over seeds")
     figure.legend(handles=[*joined, bars], loc="outside lower left", fontsize=8, labelcolor=GREY)
     return figure
@@ -234,8 +252,34 @@ def _task_colours(count: int) -> list[Any]:
     return list(few[:count] if count <= len(few) else matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 
 
-def _per_cent(share: float, count: int) -> str:
-    return f"{100 * share:.0f}" if count > _MANY_TASKS else f"{100 * share:.1f}"
+def _tints(values: np.ndarray, metric: str) -> dict[str, Any]:
+    """Choose the colours of a metric's values, and the values that the scale ends at."""
+    finite = values[np.isfinite(values)]
+    if is_share(metric) or less_is_better(metric):
+        top = 1.0 if is_share(metric) else max(finite.max(initial=0.0), np.finfo(float).tiny)
+        return {"cmap": matplotlib.colormaps["Blues"].with_extremes(bad="white"), "vmin": 0.0, "vmax": top}
+    return {"cmap": matplotlib.colormaps["RdBu"].with_extremes(bad="white"), "vmin": -1.0, "vmax": 1.0}
+
+
+def _is_dark(value: float, tints: Mapping[str, Any]) -> bool:
+    return abs(value) > 0.6 * tints["vmax"]
+
+
+def _cell(value: float, metric: str, count: int) -> str:
+    if is_share(metric):
+        return f"{100 * value:.0f}" if count > _MANY_TASKS else f"{100 * value:.1f}"
+    if kind_of(metric).digits == "z.3f":
+        return f"{value:.1f}" if count > _MANY_TASKS or abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:.3g}"
+
+
+def _with_unit(words: str, metric: str) -> str:
+    return words + (", %" if is_share(metric) else "")
+
+
+def _capital(metric: str) -> str:
+    words = readable(metric)
+    return words[:1].upper() + words[1:]
 
 
 def _beside(ax: Axes, y: float, text: str, font: float, va: str = "center") -> None:

@@ -1,4 +1,4 @@
-"""The figures of a sweep beside its intervals: curves over seeds, ranks over data sets, accuracy by number of labels.
+"""The figures of a sweep: settings with intervals, curves over seeds, ranks over data sets, scores by labels.
 
 Nothing here imports torch.
 """
@@ -7,22 +7,36 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, darker, name_lines, shortened
-from tl_lab.results.names import heading, is_share, split_name
+from tl_lab.results.figures.drawing import (
+    GREY,
+    INK,
+    SOURCE,
+    STYLE,
+    class_colours,
+    darker,
+    keep_within,
+    name_lines,
+    shortened,
+)
+from tl_lab.results.names import heading, is_share, kind_of, readable, split_name
 from tl_lab.results.tables.comparing import Ranking
 from tl_lab.results.tables.curves import Curve
 from tl_lab.results.tables.label_budgets import Budget
 
-__all__ = ["budgets_figure", "curves_figure", "ranks_figure"]
+__all__ = ["budgets_figure", "curves_figure", "ranks_figure", "settings_intervals"]
 
 
 @matplotlib.rc_context(STYLE)
 def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Draw learning curves: the mean over seeds, a band of one standard deviation to either side.
+    """Draw learning curves: the mean over seeds, with a band of one standard deviation to either side.
+
+    Of two seeds the band lies between both.
 
     Args:
         curves: metric -> setting -> curve, a panel a metric.
@@ -36,7 +50,7 @@ def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
     rows = -(-len(settings) // columns)
     figure = Figure(figsize=(4.6 * len(curves), 3.1 + 0.19 * rows), layout="constrained")
     for ax, (name, panel) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-        scale = 100.0 if is_share(split_name(name).metric) else 1.0
+        scale = _scale(name)
         for setting, curve in panel.items():
             mean, spread = scale * curve.mean, scale * curve.spread
             alone = {"marker": "o", "ms": 4} if len(mean) == 1 else {}
@@ -44,6 +58,7 @@ def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
             if np.isfinite(spread).any():
                 band = mean - spread, mean + spread
                 ax.fill_between(curve.steps, *band, color=colours[setting], alpha=0.18, lw=0)
+        _keep_possible(ax, name, np.concatenate([curve.mean for curve in panel.values()]))
         ax.set_title(heading(name))
         ax.set_xlabel("update")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -96,10 +111,10 @@ def ranks_figure(ranking: Ranking) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
-    """Draw accuracy against the number of labels, a line a way of learning, with intervals over seeds.
+    """Draw the leading metric against the number of labels, a line a way of learning, with intervals over seeds.
 
     Args:
-        metric: the accuracy's name.
+        metric: the leading metric's name.
         budgets: as :func:`tl_lab.results.tables.label_budgets.find_budgets` gives them.
 
     Returns:
@@ -109,20 +124,94 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     ax = figure.subplots()
     ax.set_xscale("log")
-    lines = []
+    lines, scale = [], _scale(metric)
     for i, (way, colour) in enumerate(zip(ways, class_colours(len(ways)), strict=True)):
         beside = 1 + 0.025 * (i - (len(ways) - 1) / 2)  # intervals at the same number of labels stand side by side
         own = [budget for budget in budgets if budget.way == way]
-        x, y = [beside * budget.labels for budget in own], [100 * budget.mean for budget in own]
-        half = np.nan_to_num([100 * budget.half for budget in own])
+        x, y = [beside * budget.labels for budget in own], [scale * budget.mean for budget in own]
+        half = np.nan_to_num([scale * budget.half for budget in own])
         lines += ax.plot(x, y, "-o", color=colour, ms=5.5, mec="white", mew=0.9)
         ax.vlines(x, y - half, y + half, color=darker(colour, 0.0), lw=1.4, alpha=0.6)
+        low, high = scale * np.array([budget.both for budget in own]).T
+        ax.vlines(x, low, high, color=colour, lw=1.0, ls=":")
     ticks = sorted({budget.labels: budget.everything for budget in budgets}.items())
     names = {labels: f"{labels:,}" + ("\n(all)" if everything else "") for labels, everything in ticks}
     ax.set_xticks(list(names))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(round(x), "")))
     ax.minorticks_off()
+    _keep_possible(ax, metric, np.array([budget.mean for budget in budgets]))
     ax.set_xlabel("labels of the training set")
     ax.set_title(heading(metric))
     name_lines(ax, lines, [shortened(way.replace("strategy=", ""), 44) for way in ways], 3.2)
     return figure
+
+
+@matplotlib.rc_context(STYLE)
+def settings_intervals(
+    summary: pd.DataFrame, metrics: Sequence[str], seeds: pd.DataFrame | None = None, confidence: float = 0.95
+) -> Figure:
+    """Draw the settings of a sweep, a row each: mean, confidence interval and the single seeds.
+
+    Args:
+        summary: a row a setting, with the columns ``setting``, ``n``, ``<metric> mean``, ``<metric> ci95`` and, of
+            two seeds, ``<metric> low`` and ``<metric> high`` of :func:`tl_lab.results.tables.summarising.summarise`.
+        metrics: names of the metrics to draw, a panel each.
+        seeds: a row a run with columns ``setting`` and the metrics, drawn as small light dots; None: none.
+        confidence: what the intervals cover, for the label.
+
+    Returns:
+        The figure, settings from top to bottom in the order of ``summary``.
+    """
+    settings = [shortened(str(name), 60) for name in summary["setting"]]
+    rows = np.arange(len(settings))
+    width = 2.6 + 0.055 * max(map(len, settings), default=0)
+    figure = Figure(figsize=(width + 3.0 * len(metrics), 1.3 + 0.34 * max(len(settings), 2)), layout="constrained")
+    axes = figure.subplots(1, max(len(metrics), 1), sharey=True, squeeze=False)[0]
+    for ax, name in zip(axes, metrics, strict=True):
+        split, part, metric = split_name(name)
+        scale = _scale(name)
+        if seeds is not None:
+            position = {setting: row for row, setting in enumerate(summary["setting"])}
+            known = seeds[seeds["setting"].isin(position)]
+            ax.plot(
+                scale * known[name], known["setting"].map(position) + 0.24, "o", color=SOURCE, ms=4, alpha=0.4, mew=0,
+                label="one seed",
+            )  # fmt: skip
+        mean, half = scale * summary[f"{name} mean"], scale * summary[f"{name} ci95"]
+        ax.hlines(rows, mean - half, mean + half, color=SOURCE, lw=2.2, label=f"{confidence:.0%} interval")
+        if f"{name} low" in summary and summary[f"{name} low"].notna().any():
+            low, high = scale * summary[f"{name} low"], scale * summary[f"{name} high"]
+            ax.hlines(rows, low, high, color=SOURCE, lw=1.0, ls=":", label="both of two seeds")
+        ax.plot(mean, rows, "o", color=SOURCE, ms=6.5, mec="white", mew=1.0, label="mean")
+        ax.set_title(" ".join(filter(None, (part, readable(metric)))))
+        ax.set_xlabel(split + (" set, %" if is_share(metric) else " set"))
+        ax.grid(False, axis="y")
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        ax.margins(x=0.08)
+        _keep_possible(ax, name, summary[f"{name} mean"].to_numpy(dtype=float), "x")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    axes[0].set_yticks(rows, settings)
+    axes[0].set_ylim(len(settings) - 0.4, -0.6)
+    handles = dict(zip(*axes[0].get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower right",
+        ncols=len(handles),
+        labelcolor=GREY,
+        fontsize=8,
+    )
+    return figure
+
+
+def _scale(name: str) -> float:
+    return 100.0 if is_share(split_name(name).metric) else 1.0
+
+
+def _keep_possible(ax: Axes, name: str, means: np.ndarray, axis: str = "y") -> None:
+    """Keep the axis of a bounded metric within its bounds, where all means are."""
+    low, high = kind_of(name).bounds
+    means = means[np.isfinite(means)]
+    if ((low <= means) & (means <= high)).all():
+        keep_within(ax, (_scale(name) * low, _scale(name) * high), axis)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results
+from tl_lab.results.names import leading_metric, leads, split_name
 
 __all__ = ["Reference", "known_reference"]
 
@@ -32,13 +33,11 @@ class Reference:
     origin: str
 
     def accuracies(self) -> dict[str, float]:
-        """Give the test accuracy of each domain, by its name (``""`` where there is one only)."""
-        names = (name.split("/") for name in self.metrics)
-        return {
-            "/".join(parts[1:-1]): self.metrics["/".join(parts)]
-            for parts in names
-            if parts[0] == "test" and parts[-1] == "acc"
-        }
+        """Give the leading test metric of each domain, by its name (``""`` where there is one only)."""
+        names = {name: split_name(name) for name in self.metrics}
+        tested = {name: of for name, of in names.items() if of.split == "test"}
+        leading = leading_metric(name for name in tested if leads(name))
+        return {of.part: self.metrics[name] for name, of in tested.items() if of.metric == leading}
 
 
 def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | None:

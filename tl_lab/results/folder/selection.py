@@ -1,18 +1,22 @@
-"""Which epoch each validator would have chosen, and what that is worth on the target; from a run's ``metrics.csv``.
+"""Which epoch each validator would have chosen, and what it reaches on the target; from a run's ``metrics.csv``.
 
 Nothing here imports torch.
 """
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ORACLE", "read_rows", "selection"]
+from tl_lab.results.names import ASSUMED, leading_metric, less_is_better
 
-ORACLE = "oracle/target/acc"
+__all__ = ["ORACLE", "oracle_metric", "reached", "read_rows", "selection"]
+
+_ORACLE = "oracle/target/"
+ORACLE = _ORACLE + ASSUMED
 """The target's accuracy after each epoch, by the labels of its test part: compared with, never chosen by."""
+_REACHED = "target_"
 
 
 def read_rows(path: str | Path) -> list[dict[str, float]]:
@@ -21,8 +25,34 @@ def read_rows(path: str | Path) -> list[dict[str, float]]:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
+def oracle_metric(rows: Iterable[Mapping[str, float]]) -> str:
+    """Name the target's leading metric by the labels of its test part: compared with, never chosen by.
+
+    Args:
+        rows: of ``metrics.csv``.
+
+    Returns:
+        ``oracle/target/<metric>``; that of the accuracy where the target was not scored.
+    """
+    names = {name: None for row in rows for name in row if name.startswith(_ORACLE)}
+    return _ORACLE + (leading_metric(names) or ASSUMED)
+
+
+def reached(choice: Mapping[str, Any]) -> tuple[str, float | None] | None:
+    """Read what a choice reaches on the target.
+
+    Args:
+        choice: a row of :func:`selection`, or of a run's record.
+
+    Returns:
+        The metric and its value, None where the target has no labels; None where the row says neither.
+    """
+    key = next((key for key in choice if key.startswith(_REACHED)), None)
+    return None if key is None else (key.removeprefix(_REACHED), choice[key])
+
+
 def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:
-    """Look up the epoch that each validator chooses, and the target accuracy there.
+    """Look up the epoch that each validator chooses, and the target's leading metric there.
 
     Args:
         rows: of ``metrics.csv``, in the order of their steps.
@@ -31,34 +61,37 @@ def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tupl
     Returns:
         A row for each validator whose metric was measured, in their order; then one for the last epoch and one for
         the best by the target's test labels, which is an oracle. Each with ``chooser``, ``metric`` (None for the last
-        epoch), ``value`` of it, ``epoch`` (from 1), ``step``, ``target_acc`` (None where the target has no labels)
-        and ``oracle``, whether labels of the target chose. Of equally good epochs the earliest counts; what is not
-        finite is passed over.
+        epoch), ``value`` of it, ``epoch`` (from 1), ``step``, ``target_<metric>`` (None where the target has no
+        labels; :func:`reached` reads it) and ``oracle``, whether labels of the target chose. Of equally good epochs
+        the earliest counts; what is not finite is passed over.
     """
-    found = [_chosen(rows, name, metric, mode) for name, (metric, mode) in validators.items()]
+    oracle = oracle_metric(rows)
+    found = [_chosen(rows, oracle, name, metric, mode) for name, (metric, mode) in validators.items()]
     chosen = [row for row in found if row is not None]
-    validated = [row for row in rows if ORACLE in row or any(metric in row for metric, _ in validators.values())]
+    validated = [row for row in rows if oracle in row or any(metric in row for metric, _ in validators.values())]
     if not chosen or not validated:
         return []
-    oracle = _chosen(rows, "oracle (target test labels)", ORACLE, "max")
-    return [*chosen, _said("last epoch", validated[-1], None), *([oracle | {"oracle": True}] if oracle else [])]
+    best = _chosen(rows, oracle, "oracle (target test labels)", oracle, "min" if less_is_better(oracle) else "max")
+    return [*chosen, _said(oracle, "last epoch", validated[-1], None), *([best | {"oracle": True}] if best else [])]
 
 
-def _chosen(rows: Sequence[Mapping[str, float]], name: str, metric: str, mode: str) -> dict[str, Any] | None:
+def _chosen(
+    rows: Sequence[Mapping[str, float]], oracle: str, name: str, metric: str, mode: str
+) -> dict[str, Any] | None:
     scored = [row for row in rows if math.isfinite(row.get(metric, math.nan)) and "epoch" in row]
     if not scored:
         return None
     sign = 1 if mode == "max" else -1
-    return _said(name, max(scored, key=lambda row: sign * row[metric]), metric)  # the first of equals
+    return _said(oracle, name, max(scored, key=lambda row: sign * row[metric]), metric)  # the first of equals
 
 
-def _said(name: str, row: Mapping[str, float], metric: str | None) -> dict[str, Any]:
+def _said(oracle: str, name: str, row: Mapping[str, float], metric: str | None) -> dict[str, Any]:
     return {
         "chooser": name,
         "metric": metric,
         "value": None if metric is None else row[metric],
         "epoch": int(row["epoch"]) + 1,
         "step": int(row["step"]),
-        "target_acc": row.get(ORACLE),
+        _REACHED + oracle.removeprefix(_ORACLE): row.get(oracle),
         "oracle": False,
     }

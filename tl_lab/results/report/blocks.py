@@ -3,11 +3,14 @@
 Nothing here imports torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Cell", "Picture", "Row", "Section", "Table", "plain_cell", "said_p"]
+from tl_lab.results.names import format_metric
+from tl_lab.results.tables.statistics import FEWEST_SEEDS
+
+__all__ = ["Cell", "Picture", "Row", "Section", "Table", "few_said", "format_summary", "plain_cell", "said_p"]
 
 
 class Cell(NamedTuple):
@@ -65,6 +68,23 @@ class Section:
 def said_p(p: float | None) -> Cell:
     """Write a p-value; None where nothing was tested."""
     return Cell("-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001", value=p)
+
+
+def few_said(counts: Iterable[float], otherwise: str = "", before: str = "") -> str:
+    """Say what a mean of two carries, which are too few for an interval.
+
+    Args:
+        counts: how many values the means of a table are of.
+        otherwise: what is said where none is of two.
+        before: what joins the words to those before them.
+    """
+    said = f"no interval below n = {FEWEST_SEEDS}: both values of two in parentheses"
+    return f"{before}{said}" if 2 in set(counts) else otherwise
+
+
+def format_summary(row: Mapping[str, Any], name: str) -> str:
+    """Write a metric of a row of :func:`tl_lab.results.tables.summarising.summarise`: mean and interval, or both."""
+    return format_metric(name, row[f"{name} mean"], row[f"{name} ci95"], (row[f"{name} low"], row[f"{name} high"]))
 
 
 def plain_cell(value: Any) -> str:

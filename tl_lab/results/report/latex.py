@@ -5,8 +5,8 @@ Nothing here imports torch.
 
 from collections.abc import Sequence
 
-from tl_lab.results.names import format_metric, heading, title
-from tl_lab.results.report.blocks import Cell
+from tl_lab.results.names import heading, title
+from tl_lab.results.report.blocks import Cell, few_said, format_summary
 from tl_lab.results.report.sections_of_tasks import marks_said, with_best
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.reproduction import crossed_rows
@@ -17,6 +17,7 @@ __all__ = ["escape", "latex"]
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
+    "²": r"$^2$",
 }  # fmt: skip
 
 
@@ -38,21 +39,27 @@ def latex(found: Findings) -> str:
     if found.crossed is not None:
         table, metric, tasks = found.crossed
         head, rows = crossed_rows(table, metric, tasks, found.expected)
+        few = few_said(table.seeds.flat, before=", ")
         said = f"{title(metric)}, mean and {CONFIDENCE:.0%} Student t interval over seeds"
         marked = [[_marked(cell) for cell in row] for row in with_best(rows, table, metric)]
-        parts.append(_table(head, marked, f"{said}, n = {table.seeds_said()}. {marks_said(table)}".strip()))
+        parts.append(
+            _table(
+                head,
+                marked,
+                f"{said}, n = {table.seeds_said()}{few}. {marks_said(table)}".strip(),
+            )
+        )
     rows = []
     for row in found.table.to_dict("records"):
         cells = [
-            _marked(
-                Cell(format_metric(name, row[f"{name} mean"], row[f"{name} ci95"]), standing.word if standing else "")
-            )
+            _marked(Cell(format_summary(row, name), standing.word if standing else ""))
             for name in found.metrics
             for standing in [found.standings[name].get(row["setting"])]
         ]
         rows.append([escape(row["setting"]), str(row["n"]), *cells])
+    few = few_said([n for name in found.metrics for n in found.table[f"{name} n"]], before=", ")
     caption = (
-        f"Mean and {CONFIDENCE:.0%} Student t interval over n seeds. Bold: best on the same data; dagger: not "
+        f"Mean and {CONFIDENCE:.0%} Student t interval over n seeds{few}. Bold: best on the same data; dagger: not "
         "significantly worse (paired t-test over common seeds, Holm)."
     )
     parts.append(_table(["setting", "n", *map(heading, found.metrics)], rows, caption))

@@ -6,8 +6,18 @@ Nothing here imports torch.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tl_lab.results.names import format_difference, format_metric, heading, split_name
-from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, said_p
+from tl_lab.results.names import (
+    ASSUMED,
+    format_difference,
+    heading,
+    is_share,
+    leading_metric,
+    leads,
+    readable,
+    split_name,
+    units_said,
+)
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said, format_summary, said_p
 from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, told
 from tl_lab.results.report.sections_of_labels import label_parts
 from tl_lab.results.report.sections_of_runs import cost, failures, single_runs
@@ -128,17 +138,19 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         cells.append(Cell(f"{seconds:.1f} s" if seconds == seconds else "-", value=seconds))
         own = [facts.get(row["setting"], "")] if differ else []
         rows.append([str(row["setting"]), str(row["n"]), *cells, *own])
+    few = few_said([n for name in found.metrics for n in found.table[f"{name} n"]], "no interval for n = 1")
     said = (
         f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
-        "degrees of freedom, s with ddof = 1); n is the number of seeds; no interval for n = 1. Accuracies and F1 in "
-        "per cent. Duration: mean of a run."
+        f"degrees of freedom, s with ddof = 1); n is the number of seeds; {few}. "
+        f"{units_said(found.metrics)} Duration: mean of a run."
     )
     parts: list[str | Table | Picture] = [Table(head, rows, 1), said]
     if any(found.standings.values()):
         parts.append(_marks_said(found))
+    score = readable(leading_metric(found.metrics) or ASSUMED)
     named = {
         "settings": "Settings: mean, interval and single seeds",
-        "trade_off": "Settings: accuracy on the last task and mean accuracy on the tasks before it, with intervals",
+        "trade_off": f"Settings: {score} on the last task and mean {score} on the tasks before it, with intervals",
     }
     drawn = [Picture(name, caption) for name, caption in named.items() if name in pictures]
     parts += drawn
@@ -167,7 +179,7 @@ def _marks_said(found: Findings) -> str:
 
 
 def _metric_cell(row: Mapping[str, Any], name: str, standing: Standing | None = None) -> Cell:
-    text = format_metric(name, row[f"{name} mean"], row[f"{name} ci95"])
+    text = format_summary(row, name)
     n = row[f"{name} n"]
     text = text if n in (0, row["n"]) else f"{text} (n = {n})"
     return Cell(text, standing.word if standing is not None else "", row[f"{name} mean"])
@@ -177,7 +189,8 @@ def _curves(pictures: Sequence[str]) -> list[Section]:
     if "curves" not in pictures:
         return []
     caption = (
-        "Mean over seeds, and a band of one standard deviation (ddof 1) to either side; of many settings the ten best"
+        "Mean over seeds, and a band of one standard deviation (ddof 1) to either side, for two seeds between both; of "
+        "many settings the ten best"
     )
     return [Section("Learning curves", [Picture("curves", caption)])]
 
@@ -191,7 +204,10 @@ def _beside_best(found: Findings) -> list[Section]:
                     standing.word, standing.word
                 )
                 cells = [
-                    Cell(format_difference(name, difference.mean, difference.half), value=difference.mean),
+                    Cell(
+                        format_difference(name, difference.mean, difference.half, difference.both),
+                        value=difference.mean,
+                    ),
                     Cell(str(difference.n), value=difference.n),
                     said_p(standing.p),
                     Cell(verdict, standing.word),
@@ -200,10 +216,12 @@ def _beside_best(found: Findings) -> list[Section]:
     if not rows:
         return []
     head = ["setting", "metric", "difference to the best", "n", "p (paired t, Holm)", "verdict"]
+    each = [standing.difference for of_metric in found.standings.values() for standing in of_metric.values()]
+    few = few_said([difference.n for difference in each if difference is not None], before="; ")
     said = (
         "Paired differences over the seeds in common with the best setting on the same data, "
-        f"± {CONFIDENCE:.0%} Student t interval. The best was chosen by the same numbers, which makes differences to "
-        "it look larger than they are."
+        f"± {CONFIDENCE:.0%} Student t interval{few}. The best was chosen by the same numbers, which makes "
+        "differences to it look larger than they are."
     )
     return [Section("Beside the best, seed by seed", [Table(head, rows, 2), said], page_only=True, folded=True)]
 
@@ -212,7 +230,7 @@ def _differences(found: Findings) -> list[Section]:
     made = [
         (name, row)
         for name in found.metrics
-        if split_name(name).metric == "acc"
+        if leads(name)
         for row in paired_differences(found.runs, name, found.baseline).to_dict("records")
     ]
     if not made:
@@ -225,35 +243,47 @@ def _differences(found: Findings) -> list[Section]:
             row["setting"],
             row["baseline"],
             heading(name),
-            Cell(format_difference(name, row["mean"], row["ci95"]), value=row["mean"]),
+            Cell(
+                format_difference(name, row["mean"], row["ci95"], (row["low"], row["high"])),
+                value=row["mean"],
+            ),
             f"{row['positive']} of {row['n']}",
             said_p(p),
         ]
         for (name, row), p in zip(made, corrected, strict=True)
     ]
     head = ["setting", "baseline", "metric", "difference", "seeds above zero", "p (paired t, Holm)"]
+    few = few_said([row["n"] for _, row in made], "no interval for one seed")
+    points = ", in points" if any(is_share(split_name(name).metric) for name, _ in made) else ""
     said = (
-        f"Mean ± {CONFIDENCE:.0%} paired Student t interval over the seeds that both have, in points; no interval for "
-        "one seed. p of the paired t-test, corrected for the number of settings that the same metric compares; none "
+        f"Mean ± {CONFIDENCE:.0%} paired Student t interval over the seeds that both have{points}; {few}. "
+        "p of the paired t-test, corrected for the number of settings that the same metric compares; none "
         f"below {FEWEST_SEEDS} seeds: too few to tell."
     )
     return [Section(f"Difference to `{found.baseline}`, seed by seed", [Table(head, rows, 3), said])]
 
 
 def _selection(found: Findings) -> list[Section]:
+    """Show what the target reaches at the epochs that validators choose, a section for each leading metric."""
     runs = found.runs
     names = [name for name in runs if name.startswith(SELECTION) and runs[name].notna().any()]
-    if not names:
-        return []
-    rows = [row for row in found.table.to_dict("records") if any(row[f"{name} n"] for name in names)]
     # the bounds last, as in a run's own table
     names.sort(key=lambda name: (name.startswith(SELECTION + "oracle"), name.startswith(SELECTION + "last")))
-    head = ["setting", "n", *(name.removeprefix(SELECTION).removesuffix("/target_acc") for name in names)]
+    by_ending: dict[str, list[str]] = {}
+    for name in names:
+        by_ending.setdefault(name.rpartition("/")[2], []).append(name)
+    return [_selection_by(found, ending, of_metric) for ending, of_metric in by_ending.items()]
+
+
+def _selection_by(found: Findings, ending: str, names: Sequence[str]) -> Section:
+    rows = [row for row in found.table.to_dict("records") if any(row[f"{name} n"] for name in names)]
+    head = ["setting", "n", *(name.removeprefix(SELECTION).removesuffix(f"/{ending}") for name in names)]
     cells: list[Row] = [
         [str(row["setting"]), str(row["n"]), *(_metric_cell(row, name) for name in names)] for row in rows
     ]
     said = (
-        "Per cent, on the target's test part, at the epoch that each score would have chosen without the target's "
-        "labels. The oracle chose by those labels: for comparison only."
+        f"{'Per cent, on' if is_share(ending) else 'On'} the target's test part, at the epoch that each score would "
+        "have chosen without the target's labels. The oracle chose by those labels: for comparison only."
     )
-    return [Section("Target accuracy by what chooses the epoch", [Table(head, cells, 1), said])]
+    metric = readable(ending.removeprefix("target_"))
+    return Section(f"Target {metric} by what chooses the epoch", [Table(head, cells, 1), said])

@@ -5,8 +5,16 @@ Nothing here imports torch.
 
 from collections.abc import Sequence
 
-from tl_lab.results.names import duration, format_difference, format_metric, heading
-from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, said_p
+from tl_lab.results.names import (
+    duration,
+    format_difference,
+    format_metric,
+    heading,
+    less_is_better,
+    readable,
+    split_name,
+)
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said, said_p
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 
@@ -14,7 +22,7 @@ __all__ = ["label_parts"]
 
 
 def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
-    """Show accuracy by number of labels, and each way of transfer against learning from scratch."""
+    """Show the leading metric by number of labels, and each way of transfer against learning from scratch."""
     if found.budgets is None:
         return []
     metric, budgets = found.budgets
@@ -23,30 +31,34 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
             budget.way,
             Cell(f"{budget.labels:,}" + (" (all)" if budget.everything else ""), value=budget.labels),
             str(budget.n),
-            Cell(format_metric(metric, budget.mean, budget.half), value=budget.mean),
+            Cell(format_metric(metric, budget.mean, budget.half, budget.both), value=budget.mean),
             Cell(duration(budget.seconds), value=budget.seconds),
         ]
         for budget in budgets
     ]
-    shown = [Picture("label_budgets", "Accuracy by number of labels, with intervals over seeds")]
+    words = readable(split_name(metric).metric)
+    by_labels = f"{words[:1].upper()}{words[1:]} by number of labels"
+    shown = [Picture("label_budgets", f"{by_labels}, with intervals over seeds")]
+    few = few_said([budget.n for budget in budgets], before=", ")
     parts = [
         Section(
-            "Accuracy by number of labels",
+            by_labels,
             [
                 *(shown if "label_budgets" in pictures else []),
                 Table(["strategy", "labels", "n", heading(metric), "a run"], rows, 1),
-                f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds; each seed draws its own labelled samples, "
-                "the smaller numbers from within the larger ones.",
+                f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds{few}; each seed draws its own labelled "
+                "samples, the smaller numbers from within the larger ones.",
             ],
         )
     ]
     if found.transfer:
+        negative = "above" if less_is_better(metric) else "below"
         rows = [
             [
                 each.budget.way,
                 Cell(f"{each.budget.labels:,}", value=each.budget.labels),
                 str(each.n),
-                Cell(format_difference(metric, each.mean, each.half), value=each.mean),
+                Cell(format_difference(metric, each.mean, each.half, each.both), value=each.mean),
                 said_p(each.p),
                 Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
             ]
@@ -60,8 +72,8 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                         ["strategy", "labels", "n", "difference to scratch", "p (paired t, Holm)", "transfer"], rows, 1
                     ),
                     f"Difference to `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE:.0%} "
-                    "paired Student t interval; below zero transfer is negative. p is corrected for the number of "
-                    f"rows; below {FEWEST_SEEDS} common seeds nothing is said.",
+                    f"paired Student t interval; {negative} zero transfer is negative. p is corrected for the number "
+                    f"of rows; below {FEWEST_SEEDS} common seeds nothing is said.",
                 ],
             )
         )

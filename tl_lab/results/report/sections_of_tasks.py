@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tl_lab.results.names import format_metric, less_is_better, title
-from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said
 from tl_lab.results.tables.comparing import Ranking
 from tl_lab.results.tables.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
@@ -29,13 +29,14 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
     if found is None:
         return []
     table, metric, tasks = found
+    few = few_said(table.seeds.flat, before=", ")
     head, rows = crossed_rows(table, metric, tasks, expected)
     parts = [
         Section(
             f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
             [
                 Table(head, with_best(rows, table, metric), 1),
-                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}"
+                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}{few}"
                 + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
                 + _choice(expected)
                 + (f" {marks_said(table)}" if marks_said(table) else "")

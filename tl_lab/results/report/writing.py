@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_lab.results.folder.files import write_text
-from tl_lab.results.names import format_metric, heading, split_name
+from tl_lab.results.names import format_metric, heading, leads, split_name
+from tl_lab.results.report.blocks import few_said, format_summary
 from tl_lab.results.report.latex import latex
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import page
@@ -18,7 +19,7 @@ from tl_lab.results.tables.collecting import Folders, collect, expected_of
 from tl_lab.results.tables.findings import Findings, find, find_curves
 from tl_lab.results.tables.reproduction import comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.tables.statistics import CONFIDENCE
-from tl_lab.results.tables.summarising import find_crossed, independent, summarise
+from tl_lab.results.tables.summarising import find_crossed, independent, metric_columns, summarise
 from tl_lab.results.tables.trade_off import trade_off
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show_summary", "write_report"]
 
-_INTERVALS = "Mean ± 95 % Student t interval over seeds; none for one seed."
+
+def _intervals(counts: Iterable[float]) -> str:
+    return f"Mean ± 95 % Student t interval over seeds; {few_said(counts, 'none for one seed')}."
 
 
 def write_report(
@@ -65,12 +68,12 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
     drawn = found.table[found.table["n"] > 0].head(MOST_IN_FIGURE)
     if not found.metrics or not len(drawn):
         return {}
-    from tl_lab.results.figures.plots import save_figures, settings_intervals
+    from tl_lab.results.figures.drawing import save_figures
     from tl_lab.results.figures.streams import trade_off_figure
-    from tl_lab.results.figures.sweeps import budgets_figure, curves_figure, ranks_figure
+    from tl_lab.results.figures.sweeps import budgets_figure, curves_figure, ranks_figure, settings_intervals
 
     runs = independent(found.runs)
-    shown = [name for name in found.metrics if split_name(name).metric == "acc"][:3] or found.metrics[:3]
+    shown = [name for name in found.metrics if leads(name)][:3] or found.metrics[:3]
     figures = {"settings": settings_intervals(drawn, shown, runs, CONFIDENCE)}
     traded = trade_off(runs).head(MOST_IN_FIGURE)
     if len(traded) > 1:
@@ -86,7 +89,7 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
 
 
 def show_summary(folder: str | Path) -> None:
-    """Print what a sweep found: methods by tasks where it compared these, else test accuracies, a row a setting.
+    """Print what a sweep found: methods by tasks where it compared these, else its leading metrics, a row a setting.
 
     Args:
         folder: the sweep's folder.
@@ -100,7 +103,7 @@ def show_summary(folder: str | Path) -> None:
     if (found := find_crossed(runs, expected)) is not None and len(found[0].tasks) > 1:
         crossed, metric, key = found
         head, rows = crossed_rows(crossed, metric, key, expected)
-        note = f"{heading(metric)}. {_INTERVALS} {facts_said(runs)}".strip()
+        note = f"{heading(metric)}. {_intervals(crossed.seeds.flat)} {facts_said(runs)}".strip()
         say(Text(), _plain_table(head, rows), Text(note, style="dim"))
         if compared := comparison_rows(crossed, metric):
             say(Text(), _plain_table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared))
@@ -118,18 +121,18 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     from tl_lab.results.screen.console import say
 
     summary = summarise(runs)
-    ending = "/acc mean"
-    split = "val/" if len(runs) and runs["trial"].all() else "test/"
-    names = [name for name in summary.columns if name.startswith(split) and name.endswith(ending)]
-    if f"test{ending}" in names:  # of a stream the mean over tasks is enough for a terminal
+    split = "val" if len(runs) and runs["trial"].all() else "test"
+    names = [name for name in metric_columns(runs) if split_name(name).split == split and leads(name)]
+    if any(not split_name(name).part for name in names):  # of a stream the mean over tasks is enough for a terminal
         names = [name for name in names if not split_name(name).part.startswith("task")]
-    parts = [split_name(name.removesuffix(" mean")).part for name in names]
-    head = ["setting", "seeds", *(f"{part} accuracy %".strip() for part in parts)]
-    rows = []
-    for _, row in summary.iterrows():
-        scores = [format_metric("acc", row[name], row[f"{name.removesuffix(' mean')} ci95"]) for name in names]
-        rows.append([str(row["setting"]), str(row["n"]), *scores])
-    say(Text(), _plain_table(head, rows), Text(f"{_INTERVALS} {facts_said(runs)}".strip(), style="dim"))
+    head = ["setting", "seeds", *(heading(name).removeprefix(f"{split} ") for name in names)]
+    rows = [
+        [str(row["setting"]), str(row["n"]), *(format_summary(row, name) for name in names)]
+        for row in summary.to_dict("records")
+    ]
+    counts = [n for name in names for n in summary[f"{name} n"]]
+    note = f"{_intervals(counts)} {facts_said(runs)}".strip()
+    say(Text(), _plain_table(head, rows), Text(note, style="dim"))
 
 
 def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":

@@ -17,12 +17,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tl_lab.results.names import format_metric, is_share, readable, split_name
+from tl_lab.results.folder.selection import reached
+from tl_lab.results.names import (
+    KINDS,
+    format_change,
+    format_metric,
+    is_score,
+    is_share,
+    leading_metric,
+    readable,
+    split_name,
+)
 
 __all__ = ["banner", "final_table", "health", "next_steps", "say", "selection"]
 
 _WIDTH = 100
-_LEADING = ("acc", "balanced_acc", "f1_macro")
 
 
 def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | None = None) -> None:
@@ -58,25 +67,27 @@ def final_table(
     Args:
         metrics: the run's metrics by name; those named ``test/...`` are shown, shares in per cent, with their
             ``..._ci95`` as half-widths where there are such.
-        reference: domain (or task) -> accuracy in [0, 1] of the source-only model, where it is known.
+        reference: domain (or task) -> leading metric of the source-only model, where it is known.
         seed: the run's seed.
         tested_checkpoint: which checkpoint was tested, ``last`` or ``best``.
         protocol: facts about the protocol, each a phrase; one named ``oracle`` marks the target's row.
         stream: where to; None: standard output.
     """
     rows, others = _by_part(metrics)
-    columns = [metric for metric in _LEADING if any(metric in row for row in rows.values())]
-    columns += sorted({m for row in rows.values() for m in row if m not in _LEADING and not m.endswith("_ci95")})
+    measured = {metric for row in rows.values() for metric in row if not metric.endswith("_ci95")}
+    columns = [metric for metric in KINDS if metric in measured and is_score(metric)]
+    columns += sorted(metric for metric in measured if not is_score(metric))
+    leading = leading_metric(columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("test set")
     for metric in columns:
-        table.add_column(readable(metric) + (" %" if is_share(metric) else ""), justify="right")
-    if reference:
-        table.add_column("source-only reference %", justify="right")
+        table.add_column(_with_unit(readable(metric), metric), justify="right")
+    if reference and leading:
+        table.add_column(_with_unit("source-only reference", leading), justify="right")
     for part, row in rows.items():
         cells = [format_metric(metric, row.get(metric), row.get(f"{metric}_ci95")) for metric in columns]
-        if reference:
-            cells.append(_against(row.get("acc"), reference.get(part)))
+        if reference and leading:
+            cells.append(_against(leading, row.get(leading), reference.get(part)))
         marked = " (oracle)" if part == "target" and "oracle" in protocol else ""
         table.add_row(Text((part or "all") + marked), *map(Text, cells), style="bold" if part == "target" else "")
     shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
@@ -100,7 +111,7 @@ def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
         if values[1] != "-":
             told.append(f"{metric} {' -> '.join(value for value in values if value != '-')}")
     if facts.get("discriminator_acc") is not None:
-        told.append(f"discriminator % {format_metric('acc', facts['discriminator_acc'])}")
+        told.append(f"discriminator % {format_metric('discriminator_acc', facts['discriminator_acc'])}")
     if facts.get("lambda_end") is not None:
         told.append(f"lambda {format_metric('lambda', facts['lambda_end'])}")
     if norms := facts.get("gradient_norms"):
@@ -111,12 +122,11 @@ def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
 
 
 def _both_ends(name: str) -> list[tuple[str, str]]:
-    unit = "acc" if name.endswith("_acc") else name
-    return [(f"{name}_start", unit), (name, unit)]
+    return [(f"{name}_start", name), (name, name)]
 
 
 def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
-    """Show which epoch each validator would have chosen, and the target accuracy there.
+    """Show which epoch each validator would have chosen, and the target's leading metric there.
 
     Args:
         rows: see :func:`tl_lab.results.folder.selection.selection`.
@@ -124,14 +134,14 @@ def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("epoch chosen by")
-    for name in ("epoch", "its value", "target accuracy %"):
+    scores = [reached(row) for row in rows]
+    metric = next((score[0] for score in scores if score is not None), "")
+    for name in ("epoch", "its value", _with_unit(f"target {readable(metric)}", metric)):
         table.add_column(name, justify="right")
-    for row in rows:
+    for row, score in zip(rows, scores, strict=True):
         value = "" if row["value"] is None or row["oracle"] else format_metric(row["metric"], row["value"])
-        accuracy = format_metric("acc", row["target_acc"])
-        table.add_row(
-            Text(str(row["chooser"])), str(row["epoch"]), value, accuracy, style="dim" if row["oracle"] else ""
-        )
+        text = format_metric(*score) if score is not None else "-"
+        table.add_row(Text(str(row["chooser"])), str(row["epoch"]), value, text, style="dim" if row["oracle"] else "")
     note = "For comparison only: target test labels chose the oracle's row, and no other; see evaluate and callbacks."
     say(Text(), table, Text(note, style="dim"), stream=stream)
 
@@ -190,7 +200,7 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
         console.print(part, soft_wrap=unbroken)
     out = "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
     if not utf8:
-        out = out.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+        out = out.replace("±", "+-").replace("²", "2").encode(encoding, "replace").decode(encoding)
     stream.write(out)
     stream.flush()
 
@@ -225,18 +235,22 @@ def _by_part(metrics: Mapping[str, float | None]) -> tuple[dict[str, dict[str, f
         split, part, metric = split_name(name)
         if split != "test" or metric == "loss" or value is None or not math.isfinite(value):
             continue
-        if part or metric.removesuffix("_ci95") in _LEADING:
+        if part or is_score(metric.removesuffix("_ci95")):
             rows.setdefault(part, {})[metric] = float(value)
         else:
             others[metric] = float(value)
     return rows, others
 
 
-def _against(value: float | None, reference: float | None) -> str:
+def _with_unit(words: str, metric: str) -> str:
+    return words + (" %" if is_share(metric) else "")
+
+
+def _against(metric: str, value: float | None, reference: float | None) -> str:
     if reference is None or not math.isfinite(reference):
         return "-"
-    text = format_metric("acc", reference)
-    return text if value is None else f"{text} (here {100 * (value - reference):+z.1f})"
+    text = format_metric(metric, reference)
+    return text if value is None else f"{text} (here {format_change(metric, value - reference)})"
 
 
 def _caption(

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from tl_lab.results.names import duration, format_metric, is_share, split_name
+from tl_lab.results.names import duration, format_metric, is_share, leads, split_name
 
 __all__ = ["EpochLines", "progress_callback"]
 
@@ -103,10 +103,10 @@ def _epochs(trainer: pl.Trainer) -> int | None:
 
 
 def _metrics(logged: dict[str, Any]) -> list[str]:
-    """Choose what a line shows: the training loss, then validation accuracies, then validation losses."""
+    """Choose what a line shows: the training loss, then the leading validation metrics, then validation losses."""
     train = [name for name in ("train/loss", "train/loss_epoch", "loss") if name in logged][:1]
     val = [name for name in logged if split_name(name).split == "val"]
-    first = [name for name in val if split_name(name).metric == "acc"]
+    first = [name for name in val if leads(name)]
     losses = [name for name in val if split_name(name).metric == "loss"]
     return [f"{name} {_value(name, float(logged[name]))}" for name in [*train, *first, *losses]]
 

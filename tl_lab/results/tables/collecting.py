@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results
+from tl_lab.results.folder.selection import reached
 from tl_lab.results.names import metric_rank, natural
 from tl_lab.results.tables.reproduction import Reproduces
 
@@ -31,7 +32,7 @@ FIRST = (
 OVERRIDE = "override."
 """What stands before an override's key in the name of its column."""
 SELECTION = "selection/"
-"""What stands before a chooser's name: target accuracy at the epoch that a validator would have chosen."""
+"""What stands before a chooser's name: the target's leading metric at the epoch that a validator would have chosen."""
 Folders = str | Path | Iterable[str | Path]
 """One folder or several."""
 _NEVER_OF_A_TRIAL = ("test/", "oracle/", SELECTION)
@@ -156,11 +157,10 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     row["written"] = datetime.fromtimestamp((run / RESULTS).stat().st_mtime).isoformat(timespec="microseconds")
     metrics = results.get("metrics") or {}
     for choice in results.get("selection") or ():
-        if not isinstance(choice, dict) or not {"chooser", "target_acc"} <= set(choice):
+        if not isinstance(choice, dict) or "chooser" not in choice or (score := reached(choice)) is None:
             continue
-        row[f"{SELECTION}{choice['chooser']}/target_acc"] = (
-            float("nan") if choice["target_acc"] is None else choice["target_acc"]
-        )
+        metric, value = score
+        row[f"{SELECTION}{choice['chooser']}/target_{metric}"] = float("nan") if value is None else value
     return row | {name: float("nan") if value is None else value for name, value in metrics.items()}
 
 

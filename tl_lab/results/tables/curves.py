@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_lab.results.names import metric_rank, split_name
+from tl_lab.results.names import leads, metric_rank, split_name
 
 __all__ = ["Curve", "curve_names", "mean_curve", "read_curves"]
 
@@ -24,7 +24,8 @@ class Curve:
     Args:
         steps: ``(T,)``, ascending.
         mean: over the seeds that logged at each step, ``(T,)``.
-        spread: standard deviation over seeds, ddof 1, ``(T,)``; NaN where one seed logged.
+        spread: standard deviation over seeds, ddof 1, ``(T,)``; of two seeds half their distance; NaN where one seed
+            logged.
         n: number of seeds.
     """
 
@@ -35,7 +36,7 @@ class Curve:
 
 
 def curve_names(folder: Path) -> list[str]:
-    """Name the curves of a run that are worth comparing: validation accuracy and training loss.
+    """Name the curves of a run that are worth comparing: the leading validation metric and the training loss.
 
     Args:
         folder: of the run.
@@ -49,9 +50,11 @@ def curve_names(folder: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return []
     shown = []
-    for split, metrics in (("val", ("acc", "loss")), ("train", ("loss",))):
-        found = [name for name in names if split_name(name).split == split and split_name(name).metric in metrics]
-        shown += sorted(found, key=lambda name: (split_name(name).metric != metrics[0], metric_rank(name)))[:1]
+    for split in ("val", "train"):
+        of_split = [name for name in names if split_name(name).split == split]
+        found = [name for name in of_split if split == "val" and leads(name)]
+        found = found or [name for name in of_split if split_name(name).metric == "loss"]
+        shown += sorted(found, key=metric_rank)[:1]
     return shown
 
 
@@ -100,5 +103,5 @@ def mean_curve(runs: Sequence[dict[int, float]]) -> Curve | None:
     if not steps:
         return None
     values = [[run[step] for run in runs if step in run] for step in steps]
-    spread = [np.std(at, ddof=1) if len(at) > 1 else np.nan for at in values]
+    spread = [np.ptp(at) / 2 if len(at) == 2 else np.std(at, ddof=1) if len(at) > 2 else np.nan for at in values]
     return Curve(np.array(steps), np.array([np.mean(at) for at in values]), np.array(spread), max(counts.values()))

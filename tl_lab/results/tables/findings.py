@@ -15,7 +15,7 @@ from tl_lab.results.tables.comparing import Ranking, Standing, data_keys, rank_m
 from tl_lab.results.tables.curves import Curve, curve_names, mean_curve, read_curves
 from tl_lab.results.tables.label_budgets import Budget, Transfer, find_budgets, find_transfer
 from tl_lab.results.tables.reproduction import Crossed, Reproduces
-from tl_lab.results.tables.summarising import find_crossed, headline, independent, summarise
+from tl_lab.results.tables.summarising import find_crossed, headline, independent, leading_on_target, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ class Findings:
         expected: what the experiment is held against; None where it states nothing.
         crossed: methods by tasks, the metric and the key of the tasks; None where runs form no such table.
         ranking: of methods over data sets; None where there are too few.
-        budgets: the accuracy's name and its summary by number of labels; None where that was not swept.
+        budgets: the leading metric's name and its summary by number of labels; None where that was not swept.
         transfer: each way of transfer against learning from scratch.
     """
 
@@ -56,8 +56,8 @@ class Findings:
 
     @property
     def main_metric(self) -> str | None:
-        """The metric that settings are chosen by for a figure of some: accuracy, on the target where there is one."""
-        return next((name for name in self.metrics if name.endswith("target/acc")), next(iter(self.metrics), None))
+        """The metric that settings are chosen by for a figure of some: the leading one, of a target where there is."""
+        return leading_on_target(self.metrics) or next(iter(self.metrics), None)
 
     @property
     def root(self) -> Path:

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels, and whether transfer helps: what a sweep over ``data.labels`` answers.
+"""The leading metric by number of labels, and whether transfer helps: what a sweep over ``data.labels`` answers.
 
 Nothing here imports torch.
 """
@@ -6,10 +6,10 @@ Nothing here imports torch.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tl_lab.results.names import split_name
+from tl_lab.results.names import leads, less_is_better
 from tl_lab.results.tables.collecting import OVERRIDE
 from tl_lab.results.tables.reproduction import swept_keys
-from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, half_width, holm
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, NO_PAIR, both_of, half_width, holm
 from tl_lab.results.tables.summarising import headline, independent, paired_differences
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ class Budget:
         labels: labels of the training set.
         everything: whether these are all that there are.
         n: seeds.
-        mean: of the test accuracy over seeds.
-        half: half-width of its interval; NaN for one seed.
+        mean: of the leading test metric over seeds.
+        half: half-width of its interval; NaN below three seeds.
         seconds: mean duration of a run.
+        both: the values of two seeds; else NaN.
     """
 
     way: str
@@ -44,6 +45,7 @@ class Budget:
     mean: float
     half: float
     seconds: float
+    both: tuple[float, float] = NO_PAIR
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,11 @@ class Transfer:
     Args:
         budget: of the way of transfer.
         n: common seeds.
-        mean: mean difference of the test accuracies; below zero transfer is negative.
-        half: half-width of its paired interval; NaN for one seed.
+        mean: mean difference of the leading test metric.
+        half: half-width of its paired interval; NaN below three seeds.
         p: of the paired t-test, corrected by Holm for the number of rows; None where too few seeds were run.
+        both: the differences of two seeds; else NaN.
+        less_is_better: whether transfer helps where the difference is below zero.
     """
 
     budget: Budget
@@ -63,6 +67,8 @@ class Transfer:
     mean: float
     half: float
     p: float | None
+    both: tuple[float, float] = NO_PAIR
+    less_is_better: bool = False
 
     @property
     def verdict(self) -> str:
@@ -71,7 +77,7 @@ class Transfer:
             return "too few to tell"
         if self.p >= 1 - CONFIDENCE:
             return "no difference shown"
-        return "helps" if self.mean > 0 else "hurts"
+        return "helps" if (self.mean < 0 if self.less_is_better else self.mean > 0) else "hurts"
 
 
 def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
@@ -81,12 +87,12 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
         runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
 
     Returns:
-        The accuracy's name, and a row for each way and number of labels, in ascending order; None where the number of
-        labels was not swept.
+        The leading metric's name, and a row for each way and number of labels, in ascending order; None where the
+        number of labels was not swept.
     """
     if _LABELS not in swept_keys(runs):
         return None
-    metric = next((name for name in headline(runs) if split_name(name).metric == "acc"), None)
+    metric = next((name for name in headline(runs) if leads(name)), None)
     done = independent(runs)
     if metric is None or not len(done):
         return None
@@ -102,7 +108,7 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
         budgets.append(
             Budget(
                 way, str(setting), round(of["train_samples"].mean()), everything,
-                len(scores), float(scores.mean()), half_width(scores), float(of["duration_s"].mean()),
+                len(scores), float(scores.mean()), half_width(scores), float(of["duration_s"].mean()), both_of(scores),
             )
         )  # fmt: skip
     ways = list(dict.fromkeys(budget.way for budget in budgets))
@@ -114,7 +120,7 @@ def find_transfer(runs: "pd.DataFrame", metric: str, budgets: list[Budget]) -> l
 
     Args:
         runs: as for :func:`find_budgets`.
-        metric: the accuracy's name.
+        metric: the leading metric's name.
         budgets: as :func:`find_budgets` gives them.
 
     Returns:
@@ -126,7 +132,15 @@ def find_transfer(runs: "pd.DataFrame", metric: str, budgets: list[Budget]) -> l
     ]
     corrected = holm([row["p"] if row["n"] >= FEWEST_SEEDS else None for row in rows])
     found = [
-        Transfer(of_setting[row["setting"]], row["n"], row["mean"], row["ci95"], p)
+        Transfer(
+            of_setting[row["setting"]],
+            row["n"],
+            row["mean"],
+            row["ci95"],
+            p,
+            (row["low"], row["high"]),
+            less_is_better(metric),
+        )
         for row, p in zip(rows, corrected, strict=True)
     ]
     places = list(of_setting)

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from tl_lab.config import choices, compose, conf_dir, describe
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import read_results, write_text
+from tl_lab.results.names import leads, split_name
 from tl_lab.results.tables.collecting import collect
 from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, verdict_rows
 
@@ -148,8 +149,8 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
         command: that made them on this machine; empty where that is not known.
 
     Returns:
-        A row a run: method, task, seed, test accuracies and the metric that is published, seconds, and what they were
-        obtained with.
+        A row a run: method, task, seed, leading test metrics and the metric that is published, seconds, and what they
+        were obtained with.
 
     Raises:
         UserError: a run belongs to something else, changes more than the method, the task and the seed, or is not
@@ -171,7 +172,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
         changed |= set(str(run["tuned"]).split())
         if changed:
             raise UserError(f"{run['folder']} changes more than it may: {', '.join(sorted(changed))}")
-        metrics = {name: run[name] for name in runs if name.startswith("test/") and name.endswith("/acc")}
+        metrics = {name: run[name] for name in runs if split_name(name).split == "test" and leads(name)}
         rows.append(
             {key: _chosen(run, key, results) for key in keys}
             | {"seed": run["seed"], "oracle": run["oracle"]}

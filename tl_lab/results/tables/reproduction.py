@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.names import format_difference, format_metric
-from tl_lab.results.tables.statistics import half_width, holm
+from tl_lab.results.names import ASSUMED, format_difference, format_metric, less_is_better
+from tl_lab.results.tables.statistics import NO_PAIR, both_of, half_width, holm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,12 +40,12 @@ class Reproduces:
 
     Args:
         source: paper, table and page that the numbers stand in.
-        metric: which of a run's metrics they are, as ``test/target/acc``, in its unit (accuracies: shares in [0, 1]).
+        metric: which of a run's metrics they are, as ``test/target/r2``, in its unit (accuracies: shares in [0, 1]).
         tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0.
         methods: the swept key whose values are the compared methods.
         tasks: the swept key whose values are the tasks that the methods are compared on; None for one task.
         tuned: swept keys of which each method, task and seed takes the best value by ``chosen_by``.
-        chosen_by: the metric, the larger the better, that chooses among runs; none of the target's labels.
+        chosen_by: the metric that chooses among runs, the best value of it; none of the target's labels.
         published: by method, a number or, with tasks, a number for each of them; methods that are in the paper only
             are shown beside the others.
 
@@ -54,7 +54,7 @@ class Reproduces:
     """
 
     source: str
-    metric: str = "test/target/acc"
+    metric: str = f"test/target/{ASSUMED}"
     tolerance: float = 0.02
     methods: str = "domain_adaptation"
     tasks: str | None = None
@@ -129,10 +129,13 @@ class Crossed:
         tasks: likewise; one, the empty text, where tasks were not swept.
         seeds: number of seeds by (task, method); 0 where there is no run.
         mean: over seeds, ``(tasks, methods)``; NaN where there is no run.
-        half: half-width of its 95 % interval, likewise; NaN for one seed.
+        half: half-width of its 95 % interval, likewise; NaN below three seeds.
         overall: mean over tasks, each with the same weight, ``(methods,)``; NaN where a task is missing.
-        overall_half: half-width over seeds of a seed's mean over tasks; NaN for one seed, or where seeds are missing.
+        overall_half: half-width over seeds of a seed's mean over tasks; NaN below three seeds, or where seeds are
+            missing.
         oracles: methods that learned from the target's labels.
+        both: the values of two seeds by (task, method); absent otherwise.
+        overall_both: the means over tasks of two seeds by method; absent otherwise.
     """
 
     methods: list[str]
@@ -143,6 +146,8 @@ class Crossed:
     overall: np.ndarray
     overall_half: np.ndarray
     oracles: frozenset[str] = frozenset()
+    both: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    overall_both: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     def named(self, method: str) -> str:
         """Name a method; an oracle is marked."""
@@ -164,10 +169,11 @@ class Comparison:
         baseline: what it is held against.
         n: tasks that both have.
         mean: mean over tasks of the difference of seed means.
-        half: half-width of its 95 % Student t interval over tasks; NaN for one task.
+        half: half-width of its 95 % Student t interval over tasks; NaN below three tasks.
         above: tasks on which the method is better.
         p: Wilcoxon's signed-rank test, two-sided, corrected by Holm for the number of methods; None for fewer than
             six tasks, or where no task differs.
+        both: the differences on two tasks; else NaN.
     """
 
     method: str
@@ -177,6 +183,7 @@ class Comparison:
     half: float
     above: int
     p: float | None
+    both: tuple[float, float] = NO_PAIR
 
 
 def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
@@ -193,6 +200,7 @@ def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
     if expected.chosen_by is None or not set(keys) <= set(runs):
         return runs
     score = runs[expected.chosen_by] if expected.chosen_by in runs else runs["seed"] * float("nan")
+    score = -score if less_is_better(expected.chosen_by) else score
     best = runs.assign(_score=score.fillna(-np.inf)).groupby([*keys, "seed"], sort=False)["_score"].idxmax()
     return runs.loc[sorted(best)]
 
@@ -220,23 +228,26 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     scores = dict(iter(kept.groupby(["_task", key], sort=False)))
     shape = len(places), len(names)
     mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
+    both, overall_both = {}, {}
     for i, place in enumerate(places):
         for j, name in enumerate(names):
             if (place, name) in scores:
                 values = scores[place, name][metric].to_numpy(dtype=float)
                 mean[i, j], half[i, j], seeds[i, j] = values.mean(), half_width(values), len(values)
+                both[i, j] = both_of(values)
     by_seed = kept.pivot_table(index="seed", columns=[key, "_task"], values=metric, sort=False)
     overall_half = np.full(len(names), np.nan)
     for j, name in enumerate(names):
         rows = by_seed.xs(name, axis=1, level=0)
         if rows.shape[1] == len(places) and bool(rows.notna().all(axis=None)):
-            overall_half[j] = half_width(rows.mean(axis=1).to_numpy(dtype=float))
+            of_seeds = rows.mean(axis=1).to_numpy(dtype=float)
+            overall_half[j], overall_both[j] = half_width(of_seeds), both_of(of_seeds)
     marked = runs["oracle"].fillna(False).astype(bool) if "oracle" in runs else kept[key] != kept[key]
     oracles = frozenset(runs.loc[marked.reindex(runs.index, fill_value=False), key])
-    return Crossed(names, places, seeds, mean, half, mean.mean(axis=0), overall_half, oracles)
+    return Crossed(names, places, seeds, mean, half, mean.mean(axis=0), overall_half, oracles, both, overall_both)
 
 
-def compare_methods(table: Crossed) -> list[Comparison]:
+def compare_methods(table: Crossed, metric: str = ASSUMED) -> list[Comparison]:
     """Hold each method against the one without adaptation, over tasks.
 
     The pairs are the tasks: the difference of the two means over seeds on each. Tasks that share domains are not
@@ -244,6 +255,7 @@ def compare_methods(table: Crossed) -> list[Comparison]:
 
     Args:
         table: methods by tasks.
+        metric: the metric's name, which says what is better.
 
     Returns:
         A row for each method; none without a baseline (``none`` or ``source_only``) or with one task only.
@@ -259,8 +271,9 @@ def compare_methods(table: Crossed) -> list[Comparison]:
         if method != baseline and len(difference):
             found.append((method, difference))
     corrected = holm([_signed_rank(difference) for _, difference in found])
+    sign = -1.0 if less_is_better(metric) else 1.0
     return [
-        Comparison(method, baseline, len(d), float(d.mean()), half_width(d), int((d > 0).sum()), p)
+        Comparison(method, baseline, len(d), float(d.mean()), half_width(d), int((sign * d > 0).sum()), p, both_of(d))
         for (method, d), p in zip(found, corrected, strict=True)
     ]
 
@@ -286,17 +299,27 @@ def crossed_rows(
         *(f"{name}, published" for name in published),
     ]
 
-    def line(name: str, means: np.ndarray, halves: np.ndarray, papers: list[float | None]) -> list[str]:
-        cells = [format_metric(metric, float(m), float(h)) for m, h in zip(means, halves, strict=True)]
+    def line(
+        name: str,
+        means: np.ndarray,
+        halves: np.ndarray,
+        both: Sequence[tuple[float, float] | None],
+        papers: list[float | None],
+    ) -> list[str]:
+        cells = [
+            format_metric(metric, float(m), float(h), pair) for m, h, pair in zip(means, halves, both, strict=True)
+        ]
         return [name, *cells, *(format_metric(metric, number) for number in papers)]
 
     rows = []
     for i, task in enumerate(table.tasks):
         papers = [expected.of(name, task) for name in published] if expected is not None else []
-        rows.append(line(task or "all", table.mean[i], table.half[i], papers))
+        both = [table.both.get((i, j)) for j in range(len(table.methods))]
+        rows.append(line(task or "all", table.mean[i], table.half[i], both, papers))
     if len(table.tasks) > 1:
         papers = [expected.mean(name, table.tasks) for name in published] if expected is not None else []
-        rows.append(line("mean", table.overall, table.overall_half, papers))
+        both = [table.overall_both.get(j) for j in range(len(table.methods))]
+        rows.append(line("mean", table.overall, table.overall_half, both, papers))
     return head, rows
 
 
@@ -319,7 +342,7 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
         rows.append(
             [
                 table.named(method),
-                format_metric(metric, measured, float(table.overall_half[j])),
+                format_metric(metric, measured, float(table.overall_half[j]), table.overall_both.get(j)),
                 format_metric(metric, published),
                 format_difference(metric, difference),
                 verdict,
@@ -334,11 +357,11 @@ def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
         [
             table.named(each.method),
             each.baseline,
-            format_difference(metric, each.mean, each.half),
+            format_difference(metric, each.mean, each.half, each.both),
             f"{each.above} of {each.n}",
             "-" if each.p is None else f"{each.p:.3f}" if each.p >= 0.001 else "< 0.001",
         ]
-        for each in compare_methods(table)
+        for each in compare_methods(table, metric)
     ]
 
 

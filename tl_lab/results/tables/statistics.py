@@ -9,7 +9,9 @@ import numpy as np
 __all__ = [
     "CONFIDENCE",
     "FEWEST_SEEDS",
+    "NO_PAIR",
     "Difference",
+    "both_of",
     "friedman",
     "half_width",
     "holm",
@@ -22,7 +24,9 @@ __all__ = [
 CONFIDENCE = 0.95
 """What an interval covers where nothing else is said."""
 FEWEST_SEEDS = 3
-"""Pairs below which a difference is not judged: with two, only one twelve times its spread would be significant."""
+"""Values below which there is no interval and no test: of two, t is 12.7, and the interval ends where nothing is."""
+NO_PAIR = (math.nan, math.nan)
+"""What stands for both values where there are not two."""
 
 
 class Difference(NamedTuple):
@@ -31,14 +35,16 @@ class Difference(NamedTuple):
     Attributes:
         n: number of pairs.
         mean: of the differences.
-        half: half-width of the mean's Student t interval; NaN for n < 2.
-        p: of the paired t-test, two-sided; NaN for n < 2.
+        half: half-width of the mean's Student t interval; NaN for n < 3.
+        p: of the paired t-test, two-sided; NaN for n < 3.
+        both: the two differences for n = 2, the smaller first; else NaN.
     """
 
     n: int
     mean: float
     half: float
     p: float
+    both: tuple[float, float] = NO_PAIR
 
 
 def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
@@ -58,11 +64,19 @@ def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
 
 
 def half_width(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> float:
-    """Give the half-width of a mean's Student t interval, ``t s / sqrt(n)`` with s of ddof 1; NaN for n < 2."""
+    """Give the half-width of a mean's Student t interval, ``t s / sqrt(n)`` with s of ddof 1; NaN for n < 3."""
     values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return float("nan")
+    if len(values) < FEWEST_SEEDS:
+        return math.nan
     return float(t_quantile(len(values), confidence) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def both_of(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Give two values, the smaller first, which are shown where they are too few for an interval; else NaN."""
+    if len(values) != 2:
+        return NO_PAIR
+    low, high = sorted(map(float, values))
+    return low, high
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Difference:
@@ -80,8 +94,8 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
     values = np.asarray(differences, dtype=float)
     n = len(values)
     mean = float(values.mean()) if n else math.nan
-    if n < 2:
-        return Difference(n, mean, math.nan, math.nan)
+    if n < FEWEST_SEEDS:
+        return Difference(n, mean, math.nan, math.nan, both_of(values))
     spread = float(values.std(ddof=1))
     if spread == 0:
         return Difference(n, mean, 0.0, float(mean == 0))

@@ -3,19 +3,28 @@
 Nothing here imports torch.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tl_lab.results.names import is_detail, metric_rank, split_name
+from tl_lab.results.names import is_detail, leads, metric_rank, split_name
 from tl_lab.results.tables.collecting import FIRST, OVERRIDE
 from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, swept_keys
-from tl_lab.results.tables.statistics import CONFIDENCE, paired_t, t_quantile
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, paired_t, t_quantile
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["find_crossed", "headline", "independent", "metric_columns", "paired_differences", "summarise"]
+__all__ = [
+    "find_crossed",
+    "headline",
+    "independent",
+    "leading_on_target",
+    "metric_columns",
+    "paired_differences",
+    "summarise",
+]
 
 _METHODS = "domain_adaptation"  # the swept key whose values are compared, where the experiment names no other
 
@@ -24,7 +33,7 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
     """Summarise runs over seeds, a row a setting.
 
     The half-width of a metric's interval is ``t((1 + confidence) / 2, n - 1) * s / sqrt(n)``, with Student's t
-    and the standard deviation s over seeds (ddof 1). There is none for n = 1. Only completed runs count, and of
+    and the standard deviation s over seeds (ddof 1). There is none for n < 3. Only completed runs count, and of
     several with the same setting and seed only the newest, for they are no independent repeats.
 
     Args:
@@ -33,7 +42,8 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
 
     Returns:
         Columns ``setting``, ``n`` (seeds), ``not_completed`` (runs), ``duration_s`` (mean), and for each metric
-        ``<metric> mean``, ``<metric> ci95`` (half-width; NaN for n = 1) and ``<metric> n``.
+        ``<metric> mean``, ``<metric> ci95`` (half-width; NaN for n < 3), ``<metric> low`` and ``<metric> high`` (both
+        values for n = 2; else NaN) and ``<metric> n``.
     """
     import pandas as pd
 
@@ -51,9 +61,11 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
         of = groups[name]
         n = of.count().reindex(order, fill_value=0).to_numpy()
         spread = of.std(ddof=1).reindex(order).to_numpy(dtype=float)
-        quantile = t_quantile(n, confidence)
+        quantile = np.where(n < FEWEST_SEEDS, np.nan, t_quantile(n, confidence))
         columns[f"{name} mean"] = of.mean().reindex(order).to_numpy(dtype=float)
         columns[f"{name} ci95"] = quantile * spread / np.sqrt(np.maximum(n, 1))
+        for end, values in (("low", of.min()), ("high", of.max())):
+            columns[f"{name} {end}"] = np.where(n == 2, values.reindex(order).to_numpy(dtype=float), np.nan)
         columns[f"{name} n"] = n
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
@@ -75,12 +87,13 @@ def paired_differences(
 
     Returns:
         A row for each setting that has a baseline and at least one common seed: ``setting``, ``baseline``, ``n``,
-        ``mean``, ``ci95`` (half-width; NaN for n = 1), ``positive`` (the number of seeds with a difference
-        above zero), and ``p`` of the paired t-test. Empty where there is no baseline.
+        ``mean``, ``ci95`` (half-width; NaN for n < 3), ``positive`` (the number of seeds with a difference
+        above zero), ``p`` of the paired t-test, and ``low`` and ``high`` (both differences for n = 2; else NaN). Empty
+        where there is no baseline.
     """
     import pandas as pd
 
-    names = ["setting", "baseline", "n", "mean", "ci95", "positive", "p"]
+    names = ["setting", "baseline", "n", "mean", "ci95", "positive", "p", "low", "high"]
     key, _, value = baseline.partition("=")
     if f"{OVERRIDE}{key}" not in df or metric not in df:
         return pd.DataFrame(columns=names)
@@ -95,7 +108,8 @@ def paired_differences(
     for (setting, base), pairs in both.groupby(["setting", "baseline"], sort=False):
         difference = (pairs[metric] - pairs["base"]).to_numpy(dtype=float)
         found = paired_t(difference, confidence)
-        rows.append((setting, base, found.n, found.mean, found.half, int((difference > 0).sum()), found.p))
+        positive = int((difference > 0).sum())
+        rows.append((setting, base, found.n, found.mean, found.half, positive, found.p, *found.both))
     return pd.DataFrame(rows, columns=names)
 
 
@@ -114,7 +128,7 @@ def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tu
         table = cross(chosen(done, expected), expected.metric, expected.methods, expected.tasks)
         return None if table is None else (table, expected.metric, expected.tasks or "")
     others = [key for key in swept_keys(runs) if key != _METHODS]
-    metric = next((name for name in headline(runs) if name.endswith("target/acc")), None)
+    metric = leading_on_target(headline(runs))
     if metric is None or len(others) != 1 or _METHODS not in swept_keys(runs):
         return None
     table = cross(done, metric, _METHODS, others[0])
@@ -131,7 +145,7 @@ def metric_columns(df: "pd.DataFrame") -> list[str]:
 
 def headline(df: "pd.DataFrame") -> list[str]:
     """Name the metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals,
-    of a single task its accuracy alone."""
+    of a single task its leading metric alone."""
     named = [(name, *split_name(name)) for name in metric_columns(df) if df[name].notna().any()]
     for wanted in ("test", "val"):
         chosen = [
@@ -139,8 +153,13 @@ def headline(df: "pd.DataFrame") -> list[str]:
             if split == wanted and "loss" not in metric and not metric.endswith("_ci95") and not is_detail(name)
         ]  # fmt: skip
         if chosen:
-            return sorted(chosen, key=lambda name: metric_rank(name)[2:])  # all accuracies first
+            return sorted(chosen, key=lambda name: metric_rank(name)[2:])  # the leading metric of all sets first
     return []
+
+
+def leading_on_target(names: Sequence[str]) -> str | None:
+    """Find the leading metric of a target, which adaptations are compared by; None where there is no target."""
+    return next((name for name in names if leads(name) and split_name(name).part.endswith("target")), None)
 
 
 def independent(df: "pd.DataFrame") -> "pd.DataFrame":

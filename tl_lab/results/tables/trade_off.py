@@ -4,37 +4,44 @@ Nothing here imports torch.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tl_lab.results.tables.statistics import CONFIDENCE, half_width
+from tl_lab.results.names import leading_metric, leads
+from tl_lab.results.tables.statistics import CONFIDENCE, both_of, half_width
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["lines_of_settings", "task_accuracies", "trade_off"]
+__all__ = ["leading_task_metric", "lines_of_settings", "task_accuracies", "trade_off"]
 
 _OVERRIDE = "override."
-_OF_TASK = re.compile(r"test/task(\d+)(/target)?/acc")
+_OF_TASK = re.compile(r"test/task(\d+)(/target)?/(\w+)")
 
 
 def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
-    """Find the final test accuracies of a stream's tasks, in order; of pairs of domains those of the targets.
+    """Find the leading test metric of each of a stream's tasks, in order; of pairs of domains those of the targets.
 
     Args:
         metrics: by name; others than those of tasks are passed over.
 
     Returns:
-        T accuracies; empty where there are no tasks, or one of them has no number.
+        T values; empty where there are no tasks, or one of them has no number.
     """
+    leading = leading_task_metric(metrics)
     found: dict[str, dict[int, float]] = {"": {}, "/target": {}}
     for name, value in metrics.items():
-        if (match := _OF_TASK.fullmatch(name)) and value is not None and np.isfinite(value):
+        if (match := _OF_TASK.fullmatch(name)) and match[3] == leading and value is not None and np.isfinite(value):
             found[match[2] or ""][int(match[1])] = float(value)
     of_tasks = found["/target"] or found[""]
     return [of_tasks[task] for task in sorted(of_tasks)] if set(of_tasks) == set(range(1, len(of_tasks) + 1)) else []
+
+
+def leading_task_metric(names: Iterable[str]) -> str | None:
+    """Name the leading metric of a stream's tasks; None where there is none."""
+    return leading_metric(name for name in names if _OF_TASK.fullmatch(str(name)) and leads(name))
 
 
 def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFrame":
@@ -48,22 +55,23 @@ def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataF
 
     Returns:
         A row for each setting whose runs learned two tasks or more: ``setting``, ``n``, ``last mean``, ``last ci95``
-        (half-width; NaN for n = 1), ``earlier mean``, ``earlier ci95``, and ``line`` and ``value`` of
-        :func:`lines_of_settings`.
+        (half-width; NaN for n < 3), ``last low`` and ``last high`` (both values for n = 2; else NaN), likewise
+        ``earlier ...``, and ``line`` and ``value`` of :func:`lines_of_settings`. ``attrs["metric"]`` names the metric.
     """
     import pandas as pd
 
     overrides, rows = {}, []
-    of_streams = any(_OF_TASK.fullmatch(str(name)) for name in runs)
-    for setting, of_setting in runs.groupby("setting", sort=False) if of_streams else ():
+    metric = leading_task_metric(runs)
+    for setting, of_setting in runs.groupby("setting", sort=False) if metric else ():
         records = of_setting.to_dict("records")
         of_tasks = [found for found in map(task_accuracies, records) if len(found) > 1]
         if of_tasks:
             last, earlier = [found[-1] for found in of_tasks], [float(np.mean(found[:-1])) for found in of_tasks]
-            intervals = (np.mean(last), half_width(last, confidence), np.mean(earlier), half_width(earlier, confidence))
-            rows.append((setting, len(of_tasks), *intervals))
+            rows.append((setting, len(of_tasks), *_estimate(last, confidence), *_estimate(earlier, confidence)))
             overrides[str(setting)] = _overrides(records[0])
-    table = pd.DataFrame(rows, columns=["setting", "n", "last mean", "last ci95", "earlier mean", "earlier ci95"])
+    columns = [f"{name} {what}" for name in ("last", "earlier") for what in ("mean", "ci95", "low", "high")]
+    table = pd.DataFrame(rows, columns=["setting", "n", *columns])
+    table.attrs["metric"] = metric
     lines = lines_of_settings(overrides)
     for i, column in enumerate(("line", "value")):
         table[column] = [lines.get(setting, ("", ""))[i] for setting in table["setting"]]
@@ -99,6 +107,10 @@ def lines_of_settings(settings: Mapping[str, Mapping[str, str]]) -> dict[str, tu
                 name = " ".join([*rest, f"over {key}"])
                 found |= {setting: (name, settings[setting][key]) for setting in members}
     return found
+
+
+def _estimate(values: Sequence[float], confidence: float) -> tuple[float, float, float, float]:
+    return (float(np.mean(values)), half_width(values, confidence), *both_of(values))
 
 
 def _overrides(row: Mapping[str, Any]) -> dict[str, str]:

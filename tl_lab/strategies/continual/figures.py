@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from tl_lab.results.figures.plots import confusion_matrix
+from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.streams import accuracy_matrix_figure, task_accuracy_curves
+from tl_lab.results.names import readable
 from tl_lab.training.figures import confusion_of
 
 if TYPE_CHECKING:
@@ -27,13 +28,15 @@ def figures_of_stream(strategy: "ContinualStrategy", data: "TaskStream") -> dict
     """
     names = [f"task {task + 1}" for task in range(data.num_tasks)]
     scenario = f"{data.scenario}-incremental"
-    matrix = strategy.accuracy_matrix.cpu()
-    figures = {"accuracy_matrix": accuracy_matrix_figure(matrix, names, f"Accuracy, {scenario}")}
+    matrix, metric = strategy.accuracy_matrix.cpu(), data.problem.monitor
+    word = readable(metric)
+    word = word[:1].upper() + word[1:]
+    figures = {"accuracy_matrix": accuracy_matrix_figure(matrix, names, f"{word}, {scenario}", metric)}
     if not strategy.jointly:
-        figures["task_accuracies"] = task_accuracy_curves(matrix, names, f"Accuracy over the stream, {scenario}")
+        figures["task_accuracies"] = task_accuracy_curves(matrix, names, f"{word} over the stream, {scenario}", metric)
     if data.scenario == "class":
-        title = "Accuracy among each task's own classes"
-        figures["within_task_accuracy_matrix"] = accuracy_matrix_figure(strategy.within_task_matrix.cpu(), names, title)
+        title, within = f"{word} among each task's own classes", strategy.within_task_matrix.cpu()
+        figures["within_task_accuracy_matrix"] = accuracy_matrix_figure(within, names, title, metric)
     if data.scenario != "task" and data.problem.numbers_outputs:
         confusion = sum(confusion_of(strategy, data.scored_name(task)) for task in range(data.num_tasks))
         title = f"all tasks, {scenario}"

@@ -1,0 +1,202 @@
+"""The curves of one run: what it logged over its steps, and the epochs that validators would have chosen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tl_lab.results.figures.drawing import GREY, PALETTE, STYLE, TARGET, name_lines
+from tl_lab.results.folder.selection import reached
+from tl_lab.results.names import (
+    ASSUMED,
+    companion,
+    is_score,
+    is_share,
+    leading_metric,
+    leads,
+    less_is_better,
+    readable,
+    split_name,
+)
+
+__all__ = ["learning_curves", "selection_curve"]
+
+_PANELS = {
+    "Loss": 2.7,
+    "Accuracy": 2.7,
+    "Scores": 1.9,
+    "Errors": 1.9,
+    "Gradient at the features": 1.9,
+    "Schedules": 1.6,
+    "Learning rate": 1.6,
+}  # heights in inches
+_LABEL = 0.2  # and of the name of a line
+_GRADIENT = "grad_norm_"
+_MANY_POINTS = 80
+
+
+@matplotlib.rc_context(STYLE)
+def learning_curves(metrics: pd.DataFrame) -> Figure:
+    """Draw what a run logged over its steps: losses, shares (accuracy, AUROC), other scores, errors of regressions,
+    how hard each term pulls at the features, schedules, learning rates.
+
+    Only the panels that have data are drawn, one above the other over the same steps. Every line is named at its
+    end. Balanced accuracy and F1 are drawn where they depart from the accuracy. A long noisy line is drawn light,
+    with its centred running mean (a fortieth of its points) over it.
+
+    Args:
+        metrics: the wide table of ``metrics.csv``: columns ``step`` (or ``epoch``) and metric names; NaN where
+            nothing was logged. Test metrics are left out.
+
+    Returns:
+        The figure; one panel that says so where there is nothing to draw.
+    """
+    horizontal = "step" if "step" in metrics else "epoch"
+    panels = _panels(metrics)
+    heights = [max(_PANELS[title], _LABEL * len(names)) for title, names in panels.items()] or [2.0]
+    figure = Figure(figsize=(8.0, 0.5 + sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    if not panels:
+        axes[0].text(0.5, 0.5, "no training metrics were logged", ha="center", color=GREY)
+        axes[0].set_axis_off()
+        return figure
+    for ax, (title, names), height in zip(axes, panels.items(), heights, strict=True):
+        ax.set_title(_title(title, names))
+        ax.margins(x=0.012)
+        lines = [_line(ax, metrics, horizontal, name, rank) for rank, name in enumerate(names)]
+        if title in ("Loss", "Errors", "Gradient at the features", "Learning rate"):
+            _log_if_wide(ax, metrics[names].to_numpy(dtype=float))
+        elif title == "Accuracy":
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        elif title == "Schedules":
+            ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+        if len(names) > 1 or _curve_label(names[0], names) != _title(title, names).lower():
+            name_lines(ax, lines, [_curve_label(name, names) for name in names], height)
+    axes[-1].set_xlabel("training step" if horizontal == "step" else "epoch")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the target's leading metric over epochs, with the epochs that validators would have chosen.
+
+    Args:
+        epochs: from 1, E of them.
+        scores: on the target's test part after each, as stored, (E,).
+        chosen: rows of :func:`tl_lab.results.folder.selection.selection`; those that chose the same epoch share a line.
+
+    Returns:
+        The figure; the oracle's epoch is dashed.
+    """
+    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+    ax = figure.subplots()
+    ax.plot(epochs, scores, color=TARGET, marker="o" if len(epochs) <= 25 else "", ms=3.5)
+    ax.margins(x=0.03)
+    found = [score for score in map(reached, chosen) if score is not None]
+    metric = found[0][0] if found else ASSUMED
+    if is_share(metric):
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(f"target {readable(metric)}, test part")
+    by_epoch: dict[int, list[Mapping[str, Any]]] = {}
+    for row in chosen:
+        by_epoch.setdefault(row["epoch"], []).append(row)
+    handles, labels = [], []
+    for epoch, rows in sorted(by_epoch.items()):
+        dashes = "--" if all(row["oracle"] for row in rows) else "-"
+        handles.append(ax.axvline(epoch, color=GREY, lw=0.9, ls=dashes, zorder=0.5))
+        names = [str(row["chooser"]).split(" (")[0].replace("_", " ") for row in rows]
+        labels.append("\n".join([f"epoch {epoch}, chosen by", *names]))
+        ax.plot([epoch], [rows[0][f"target_{metric}"]], "o", color=TARGET, ms=6.5, mec="white", mew=1.0)
+    if handles:
+        figure.legend(handles, labels, loc="outside right upper", fontsize=8.5, labelspacing=0.9)
+    return figure
+
+
+def _panels(metrics: pd.DataFrame) -> dict[str, list[str]]:
+    """Sort the columns that have data into panels, in the order in which the panels are drawn."""
+    panels: dict[str, list[str]] = {title: [] for title in _PANELS}
+    for name in metrics.columns:
+        split, _, metric = split_name(name)
+        if name in ("epoch", "step") or split == "test" or not np.isfinite(_column(metrics, name)).any():
+            continue
+        if not _says_the_same(metrics, name):
+            panels[_panel(split, metric)].append(name)
+    return {title: names for title, names in panels.items() if names}
+
+
+def _panel(split: str, metric: str) -> str:
+    if metric.startswith(_GRADIENT):
+        return "Gradient at the features"
+    if is_share(metric):
+        return "Accuracy"
+    if is_score(metric):
+        return "Errors" if less_is_better(metric) else "Scores"
+    if metric == "lr" or metric.startswith(("lr-", "lr_")) or metric.endswith("_lr"):
+        return "Learning rate"
+    if "loss" in metric or "penalty" in metric:
+        return "Loss"
+    return "Schedules" if split == "train" else "Scores"
+
+
+def _title(panel: str, names: Sequence[str]) -> str:
+    """Name a panel; that of shares by what leads it, where that is no accuracy."""
+    leading = leading_metric(names) if panel == "Accuracy" else None
+    return panel if leading in (None, ASSUMED) else "Scores, per cent"
+
+
+def _says_the_same(metrics: pd.DataFrame, name: str) -> bool:
+    """Whether a balanced accuracy or F1 stays within two points of the accuracy beside it, and would hide it."""
+    plain = companion(name)
+    if plain is None or plain not in metrics:
+        return False
+    return bool(np.nanmax(np.abs(_column(metrics, name) - _column(metrics, plain)), initial=0.0) <= 0.02)
+
+
+def _column(metrics: pd.DataFrame, name: str) -> np.ndarray:
+    return pd.to_numeric(metrics[name], errors="coerce").to_numpy(dtype=float)
+
+
+def _line(ax: Axes, metrics: pd.DataFrame, horizontal: str, name: str, rank: int) -> Line2D:
+    """Draw one metric and return the line that its name shall stand beside."""
+    x, y = _column(metrics, horizontal), _column(metrics, name)
+    there = np.isfinite(x) & np.isfinite(y)
+    x, y = x[there], y[there]
+    split = split_name(name).split
+    colour = PALETTE[rank % len(PALETTE)]
+    dashes = ":" if split == "oracle" else "-"
+    if len(y) > _MANY_POINTS and np.abs(np.diff(y, 2)).mean() > 0.02 * np.ptp(y):
+        ax.plot(x, y, color=colour, alpha=0.22, lw=0.8)
+        y = pd.Series(y).rolling(max(len(y) // 40, 3), center=True, min_periods=1).mean().to_numpy()
+    marker = "o" if (len(y) <= 25 and split != "train") or len(y) == 1 else ""
+    return ax.plot(x, y, dashes, color=colour, marker=marker, ms=3.5)[0]
+
+
+def _curve_label(name: str, panel: Sequence[str]) -> str:
+    """Name a line by what tells it from the others of its panel."""
+    split, part, metric = split_name(name)
+    if metric.startswith(_GRADIENT):
+        return readable(metric.removeprefix(_GRADIENT))
+    words = [split, part] if _panel(split, metric) not in ("Schedules", "Learning rate") else [part]
+    alone = sum(split_name(other)[:2] == (split, part) for other in panel) == 1
+    if metric == "loss" and split == "train" and not alone:
+        words.append("total loss")
+    elif not (leads(metric) or metric == "loss") or not alone:
+        words.append(readable(metric))
+    return " ".join(filter(None, words))
+
+
+def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
+    """Use a logarithmic axis where nearly all values span more than a factor of 30 and none is zero or below."""
+    values = values[np.isfinite(values)]
+    low, high = np.quantile(values, [0.02, 0.98])
+    if values.min() > 0 and high / low > 30:
+        ax.set_yscale("log")

@@ -1,0 +1,275 @@
+"""Where samples of both domains lie: their features in two dimensions, and points of the plane with the boundary."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tl_lab.results.figures.drawing import (
+    GREY,
+    INK,
+    SOURCE,
+    STYLE,
+    TARGET,
+    boxes_apart,
+    class_colours,
+    darker,
+    numpy_of,
+    shortened,
+)
+
+__all__ = ["decision_boundary", "domain_embedding"]
+
+_MANY_CLASSES = 20
+
+
+@matplotlib.rc_context(STYLE)
+def domain_embedding(
+    features_source: Any,
+    labels_source: Any,
+    features_target: Any,
+    labels_target: Any | None,
+    class_names: Sequence[str],
+    *,
+    max_points: int = 1000,
+    seed: int = 0,
+) -> Figure:
+    """Draw source and target features in two dimensions: rows PCA and t-SNE, columns by class and by domain.
+
+    Both projections see both domains together. Points are drawn in random order, so that neither domain hides the
+    other. t-SNE (perplexity 30 or less, PCA start) shows neighbourhoods only: its distances mean little.
+
+    Args:
+        features_source: (N, D).
+        labels_source: (N,), integers in [0, C).
+        features_target: (M, D).
+        labels_target: (M,), or None: the target is then grey in the column coloured by class.
+        class_names: C names.
+        max_points: at most so many points are drawn, half of them from each domain where it has enough.
+        seed: of the subsample, the drawing order and t-SNE.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: a domain has no sample with finite features, or the dimensions D differ.
+
+    References:
+        van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
+    """
+    rng = np.random.default_rng(seed)
+    source, source_y = _finite(features_source, labels_source, "source")
+    target, target_y = _finite(features_target, labels_target, "target")
+    if source.shape[1] != target.shape[1]:
+        raise ValueError(f"source features have {source.shape[1]} dimensions, target features {target.shape[1]}")
+    kept_source, kept_target = _subsample(len(source), len(target), max_points, rng)
+    features = np.concatenate([source[kept_source], target[kept_target]]).astype(np.float64)
+    labels = np.concatenate([source_y[kept_source], target_y[kept_target]])
+    is_target = np.arange(len(features)) >= len(kept_source)
+    pca, explained = _pca(features)
+    shown = [(f"PCA ({explained:.0%} of the variance)", pca[:, :2]), ("t-SNE", _tsne(pca, seed))]
+
+    figure = Figure(figsize=(10.6, 8.8), layout="constrained")
+    axes = figure.subplots(2, 2)
+    order = rng.permutation(len(features))
+    colours = class_colours(len(class_names))
+    for row, (name, points) in enumerate(shown):
+        _scatter(axes[row, 0], points, order, [_point_colour(colours, y) for y in labels], is_target)
+        _scatter(axes[row, 1], points, order, [TARGET if one else SOURCE for one in is_target], is_target)
+        axes[row, 0].set_ylabel(name, color=INK, fontsize=10)
+        if len(class_names) <= _MANY_CLASSES:
+            _name_clusters(axes[row, 0], points, labels, is_target, class_names, colours)
+    axes[0, 0].set_title("by class")
+    axes[0, 1].set_title("by domain")
+    _class_legend(figure, axes, class_names, colours, unlabelled=labels_target is None)
+    _domain_legend(figure, len(kept_source), len(kept_target))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def decision_boundary(
+    source: Any,
+    labels_source: Any,
+    target: Any,
+    labels_target: Any | None,
+    grid: tuple[Any, Any],
+    probabilities: Any,
+    class_names: Sequence[str],
+) -> Figure:
+    """Draw points of the plane from both domains over what the classifier says of the plane.
+
+    Args:
+        source: (N, 2).
+        labels_source: (N,), integers in [0, C).
+        target: (M, 2).
+        labels_target: (M,), or None: the target is then grey.
+        grid: coordinates along both axes, (W,) and (H,).
+        probabilities: of the classes at each point of the grid, (H, W, C).
+        class_names: C names.
+
+    Returns:
+        The figure: the plane tinted by the predicted class, stronger the surer, and the boundary as a line.
+    """
+    across, down = (numpy_of(part) for part in grid)
+    p = numpy_of(probabilities).astype(np.float64)
+    colours = class_colours(len(class_names))
+    rgb: list[Any] = [_point_colour(colours, i)[:3] for i in range(len(class_names))]
+    best, sureness = p.argmax(2), (p.max(2) - 1 / p.shape[2]) / (1 - 1 / p.shape[2])
+    tint = 1 - 0.35 * sureness[..., None] * (1 - np.array(rgb)[best])
+    figure = Figure(figsize=(6.6, 5.4), layout="constrained")
+    ax = figure.subplots()
+    extent = (across[0], across[-1], down[0], down[-1])
+    ax.imshow(tint, extent=extent, origin="lower", aspect="equal", interpolation="bilinear")
+    for label in range(len(class_names)):
+        ahead = p[..., label] - np.delete(p, label, axis=2).max(2)
+        if ahead.min() < 0 < ahead.max():
+            ax.contour(across, down, ahead, levels=[0.0], colors=INK, linewidths=1.0)
+    drawn = [("source", source, labels_source, "o", 14), ("target", target, labels_target, "^", 20)]
+    for domain, points, labels, marker, size in drawn:
+        x = numpy_of(points)
+        known = labels is not None
+        chosen = [_point_colour(colours, int(y)) for y in numpy_of(labels)] if known else [to_rgb(GREY)] * len(x)
+        filled = {"c": chosen} if domain == "source" else {"facecolors": "white", "edgecolors": chosen}
+        ax.scatter(x[:, 0], x[:, 1], s=size, marker=marker, linewidths=0.9, **filled)
+    ax.grid(visible=False)
+    ax.set_title("What the classifier says of the plane, as it is used on the target")
+    marks = [Line2D([], [], ls="", marker="o", color=colour) for colour in rgb]
+    marks += [Line2D([], [], ls="", marker="o", color=GREY), Line2D([], [], ls="", marker="^", mfc="white", mec=GREY)]
+    marks.append(Line2D([], [], color=INK, lw=1.0))
+    words = [*class_names, "source", "target" if labels_target is not None else "target (no labels)", "boundary"]
+    figure.legend(marks, words, loc="outside lower center", ncols=len(words))
+    return figure
+
+
+def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """Take the samples with finite features; label -1 stands for no label."""
+    x = numpy_of(features)
+    y = np.full(len(x), -1) if labels is None else numpy_of(labels).astype(int)
+    if x.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"{domain}: features (N, D) and labels (N,) are needed, not {x.shape} and {y.shape}")
+    good = np.isfinite(x).all(axis=1)
+    if not good.any():
+        raise ValueError(f"{domain}: no sample has finite features")
+    return x[good], y[good]
+
+
+def _subsample(n: int, m: int, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Choose up to ``most`` of n + m samples, half from each domain where both have enough."""
+    take_n = min(n, max(most // 2, most - m))
+    take_m = min(m, most - take_n)
+    return rng.permutation(n)[:take_n], rng.permutation(m)[:take_m]
+
+
+def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]:
+    """Project on the first principal components; also the share of variance of the first two."""
+    centred = features - features.mean(axis=0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
+    keep = min(dimensions, len(s))
+    # The sign of a component is arbitrary: fix it by its largest weight, so that pictures can be compared.
+    signs = np.sign(vt[np.arange(keep), np.abs(vt[:keep]).argmax(axis=1)])
+    points = u[:, :keep] * s[:keep] * np.where(signs == 0, 1, signs)
+    if points.shape[1] < 2:
+        points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    return points, float((s[:2] ** 2).sum() / max((s**2).sum(), 1e-300))
+
+
+def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
+    """Embed by t-SNE, as the picture has it: centred, one unit the root mean square of the distances."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(points) < 5 or np.ptp(points) == 0:
+        return points[:, :2]
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    scale = points[:, 0].std() or 1.0
+    tsne = TSNE(perplexity=perplexity, init="pca", max_iter=750, random_state=seed, n_jobs=1)
+    # scikit-learn takes all cores for it: on a shared machine that is ten times slower, and the picture would
+    # depend on their number.
+    with threadpool_limits(limits=1):
+        return tsne.fit_transform((points / scale).astype(np.float32))
+
+
+def _point_colour(colours: np.ndarray, label: int) -> tuple[float, ...]:
+    return tuple(colours[label]) if 0 <= label < len(colours) else to_rgb("#a8a8a8")
+
+
+def _scatter(ax: Axes, points: np.ndarray, order: np.ndarray, colours: Sequence[Any], is_target: np.ndarray) -> None:
+    """Draw circles for the source and crosses for the target, interleaved at random."""
+    # A marker is a property of a whole scatter: a few slices keep the two domains mixed in depth.
+    for chunk in np.array_split(order, min(12, len(order))):
+        for domain, marker, size, width in ((False, "o", 15, 0.0), (True, "x", 15, 1.0)):
+            chosen = chunk[is_target[chunk] == domain]
+            if len(chosen):
+                ax.scatter(
+                    points[chosen, 0], points[chosen, 1], s=size, marker=marker, linewidths=width, alpha=0.7,
+                    c=[colours[i] for i in chosen],
+                )  # fmt: skip
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    ax.margins(0.04)
+
+
+def _name_clusters(
+    ax: Axes,
+    points: np.ndarray,
+    labels: np.ndarray,
+    is_target: np.ndarray,
+    class_names: Sequence[str],
+    colours: np.ndarray,
+) -> None:
+    """Write each class's name in the midst of its source points (its target points where it has no others)."""
+    from matplotlib.patheffects import withStroke
+
+    places = {}
+    for label in range(len(class_names)):
+        own = points[(labels == label) & ~is_target]
+        own = own if len(own) else points[labels == label]
+        if len(own):
+            # The point with the smallest median distance to its class: a mean may fall between two clusters.
+            distance = np.linalg.norm(own[:, None] - own[None], axis=2)
+            places[label] = own[np.median(distance, axis=1).argmin()]
+    if not places:
+        return
+    names = [shortened(str(class_names[label]), 12) for label in places]
+    ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
+    ax.set_ylim(ax.get_ylim())
+    where = ax.transLimits.transform(np.array(list(places.values())))
+    where = boxes_apart(where, np.array([0.018 * len(name) + 0.008 for name in names]), 0.034)
+    for label, name, (x, y) in zip(places, names, where, strict=True):
+        ax.text(
+            x, y, name, transform=ax.transAxes, ha="center", va="center", fontsize=9, fontweight="bold",
+            color=darker(colours[label], 0.45), path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
+
+
+def _class_legend(
+    figure: Figure, axes: np.ndarray, class_names: Sequence[str], colours: np.ndarray, unlabelled: bool
+) -> None:
+    if len(class_names) > _MANY_CLASSES:
+        scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, len(class_names) - 1))
+        scale.set_cmap(ListedColormap(list(colours)))
+        bar = figure.colorbar(scale, ax=axes[:, 0], shrink=0.6, aspect=30, label="class, in the order of the names")
+        bar.outline.set_visible(False)
+        return
+    handles = [Line2D([], [], ls="", marker="s", ms=7, color=colour) for colour in colours]
+    names = [shortened(str(name), 18) for name in class_names]
+    if unlabelled:
+        handles.append(Line2D([], [], ls="", marker="x", ms=5, color="#a8a8a8"))
+        names.append("target (no labels)")
+    figure.legend(handles, names, loc="outside right upper", title="class", alignment="left")
+
+
+def _domain_legend(figure: Figure, n: int, m: int) -> None:
+    handles = [
+        Line2D([], [], ls="", marker="o", ms=5.5, mew=0, color=SOURCE),
+        Line2D([], [], ls="", marker="x", ms=5, color=TARGET),
+    ]
+    names = [f"source ({n:,} points)", f"target ({m:,} points)"]
+    figure.legend(handles, names, loc="outside lower center", ncols=2)

@@ -1,0 +1,219 @@
+"""The figures of a multi-label problem: scores of each label, its errors, and labels that occur together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tl_lab.results.figures.drawing import GREY, INK, PALETTE, STYLE, above, numpy_of, shortened
+from tl_lab.results.names import readable
+
+__all__ = ["label_confusion", "label_scores", "labels_together"]
+
+_NAME = 26  # characters of a label
+_WRITTEN = 12  # labels up to which numbers stand in the cells
+_OUTCOMES = {
+    "found": "#0072b2",
+    "missed": "#9ecae9",
+    "false alarm": "#d55e00",
+}  # of the labels that a sample has, and of those that it is given
+
+
+@matplotlib.rc_context(STYLE)
+def label_scores(
+    scores: Mapping[str, Mapping[str, float]], prevalence: Mapping[str, float] | Any, title: str = "Scores by label"
+) -> Figure:
+    """Draw the scores of each label as bars beside its prevalence.
+
+    Labels stand in the order of their first score, the best on top. A dashed line marks 50 % where AUROC is drawn (a
+    score that tells nothing); of the average precision that is the label's prevalence, a mark on its bar.
+
+    Args:
+        scores: label -> metric (``auroc``, ``ap``, ...) -> value in [0, 1]; NaN where a label has one class only.
+        prevalence: label -> share of the samples that have it, or an array in the order of ``scores``.
+        title: what was tested.
+
+    Returns:
+        The figure: a panel for the scores, and one for the prevalence.
+
+    Raises:
+        ValueError: there is no label, or the prevalence of one is missing.
+    """
+    shares = _by_label(list(scores), prevalence)
+    metrics = list(dict.fromkeys(metric for of_label in scores.values() for metric in of_label))
+    values = np.array([[of_label.get(metric, np.nan) for metric in metrics] for of_label in scores.values()], float)
+    order = np.argsort(-np.nan_to_num(values[:, 0], nan=-1.0), kind="stable")
+    names, values, shares = [list(scores)[i] for i in order], values[order], shares[order]
+    count, thick = len(names), 0.8 / len(metrics)
+    figure = Figure(figsize=(8.4, 1.3 + max(0.26 * count, 0.13 * count * len(metrics), 0.9)), layout="constrained")
+    ax, beside = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    places = np.arange(count)
+    for k, metric in enumerate(metrics):
+        y = places + thick * (k - (len(metrics) - 1) / 2)
+        label = f"{readable(metric)} (mean {_mean(values[:, k])})"
+        ax.barh(y, values[:, k], 0.9 * thick, color=PALETTE[k], label=label)
+        if metric == "ap":
+            ax.vlines(shares, y - 0.45 * thick, y + 0.45 * thick, color=INK, lw=1.2, label="prevalence")
+    if "auroc" in metrics:
+        ax.axvline(0.5, color=GREY, lw=0.9, ls="--")
+    beside.barh(places, shares, 0.55, color="#b9b9b9")
+    for place, share in enumerate(shares):
+        beside.annotate(
+            f"{share:.1%}", (share, place), xytext=(3, 0), textcoords="offset points", va="center",
+            fontsize=7.5, color=GREY,
+        )  # fmt: skip
+    _label_rows(ax, names)
+    ax.set_xlim(0, 1)
+    beside.set_xlim(0, 1.25 * max(shares.max(), 0.05))
+    ax.set_title(title)
+    beside.set_title("Prevalence")
+    for panel in (ax, beside):
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    beside.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower left", ncols=len(metrics) + 1, fontsize=8, labelcolor=GREY)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str = "Errors by label") -> Figure:
+    """Draw for each label the samples in which it was found, missed, or predicted though it is absent.
+
+    Args:
+        true: whether each sample has each label, ``(N, L)``, of 0 and 1.
+        predicted: likewise.
+        names: L names.
+        title: what was tested.
+
+    Returns:
+        The figure: a row a label, the most frequent on top, with its recall and precision.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    y, p = (_indicators(values, names) for values in (true, predicted))
+    counts = {"found": (y & p).sum(0), "missed": (y & ~p).sum(0), "false alarm": (~y & p).sum(0)}
+    order = np.argsort(-y.sum(0), kind="stable")
+    figure = Figure(figsize=(8.4, 1.4 + max(0.26 * len(names), 0.7)), layout="constrained")
+    ax = figure.subplots()
+    places, start = np.arange(len(names)), np.zeros(len(names))
+    for outcome, colour in _OUTCOMES.items():
+        width = counts[outcome][order]
+        ax.barh(places, width, 0.7, left=start, color=colour, label=outcome)
+        start = start + width
+    for place, label in enumerate(order):
+        found, missed, false = (int(counts[outcome][label]) for outcome in _OUTCOMES)
+        for text, shift in ((_share(found, found + missed), 42), (_share(found, found + false), 86)):
+            ax.annotate(
+                text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(shift, 0), textcoords="offset points",
+                ha="right", va="center", fontsize=7.5, color=GREY, annotation_clip=False,
+            )  # fmt: skip
+    for text, shift in (("recall", 42), ("precision", 86)):
+        ax.annotate(
+            text, (1.0, 1.0), xycoords="axes fraction", xytext=(shift, 4), textcoords="offset points",
+            ha="right", va="bottom", fontsize=7.5, color=GREY,
+        )  # fmt: skip
+    _label_rows(ax, [names[label] for label in order])
+    ax.set_xlabel("samples")
+    exact = (y == p).all(1).mean() if len(y) else float("nan")
+    ax.set_title(f"{title}\n", loc="left")
+    ax.text(0.0, 1.0, f"{readable('subset_acc')} {exact:.1%}, {len(y):,} samples", transform=above(ax, 5), color=GREY)
+    figure.legend(loc="outside lower left", ncols=3, fontsize=8, labelcolor=GREY)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def labels_together(true: Any, predicted: Any, names: Sequence[str], title: str = "Labels that go together") -> Figure:
+    """Draw how often the samples of one label have another, in truth and as predicted.
+
+    Args:
+        true: whether each sample has each label, ``(N, L)``, of 0 and 1.
+        predicted: likewise.
+        names: L names.
+        title: what was tested.
+
+    Returns:
+        The figure: two matrices, rows given, columns the share of the row's samples that have this label, too.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    panels = {"true": _indicators(true, names), "predicted": _indicators(predicted, names)}
+    count = len(names)
+    side = float(np.clip(1.2 + 0.36 * count, 2.6, 6.4))
+    figure = Figure(figsize=(2 * side + 2.6, side + 2.0), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad="#f0f0f0")
+    font = float(np.clip(46 * side / count, 4.5, 8.5))
+    upright = 0.62 * font * max(len(str(name)) for name in names) > 72 * side * 0.9 / count
+    for ax, (word, labels) in zip(axes, panels.items(), strict=True):
+        shares = _conditional(labels)
+        image = ax.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
+        ticks = np.arange(count), [shortened(str(name), _NAME) for name in names]
+        ax.set_xticks(*ticks, fontsize=font, rotation=90 if upright else 0)
+        ax.set_yticks(*ticks, fontsize=font)
+        ax.set_title(word)
+        ax.set_xlabel("also have")
+        ax.tick_params(length=0)
+        ax.grid(False)
+        ax.spines[:].set_visible(False)
+        for (row, column), share in np.ndenumerate(shares) if count <= _WRITTEN else ():
+            if np.isfinite(share):
+                ax.text(
+                    column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8,
+                    color="white" if share > 0.35 else INK,
+                )  # fmt: skip
+    axes[0].set_ylabel("samples that have")
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=24, format=PercentFormatter(1.0, decimals=0))
+    bar.set_ticks([0.0, 0.05, 0.1, 0.25, 0.5, 1.0])
+    bar.set_label("share of the row's samples\n(square-root scale)")
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    return figure
+
+
+def _by_label(names: Sequence[str], prevalence: Mapping[str, float] | Any) -> np.ndarray:
+    if isinstance(prevalence, Mapping):
+        missing = [name for name in names if name not in prevalence]
+        if missing:
+            raise ValueError(f"the prevalence of {missing[0]} is missing")
+        prevalence = [prevalence[name] for name in names]
+    shares = numpy_of(prevalence).astype(float)
+    if not names or shares.shape != (len(names),):
+        raise ValueError(f"a prevalence for each of {len(names)} labels is needed, not {shares.shape}")
+    return shares
+
+
+def _indicators(values: Any, names: Sequence[str]) -> np.ndarray:
+    array = numpy_of(values)
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise ValueError(f"indicators (N, {len(names)}) are needed, not {array.shape}")
+    return array > 0.5
+
+
+def _conditional(labels: np.ndarray) -> np.ndarray:
+    """Give the share of the samples of each label that have each label, (L, L); NaN for a label without samples."""
+    together = labels.T.astype(float) @ labels
+    own = np.diag(together)[:, None]
+    return np.divide(together, own, out=np.full(together.shape, np.nan), where=own > 0)
+
+
+def _label_rows(ax: Axes, names: Sequence[str]) -> None:
+    ax.set_yticks(np.arange(len(names)), [shortened(str(name), _NAME) for name in names], fontsize=8)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(False, axis="y")
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+
+
+def _mean(values: np.ndarray) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.mean():.1%}" if len(known) else "-"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
