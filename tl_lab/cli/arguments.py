@@ -140,6 +140,9 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     """
     import hydra
 
+    from tl_lab.config.natural import install
+
+    install()
     parsed = _parse(overrides)
     folders = [str(Path(value or "").absolute()) for name, value in flags if name in CONFIG_DIR]
     for folder in folders:
