@@ -241,7 +241,7 @@ def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
 
 
 def test_dann_without_a_target_is_refused_before_data_is_read(capsys, tmp_path):
-    said = refused(capsys, tmp_path / "run", "data=digits")
+    said = refused(capsys, tmp_path / "run", "data=digits", "domain_adaptation=dann")
     assert "domain_adaptation=dann needs a target domain" in said
     assert "data=printed_to_handwritten" in said
     results = json.loads((tmp_path / "run" / "results.json").read_text())

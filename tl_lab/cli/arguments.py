@@ -140,6 +140,9 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     """
     import hydra
 
+    from tl_lab.config.natural import install
+
+    install()
     parsed = _parse(overrides)
     folders = [str(Path(value or "").absolute()) for name, value in flags if name in CONFIG_DIR]
     for folder in folders:
@@ -201,6 +204,8 @@ def _files(folders: Sequence[str] = ()) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for folder in (conf_dir(), *map(Path, folders)):
         for file in folder.glob("*/**/*.yaml"):
+            if file.name.startswith("_"):  # what choices share
+                continue
             group, *rest = file.relative_to(folder).with_suffix("").parts
             if group == "hydra":  # its groups lie one level deeper
                 group = f"hydra/{rest.pop(0)}"

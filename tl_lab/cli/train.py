@@ -105,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
     import hydra
 
+    from tl_lab.config.natural import install
+
+    install()
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
 
 

@@ -32,7 +32,11 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
     if group is not None and group not in folders:
         raise UserError(f"there is no group {group!r}; {nearest(group, folders)}")
     return {
-        name: {str(file.relative_to(folder).with_suffix("")): file for file in sorted(folder.rglob("*.yaml"))}
+        name: {
+            str(file.relative_to(folder).with_suffix("")): file
+            for file in sorted(folder.rglob("*.yaml"))
+            if not file.name.startswith("_")  # _name.yaml holds what choices share
+        }
         for name, folder in folders.items()
         if group in (None, name)
     }

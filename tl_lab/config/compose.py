@@ -25,6 +25,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
+    from tl_lab.config.natural import install
+
+    install()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
     before = HydraConfig.instance().cfg

@@ -21,7 +21,8 @@ ALLOW = "TL_LAB_ALLOW"
 def known_targets() -> frozenset[str]:
     """List what the project's own configuration files name: each class and function, nothing else of their packages."""
     of_runs = [files for group, files in choices().items() if not group.startswith("hydra/")]
-    files = [conf_dir() / "config.yaml", *(file for files in of_runs for file in files.values())]
+    shared = conf_dir().glob("*/**/_*.yaml")  # what choices have in common
+    files = [conf_dir() / "config.yaml", *shared, *(file for files in of_runs for file in files.values())]
     return frozenset(name for file in files for name in _targets(_read(file)))
 
 

@@ -23,6 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
+from tl_lab.config.natural import reasons_of
 from tl_lab.data.base import DataModule
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError, nearest
@@ -369,6 +370,7 @@ def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
     network = parts.strategy.network
     return {
+        "chosen": [] if cfg.resume else reasons_of(HydraConfig.get()),
         "data": parts.data.describe_sizes(),
         "prepared": "; ".join(parts.data.notes),
         "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",

@@ -6,7 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tl_lab.evaluation import ClassificationMeter
+from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter
+from tl_lab.evaluation.multi_label import scores_by_label
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together

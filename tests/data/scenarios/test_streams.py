@@ -234,7 +234,7 @@ def test_the_configuration_tells_whether_there_is_a_target(of, target):
             "comes with tasks, which strategy=.* valid: .*strategy=naive",
         ),
         (["data=digits", "domain_adaptation=none", "strategy=naive"], "needs data with tasks.*data=split_digits"),
-        (["data=split_digits", "strategy=naive"], "needs a target domain"),
+        (["data=split_digits", "strategy=naive", "domain_adaptation=dann"], "needs a target domain"),
     ],
 )
 def test_pairings_that_make_no_sense(overrides, said):

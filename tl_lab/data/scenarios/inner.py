@@ -1,11 +1,12 @@
 """Data that other data are made of: given as a node of the configuration, or by the name of a choice."""
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import choices
+from tl_lab.config.nodes import read_node
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import Problem
@@ -69,6 +70,6 @@ def _node(value: Any) -> dict[str, Any]:
     files = choices("data")["data"]
     if value not in files:
         raise UserError(f"there is no data={value}; {nearest(value, files)}")
-    node = cast(DictConfig, OmegaConf.load(files[value]))
+    node = read_node(files[value])
     # references (the seed) are left as they are: the caller fills them in
-    return {str(key): node._get_node(key) for key in node if key != "defaults"}
+    return {str(key): node._get_node(key) for key in node}

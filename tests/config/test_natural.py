@@ -1,0 +1,264 @@
+"""Natural choices: what a run takes where nothing is named, and where these are stated."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_class
+
+from tl_lab.config import choices, compose, conf_dir, config_hash
+from tl_lab.config.natural import Loader, Natural, choose, declared, install, keeps_frozen, reasons_of
+from tl_lab.config.nodes import read_node
+from tl_lab.errors import UserError
+from tl_lab.run.plan import check_pairing
+
+DEFAULT = {"strategy": "from_scratch", "data": "pair", "backbone": "lenet", "domain_adaptation": "auto"}
+STATED = {
+    ("data", "pair"): "domain_adaptation=dann",
+    ("data", "points"): "backbone=mlp,domain_adaptation=dann",
+    ("data", "episodes_of"): "backbone=conv4,domain_adaptation=dann,where=of",
+    ("data", "episodes"): "backbone=conv4",
+    ("strategy", "prototypes"): "data=episodes",
+    ("strategy", "centroid"): "data=episodes,domain_adaptation=none",
+}
+WAITS = "strategy.layers.unfreeze_every=99"
+# the hash of the run without any override, as versions before natural choices had it
+MAIN_HASH = "7d204639089150228ae4883b3ebe6be546e61e8680f31ca8da7cba8cddf188ab"
+
+
+def _chosen(**given: str) -> dict[str, str]:
+    inner = {key.replace("__", "."): value for key, value in given.items()}
+    found = choose({**DEFAULT, **inner}, set(inner), lambda *name: declared(STATED.get(name)))
+    return {group: natural.choice for group, natural in found.items()}
+
+
+def test_a_header_is_read():
+    assert declared(None) == declared("") == {}
+    assert declared("backbone=mlp,domain_adaptation=dann") == {"backbone": "mlp", "domain_adaptation": "dann"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"domain_adaptation": "dann"}),
+        ({"data": "set"}, {"domain_adaptation": "none"}),
+        ({"data": "points"}, {"backbone": "mlp", "domain_adaptation": "dann"}),
+        ({"data": "points", "backbone": "lenet"}, {"domain_adaptation": "dann"}),
+        ({"data": "points", "domain_adaptation": "mmd"}, {"backbone": "mlp"}),
+        ({"strategy": "prototypes"}, {"data": "episodes", "backbone": "conv4", "domain_adaptation": "none"}),
+        ({"strategy": "prototypes", "data": "pair"}, {"domain_adaptation": "dann"}),
+        ({"strategy": "centroid", "data": "pair"}, {"domain_adaptation": "none"}),
+        ({"strategy": "centroid", "domain_adaptation": "dann"}, {"data": "episodes", "backbone": "conv4"}),
+    ],
+)
+def test_what_is_given_wins_and_the_rest_follows_from_it(given: dict[str, str], expected: dict[str, str]):
+    assert _chosen(**given) == expected
+
+
+@pytest.mark.parametrize(("inner", "adaptation"), [("pair", "dann"), ("set", "none")])
+def test_data_of_other_data_have_a_target_where_these_have_one(inner: str, adaptation: str):
+    choices = {**DEFAULT, "data": "episodes_of", "data@data.of": inner}
+    found = choose(choices, {"data"}, lambda *name: declared(STATED.get(name)))
+    assert found["domain_adaptation"].choice == adaptation
+
+
+def test_the_reason_is_stated():
+    found = choose({**DEFAULT, "data": "points"}, {"data"}, lambda *name: declared(STATED.get(name)))
+    assert found["backbone"] == Natural("mlp", "natural for data=points")
+    assert found["domain_adaptation"] == Natural("dann", "data=points has an unlabelled target")
+
+
+@pytest.mark.parametrize(
+    ("trainable", "every", "bottleneck", "frozen"),
+    [
+        ("all", None, None, False),
+        ("none", None, None, True),
+        (0, None, None, True),
+        ([], None, None, True),
+        ("none", None, 8, False),
+        (1, None, None, False),
+        ("all", 3, None, True),
+        ("all", 2, None, False),
+        ("all", 3, 8, False),
+    ],
+)
+def test_a_frozen_backbone_is_recognised(trainable: Any, every: int | None, bottleneck: int | None, frozen: bool):
+    node = {"layers": {"trainable": trainable, "unfreeze_every": every}, "bottleneck": bottleneck}
+    assert keeps_frozen(node, max_epochs=3) is frozen
+
+
+def test_a_strategy_without_a_bottleneck_to_set_is_recognised():
+    assert keeps_frozen({"layers": {"trainable": "none"}}, None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "backbone"),
+    [
+        ([], "dann-from_scratch-printed_to_handwritten", "LeNet"),
+        (["data=digits"], "none-from_scratch-digits", "LeNet"),
+        (["data=digits", "domain_adaptation=auto"], "none-from_scratch-digits", "LeNet"),
+        (["data=moons"], "dann-from_scratch-moons", "MLP"),
+        (["data=amazon_reviews"], "dann-from_scratch-amazon_reviews", "MLP"),
+        (["strategy=prototypical"], "none-prototypical-glyph_episodes", "Conv4"),
+        (["strategy=prototypical", "backbone=lenet"], "none-prototypical-glyph_episodes", "LeNet"),
+        (["strategy=ewc"], "none-ewc-split_digits", "LeNet"),
+        (["strategy=joint", "data=permuted_digits", "data@data.of=moons"], "none-joint-permuted_digits", "LeNet"),
+        (["strategy=feature_extraction"], "none-feature_extraction-printed_to_handwritten", "LeNet"),
+        (
+            ["strategy=feature_extraction", "strategy.bottleneck=8"],
+            "dann-feature_extraction-printed_to_handwritten",
+            "LeNet",
+        ),
+        (
+            ["strategy.layers.unfreeze_every=99", "strategy.bottleneck=null", "data=moons"],
+            "none-from_scratch-moons",
+            "MLP",
+        ),
+        (["data=stream", "strategy=ewc"], "none-ewc-stream", "LeNet"),
+        (["data=stream", "strategy=ewc", "data.datasets=[mnist_usps,moons]"], "dann-ewc-stream", "LeNet"),
+        (["data=stream", "strategy=ewc", "data.datasets=[mnist_usps,usps]"], "none-ewc-stream", "LeNet"),
+        (["data=episodes_of", "strategy=maml", "data@data.of=mnist_usps"], "dann-maml-episodes_of", "Conv4"),
+        (["experiment=dann/amazon_reviews", "data=moons"], "dann-from_scratch-moons", "MLP"),
+        (["experiment=mnist_usps", "data=moons"], "dann-from_scratch-moons", "LeNet"),
+        (["experiment=which_transfer", "data=mnist_usps"], "none-fine_tuning-mnist_usps", "Torchvision"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_composed_configuration(overrides: list[str], name: str, backbone: str):
+    cfg = compose(overrides)
+    assert (cfg.name, cfg.backbone._target_.rpartition(".")[2]) == (name, backbone)
+    assert cfg.domain_adaptation._target_.rpartition(".")[2] == {"d": "DANN", "n": "NoAdaptation"}[name[0]]
+
+
+def test_the_run_without_overrides_stays_the_same():
+    assert config_hash(compose()) == config_hash(compose(["domain_adaptation=dann"])) == MAIN_HASH
+
+
+# of streams and episodes of other data: these have the traits of what they are made of
+MADE_OF = {"episodes_of", "stream", "permuted_digits", "permuted_mnist", "rotated_mnist", "split_cifar10"}
+MADE_OF |= {"split_digits", "split_mnist"}
+
+
+@pytest.mark.parametrize("name", sorted(choices("data")["data"]))
+def test_data_state_whether_they_have_a_target(name: str):
+    file = choices("data")["data"][name]
+    kind: Any = get_class(read_node(file)._target_)
+    stated = _header(file)
+    has_target = "target" in kind.traits
+    assert stated.get("domain_adaptation") == ("dann" if has_target or "where" in stated else None)
+    assert name in MADE_OF or "where" not in stated
+
+
+@pytest.mark.parametrize("name", sorted(choices("strategy")["strategy"]))
+def test_every_strategy_alone_is_a_pairing_that_makes_sense(name: str):
+    file = choices("strategy")["strategy"][name]
+    kind: Any = get_class(read_node(file)._target_)
+    stated = _header(file)
+    ways = ["data.train.way=5"] if getattr(kind, "fixed_way", False) else []  # which no data have by themselves
+    check_pairing(compose([f"strategy={name}", *ways]))
+    takes_none = not kind.trains or getattr(kind, "jointly", False)
+    assert stated.get("domain_adaptation") == ("none" if takes_none else None)
+    assert ("data" in stated) is not (kind.needs <= {"labels", "target"})
+
+
+@pytest.mark.parametrize("name", sorted(choices("data")["data"]))
+def test_data_are_never_refused_for_an_adaptation_that_nobody_named(name: str):
+    cfg = compose([f"data={name}"])
+    traits = get_class(cfg.data._target_).traits_for(cfg.data)  # type: ignore[attr-defined]
+    if traits <= {"labels", "target"}:
+        check_pairing(cfg)
+    else:
+        with pytest.raises(UserError, match=r"comes with (tasks|episodes)"):
+            check_pairing(cfg)
+
+
+def _header(file: Path) -> dict[str, str]:
+    found = re.search(r"^# @natural (\S+)$", file.read_text(), re.MULTILINE)
+    return declared(found[1] if found else None)
+
+
+@pytest.fixture
+def loader():
+    import hydra
+
+    install()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def test_hydras_record_holds_the_resolved_name_and_the_reasons(loader: Loader):
+    cfg = loader.load_configuration("config", ["domain_adaptation=auto", "data=moons", "seed=1"], RunMode.RUN)
+    assert list(cfg.hydra.overrides.task) == ["domain_adaptation=dann", "data=moons", "seed=1"]
+    assert cfg.hydra.runtime.choices.domain_adaptation == "dann"
+    assert cfg.hydra.runtime.choices.backbone == "mlp"
+    assert reasons_of(cfg.hydra) == [
+        "backbone=mlp (natural for data=moons)",
+        "domain_adaptation=dann (data=moons has an unlabelled target)",
+    ]
+
+
+def test_overrides_that_name_no_choice_stay_as_they_were_given(loader: Loader):
+    cfg = loader.load_configuration("config", ["data=digits"], RunMode.RUN)
+    assert list(cfg.hydra.overrides.task) == ["data=digits"]
+    assert cfg.hydra.runtime.choices.domain_adaptation == "none"
+
+
+def test_a_frozen_backbone_takes_no_adaptation_and_says_why(loader: Loader):
+    cfg = loader.load_configuration("config", ["strategy=feature_extraction"], RunMode.RUN)
+    assert reasons_of(cfg.hydra) == [
+        "domain_adaptation=none (strategy.layers keeps the whole backbone frozen, and there is no bottleneck)"
+    ]
+
+
+def test_each_job_of_a_sweep_chooses_for_itself(loader: Loader):
+    overrides = ["data=moons,digits", "domain_adaptation=auto,none", "hydra.mode=MULTIRUN"]
+    sweep = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+    assert list(sweep.hydra.overrides.task) == overrides[:2]  # what the sweeper combines
+    HydraConfig.instance().set_config(sweep)
+    jobs = [["data=moons", "domain_adaptation=auto"], ["data=digits", "domain_adaptation=auto"], ["strategy=ewc"]]
+    found = [loader.load_sweep_config(sweep, job).hydra for job in jobs]
+    assert [job.runtime.choices.domain_adaptation for job in found] == ["dann", "none", "none"]
+    assert [job.runtime.choices.backbone for job in found] == ["mlp", "lenet", "lenet"]
+    assert [job.runtime.choices.data for job in found] == ["moons", "digits", "split_digits"]
+    assert [job.overrides.task[-1] for job in found] == [
+        "domain_adaptation=dann", "domain_adaptation=none", "strategy=ewc",
+    ]  # fmt: skip
+
+
+def test_options_of_a_swept_group_are_understood_by_its_first_value(loader: Loader):
+    cfg = loader.load_configuration("config", ["strategy=maml,anil", "data.test.way=3"], RunMode.MULTIRUN)
+    assert cfg.hydra.runtime.choices.data == "glyph_episodes"
+
+
+def test_what_choices_share_is_no_choice(loader: Loader):
+    assert (conf_dir() / "data" / "_set.yaml").is_file()
+    assert "digits" in loader.get_group_options("data")
+    assert not [name for name in loader.get_group_options("data") if name.startswith("_")]
+
+
+OUTSIDE = """
+from tl_lab.data.sets.moons import Moons
+class Mine(Moons):
+    traits = frozenset({"labels", "target"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [("", "DANN"), ("# @natural domain_adaptation=mmd\n", "MMD"), ("# @natural backbone=mlp\n", "NoAdaptation")],
+)
+def test_data_from_elsewhere_state_it_or_let_their_class_say_it(header: str, words: str, tmp_path: Path):
+    (tmp_path / "mine_data.py").write_text(OUTSIDE)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    node = "# Mine\ndefaults:\n  - /data/moons@_here_\n  - _self_\n_target_: mine_data.Mine\n"
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text(header + node)
+    command = [sys.executable, "-m", "tl_lab", "train", "--config-dir", "conf", "data=mine", "--cfg", "job"]
+    where = f"{tmp_path}:{Path(__file__).parents[2]}"
+    shown = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": where}, capture_output=True, text=True, check=True)
+    assert re.search(rf"_target_: tl_lab\.domain_adaptation\.\w+\.{words}$", shown.stdout, re.MULTILINE)

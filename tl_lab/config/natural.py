@@ -1,0 +1,237 @@
+"""Natural choices: what a run takes where neither the command line nor an experiment names a choice.
+
+A choice states them in the header of its own YAML file, like Hydra's ``# @package``, in one word:
+
+    # @natural backbone=mlp,domain_adaptation=dann           of data: vectors, with an unlabelled target
+    # @natural domain_adaptation=dann,where=datasets         of data: if all data that ``datasets`` lists have a target
+    # @natural data=glyph_episodes                           of a strategy
+    # @natural domain_adaptation=none                        of a strategy that no adaptation acts on
+
+``domain_adaptation=auto`` is replaced by a choice before anything is composed, for each job of a sweep by itself.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import get_class
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+__all__ = ["AUTO", "Loader", "Natural", "choose", "declared", "install", "keeps_frozen", "reasons_of"]
+
+AUTO = "domain_adaptation=auto"
+
+Declared = Callable[[str, str], Mapping[str, str]]
+
+
+class Natural(NamedTuple):
+    """A choice that nobody has named, and why it is this one."""
+
+    choice: str
+    reason: str
+
+
+def declared(header: str | None) -> dict[str, str]:
+    """Read a header.
+
+    Args:
+        header: what follows ``# @natural``: ``backbone=mlp,domain_adaptation=dann``; None for a file without one.
+
+    Returns:
+        Choices by their group, and ``where``.
+    """
+    pairs = [pair.partition("=") for pair in (header or "").split(",") if pair]
+    return {group: choice for group, _, choice in pairs}
+
+
+def choose(choices: Mapping[str, str], given: Collection[str], declarations: Declared) -> dict[str, Natural]:
+    """Find the natural choices of a run.
+
+    Args:
+        choices: by group, those of an inner group (``data@data.of``) included.
+        given: groups that the command line or an experiment's file sets.
+        declarations: what a choice of a group states, as :func:`declared` returns it.
+
+    Returns:
+        By group; groups that keep their choice are left out.
+    """
+    found: dict[str, Natural] = {}
+    strategy, data = choices["strategy"], choices["data"]
+    of_strategy = declarations("strategy", strategy)
+    if "data" not in given and "data" in of_strategy:
+        data = of_strategy["data"]
+        found["data"] = Natural(data, f"natural for strategy={strategy}")
+    of_data = declarations("data", data)
+    if "backbone" not in given and "backbone" in of_data:
+        found["backbone"] = Natural(of_data["backbone"], f"natural for data={data}")
+    if choices["domain_adaptation"] != "auto":
+        return found
+    inner = choices.get(f"data@data.{of_data['where']}") if "where" in of_data else None
+    if inner is not None and "domain_adaptation" not in declarations("data", inner):
+        of_data = {}
+    if "domain_adaptation" in of_strategy:
+        chosen = Natural(of_strategy["domain_adaptation"], f"strategy={strategy} takes no target")
+    elif "domain_adaptation" in of_data:
+        chosen = Natural(of_data["domain_adaptation"], f"data={data} has an unlabelled target")
+    else:
+        chosen = Natural("none", f"data={data} has no target")
+    return found | {"domain_adaptation": chosen}
+
+
+def keeps_frozen(strategy: Mapping[str, Any], max_epochs: int | None) -> bool:
+    """Whether no layer below the head ever learns, so that an adaptation would reach no parameter.
+
+    Args:
+        strategy: its node.
+        max_epochs: length of the run.
+    """
+    layers = strategy["layers"]
+    every = layers.get("unfreeze_every")
+    waits = every is not None and max_epochs is not None and every >= max_epochs
+    return strategy.get("bottleneck") is None and (waits or layers["trainable"] in ("none", 0, []))
+
+
+def reasons_of(hydra: Any) -> list[str]:
+    """State the natural choices of a composed configuration: ``backbone=mlp (natural for data=moons)``.
+
+    Args:
+        hydra: Hydra's own part of it.
+    """
+    noted = (hydra.get("env") or {}).get("natural") or {}
+    return [f"{group}={hydra.runtime.choices[group]} ({reason})" for group, reason in noted.items()]
+
+
+def install() -> None:
+    """Let Hydra compose with natural choices from here on, in this process and in those that it starts."""
+    import hydra._internal.hydra as engine
+
+    setattr(engine, "ConfigLoaderImpl", Loader)  # noqa: B010  (Hydra has no public place for it)
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader of configurations, with natural choices; launchers of other packages call it for each job."""
+
+    _chosen: Mapping[str, Natural] = {}  # of the last composition, whose files are these
+    _files: Any = None
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose a configuration; ``hydra.env.natural`` says why its natural choices were taken."""
+
+        def load(texts: list[str]) -> DictConfig:
+            return super(Loader, self).load_configuration(
+                config_name, texts, run_mode, from_shell, validate_sweep_overrides
+            )
+
+        cfg = load(overrides)
+        chosen = dict(self._chosen)
+        adaptation = chosen.get("domain_adaptation", Natural("none", ""))
+        if adaptation.choice != "none" and (reason := self._objection(cfg)):
+            cfg = load([*(text for text in overrides if text != AUTO), "domain_adaptation=none"])
+            chosen = dict(self._chosen) | {"domain_adaptation": Natural("none", reason)}
+        with open_dict(cfg.hydra):
+            cfg.hydra.overrides.task = self._as_given(overrides, run_mode, chosen)
+            if chosen:
+                cfg.hydra.env.natural = {group: natural.reason for group, natural in chosen.items()}
+        return cfg
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """List the choices of a group: a file that others share, ``_name.yaml``, is none."""
+        names = super().get_group_options(group_name, results_filter, config_name, overrides)
+        return [name for name in names if not name.startswith("_") or group_name.startswith("hydra")]
+
+    def _as_given(self, overrides: Sequence[str], run_mode: RunMode, chosen: Mapping[str, Natural]) -> list[str]:
+        """Keep the overrides as they were given; in a single run ``auto`` is replaced by the choice."""
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        texts = [str(one.input_line) for one in parsed if not one.is_hydra_override()]
+        if run_mode == RunMode.MULTIRUN or "domain_adaptation" not in chosen:  # each job replaces its own
+            return texts
+        name = f"domain_adaptation={chosen['domain_adaptation'].choice}"
+        return [name if text == AUTO else text for text in texts]
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], Any]:
+        parsed, repo = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        self._chosen, self._files = {}, repo
+        with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra meets the same and explains it
+            self._chosen = self._natural(config_name, parsed, repo)
+        texts = [f"{group}={natural.choice}" for group, natural in self._chosen.items()]
+        kept = [one for one in parsed if not (one.input_line == AUTO and "domain_adaptation" in self._chosen)]
+        return [*kept, *OverridesParser.create().parse_overrides(texts)], repo
+
+    def _natural(self, config_name: str | None, parsed: list[Override], repo: Any) -> dict[str, Natural]:
+        if config_name is None:
+            return {}
+        single = [_first(one) if one.is_sweep_override() else one for one in parsed]
+        defaults = create_defaults_list(repo, config_name, single, prepend_hydra=True, skip_missing=True)
+        choices = {group: str(name) for group, name in defaults.overrides.known_choices.items()}
+        if not {"strategy", "data", "backbone", "domain_adaptation"} <= set(choices):
+            return {}  # a configuration of another program
+        found = choose(choices, defaults.overrides.override_choices, lambda *names: _declarations(repo, *names))
+        swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
+        return {group: natural for group, natural in found.items() if group not in swept}
+
+    def _objection(self, cfg: DictConfig) -> str:
+        """Say why an adaptation would be refused, which only values tell; empty where it would not be."""
+        if keeps_frozen(cfg.strategy, cfg.trainer.get("max_epochs")):
+            return "strategy.layers keeps the whole backbone frozen, and there is no bottleneck"
+        data = cfg.hydra.runtime.choices.data
+        where = _declarations(self._files, "data", data).get("where")
+        inner = OmegaConf.select(cfg, f"data.{where}") if where else None
+        if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
+            return f"data={data} has no target"
+        return ""
+
+
+def _first(override: Override) -> Override:
+    """Take the first value of a swept group, by which the options of the whole sweep are understood."""
+    with suppress(ValueError):  # glob(...)
+        value = next(override.sweep_string_iterator())
+        return OverridesParser.create().parse_override(f"{override.get_key_element()}={value}")
+    return override
+
+
+def _declarations(repo: Any, group: str, choice: str) -> Mapping[str, str]:
+    """Read what a choice states; a file from elsewhere that states nothing lets its class say it."""
+    result = repo.load_config(f"{group}/{choice}")
+    if result is None:
+        return {}
+    header = result.header.get("natural")
+    return declared(header) if header is not None or result.provider == "main" else _of_class(group, result.config)
+
+
+def _of_class(group: str, node: DictConfig) -> dict[str, str]:
+    with suppress(Exception):  # what is wrong with it is said when the run begins
+        kind: Any = get_class(node._target_)
+        if group == "data":
+            return {"domain_adaptation": "dann"} if "target" in kind.traits_for(node) else {}
+        return {} if kind.trains and not getattr(kind, "jointly", False) else {"domain_adaptation": "none"}
+    return {}
+
+
+def _has_target(repo: Any, one: Any) -> bool:
+    """Whether inner data, the name of a choice or a node, are a pair of domains."""
+    if isinstance(one, str):
+        return "domain_adaptation" in _declarations(repo, "data", one)
+    return "domain_adaptation" in _of_class("data", one)
