@@ -3,7 +3,6 @@
 Nothing here imports PyTorch before a configuration is checked against the classes that it names.
 """
 
-import importlib
 import inspect
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from tl_lab.config.identity import to_plain
+from tl_lab.config.instantiate import locate
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["PROVIDED", "check", "raise_if_wrong"]
@@ -139,7 +139,7 @@ def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]:
     """Say what is wrong with one node; each text goes on from the node's path."""
     try:
-        target = _locate(str(node["_target_"]))
+        target = locate(str(node["_target_"]))
     except UserError as error:
         yield f"._target_: {error}"
         return
@@ -168,34 +168,6 @@ def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]
         for key, parameter in keywords.items():
             if parameter.default is parameter.empty and key not in node and key not in provided:
                 yield f" lacks {key!r}, which {name} needs"
-
-
-def _locate(path: str) -> Callable[..., Any]:
-    """Import the object of a dotted path, or say which part of the path does not exist."""
-    parts = path.split(".")
-    found: Any = None
-    for depth, part in enumerate(parts):
-        here = ".".join(parts[: depth + 1])
-        if hasattr(found, part):
-            found = getattr(found, part)
-            continue
-        try:
-            found = importlib.import_module(here)
-        except ModuleNotFoundError as error:
-            # a module that lies at this path, but lacks another one, is not misspelt
-            hint = _close(part, found) if error.name == here or depth == len(parts) - 1 else f" ({error})"
-            raise UserError(f"{path!r} does not exist{hint}") from error
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{path!r} cannot be imported ({error})") from error
-    if not callable(found):
-        raise UserError(f"{path!r} is neither a class nor a function")
-    return typing.cast(Callable[..., Any], found)
-
-
-def _close(name: str, module: Any) -> str:
-    public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
-    hint = nearest(name, public) if public else ""
-    return f"; {hint}" if hint.startswith("did") else ""  # all names of a module would be no help
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -23,6 +22,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
+from tl_lab.config.catalogue import given_folders
+from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.data.base import DataModule
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.stream import TaskStream
@@ -37,7 +38,7 @@ from tl_lab.results.folder.selection import read_rows, selection
 from tl_lab.results.screen import console
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.allocator import keep_freed_memory
-from tl_lab.run.build import Parts, build, build_node, build_strategy, describe_weights, weights_hash
+from tl_lab.run.build import Parts, build, build_strategy, describe_weights, weights_hash
 from tl_lab.run.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.plan import check_pairing, check_protocol, choice_of
@@ -128,6 +129,8 @@ def _is_first_process() -> bool:
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
     """Leave a trace of the run before anything can go wrong with it."""
     facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
+    if folders := given_folders():
+        facts["config_dirs"] = [str(one) for one in folders]
     # a run that goes on by itself has the defaults as Hydra's own choices
     if not cfg.resume or not (folder / "config.yaml").exists():
         facts["choices"] = {
@@ -510,14 +513,15 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
 def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     """Say what to try next, as commands that can be copied."""
     python = "uv run python" if "UV" in os.environ else "python"
-    hints = [("all choices", f"{python} -m tl_lab list")]
-    data: Any = get_class(cfg.data._target_)
+    outside = "".join(f" --config-dir {shlex.quote(str(one))}" for one in given_folders())
+    hints = [("all choices", f"{python} -m tl_lab list{outside}")]
+    data: Any = class_of(cfg.data)
     streams = "tasks" in data.traits
     if "episodes" not in data.traits and not (streams and data.scrambles):
         which = " --task 1" if streams and cfg.data.scenario == "task" else ""
-        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}"
+        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}{outside}"
         hints.insert(0, ("label images of your own", predict))
-    adaptation: Any = get_class(cfg.domain_adaptation._target_)
+    adaptation: Any = class_of(cfg.domain_adaptation)
     if not adaptation.needs_target or cfg.resume:
         return hints
     given = [text for text in HydraConfig.get().overrides.task if not text.startswith("seed=")]
@@ -525,12 +529,14 @@ def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     own = "".join(f" {shlex.quote(text)}" for text in given)
     rest = "".join(f" {shlex.quote(text)}" for text in others)
     seeds = "seed=0,1,2,3,4"
-    hints.insert(0, ("the same without adaptation", f"{python} train.py domain_adaptation=none seed={cfg.seed}{rest}"))
+    hints.insert(
+        0, ("the same without adaptation", f"{python} train.py{outside} domain_adaptation=none seed={cfg.seed}{rest}")
+    )
     if any(text.startswith("domain_adaptation.") for text in given):
-        hints.insert(1, ("this run over five seeds", f"{python} train.py -m {seeds}{own}"))
+        hints.insert(1, ("this run over five seeds", f"{python} train.py{outside} -m {seeds}{own}"))
     else:
         compared = f"domain_adaptation=none,{choice_of(cfg, 'domain_adaptation')}"
-        hints.insert(1, ("a comparison over five seeds", f"{python} train.py -m {compared} {seeds}{rest}"))
+        hints.insert(1, ("a comparison over five seeds", f"{python} train.py{outside} -m {compared} {seeds}{rest}"))
     return hints
 
 

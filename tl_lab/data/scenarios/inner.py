@@ -6,6 +6,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import choices
+from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 
@@ -18,10 +19,8 @@ def inner_classes(value: Any) -> list[type[DataModule]]:
     Args:
         value: a node with ``_target_``, the name of a choice of data, or a list of these.
     """
-    from hydra.utils import get_class
-
     values = value if isinstance(value, Iterable) and not isinstance(value, str | dict | DictConfig) else [value]
-    return [get_class(str(_node(one)["_target_"])) for one in values]
+    return [class_of(_node(one)) for one in values]
 
 
 def build_inner(value: DataModule | str, seed: int) -> DataModule:
@@ -41,9 +40,8 @@ def build_inner(value: DataModule | str, seed: int) -> DataModule:
                 f"labels={value.labels} limits data that are learned alone, not a part of others: leave it out"
             )
         return value
-    from hydra.utils import instantiate
-
-    module = instantiate(OmegaConf.create({**_node(value), "seed": seed, "augmentation": None}), _convert_="all")
+    node = OmegaConf.create({**_node(value), "seed": seed, "augmentation": None})
+    module = build_node(cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)))
     assert isinstance(module, DataModule)
     return module
 
