@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from tl_lab.config.catalogue import choices
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
 from tl_lab.errors import UserError, nearest
@@ -68,6 +69,22 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "callbacks.early_stopping.min_delta": (float, 0),
 }
 
+# Arguments that the run always fills in: a value of the user's would be left aside.
+_FILLED: dict[str, frozenset[str]] = {
+    "strategy": PROVIDED["strategy"],
+    "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
+}
+_HINTS = {
+    "trainer.callbacks": "add callbacks.<name>._target_=<class>",
+    "trainer.logger": "see the group logger",
+    "trainer.default_root_dir": "set hydra.run.dir",
+    "strategy.seed": "set seed",
+    "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
+    "strategy.accumulate_batches": "set update.accumulate_batches",
+    "strategy.optimizer": "see the group optimizer",
+    "strategy.scheduler": "see the group scheduler",
+}
+
 # Keys that speak to Hydra, not to the class.
 _DIRECTIVES = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 
@@ -98,7 +115,7 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
     """
     mistakes: dict[tuple[str, str], str] = {}  # a node that is referred to twice is reported once
     plain = to_plain(cfg)
-    for text in _check_plain(plain):
+    for text in (*_check_keys(plain), *_check_plain(plain)):
         mistakes[text, ""] = text
     for path, node in _nodes(plain, ""):
         if "_target_" in node:
@@ -109,6 +126,25 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
                 where = f"{path}.{key}" if path else key
                 mistakes.setdefault((where, key), f"{where} must be given: {where}=<value>")
     return list(mistakes.values())
+
+
+def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
+    """Refuse keys that nothing reads; a part of a configuration may be checked alone."""
+    if {"strategy", "data"} <= plain.keys():
+        groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
+        known = groups | {path.partition(".")[0] for path in _PLAIN}
+        yield from (f"there is no key {key!r}; {nearest(key, known)}" for key in plain if key not in known)
+    callbacks = plain.get("callbacks") or {}
+    known = {path.split(".")[1] for path in _PLAIN if path.startswith("callbacks.")}
+    for name, node in callbacks.items():
+        if name not in known and not (isinstance(node, dict) and "_target_" in node):
+            yield f"callbacks.{name} names no class: give callbacks.{name}._target_; {nearest(name, known)}"
+        elif name in known and isinstance(node, dict) and "_target_" in node:
+            yield f"callbacks.{name} is the run's own: give a callback of your own another name"
+    for path, filled in _FILLED.items():
+        for key in sorted(filled & (plain.get(path) or {}).keys()):
+            hint = f"; {_HINTS[where]}" if (where := f"{path}.{key}") in _HINTS else ""
+            yield f"{where} is filled in by the run: leave it out{hint}"
 
 
 def _check_plain(plain: dict[str, Any]) -> Iterator[str]:

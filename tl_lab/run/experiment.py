@@ -252,8 +252,22 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
         callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
     if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
+    callbacks += _own_callbacks(cfg)
     bar = progress_callback(cfg.trainer.enable_progress_bar)
     return [*callbacks, *([bar] if bar else [])]
+
+
+def _own_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Build the callbacks that the configuration adds to the run's own, each a node with a class."""
+    built = {
+        str(name): build_node(node)
+        for name, node in cfg.callbacks.items()
+        if OmegaConf.is_dict(node) and "_target_" in node
+    }
+    for name, callback in built.items():
+        if not isinstance(callback, Callback):
+            raise UserError(f"callbacks.{name} is a {type(callback).__name__}, and no callback of Lightning")
+    return list(built.values())
 
 
 def _mode(metric: str, validators: Mapping[str, Validator]) -> str:
