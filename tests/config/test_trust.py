@@ -37,13 +37,20 @@ def test_whatever_is_composed_here_is_allowed(group):
     [
         {"data": EVIL},
         {"strategy": {"_target_": "torch.optim.Adam", "params": [{"deep": [EVIL]}]}},
-        {"name": "os.system", "data": {"_target_": "${name}"}},
+        {"backbone": {"hydra": EVIL}},
+        {"hydra": EVIL},
         {"validator": {"a": {"_partial_": True, **EVIL}}},
     ],
 )
 def test_other_names_are_refused_at_any_depth(cfg):
     with pytest.raises(UserError, match=r"^a\.yaml names 'os\.system', which no configuration file"):
         check_foreign(OmegaConf.create(cfg), "a.yaml")
+
+
+def test_references_are_refused_and_not_resolved():
+    for cfg in ({"name": "tl_lab.data.sets.moons.Moons", "data": {"_target_": "${name}"}}, {"a": ["${oc.env:HOME}"]}):
+        with pytest.raises(UserError, match=r"^a\.yaml (names|holds the reference) '\$\{"):
+            check_foreign(OmegaConf.create(cfg), "a.yaml")
 
 
 @pytest.mark.parametrize(

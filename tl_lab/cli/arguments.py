@@ -1,6 +1,8 @@
 """Mistakes on the command line, found before anything runs and said with the nearest valid names."""
 
 import contextlib
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,7 +12,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tl_lab.config import conf_dir
+from tl_lab.config import choices, conf_dir
 from tl_lab.errors import UserError, nearest
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "UNCHECKED",
     "Checked",
     "check",
+    "config_dirs",
     "nearby",
     "quote",
     "resumed_folder",
@@ -35,6 +38,7 @@ UNCHECKED = frozenset(
     {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
+_COMPLETION = frozenset({"--shell-completion", "-sc"})
 _LISTS = frozenset({"validator"})  # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
 _OPTIONAL = frozenset({"experiment", "search"})  # groups of which nothing need be chosen
 _MULTIRUN = frozenset({"--multirun", "-m"})
@@ -115,6 +119,15 @@ def resumed_folder(overrides: Sequence[str]) -> Path | None:
     return None
 
 
+def config_dirs(given: Sequence[str]) -> list[str]:
+    """List the folders of choices (``--config-dir``) on a command line, or on the one that a shell completes."""
+    flags, _ = split(given)
+    completing = os.environ.get("COMP_LINE", "") if {name for name, _ in flags} & _COMPLETION else ""
+    words = completing.split()
+    typed = [after for word, after in itertools.pairwise(words) if word in CONFIG_DIR and Path(after).is_dir()]
+    return [*(value or "" for name, value in flags if name in CONFIG_DIR), *typed]
+
+
 def nearby(folder: Path) -> str:
     """Name what lies beside a folder that does not exist, as the end of a sentence."""
     with contextlib.suppress(OSError):
@@ -144,18 +157,13 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
 
     install()
     parsed = _parse(overrides)
-    folders = [str(Path(value or "").absolute()) for name, value in flags if name in CONFIG_DIR]
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise UserError(f"--config-dir: there is no folder {folder!r}")
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        groups = _groups(folders)
+        groups = _groups()
         # what Hydra would explain badly, or, a list for a group of one choice, take without a word
         doubtful = [one for one in parsed if one.is_delete() or one.value() is None or isinstance(one.value(), list)]
         if mistakes := [text for override in doubtful if (text := _wrong_choice(override, groups))]:
             raise UserError(_join(mistakes))
-        extra = [f"hydra.searchpath=[{','.join(quote('file://' + folder) for folder in folders)}]"]
-        configs = [_compose(texts, parsed, groups, extra if folders else []) for texts in _variations(parsed, groups)]
+        configs = [_compose(texts, groups) for texts in _variations(parsed, groups)]
     first = configs[0]
     mode = OmegaConf.select(first, "hydra.mode")
     multirun = any(name in _MULTIRUN for name, _ in flags) or getattr(mode, "name", mode) == "MULTIRUN"
@@ -170,6 +178,9 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     objective = str(OmegaConf.select(first, "sweep.objective"))
     if objective.startswith(("test/", "oracle/")):
         raise UserError(f"sweep.objective={objective} is a test metric: test data choose nothing; use val/...")
+    name = _folder(first, "name")
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise UserError(f"name={name} is no name of a folder below the outputs: leave '.', '..' and empty parts out")
     folder = _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir")
     at_once = OmegaConf.select(first, "hydra.launcher.jobs")
     if at_once is not None and (not isinstance(at_once, int) or at_once < 1):
@@ -186,7 +197,7 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
     parsed = []
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
-            fitting = [group for group, names in _files().items() if text in names]
+            fitting = [group for group, names in choices().items() if text in names]
             hint = " or ".join(f"{group}={text}" for group in fitting) or "key=value"
             raise UserError(f"{text!r} sets nothing; write {hint}")
         try:
@@ -199,21 +210,7 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
     return parsed
 
 
-def _files(folders: Sequence[str] = ()) -> dict[str, set[str]]:
-    """Choices of each group by the files, choices in sub-folders included."""
-    found: dict[str, set[str]] = {}
-    for folder in (conf_dir(), *map(Path, folders)):
-        for file in folder.glob("*/**/*.yaml"):
-            if file.name.startswith("_"):  # what choices share
-                continue
-            group, *rest = file.relative_to(folder).with_suffix("").parts
-            if group == "hydra":  # its groups lie one level deeper
-                group = f"hydra/{rest.pop(0)}"
-            found.setdefault(group, set()).add("/".join(rest))
-    return found
-
-
-def _groups(folders: Sequence[str]) -> dict[str, set[str]]:
+def _groups() -> dict[str, set[str]]:
     """Choices of each group, Hydra's own (``hydra/launcher``) included."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
@@ -221,7 +218,7 @@ def _groups(folders: Sequence[str]) -> dict[str, set[str]]:
 
     # asked directly: for each question to the loader itself, Hydra copies all that is registered
     repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
-    found = {"experiment": set(), "search": set(), **_files(folders)}
+    found = {"experiment": set(), "search": set(), **{group: set(files) for group, files in choices().items()}}
     for group in repository.get_group_options("hydra", ObjectType.GROUP):
         found.setdefault(f"hydra/{group}", set()).update(repository.get_group_options(f"hydra/{group}"))
     return found
@@ -257,14 +254,14 @@ def _values(override: Any, groups: dict[str, set[str]]) -> list[str]:
     return texts
 
 
-def _compose(texts: list[str], parsed: Sequence[Any], groups: dict[str, set[str]], extra: list[str]) -> DictConfig:
+def _compose(texts: list[str], groups: dict[str, set[str]]) -> DictConfig:
     import hydra
     from hydra.errors import HydraException
 
     try:
-        config = hydra.compose("config", overrides=[*texts, *extra], return_hydra_config=True)
+        config = hydra.compose("config", overrides=texts, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        mistakes = _mistakes(_parse(texts), groups, extra)
+        mistakes = _mistakes(_parse(texts), groups)
         lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
         raise UserError(_join(mistakes) or ". ".join(line.strip() for line in lines[:2])) from error
     return config
@@ -276,7 +273,7 @@ def _join(mistakes: list[str]) -> str:
     return f"{len(mistakes)} mistakes: " + " ".join(f"({n}) {text}" for n, text in enumerate(mistakes, 1))
 
 
-def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]], extra: list[str]) -> list[str]:
+def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
     """Say what is wrong with each override of a command line that does not compose."""
     import hydra
 
@@ -289,7 +286,7 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]], extra: list[st
         elif override.key_or_group in groups:
             usable.append(str(override.input_line))
     try:
-        base = hydra.compose("config", overrides=[*usable, *extra], return_hydra_config=True)
+        base = hydra.compose("config", overrides=usable, return_hydra_config=True)
     except Exception:  # the files themselves do not compose: the first error says why
         return found
     for override in parsed:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tl_lab import __version__
 from tl_lab.cli import figures, list, papers, predict, report, reproduce
+from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
 
 __all__ = ["main"]
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     options = _parser().parse_args(given)
     try:
-        code = options.command(options)
+        with using(options.config_dir):
+            code = options.command(options)
     except UserError as error:
         print(f"tl_lab: {error}", file=sys.stderr)
         sys.exit(1)
@@ -43,4 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=lambda _: None)
     for command in _COMMANDS:
         command.add(commands)
+    for name, parser_of_command in commands.choices.items():
+        if name != "train":
+            parser_of_command.add_argument(
+                "--config-dir", "-cd", action="append", default=[], metavar="FOLDER",
+                help="a folder of further choices, with its Python beside it; may be repeated",
+            )  # fmt: skip
     return parser

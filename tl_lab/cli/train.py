@@ -20,7 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.cli import arguments
 from tl_lab.config import conf_dir
-from tl_lab.config.stored import read_stored
+from tl_lab.config.catalogue import importable, using
+from tl_lab.config.instantiate import foreign
+from tl_lab.config.stored import read_stored, read_yaml, texts_in
 from tl_lab.config.trust import check_foreign
 from tl_lab.errors import UserError
 
@@ -70,15 +72,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     _die_with_the_sweep()
     try:
-        launch = _prepare(given)
+        with using(arguments.config_dirs(given)):
+            _main(given)
     except UserError as error:
         sys.exit(_say(error))
+
+
+def _main(given: list[str]) -> None:
+    launch = _prepare(given)
     original = list(sys.argv)
 
     def job(cfg: DictConfig) -> float | None:
         # Lightning starts the other processes of a distributed run with this process's own arguments
         sys.argv[:] = original
-        return _run_job(cfg, launch, given)
+        return _run_job(cfg, launch)
 
     sys.argv[1:] = launch.argv
     try:
@@ -91,8 +98,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 launch.failed = True
             if launch.sweep is not None:
                 launch.failed |= not _finish_sweep(launch.sweep)
-    except UserError as error:
-        sys.exit(_say(error))
     except KeyboardInterrupt:
         _say_interrupted(launch)
         sys.exit(130)
@@ -127,7 +132,8 @@ def _prepare(given: list[str]) -> _Launch:
         UserError: something in them is wrong.
     """
     flags, overrides = arguments.split(given)
-    passed = [part for flag in flags for part in flag if part is not None]
+    # Hydra finds outside folders by the catalogue
+    passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
         return _Launch(_resume_arguments(resume, passed, overrides), resume=resume)
@@ -229,17 +235,20 @@ def _is_child() -> bool:
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def _run_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float | None:
+def _run_job(cfg: DictConfig, launch: _Launch) -> float | None:
     """Run one job; in a sweep an error is reported and the next job gets its turn."""
     from hydra.core.hydra_config import HydraConfig
 
     launch.folder = HydraConfig.get().runtime.output_dir
+    importable()  # another engine's process has the folders' names only
     try:
         if launch.resume is not None:
             cfg = _stored_config(launch.resume)
             _restore_choices(launch.resume)
+            with foreign(launch.resume / "config.yaml"):
+                return _experiment()(cfg)
         if launch.sweep is not None:
-            return _run_swept_job(cfg, launch, given)
+            return _run_swept_job(cfg, launch)
         return _experiment()(cfg)
     except SystemExit as error:  # how Lightning ends a training that was interrupted
         raise KeyboardInterrupt from error
@@ -303,15 +312,17 @@ def _restore_choices(folder: Path) -> None:
     from omegaconf import open_dict, read_write
 
     try:
-        stored = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.choices
-    except Exception:  # only names in messages depend on it
+        stored = dict(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["choices"])
+    except (UserError, KeyError, TypeError, ValueError):  # only names in messages depend on it
+        return
+    if any("${" in text for text in texts_in(stored)):  # Hydra would resolve it
         return
     runtime = cast(DictConfig, HydraConfig.get().runtime)
     with read_write(runtime), open_dict(runtime):
         runtime.choices = stored
 
 
-def _run_swept_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float | None:
+def _run_swept_job(cfg: DictConfig, launch: _Launch) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     from tl_lab.sweeps.jobs import read_settled
@@ -326,25 +337,25 @@ def _run_swept_job(cfg: DictConfig, launch: _Launch, given: list[str]) -> float 
         if earlier:
             cfg.resume = str(folder)
         if not launch.launcher.endswith(".BasicLauncher"):
-            return _run_apart(cfg, launch, given, folder)
+            return _run_apart(cfg, launch, folder)
     if cfg.trainer.get("devices", 1) in (1, "1") and cfg.trainer.get("num_nodes", 1) == 1:
         return _experiment()(cfg)
-    code = subprocess.run(_single_command(cfg, given, folder), check=False, env=_environment()).returncode
+    code = subprocess.run(_single_command(cfg, folder), check=False, env=_environment()).returncode
     if code != 0:
         raise UserError(f"job {number} ended with exit code {code}; see {folder}")
     return read_settled(folder).get("objective")
 
 
-def _run_apart(cfg: DictConfig, launch: _Launch, given: list[str], folder: Path) -> float | None:
+def _run_apart(cfg: DictConfig, launch: _Launch, folder: Path) -> float | None:
     """Run a job of another engine, whose processes may serve many jobs, in a process of its own."""
     from tl_lab.sweeps.apart import run_apart
 
     _experiment()  # once for all jobs of this process
     inner = replace(launch, launcher=_FORKED, resumes=False)
-    return run_apart(lambda: _run_job(cfg, inner, given), folder)
+    return run_apart(lambda: _run_job(cfg, inner), folder)
 
 
-def _single_command(cfg: DictConfig, given: list[str], folder: Path) -> list[str]:
+def _single_command(cfg: DictConfig, folder: Path) -> list[str]:
     """Say how a job runs alone: Lightning starts further processes with the command line that it finds, which would
     begin the whole sweep again."""
     from hydra.core.hydra_config import HydraConfig
@@ -352,11 +363,9 @@ def _single_command(cfg: DictConfig, given: list[str], folder: Path) -> list[str
     train = [sys.executable, "-m", "tl_lab", "train"]
     if cfg.resume and (folder / "config.yaml").is_file():
         return [*train, f"resume={folder}"]
-    flags, _ = arguments.split(given)
-    kept = [part for name, value in flags if name in arguments.CONFIG_DIR for part in (name, value or "")]
     single = ["hydra.mode=RUN", f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null"]
     quiet = ["figures=false"] if cfg.figures == "auto" else []
-    return [*train, *kept, *HydraConfig.get().overrides.task, *single, *quiet]
+    return [*train, *HydraConfig.get().overrides.task, *single, *quiet]
 
 
 def _environment() -> dict[str, str]:

@@ -1,26 +1,28 @@
 """Composing a configuration as the command line would."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from tl_lab.config.catalogue import conf_dir
+from tl_lab.config.catalogue import conf_dir, using
 from tl_lab.config.identity import to_plain
 
 __all__ = ["compose"]
 
 
-def compose(overrides: Sequence[str] = ()) -> DictConfig:
+def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
     """Compose a resolved configuration as the command line would, for notebooks and tests.
 
     Args:
         overrides: ``["backbone=mlp", "seed=1"]``.
+        config_dir: a folder of further choices, as ``--config-dir`` takes it.
 
     Returns:
         The run's configuration, without Hydra's own part.
 
     Raises:
-        UserError: something in it refers to what does not exist.
+        UserError: something in it refers to what does not exist, or the folder does not exist.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -28,7 +30,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     from tl_lab.config.natural import install
 
     install()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with using([config_dir]), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)

@@ -1,4 +1,4 @@
-"""The configuration that a run's folder holds, read as data: nothing in it is resolved, imported or built here."""
+"""The files of a run's folder, read as data: nothing in them is resolved, imported or built here."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from tl_lab.config.renamed import current_names
 from tl_lab.errors import UserError
 
-__all__ = ["read_stored"]
+__all__ = ["read_stored", "read_yaml", "texts_in"]
 
 _LARGEST_BYTES = 2**20
 
@@ -17,8 +17,9 @@ _LARGEST_BYTES = 2**20
 def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfig:
     """Read ``config.yaml`` of a run's folder, with today's names for classes that have moved since.
 
-    A run stores its configuration resolved. A reference (``${...}``) or a YAML alias in it was put there by someone
-    else: either is refused, since references read environment variables and files, and aliases can grow without bound.
+    A run stores its configuration resolved. A reference (``${...}``), a YAML alias or a node for Hydra in it was put
+    there by someone else: each is refused, since references read environment variables and files, and aliases can grow
+    without bound.
 
     Args:
         folder: the run's folder.
@@ -28,40 +29,71 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
         UserError: the file is missing, damaged, too large, or not the configuration of a run.
     """
     path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is not the folder of a run: it has no config.yaml")
+    text = _text_of(path)
     try:
-        if not path.is_file():
-            raise UserError(f"{folder} is not the folder of a run: it has no config.yaml")
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise UserError(f"{path} is not the configuration of a run: it is larger than {_LARGEST_BYTES:,} bytes")
-        _refuse_aliases(path)
-        cfg = OmegaConf.load(path)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(cfg, DictConfig) or any(name not in cfg for name in nodes):
+        cfg = OmegaConf.create(text)
+    except Exception as error:  # a document may be wrong in more ways than its parser has errors for
+        raise _unreadable(path, error) from error
+    if not isinstance(cfg, DictConfig) or any(name not in cfg for name in nodes) or "hydra" in cfg:
         raise UserError(f"{path} is not the configuration of a run")
     plain = OmegaConf.to_container(cfg, resolve=False)
-    if reference := next((text for text in _texts(plain) if "${" in text), None):
+    if reference := next((text for text in texts_in(plain) if "${" in text), None):
         raise UserError(f"{path} holds the reference {reference!r}, which no run writes: nothing is read from it")
     return cast(DictConfig, OmegaConf.create(current_names(plain)))
 
 
-def _refuse_aliases(path: Path) -> None:
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file as plain values; references stay texts.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: the file is missing, no regular file, damaged, too large, or holds an alias.
+    """
     import yaml
 
-    with path.open(encoding="utf-8") as file:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(file)):
-            raise UserError(f"{path} holds a YAML alias, which no run writes: nothing is read from it")
+    text = _text_of(path)
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every text in plain values, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+            yield from texts_in(key)
+            yield from texts_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from texts_in(item)
+
+
+def _text_of(path: Path) -> str:
+    """Read the text of a YAML file that can be parsed at no great cost."""
+    import yaml
+
+    try:
+        if not path.is_file():  # a pipe or a device would never end
+            raise UserError(f"{path} is missing, or no regular file")
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise UserError(f"{path} is larger than {_LARGEST_BYTES:,} bytes, which no file that a run writes is")
+        text = path.read_text(encoding="utf-8")
+        events = yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if "*" in text else ()
+        if any(isinstance(event, yaml.AliasEvent) for event in events):
+            raise UserError(f"{path} holds a YAML alias, which no run writes: nothing is read from it")
+    except UserError:
+        raise
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    return text
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}")

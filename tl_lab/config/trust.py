@@ -1,59 +1,114 @@
 """Saved configurations from elsewhere: which classes and functions they may name."""
 
 import functools
+import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from tl_lab.config import choices, conf_dir, to_plain
+from tl_lab.config.catalogue import choices, conf_dir, outside_folders
+from tl_lab.config.stored import read_yaml, texts_in
 from tl_lab.errors import UserError
 
-__all__ = ["ALLOW", "check_foreign", "known_targets"]
+__all__ = ["ALLOW", "Trust", "check_foreign", "known_targets"]
 
 ALLOW = "TL_LAB_ALLOW"
 """Environment variable with further allowed names, separated by commas."""
 
 
-@functools.cache
+@dataclass(frozen=True)
+class Trust:
+    """What a configuration from a run's folder may name.
+
+    Attributes:
+        where: its file, for messages.
+        allowed: exact names of classes and functions.
+    """
+
+    where: Path
+    allowed: frozenset[str]
+
+    @classmethod
+    def of(cls, where: str | Path, allow: Sequence[str] = ()) -> "Trust":
+        """Trust what the configuration files of this machine name, and what the user allows.
+
+        Args:
+            where: the saved configuration's file.
+            allow: further exact names; those of ``TL_LAB_ALLOW`` are added.
+        """
+        told = filter(None, map(str.strip, os.environ.get(ALLOW, "").split(",")))
+        return cls(Path(where), known_targets() | {*allow, *told})
+
+    def check(self, value: Any) -> None:
+        """Refuse plain values that name what is not allowed, at any depth, or that hold a reference.
+
+        Args:
+            value: dicts, lists and values, not resolved.
+
+        Raises:
+            UserError: a name is neither known nor allowed, or a text holds ``${...}``.
+        """
+        unknown = [name for name in dict.fromkeys(_targets(value)) if name not in self.allowed]
+        if unknown:
+            raise UserError(
+                f"{self.where} names {', '.join(map(repr, unknown))}, which no configuration file of this project "
+                "names and which would be imported and called: for a package of your own, install it or give its "
+                f"folder of choices by --config-dir{_made_with(self.where.parent)}; if you trust the file, allow it "
+                f"by its exact name, {ALLOW}={','.join(unknown)} (or --allow, where the command has it)"
+            )
+        if reference := next((text for text in texts_in(value) if "${" in text), None):
+            raise UserError(f"{self.where} holds the reference {reference!r}, which no run writes: nothing is built")
+
+
 def known_targets() -> frozenset[str]:
-    """List what the project's own configuration files name: each class and function, nothing else of their packages."""
+    """List what the configuration files of this machine name: the project's own and those of outside folders.
+
+    The list holds each class and function that a file names, and nothing else of their packages.
+    """
+    return _known_targets(outside_folders())
+
+
+@functools.cache
+def _known_targets(_outside: tuple[Path, ...]) -> frozenset[str]:
     of_runs = [files for group, files in choices().items() if not group.startswith("hydra/")]
-    shared = conf_dir().glob("*/**/_*.yaml")  # what choices have in common
+    shared = [file for folder in (conf_dir(), *_outside) for file in folder.glob("*/**/_*.yaml")]
     files = [conf_dir() / "config.yaml", *shared, *(file for files in of_runs for file in files.values())]
-    return frozenset(name for file in files for name in _targets(_read(file)))
+    return frozenset(name for file in files for name in _targets(read_yaml(file)))
 
 
 def check_foreign(cfg: DictConfig | Mapping[str, Any], where: str | Path, allow: Sequence[str] = ()) -> None:
-    """Refuse a saved configuration that would import or call what no configuration file of the project names.
+    """Refuse a saved configuration that would import or call what no configuration file of this machine names.
 
     What a node's ``_target_`` names is imported and called with the node's values: a file from elsewhere could name any
-    function of any package. Exact names are compared after references are resolved, at any depth.
+    function of any package. Exact names are compared, at any depth and under any key.
 
     Args:
-        cfg: the saved configuration.
+        cfg: the saved configuration, as :func:`~tl_lab.config.stored.read_stored` gives it.
         where: its file, for the message.
         allow: further exact names; those of ``TL_LAB_ALLOW`` are added.
 
     Raises:
-        UserError: a name is neither known nor allowed.
+        UserError: a name is neither known nor allowed, or a text holds a reference.
     """
-    allowed = known_targets() | {*allow, *filter(None, map(str.strip, os.environ.get(ALLOW, "").split(",")))}
-    unknown = [name for name in dict.fromkeys(_targets(to_plain(cfg))) if name not in allowed]
-    if unknown:
-        raise UserError(
-            f"{where} names {', '.join(map(repr, unknown))}, which no configuration file of this project names and "
-            "which would be imported and called: if you trust the file, allow it by its exact name, "
-            f"{ALLOW}={','.join(unknown)} (or --allow, where the command has it)"
-        )
+    plain = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
+    Trust.of(where, allow).check(plain)
 
 
-def _read(file: Path) -> Any:
-    import yaml
-
-    return yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def _made_with(run: Path) -> str:
+    """Name the folders that a run was made with, for a message: they are never used by themselves."""
+    path = run / "results.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        folders = [folder for folder in content.get("config_dirs") or () if isinstance(folder, str)]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ""
+    words = " ".join(f"--config-dir {shlex.quote(folder)}" for folder in folders)
+    return f" (the run was made with {words})" if words else ""
 
 
 def _targets(value: Any) -> Iterator[str]:
@@ -61,6 +116,6 @@ def _targets(value: Any) -> Iterator[str]:
         if "_target_" in value:
             yield str(value["_target_"])
         value = list(value.values())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         for item in value:
             yield from _targets(item)

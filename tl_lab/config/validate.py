@@ -3,7 +3,6 @@
 Nothing here imports PyTorch before a configuration is checked against the classes that it names.
 """
 
-import importlib
 import inspect
 import json
 import os
@@ -14,7 +13,9 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from tl_lab.config.catalogue import choices
 from tl_lab.config.identity import to_plain
+from tl_lab.config.instantiate import locate
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["PROVIDED", "check", "raise_if_wrong"]
@@ -68,6 +69,22 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "callbacks.early_stopping.min_delta": (float, 0),
 }
 
+# Arguments that the run always fills in: a value of the user's would be left aside.
+_FILLED: dict[str, frozenset[str]] = {
+    "strategy": PROVIDED["strategy"],
+    "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
+}
+_HINTS = {
+    "trainer.callbacks": "add callbacks.<name>._target_=<class>",
+    "trainer.logger": "see the group logger",
+    "trainer.default_root_dir": "set hydra.run.dir",
+    "strategy.seed": "set seed",
+    "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
+    "strategy.accumulate_batches": "set update.accumulate_batches",
+    "strategy.optimizer": "see the group optimizer",
+    "strategy.scheduler": "see the group scheduler",
+}
+
 # Keys that speak to Hydra, not to the class.
 _DIRECTIVES = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 
@@ -98,7 +115,7 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
     """
     mistakes: dict[tuple[str, str], str] = {}  # a node that is referred to twice is reported once
     plain = to_plain(cfg)
-    for text in _check_plain(plain):
+    for text in (*_check_keys(plain), *_check_plain(plain)):
         mistakes[text, ""] = text
     for path, node in _nodes(plain, ""):
         if "_target_" in node:
@@ -109,6 +126,25 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
                 where = f"{path}.{key}" if path else key
                 mistakes.setdefault((where, key), f"{where} must be given: {where}=<value>")
     return list(mistakes.values())
+
+
+def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
+    """Refuse keys that nothing reads; a part of a configuration may be checked alone."""
+    if {"strategy", "data"} <= plain.keys():
+        groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
+        known = groups | {path.partition(".")[0] for path in _PLAIN}
+        yield from (f"there is no key {key!r}; {nearest(key, known)}" for key in plain if key not in known)
+    callbacks = plain.get("callbacks") or {}
+    known = {path.split(".")[1] for path in _PLAIN if path.startswith("callbacks.")}
+    for name, node in callbacks.items():
+        if name not in known and not (isinstance(node, dict) and "_target_" in node):
+            yield f"callbacks.{name} names no class: give callbacks.{name}._target_; {nearest(name, known)}"
+        elif name in known and isinstance(node, dict) and "_target_" in node:
+            yield f"callbacks.{name} is the run's own: give a callback of your own another name"
+    for path, filled in _FILLED.items():
+        for key in sorted(filled & (plain.get(path) or {}).keys()):
+            hint = f"; {_HINTS[where]}" if (where := f"{path}.{key}") in _HINTS else ""
+            yield f"{where} is filled in by the run: leave it out{hint}"
 
 
 def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
@@ -139,7 +175,7 @@ def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]:
     """Say what is wrong with one node; each text goes on from the node's path."""
     try:
-        target = _locate(str(node["_target_"]))
+        target = locate(str(node["_target_"]))
     except UserError as error:
         yield f"._target_: {error}"
         return
@@ -168,34 +204,6 @@ def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]
         for key, parameter in keywords.items():
             if parameter.default is parameter.empty and key not in node and key not in provided:
                 yield f" lacks {key!r}, which {name} needs"
-
-
-def _locate(path: str) -> Callable[..., Any]:
-    """Import the object of a dotted path, or say which part of the path does not exist."""
-    parts = path.split(".")
-    found: Any = None
-    for depth, part in enumerate(parts):
-        here = ".".join(parts[: depth + 1])
-        if hasattr(found, part):
-            found = getattr(found, part)
-            continue
-        try:
-            found = importlib.import_module(here)
-        except ModuleNotFoundError as error:
-            # a module that lies at this path, but lacks another one, is not misspelt
-            hint = _close(part, found) if error.name == here or depth == len(parts) - 1 else f" ({error})"
-            raise UserError(f"{path!r} does not exist{hint}") from error
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{path!r} cannot be imported ({error})") from error
-    if not callable(found):
-        raise UserError(f"{path!r} is neither a class nor a function")
-    return typing.cast(Callable[..., Any], found)
-
-
-def _close(name: str, module: Any) -> str:
-    public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
-    hint = nearest(name, public) if public else ""
-    return f"; {hint}" if hint.startswith("did") else ""  # all names of a module would be no help
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.weights import find_weights
+from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.config.stored import read_stored
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
@@ -24,7 +24,7 @@ from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import choice_of
 from tl_lab.strategies.base import Strategy
 
-__all__ = ["Parts", "build", "build_backbone", "build_node", "build_strategy", "describe_weights", "weights_hash"]
+__all__ = ["Parts", "build", "build_backbone", "build_strategy", "describe_weights", "weights_hash"]
 
 
 _LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
@@ -61,7 +61,7 @@ def build(cfg: DictConfig) -> Parts:
     if isinstance(data, TaskStream):
         data.epochs_per_task = cfg.trainer.max_epochs
     if isinstance(data, EpisodicData):
-        data.serves = cast(Any, get_class(cfg.strategy._target_)).trains_on
+        data.serves = cast(Any, class_of(cfg.strategy)).trains_on
     data.load()
     backbone = _started_backbone(cfg, data)
     data.use(backbone.preprocessing)
@@ -89,7 +89,7 @@ def _warn_of_weights(cfg: DictConfig) -> None:
 
 def _left_aside(cfg: DictConfig) -> list[str]:
     """Name the learned weights that are given to a strategy that does not start from any."""
-    strategy: Any = get_class(cfg.strategy._target_)
+    strategy: Any = class_of(cfg.strategy)
     if strategy.transfers:
         return []
     given = {"init_from": cfg.init_from, **{f"backbone.{name}": cfg.backbone.get(name) for name in _LEARNED}}
@@ -133,7 +133,7 @@ def _strategy(cfg: DictConfig, data: DataModule, backbone: Backbone, adaptation:
 
 def _num_outputs(cfg: DictConfig, data: DataModule) -> int:
     """Count what the head tells apart: the classes, or the ways of an episode where that is what is learned."""
-    if isinstance(data, EpisodicData) and cast(Any, get_class(cfg.strategy._target_)).fixed_way:
+    if isinstance(data, EpisodicData) and cast(Any, class_of(cfg.strategy)).fixed_way:
         return data.episode["train"].way
     return data.num_classes
 
@@ -145,7 +145,7 @@ def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
         cfg: the run's configuration.
         shape: channels, height and width of the data; they fill what the configuration leaves open.
     """
-    open_ones = {
+    open_ones: dict[str, Any] = {
         name: value
         for name, value in {"in_channels": shape[0], "input_size": shape[1:]}.items()
         if cfg.backbone.get(name) is None
@@ -197,9 +197,3 @@ def weights_hash(cfg: DictConfig) -> str | None:
     given = cfg.backbone.get("weights")
     path = checkpoint_of(Path(cfg.init_from)) if cfg.init_from else find_weights(given) if given else None
     return None if path is None else file_hash(path)
-
-
-def build_node(node: DictConfig, **given: Any) -> Any:
-    """Build a node, with objects given beside it; a node that asks to stay partial does."""
-    partial = instantiate(node, _convert_="all", _partial_=True)
-    return partial if node.get("_partial_") else partial(**given)

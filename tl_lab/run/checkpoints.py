@@ -3,12 +3,12 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from tl_lab.config.stored import read_stored
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.results.folder.files import replacing
@@ -45,6 +45,8 @@ def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[
         UserError: the file is missing, damaged, or not one of ours.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise ValueError("not a regular file")
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {**content, "state_dict": content["state_dict"], "updates_done": content["updates_done"]}
     except Exception as error:
@@ -69,13 +71,9 @@ def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
     Raises:
         UserError: the folder holds no run.
     """
-    path = run_folder / "config.yaml"
-    try:
-        evaluate = cast(DictConfig, OmegaConf.load(path)).evaluate
-    except FileNotFoundError:
-        raise UserError(f"{run_folder} is not the folder of a run: it has no config.yaml") from None
-    except Exception as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    evaluate = read_stored(run_folder, ("evaluate",)).evaluate
+    if evaluate not in ("last", "best"):
+        raise UserError(f"{run_folder / 'config.yaml'} is not the configuration of a run: evaluate is {evaluate!r}")
     return run_folder / "checkpoints" / f"{which or evaluate}.ckpt"
 
 

@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
@@ -23,6 +22,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from tl_lab.config import config_hash, raise_if_wrong, to_plain
+from tl_lab.config.catalogue import given_folders
+from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.config.natural import reasons_of
 from tl_lab.data.base import DataModule
 from tl_lab.data.scenarios.domain_pair import DomainPair
@@ -36,7 +37,7 @@ from tl_lab.results.names import less_is_better
 from tl_lab.results.screen import console
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.allocator import keep_freed_memory
-from tl_lab.run.build import Parts, build, build_node, build_strategy, describe_weights, weights_hash
+from tl_lab.run.build import Parts, build, build_strategy, describe_weights, weights_hash
 from tl_lab.run.checkpoints import WholeCheckpoints, is_trained, last_checkpoint, read_checkpoint, restore_problem
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.plan import check_pairing, check_protocol, choice_of
@@ -126,6 +127,8 @@ def _is_first_process() -> bool:
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
     """Leave a trace of the run before anything can go wrong with it."""
     facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
+    if folders := given_folders():
+        facts["config_dirs"] = [str(one) for one in folders]
     # a run that goes on by itself has the defaults as Hydra's own choices
     if not cfg.resume or not (folder / "config.yaml").exists():
         facts["choices"] = {
@@ -210,7 +213,7 @@ def _trainer(
             cast(DictConfig, OmegaConf.merge(cfg.trainer, {"max_epochs": _epochs(cfg, data)})),
             # tasks differ in their data, and so may the number of batches
             reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
-            inference_mode=cast(Any, get_class(cfg.strategy._target_)).inference_mode,
+            inference_mode=class_of(cfg.strategy).inference_mode,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
@@ -247,8 +250,22 @@ def _callbacks(cfg: DictConfig, folder: Path, data: DataModule, validators: Mapp
         callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
     if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
+    callbacks += _own_callbacks(cfg)
     bar = progress_callback(cfg.trainer.enable_progress_bar)
     return [*callbacks, *([bar] if bar else [])]
+
+
+def _own_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Build the callbacks that the configuration adds to the run's own, each a node with a class."""
+    built = {
+        str(name): build_node(node)
+        for name, node in cfg.callbacks.items()
+        if OmegaConf.is_dict(node) and "_target_" in node
+    }
+    for name, callback in built.items():
+        if not isinstance(callback, Callback):
+            raise UserError(f"callbacks.{name} is a {type(callback).__name__}, and no callback of Lightning")
+    return list(built.values())
 
 
 def _mode(metric: str, validators: Mapping[str, Validator]) -> str:
@@ -486,14 +503,15 @@ def _report(cfg: DictConfig, folder: Path, record: Record) -> None:
 def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     """Say what to try next, as commands that can be copied."""
     python = "uv run python" if "UV" in os.environ else "python"
-    hints = [("all choices", f"{python} -m tl_lab list")]
-    data: Any = get_class(cfg.data._target_)
+    outside = "".join(f" --config-dir {shlex.quote(str(one))}" for one in given_folders())
+    hints = [("all choices", f"{python} -m tl_lab list{outside}")]
+    data: Any = class_of(cfg.data)
     streams = "tasks" in data.traits
     if "episodes" not in data.traits and not (streams and data.scrambles):
         which = " --task 1" if streams and cfg.data.scenario == "task" else ""
-        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}"
+        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}{outside}"
         hints.insert(0, ("label images of your own", predict))
-    adaptation: Any = get_class(cfg.domain_adaptation._target_)
+    adaptation: Any = class_of(cfg.domain_adaptation)
     if not adaptation.needs_target or cfg.resume:
         return hints
     given = [text for text in HydraConfig.get().overrides.task if not text.startswith("seed=")]
@@ -501,12 +519,14 @@ def _hints(cfg: DictConfig, folder: Path) -> list[tuple[str, str]]:
     own = "".join(f" {shlex.quote(text)}" for text in given)
     rest = "".join(f" {shlex.quote(text)}" for text in others)
     seeds = "seed=0,1,2,3,4"
-    hints.insert(0, ("the same without adaptation", f"{python} train.py domain_adaptation=none seed={cfg.seed}{rest}"))
+    hints.insert(
+        0, ("the same without adaptation", f"{python} train.py{outside} domain_adaptation=none seed={cfg.seed}{rest}")
+    )
     if any(text.startswith("domain_adaptation.") for text in given):
-        hints.insert(1, ("this run over five seeds", f"{python} train.py -m {seeds}{own}"))
+        hints.insert(1, ("this run over five seeds", f"{python} train.py{outside} -m {seeds}{own}"))
     else:
         compared = f"domain_adaptation=none,{choice_of(cfg, 'domain_adaptation')}"
-        hints.insert(1, ("a comparison over five seeds", f"{python} train.py -m {compared} {seeds}{rest}"))
+        hints.insert(1, ("a comparison over five seeds", f"{python} train.py{outside} -m {compared} {seeds}{rest}"))
     return hints
 
 

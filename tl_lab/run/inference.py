@@ -4,13 +4,15 @@ import csv
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from tl_lab.config.catalogue import using
+from tl_lab.config.instantiate import foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image_files import IMAGE_TYPES, decode, listed
@@ -94,7 +96,11 @@ class TrainedModel(nn.Module):
 
 
 def load(
-    run: str | Path, checkpoint: str | None = None, task: int | None = None, allow: Sequence[str] = ()
+    run: str | Path,
+    checkpoint: str | None = None,
+    task: int | None = None,
+    allow: Sequence[str] = (),
+    config_dir: str | Path | None = None,
 ) -> TrainedModel:
     """Load the model of a run.
 
@@ -103,6 +109,7 @@ def load(
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         task: of a stream whose tasks have heads of their own, which one answers, counted from 1.
         allow: names of backbones, beside the project's own, that the folder's configuration may name.
+        config_dir: the folder of further choices that the run was made with (``--config-dir``).
 
     Returns:
         The model on the CPU, in evaluation mode.
@@ -110,7 +117,11 @@ def load(
     Raises:
         UserError: the folder holds no run, its files are damaged, or a task is missing, or none of the stream's.
     """
-    folder = Path(run)
+    with using([config_dir]):
+        return _load(Path(run), checkpoint, task, allow)
+
+
+def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequence[str]) -> TrainedModel:
     cfg = _stored_config(folder, allow)
     path = checkpoint_of(folder, checkpoint)
     content = read_checkpoint(path)
@@ -123,12 +134,14 @@ def load(
     shape = tuple(facts["shape"])
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
     problem = _problem_of(folder, facts, outputs, task)
+    with foreign(folder / "config.yaml", allow):
+        backbone = build_backbone(cfg, shape)
     network = Network(
-        build_backbone(cfg, shape),  # type: ignore[arg-type]
+        backbone,
         len(facts["class_names"]),
         cfg.strategy.get("bottleneck"),
         blocks=None if outputs is None else outputs.blocks,
-        **OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({})),
+        **_head_options(cfg, folder),
     )
     prefix = "network."
     weights = {n.removeprefix(prefix): t for n, t in content["state_dict"].items() if n.startswith(prefix)}
@@ -155,6 +168,16 @@ def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, ta
     names = _names_of(folder, facts, outputs, task)
     state = facts.get("problem", {"name": SingleLabel.name})
     return restore({**state, "output_names": names})
+
+
+def _head_options(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Read the head's options, which are numbers: nothing is built from them."""
+    options = dict(cast(dict[str, Any], OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({}))))
+    hidden, dropout = options.get("hidden", []), options.get("dropout", 0.0)
+    numbers = isinstance(hidden, list) and all(isinstance(one, int | float) for one in [dropout, *hidden])
+    if options.keys() - {"hidden", "dropout"} or not numbers:
+        raise UserError(f"{folder / 'config.yaml'}: strategy.head holds hidden and dropout only, not {options}")
+    return options
 
 
 def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:

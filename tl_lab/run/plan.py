@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import choices
+from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.results.tables.reproduction import Reproduces
@@ -25,9 +25,9 @@ def check_pairing(cfg: DictConfig) -> None:
     Raises:
         UserError: naming the choices that would fit.
     """
-    data: Any = get_class(cfg.data._target_)
-    strategy: Any = get_class(cfg.strategy._target_)
-    adaptation: Any = get_class(cfg.domain_adaptation._target_)
+    data: Any = class_of(cfg.data)
+    strategy: Any = class_of(cfg.strategy)
+    adaptation: Any = class_of(cfg.domain_adaptation)
     traits = data.traits_for(cfg.data)
     if missing := strategy.needs - traits:
         fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
@@ -68,7 +68,7 @@ def check_pairing(cfg: DictConfig) -> None:
             f"strategy={choice_of(cfg, 'strategy')} trains nothing, and domain_adaptation={chosen} acts in training: "
             "use domain_adaptation=none"
         )
-    layers = instantiate(cfg.strategy.layers)
+    layers = build_node(cfg.strategy.layers)
     waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
     if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:
         setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={cfg.strategy.layers.trainable}"
@@ -87,7 +87,7 @@ def _check_problem(cfg: DictConfig, problem: type[Problem], strategy: Any) -> No
             f"strategy={choice_of(cfg, 'strategy')} learns {_named(strategy.problems)} problems, and data={data} is "
             f"{kind}; valid: {fitting}"
         )
-    adaptation = instantiate(cfg.domain_adaptation, _convert_="all", _partial_=True)()
+    adaptation = build_node(cfg.domain_adaptation)
     if problem.name not in adaptation.problems:
         raise UserError(
             f"domain_adaptation={choice_of(cfg, 'domain_adaptation')} adapts {_named(adaptation.problems)} problems, "
@@ -110,7 +110,7 @@ def _check_stream_adapts(cfg: DictConfig, adaptation: Any) -> None:
             f"{cfg.data.scenario} changes the classes from task to task: use data.scenario=domain, or an adaptation "
             f"that looks at features alone ({_ON_FEATURES})"
         )
-    if cast(Any, get_class(cfg.strategy._target_)).jointly:
+    if cast(Any, class_of(cfg.strategy)).jointly:
         raise UserError(f"strategy={strategy} learns all tasks at once and takes no target: use domain_adaptation=none")
 
 
@@ -135,7 +135,7 @@ _ON_FEATURES = "dann, mmd, or coral with domain_adaptation.align=features"
 
 
 def _compares_predictions(cfg: DictConfig) -> bool:
-    adaptation = instantiate(cfg.domain_adaptation, _convert_="all", _partial_=True)()
+    adaptation = build_node(cfg.domain_adaptation)
     return bool(adaptation.needs_target_logits)
 
 
@@ -144,14 +144,14 @@ def _check_validators(cfg: DictConfig, traits: frozenset[str], problem: type[Pro
         if not isinstance(node, DictConfig) or "_target_" not in node:
             valid = sorted(choices("validator")["validator"])
             raise UserError(f"validator.{name} is no validator; valid: {', '.join(valid)}")
-        validator: Any = get_class(node._target_)
+        validator: Any = class_of(node)
         if not (validator.measures or validator.ranks_runs):
             continue  # such a score is logged where it is defined, and chosen by default
         if "target" not in traits:
             raise UserError(
                 f"validator={name} needs two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
             )
-        problems = instantiate(node, _convert_="all", _partial_=True)().problems
+        problems = build_node(node).problems
         if problem.name not in problems:
             raise UserError(
                 f"validator={name} scores {_named(problems)} problems, and data={choice_of(cfg, 'data')} is "
@@ -170,7 +170,7 @@ def check_protocol(cfg: DictConfig) -> None:
     """
     Reproduces.from_node(cfg.get("reproduces"))
     trainer, callbacks = cfg.trainer, cfg.callbacks
-    if "tasks" in cast(Any, get_class(cfg.data._target_)).traits:
+    if "tasks" in cast(Any, class_of(cfg.data)).traits:
         _check_stream_protocol(cfg)
     if not (trainer.max_epochs and trainer.max_epochs > 0):
         raise UserError(
@@ -222,6 +222,6 @@ def _fitting(group: str, fits: Callable[[Any], bool]) -> str:
     names = []
     for name, file in choices(group)[group].items():
         with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
-            if fits(get_class(cast(DictConfig, OmegaConf.load(file))._target_)):
+            if fits(class_of(cast(DictConfig, OmegaConf.load(file)))):
                 names.append(f"{group}={name}")
     return ", ".join(names)

@@ -21,6 +21,7 @@ __all__ = ["Reproduction", "compare_runs", "reproduce"]
 
 _LOGGED = "metrics.csv"
 _MOST_SHOWN = 20
+_LARGEST_BYTES = 2**20
 # what may explain that numbers differ, by the key in results.json
 _CIRCUMSTANCES = {
     "config_hash": "configuration",
@@ -105,8 +106,10 @@ def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence
         raise UserError(f"{folder} holds a run, which would be overwritten: name another folder")
     cfg.figures, cfg.resume, cfg.logger.mode = False, None, "disabled"
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
-    if (first / ".hydra").is_dir():
-        shutil.copytree(first / ".hydra", folder / ".hydra", dirs_exist_ok=True)
+    (folder / ".hydra").mkdir(exist_ok=True)
+    for file in ((first / ".hydra" / f"{name}.yaml") for name in ("config", "hydra", "overrides")):
+        if file.is_file() and file.stat().st_size <= _LARGEST_BYTES:
+            shutil.copy(file, folder / ".hydra")
     # a folder with a configuration and no checkpoint is a run that goes on from its beginning
     write_json(folder / RESULTS, {"schema": SCHEMA, "status": "running", "choices": before.get("choices") or {}})
     package = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]

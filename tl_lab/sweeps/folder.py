@@ -10,10 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-from omegaconf import OmegaConf
-
 from tl_lab.config import compose, config_hash
+from tl_lab.config.stored import read_yaml
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results, write_json
 
@@ -108,10 +106,13 @@ def check_unchanged(folder: Path, overrides: Sequence[str]) -> None:
     if before is not None and _command(before) != _command(overrides):
         raise UserError(f"sweep.resume: {str(folder)!r} holds the sweep of another command: {advice}")
     for run in runs_of(folder):
-        with suppress(OSError):
-            stored: Any = OmegaConf.load(run / ".hydra" / "overrides.yaml")
-            was = read_results(run).get("config_hash") if (run / RESULTS).exists() else None
-            if was is not None and was != config_hash(compose(list(stored))):
+        file = run / ".hydra" / "overrides.yaml"
+        was = read_results(run).get("config_hash") if (run / RESULTS).exists() and file.is_file() else None
+        if was is not None:
+            stored = [str(text) for text in read_yaml(file) or ()]
+            if any("${" in text and ":" in text for text in stored):  # a resolver, which no file of a run may call
+                raise UserError(f"sweep.resume: {file} holds a reference that calls a resolver: {advice}")
+            if was != config_hash(compose([text for text in stored if not text.lstrip("+~").startswith("hydra")])):
                 raise UserError(f"sweep.resume: the files under conf/ have changed since {run} was made: {advice}")
 
 
@@ -164,9 +165,8 @@ def pick(candidates: Sequence[Earlier], config: Mapping[str, Any], own: Path) ->
 
 def _stored_roots(run: Path) -> list[tuple[str, Any]] | None:
     try:
-        text = (run / "config.yaml").read_text(encoding="utf-8")
-        return _roots(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (OSError, ValueError, yaml.YAMLError):
+        return _roots(read_yaml(run / "config.yaml"))
+    except UserError:
         return None  # it died before it could write: the hash is all that is known
 
 

@@ -121,6 +121,7 @@ def decode(path: Path, preprocessing: Preprocessing) -> Tensor:
     Returns:
         The image, uint8 ``(channels, *size)``.
     """
+    _require_regular(path)
     with Image.open(path) as image:
         pixels = _eight_bits(image).convert("L" if preprocessing.channels == 1 else "RGB")
     height, width = preprocessing.size
@@ -178,9 +179,16 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def _require_regular(path: Path) -> None:
+    """Refuse a pipe or a device, which would be read without end; a missing file is the decoder's to name."""
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+
+
 def _fault(path: Path) -> str:
     """Say why a file cannot be decoded; empty if it can."""
     try:
+        _require_regular(path)
         with Image.open(path) as image:
             image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # JPEG: all data, few pixels
             image.load()

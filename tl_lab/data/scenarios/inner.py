@@ -1,11 +1,12 @@
 """Data that other data are made of: given as a node of the configuration, or by the name of a choice."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import choices
+from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.config.nodes import read_node
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
@@ -20,9 +21,7 @@ def inner_classes(value: Any) -> list[type[DataModule]]:
     Args:
         value: a node with ``_target_``, the name of a choice of data, or a list of these.
     """
-    from hydra.utils import get_class
-
-    return [get_class(str(node["_target_"])) for node in _nodes(value)]
+    return [class_of(node) for node in _nodes(value)]
 
 
 def inner_problems(value: Any) -> list[type[Problem]]:
@@ -57,9 +56,8 @@ def build_inner(value: DataModule | str, seed: int) -> DataModule:
                 f"labels={value.labels} limits data that are learned alone, not a part of others: leave it out"
             )
         return value
-    from hydra.utils import instantiate
-
-    module = instantiate(OmegaConf.create({**_node(value), "seed": seed, "augmentation": None}), _convert_="all")
+    node = OmegaConf.create({**_node(value), "seed": seed, "augmentation": None})
+    module = build_node(cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)))
     assert isinstance(module, DataModule)
     return module
 

@@ -145,6 +145,8 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
     path = Path(run_dir) / RESULTS
     if not path.parent.is_dir():
         raise UserError(f"There is no run folder {path.parent}: give a folder that a run has written.")
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise UserError(f"{path} cannot be read: it is no regular file.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

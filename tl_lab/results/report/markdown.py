@@ -6,6 +6,7 @@ Nothing here imports torch.
 from collections.abc import Sequence
 
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
+from tl_lab.results.report.cells import markdown_text
 from tl_lab.results.report.sections_of_tasks import crossed_parts
 from tl_lab.results.tables.reproduction import Crossed, Reproduces
 
@@ -19,7 +20,7 @@ def markdown(sections: Sequence[Section]) -> str:
         sections: the first one is the page's own.
     """
     first, *others = [section for section in sections if not section.page_only]
-    return "\n\n".join([f"# {first.title}", *_parts(first), *_written(others)]) + "\n"
+    return "\n\n".join([f"# {markdown_text(first.title)}", *_parts(first), *_written(others)]) + "\n"
 
 
 def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[str]:
@@ -36,16 +37,16 @@ def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduce
 
 
 def _written(sections: Sequence[Section]) -> list[str]:
-    return [text for section in sections for text in (f"## {section.title}", *_parts(section))]
+    return [text for section in sections for text in (f"## {markdown_text(section.title)}", *_parts(section))]
 
 
 def _parts(section: Section) -> list[str]:
     return [
         _table(part)
         if isinstance(part, Table)
-        else f"![{part.caption}](figures/{part.name}.png)"
+        else f"![{markdown_text(part.caption)}](figures/{part.name}.png)"
         if isinstance(part, Picture)
-        else part
+        else markdown_text(part)
         for part in section.parts
     ]
 
@@ -53,7 +54,7 @@ def _parts(section: Section) -> list[str]:
 def _cell(cell: str | Cell) -> str:
     """Write one cell of a Markdown table."""
     text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
-    text = " ".join(text.replace("|", "\\|").split())
+    text = " ".join(markdown_text(text).replace("|", "\\|").split())
     return f"**{text}**" if mark == "best" else f"{text} ≈" if mark == "level" else text
 
 

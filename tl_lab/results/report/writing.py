@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tl_lab.results.folder.files import write_text
 from tl_lab.results.names import format_metric, heading, leads, split_name
 from tl_lab.results.report.blocks import few_said, format_summary
+from tl_lab.results.report.cells import csv_text
 from tl_lab.results.report.latex import latex
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import page
@@ -54,7 +55,7 @@ def write_report(
     folders = [folder] if isinstance(folder, str | os.PathLike) else list(folder)
     found = find(folders, baseline)
     target = Path(out) if out is not None else Path(folders[0])
-    write_text(target / "results.csv", found.runs.to_csv(index=False, lineterminator="\n"))
+    write_text(target / "results.csv", csv_text(found.runs))
     figures = _draw(found, target / "figures") if figure else {}
     said = sections(found, list(figures))
     name = " + ".join(Path(each).resolve().name for each in folders)

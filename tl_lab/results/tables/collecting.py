@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tl_lab.config.stored import read_yaml
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results
 from tl_lab.results.folder.selection import reached
@@ -93,14 +94,11 @@ def collect(folders: Folders) -> "pd.DataFrame":
 
 def expected_of(runs: "pd.DataFrame") -> Reproduces | None:
     """Read what the experiment is held against from a run's configuration; None where runs do not agree on it."""
-    import yaml
-
     nodes = []
     for folder in runs["folder"]:
         try:
-            text = (Path(runs.attrs["root"]) / folder / "config.yaml").read_text(encoding="utf-8")
-            nodes.append(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("reproduces"))
-        except (OSError, ValueError, AttributeError, yaml.YAMLError):
+            nodes.append(read_yaml(Path(runs.attrs["root"]) / folder / "config.yaml").get("reproduces"))
+        except (UserError, AttributeError):
             continue
     if not nodes or any(node != nodes[0] for node in nodes):
         return None
@@ -166,11 +164,9 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
 
 def _overrides(path: Path) -> dict[str, str]:
     """Read Hydra's list of overrides; ``+key=value`` and ``key=value`` are the same choice, ``~key`` removes."""
-    import yaml
-
     try:
-        lines = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or []
-    except (OSError, ValueError, yaml.YAMLError):
+        lines = read_yaml(path)
+    except UserError:
         return {}
     pairs = {}
     for line in map(str, lines if isinstance(lines, list) else []):

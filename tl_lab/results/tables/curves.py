@@ -44,6 +44,8 @@ def curve_names(folder: Path) -> list[str]:
     Returns:
         At most two names; none where the run has logged nothing.
     """
+    if not (folder / _FILE).is_file():
+        return []
     try:
         with (folder / _FILE).open(encoding="utf-8", newline="") as file:
             names = next(csv.reader(file), [])
@@ -69,6 +71,8 @@ def read_curves(folder: Path, names: Sequence[str]) -> dict[str, dict[int, float
         Name -> step -> value; finite values only, and nothing of a file that is missing or damaged.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in names}
+    if not (folder / _FILE).is_file():
+        return found
     try:
         with (folder / _FILE).open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)

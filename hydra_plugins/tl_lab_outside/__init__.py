@@ -1,0 +1,1 @@
+"""Outside folders of choices, where Hydra looks for them."""

@@ -1,0 +1,110 @@
+"""From a node of a configuration to the object that it names: the only place where names of a file are imported.
+
+A configuration read from a run's folder may come from anywhere. While :func:`foreign` is active, each ``_target_`` is
+compared with the list of known names on the very values that are built, immediately before the first import.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.config.trust import Trust
+from tl_lab.errors import UserError, nearest
+
+__all__ = ["build_node", "class_of", "foreign", "locate"]
+
+_active: list[Trust] = []  # of the whole process, threads included
+
+
+@contextlib.contextmanager
+def foreign(where: Path, allow: Sequence[str] = ()) -> Iterator[Trust]:
+    """Build only what is known while a block runs, since the configuration lies in a run's folder.
+
+    Args:
+        where: the configuration's file, for messages.
+        allow: exact names allowed beside the known ones.
+
+    Yields:
+        What is trusted.
+    """
+    trust = Trust.of(where, allow)
+    _active.append(trust)
+    try:
+        yield trust
+    finally:
+        _active.remove(trust)
+
+
+def build_node(node: DictConfig | Mapping[str, Any], trust: Trust | None = None, **given: Any) -> Any:
+    """Build a node, with objects given beside it; a node that asks to stay partial does.
+
+    Args:
+        node: with a ``_target_``; nodes in it are built first.
+        trust: what the node may name; by default that of :func:`foreign`, and anything outside of its blocks.
+        given: further arguments of the class, objects included.
+
+    Raises:
+        UserError: a name is not trusted, or a foreign node holds a reference.
+    """
+    from hydra.utils import instantiate
+
+    config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    for one in [*_active, *filter(None, [trust])]:
+        # a copy without references and parents: what is checked is what is built
+        plain = OmegaConf.to_container(config, resolve=False)
+        one.check(plain)
+        config = cast(DictConfig, OmegaConf.create(plain))
+    partial = instantiate(config, _convert_="all", _partial_=True)
+    return partial if config.get("_partial_") else partial(**given)
+
+
+def class_of(node: DictConfig | Mapping[str, Any]) -> Any:
+    """Import the class that a node names, without building it.
+
+    Raises:
+        UserError: the name is not trusted.
+    """
+    from hydra.utils import get_class
+
+    name = node["_target_"]
+    for trust in _active:
+        trust.check({"_target_": name})
+    return get_class(name)
+
+
+def locate(path: str) -> Callable[..., Any]:
+    """Import the object of a dotted path, or say which part of the path does not exist.
+
+    Raises:
+        UserError: the path is not trusted, or there is nothing at it that can be called.
+    """
+    for trust in _active:
+        trust.check({"_target_": path})
+    parts = path.split(".")
+    found: Any = None
+    for depth, part in enumerate(parts):
+        here = ".".join(parts[: depth + 1])
+        if hasattr(found, part):
+            found = getattr(found, part)
+            continue
+        try:
+            found = importlib.import_module(here)
+        except ModuleNotFoundError as error:
+            # a module that lies at this path, but lacks another one, is not misspelt
+            hint = _close(part, found) if error.name == here or depth == len(parts) - 1 else f" ({error})"
+            raise UserError(f"{path!r} does not exist{hint}") from error
+        except (ImportError, ValueError) as error:
+            raise UserError(f"{path!r} cannot be imported ({error})") from error
+    if not callable(found):
+        raise UserError(f"{path!r} is neither a class nor a function")
+    return cast(Callable[..., Any], found)
+
+
+def _close(name: str, module: Any) -> str:
+    public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
+    hint = nearest(name, public) if public else ""
+    return f"; {hint}" if hint.startswith("did") else ""  # all names of a module would be no help

@@ -1,0 +1,32 @@
+"""Texts of runs from elsewhere in files that other programs open: shown as texts, never run.
+
+Nothing here imports torch.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["csv_text", "markdown_text"]
+
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|inf$|nan$)")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
+
+def csv_text(table: "pd.DataFrame") -> str:
+    """Write a table as CSV in which no spreadsheet finds a formula: such a text gets an apostrophe before it."""
+    quoted = table.rename(columns=_quoted)
+    for name in quoted.select_dtypes(exclude="number"):
+        quoted[name] = quoted[name].map(_quoted)
+    return str(quoted.to_csv(index=False, lineterminator="\n"))
+
+
+def markdown_text(text: str) -> str:
+    """Escape what would open an HTML tag."""
+    return _TAG.sub("&lt;", text)
+
+
+def _quoted(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
