@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tl_lab.adapters import Adapter, NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.scenarios.stream import Outputs
@@ -38,6 +39,7 @@ class Strategy(Measuring):
         optimizer: called with parameter groups, gives the optimizer; its ``lr`` is the head's rate.
         scheduler: factor of all rates over progress.
         layers: which layer groups learn, at which rates, when.
+        adapter: which parameters of the backbone are open to ``layers``; None for all.
         bottleneck: width of a trainable layer between backbone and head; None for none.
         head: ``hidden`` widths and ``dropout`` of the classifier.
         label_smoothing: share of the target that is spread over all outputs, in [0, 1).
@@ -80,6 +82,7 @@ class Strategy(Measuring):
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
         outputs: Outputs | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -102,7 +105,7 @@ class Strategy(Measuring):
         self.capture(adaptation.layers)
         self.make_optimizer, self.schedule = optimizer, scheduler
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
-        self.find_groups(layers)
+        self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
         self.last_validation, self.last_test = {}, {}

@@ -103,8 +103,7 @@ class FineTuning(Strategy):
                 self.register_buffer(f"start_{name.replace('.', '_')}", parameter.detach().clone())
 
     def _tied(self) -> list[tuple[str, nn.Parameter]]:
-        learned = {id(parameter) for parameter in self.learned_parameters()}
-        return [(n, p) for n, p in self.network.backbone.named_parameters() if id(p) in learned]
+        return list(self.learned_by_name(self.network.backbone).items())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the groups; those under L2-SP have no other decay."""
