@@ -343,6 +343,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
         "protocol": {
             **data.facts(),
             **strategy.facts(),
+            **strategy.adapter.facts(),
             **strategy.adaptation.facts(),
             **_parallel_facts(cfg, parts, trainer),
             **({"settings": chosen} if (chosen := (cfg.get("sweep") or {}).get("chosen")) else {}),
@@ -368,7 +369,7 @@ def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[
 
 
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
-    network = parts.strategy.network
+    network, adapter = parts.strategy.network, parts.strategy.adapter
     return {
         "data": _sizes_said(facts["sizes"], parts.data),
         "prepared": "; ".join(parts.data.notes),
@@ -376,6 +377,7 @@ def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) ->
         "weights": describe_weights(cfg),
         "parameters": facts["parameters"],
         "layers": parts.strategy.describe_layers(),
+        **({"adapter": adapter.describe()} if adapter.changes_backbone else {}),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
         "device": f"{facts['device']}, {cfg.threads} thread{'s' if cfg.threads != 1 else ''}",
         "seed": cfg.seed,

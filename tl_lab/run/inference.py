@@ -19,7 +19,7 @@ from tl_lab.errors import UserError
 from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
 from tl_lab.results.folder.files import replacing
-from tl_lab.run.build import build_backbone
+from tl_lab.run.build import adapt, build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
@@ -117,7 +117,7 @@ def load(
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
     class_names = _names_of(folder, facts, outputs, task)
     network = Network(
-        build_backbone(cfg, shape),  # type: ignore[arg-type]
+        adapt(cfg, build_backbone(cfg, shape))[1],  # type: ignore[arg-type]
         len(facts["class_names"]),
         cfg.strategy.get("bottleneck"),
         blocks=None if outputs is None else outputs.blocks,
@@ -291,7 +291,7 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     checkpoint_of(folder)  # says what is wrong with the folder
     path = folder / "config.yaml"
     cfg = read_stored(folder)
-    check_foreign(cfg.backbone, path, allow)
+    check_foreign({"backbone": cfg.backbone, "adapter": cfg.adapter}, path, allow)
     return cfg
 
 

@@ -40,6 +40,7 @@ def check_pairing(cfg: DictConfig) -> None:
             f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
             f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
         )
+    _check_adapter(cfg, strategy, traits)
     _check_validators(cfg, traits)
     if "episodes" in traits:
         _check_episodes(cfg, strategy, adaptation)
@@ -72,6 +73,24 @@ def check_pairing(cfg: DictConfig) -> None:
         raise UserError(
             f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
             "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
+        )
+
+
+def _check_adapter(cfg: DictConfig, strategy: Any, traits: frozenset[str]) -> None:
+    node = cfg.get("adapter")
+    if node is None or not cast(Any, get_class(node._target_)).changes_backbone:
+        return
+    chosen = choice_of(cfg, "adapter")
+    if not strategy.takes_adapter:
+        fitting = _fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
+        raise UserError(
+            f"strategy={choice_of(cfg, 'strategy')} decides for the whole backbone whether it learns, and "
+            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {fitting}"
+        )
+    if instantiate(cfg.strategy.layers).freezes_all:
+        raise UserError(
+            f"adapter={chosen} would train nothing in the backbone, since strategy.layers.trainable="
+            f"{cfg.strategy.layers.trainable} keeps all of it frozen: set strategy.layers.trainable=all"
         )
 
 

@@ -62,6 +62,8 @@ class Strategy(Measuring):
     """Names of the problems that it can learn."""
     transfers: ClassVar[bool] = True
     """Whether the backbone may start from learned weights; otherwise such weights are left aside, and that is said."""
+    takes_adapter: ClassVar[bool] = True
+    """Whether an adapter may decide which parameters of the backbone learn."""
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class FeatureExtraction(Strategy):
         UserError: if the layer policy lets a layer learn, or images are augmented while features are cached.
     """
 
+    takes_adapter = False
+
     def __init__(self, *, cache: bool = True, **options: Any) -> None:
         super().__init__(**options)
         if not self.layers.freezes_all:

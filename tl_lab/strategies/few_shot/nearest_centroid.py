@@ -36,6 +36,7 @@ class NearestCentroid(EmbeddingStrategy):
     """
 
     trains = False
+    takes_adapter = False
     trains_on = "classes"
 
     base_mean: Tensor
