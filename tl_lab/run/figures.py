@@ -21,6 +21,7 @@ from tl_lab.results.figures.plots import (
 from tl_lab.results.figures.streams import accuracy_matrix_figure, task_accuracy_curves
 from tl_lab.results.folder.selection import ORACLE, read_rows
 from tl_lab.results.names import is_detail
+from tl_lab.training.feature_reader import FeatureReader
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
@@ -161,15 +162,13 @@ def _boundary(strategy: "Strategy", data: "DataModule", target: str) -> Figure:
     )
 
 
-@torch.no_grad()
 def _features(strategy: "Strategy", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
-    strategy.eval()
-    strategy.network.use(data.domain_of(name))
-    features = []
+    reader = FeatureReader(strategy.network, data, device=strategy.device)
+    features: list[Tensor] = []
     seen: list[Tensor] = []
-    for batch in data.loader(name):
-        features.append(strategy.network.features(batch.x.to(strategy.device)).float().cpu())
-        seen.append(batch.index.cpu())
+    for part in reader.stream(name, shared=True):
+        features.append(part.values.float().cpu())
+        seen.append(part.index.cpu())
         if sum(len(part) for part in features) >= _POINTS:
             break
     y = data.sets[name].y

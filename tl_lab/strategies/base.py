@@ -18,7 +18,7 @@ from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import Network, weights_stream
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed
-from tl_lab.training.measuring import Measuring, WholeSets
+from tl_lab.training.measuring import Measuring
 from tl_lab.training.schedules import Schedule
 
 __all__ = ["Strategy"]
@@ -130,7 +130,7 @@ class Strategy(Measuring):
         """Let the strategy and, before the first update, the adaptation prepare themselves."""
         self.prepare(self.data)
         if self.updates_done == 0:
-            self.adaptation.before_training(WholeSets(self, self.data))
+            self.adaptation.before_training(self.reader(self.data))
 
     def on_train_epoch_start(self) -> None:
         """Freeze and unfreeze for this epoch, and open its dropout stream."""

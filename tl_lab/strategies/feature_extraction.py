@@ -72,7 +72,7 @@ class FeatureExtraction(Strategy):
     def _features(self, data: DataModule, name: str) -> Tensor:
         x = data.sets[name].x
         if self.trainer.world_size > 1 or not isinstance(x, Tensor) or x.numel() < _LARGE:
-            return self.backbone_features(data, name)
+            return self.reader(data).backbone_features(name)
         backbone = self.network.encoder()[0]
         key = {
             "backbone": _hash(backbone.state_dict()),
@@ -85,7 +85,7 @@ class FeatureExtraction(Strategy):
         }
 
         def compute() -> dict[str, np.ndarray]:
-            return {"features": self.backbone_features(data, name).cpu().numpy()}
+            return {"features": self.reader(data).backbone_features(name).cpu().numpy()}
 
         return torch.from_numpy(cached_arrays("features", key, compute)["features"]).to(self.device)
 

@@ -133,10 +133,11 @@ class FineTuning(Strategy):
         (train_y, val_y) = (data.sets[name].y for name in (data.primary, val))
         assert train_y is not None
         assert val_y is not None
+        reader = self.reader(data)
         weights, offsets, self.probe_acc = fit_linear_probe(
-            self.backbone_features(data, data.primary),
+            reader.backbone_features(data.primary),
             train_y,
-            self.backbone_features(data, val),
+            reader.backbone_features(val),
             val_y,
             self.probes,
             balanced=self.criterion.balanced,
