@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from tl_lab.adapters import NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.preprocessing import Preprocessing
@@ -108,18 +109,17 @@ def make(strategy=FromScratch, data=None, adaptation=None, layers=None, optimize
     """Build data and strategy the way a run does."""
     data = data or Blobs(batch_size=20, seed=seed)
     adaptation = adaptation or NoAdaptation()
+    adapter = options.pop("adapter", None) or NoAdapter()
+    with weights_stream(seed, "backbone"):
+        backbone = adapter.inject(TinyNet(dropout))
     if not data.sets:
         data.adapts = adaptation.trains_on_target
         data.reveal_target = adaptation.oracle
         data.load()
-        with weights_stream(seed, "backbone"):
-            backbone = TinyNet(dropout)
         data.use(backbone.preprocessing)
-    else:
-        with weights_stream(seed, "backbone"):
-            backbone = TinyNet(dropout)
     model = strategy(
         backbone=backbone,
+        adapter=adapter,
         adaptation=adaptation,
         problem=data.problem,
         num_outputs=data.num_classes,

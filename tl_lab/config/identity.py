@@ -12,7 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 from tl_lab.config.renamed import first_names
 from tl_lab.errors import UserError
 
-__all__ = ["config_hash", "to_plain"]
+__all__ = ["NO_ADAPTER", "config_hash", "to_plain"]
+
+NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
+"""Target of ``adapter=none``, which runs from before there were adapters do not name."""
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
 _NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
@@ -47,8 +50,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
     Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
-    ``sweep``, and validators unless a callback names the metric that it chooses by; the seed and the number of threads
-    are in.
+    ``sweep``, ``adapter`` while it is none, and validators unless a callback names the metric that it chooses by; the
+    seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.
@@ -59,6 +62,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     kept = {key: value for key, value in to_plain(cfg).items() if key not in _NOT_HASHED}
     if not _watches(kept.get("callbacks")):
         kept.pop("validator", None)
+    if (kept.get("adapter") or {}).get("_target_", NO_ADAPTER) == NO_ADAPTER:
+        kept.pop("adapter", None)
     text = json.dumps(_without_paths(first_names(kept)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from tl_lab.config.identity import NO_ADAPTER
 from tl_lab.config.renamed import current_names
 from tl_lab.errors import UserError
 
@@ -16,6 +17,8 @@ _LARGEST_BYTES = 2**20
 
 def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfig:
     """Read ``config.yaml`` of a run's folder, with today's names for classes that have moved since.
+
+    A run from before there were adapters gets ``adapter=none``.
 
     A run stores its configuration resolved. A reference (``${...}``), a YAML alias or a node for Hydra in it was put
     there by someone else: each is refused, since references read environment variables and files, and aliases can grow
@@ -41,7 +44,9 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
     plain = OmegaConf.to_container(cfg, resolve=False)
     if reference := next((text for text in texts_in(plain) if "${" in text), None):
         raise UserError(f"{path} holds the reference {reference!r}, which no run writes: nothing is read from it")
-    return cast(DictConfig, OmegaConf.create(current_names(plain)))
+    current = current_names(plain)
+    current["adapter"] = current.get("adapter") or {"_target_": NO_ADAPTER}
+    return cast(DictConfig, OmegaConf.create(current))
 
 
 def read_yaml(path: Path) -> Any:

@@ -25,7 +25,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
-        | {"gradient_clip_norm", "accumulate_batches", "outputs"}
+        | {"gradient_clip_norm", "accumulate_batches", "outputs", "adapter"}
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }

@@ -1,8 +1,9 @@
 """Which layer groups learn, at which rates, and when: one policy that every strategy takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tl_lab.errors import UserError, nearest
+from tl_lab.model.mask import Rule
 
 __all__ = ["LayerPolicy"]
 
@@ -11,7 +12,7 @@ class LayerPolicy:
     """Choose the layer groups of a backbone that learn, their rates, and the epoch at which each starts.
 
     The rate of the group k places below the top is lr * backbone_lr / decay^k; bottleneck, head and adaptation
-    learn at lr. What learns is a pure function of the epoch, so that a resumed run needs no state.
+    learn at lr. The policy is the usual author of the mask over parameters (:mod:`tl_lab.model.mask`).
 
     Args:
         trainable: ``all``, ``none``, the number of groups from the top, or a list of group names.
@@ -94,6 +95,28 @@ class LayerPolicy:
         """Give each group's rate as a share of the head's."""
         top = len(groups) - 1
         return {name: self.backbone_lr / self.decay ** (top - i) for i, name in enumerate(groups)}
+
+    def rules(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Rule]:
+        """Write a rule for each parameter of a backbone: those of a layer group share one.
+
+        Args:
+            groups: names of the parameters of each layer group, groups from shallow to deep.
+
+        Raises:
+            UserError: as :meth:`chosen`.
+        """
+        chosen, shares = self.chosen(list(groups)), self.shares(list(groups))
+        places = {name: place for place, name in enumerate(reversed(chosen), start=1)}  # 1: the top
+        return {
+            parameter: Rule(
+                group=f"backbone/{name}",
+                learns=name in places,
+                share=shares[name],
+                starts=places.get(name, 0) * (self.unfreeze_every or 0),
+            )
+            for name, parameters in groups.items()
+            for parameter in parameters
+        }
 
     def __repr__(self) -> str:
         return f"LayerPolicy({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"

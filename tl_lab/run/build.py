@@ -8,10 +8,12 @@ from typing import Any, cast
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from tl_lab.adapters import Adapter, NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.weights import find_weights
 from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.config.stored import read_stored
+from tl_lab.config.trust import check_foreign
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
 from tl_lab.data.scenarios.domain_pair import DomainPair
@@ -24,7 +26,15 @@ from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import choice_of
 from tl_lab.strategies.base import Strategy
 
-__all__ = ["Parts", "build", "build_backbone", "build_strategy", "describe_weights", "weights_hash"]
+__all__ = [
+    "Parts",
+    "adapt",
+    "build",
+    "build_backbone",
+    "build_strategy",
+    "describe_weights",
+    "weights_hash",
+]
 
 
 _LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
@@ -63,9 +73,9 @@ def build(cfg: DictConfig) -> Parts:
     if isinstance(data, EpisodicData):
         data.serves = cast(Any, class_of(cfg.strategy)).trains_on
     data.load()
-    backbone = _started_backbone(cfg, data)
+    adapter, backbone = adapt(cfg, _started_backbone(cfg, data))
     data.use(backbone.preprocessing)
-    return Parts(data, _strategy(cfg, data, backbone, adaptation))
+    return Parts(data, _strategy(cfg, data, backbone, adapter, adaptation))
 
 
 def build_strategy(cfg: DictConfig, data: DataModule) -> Strategy:
@@ -75,7 +85,8 @@ def build_strategy(cfg: DictConfig, data: DataModule) -> Strategy:
         cfg: the run's configuration, checked.
         data: of the shape and classes of the run's own.
     """
-    return _strategy(cfg, data, _started_backbone(cfg, data), build_node(cfg.domain_adaptation))
+    adapter, backbone = adapt(cfg, _started_backbone(cfg, data))
+    return _strategy(cfg, data, backbone, adapter, build_node(cfg.domain_adaptation))
 
 
 def _warn_of_weights(cfg: DictConfig) -> None:
@@ -107,15 +118,32 @@ def _without_weights(cfg: DictConfig) -> DictConfig:
 def _started_backbone(cfg: DictConfig, data: DataModule) -> Backbone:
     cfg = _without_weights(cfg)
     backbone = build_backbone(cfg, data.shape)
-    if cfg.init_from:
-        _start_from(Path(cfg.init_from), backbone)
-    return backbone
+    return _start_from(Path(cfg.init_from), backbone) if cfg.init_from else backbone
 
 
-def _strategy(cfg: DictConfig, data: DataModule, backbone: Backbone, adaptation: DomainAdaptation) -> Strategy:
+def adapt(cfg: DictConfig, backbone: Backbone) -> tuple[Adapter, Backbone]:
+    """Build the adapter, and inject it into a backbone that has its weights.
+
+    Args:
+        cfg: the run's configuration; one without an adapter means none.
+        backbone: may be changed in place.
+
+    Returns:
+        The adapter, and the backbone to build the network on.
+    """
+    node = cfg.get("adapter")
+    adapter: Adapter = NoAdapter() if node is None else build_node(node)
+    with weights_stream(cfg.seed, "adapter"):
+        return adapter, adapter.inject(backbone)
+
+
+def _strategy(
+    cfg: DictConfig, data: DataModule, backbone: Backbone, adapter: Adapter, adaptation: DomainAdaptation
+) -> Strategy:
     strategy: Strategy = build_node(
         cfg.strategy,
         backbone=backbone,
+        adapter=adapter,
         adaptation=adaptation,
         problem=data.problem,
         num_outputs=_num_outputs(cfg, data),
@@ -154,8 +182,8 @@ def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
         return cast(Backbone, build_node(cfg.backbone, **open_ones))
 
 
-def _start_from(run_folder: Path, backbone: Backbone) -> None:
-    """Give the backbone the weights that an earlier run has learned."""
+def _start_from(run_folder: Path, backbone: Backbone) -> Backbone:
+    """Give the backbone the weights that an earlier run has learned, its adapter's folded in."""
     path = checkpoint_of(run_folder)
     learned = read_checkpoint(path)["state_dict"]
     own = "network.target_encoder.backbone."  # a new run goes on from the encoder of the domain adapted to
@@ -165,8 +193,9 @@ def _start_from(run_folder: Path, backbone: Backbone) -> None:
         # statistics kept for each domain: the new run goes on from those of the domain adapted to
         weights[name.replace("target_running_", "running_")] = weights.pop(name)
         del weights[name.replace("target_running_", "source_running_")]
+    adapter, adapted = adapt(_adapter_of(run_folder), backbone)
     try:
-        backbone.load_state_dict(weights)
+        adapted.load_state_dict(weights)
     except RuntimeError as error:
         theirs = read_stored(run_folder).backbone
         raise UserError(
@@ -174,6 +203,17 @@ def _start_from(run_folder: Path, backbone: Backbone) -> None:
             f"{ {name: value for name, value in theirs.items() if name != '_target_'} }; give the same backbone group, "
             "options and number of input channels"
         ) from error
+    return adapter.merge(adapted)
+
+
+def _adapter_of(run_folder: Path) -> DictConfig:
+    """Give the adapter's part of an earlier run's configuration, with its seed."""
+    path = run_folder / "config.yaml"
+    if not path.is_file():  # weights can be read all the same
+        return OmegaConf.create({"seed": 0})
+    theirs = read_stored(run_folder)
+    check_foreign(theirs.adapter, path)
+    return OmegaConf.create({"adapter": theirs.adapter, "seed": theirs.get("seed", 0)})
 
 
 def describe_weights(cfg: DictConfig) -> str:

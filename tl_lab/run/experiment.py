@@ -360,6 +360,7 @@ def _facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]
         "protocol": {
             **data.facts(),
             **strategy.facts(),
+            **strategy.adapter.facts(),
             **strategy.adaptation.facts(),
             **_parallel_facts(cfg, parts, trainer),
             **({"settings": chosen} if (chosen := (cfg.get("sweep") or {}).get("chosen")) else {}),
@@ -385,7 +386,7 @@ def _parallel_facts(cfg: DictConfig, parts: Parts, trainer: pl.Trainer) -> dict[
 
 
 def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
-    network = parts.strategy.network
+    network, adapter = parts.strategy.network, parts.strategy.adapter
     return {
         "chosen": [] if cfg.resume else reasons_of(HydraConfig.get()),
         "data": parts.data.describe_sizes(),
@@ -394,6 +395,7 @@ def _said(cfg: DictConfig, folder: Path, parts: Parts, facts: dict[str, Any]) ->
         "weights": describe_weights(cfg),
         "parameters": facts["parameters"],
         "layers": parts.strategy.describe_layers(),
+        **({"adapter": adapter.describe()} if adapter.changes_backbone else {}),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
         "device": f"{facts['device']}, {cfg.threads} thread{'s' if cfg.threads != 1 else ''}",
         "seed": cfg.seed,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import save_figures
-from tl_lab.results.folder.selection import ORACLE, read_rows
+from tl_lab.results.folder.selection import oracle_metric, read_rows
 from tl_lab.results.names import is_detail
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ def draw_figures(
     if data.changes_by_epoch:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]
     figures = {"learning_curves": learning_curves(metrics), **strategy.figures(data)}
-    validated = [row for row in read_rows(folder / "metrics.csv") if ORACLE in row]
+    rows = read_rows(folder / "metrics.csv")
+    oracle = oracle_metric(rows)
+    validated = [row for row in rows if oracle in row]
     if chosen and len(validated) > 1:
         epochs = [int(row["epoch"]) + 1 for row in validated]
-        figures["selection"] = selection_curve(epochs, [row[ORACLE] for row in validated], chosen)
+        figures["selection"] = selection_curve(epochs, [row[oracle] for row in validated], chosen)
     save_figures(figures, folder / "figures")
     return figures

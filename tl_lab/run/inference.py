@@ -22,7 +22,7 @@ from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
-from tl_lab.run.build import build_backbone
+from tl_lab.run.build import adapt, build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
@@ -137,7 +137,7 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
     with foreign(folder / "config.yaml", allow):
         backbone = build_backbone(cfg, shape)
     network = Network(
-        backbone,
+        adapt(cfg, backbone)[1],
         len(facts["class_names"]),
         cfg.strategy.get("bottleneck"),
         blocks=None if outputs is None else outputs.blocks,
@@ -330,7 +330,7 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     checkpoint_of(folder)  # says what is wrong with the folder
     path = folder / "config.yaml"
     cfg = read_stored(folder)
-    check_foreign(cfg.backbone, path, allow)
+    check_foreign({"backbone": cfg.backbone, "adapter": cfg.adapter}, path, allow)
     return cfg
 
 

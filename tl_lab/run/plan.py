@@ -41,6 +41,7 @@ def check_pairing(cfg: DictConfig) -> None:
             f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
             f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
         )
+    _check_adapter(cfg, strategy, traits)
     problem = data.problem_for(cfg.data)
     _check_problem(cfg, problem, strategy)
     _check_validators(cfg, traits, problem)
@@ -98,6 +99,24 @@ def _check_problem(cfg: DictConfig, problem: type[Problem], strategy: Any) -> No
 
 def _named(problems: frozenset[str]) -> str:
     return " and ".join(sorted(name.replace("_", "-") for name in problems))
+
+
+def _check_adapter(cfg: DictConfig, strategy: Any, traits: frozenset[str]) -> None:
+    node = cfg.get("adapter")
+    if node is None or not class_of(node).changes_backbone:
+        return
+    chosen = choice_of(cfg, "adapter")
+    if not strategy.takes_adapter:
+        fitting = _fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
+        raise UserError(
+            f"strategy={choice_of(cfg, 'strategy')} decides for the whole backbone whether it learns, and "
+            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {fitting}"
+        )
+    if build_node(cfg.strategy.layers).freezes_all:
+        raise UserError(
+            f"adapter={chosen} would train nothing in the backbone, since strategy.layers.trainable="
+            f"{cfg.strategy.layers.trainable} keeps all of it frozen: set strategy.layers.trainable=all"
+        )
 
 
 def _check_stream_adapts(cfg: DictConfig, adaptation: Any) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tl_lab.adapters import Adapter, NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import Inputs
@@ -18,7 +19,7 @@ from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import Network, weights_stream
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed
-from tl_lab.training.measuring import Measuring, WholeSets
+from tl_lab.training.measuring import Measuring
 from tl_lab.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Strategy(Measuring):
         optimizer: called with parameter groups, gives the optimizer; its ``lr`` is the head's rate.
         scheduler: factor of all rates over progress.
         layers: which layer groups learn, at which rates, when.
+        adapter: which parameters of the backbone are open to ``layers``; None for all.
         bottleneck: width of a trainable layer between backbone and head; None for none.
         head: ``hidden`` widths and ``dropout`` of the classifier.
         label_smoothing: share of the target that is spread over all outputs, in [0, 1).
@@ -66,6 +68,8 @@ class Strategy(Measuring):
     """Whether validation and test compute no gradients."""
     transfers: ClassVar[bool] = True
     """Whether the backbone may start from learned weights; otherwise such weights are left aside, and that is said."""
+    takes_adapter: ClassVar[bool] = True
+    """Whether an adapter may decide which parameters of the backbone learn."""
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Strategy(Measuring):
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
         outputs: Outputs | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -108,7 +113,7 @@ class Strategy(Measuring):
         self.capture(adaptation.layers)
         self.make_optimizer, self.schedule = optimizer, scheduler
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
-        self.find_groups(layers)
+        self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
         self.last_validation, self.last_test = {}, {}
@@ -137,7 +142,7 @@ class Strategy(Measuring):
         """Let the strategy and, before the first update, the adaptation prepare themselves."""
         self.prepare(self.data)
         if self.updates_done == 0:
-            self.adaptation.before_training(WholeSets(self, self.data))
+            self.adaptation.before_training(self.reader(self.data))
 
     def on_train_epoch_start(self) -> None:
         """Freeze and unfreeze for this epoch, and open its dropout stream."""

@@ -34,6 +34,8 @@ class FeatureExtraction(Strategy):
         UserError: if the layer policy lets a layer learn, or images are augmented while features are cached.
     """
 
+    takes_adapter = False
+
     def __init__(self, *, cache: bool = True, **options: Any) -> None:
         super().__init__(**options)
         if not self.layers.freezes_all:
@@ -70,7 +72,7 @@ class FeatureExtraction(Strategy):
     def _features(self, data: DataModule, name: str) -> Tensor:
         x = data.sets[name].x
         if self.trainer.world_size > 1 or not isinstance(x, Tensor) or x.numel() < _LARGE:
-            return self.backbone_features(data, name)
+            return self.reader(data).backbone_features(name)
         backbone = self.network.encoder()[0]
         key = {
             "backbone": _hash(backbone.state_dict()),
@@ -83,7 +85,7 @@ class FeatureExtraction(Strategy):
         }
 
         def compute() -> dict[str, np.ndarray]:
-            return {"features": self.backbone_features(data, name).cpu().numpy()}
+            return {"features": self.reader(data).backbone_features(name).cpu().numpy()}
 
         return torch.from_numpy(cached_arrays("features", key, compute)["features"]).to(self.device)
 

@@ -63,8 +63,7 @@ class FineTuning(Strategy):
                 self.register_buffer(f"start_{name.replace('.', '_')}", parameter.detach().clone())
 
     def _tied(self) -> list[tuple[str, nn.Parameter]]:
-        learned = {id(parameter) for parameter in self.learned_parameters()}
-        return [(n, p) for n, p in self.network.backbone.named_parameters() if id(p) in learned]
+        return list(self.learned_by_name(self.network.backbone).items())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the groups; those under L2-SP have no other decay."""
@@ -94,10 +93,11 @@ class FineTuning(Strategy):
         (train_y, val_y) = (data.sets[name].y for name in (data.primary, val))
         assert train_y is not None
         assert val_y is not None
+        reader = self.reader(data)
         weights, offsets, self.probe_score = probe_of(self.problem)(
-            self.backbone_features(data, data.primary),
+            reader.backbone_features(data.primary),
             train_y,
-            self.backbone_features(data, val),
+            reader.backbone_features(val),
             val_y,
             self.probes,
             balanced=self.criterion.balanced,

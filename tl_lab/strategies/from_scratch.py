@@ -12,3 +12,4 @@ class FromScratch(Strategy):
     """
 
     transfers = False
+    takes_adapter = False

@@ -12,6 +12,7 @@ from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
 from tl_lab.results.figures.regression import prediction_scatter
+from tl_lab.training.feature_reader import FeatureReader
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
@@ -114,15 +115,13 @@ def _boundary(strategy: "Measuring", data: "DataModule", target: str) -> Figure:
     )
 
 
-@torch.no_grad()
 def _features(strategy: "Measuring", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
-    strategy.eval()
-    strategy.network.use(data.domain_of(name))
-    features = []
+    reader = FeatureReader(strategy.network, data, device=strategy.device)
+    features: list[Tensor] = []
     seen: list[Tensor] = []
-    for batch in data.loader(name):
-        features.append(strategy.network.features(batch.x.to(strategy.device)).float().cpu())
-        seen.append(batch.index.cpu())
+    for part in reader.stream(name, shared=True):
+        features.append(part.values.float().cpu())
+        seen.append(part.index.cpu())
         if sum(len(part) for part in features) >= _POINTS:
             break
     y = data.sets[name].y if data.problem.numbers_outputs else None  # colours stand for classes

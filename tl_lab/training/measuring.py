@@ -1,19 +1,19 @@
 """How a strategy is measured: a meter for each set, scores logged under the sets' names."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
 from tl_lab.evaluation import EPISODIC
+from tl_lab.training.feature_reader import FeatureReader
 from tl_lab.training.step import Step
 
-__all__ = ["Measuring", "Scorer", "WholeSets", "validation_metrics", "validation_prefix"]
+__all__ = ["Measuring", "Scorer", "validation_metrics", "validation_prefix"]
 
 Scorer = Callable[["Measuring", DataModule], Mapping[str, float]]
 """Computes further scores at the end of a validation, by name; it must leave weights, modes and random state as they
@@ -55,15 +55,23 @@ class Measuring(Step):
             self.meters[name].update(self.network.head(features), None)  # type: ignore[operator]
 
     def _prepare_evaluation(self, domain: str | None) -> None:
-        self.network.use(domain)
-        if str(domain) not in self._prepared:
+        if str(domain) in self._prepared:
+            self.network.use(domain)
+        else:
             self._prepared.add(str(domain))
-            self.adaptation.before_evaluation(self.network, domain, WholeSets(self, self.data))
+            self.reader(self.data).prepare(domain)
 
-    def return_to(self, domain: str) -> None:
-        """Prepare the network for a domain that it was prepared for before, after another one."""
-        self.network.use(domain)
-        self.adaptation.before_evaluation(self.network, domain, WholeSets(self, self.data))
+    def reader(self, data: DataModule) -> FeatureReader:
+        """Give what reads features of whole sets, on the trainer's device and in its precision."""
+        trainer = self.trainer
+        return FeatureReader(
+            self.network,
+            data,
+            device=self.device,
+            precision=trainer.precision_plugin,
+            adaptation=self.adaptation,
+            reduce=partial(trainer.strategy.reduce, reduce_op="sum") if trainer.world_size > 1 else None,
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was prepared for other weights."""
@@ -107,58 +115,6 @@ class Measuring(Step):
         for name in self.data.val_names:
             if name in self.meters and validation_prefix(name) == self.data.monitored:
                 self.problem.calibrate(self.meters[name])  # type: ignore[arg-type]
-
-    @torch.no_grad()
-    def backbone_features(self, data: DataModule, name: str) -> Tensor:
-        """Run the backbone over a set once, in evaluation mode, without augmentation, shared by all processes.
-
-        Args:
-            data: the data module.
-            name: of the set.
-
-        Returns:
-            Features in the set's order, ``(N, backbone.num_features)``, on the device.
-        """
-        self.network.use(data.domain_of(name))
-        backbone, loader = self.network.encoder()[0], data.loader(name, cached=False)
-        mode, size = backbone.training, (len(data.sets[name]), backbone.num_features)
-        backbone.eval()
-        features = torch.zeros(size, device=self.device)
-        precision = self.trainer.precision_plugin
-        large = not isinstance(data.sets[name].x, Tensor) or data.sets[name].x.numel() > 10**8  # type: ignore
-        for batch in track(loader, f"features of {name}", len(loader), transient=True, disable=not large):
-            with precision.forward_context():
-                features[batch.index] = backbone(precision.convert_input(batch.x.to(self.device))).to(features)
-        backbone.train(mode)
-        if self.trainer.world_size > 1:
-            features = self.trainer.strategy.reduce(features, reduce_op="sum")
-        return features
-
-
-class WholeSets:
-    """Whole sets for an adaptation (see :class:`~tl_lab.domain_adaptation.base.Domains`): every process gets all.
-
-    Args:
-        strategy: whose backbone computes features.
-        data: the data module.
-    """
-
-    def __init__(self, strategy: "Measuring", data: DataModule) -> None:
-        self._strategy, self._data = strategy, data
-
-    def inputs(self, name: str) -> Tensor:
-        """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
-        return torch.cat(list(self.batches(name)))
-
-    def features(self, name: str) -> Tensor:
-        """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
-        return self._strategy.backbone_features(self._data, self._data.set_for(name))
-
-    def batches(self, name: str) -> Iterator[Tensor]:
-        """Give the network's inputs in the set's order, batch by batch, on the device."""
-        precision = self._strategy.trainer.precision_plugin
-        for batch in self._data.loader(self._data.set_for(name), cached=False, shared=False):
-            yield precision.convert_input(batch.x.to(self._strategy.device))
 
 
 def validation_metrics(data: DataModule) -> list[str]:

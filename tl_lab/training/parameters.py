@@ -1,18 +1,29 @@
-"""Which parameters learn, at which rates, and when: the layer policy applied to a network's parts."""
+"""Which parameters learn, at which rates, and when: a mask over the parameters of a strategy's parts, carried out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from tl_lab.adapters.base import Adapter
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.model.mask import Mask, Rule, narrowed
 from tl_lab.model.network import Network
 from tl_lab.training.hooks import Hooks
 
 __all__ = ["LearningParts"]
+
+_BACKBONES = ("network.backbone.", "network.target_encoder.backbone.")
+_BESIDE = {
+    "bottleneck": "network.bottleneck",
+    "head": "network.head",
+    "adaptation": "adaptation",
+    "target_encoder": "network.target_encoder.bottleneck",
+}
 
 
 class LearningParts(Hooks):
@@ -20,11 +31,17 @@ class LearningParts(Hooks):
 
     network: Network
     adaptation: DomainAdaptation
+    adapter: Adapter
     layers: LayerPolicy
     make_optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer]
     groups: dict[str, list[nn.Module]]
     """Modules of each layer group, shallow to deep."""
-    _frozen: set[str]
+    _rules: dict[str, Rule]
+    """Rules of the backbones' parameters, by their names in the strategy."""
+    _places: dict[str, tuple[nn.Module, str]]
+    """Where each of them sits: a module, and the parameter's name in it."""
+    _standing: list[nn.Module]
+    """Modules that stay in evaluation mode in this epoch."""
 
     def parts(self) -> dict[str, nn.Module]:
         """Name the parts: backbone, bottleneck, head, adaptation, and the target's encoder where it has its own."""
@@ -39,49 +56,77 @@ class LearningParts(Hooks):
         }
 
     def _beside_backbone(self) -> dict[str, nn.Module]:
-        """Name what learns at the head's rate: every part but the backbones, which the layer policy rules."""
+        """Name what learns at the head's rate: every part but the backbones, whose rules are an author's."""
         parts = {name: part for name, part in self.parts().items() if name != "backbone"}
         if self.network.target_encoder is not None:
             parts["target_encoder"] = self.network.target_encoder["bottleneck"]
         return parts
 
+    # ------------------------------------------------------------------ the mask
+
+    def mask(self) -> Mask:
+        """Give the rule of every parameter: those of the backbones, and of the parts beside them.
+
+        The parts beside the backbones learn at the head's rate from the start, but for what they hold fixed themselves
+        (a teacher).
+        """
+        beside = {
+            f"{_BESIDE[part]}.{name}": Rule(part, learns=parameter.requires_grad)
+            for part, module in self._beside_backbone().items()
+            for name, parameter in module.named_parameters()
+        }
+        return Mask(self._rules | beside)
+
     def learned_parameters(self) -> list[nn.Parameter]:
         """List the parameters that learn at some time in the run."""
-        chosen = self.layers.chosen(list(self.groups))
-        modules = [module for name in chosen for module in self.groups[name]]
-        modules += list(self._beside_backbone().values())
-        fixed = {id(p) for part in self._beside_backbone().values() for p in part.parameters() if not p.requires_grad}
-        return [parameter for module in modules for parameter in module.parameters() if id(parameter) not in fixed]
+        parameters = self._by_name()
+        return [parameters[name] for name in self.mask().learned()]
+
+    def learned_by_name(self, module: nn.Module) -> dict[str, nn.Parameter]:
+        """Name those parameters of a module that learn at some time, in the module's order and by its names."""
+        learned = {id(parameter) for parameter in self.learned_parameters()}
+        return {name: parameter for name, parameter in module.named_parameters() if id(parameter) in learned}
+
+    def _by_name(self) -> dict[str, nn.Parameter]:
+        """Look up the parameters by their names in the mask."""
+        own: dict[str, nn.Parameter] = {name: getattr(*place) for name, place in self._places.items()}
+        return own | {
+            f"{_BESIDE[part]}.{name}": parameter
+            for part, module in self._beside_backbone().items()
+            for name, parameter in module.named_parameters()
+        }
+
+    # ------------------------------------------------------------------ carrying it out
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; frozen groups stay in evaluation mode, so that their batch-norm stands still."""
+        """Set the mode; what is frozen stays in evaluation mode, so that its batch-norm stands still."""
         super().train(mode)
-        for name in self._frozen:
-            for module in self.groups[name]:
-                module.eval()
+        for module in self._standing:
+            module.eval()
         return self
 
     def freeze_for(self, epoch: int) -> None:
-        """Let exactly those layer groups learn that the policy names for this epoch."""
-        learning = set(self.layers.learning(list(self.groups), epoch))
-        self._frozen = set(self.groups) - learning
-        for name, modules in self.groups.items():
-            for module in modules:
-                module.requires_grad_(name in learning)
+        """Let exactly those parameters of the backbones learn that the mask names for this epoch."""
+        learning = Mask(self._rules).learning(epoch)
+        for name, (module, parameter) in self._places.items():
+            getattr(module, parameter).requires_grad_(name in learning)
+        self._standing = [module for modules in self.groups.values() for module in self._stands_still(modules)]
         self.train(self.training)
+
+    def _stands_still(self, modules: list[nn.Module]) -> list[nn.Module]:
+        """List those modules of a layer group that stay in evaluation mode: all, or batch-norm that does not learn."""
+        if not any(parameter.requires_grad for module in modules for parameter in module.parameters()):
+            return modules
+        norms = [inner for module in modules for inner in module.modules() if isinstance(inner, _BatchNorm)]
+        return [norm for norm in norms if self.adapter.keeps_statistics or _is_frozen(norm)]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the optimizer's groups, deepest layers last: every one is there from the start, frozen or not."""
-        shares = self.layers.shares(list(self.groups))
-        groups = [
-            {"name": f"backbone/{name}", "share": shares[name], "params": _parameters(self.groups[name])}
-            for name in self.layers.chosen(list(self.groups))
+        mask, parameters = self.mask(), self._by_name()
+        return [
+            {"name": group, "share": mask[names[0]].share, "params": [parameters[name] for name in names]}
+            for group, names in mask.groups().items()
         ]
-        groups += [
-            {"name": name, "share": 1.0, "params": [p for p in part.parameters() if p.requires_grad]}
-            for name, part in self._beside_backbone().items()
-        ]
-        return [group for group in groups if group["params"]]
 
     def configure_optimizers(self) -> Optimizer:
         """Build the optimizer; each group's rate is its share of the head's."""
@@ -96,25 +141,69 @@ class LearningParts(Hooks):
 
     def describe_layers(self) -> str:
         """Say in words which layer groups learn, when and at which share of the rate."""
+        rules = {rule.group.removeprefix("backbone/"): rule for rule in self._rules.values() if rule.learns}
         names = list(self.groups)
-        chosen, shares = self.layers.chosen(names), self.layers.shares(names)
+        chosen = [name for name in names if name in rules]
         if not chosen:
             return f"backbone frozen ({', '.join(names)})"
-        told = [f"{name} x{shares[name]:.3g}" if shares[name] != 1 else name for name in chosen]
+        told = [f"{name} x{rules[name].share:.3g}" if rules[name].share != 1 else name for name in chosen]
         if frozen := [name for name in names if name not in chosen]:
             told.append(f"frozen: {', '.join(frozen)}")
-        if self.layers.unfreeze_every is not None:
-            told.append(f"one more group every {self.layers.unfreeze_every} epochs, from the top")
-        return ", ".join(told)
+        return ", ".join(told + _describe_starts({name: rules[name].starts for name in chosen}))
 
-    def find_groups(self, policy: LayerPolicy) -> None:
-        """Look up the network's layer groups, and refuse a policy that names others."""
-        self.layers, self._frozen = policy, set()
+    # ------------------------------------------------------------------ writing it
+
+    def find_groups(self, policy: LayerPolicy, adapter: Adapter) -> None:
+        """Look up the network's layer groups, and let the policy and the adapter write the mask.
+
+        Raises:
+            UserError: the policy names groups that there are not, or leaves nothing of what the adapter owns.
+        """
+        self.layers, self.adapter, self._standing = policy, adapter, []
         self.groups = {name: list(modules) for name, modules in self.network.backbone.layer_groups()}
         if self.network.target_encoder is not None:
             for name, modules in self.network.target_encoder["backbone"].layer_groups():  # type: ignore[operator]
                 self.groups[name] += modules
-        policy.chosen(list(self.groups))  # a wrong name is refused now, not in the first epoch
+        names, self._places = self._names()
+        grouped = {group: [names[id(p)] for p in _parameters(modules)] for group, modules in self.groups.items()}
+        self._rules = narrowed(policy.rules(grouped), lambda name: adapter.owns(_in_backbone(name)))
+        if adapter.changes_backbone and not any(rule.learns for rule in self._rules.values()):
+            raise UserError(
+                f"strategy.layers.trainable={policy.trainable} leaves {type(adapter).__name__} no parameter of the "
+                "backbone to train: set strategy.layers.trainable=all"
+            )
+
+    def _names(self) -> tuple[dict[int, str], dict[str, tuple[nn.Module, str]]]:
+        """Name the backbones' parameters as the strategy's state does, and find where each of them sits."""
+        names: dict[int, str] = {}
+        places: dict[str, tuple[nn.Module, str]] = {}
+        for path, module in self.named_modules():
+            for own, parameter in module._parameters.items():
+                name = f"{path}.{own}"
+                if parameter is not None and name.startswith(_BACKBONES) and id(parameter) not in names:
+                    names[id(parameter)], places[name] = name, (module, own)
+        return names, places
+
+
+def _in_backbone(name: str) -> str:
+    """Give a parameter's name in its backbone."""
+    prefix = next(prefix for prefix in _BACKBONES if name.startswith(prefix))
+    return name.removeprefix(prefix)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters(recurse=False))
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def _describe_starts(starts: Mapping[str, int]) -> list[str]:
+    """Say when layer groups start to learn, where any does later than at the beginning; shallow to deep."""
+    if not any(starts.values()):
+        return []
+    every = min(starts.values())
+    if every and list(starts.values())[::-1] == [every * place for place in range(1, len(starts) + 1)]:
+        return [f"one more group every {every} epochs, from the top"]
+    return [f"{name} from epoch {start + 1}" for name, start in starts.items() if start]
 
 
 def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

@@ -2,14 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.domain_adaptation.base import DomainAdaptation
@@ -17,7 +16,7 @@ from tl_lab.functional import a_distance, linear_domain_accuracy
 from tl_lab.problems import SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.strategies.base import Strategy
-from tl_lab.training.measuring import WholeSets
+from tl_lab.training.feature_reader import evaluating
 from tl_lab.watching.health import Health
 
 __all__ = ["HealthCheck", "domain_features", "gradient_norms"]
@@ -76,7 +75,6 @@ def _joint(features: Sequence[Tensor]) -> Sequence[Tensor]:
     return features
 
 
-@torch.no_grad()
 def domain_features(strategy: Strategy, data: DataModule, name: str, count: int = _SAMPLES) -> Tensor:
     """Compute the head's input for a draw from a set, in evaluation mode, with the domain's statistics and encoder.
 
@@ -91,22 +89,12 @@ def domain_features(strategy: Strategy, data: DataModule, name: str, count: int 
     Returns:
         ``(min(count, N), D)`` on the CPU.
     """
-    precision, cached = strategy.trainer.precision_plugin, data.has_features(name)
-    strategy.network.use(data.domain_of(name))
-    compute = strategy.network.encoder()[1] if cached else strategy.network.features
-    found = []
-    with _evaluating(strategy):
-        for x in _drawn(data, name, count):
-            with precision.forward_context():
-                found.append(compute(precision.convert_input(x.to(strategy.device))).float().cpu())
-    return torch.cat(found).flatten(1)
+    return strategy.reader(data).read(name, index=_draw(data, name, count)).float().cpu()
 
 
-def _drawn(data: DataModule, name: str, count: int) -> Iterator[Tensor]:
-    """Serve the draw: images, or the backbone's features where those were computed once."""
-    index = torch.randperm(len(data.sets[name]), generator=generator(0, "health", name))[:count].sort().values
-    for batch in data.loader(name, shared=False, index=index):
-        yield batch.x
+def _draw(data: DataModule, name: str, count: int) -> Tensor:
+    """Draw positions in a set, ``(min(count, N),)``, in ascending order."""
+    return torch.randperm(len(data.sets[name]), generator=generator(0, "health", name))[:count].sort().values
 
 
 def _compared(data: DataModule) -> tuple[str, str]:
@@ -118,18 +106,6 @@ def _compared(data: DataModule) -> tuple[str, str]:
 def _acts(adaptation: DomainAdaptation) -> bool:
     """Whether a method does anything to the domains: it fills one of the hooks, or keeps statistics of each."""
     return any(_fills(adaptation, hook) for hook in _HOOKS) or adaptation.batch_norm != "joint"
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Set evaluation mode for a while; each part returns to its own mode, for frozen ones do not train."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 class HealthCheck(Callback):
@@ -164,7 +140,8 @@ class HealthCheck(Callback):
         for name in _compared(data):
             if data.has_features(name) and not _fills(strategy.adaptation, "before_evaluation"):
                 # else images would have to pass through the frozen backbone once more at the end
-                self._backbone_features[name] = torch.cat(list(_drawn(data, name, count)))
+                index = _draw(data, name, count)
+                self._backbone_features[name] = strategy.reader(data).read(name, "backbone", index=index)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure it at the tested weights."""
@@ -238,9 +215,9 @@ class HealthCheck(Callback):
     def _tested_features(self, strategy: Strategy, data: DataModule, name: str, count: int) -> Tensor:
         domain = name.split("/")[0]
         strategy.network.use(domain)
-        with _evaluating(strategy):
+        with evaluating(strategy):
             if _fills(strategy.adaptation, "before_evaluation"):  # what it prepared last was the other domain
-                strategy.adaptation.before_evaluation(strategy.network, domain, WholeSets(strategy, data))
+                strategy.reader(data).prepare(domain)
             elif name in self._backbone_features:
                 kept = self._backbone_features[name].to(strategy.device)
                 return strategy.network.encoder()[1](kept).float().cpu().flatten(1)

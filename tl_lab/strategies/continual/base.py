@@ -15,7 +15,6 @@ from tl_lab.model.heads import TaskHead
 from tl_lab.problems.single_label import CrossEntropy
 from tl_lab.results.folder.accuracy_matrix_csv import write_accuracy_matrix
 from tl_lab.strategies.base import Strategy
-from tl_lab.training.measuring import WholeSets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,7 +145,7 @@ class ContinualStrategy(Strategy):
         self._began_at, self._best = self.updates_done, None
         if self.optimizer_state == "reset" and epoch > 0:
             self.optimizers().state.clear()  # type: ignore[union-attr]
-        self.adaptation.before_training(WholeSets(self, self.data))
+        self.adaptation.before_training(self.reader(self.data))
         self.start_task(self.task)
 
     def on_validation_epoch_end(self) -> None:

@@ -116,13 +116,12 @@ class QuadraticStrategy(ContinualStrategy):
 
     def protected(self, learned: int) -> dict[str, nn.Parameter]:
         """Name the parameters of the network that are protected once a task, counted from 0, was learned."""
-        chosen = {id(parameter) for parameter in self.learned_parameters()}
         used = self.outputs.active(learned, learned) if self.outputs.scenario != "task" else ()
         heads = {id(p): k for k, block in enumerate(self.head.blocks) for p in block.parameters()}
         return {
             name: parameter
-            for name, parameter in self.network.named_parameters()
-            if id(parameter) in chosen and heads.get(id(parameter), -1) in (-1, *used)
+            for name, parameter in self.learned_by_name(self.network).items()
+            if heads.get(id(parameter), -1) in (-1, *used)
         }
 
     def learned_weights(self, learned: int) -> dict[str, Tensor]:

@@ -173,8 +173,7 @@ class GradientBased(FewShotStrategy):
 
     def _learning(self) -> dict[str, nn.Parameter]:
         """List the network's weights that learn now, by name."""
-        learned = {id(parameter) for parameter in self.learned_parameters() if parameter.requires_grad}
-        return {name: p for name, p in self.network.named_parameters() if id(p) in learned}
+        return {name: p for name, p in self.learned_by_name(self.network).items() if p.requires_grad}
 
     def _gathered(self) -> list[str]:
         """Name batch-norm's buffers that a pass in training would change."""

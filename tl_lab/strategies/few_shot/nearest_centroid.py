@@ -36,6 +36,7 @@ class NearestCentroid(EmbeddingStrategy):
     """
 
     trains = False
+    takes_adapter = False
     trains_on = "classes"
 
     base_mean: Tensor
@@ -51,7 +52,7 @@ class NearestCentroid(EmbeddingStrategy):
 
     def _measure_base_classes(self) -> None:
         if self.transform == "centred_l2" and not bool(self.base_mean.isfinite().all()):
-            self.base_mean = self.backbone_features(self.data, self.data.primary).mean(0)
+            self.base_mean = self.reader(self.data).backbone_features(self.data.primary).mean(0)
 
     def on_validation_epoch_start(self) -> None:
         """Find the training classes' mean feature."""

@@ -49,13 +49,14 @@ def gather(strategy: "Strategy", data: DataModule, samples: int) -> Evidence:
     Returns:
         The evidence, on the CPU.
     """
-    strategy.return_to("source")
-    source_train, _ = _features(strategy, data, "source/train", _draw(data, "source/train", samples))
-    source_val, y = _features(strategy, data, "source/val")
-    logits = _logits(strategy, source_val)
-    strategy.return_to("target")  # last, as in every validation: a checkpoint holds what was prepared last
-    target_train, _ = _features(strategy, data, "target/train", _draw(data, "target/train", samples))
+    reader, y = strategy.reader(data), data.sets["source/val"].y
     assert y is not None, "the source has labels"
+    reader.prepare("source")
+    source_train = reader.read("source/train", index=_draw(data, "source/train", samples))
+    source_val = reader.read("source/val")
+    logits, y = reader.classify(source_val).double(), y.to(strategy.device)
+    reader.prepare("target")  # last, as in every validation: a checkpoint holds what was prepared last
+    target_train = reader.read("target/train", index=_draw(data, "target/train", samples))
     return Evidence(
         source_train.float().cpu(),
         source_val.float().cpu(),
@@ -67,23 +68,3 @@ def gather(strategy: "Strategy", data: DataModule, samples: int) -> Evidence:
 
 def _draw(data: DataModule, name: str, samples: int) -> Tensor:
     return torch.randperm(len(data.sets[name]), generator=generator(data.seed, "validators", name))[:samples]
-
-
-def _features(
-    strategy: "Strategy", data: DataModule, name: str, index: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Compute the head's input for a set or a part of it, in its order, and look up its labels, if it has any."""
-    precision, cached = strategy.trainer.precision_plugin, data.has_features(name)
-    compute = strategy.network.encoder()[1] if cached else strategy.network.features
-    found, labels = [], []
-    for batch in data.loader(name, shared=False, index=index):
-        with precision.forward_context():
-            found.append(compute(precision.convert_input(batch.x.to(strategy.device))).flatten(1))
-        labels.append(getattr(batch, "y", None))
-    known = [y.to(strategy.device) for y in labels if y is not None]
-    return torch.cat(found), torch.cat(known) if known else None
-
-
-def _logits(strategy: "Strategy", features: Tensor) -> Tensor:
-    with strategy.trainer.precision_plugin.forward_context():
-        return strategy.network.head(features).double()

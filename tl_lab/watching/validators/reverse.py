@@ -65,12 +65,9 @@ class ReverseValidation(Validator):
 def pseudo_labels(strategy: "Strategy", data: DomainPair) -> Tensor:
     """Predict the class of each sample of the target's training part, ``(N,)``, as an evaluation would."""
     strategy.eval()
-    strategy.return_to("target")
-    precision, found = strategy.trainer.precision_plugin, []
-    for batch in data.loader("target/train", cached=False, shared=False):
-        with precision.forward_context():
-            found.append(strategy(precision.convert_input(batch.x.to(strategy.device))).argmax(1))
-    return torch.cat(found).to(data.device)
+    reader = strategy.reader(data)
+    reader.prepare("target")
+    return reader.read("target/train", "outputs", cached=False).argmax(1).to(data.device)
 
 
 def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:

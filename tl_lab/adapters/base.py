@@ -1,0 +1,59 @@
+"""The contract of an adapter: where new knowledge goes in a given backbone."""
+
+from typing import ClassVar
+
+from tl_lab.backbones.base import Backbone
+
+__all__ = ["Adapter"]
+
+
+class Adapter:
+    """Decides which parameters of a backbone learn, and may add some. Bottleneck and head always learn.
+
+    The run calls :meth:`inject` once the backbone has its weights and before anything is built on it.
+    """
+
+    keeps_statistics: ClassVar[bool] = True
+    """Whether batch-norm of the backbone stays in evaluation mode: its running statistics are the base's then, and a
+    base that is loaded again gives the same outputs."""
+    changes_backbone: ClassVar[bool] = True
+    """Whether the adapter decides anything; only ``adapter=none`` does not."""
+
+    def inject(self, backbone: Backbone) -> Backbone:
+        """Put the adapter's parameters into a backbone, or find them there.
+
+        Args:
+            backbone: with its weights; may be changed in place.
+
+        Returns:
+            The backbone that the network is built on; its layer groups hold every parameter once.
+
+        Raises:
+            UserError: the backbone has nothing that the adapter can act on.
+        """
+        return backbone
+
+    def owns(self, parameter: str) -> bool:
+        """Tell whether a parameter may learn.
+
+        Args:
+            parameter: its name in the backbone that :meth:`inject` has returned.
+        """
+        raise NotImplementedError
+
+    def merge(self, backbone: Backbone) -> Backbone:
+        """Fold what was learned into a backbone as it was before :meth:`inject`, with the same outputs."""
+        return backbone
+
+    def describe(self) -> str:
+        """Say in a few words what learns."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, str]:
+        """State what must be printed beside any number obtained with this adapter."""
+        statistics = "; batch-norm keeps its statistics" if self.keeps_statistics else ""
+        return {"adapter": f"{self.describe()}{statistics}"}
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({options})"

@@ -1,0 +1,170 @@
+"""Reads what a network makes of whole sets: in evaluation mode, without augmentation, in the sets' order."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pytorch_lightning.plugins.precision import Precision
+from rich.progress import track
+from torch import Tensor, nn
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import Inputs, join, move
+from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.model.network import Network
+
+__all__ = ["FeatureReader", "Read", "evaluating"]
+
+_LARGE = 10**8  # numbers in a set's inputs from which on a progress bar is shown
+
+Place = Literal["backbone", "head", "outputs"]
+"""Where a network is read: the backbone's features, the head's input, the head's output."""
+
+
+class Read(NamedTuple):
+    """A batch of what was read.
+
+    Attributes:
+        values: ``(B, D)`` at the chosen place, on the device, in the precision in which the network runs.
+        index: positions in the set, or in the part of it that was asked for, ``(B,)``.
+    """
+
+    values: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a part
+
+
+class FeatureReader:
+    """Reads features of whole sets; needs no trainer.
+
+    It is what an adaptation is given to look at whole sets (see :class:`~tl_lab.domain_adaptation.base.Domains`).
+    Networks are left in the modes in which they were, each module in its own.
+
+    Args:
+        network: whose features are read.
+        data: read, and brought to the backbone's input.
+        device: of the network.
+        precision: of a trainer; None runs the network in the precision of its weights.
+        adaptation: prepares the network for a domain (see :meth:`prepare`); None where nothing does.
+        reduce: adds a tensor up over processes; None where there is one.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        data: DataModule,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision | None = None,
+        adaptation: DomainAdaptation | None = None,
+        reduce: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.network, self.data, self.device = network, data, torch.device(device)
+        self._precision, self._adaptation, self._reduce = precision, adaptation, reduce
+
+    # ------------------------------------------------------------------ what an adaptation sees
+
+    def inputs(self, name: str) -> Any:
+        """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
+        return join(list(self.batches(name)))
+
+    def features(self, name: str) -> Tensor:
+        """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
+        return self.backbone_features(self.data.set_for(name))
+
+    def batches(self, name: str) -> Iterator[Any]:
+        """Give the network's inputs in the set's order, batch by batch, on the device; all to each process."""
+        for batch in self.data.loader(self.data.set_for(name), cached=False, shared=False):
+            yield self._converted(batch.x)
+
+    # ------------------------------------------------------------------ reading
+
+    def prepare(self, domain: str | None) -> None:
+        """Let the network use a domain's encoder and statistics, and the adaptation prepare it for an evaluation."""
+        self.network.use(domain)
+        if self._adaptation is not None:
+            self._adaptation.before_evaluation(self.network, domain, self)
+
+    def stream(
+        self,
+        name: str,
+        place: Place = "head",
+        *,
+        index: Tensor | None = None,
+        cached: bool = True,
+        shared: bool = False,
+        bar: bool = False,
+    ) -> Iterator[Read]:
+        """Read a set batch by batch, with the encoder and the statistics of its domain.
+
+        Args:
+            name: of the set.
+            place: where the network is read.
+            index: positions of the samples to read, ``(M,)``; None for all.
+            cached: start from cached features where the data serve them.
+            shared: give each of several processes its share, or everything to each.
+            bar: show the progress.
+        """
+        self.network.use(self.data.domain_of(name))
+        compute = self._computation(place, cached and self.data.has_features(name))
+        loader = self.data.loader(name, cached=cached, shared=shared, index=index)
+        for batch in track(loader, f"features of {name}", len(loader), transient=True) if bar else loader:
+            with torch.no_grad(), evaluating(self.network), self._context():
+                values = compute(self._converted(batch.x))
+            yield Read(values, batch.index)
+
+    def read(self, name: str, place: Place = "head", *, index: Tensor | None = None, cached: bool = True) -> Tensor:
+        """Read a set, or a part of it, at once; every process reads all of it, so that none waits for another.
+
+        Args:
+            name, place, index, cached: as in :meth:`stream`.
+
+        Returns:
+            ``(N, D)`` on the device, in the order of the set or of ``index``.
+        """
+        return torch.cat([part.values for part in self.stream(name, place, index=index, cached=cached)]).flatten(1)
+
+    def backbone_features(self, name: str) -> Tensor:
+        """Run the backbone over a set once, shared by all processes.
+
+        Returns:
+            Features in the set's order, ``(N, backbone.num_features)``, in single precision, on the device.
+        """
+        x = self.data.sets[name].x
+        large = not isinstance(x, Tensor) or x.numel() > _LARGE
+        self.network.use(self.data.domain_of(name))
+        width = self.network.encoder()[0].num_features
+        features = torch.zeros((len(self.data.sets[name]), width), device=self.device)
+        for part in self.stream(name, "backbone", cached=False, shared=True, bar=large):
+            features[part.index] = part.values.to(features)
+        return features if self._reduce is None else self._reduce(features)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Compute the head's outputs ``(N, C)`` for its inputs ``(N, D)``, in evaluation mode."""
+        with torch.no_grad(), evaluating(self.network), self._context():
+            return self.network.head(features)
+
+    def _computation(self, place: Place, cached: bool) -> Callable[[Inputs], Tensor]:
+        """Compose what runs on a batch, which holds the backbone's features already where they are cached."""
+        backbone, bottleneck = self.network.encoder()
+        modules = [*([] if cached else [backbone]), *([] if place == "backbone" else [bottleneck])]
+        return nn.Sequential(*modules, *([self.network.head] if place == "outputs" else []))
+
+    def _context(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._precision is None else self._precision.forward_context()
+
+    def _converted(self, x: Inputs) -> Any:
+        x = move(x, self.device)
+        return x if self._precision is None else self._precision.convert_input(x)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode for a while; each part returns to its own mode, for frozen ones do not train."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
