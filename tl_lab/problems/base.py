@@ -10,7 +10,7 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.functional.likelihoods import Likelihood
 
-__all__ = ["Criterion", "Prediction", "Problem", "check_class_weights", "check_smoothing", "refuse_option"]
+__all__ = ["Criterion", "Groups", "Prediction", "Problem", "check_class_weights", "check_smoothing", "refuse_option"]
 
 
 class Prediction(NamedTuple):
@@ -25,6 +25,20 @@ class Prediction(NamedTuple):
     values: Tensor
     confidence: Tensor | None
     probabilities: Tensor | None
+
+
+class Groups(NamedTuple):
+    """Samples sorted into named groups.
+
+    Attributes:
+        number: of each sample's group, ``(N,)`` int64.
+        names: of the groups.
+        word: what the groups are: classes, combinations of labels, ranges of values.
+    """
+
+    number: Tensor
+    names: list[str]
+    word: str
 
 
 class Criterion(nn.Module):
@@ -139,6 +153,10 @@ class Problem(ABC):
     def strata(self, y: Tensor) -> Tensor | None:
         """Number the groups that splits and label budgets keep in proportion, ``(N,)``; None to draw at random."""
         return None
+
+    def groups(self, y: Tensor) -> Groups:
+        """Sort samples into a few named groups, for figures that colour them."""
+        return Groups(y, self.output_names, "class")
 
     def counts(self, y: Tensor) -> Tensor | None:
         """Count the samples that have each output, ``(C,)`` int64; None where that has no meaning."""

@@ -11,9 +11,11 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, best_thresholds
 from tl_lab.functional.likelihoods import BERNOULLI
-from tl_lab.problems.base import Criterion, Prediction, Problem, check_class_weights, check_smoothing
+from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, check_class_weights, check_smoothing
 
 __all__ = ["BinaryCrossEntropy", "MultiLabel"]
+
+_MOST_GROUPS = 9  # combinations of labels that figures tell apart
 
 
 class BinaryCrossEntropy(Criterion):
@@ -100,6 +102,15 @@ class MultiLabel(Problem):
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Give the share of labels that are right at .5."""
         return {"label_acc": ((outputs >= 0) == y.bool()).float().mean()}
+
+    def groups(self, y: Tensor) -> Groups:
+        """Group by the combination of labels; rare combinations go together."""
+        combinations, number, counts = y.long().unique(dim=0, return_inverse=True, return_counts=True)
+        frequent = counts.argsort(descending=True, stable=True)[:_MOST_GROUPS]
+        place = torch.full((len(combinations),), len(frequent))
+        place[frequent] = torch.arange(len(frequent))
+        names = [text or "none" for text in self.words(combinations[frequent])]
+        return Groups(place[number], [*names, *(["others"] if len(combinations) > len(frequent) else [])], "labels")
 
     def counts(self, y: Tensor) -> Tensor:
         """Count the samples that have each label."""

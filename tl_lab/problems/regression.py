@@ -10,7 +10,7 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.regression import REGRESSION, RegressionMeter
 from tl_lab.functional.likelihoods import GAUSSIAN, Gaussian
-from tl_lab.problems.base import Criterion, Prediction, Problem, refuse_option
+from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, refuse_option
 
 __all__ = ["Regression", "SquaredError"]
 
@@ -131,6 +131,15 @@ class Regression(Problem):
         edges = torch.quantile(y[:, 0].double(), torch.linspace(0, 1, _STRATA + 1, dtype=torch.double)[1:-1])
         groups = torch.bucketize(y[:, 0].double(), edges.unique())
         return groups.unique(return_inverse=True)[1]  # groups that nobody is in do not count
+
+    def groups(self, y: Tensor) -> Groups:
+        """Group by tenths of the first quantity, named by their ranges."""
+        number, first = self.strata(y), y[:, 0]
+        ranges = [
+            (first[number == k].min().item(), first[number == k].max().item()) for k in range(int(number.max()) + 1)
+        ]
+        names = [f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}" for low, high in ranges]
+        return Groups(number, names, self.output_names[0])
 
     def state(self) -> dict[str, Any]:
         """Keep the scale."""

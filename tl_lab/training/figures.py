@@ -77,13 +77,17 @@ def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     target = "target/test" if "target/test" in data.sets else "target/train"
     source_features, source_labels = _features(strategy, data, "source/test")
     target_features, target_labels = _features(strategy, data, target)
+    assert source_labels is not None
+    known = source_labels if target_labels is None else torch.cat([source_labels, target_labels])
+    groups = data.problem.groups(known)
     figures = {
         "domain_embedding": domain_embedding(
             source_features.numpy(),
-            None if source_labels is None else source_labels.numpy(),
+            groups.number[: len(source_labels)].numpy(),
             target_features.numpy(),
-            None if target_labels is None else target_labels.numpy(),
-            data.class_names,
+            None if target_labels is None else groups.number[len(source_labels) :].numpy(),
+            groups.names,
+            grouping=groups.word,
         )
     }
     if data.shape == (2, 1, 1) and data.problem.numbers_outputs:
@@ -124,5 +128,5 @@ def _features(strategy: "Measuring", data: "DataModule", name: str) -> tuple[Ten
         seen.append(part.index.cpu())
         if sum(len(part) for part in features) >= _POINTS:
             break
-    y = data.sets[name].y if data.problem.numbers_outputs else None  # colours stand for classes
+    y = data.sets[name].y
     return torch.cat(features)[:_POINTS], None if y is None else y.cpu()[torch.cat(seen)[:_POINTS]]

@@ -36,6 +36,7 @@ def domain_embedding(
     labels_target: Any | None,
     class_names: Sequence[str],
     *,
+    grouping: str = "class",
     max_points: int = 1000,
     seed: int = 0,
 ) -> Figure:
@@ -50,6 +51,7 @@ def domain_embedding(
         features_target: (M, D).
         labels_target: (M,), or None: the target is then grey in the column coloured by class.
         class_names: C names.
+        grouping: what the classes are, for the heading.
         max_points: at most so many points are drawn, half of them from each domain where it has enough.
         seed: of the subsample, the drawing order and t-SNE.
 
@@ -84,9 +86,9 @@ def domain_embedding(
         axes[row, 0].set_ylabel(name, color=INK, fontsize=10)
         if len(class_names) <= _MANY_CLASSES:
             _name_clusters(axes[row, 0], points, labels, is_target, class_names, colours)
-    axes[0, 0].set_title("by class")
+    axes[0, 0].set_title(f"by {grouping}")
     axes[0, 1].set_title("by domain")
-    _class_legend(figure, axes, class_names, colours, unlabelled=labels_target is None)
+    _class_legend(figure, axes, class_names, colours, unlabelled=labels_target is None, title=grouping)
     _domain_legend(figure, len(kept_source), len(kept_target))
     return figure
 
@@ -250,12 +252,12 @@ def _name_clusters(
 
 
 def _class_legend(
-    figure: Figure, axes: np.ndarray, class_names: Sequence[str], colours: np.ndarray, unlabelled: bool
+    figure: Figure, axes: np.ndarray, class_names: Sequence[str], colours: np.ndarray, unlabelled: bool, title: str
 ) -> None:
     if len(class_names) > _MANY_CLASSES:
         scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, len(class_names) - 1))
         scale.set_cmap(ListedColormap(list(colours)))
-        bar = figure.colorbar(scale, ax=axes[:, 0], shrink=0.6, aspect=30, label="class, in the order of the names")
+        bar = figure.colorbar(scale, ax=axes[:, 0], shrink=0.6, aspect=30, label=f"{title}, in the order of the names")
         bar.outline.set_visible(False)
         return
     handles = [Line2D([], [], ls="", marker="s", ms=7, color=colour) for colour in colours]
@@ -263,7 +265,7 @@ def _class_legend(
     if unlabelled:
         handles.append(Line2D([], [], ls="", marker="x", ms=5, color="#a8a8a8"))
         names.append("target (no labels)")
-    figure.legend(handles, names, loc="outside right upper", title="class", alignment="left")
+    figure.legend(handles, names, loc="outside right upper", title=title, alignment="left")
 
 
 def _domain_legend(figure: Figure, n: int, m: int) -> None:
