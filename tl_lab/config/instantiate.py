@@ -70,7 +70,7 @@ def class_of(node: DictConfig | Mapping[str, Any]) -> Any:
     """
     from hydra.utils import get_class
 
-    name = node["_target_"]
+    name = str(node["_target_"])
     for trust in _active:
         trust.check({"_target_": name})
     return get_class(name)

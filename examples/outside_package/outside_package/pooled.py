@@ -8,13 +8,7 @@ from tl_lab.data.inputs.preprocessing import Preprocessing
 
 
 class Pooled(Backbone):
-    """A convolution of ``width`` 3x3 filters, rectified and averaged over the image.
-
-    Args:
-        width: number of filters, and of features.
-        in_channels: channels of the images.
-        input_size: ``[height, width]`` of the images.
-    """
+    """A convolution of ``width`` 3x3 filters, rectified and averaged over the image."""
 
     def __init__(self, width: int = 16, in_channels: int = 1, input_size: tuple[int, int] = (8, 8)) -> None:
         super().__init__()

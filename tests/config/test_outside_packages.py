@@ -1,0 +1,199 @@
+"""Choices of packages outside the project, given as a folder or installed."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tl_lab.cli import arguments
+from tl_lab.config import catalogue, choices, compose
+from tl_lab.config.trust import known_targets
+from tl_lab.data.scenarios.inner import inner_classes
+from tl_lab.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "outside_package"
+CONF = EXAMPLE / "outside_package" / "conf"
+SMALL = ["data=stripes", "domain_adaptation=none", "trainer.max_epochs=1", "logger=none", "figures=false"]
+
+
+@pytest.fixture(autouse=True)
+def no_folder_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(catalogue.CONFIG_DIR, raising=False)
+
+
+def test_the_example_is_short() -> None:
+    files = [file for file in EXAMPLE.rglob("*") if file.suffix in (".py", ".yaml", ".toml")]
+    assert len(files) == 6
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 80
+
+
+def test_a_folder_adds_choices_while_it_is_used() -> None:
+    before = choices("backbone")["backbone"]
+    with catalogue.using([CONF]):
+        assert choices("backbone")["backbone"] == {**before, "pooled": CONF / "backbone" / "pooled.yaml"}
+        assert "outside_package.pooled.Pooled" in known_targets()
+        assert inner_classes("stripes")[0].__name__ == "Stripes"
+        with pytest.raises(UserError, match="did you mean 'pooled'"):
+            arguments.check(["backbone=poled"], [])
+    assert choices("backbone")["backbone"] == before
+    assert "outside_package.pooled.Pooled" not in known_targets()
+    assert compose(["backbone=pooled"], config_dir=CONF).backbone.width == 16
+
+
+def test_a_name_that_exists_already_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "backbone").mkdir()
+    (tmp_path / "backbone" / "lenet.yaml").write_text("_target_: mine.LeNet\n")
+    with catalogue.using([tmp_path]), pytest.raises(UserError, match="backbone=lenet exists already"):
+        choices()
+
+
+@pytest.mark.parametrize("folder", ["missing", "with:colon"])
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "with:colon").mkdir()
+    with pytest.raises(UserError, match=f"--config-dir: .*{folder}"), catalogue.using([tmp_path / folder]):
+        pass
+
+
+def test_runs_inside_a_folder_add_nothing(tmp_path: Path) -> None:
+    """A folder given may hold outputs; what they name is not trusted for it."""
+    for place in ("outputs/runs/a", "data/run", "data/run/deeper", "data/.hydra"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "other.yaml").write_text("_target_: os.system\n")
+    for place in ("outputs/runs/a", "data/run"):
+        (tmp_path / place / "config.yaml").write_text("_target_: os.system\n")
+    with catalogue.using([tmp_path]):
+        assert "os.system" not in known_targets()
+        assert tmp_path not in {parent for file in choices("data")["data"].values() for parent in file.parents}
+
+
+def test_what_becomes_importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_lab" / "conf").mkdir(parents=True)
+    with catalogue.using([tmp_path / "my_lab" / "conf"]):
+        assert sys.path[-2:] == [str(tmp_path / "my_lab" / "conf"), str(tmp_path / "my_lab")]
+    (tmp_path / "my_lab" / "__init__.py").touch()
+    with catalogue.using([tmp_path / "my_lab" / "conf"]):
+        assert sys.path[-1] == str(tmp_path)
+
+
+def _distribution(site: Path, entry_points: str) -> None:
+    (site / "lab" / "conf" / "backbone").mkdir(parents=True)
+    (site / "lab" / "conf" / "backbone" / "own.yaml").write_text("# Mine\n_target_: lab.own.Own\n")
+    (site / "lab-1.dist-info").mkdir()
+    (site / "lab-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1\n")
+    (site / "lab-1.dist-info" / "entry_points.txt").write_text(entry_points)
+
+
+@pytest.mark.parametrize("declared", ["[tl_lab.conf]\nlab = lab.conf\n", "[tl_lab.backbones]\nown = lab.own:Own\n"])
+def test_a_distribution_declares_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str) -> None:
+    _distribution(tmp_path, declared)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue._installed.cache_clear()
+    try:
+        assert choices("backbone")["backbone"]["own"] == tmp_path / "lab" / "conf" / "backbone" / "own.yaml"
+        assert "lab.own.Own" in known_targets()
+        assert compose(["backbone=own"]).backbone == {"_target_": "lab.own.Own"}
+    finally:
+        catalogue._installed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "[tl_lab.conf]\nlab = nowhere.conf\n",
+        "[tl_lab.backbones]\nother = lab.own:Own\n",
+        "[tl_lab.bones]\nown = lab:O\n",
+    ],
+)
+def test_an_entry_point_that_leads_nowhere_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str
+) -> None:
+    _distribution(tmp_path, declared)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalogue._installed.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"of lab adds nothing: there is no"):
+            assert "own" not in choices("backbone")["backbone"]
+    finally:
+        catalogue._installed.cache_clear()
+
+
+def test_completion_knows_the_folder_on_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_LINE", f"python train.py --config-dir {CONF} backbone=po")
+    assert arguments.config_dirs(["-sc", "query=bash"]) == [str(CONF)]
+    assert arguments.config_dirs(["seed=1"]) == []
+
+
+# ---------------------------------------------------------------------- whole runs
+
+
+def _program(cwd: Path, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [environment.pop("site", ""), str(ROOT)]))
+    command = [sys.executable, "-m", "tl_lab", *argv]
+    given = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=given, timeout=600, check=False)
+
+
+def _image(folder: Path) -> Path:
+    folder.mkdir()
+    Image.fromarray(np.tile(np.array([[0, 255]], dtype=np.uint8), (8, 4))).save(folder / "a.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example as a wheel, built from a copy without a network and unpacked as an installer would."""
+    pytest.importorskip("setuptools", minversion="77", reason="setuptools 77 or later builds the wheel")
+    work = tmp_path_factory.mktemp("build") / "package"
+    shutil.copytree(EXAMPLE, work, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    built = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True, timeout=300)
+    assert built.returncode == 0, built.stderr
+    place = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
+        wheel.extractall(place)
+    return place
+
+
+@pytest.mark.slow
+def test_an_installed_package_is_listed_trained_swept_and_predicts(site: Path, tmp_path: Path) -> None:
+    listed = _program(tmp_path, "list", "backbone", site=str(site))
+    assert "backbone\tpooled\tOne convolution, averaged over the image" in listed.stdout, listed.stderr
+    swept = _program(
+        tmp_path, "train", "-m", *SMALL, "backbone=pooled,lenet", "hydra.launcher.jobs=2", "hydra.sweep.dir=sweep",
+        site=str(site),
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
+    said = _program(tmp_path, "predict", "sweep/0", str(_image(tmp_path / "images")), site=str(site))
+    assert said.returncode == 0, said.stderr
+    refused = _program(tmp_path, "predict", "sweep/0", "images")
+    assert refused.returncode == 1
+    assert "names 'outside_package.pooled.Pooled'" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_trains_sweeps_by_joblib_and_is_asked_for(tmp_path: Path) -> None:
+    given = ("--config-dir", str(CONF))
+    swept = _program(
+        tmp_path, "train", *given, "-m", *SMALL, "backbone=pooled", "seed=0,1", "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
+    _image(tmp_path / "images")
+    for command in (["predict", "sweep/0", "images"], ["train", "resume=sweep/0"]):
+        refused = _program(tmp_path, *command)
+        assert refused.returncode == 1
+        assert f"made with --config-dir {CONF}" in refused.stderr
+        assert _program(tmp_path, *command, *given).returncode == 0
