@@ -16,6 +16,7 @@ __all__ = ["compare", "digest", "digest_sweep"]
 
 _VARYING = ("versions", "git_commit", "duration_s", "device")  # of results.json: what the clock or the machine says
 _VARYING_COLUMNS = ("duration_s", "written", "git_commit", "versions", "device")
+_RENAMED = {"source_acc": "source_score", "best_source_acc": "best_source_score"}  # keys of facts, old -> new
 _HASHES = ("config_hash", "data_hash", "comparison_key")
 _TABLES = ("metrics.csv", "episodes.csv", "accuracy_matrix.csv", "within_task_accuracy_matrix.csv")
 
@@ -95,8 +96,13 @@ def _summary(path: Path) -> list[str]:
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Say each difference of two records of one run, a line each, beginning with the path of what differs."""
-    return list(_differences("", before, after))
+    """Say each difference of two records of one run, a line each, beginning with the path of what differs.
+
+    A later revision may record further facts; that is no difference.
+    """
+    return [
+        text for text in _differences("", before, after) if not (".facts." in f".{text}" and text.endswith("only now"))
+    ]
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
@@ -104,6 +110,7 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
         if "names" in old and "values" in old and "names" in new and "values" in new:
             yield from _weight_differences(path, old, new)
             old, new = ({k: r[k] for k in ("optimizer", "progress")} for r in (old, new))
+        old = {_RENAMED.get(key, key): value for key, value in old.items()}
         for key in {**old, **new}:
             where = f"{path}.{key}" if path else key
             if key not in old or key not in new:
