@@ -1,6 +1,7 @@
 """Small data, networks and trainers that the tests share."""
 
 import functools
+from dataclasses import replace
 
 import pytorch_lightning as pl
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.stream import TaskStream
@@ -53,7 +55,7 @@ class BlobStream(TaskStream):
 
     def __init__(self, pairs: bool = False, epochs_per_task: int = 1, **options) -> None:
         super().__init__(**options)
-        self.pairs, self.epochs_per_task = pairs, epochs_per_task
+        self.pairs, self.request = pairs, Request(epochs_per_task=epochs_per_task)
 
     def read_tasks(self) -> list[dict[str, Samples]]:
         self.task_classes = [[f"{c}{k + 1}" for c in "abc"] for k in range(3)]
@@ -109,9 +111,9 @@ def make(strategy=FromScratch, data=None, adaptation=None, layers=None, optimize
     data = data or Blobs(batch_size=20, seed=seed)
     adaptation = adaptation or NoAdaptation()
     if not data.sets:
-        data.adapts = adaptation.trains_on_target
-        data.reveal_target = adaptation.oracle
-        data.load()
+        jointly = getattr(strategy, "jointly", False)
+        wanted = {"adapts": adaptation.trains_on_target, "reveals_target": adaptation.oracle, "jointly": jointly}
+        data.load(replace(data.request, **wanted))
         with weights_stream(seed, "backbone"):
             backbone = TinyNet(dropout)
         data.use(backbone.preprocessing)

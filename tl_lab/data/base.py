@@ -12,6 +12,7 @@ from torch import Tensor
 from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.errors import UserError
@@ -74,7 +75,7 @@ class DataModule(pl.LightningDataModule):
         self.sets: dict[str, Samples] = {}
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
         self.problem: Problem = self.problem_kind(())  # before load()
-        self.adapts = False  # whether training batches carry the target's unlabelled part
+        self.request = Request()
         self.notes: list[str] = []  # what was done to the data, for the banner
         self.preprocessing: Preprocessing | None = None
         self.device = torch.device("cpu")
@@ -119,8 +120,13 @@ class DataModule(pl.LightningDataModule):
 
     # ------------------------------------------------------------------ what the run calls
 
-    def load(self) -> None:
-        """Read the sets and check them."""
+    def load(self, request: Request | None = None) -> None:
+        """Read the sets and check them.
+
+        Args:
+            request: what the run needs; None leaves :attr:`request` as it is.
+        """
+        self.request = request or self.request
         self.sets = self._read()
         self.problem = self.problem_kind(self.class_names)
         if self.labels is not None:

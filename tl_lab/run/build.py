@@ -14,7 +14,7 @@ from tl_lab.backbones.weights import find_weights
 from tl_lab.config.stored import read_stored
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
-from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.request import Request
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.domain_adaptation.base import DomainAdaptation
@@ -24,7 +24,16 @@ from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import choice_of
 from tl_lab.strategies.base import Strategy
 
-__all__ = ["Parts", "build", "build_backbone", "build_node", "build_strategy", "describe_weights", "weights_hash"]
+__all__ = [
+    "Parts",
+    "build",
+    "build_backbone",
+    "build_node",
+    "build_strategy",
+    "describe_weights",
+    "request_for",
+    "weights_hash",
+]
 
 
 _LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
@@ -55,17 +64,28 @@ def build(cfg: DictConfig) -> Parts:
     _warn_of_weights(cfg)
     data: DataModule = build_node(cfg.data)
     adaptation: DomainAdaptation = build_node(cfg.domain_adaptation)
-    data.adapts = adaptation.trains_on_target
-    if isinstance(data, DomainPair):
-        data.reveal_target = adaptation.oracle
-    if isinstance(data, TaskStream):
-        data.epochs_per_task = cfg.trainer.max_epochs
-    if isinstance(data, EpisodicData):
-        data.serves = cast(Any, get_class(cfg.strategy._target_)).trains_on
-    data.load()
+    data.load(request_for(cfg, adaptation))
     backbone = _started_backbone(cfg, data)
     data.use(backbone.preprocessing)
     return Parts(data, _strategy(cfg, data, backbone, adaptation))
+
+
+def request_for(cfg: DictConfig, adaptation: DomainAdaptation) -> Request:
+    """State what a run needs from its data.
+
+    Args:
+        cfg: the run's configuration.
+        adaptation: that the configuration names.
+    """
+    strategy: Any = get_class(cfg.strategy._target_)
+    return Request(
+        adapts=adaptation.trains_on_target,
+        reveals_target=adaptation.oracle,
+        tracks_oracle=bool(cfg.get("validator")) and not adaptation.oracle,
+        serves=getattr(strategy, "trains_on", "episodes"),
+        epochs_per_task=cfg.trainer.max_epochs,
+        jointly=getattr(strategy, "jointly", False),
+    )
 
 
 def build_strategy(cfg: DictConfig, data: DataModule) -> Strategy:

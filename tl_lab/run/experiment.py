@@ -160,12 +160,11 @@ def comparison_key(cfg: DictConfig) -> str:
 def _validators(cfg: DictConfig, parts: Parts) -> dict[str, Validator]:
     """Build the validators of a domain pair; with any, the oracle's curve is measured beside them."""
     data = parts.data
-    if not isinstance(data, DomainPair) or data.reveal_target:
+    if not isinstance(data, DomainPair) or data.request.reveals_target:
         return {}
     validators: dict[str, Validator] = {
         str(name): build_node(node) for name, node in (cfg.get("validator") or {}).items()
     }
-    data.tracks_oracle = bool(validators)
     _measure_with(validators, parts.strategy)
     return validators
 

@@ -57,7 +57,7 @@ class FeatureExtraction(Strategy):
                 f"{type(self.adaptation).__name__} changes the images anew in every batch, so that features cannot be "
                 "computed once: set strategy.cache=false"
             )
-        names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.adapts else set())
+        names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
             if "/" in name:  # a domain's features are computed as they will be for its evaluation

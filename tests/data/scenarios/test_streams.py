@@ -1,5 +1,7 @@
 """Streams of tasks: what each task holds, how labels and outputs are numbered, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from laboratory import BlobPair, Blobs, TinyNet
@@ -214,7 +216,7 @@ def test_a_stream_of_pairs_has_a_target_without_labels():
     assert stream.scored_name(1) == "task2/target/test"
     assert stream.domain_of("task2/target/test") == "target"
     assert stream.metric_prefix("task2/target/test") == "test/task2/target"
-    stream.adapts = True
+    stream.request = replace(stream.request, adapts=True)
     batch = next(iter(stream.train_dataloader()))
     assert len(batch.source.x) == len(batch.target.x)
     assert stream.set_for("target/train") == "task1/target/train"
@@ -272,7 +274,7 @@ def test_samples_of_several_tasks_come_in_the_order_asked_for():
 
 def test_joint_training_takes_every_sample_once_and_as_many_batches_as_the_stream():
     stream = loaded(SplitStream(of=Blobs(batch_size=10), num_tasks=3, scenario="class", batch_size=10))
-    stream.jointly = True
+    stream.request = replace(stream.request, jointly=True)
     loader = stream.train_dataloader()
     assert len(loader) * stream.num_tasks == sum(len(stream.sets[f"task{k}/train"]) for k in (1, 2, 3)) // 10
     stream.batches_per_epoch = 6

@@ -1,6 +1,7 @@
 """Folders of images: found, split, decoded; and what is said when something is wrong with them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -386,7 +387,7 @@ def test_a_target_with_class_folders_is_matched_by_name(tmp_path):
     data.use(SMALL)
     test = data.sets["target/test"]
     assert torch.equal((test.x[:, 0, 0, 0] * 255).round().long(), 50 * (test.y + 1))
-    data.adapts = True
+    data.request = replace(data.request, adapts=True)
     batch = next(iter(data.train_dataloader()))
     assert isinstance(batch, DomainBatch)
     assert not hasattr(batch.target, "y")

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.loaders import Batches, PairLoader
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
@@ -38,14 +39,12 @@ class DomainPair(DataModule):
         if protocol not in ("inductive", "transductive"):
             raise UserError(f"data.protocol is 'inductive' or 'transductive', not {protocol!r}")
         self.protocol, self.match = protocol, match
-        self.reveal_target = False  # an oracle learns from the target's labels
-        self.tracks_oracle = False  # the target's test accuracy is measured in each epoch, for comparison only
 
-    def load(self) -> None:
+    def load(self, request: Request | None = None) -> None:
         """Read the sets, withhold the target's labels, and check what is left."""
-        super().load()
+        super().load(request)
         self._check_inputs()
-        if self.reveal_target:
+        if self.request.reveals_target:
             self.primary, self.monitored = "target/train", "val/target"
 
     def _read(self) -> dict[str, Samples]:
@@ -55,7 +54,7 @@ class DomainPair(DataModule):
             sets["target/train"] = whole
             if whole.y is not None:  # else only the test part can be scored
                 sets["target/test"] = whole
-        if not self.reveal_target:
+        if not self.request.reveals_target:
             sets["target/train"] = sets["target/train"].without_labels()
             return sets
         if sets["target/train"].y is None:
@@ -84,8 +83,8 @@ class DomainPair(DataModule):
     @property
     def val_names(self) -> list[str]:
         """The source's validation set, and the target's training part for scores that need no labels."""
-        names = ["source/val", "target/val" if self.reveal_target else "target/train"]
-        return [*names, "target/test"] if self.tracks_oracle and "target/test" in self.sets else names
+        names = ["source/val", "target/val" if self.request.reveals_target else "target/train"]
+        return [*names, "target/test"] if self.request.tracks_oracle and "target/test" in self.sets else names
 
     @property
     def test_names(self) -> list[str]:
@@ -99,7 +98,7 @@ class DomainPair(DataModule):
     def train_dataloader(self) -> Batches:
         """Serve the labelled domain alone, or source and target together if the run adapts."""
         source = self.train_loader(self.primary)
-        if not self.adapts:
+        if not self.request.adapts:
             return source
         size = source.order.size  # a source smaller than a batch sets the target's half, too
         return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))

@@ -103,8 +103,6 @@ class TaskStream(DataModule):
         self.scenario = scenario
         self.outputs: Outputs | None = None
         self.task_classes: list[list[str]] = []
-        self.epochs_per_task = 1  # the run's trainer.max_epochs
-        self.jointly = False  # whether all tasks are learned at once
         self.template: DataModule | None = None  # any of the sets that tasks are made of: it names their parts
         self._tested: list[str] = []  # the parts of a task that are tested
 
@@ -195,7 +193,7 @@ class TaskStream(DataModule):
     @property
     def total_epochs(self) -> int:
         """Epochs of the whole stream."""
-        return self.num_tasks * self.epochs_per_task
+        return self.num_tasks * self.request.epochs_per_task
 
     @staticmethod
     def task_name(task: int) -> str:
@@ -209,7 +207,11 @@ class TaskStream(DataModule):
 
     def task_at(self, epoch: int) -> int:
         """Number of the task, from 0, that an epoch learns; the last one where all are learned at once."""
-        return self.num_tasks - 1 if self.jointly else min(epoch // self.epochs_per_task, self.num_tasks - 1)
+        return (
+            self.num_tasks - 1
+            if self.request.jointly
+            else min(epoch // self.request.epochs_per_task, self.num_tasks - 1)
+        )
 
     def train_name(self, task: int) -> str:
         """Name the set that a task is learned from with labels."""
@@ -268,10 +270,10 @@ class TaskStream(DataModule):
 
     def train_dataloader(self) -> Batches:
         """Serve the task that this epoch learns, or all of them."""
-        if self.jointly:
+        if self.request.jointly:
             return self._joint_loader()
         source = self.train_loader(self.train_name(self._now))
-        if not self.adapts:
+        if not self.request.adapts:
             return source
         target = f"{self.task_name(self._now)}/target/train"
         return PairLoader(source, self.train_loader(target, num_batches=len(source), batch_size=source.order.size))

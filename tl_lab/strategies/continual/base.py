@@ -119,7 +119,7 @@ class ContinualStrategy(Strategy):
     @property
     def progress(self) -> float:
         """Share of the task's updates that are done, in [0, 1]; of all where tasks are learned at once."""
-        epochs = self.stream.total_epochs if self.jointly else self.stream.epochs_per_task
+        epochs = self.stream.total_epochs if self.jointly else self.stream.request.epochs_per_task
         return (self.updates_done - self._began_at) / max(1, self.updates_per_epoch * epochs)
 
     def on_fit_start(self) -> None:
@@ -134,7 +134,7 @@ class ContinualStrategy(Strategy):
         epoch = self.current_epoch
         self.task = self.stream.task_at(epoch)
         self.view(self.task)
-        first = epoch == 0 or (not self.jointly and epoch % self.stream.epochs_per_task == 0)
+        first = epoch == 0 or (not self.jointly and epoch % self.stream.request.epochs_per_task == 0)
         if not first:
             return
         self._began_at, self._best = self.updates_done, None
@@ -161,7 +161,7 @@ class ContinualStrategy(Strategy):
     def on_train_epoch_end(self) -> None:
         """End a task where it ends, before the checkpoint is written."""
         super().on_train_epoch_end()
-        epochs = self.stream.total_epochs if self.jointly else self.stream.epochs_per_task
+        epochs = self.stream.total_epochs if self.jointly else self.stream.request.epochs_per_task
         if (self.current_epoch + 1) % epochs:
             return
         if self._best is not None:
@@ -174,9 +174,8 @@ class ContinualStrategy(Strategy):
     # ------------------------------------------------------------------ measuring
 
     def setup(self, stage: str) -> None:
-        """Make the meters of all tasks' sets, and learn all at once where that is asked for."""
+        """Make the meters of all tasks' sets."""
         stream = self.stream
-        stream.jointly = self.jointly
         for name in stream.sets:
             if not name.endswith("train"):
                 of_set = self.outputs.sizes[stream.task_of(name)] if self.outputs.scenario == "task" else None

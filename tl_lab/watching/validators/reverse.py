@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,7 +93,7 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
     whole = Samples(data.sets["target/train"].x, labels)
     train, val = random_split(count, min(count - 1, max(1, round(held_out * count))), data.seed, "reverse/val")
     back = copy.copy(data)
-    back.trainer, back.tracks_oracle = None, False
+    back.trainer, back.request = None, replace(data.request, tracks_oracle=False)
     back.forget_features()
     back.sets = {
         "source/train": whole.subset(train),
