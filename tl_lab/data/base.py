@@ -12,6 +12,7 @@ from torch import Tensor
 from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
+from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import few_in_strata, few_labels
@@ -249,20 +250,14 @@ class DataModule(pl.LightningDataModule):
         """Sets of the test loaders, in order."""
         return ["test"]
 
-    @staticmethod
-    def metric_prefix(name: str) -> str:
-        """Turn a set's name into that of its metrics: ``source/val`` -> ``val/source``."""
-        *where, split = name.split("/")
-        return "/".join([split, *where])
-
     @property
     def has_target(self) -> bool:
         """Whether there is a target domain."""
         return "target" in self.traits
 
     def domain_of(self, name: str) -> str | None:
-        """Name the domain that a set belongs to; None where there are no domains."""
-        return name.split("/")[0] if "/" in name else None
+        """Name the domain whose statistics and encoder a set is evaluated with; None where there are no domains."""
+        return SetName.parse(name).domain
 
     def set_for(self, name: str) -> str:
         """Find the set that an adaptation means by a pair's name, ``target/train``."""
@@ -374,7 +369,7 @@ class DataModule(pl.LightningDataModule):
         return transform
 
     def _augments(self, name: str) -> bool:
-        return self.augmentation is not None and self.augmentation.active and name.endswith("train")
+        return self.augmentation is not None and self.augmentation.active and SetName.parse(name).part == "train"
 
     def _processes(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

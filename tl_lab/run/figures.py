@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from tl_lab.data.names import SetName
 from tl_lab.results.figures.episodes import episode_answers, episode_embedding
 from tl_lab.results.figures.plots import (
     confusion_matrix,
@@ -64,7 +65,9 @@ def draw_figures(
     else:
         titles = {name: name.replace("/", " ") for name in data.test_names}
         figures = {
-            f"confusion_{name.replace('/', '_')}": confusion_matrix(_confusion(strategy, name), data.class_names, title)
+            f"confusion_{SetName.parse(name).file}": confusion_matrix(
+                _confusion(strategy, name), data.class_names, title
+            )
             for name, title in titles.items()
         }
     figures = {"learning_curves": learning_curves(metrics), **figures}
@@ -124,7 +127,7 @@ def _of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> dict[str,
         classes = [data.classes[name][c] for c in chosen.tolist()]
         shots, asked = (part.unflatten(0, (size.way, -1)) for part in images)
         points, asked_points = (part[0].unflatten(0, (size.way, -1)) for part in embedded)
-        where = name.replace("/", "_")
+        where = SetName.parse(name).file
         said = f"{size.way}-way {size.shot}-shot, {name.replace('/', ' ')}"
         figures[f"episode_{where}"] = episode_answers(shots, asked, predicted, classes, f"One episode, {said}")
         figures[f"embedding_{where}"] = episode_embedding(

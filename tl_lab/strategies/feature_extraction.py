@@ -60,7 +60,7 @@ class FeatureExtraction(Strategy):
         names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
-            if "/" in name:  # a domain's features are computed as they will be for its evaluation
+            if data.domain_of(name) is not None:  # a domain's features are computed as they will be for its evaluation
                 self._prepare_evaluation(data.domain_of(name))
             same = next((other for other in features if _share(data, name, other)), None)
             features[name] = self._features(data, name) if same is None else features[same]
@@ -94,7 +94,7 @@ class FeatureExtraction(Strategy):
 
 
 def _share(data: DataModule, name: str, other: str) -> bool:
-    return data.sets[name].x is data.sets[other].x and name.split("/")[0] == other.split("/")[0]
+    return data.sets[name].x is data.sets[other].x and data.domain_of(name) == data.domain_of(other)
 
 
 def _hash(tensors: Mapping[str, Tensor]) -> str:

@@ -215,7 +215,6 @@ def test_a_stream_of_pairs_has_a_target_without_labels():
     assert stream.sets["task2/target/train"].y is None
     assert stream.scored_name(1) == "task2/target/test"
     assert stream.domain_of("task2/target/test") == "target"
-    assert stream.metric_prefix("task2/target/test") == "test/task2/target"
     stream.request = replace(stream.request, adapts=True)
     batch = next(iter(stream.train_dataloader()))
     assert len(batch.source.x) == len(batch.target.x)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tl_lab.data.batches import Episode, Labelled
 from tl_lab.data.loaders import BatchOrder, Loader
+from tl_lab.data.names import SetName
 from tl_lab.errors import UserError, nearest
 from tl_lab.randomness import generator
 
@@ -206,4 +207,4 @@ class EpisodeLoader:
 
 
 def _part(name: str) -> str:
-    return "train" if name.endswith("train") else "test"
+    return "train" if SetName.parse(name).part == "train" else "test"

@@ -11,6 +11,7 @@ from torch import Tensor
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader, Transform
+from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError
@@ -163,9 +164,9 @@ class TaskStream(DataModule):
             )
         self.outputs = Outputs(self.scenario, sizes)
         self.class_names = self._output_names()
-        self.primary = f"{self.task_name(0)}/{self.template.primary}"
+        self.primary = str(SetName.of_task(0, self.template.primary))
         return {
-            f"{self.task_name(k)}/{name}": Samples(samples.x, _shifted(samples.y, self.outputs.offset(k)))
+            str(SetName.of_task(k, name)): Samples(samples.x, _shifted(samples.y, self.outputs.offset(k)))
             for k, sets in enumerate(tasks)
             for name, samples in sets.items()
         }
@@ -200,42 +201,29 @@ class TaskStream(DataModule):
         """Name a task, counted from 0: ``task1`` is the first."""
         return f"task{task + 1}"
 
-    @staticmethod
-    def task_of(name: str) -> int:
-        """Number of the task, from 0, that a set belongs to."""
-        return int(name.split("/")[0].removeprefix("task")) - 1
-
     def task_at(self, epoch: int) -> int:
         """Number of the task, from 0, that an epoch learns; the last one where all are learned at once."""
-        return (
-            self.num_tasks - 1
-            if self.request.jointly
-            else min(epoch // self.request.epochs_per_task, self.num_tasks - 1)
-        )
+        last = self.num_tasks - 1
+        return last if self.request.jointly else min(epoch // self.request.epochs_per_task, last)
 
     def train_name(self, task: int) -> str:
         """Name the set that a task is learned from with labels."""
         assert self.template is not None
-        return f"{self.task_name(task)}/{self.template.primary}"
+        return str(SetName.of_task(task, self.template.primary))
 
     def scored_name(self, task: int, part: str = "test") -> str:
         """Name the set of a task that the accuracy matrix is about: of a pair the target's test, the source's val."""
         names = self._tested if part == "test" else self._labelled_val_names()
-        return f"{self.task_name(task)}/{names[-1]}"
+        return str(SetName.of_task(task, names[-1]))
 
     @property
     def has_target(self) -> bool:
         """Whether the tasks are pairs of domains."""
         return isinstance(self.template, DomainPair)
 
-    def domain_of(self, name: str) -> str | None:
-        """Name the domain of a set of a pair."""
-        parts = name.split("/")
-        return parts[1] if len(parts) == 3 else None
-
     def set_for(self, name: str) -> str:
         """Find a pair's set, ``target/train``, within the task that is being learned."""
-        return name if name in self.sets else f"{self.task_name(self._now)}/{name}"
+        return name if name in self.sets else str(SetName.of_task(self._now, name))
 
     @property
     def _now(self) -> int:
@@ -243,18 +231,17 @@ class TaskStream(DataModule):
 
     def _labelled_val_names(self) -> list[str]:
         assert self.template is not None
-        parts = [name for name in self.template.val_names if not name.startswith("target/")]
-        return parts
+        return [name for name in self.template.val_names if SetName.parse(name).domain != "target"]
 
     @property
     def val_names(self) -> list[str]:
         """Validation sets of the tasks up to the one that is being learned."""
-        return [f"{self.task_name(k)}/{name}" for k in range(self._now + 1) for name in self._labelled_val_names()]
+        return [str(SetName.of_task(k, name)) for k in range(self._now + 1) for name in self._labelled_val_names()]
 
     @property
     def test_names(self) -> list[str]:
         """Test sets of all tasks."""
-        return [f"{self.task_name(k)}/{name}" for k in range(self.num_tasks) for name in self._tested]
+        return [str(SetName.of_task(k, name)) for k in range(self.num_tasks) for name in self._tested]
 
     @property
     def training_labels(self) -> Tensor:
@@ -275,7 +262,7 @@ class TaskStream(DataModule):
         source = self.train_loader(self.train_name(self._now))
         if not self.request.adapts:
             return source
-        target = f"{self.task_name(self._now)}/target/train"
+        target = str(SetName.of_task(self._now, "target/train"))
         return PairLoader(source, self.train_loader(target, num_batches=len(source), batch_size=source.order.size))
 
     def _joint_loader(self) -> "JointLoader":
@@ -313,7 +300,7 @@ class TaskStream(DataModule):
         return Labelled(x, y, index, task=task)
 
     def _transform(self, name: str, training: bool) -> Transform | None:
-        prepare, change = super()._transform(name, training), self.change(self.task_of(name))
+        prepare, change = super()._transform(name, training), self.change(SetName.parse(name).task_number)
         if change is None:
             return prepare
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.batches import Labelled, Unlabelled
+from tl_lab.data.names import SetName
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.functional import average_accuracy, backward_transfer, forgetting, forward_transfer
@@ -177,14 +178,14 @@ class ContinualStrategy(Strategy):
         """Make the meters of all tasks' sets."""
         stream = self.stream
         for name in stream.sets:
-            if not name.endswith("train"):
-                of_set = self.outputs.sizes[stream.task_of(name)] if self.outputs.scenario == "task" else None
+            if (where := SetName.parse(name)).part != "train":
+                of_set = self.outputs.sizes[where.task_number] if self.outputs.scenario == "task" else None
                 self.meters[name] = self.problem.meter(of_set or self.num_outputs)
                 if self.outputs.scenario == "class":
                     self.meters[f"{name}/within"] = self.problem.meter(self.num_outputs)
 
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
-        self.view(self.stream.task_of(name))
+        self.view(SetName.parse(name).task_number)
         if batch_idx == 0:
             self._prepared.discard(str(self.stream.domain_of(name)))  # what was prepared belongs to another task
         super()._measure(name, batch, batch_idx)
@@ -225,8 +226,7 @@ class ContinualStrategy(Strategy):
         return self.meters[name].compute()  # type: ignore[operator]
 
     def _val_prefix(self, task: int) -> str:
-        *where, _ = self.stream.scored_name(task, "val").split("/")
-        return "/".join(["val", *where])
+        return SetName.parse(self.stream.scored_name(task, "val")).validation_metrics
 
     def _scores(self, prefixes: Any) -> dict[str, float]:
         scores, metric = super()._scores(prefixes), self.problem.monitor
