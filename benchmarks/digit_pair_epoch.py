@@ -117,7 +117,7 @@ def measured(threads: int, updates: int, repeats: int) -> dict[str, Any]:
     for repeat in range(repeats + 1):
         data, strategy = build(updates)
         data.load(Request(adapts=True))
-        data.use(strategy.network.backbone.preprocessing)
+        data.use(strategy.network.backbone.spec)
         a = through_the_frame(data, strategy)
         _, strategy = build(updates)
         b = item_by_item(sets, strategy, updates)

@@ -34,7 +34,7 @@ def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratc
     data = PrintedToHandwritten(batch_size=batch_size, batches_per_epoch=steps)
     data.load(Request(adapts=True))
     backbone = LeNet(in_channels=1, input_size=(8, 8))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     strategy = FromScratch(
         backbone=backbone,
         adaptation=DANN(),

@@ -9,7 +9,7 @@ from torch import nn
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
@@ -79,7 +79,7 @@ class TinyNet(Backbone):
         self.conv2 = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
         self.out = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Dropout(dropout))
         self.num_features = 8
-        self.preprocessing = Preprocessing((6, 6), 1, (0.4,), (0.25,))
+        self.spec = ImageSpec((6, 6), 1, (0.4,), (0.25,))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.out(self.conv2(self.conv1(x)))
@@ -92,7 +92,7 @@ class _Same(Backbone):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.num_features = width
-        self.preprocessing = Preprocessing((1, 1), width)
+        self.spec = ImageSpec((1, 1), width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -116,7 +116,7 @@ def make(strategy=FromScratch, data=None, adaptation=None, layers=None, optimize
         data.load(replace(data.request, **wanted))
         with weights_stream(seed, "backbone"):
             backbone = TinyNet(dropout)
-        data.use(backbone.preprocessing)
+        data.use(backbone.spec)
     else:
         with weights_stream(seed, "backbone"):
             backbone = TinyNet(dropout)

@@ -112,7 +112,7 @@ def train(**options):
     data = Vectors(batch_size=1, seed=0)
     data.load(Request(adapts=True))
     backbone = MLP(hidden=[HIDDEN], activation="sigmoid", in_channels=D, input_size=(1, 1))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     model = FromScratch(
         backbone=backbone,
         adaptation=DANN(gamma=None, hidden=(), **options),

@@ -201,7 +201,7 @@ def test_vectors_are_measured_too():
     data = VectorPair(batch_size=20)
     data.load(Request(adapts=True))
     backbone = MLP(in_channels=36, input_size=(1, 1))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     model = FromScratch(
         backbone=backbone,
         adaptation=DANN(),

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from tl_lab.data.inputs.operations import move, take
 from tl_lab.data.names import SetName
 from tl_lab.results.figures.episodes import episode_answers, episode_embedding
 from tl_lab.results.figures.plots import (
@@ -119,8 +120,8 @@ def _of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> dict[str,
         batch, size = next(iter(data.episodes(name, 1))), data.size_of(name)
         predicted = strategy.test_logits(batch).argmax(2).view(size.way, size.queries)
         embedded = batch.split(strategy.features(batch.x))
-        assert data.preprocessing is not None
-        images = [data.preprocessing.restore(part.x[0]) for part in batch[:2]]
+        assert data.spec is not None
+        images = [cast(Tensor, data.spec.restore(take(part.x, 0))) for part in batch[:2]]
         y = data.sets[name].y
         assert y is not None
         chosen = y[batch.support.index[0]].view(size.way, size.shot)[:, 0]
@@ -171,7 +172,7 @@ def _features(strategy: "Strategy", data: "DataModule", name: str) -> tuple[Tens
     features = []
     seen: list[Tensor] = []
     for batch in data.loader(name):
-        features.append(strategy.network.features(batch.x.to(strategy.device)).float().cpu())
+        features.append(strategy.network.features(move(batch.x, strategy.device)).float().cpu())
         seen.append(batch.index.cpu())
         if sum(len(part) for part in features) >= _POINTS:
             break

@@ -12,7 +12,7 @@ from tl_lab.config import choices
 from tl_lab.errors import UserError
 from tl_lab.results.tables.reproduction import Reproduces
 
-__all__ = ["check_pairing", "check_protocol", "choice_of"]
+__all__ = ["check_pairing", "check_protocol", "choice_of", "fitting"]
 
 
 def check_pairing(cfg: DictConfig) -> None:
@@ -29,16 +29,16 @@ def check_pairing(cfg: DictConfig) -> None:
     adaptation: Any = get_class(cfg.domain_adaptation._target_)
     traits = data.traits_for(cfg.data)
     if missing := strategy.needs - traits:
-        fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
+        valid = fitting("data", lambda other: strategy.needs <= other.traits)
         raise UserError(
             f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
-            f"data={choice_of(cfg, 'data')} does not have; valid: {fitting}"
+            f"data={choice_of(cfg, 'data')} does not have; valid: {valid}"
         )
     if beyond := traits - strategy.handles:
-        fitting = _fitting("strategy", lambda other: traits <= other.handles)
+        valid = fitting("strategy", lambda other: traits <= other.handles)
         raise UserError(
             f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
-            f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
+            f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {valid}"
         )
     _check_validators(cfg, traits)
     if "episodes" in traits:
@@ -54,7 +54,7 @@ def check_pairing(cfg: DictConfig) -> None:
     if "target" not in traits:
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
-            f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
+            f"use domain_adaptation=none, or one of {fitting('data', lambda other: 'target' in other.traits)}"
         )
     if "tasks" in traits:
         _check_stream_adapts(cfg, adaptation)
@@ -184,8 +184,13 @@ def choice_of(cfg: DictConfig, group: str) -> str:
         return str(cfg[group]._target_).rpartition(".")[2]
 
 
-def _fitting(group: str, fits: Callable[[Any], bool]) -> str:
-    """Name the choices of a group whose class fits."""
+def fitting(group: str, fits: Callable[[Any], bool]) -> str:
+    """Name the choices of a group whose class fits.
+
+    Args:
+        group: of the configuration.
+        fits: called with the class of a choice.
+    """
     names = []
     for name, file in choices(group)[group].items():
         with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake

@@ -1,7 +1,6 @@
 """The contract of a strategy: how a backbone's knowledge is used."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
@@ -51,7 +50,7 @@ class Strategy(Measuring):
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     """Traits that the data must have."""
-    handles: ClassVar[frozenset[str]] = frozenset({"labels", "target"})
+    handles: ClassVar[frozenset[str]] = frozenset({"labels", "domains", "target"})
     """Traits that the data may have: others ask for a strategy that knows what to do with them."""
     trains: ClassVar[bool] = True
     """Whether anything is learned before the test."""
@@ -153,7 +152,7 @@ class Strategy(Measuring):
         checkpoint["model"] = {
             "class_names": list(self.data.class_names),
             "shape": list(self.data.shape),
-            "preprocessing": asdict(self.network.backbone.preprocessing),
+            "spec": self.network.backbone.spec.state(),
             "problem": self.problem.state(),
         }
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import cached_arrays
+from tl_lab.data.inputs.operations import numel
+from tl_lab.data.samples import in_memory
 from tl_lab.errors import UserError
 from tl_lab.strategies.base import Strategy
 
@@ -69,14 +71,14 @@ class FeatureExtraction(Strategy):
 
     def _features(self, data: DataModule, name: str) -> Tensor:
         x = data.sets[name].x
-        if self.trainer.world_size > 1 or not isinstance(x, Tensor) or x.numel() < _LARGE:
+        if self.trainer.world_size > 1 or not in_memory(x) or numel(x) < _LARGE:
             return self.backbone_features(data, name)
         backbone = self.network.encoder()[0]
         key = {
             "backbone": _hash(backbone.state_dict()),
             "class": f"{type(backbone).__module__}.{type(backbone).__qualname__} {backbone.extra_repr()}",
-            "inputs": _hash({"x": x}),
-            "preprocessing": str(data.preprocessing),
+            "inputs": _hash({"x": x} if isinstance(x, Tensor) else x),
+            "spec": repr(data.spec),
             # what else decides the last bits
             "computed": [data.eval_batch_size, torch.get_num_threads(), str(self.device), torch.__version__],
             "precision": str(self.trainer.precision),

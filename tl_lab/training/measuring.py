@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
+from tl_lab.data.inputs.operations import Inputs, join, move, numel
 from tl_lab.data.names import SetName
+from tl_lab.data.samples import in_memory
 from tl_lab.evaluation import EPISODIC
 from tl_lab.training.step import Step
 
@@ -128,10 +130,11 @@ class Measuring(Step):
         backbone.eval()
         features = torch.zeros(size, device=self.device)
         precision = self.trainer.precision_plugin
-        large = not isinstance(data.sets[name].x, Tensor) or data.sets[name].x.numel() > 10**8  # type: ignore
+        inputs = data.sets[name].x
+        large = not in_memory(inputs) or numel(inputs) > 10**8
         for batch in track(loader, f"features of {name}", len(loader), transient=True, disable=not large):
             with precision.forward_context():
-                features[batch.index] = backbone(precision.convert_input(batch.x.to(self.device))).to(features)
+                features[batch.index] = backbone(precision.convert_input(move(batch.x, self.device))).to(features)
         backbone.train(mode)
         if self.trainer.world_size > 1:
             features = self.trainer.strategy.reduce(features, reduce_op="sum")
@@ -149,19 +152,19 @@ class WholeSets:
     def __init__(self, strategy: "Measuring", data: DataModule) -> None:
         self._strategy, self._data = strategy, data
 
-    def inputs(self, name: str) -> Tensor:
+    def inputs(self, name: str) -> Inputs:
         """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
-        return torch.cat(list(self.batches(name)))
+        return join(list(self.batches(name)), self._data.padding)
 
     def features(self, name: str) -> Tensor:
         """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
         return self._strategy.backbone_features(self._data, self._data.set_for(name))
 
-    def batches(self, name: str) -> Iterator[Tensor]:
+    def batches(self, name: str) -> Iterator[Inputs]:
         """Give the network's inputs in the set's order, batch by batch, on the device."""
         precision = self._strategy.trainer.precision_plugin
         for batch in self._data.loader(self._data.set_for(name), cached=False, shared=False):
-            yield precision.convert_input(batch.x.to(self._strategy.device))
+            yield precision.convert_input(move(batch.x, self._strategy.device))
 
 
 def validation_metrics(data: DataModule) -> list[str]:

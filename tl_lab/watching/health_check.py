@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import Inputs, join, move
 from tl_lab.data.names import SetName
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.functional import a_distance, linear_domain_accuracy
@@ -98,11 +99,11 @@ def domain_features(strategy: Strategy, data: DataModule, name: str, count: int 
     with _evaluating(strategy):
         for x in _drawn(data, name, count):
             with precision.forward_context():
-                found.append(compute(precision.convert_input(x.to(strategy.device))).float().cpu())
+                found.append(compute(precision.convert_input(move(x, strategy.device))).float().cpu())
     return torch.cat(found).flatten(1)
 
 
-def _drawn(data: DataModule, name: str, count: int) -> Iterator[Tensor]:
+def _drawn(data: DataModule, name: str, count: int) -> Iterator[Inputs]:
     """Serve the draw: images, or the backbone's features where those were computed once."""
     index = torch.randperm(len(data.sets[name]), generator=generator(0, "health", name))[:count].sort().values
     for batch in data.loader(name, shared=False, index=index):
@@ -164,7 +165,7 @@ class HealthCheck(Callback):
         for name in _compared(data):
             if data.has_features(name) and not _fills(strategy.adaptation, "before_evaluation"):
                 # else images would have to pass through the frozen backbone once more at the end
-                self._backbone_features[name] = torch.cat(list(_drawn(data, name, count)))
+                self._backbone_features[name] = cast(Tensor, join(list(_drawn(data, name, count))))
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure it at the tested weights."""

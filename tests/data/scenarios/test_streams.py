@@ -19,7 +19,7 @@ from tl_lab.run.plan import check_pairing
 
 def loaded(stream):
     stream.load()
-    stream.use(TinyNet().preprocessing)
+    stream.use(TinyNet().spec)
     return stream
 
 
@@ -103,7 +103,7 @@ def test_permutations_differ_between_tasks_and_are_the_same_for_training_and_tes
     stream = loaded(PermutedStream(of=Blobs(), num_tasks=4))
     plain = Blobs()
     plain.load()
-    plain.use(TinyNet().preprocessing)
+    plain.use(TinyNet().spec)
     orders = [stream.order_of(k, 36) for k in range(4)]
     assert all(torch.equal(order.sort().values, torch.arange(36)) for order in orders)
     assert len({tuple(order.tolist()) for order in orders}) == 4

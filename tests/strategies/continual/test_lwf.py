@@ -58,7 +58,7 @@ def terms_of(model, batch=None):
 def model_data(model):
     data = BlobStream(scenario=model.outputs.scenario, batch_size=20, evaluate="last")
     data.load()
-    data.use(model.network.backbone.preprocessing)
+    data.use(model.network.backbone.spec)
     return data.train_loader(data.train_name(model.task))
 
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.loaders import Batches, PairLoader
 from tl_lab.data.request import Request
-from tl_lab.data.samples import Samples
+from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
 
@@ -67,16 +66,14 @@ class DomainPair(DataModule):
 
     def _check_inputs(self) -> None:
         shapes = {
-            domain: tuple(x.shape[1:])
-            for domain in ("source", "target")
-            if isinstance(x := self.sets[f"{domain}/train"].x, Tensor)
+            domain: sample_shape(x) for domain in ("source", "target") if in_memory(x := self.sets[f"{domain}/train"].x)
         }
         if len(set(shapes.values())) < 2:
             return
         source, target = shapes["source"], shapes["target"]
         said = f"the source's samples are {_say(source)}, the target's {_say(target)}"
         if len(source) != len(target) or len(source) == 1:
-            raise UserError(f"{said}: no preprocessing brings these together")
+            raise UserError(f"{said}: nothing brings these together")
         if not self.match:
             raise UserError(f"{said}, and data.match=false forbids bringing them together")
 
@@ -105,6 +102,8 @@ class DomainPair(DataModule):
 
 
 def _say(shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "named tensors"
     if len(shape) == 1:
         return f"vectors of length {shape[0]}"
     return f"images of {shape[1]}x{shape[2]} pixels with {shape[0]} channel{'s' if shape[0] != 1 else ''}"

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled
+from tl_lab.data.inputs.operations import Inputs, join, take
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader, Transform
 from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
@@ -117,7 +118,7 @@ class TaskStream(DataModule):
             UserError: from the data, or if they do not make so many tasks.
         """
 
-    def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
+    def change(self, task: int) -> Callable[[Any], Inputs] | None:
         """Give what a task does to the network's inputs ``(B, C, H, W)``; None for nothing."""
         return None
 
@@ -133,6 +134,13 @@ class TaskStream(DataModule):
         from tl_lab.data.scenarios.inner import inner_problems
 
         return inner_problems(node.get(cls.inner))[0]
+
+    @classmethod
+    def modality_for(cls, node: Mapping[str, Any]) -> str:
+        """Take over the modality of what the tasks are made of."""
+        from tl_lab.data.scenarios.inner import inner_modalities
+
+        return inner_modalities(node.get(cls.inner))[0]
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
@@ -166,7 +174,7 @@ class TaskStream(DataModule):
         self.class_names = self._output_names()
         self.primary = str(SetName.of_task(0, self.template.primary))
         return {
-            str(SetName.of_task(k, name)): Samples(samples.x, _shifted(samples.y, self.outputs.offset(k)))
+            str(SetName.of_task(k, name)): replace(samples, y=_shifted(samples.y, self.outputs.offset(k)))
             for k, sets in enumerate(tasks)
             for name, samples in sets.items()
         }
@@ -284,27 +292,29 @@ class TaskStream(DataModule):
         Returns:
             The samples in this order, with their tasks.
         """
-        x: Tensor | None = None
-        y: Tensor | None = None
+        inputs: list[Inputs] = []
+        labels: list[Tensor] = []
+        places: list[Tensor] = []
         for k in task.unique().tolist():
             name = self.train_name(k)
             here = (task == k).nonzero()[:, 0]
-            part = self.inputs_at(name, index[here], draw)
-            labels = self.sets[name].y
-            assert labels is not None
-            x = part.new_empty((len(task), *part.shape[1:])) if x is None else x
-            y = labels.new_empty((len(task), *labels.shape[1:])) if y is None else y
-            x[here], y[here] = part, labels[index[here]]
-        assert x is not None, "there is nothing to fetch"
-        assert y is not None
-        return Labelled(x, y, index, task=task)
+            y = self.sets[name].y
+            assert y is not None
+            inputs.append(self.inputs_at(name, index[here], draw))
+            labels.append(y[index[here]])
+            places.append(here)
+        assert places, "there is nothing to fetch"
+        if len(places) == 1:
+            return Labelled(inputs[0], labels[0], index, task=task)
+        order = torch.cat(places).argsort()
+        return Labelled(take(join(inputs, self.padding), order), torch.cat(labels)[order], index, task=task)
 
     def _transform(self, name: str, training: bool) -> Transform | None:
         prepare, change = super()._transform(name, training), self.change(SetName.parse(name).task_number)
         if change is None:
             return prepare
 
-        def transform(x: Tensor, draw: torch.Generator) -> Tensor:
+        def transform(x: Any, draw: torch.Generator) -> Inputs:
             return change(x if prepare is None else prepare(x, draw))
 
         return transform

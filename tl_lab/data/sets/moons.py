@@ -28,6 +28,8 @@ class Moons(DomainPair):
         Ganin et al., JMLR 17 (2016), section 5.1.1, with a rotation of 35 degrees.
     """
 
+    modality = "vector"
+
     def __init__(self, *, rotation: float = 35.0, count: int = 300, noise: float = 0.1, **options: Any) -> None:
         super().__init__(**options)
         if count < 20:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import move
 from tl_lab.randomness import generator
 from tl_lab.watching.validators.base import Evidence, Validator
 
@@ -79,7 +80,7 @@ def _features(
     found, labels = [], []
     for batch in data.loader(name, shared=False, index=index):
         with precision.forward_context():
-            found.append(compute(precision.convert_input(batch.x.to(strategy.device))).flatten(1))
+            found.append(compute(precision.convert_input(move(batch.x, strategy.device))).flatten(1))
         labels.append(getattr(batch, "y", None))
     known = [y.to(strategy.device) for y in labels if y is not None]
     return torch.cat(found), torch.cat(known) if known else None

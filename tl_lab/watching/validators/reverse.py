@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tl_lab.data.samples import Samples
+from tl_lab.data.inputs.operations import move
+from tl_lab.data.samples import in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
@@ -69,7 +70,7 @@ def pseudo_labels(strategy: "Strategy", data: DomainPair) -> Tensor:
     precision, found = strategy.trainer.precision_plugin, []
     for batch in data.loader("target/train", cached=False, shared=False):
         with precision.forward_context():
-            found.append(strategy(precision.convert_input(batch.x.to(strategy.device))).argmax(1))
+            found.append(strategy(precision.convert_input(move(batch.x, strategy.device))).argmax(1))
     return torch.cat(found).to(data.device)
 
 
@@ -90,7 +91,7 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
     count = len(labels)
     if count < 2:
         raise UserError(f"validator=reverse splits the target's training part, which has {count} sample")
-    whole = Samples(data.sets["target/train"].x, labels)
+    whole = replace(data.sets["target/train"], y=labels)
     train, val = random_split(count, min(count - 1, max(1, round(held_out * count))), data.seed, "reverse/val")
     back = copy.copy(data)
     back.trainer, back.request = None, replace(data.request, tracks_oracle=False)
@@ -102,9 +103,9 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
         "target/test": data.sets["source/val"],
     }
     held = back.sets["source/val"]
-    if data._augments("target/train") and isinstance(held.x, Tensor) and held.x.is_floating_point():
-        assert data.preprocessing is not None  # training parts that are augmented are normalised batch by batch
-        back.sets["source/val"] = Samples(data.preprocessing.normalise(held.x), held.y)
+    if data._augments("target/train") and in_memory(held.x) and data.spec is not None and not data.spec.is_raw(held.x):
+        # training parts that are augmented are normalised batch by batch
+        back.sets["source/val"] = replace(held, x=data.spec.normalise(held.x))
     return back
 
 
