@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from tl_lab.backbones.lenet import LeNet
+from tl_lab.data.request import Request
 from tl_lab.data.sets.digit_pairs import MnistToMnistM
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.functional import reverse_gradient
@@ -115,9 +116,8 @@ def measured(threads: int, updates: int, repeats: int) -> dict[str, Any]:
     frame, items = [], []
     for repeat in range(repeats + 1):
         data, strategy = build(updates)
-        data.load()
-        data.adapts = True
-        data.use(strategy.network.backbone.preprocessing)
+        data.load(Request(adapts=True))
+        data.use(strategy.network.backbone.spec)
         a = through_the_frame(data, strategy)
         _, strategy = build(updates)
         b = item_by_item(sets, strategy, updates)

@@ -100,7 +100,7 @@ def through_the_frame(updates: int) -> tuple[float, float]:
     data = PermutedStream(of=Noise(), num_tasks=TASKS, batch_size=BATCH, batches_per_epoch=updates)
     data.load()
     backbone = MLP(hidden=[400, 400], in_channels=1, input_size=(28, 28))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     strategy = EWC(
         ewc_lambda=LAMBDA,
         backbone=backbone,

@@ -63,7 +63,7 @@ def build(
     )
     data.load()
     backbone = Conv4(in_channels=1, input_size=(28, 28))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     inner: dict[str, Any] = {}
     if kind is MAML:
         inner = {"inner_steps": 1, "test_inner_steps": 1, "inner_rate": RATE, "tasks": tasks}

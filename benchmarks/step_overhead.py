@@ -18,6 +18,7 @@ from quiet import Stopwatch, quiet_trainer
 from torch.nn import functional as F
 
 from tl_lab.backbones.lenet import LeNet
+from tl_lab.data.request import Request
 from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.functional import reverse_gradient
@@ -31,10 +32,9 @@ from tl_lab.training.schedules import InverseDecay, ReversalRamp
 def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
     """Build data and strategy as a run would."""
     data = PrintedToHandwritten(batch_size=batch_size, batches_per_epoch=steps)
-    data.load()
-    data.adapts = True
+    data.load(Request(adapts=True))
     backbone = LeNet(in_channels=1, input_size=(8, 8))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     strategy = FromScratch(
         backbone=backbone,
         adaptation=DANN(),

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.batches import Episode, Labelled
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.base import Phase
@@ -30,7 +30,7 @@ class Normed(Backbone):
         self.one = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Tanh())
         self.two = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Tanh())
         self.num_features = 8
-        self.preprocessing = Preprocessing(size=(6, 6), channels=1)
+        self.spec = ImageSpec(size=(6, 6), channels=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.two(self.one(x)).flatten(1)
@@ -119,5 +119,5 @@ def ready(**options) -> Patterns:
     """Read the patterns, in the network's form."""
     data = Patterns(**options)
     data.load()
-    data.use(Normed().preprocessing)
+    data.use(Normed().spec)
     return data

@@ -1,6 +1,7 @@
 """Small data, networks and trainers that the tests share."""
 
 import functools
+from dataclasses import replace
 
 import pytorch_lightning as pl
 import torch
@@ -9,7 +10,8 @@ from torch import nn
 from tl_lab.adapters import NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.stream import TaskStream
@@ -54,7 +56,7 @@ class BlobStream(TaskStream):
 
     def __init__(self, pairs: bool = False, epochs_per_task: int = 1, **options) -> None:
         super().__init__(**options)
-        self.pairs, self.epochs_per_task = pairs, epochs_per_task
+        self.pairs, self.request = pairs, Request(epochs_per_task=epochs_per_task)
 
     def read_tasks(self) -> list[dict[str, Samples]]:
         self.task_classes = [[f"{c}{k + 1}" for c in "abc"] for k in range(3)]
@@ -78,7 +80,7 @@ class TinyNet(Backbone):
         self.conv2 = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
         self.out = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Dropout(dropout))
         self.num_features = 8
-        self.preprocessing = Preprocessing((6, 6), 1, (0.4,), (0.25,))
+        self.spec = ImageSpec((6, 6), 1, (0.4,), (0.25,))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.out(self.conv2(self.conv1(x)))
@@ -91,7 +93,7 @@ class _Same(Backbone):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.num_features = width
-        self.preprocessing = Preprocessing((1, 1), width)
+        self.spec = ImageSpec((1, 1), width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -113,10 +115,10 @@ def make(strategy=FromScratch, data=None, adaptation=None, layers=None, optimize
     with weights_stream(seed, "backbone"):
         backbone = adapter.inject(TinyNet(dropout))
     if not data.sets:
-        data.adapts = adaptation.trains_on_target
-        data.reveal_target = adaptation.oracle
-        data.load()
-        data.use(backbone.preprocessing)
+        jointly = getattr(strategy, "jointly", False)
+        wanted = {"adapts": adaptation.trains_on_target, "reveals_target": adaptation.oracle, "jointly": jointly}
+        data.load(replace(data.request, **wanted))
+        data.use(backbone.spec)
     model = strategy(
         backbone=backbone,
         adapter=adapter,

@@ -48,7 +48,7 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 
 
 def _input(backbone: Backbone, samples: int = 2) -> torch.Tensor:
-    wanted = backbone.preprocessing
+    wanted = backbone.spec
     return torch.rand(samples, wanted.channels, *wanted.size, generator=torch.Generator().manual_seed(1))
 
 
@@ -60,7 +60,7 @@ def test_features_have_the_promised_width(backbone: Backbone) -> None:
 
 
 def test_statistics_are_given_for_each_channel(backbone: Backbone) -> None:
-    wanted = backbone.preprocessing
+    wanted = backbone.spec
     assert (wanted.mean is None) == (wanted.std is None)
     for values in (wanted.mean, wanted.std):
         assert values is None or len(values) == wanted.channels
@@ -162,8 +162,8 @@ def test_every_configuration_builds() -> None:
         config = OmegaConf.merge(OmegaConf.load(file), {"in_channels": 1, "input_size": [28, 28]})
         backbone = instantiate(config, _convert_="all")
         assert isinstance(backbone, Backbone)
-        assert backbone.preprocessing.size == (28, 28)
-        assert backbone.preprocessing.channels == 1
+        assert backbone.spec.size == (28, 28)
+        assert backbone.spec.channels == 1
 
 
 def test_importing_the_package_imports_no_model_library() -> None:

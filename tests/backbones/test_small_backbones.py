@@ -18,7 +18,7 @@ def test_lenet_is_the_papers() -> None:
     net = LeNet(in_channels=1, input_size=[16, 16])
     assert _count(net) == 1 * 32 * 25 + 32 + 32 * 48 * 25 + 48
     assert net.num_features == 768
-    assert net.preprocessing.size == (28, 28)
+    assert net.spec.size == (28, 28)
     assert [name for name, _ in net.layer_groups()] == ["conv1", "conv2"]
 
 
@@ -62,7 +62,7 @@ def test_conv4_refuses_images_that_vanish() -> None:
 
 
 def test_conv4_enlarges_images_below_its_least_size() -> None:
-    assert Conv4(in_channels=1, input_size=[8, 8]).preprocessing.size == (28, 28)
+    assert Conv4(in_channels=1, input_size=[8, 8]).spec.size == (28, 28)
     assert Conv4(in_channels=1, input_size=[8, 8], resize_to=[32, 32]).num_features == 256
 
 
@@ -108,10 +108,10 @@ def test_arguments_out_of_range(build, said: str) -> None:
 
 def test_lenet_subtracts_a_mean_where_one_is_given():
     images = torch.rand(2, 3, 28, 28)
-    assert torch.equal(LeNet(in_channels=3).preprocessing.normalise(images), images)
-    subtracted = LeNet(in_channels=3, mean=[0.1, 0.2, 0.3]).preprocessing.normalise(images)
+    assert torch.equal(LeNet(in_channels=3).spec.normalise(images), images)
+    subtracted = LeNet(in_channels=3, mean=[0.1, 0.2, 0.3]).spec.normalise(images)
     torch.testing.assert_close(subtracted, images - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1))
-    torch.testing.assert_close(LeNet(in_channels=3, mean=0.5).preprocessing.normalise(images), images - 0.5)
+    torch.testing.assert_close(LeNet(in_channels=3, mean=0.5).spec.normalise(images), images - 0.5)
 
 
 @pytest.mark.parametrize("mean", [[0.1], 1.5, [0.1, 0.2, -0.3]])

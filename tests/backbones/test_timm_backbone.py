@@ -45,22 +45,22 @@ def test_groups_can_be_merged() -> None:
 
 
 def test_size_comes_from_the_data_where_the_architecture_takes_it() -> None:
-    assert Timm(name="test_resnet", input_size=[28, 28]).preprocessing.size == (28, 28)
-    assert Timm(name="test_vit", input_size=[32, 32]).preprocessing.size == (32, 32)
-    assert Timm(name="test_vit", input_size=[28, 28]).preprocessing.size == (160, 160)  # patches of 16
-    assert Timm(name="test_resnet", input_size=[28, 28], resize_to=[40, 48]).preprocessing.size == (40, 48)
+    assert Timm(name="test_resnet", input_size=[28, 28]).spec.size == (28, 28)
+    assert Timm(name="test_vit", input_size=[32, 32]).spec.size == (32, 32)
+    assert Timm(name="test_vit", input_size=[28, 28]).spec.size == (160, 160)  # patches of 16
+    assert Timm(name="test_resnet", input_size=[28, 28], resize_to=[40, 48]).spec.size == (40, 48)
     with pytest.raises(UserError, match=r"do not tile it.*backbone\.resize_to"):
         Timm(name="test_vit", resize_to=[28, 28])
 
 
-def test_preprocessing_is_the_models_own() -> None:
-    wanted = Timm(name="test_resnet").preprocessing
+def test_the_spec_is_the_models_own() -> None:
+    wanted = Timm(name="test_resnet").spec
     config = timm.data.resolve_model_data_config(timm.create_model("test_resnet"))
     assert (wanted.channels, *wanted.size) == config["input_size"]
     assert wanted.mean == config["mean"]
     assert wanted.std == config["std"]
     assert wanted.crop_pct == config["crop_pct"]
-    grey = Timm(name="resnet10t", in_channels=1).preprocessing
+    grey = Timm(name="resnet10t", in_channels=1).spec
     assert grey.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
     assert grey.std == pytest.approx(((0.229 + 0.224 + 0.225) / 3,))
 
@@ -76,7 +76,7 @@ def test_weights_from_a_file(name: str, classes: int, suffix: str, tmp_path: Pat
     torch.manual_seed(4)
     net = Timm(name=name, weights=str(file), input_size=[28, 28]).eval()
     source.reset_classifier(0)
-    size = net.preprocessing.size
+    size = net.spec.size
     assert size == (160, 160)
     x = torch.rand(2, 3, *size)
     torch.testing.assert_close(net(x), source(x))

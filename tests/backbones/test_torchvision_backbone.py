@@ -36,8 +36,8 @@ FEATURES = {
 def test_families_give_pooled_features(name: str) -> None:
     net = Torchvision(name=name, input_size=[64, 64]).eval()
     net.check_layer_groups()
-    assert net.preprocessing.size == (64, 64)
-    assert net.preprocessing.mean is None
+    assert net.spec.size == (64, 64)
+    assert net.spec.mean is None
     assert net(torch.rand(2, 3, 64, 64)).shape == (2, net.num_features) == (2, FEATURES[name])
     linear = [path for path, part in net.named_modules() if isinstance(part, nn.Linear) and part.out_features == 1000]
     assert linear == []
@@ -56,7 +56,7 @@ def test_groups_are_the_blocks() -> None:
 
 
 def test_a_size_the_architecture_refuses_falls_back_to_its_own() -> None:
-    assert Torchvision(name="vit_b_32", input_size=[28, 28]).preprocessing.size == (224, 224)
+    assert Torchvision(name="vit_b_32", input_size=[28, 28]).spec.size == (224, 224)
     with pytest.raises(UserError, match=r"cannot be built \(at 3x3: .*backbone\.resize_to"):
         Torchvision(resize_to=[3, 3])
 
@@ -69,7 +69,7 @@ def test_penultimate_layer_of_the_full_model(name: str, tmp_path: Path) -> None:
     x = torch.rand(2, 3, 64, 64)
     head = full.fc if hasattr(full, "fc") else full.classifier
     torch.testing.assert_close(head(net(x)), full(x))
-    assert net.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert net.spec.mean == (0.485, 0.456, 0.406)
 
 
 def test_a_vit_trained_at_another_size_has_its_positions_interpolated(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_trained_squeezenet_recognises_photographs() -> None:
     full = torchvision.models.squeezenet1_0()
     full.load_state_dict(torch.load(weights, weights_only=True))
     full.eval()
-    wanted = net.preprocessing
+    wanted = net.spec
     side = round(wanted.size[0] / wanted.crop_pct)
     prepare = torchvision.transforms.Compose(
         [

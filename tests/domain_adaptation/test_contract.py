@@ -1,5 +1,7 @@
 """What the training step promises to every method: its hooks, its phases, and what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from laboratory import BlobPair, differing, fit, make, state
@@ -124,7 +126,7 @@ class Brighter(Pull):
 def test_inputs_are_changed_in_0_1_from_a_stream_of_their_own():
     adaptation = Brighter()
     data, model = pair(adaptation)
-    data.adapts = True
+    data.request = replace(data.request, adapts=True)
     batch = next(iter(data.train_dataloader()))
     before = torch.random.get_rng_state()
     first, second = model._inputs(batch.source, batch.target), model._inputs(batch.source, batch.target)

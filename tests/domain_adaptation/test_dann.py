@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,7 +94,7 @@ def test_the_discriminator_has_the_width_and_depth_asked_for():
 def _gradients(adaptation, progress):
     """Gradients of backbone and head for one batch of a pair."""
     data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
-    data.adapts = True
+    data.request = replace(data.request, adapts=True)
     batch = next(iter(data.train_dataloader()))
     target = batch.target if adaptation.trains_on_target else None
     model.train()
@@ -176,7 +177,7 @@ def test_wrong_options_are_refused(options):
 def test_domain_specific_statistics_are_those_of_each_domain_alone():
     data, model = make(data=BlobPair(batch_size=20), adaptation=DANN(batch_norm="domain_specific"))
     _, twin = make(data=BlobPair(batch_size=20))
-    data.adapts = True
+    data.request = replace(data.request, adapts=True)
     norm, reference = model.network.backbone.conv1[1], twin.network.backbone.conv1[1]
     batch = next(iter(data.train_dataloader()))
     model.train()

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 
 from tl_lab.backbones.mlp import MLP
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.domain_adaptation.dann import DANN
@@ -109,10 +110,9 @@ def steps_of(data):
 
 def train(**options):
     data = Vectors(batch_size=1, seed=0)
-    data.adapts = True
-    data.load()
+    data.load(Request(adapts=True))
     backbone = MLP(hidden=[HIDDEN], activation="sigmoid", in_channels=D, input_size=(1, 1))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     model = FromScratch(
         backbone=backbone,
         adaptation=DANN(gamma=None, hidden=(), **options),

@@ -96,7 +96,7 @@ def test_the_teacher_sees_plain_images_and_the_network_changed_ones():
     fit(data, model, epochs=1, limit_train_batches=1)
     method = model.adaptation
     torch.testing.assert_close(method.changed, method.plain.flip(3))
-    plain = data.preprocessing.normalise(method.plain)
+    plain = data.spec.normalise(method.plain)
     torch.testing.assert_close(method.of_teacher, plain, atol=1e-5, rtol=1e-5)
 
 

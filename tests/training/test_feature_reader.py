@@ -20,7 +20,7 @@ def without_trainer(**options):
     data = Blobs(batch_size=20, eval_batch_size=7)
     data.load()
     network = Network(TinyNet(dropout=0.5), 3, bottleneck=4)
-    data.use(network.backbone.preprocessing)
+    data.use(network.backbone.spec)
     return network, data, FeatureReader(network, data, **options)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from tl_lab.backbones.mlp import MLP
 from tl_lab.cli.train import main
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Phase
 from tl_lab.domain_adaptation.bounds import SourceOnly, TargetOnly
@@ -198,10 +199,9 @@ class VectorPair(BlobPair):
 
 def test_vectors_are_measured_too():
     data = VectorPair(batch_size=20)
-    data.adapts = True
-    data.load()
+    data.load(Request(adapts=True))
     backbone = MLP(in_channels=36, input_size=(1, 1))
-    data.use(backbone.preprocessing)
+    data.use(backbone.spec)
     model = FromScratch(
         backbone=backbone,
         adaptation=DANN(),

@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError
 
 __all__ = ["Backbone", "LayerGroup", "check_count", "check_probability", "check_size"]
@@ -22,17 +23,19 @@ class Backbone(nn.Module):
 
     Attributes:
         num_features: D, the number of features given for each sample.
-        preprocessing: the input it wants; the run brings the data to it.
+        spec: the inputs that it takes; the run brings the data to them.
     """
 
     num_features: int
-    preprocessing: Preprocessing
+    spec: InputSpec
+    modalities: ClassVar[frozenset[str]] = frozenset({"image"})
+    """Of the inputs that it can be built for."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """Extract features.
 
         Args:
-            x: inputs as :attr:`preprocessing` declares them, ``(B, C, H, W)`` for images.
+            x: inputs as :attr:`spec` declares them, ``(B, C, H, W)`` for images.
 
         Returns:
             Features, ``(B, num_features)``.
@@ -75,8 +78,7 @@ class Backbone(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        wanted = self.preprocessing
-        return f"{wanted.channels}x{wanted.size[0]}x{wanted.size[1]} -> {self.num_features} features"
+        return f"{self.spec} -> {self.num_features} features"
 
 
 def check_size(name: str, size: Sequence[int]) -> tuple[int, int]:

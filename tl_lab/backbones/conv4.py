@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_size
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.errors import UserError
 
 __all__ = ["Conv4"]
@@ -67,7 +67,7 @@ class Conv4(Backbone):
         self.blocks = nn.Sequential(*(_block(width if n else channels, width, strided) for n in range(_BLOCKS)))
         self.averages = strided
         self.num_features = width if strided else width * (size[0] // least) * (size[1] // least)
-        self.preprocessing = Preprocessing(size=size, channels=channels)
+        self.spec = ImageSpec(size=size, channels=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.errors import UserError
 
 __all__ = ["LeNet"]
@@ -47,7 +47,7 @@ class LeNet(Backbone):
         self.conv2 = _block(32, 48, batch_norm)
         self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
         self.num_features = 48 * 4 * 4
-        self.preprocessing = _preprocessing(mean, channels)
+        self.spec = _spec(mean, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, 28, 28)`` to ``(B, 768)``."""
@@ -59,13 +59,13 @@ class LeNet(Backbone):
         return [("conv1", [self.conv1]), ("conv2", [self.conv2, self.dropout])]
 
 
-def _preprocessing(mean: float | Sequence[float] | None, channels: int) -> Preprocessing:
+def _spec(mean: float | Sequence[float] | None, channels: int) -> ImageSpec:
     if mean is None:
-        return Preprocessing((28, 28), channels)
+        return ImageSpec((28, 28), channels)
     each = (float(mean),) * channels if isinstance(mean, int | float) else tuple(map(float, mean))
     if len(each) != channels or not all(0 <= value <= 1 for value in each):
         raise UserError(f"backbone.mean is one number in [0, 1], or one for each of {channels} channels, not {mean}")
-    return Preprocessing((28, 28), channels, mean=each, std=(1.0,) * channels)
+    return ImageSpec((28, 28), channels, mean=each, std=(1.0,) * channels)
 
 
 def _block(inputs: int, maps: int, batch_norm: bool) -> nn.Sequential:

@@ -6,7 +6,8 @@ from math import prod
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability, check_size
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["MLP"]
@@ -37,6 +38,8 @@ class MLP(Backbone):
     Raises:
         UserError: an argument is out of its range, or ``in_channels`` is missing.
     """
+
+    modalities = frozenset({"image", "vector"})
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class MLP(Backbone):
             self.layers.append(nn.Sequential(*layer))
             inputs = width
         self.num_features = inputs
-        self.preprocessing = Preprocessing(size=size, channels=channels)
+        self.spec = VectorSpec(channels) if size == (1, 1) else ImageSpec(size=size, channels=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Flatten ``(B, ...)`` and map it to ``(B, num_features)``."""

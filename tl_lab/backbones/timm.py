@@ -110,7 +110,7 @@ class Timm(Backbone):
         self.net, size, self.num_features = first_that_works(name, sizes, channels, build)
         data = resolve_model_data_config(self.net)
         crop = data["crop_pct"] if size == own else 1.0
-        self.preprocessing = grey_or_colour(size, channels, data["mean"], data["std"], crop)
+        self.spec = grey_or_colour(size, channels, data["mean"], data["std"], crop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""

@@ -97,7 +97,7 @@ class Torchvision(Backbone):
             # Trained on [-1, 1]; torchvision's own models convert ImageNet's scale to that inside the network.
             mean, std = [0.5] * 3, [0.5] * 3
         crop = transform.crop_size[0] / transform.resize_size[0] if size == own else 1.0
-        self.preprocessing = grey_or_colour(size, channels, mean, std, crop)
+        self.spec = grey_or_colour(size, channels, mean, std, crop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""

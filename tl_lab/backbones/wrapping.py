@@ -6,7 +6,7 @@ from difflib import get_close_matches
 import torch
 from torch import nn
 
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["check_source", "features_of", "first_that_works", "grey_or_colour", "unknown_model"]
@@ -93,7 +93,7 @@ def features_of(net: nn.Module, channels: int, size: Size) -> int:
 
 def grey_or_colour(
     size: Size, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None, crop_pct: float = 1.0
-) -> Preprocessing:
+) -> ImageSpec:
     """Declare an input whose statistics were published for RGB.
 
     Args:
@@ -109,7 +109,7 @@ def grey_or_colour(
     if mean is not None and std is not None and channels != len(mean):
         mean = [sum(mean) / len(mean)] * channels
         std = [sum(std) / len(std)] * channels
-    return Preprocessing(
+    return ImageSpec(
         size=size,
         channels=channels,
         mean=None if mean is None else tuple(mean),

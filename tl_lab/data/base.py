@@ -3,6 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -10,9 +11,12 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.inputs.augmentation import Augmentation
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.operations import Inputs, apply, join, move, numel, sample_shape, take, tensors
+from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
-from tl_lab.data.samples import Samples
+from tl_lab.data.names import SetName
+from tl_lab.data.request import Request
+from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem, SingleLabel
@@ -26,7 +30,7 @@ class DataModule(pl.LightningDataModule):
     """Named sets of samples, served as batches.
 
     A subclass implements :meth:`read`. The run then calls, in this order, :meth:`load`, :meth:`use` with the
-    backbone's preprocessing, and hands the module to Lightning.
+    backbone's spec, and hands the module to Lightning.
 
     Args:
         batch_size: samples in a training batch, over all processes (of each domain, in a pair).
@@ -41,13 +45,15 @@ class DataModule(pl.LightningDataModule):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """What this data offers: ``labels``, ``target``, ``tasks``, ``episodes``."""
+    """What this data offers: ``labels``, ``domains`` (several labelled ones), ``target``, ``tasks``, ``episodes``."""
     paired: ClassVar[bool] = False
     """Whether there are two domains whose distance can be measured, and validators that look at both."""
     keeps_best: ClassVar[bool] = True
     """Whether one epoch can be the best of the run."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set is another one in later epochs."""
+    modality: ClassVar[str] = "image"
+    """Of the inputs: ``image``, ``vector``, ``text``, ``audio`` or ``tokens_with_boxes``."""
     problem_kind: type[Problem] = SingleLabel
     """What is predicted."""
     monitored: str = "val"
@@ -80,13 +86,14 @@ class DataModule(pl.LightningDataModule):
         self.sets: dict[str, Samples] = {}
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
         self.problem: Problem = self.problem_kind(())  # before load()
-        self.adapts = False  # whether training batches carry the target's unlabelled part
+        self.request = Request()
         self.notes: list[str] = []  # what was done to the data, for the banner
-        self.preprocessing: Preprocessing | None = None
+        self.spec: InputSpec | None = None
         self.device = torch.device("cpu")
+        self.domain_names: list[str] = []  # names of the domains that samples of one set are numbered by
         self._features: dict[str, Tensor] = {}
         self._fingerprint = ""
-        self._shape: tuple[int, int, int] | None = None
+        self._shape: tuple[int, ...] | None = None
 
     # ------------------------------------------------------------------ what a subclass provides
 
@@ -99,6 +106,11 @@ class DataModule(pl.LightningDataModule):
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
         """Tell from a node of the configuration, before anything is built, what is to be predicted."""
         return cls.problem_kind
+
+    @classmethod
+    def modality_for(cls, node: Mapping[str, Any]) -> str:
+        """Tell from a node of the configuration, before anything is built, what kind of inputs the data have."""
+        return cls.modality
 
     @abstractmethod
     def read(self) -> dict[str, Samples]:
@@ -115,8 +127,10 @@ class DataModule(pl.LightningDataModule):
         return ""  # what is done to the samples, beside the samples themselves
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """Channels, height and width of the images as they were read, ``(D, 1, 1)`` for vectors of length D.
+
+        Named tensors have none: ``()``.
 
         A backbone may be built for them.
         """
@@ -125,16 +139,21 @@ class DataModule(pl.LightningDataModule):
 
     # ------------------------------------------------------------------ what the run calls
 
-    def load(self) -> None:
-        """Read the sets and check them."""
+    def load(self, request: Request | None = None) -> None:
+        """Read the sets and check them.
+
+        Args:
+            request: what the run needs; None leaves :attr:`request` as it is.
+        """
+        self.request = request or self.request
         self.sets = self._read()
         self.problem = self.problem_kind(self.class_names)
         if self.labels is not None:
             self._keep_few(self.labels)
         x = self.sets[self.primary].x
-        if isinstance(x, Tensor):
-            channels, height, width = (*x.shape[1:], 1, 1)[:3]  # vectors (N, D) are D channels of one pixel
-            self._shape = int(channels), int(height), int(width)
+        if in_memory(x):
+            shape = sample_shape(x)
+            self._shape = (*shape, 1, 1)[:3] if shape else ()  # vectors (N, D) are D channels of one pixel
         for name, samples in self.sets.items():
             _check(name, samples)
             if samples.y is not None:
@@ -165,32 +184,31 @@ class DataModule(pl.LightningDataModule):
         self.sets[self.primary] = train.subset(index)
         self.notes.append(f"{self.primary}: {labels:,} of {len(train):,} labelled samples")
 
-    def use(self, preprocessing: Preprocessing) -> None:
+    def use(self, spec: InputSpec) -> None:
         """Bring every set to the backbone's declared input; what was done is added to ``notes``."""
-        self.preprocessing = preprocessing
+        self.spec = spec
         changed: dict[str, list[str]] = {}
-        ready: dict[tuple[int, bool], Tensor] = {}  # sets may share their inputs (a transductive target)
+        ready: dict[tuple[int, bool], Inputs] = {}  # sets may share their inputs (a transductive target)
         read = dict(self.sets)  # keeps the inputs alive, so that no two have the same id
         for name, samples in read.items():
             x, use = samples.x, (id(samples.x), self._augments(name))
-            if not isinstance(x, Tensor):
-                size = len(x) * preprocessing.channels * preprocessing.size[0] * preprocessing.size[1]
-                if size > 2 * _READY_BYTES:
+            if not in_memory(x):
+                if spec.bytes_of(len(x)) > 2 * _READY_BYTES:
                     continue  # stays on disk
-                x = ready[use] if use in ready else x.load_all(preprocessing, self.workers)
-            elif x.dim() == 4 and (told := preprocessing.changes(tuple(x.shape[1:]))):  # type: ignore[arg-type]
+                x = ready[use] if use in ready else x.load_all(spec, self.workers)
+            elif told := spec.changes(sample_shape(x)):
                 changed.setdefault(", ".join(told), []).append(name)
             if use not in ready:
-                ready[use] = self._prepare(name, x, preprocessing)
-            self.sets[name] = Samples(ready[use], samples.y)
+                ready[use] = self._prepare(name, x, spec)
+            self.sets[name] = replace(samples, x=ready[use])
         for change, names in changed.items():
             self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
 
-    def _prepare(self, name: str, x: Tensor, preprocessing: Preprocessing) -> Tensor:
-        if x.dtype == torch.uint8 and 4 * x.numel() > _READY_BYTES:
+    def _prepare(self, name: str, x: Inputs, spec: InputSpec) -> Inputs:
+        if spec.is_raw(x) and 4 * numel(x) > _READY_BYTES:
             return x  # converted batch by batch
-        x = preprocessing.fit(x)
-        return x if self._augments(name) else preprocessing.normalise(x)
+        x = spec.fit(x)
+        return x if self._augments(name) else spec.normalise(x)
 
     def keep_features(self, features: Mapping[str, Tensor]) -> None:
         """Serve features computed once, ``(N, D)`` a set, in place of images (see :meth:`forget_features`)."""
@@ -257,20 +275,14 @@ class DataModule(pl.LightningDataModule):
         """Sets of the test loaders, in order."""
         return ["test"]
 
-    @staticmethod
-    def metric_prefix(name: str) -> str:
-        """Turn a set's name into that of its metrics: ``source/val`` -> ``val/source``."""
-        *where, split = name.split("/")
-        return "/".join([split, *where])
-
     @property
     def has_target(self) -> bool:
         """Whether there is a target domain."""
         return "target" in self.traits
 
     def domain_of(self, name: str) -> str | None:
-        """Name the domain that a set belongs to; None where there are no domains."""
-        return name.split("/")[0] if "/" in name else None
+        """Name the domain whose statistics and encoder a set is evaluated with; None where there are no domains."""
+        return SetName.parse(name).domain
 
     def set_for(self, name: str) -> str:
         """Find the set that an adaptation means by a pair's name, ``target/train``."""
@@ -282,10 +294,9 @@ class DataModule(pl.LightningDataModule):
         """Move what fits to the device that Lightning has chosen."""
         if self.trainer is not None:
             self.device = self.trainer.strategy.root_device
-        moved = {id(x): x.to(self.device) for samples in self.sets.values() if isinstance(x := samples.x, Tensor)}
+        moved = {id(x): move(x, self.device) for samples in self.sets.values() if in_memory(x := samples.x)}
         for name, samples in list(self.sets.items()):
-            x = moved.get(id(samples.x), samples.x)
-            self.sets[name] = Samples(x, None if samples.y is None else samples.y.to(self.device))
+            self.sets[name] = samples.to(self.device, moved.get(id(samples.x), samples.x))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Leave the batch where it is: loaders make it on the device."""
@@ -341,12 +352,12 @@ class DataModule(pl.LightningDataModule):
     ) -> Loader:
         samples, transform = self.sets[name], self._transform(name, training)
         if cached and name in self._features:
-            samples, transform = Samples(self._features[name].to(self.device), samples.y), None
+            samples, transform = replace(samples, x=self._features[name].to(self.device)), None
         if index is not None:
-            samples = samples.subset(index.to(self.device) if isinstance(samples.x, Tensor) else index)
-        return Loader(samples, order, self.device, transform, self.preprocessing, self.workers)
+            samples = samples.subset(index.to(self.device) if in_memory(samples.x) else index)
+        return Loader(samples, order, self.device, transform, self.spec, self.workers)
 
-    def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Tensor:
+    def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
         """Fetch inputs of a set as the network gets them.
 
         Args:
@@ -358,31 +369,36 @@ class DataModule(pl.LightningDataModule):
             ``(B, ...)``, on the device.
         """
         inputs = self.sets[name].x
-        if isinstance(inputs, Tensor):
-            x = inputs[index]
+        if in_memory(inputs):
+            x = take(inputs, index)
         else:
-            assert self.preprocessing is not None
-            x = torch.stack([inputs.read(i, self.preprocessing) for i in index.tolist()]).to(self.device)
+            assert self.spec is not None
+            read = [apply(inputs.read(i, self.spec), lambda tensor: tensor[None]) for i in index.tolist()]
+            x = move(join(read, self.padding), self.device)
         transform = self._transform(name, training=draw is not None)
         return x if transform is None else transform(x, draw or torch.Generator())
 
+    @property
+    def padding(self) -> Mapping[str, float]:
+        """The values that fill up named tensors of samples of different lengths."""
+        return {} if self.spec is None else self.spec.padding
+
     def _transform(self, name: str, training: bool) -> Transform | None:
-        preprocessing, x = self.preprocessing, self.sets[name].x
+        spec, x = self.spec, self.sets[name].x
         augmentation = self.augmentation if training and self._augments(name) else None
-        as_bytes = not isinstance(x, Tensor) or x.dtype == torch.uint8
-        if preprocessing is None or not (as_bytes or self._augments(name)):
+        if spec is None or not (self._augments(name) or not in_memory(x) or spec.is_raw(x)):
             return None
 
-        def transform(batch: Tensor, draw: torch.Generator) -> Tensor:
-            batch = preprocessing.fit(batch)
+        def transform(batch: Any, draw: torch.Generator) -> Inputs:
+            batch = spec.fit(batch)
             if augmentation is not None:
                 batch = augmentation(batch, draw)
-            return preprocessing.normalise(batch)
+            return spec.normalise(batch)
 
         return transform
 
     def _augments(self, name: str) -> bool:
-        return self.augmentation is not None and self.augmentation.active and name.endswith("train")
+        return self.augmentation is not None and self.augmentation.active and SetName.parse(name).part == "train"
 
     def _processes(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
@@ -391,7 +407,6 @@ class DataModule(pl.LightningDataModule):
 def _check(name: str, samples: Samples) -> None:
     if len(samples) == 0:
         raise UserError(f"the set {name!r} is empty: check the data and its split")
-    if isinstance(samples.x, Tensor) and samples.x.is_floating_point():
-        bad = int((~samples.x.isfinite()).flatten(1).any(1).sum())
-        if bad:
+    for x in tensors(samples.x) if in_memory(samples.x) else []:
+        if x.is_floating_point() and (bad := int((~x.isfinite()).flatten(1).any(1).sum())):
             raise UserError(f"{bad} of the {len(samples)} samples of the set {name!r} contain NaN or infinity")

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tl_lab.data.inputs.operations import Inputs, flat_first, join
+
 __all__ = ["DomainBatch", "Episode", "Labelled", "Unlabelled"]
 
 
@@ -12,14 +14,14 @@ class Labelled(NamedTuple):
     """Samples with their labels.
 
     Attributes:
-        x: inputs, ``(B, C, H, W)`` for images.
+        x: inputs, ``(B, C, H, W)`` for images; or named tensors.
         y: class of each sample, ``(B,)``, int64.
         index: position of each sample in its set, ``(B,)``, int64; sample weights and replay look things up by it.
         domain: number of each sample's domain, ``(B,)``, where there are several.
         task: number of each sample's task, ``(B,)``, where there are several.
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     domain: Tensor | None = None
@@ -29,7 +31,7 @@ class Labelled(NamedTuple):
 class Unlabelled(NamedTuple):
     """Samples whose labels, if any exist, are withheld; the fields are those of :class:`Labelled`."""
 
-    x: Tensor
+    x: Inputs
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
     domain: Tensor | None = None
 
@@ -62,9 +64,9 @@ class Episode(NamedTuple):
     number: Tensor | None = None
 
     @property
-    def x(self) -> Tensor:
+    def x(self) -> Inputs:
         """All inputs in one row, ``(E*N*(K+Q), ...)``: of each episode the support, then the queries."""
-        return torch.cat([self.support.x, self.query.x], 1).flatten(0, 1)
+        return flat_first(join([self.support.x, self.query.x], dim=1))
 
     @property
     def index(self) -> Tensor:  # type: ignore[override]  # hides tuple.index, which nobody asks of a batch

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
-from tl_lab.data.inputs.preprocessing import Preprocessing
-from tl_lab.data.samples import LazyInputs, Samples
+from tl_lab.data.inputs.operations import Inputs, apply, take
+from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.data.samples import LazyInputs, Samples, in_memory
 from tl_lab.randomness import generator
 
 __all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
 
-Transform = Callable[[Tensor, torch.Generator], Tensor]
+Transform = Callable[[Any, torch.Generator], Any]
 """What happens to a batch of inputs on the device; random parts draw from the given generator."""
 
 
@@ -100,7 +101,7 @@ class Loader:
         order: which samples form which batch.
         device: where batches are wanted; inputs in memory should live there already.
         transform: applied to the inputs of each batch, on the device.
-        preprocessing: how images on disk are decoded; needed for lazy inputs only.
+        spec: how images on disk are decoded; needed for lazy inputs only.
         workers: processes that decode images on disk.
     """
 
@@ -110,7 +111,7 @@ class Loader:
         order: BatchOrder,
         device: torch.device | str = "cpu",
         transform: Transform | None = None,
-        preprocessing: Preprocessing | None = None,
+        spec: InputSpec | None = None,
         workers: int = 0,
     ) -> None:
         self.samples, self.order, self.device, self.transform = (
@@ -119,7 +120,7 @@ class Loader:
             torch.device(device),
             transform,
         )
-        self.preprocessing, self.workers = preprocessing, workers
+        self.spec, self.workers = spec, workers
         self.epoch = 0
         # Lightning sets the epoch of whatever is called a sampler
         self.sampler, self.batch_sampler = self, None
@@ -136,23 +137,26 @@ class Loader:
         for index, x in self._inputs():
             if self.transform is not None:
                 x = self.transform(x, draw)
-            y = self.samples.y
-            yield Unlabelled(x, index) if y is None else Labelled(x, y[index], index)
+            y, domain = self.samples.y, self.samples.domain
+            where = None if domain is None else domain[index]
+            yield Unlabelled(x, index, where) if y is None else Labelled(x, y[index], index, where)
 
-    def _inputs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if isinstance(self.samples.x, Tensor):
+    def _inputs(self) -> Iterator[tuple[Tensor, Inputs]]:
+        inputs = self.samples.x
+        if in_memory(inputs):
             for index in self.order.epoch(self.epoch, self.device):
-                yield index, self.samples.x[index]
+                yield index, take(inputs, index)
             return
-        assert self.preprocessing is not None, "lazy inputs need a preprocessing"
+        assert self.spec is not None, "lazy inputs need the spec that they are decoded for"
         batches = DataLoader(
-            _Decoded(self.samples.x, self.preprocessing),
+            _Decoded(inputs, self.spec),
             batch_sampler=[index.tolist() for index in self.order.epoch(self.epoch)],
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
         for index, x in batches:
-            yield index.to(self.device, non_blocking=True), x.to(self.device, non_blocking=True)
+            x = apply(x, lambda tensor: tensor.to(self.device, non_blocking=True))
+            yield index.to(self.device, non_blocking=True), x
 
 
 class PairLoader:
@@ -176,11 +180,11 @@ class PairLoader:
 
 
 class _Decoded(Dataset):
-    def __init__(self, inputs: LazyInputs, preprocessing: Preprocessing) -> None:
-        self.inputs, self.preprocessing = inputs, preprocessing
+    def __init__(self, inputs: LazyInputs, spec: InputSpec) -> None:
+        self.inputs, self.spec = inputs, spec
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, i: int) -> tuple[int, Tensor]:
-        return i, self.inputs.read(i, self.preprocessing)
+    def __getitem__(self, i: int) -> tuple[int, Inputs]:
+        return i, self.inputs.read(i, self.spec)

@@ -1,16 +1,17 @@
 """A set of samples: inputs in memory or read lazily, with or without labels."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeIs
 
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.operations import Inputs, count, join, take, update_digest
 
-__all__ = ["LazyInputs", "Samples"]
+__all__ = ["LazyInputs", "Samples", "in_memory"]
 
 
 class LazyInputs(Protocol):
@@ -18,11 +19,11 @@ class LazyInputs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, i: int, preprocessing: Preprocessing) -> Tensor:
-        """Decode one image to ``(channels, *size)``, uint8."""
+    def read(self, i: int, spec: Any) -> Inputs:
+        """Decode one sample for a backbone's declared input: of images ``(channels, *size)``, uint8."""
 
-    def load_all(self, preprocessing: Preprocessing, workers: int) -> Tensor:
-        """Decode everything to ``(N, channels, *size)``, uint8."""
+    def load_all(self, spec: Any, workers: int) -> Inputs:
+        """Decode everything: of images ``(N, channels, *size)``, uint8."""
 
     def subset(self, index: Tensor) -> Any:
         """Keep the samples at ``index`` only."""
@@ -34,26 +35,39 @@ class LazyInputs(Protocol):
         """Hash of what is on disk (names, sizes), as hexadecimal digits."""
 
 
+def in_memory(x: Inputs | LazyInputs) -> TypeIs[Inputs]:
+    """Whether inputs are tensors, to be cut by index, or are decoded on demand."""
+    return isinstance(x, Tensor | Mapping)
+
+
 @dataclass(frozen=True)
 class Samples:
     """A set of samples.
 
     Args:
-        x: inputs: a tensor ``(N, ...)`` (images uint8 ``(N, C, H, W)`` in 0..255, or float in [0, 1]), or
-            :class:`LazyInputs`.
+        x: inputs: a tensor ``(N, ...)`` (images uint8 ``(N, C, H, W)`` in 0..255, or float in [0, 1]), several named
+            tensors, or :class:`LazyInputs`.
         y: classes, ``(N,)``, int64; None where labels are withheld or unknown.
+        domain: number of each sample's domain, ``(N,)``, int64, where there are several; None elsewhere.
+        columns: what else is known of each sample, ``(N, ...)`` by name (``group``, ``time``, ``text_id``).
     """
 
-    x: Tensor | LazyInputs
+    x: Inputs | LazyInputs
     y: Tensor | None
+    domain: Tensor | None = None
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return count(self.x) if in_memory(self.x) else len(self.x)
 
     def subset(self, index: Tensor) -> "Samples":
         """Keep the samples at ``index``, ``(M,)``, int64, in that order."""
-        x = self.x[index] if isinstance(self.x, Tensor) else self.x.subset(index)
-        return Samples(x, None if self.y is None else self.y[index])
+        x = take(self.x, index) if in_memory(self.x) else self.x.subset(index)
+        return self._replaced(x, lambda column: column[index])
+
+    def to(self, device: torch.device, x: Inputs | LazyInputs) -> "Samples":
+        """Move everything but the inputs to a device, and take these in their place."""
+        return self._replaced(x, lambda column: column.to(device))
 
     def without_labels(self) -> "Samples":
         """Withhold the labels: what training on a target domain may see."""
@@ -61,36 +75,54 @@ class Samples:
 
     @staticmethod
     def concatenate(parts: "Sequence[Samples]") -> "Samples":
-        """Join sets, in order; labels are withheld unless all parts have them.
+        """Join sets, in order; labels, domains and columns are withheld unless all parts have them.
 
         Args:
-            parts: at least one, all with tensors of one shape, or all on disk.
+            parts: at least one, all with tensors of one shape (or of the same names), or all on disk.
 
         Raises:
-            ValueError: tensors and inputs on disk are mixed.
+            ValueError: inputs in memory and on disk are mixed, or tensors and named tensors.
         """
         inputs = [part.x for part in parts]
-        labels = [part.y for part in parts]
-        y = None if any(label is None for label in labels) else torch.cat(labels)  # type: ignore[arg-type]
-        tensors = [x for x in inputs if isinstance(x, Tensor)]
-        if len(tensors) == len(inputs):
-            return Samples(torch.cat(tensors), y)
-        if tensors:
+        memory = [x for x in inputs if in_memory(x)]
+        if 0 < len(memory) < len(inputs):
             raise ValueError("inputs in memory and on disk cannot be joined")
         lazy: Any = inputs
-        return Samples(lazy[0].concatenate(lazy), y)
+        x = join(memory) if memory else lazy[0].concatenate(lazy)
+        shared = set.intersection(*(set(part.columns) for part in parts))
+        return Samples(
+            x,
+            _joined([part.y for part in parts]),
+            _joined([part.domain for part in parts]),
+            {name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns if name in shared},
+        )
 
     def fingerprint(self) -> str:
-        """Hash inputs and labels: equal sets have equal fingerprints.
+        """Hash inputs, labels, domains and columns: equal sets have equal fingerprints.
 
         Returns:
             Sixteen hexadecimal digits.
         """
         digest = hashlib.sha256()
-        for part in (self.x, self.y):
-            if isinstance(part, Tensor):
-                digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
-                digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-            elif part is not None:
-                digest.update(part.fingerprint().encode())
+        if in_memory(self.x):
+            update_digest(digest, self.x)
+        else:
+            digest.update(self.x.fingerprint().encode())
+        for column in self._fields().values():
+            update_digest(digest, column)
+        if self.columns:
+            update_digest(digest, self.columns)
         return digest.hexdigest()[:16]
+
+    def _fields(self) -> dict[str, Tensor]:
+        """Give what is known of every sample under a name of its own."""
+        return {name: column for name in ("y", "domain") if (column := getattr(self, name)) is not None}
+
+    def _replaced(self, x: Inputs | LazyInputs, change: Callable[[Tensor], Tensor]) -> "Samples":
+        fields: dict[str, Any] = {name: change(column) for name, column in self._fields().items()}
+        return replace(self, x=x, columns={name: change(column) for name, column in self.columns.items()}, **fields)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None

@@ -1,5 +1,7 @@
 """Splits of a labelled set into training, validation and test."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -195,4 +197,4 @@ def of_classes(samples: Samples, classes: Tensor) -> Samples:
     number[classes] = torch.arange(len(classes))
     kept = samples.subset((number[samples.y] >= 0).nonzero()[:, 0])
     assert kept.y is not None
-    return Samples(kept.x, number[kept.y])
+    return replace(kept, y=number[kept.y])

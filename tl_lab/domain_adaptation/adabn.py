@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tl_lab.data.inputs.operations import Inputs, take
 from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
@@ -66,7 +67,7 @@ class AdaBN(DomainAdaptation):
 
 
 @torch.no_grad()
-def adapt_statistics(network: Network, batches: Callable[[], Iterable[Tensor]], exact: bool = True) -> None:
+def adapt_statistics(network: Network, batches: Callable[[], Iterable[Inputs]], exact: bool = True) -> None:
     """Set batch-norm's running statistics, of the domain that the network uses, to those of given inputs.
 
     The variance is that over all N values of a channel, divided by N: what is normalised has variance 1.
@@ -93,19 +94,19 @@ def _separated(network: Network) -> list[_BatchNorm]:
     return [norm for norm in norms if "target_running_mean" in norm._buffers]
 
 
-def _in_order(network: Network, x: Tensor) -> list[_BatchNorm]:
+def _in_order(network: Network, x: Inputs) -> list[_BatchNorm]:
     """List those layers as the input reaches them, which need not be the order in which they were registered."""
     reached: dict[_BatchNorm, None] = {}
     hooks = [norm.register_forward_pre_hook(lambda norm, _: reached.setdefault(norm)) for norm in _separated(network)]
     try:
-        network.features(x[:2])
+        network.features(take(x, slice(2)))
     finally:
         for hook in hooks:
             hook.remove()
     return list(reached)
 
 
-def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Tensor], cut_off: bool) -> None:
+def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Inputs], cut_off: bool) -> None:
     """Pass all batches through the network, and set the layers' statistics to those of their inputs."""
     moments = {layer: _Moments() for layer in layers}
     counters = {layer: layer.num_batches_tracked.clone() for layer in layers if layer.num_batches_tracked is not None}

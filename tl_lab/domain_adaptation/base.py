@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from tl_lab.data.inputs.operations import Inputs
 from tl_lab.errors import UserError
 from tl_lab.model.network import PARTS, Network
 from tl_lab.problems import ALL
@@ -39,7 +40,7 @@ class DomainOutput:
     logits: Tensor | None = None
     y: Tensor | None = None
     index: Tensor | None = None
-    x: Tensor | None = None
+    x: Inputs | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -89,13 +90,13 @@ class Phase:
 class Domains(Protocol):
     """Whole sets, without labels, for what is fitted before training or before an evaluation."""
 
-    def inputs(self, name: str) -> Tensor:
+    def inputs(self, name: str) -> Inputs:
         """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
 
     def features(self, name: str) -> Tensor:
         """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
 
-    def batches(self, name: str) -> Iterable[Tensor]:
+    def batches(self, name: str) -> Iterable[Inputs]:
         """Give the network's inputs in the set's order, batch by batch, on the device."""
 
 

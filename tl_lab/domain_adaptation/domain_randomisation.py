@@ -85,8 +85,8 @@ class DomainRandomisation(DomainAdaptation):
 
     def build(self, network: Network) -> None:
         """Make nothing; see that there are images to change."""
-        if tuple(network.backbone.preprocessing.size) == (1, 1):
-            raise UserError("domain_adaptation=domain_randomisation changes images, and these data are vectors")
+        if (modality := network.backbone.spec.modality) != "image":
+            raise UserError(f"domain_adaptation=domain_randomisation changes images, and these data are {modality}s")
 
     def source_input(self, x: Tensor) -> Tensor:
         """Change a batch ``(B, C, H, W)`` in [0, 1], each image in its own way.

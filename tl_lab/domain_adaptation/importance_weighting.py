@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tl_lab.data.inputs.operations import Inputs
 from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import classifier_ratio, effective_sample_size, kernel_mean_matching, kliep_ratio
@@ -83,7 +84,7 @@ class ImportanceWeighting(DomainAdaptation):
     def before_training(self, domains: Domains) -> None:
         """Estimate the weights of the source's training samples."""
         serve = domains.features if self.compare == "features" else domains.inputs
-        source, target = (serve(f"{domain}/train").flatten(1) for domain in ("source", "target"))
+        source, target = (_rows(serve(f"{domain}/train")) for domain in ("source", "target"))
         try:
             ratio = self._ratio(source, target)
         except ValueError as error:
@@ -139,3 +140,13 @@ class ImportanceWeighting(DomainAdaptation):
     def extra_repr(self) -> str:
         """Show the method's knobs."""
         return f"estimator={self.estimator}, compare={self.compare}, clip={self.clip}, exponent={self.exponent}"
+
+
+def _rows(x: Inputs) -> Tensor:
+    """Give each sample as one row, ``(N, D)``."""
+    if not isinstance(x, Tensor):
+        raise UserError(
+            "domain_adaptation=importance_weighting cannot compare inputs that are named tensors, such as tokens: set "
+            "domain_adaptation.compare=features"
+        )
+    return x.flatten(1)

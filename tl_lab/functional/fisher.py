@@ -13,13 +13,13 @@ from torch.func import functional_call
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.layer_gradients import wide
 from tl_lab.functional.likelihoods import CATEGORICAL, Likelihood
-from tl_lab.functional.per_sample import PerSampleSums, separate_parameters, undisturbed
+from tl_lab.functional.per_sample import PerSampleSums, Rows, each, rows, separate_parameters, undisturbed
 
 __all__ = ["FISHER_ESTIMATORS", "fisher_diagonal", "fisher_sums", "output_sensitivity", "sensitivity_sums"]
 
 FISHER_ESTIMATORS = ("exact", "sample", "empirical", "batched")
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Rows, Tensor]]
 
 
 def fisher_sums(
@@ -42,8 +42,9 @@ def fisher_sums(
       It is not the Fisher information either: gradients cancel before they are squared, the more the larger a batch.
 
     Args:
-        model: inputs ``(B, ...)`` -> logits ``(B, C)``, of each sample for itself. It runs in evaluation mode and full
-            precision; its modes, buffers, gradients and the global random state are left as they were.
+        model: inputs ``(B, ...)``, one tensor or several by name -> logits ``(B, C)``, of each sample for itself. It
+            runs in evaluation mode and full precision; its modes, buffers, gradients and the global random state are
+            left as they were.
         batches: inputs and true labels ``(B,)`` on the model's device; empty ones are passed over.
         estimator: one of ``FISHER_ESTIMATORS``.
         names: parameters to cover, of ``model.named_parameters()``; None for all that require gradients.
@@ -156,7 +157,7 @@ def _add_all(sums: PerSampleSums, batches: Batches) -> int:
     count = 0
     for x, labels in _usable(batches):
         sums.add(x, labels)
-        count += len(x)
+        count += rows(x)
     return count
 
 
@@ -178,11 +179,15 @@ def _batched_sums(
         return sums, count
 
 
-def _usable(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+def _usable(batches: Batches) -> Iterator[tuple[Rows, Tensor]]:
     """Pass over empty batches, and copy what was made in inference mode, as autograd refuses it."""
     for x, labels in batches:
-        if len(x):
-            yield x.clone() if x.is_inference() else x, labels.clone() if labels.is_inference() else labels
+        if rows(x):
+            yield each(x, _usable_tensor), _usable_tensor(labels)
+
+
+def _usable_tensor(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _means(model: nn.Module, sums: dict[str, Tensor], count: int) -> dict[str, Tensor]:

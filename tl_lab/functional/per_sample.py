@@ -18,7 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.layer_gradients import LayerSums, has_closed_form, wide
 
-__all__ = ["Directions", "PerSampleSums", "Targets", "separate_parameters", "undisturbed"]
+__all__ = ["Directions", "PerSampleSums", "Rows", "Targets", "each", "rows", "separate_parameters", "undisturbed"]
+
+Rows = Tensor | Mapping[str, Tensor]
+"""A batch of inputs, ``(B, ...)``, in one tensor or in several by name."""
 
 Targets = Callable[[Tensor, Tensor], Tensor]
 """``(logits (B, C), labels (B,))`` -> what the directions are to know of each sample beside its logits, ``(B,)``."""
@@ -39,6 +42,16 @@ _CACHE_BYTES = 2**22  # a processor squares and sums what its cache holds a thir
 
 _Names = dict[str, str]  # of a layer's parameters: the layer's name for it -> the model's
 _Calls = Mapping[nn.Module, list[_Call | None]]
+
+
+def each(x: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
+    """Change every tensor of a batch of inputs."""
+    return change(x) if isinstance(x, Tensor) else {name: change(tensor) for name, tensor in x.items()}
+
+
+def rows(x: Rows) -> int:
+    """Count the samples of a batch of inputs."""
+    return len(x) if isinstance(x, Tensor) else len(next(iter(x.values())))
 
 
 def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
@@ -118,10 +131,10 @@ class PerSampleSums:
         """What has been summed up, by parameter; half precision becomes single."""
         self._layers: dict[nn.Module, _Names] | None = None
 
-    def add(self, x: Tensor, labels: Tensor) -> None:
+    def add(self, x: Rows, labels: Tensor) -> None:
         """Add a batch: inputs ``(B, ...)`` and labels ``(B,)``, B >= 1."""
         if self._layers is None:
-            self._layers = self._layers_by_sample(x[:1])
+            self._layers = self._layers_by_sample(each(x, lambda tensor: tensor[:1]))
         with _recording(self._layers) as calls:
             logits = self._forward(self.tensors, x)
         nodes, uses = _graph(logits)
@@ -133,10 +146,10 @@ class PerSampleSums:
             if left:
                 self._add_by_vmap(left, x, now, targets)
 
-    def _forward(self, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    def _forward(self, tensors: Mapping[str, Tensor], x: Rows) -> Tensor:
         return functional_call(self.model, dict(tensors), (x,))
 
-    def _layers_by_sample(self, x: Tensor) -> dict[nn.Module, _Names]:
+    def _layers_by_sample(self, x: Rows) -> dict[nn.Module, _Names]:
         """List the layers with closed forms whose rows are the samples; ``x`` is one of them, ``(1, ...)``.
 
         Rows could be positions or windows, and by chance as many as there are samples: two sizes of a batch tell.
@@ -149,8 +162,9 @@ class PerSampleSums:
             if names and has_closed_form(module):
                 layers[module] = names
         for size in (2, 3):
+            repeated = each(x, lambda tensor, size=size: torch.cat([tensor] * size))  # type: ignore[misc]
             with _recording(layers) as calls:
-                self._forward(self.tensors, torch.cat([x] * size))
+                self._forward(self.tensors, repeated)
             layers = {module: names for module, names in layers.items() if _only_call(calls[module], size)}
         return layers
 
@@ -179,14 +193,15 @@ class PerSampleSums:
                 self.sums[names[own]] += total
         return {name for _, names in layers for name in names.values()}
 
-    def _add_by_vmap(self, names: Collection[str], x: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def _add_by_vmap(self, names: Collection[str], x: Rows, logits: Tensor, targets: Tensor) -> None:
         """Add the gradients for some of the parameters, whatever the model does with them."""
         wanted = {name: self.tensors[name] for name in names}
         others = {name: tensor.detach() for name, tensor in self.tensors.items() if name not in wanted}
 
-        def powers(x: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+        def powers(x: Rows, vectors: Tensor) -> dict[str, Tensor]:
             """One sample's, summed over the vectors ``(K, C)``."""
-            pull = vjp(lambda tensors: self._forward({**others, **tensors}, x[None])[0], wanted)[1]
+            one = each(x, lambda tensor: tensor[None])
+            pull = vjp(lambda tensors: self._forward({**others, **tensors}, one)[0], wanted)[1]
             total: dict[str, Any] = dict.fromkeys(wanted, 0.0)
             for v in vectors:
                 for name, g in pull(v)[0].items():
@@ -194,10 +209,12 @@ class PerSampleSums:
             return total
 
         held = 3 * sum(tensor.nbytes for tensor in wanted.values())  # a gradient, its power, the sum
-        rows = max(1, self.chunk_bytes // held)
-        for chunk in zip(x.split(rows), logits.split(rows), targets.split(rows), strict=True):
-            vectors = list(self.directions(*chunk[1:]))
-            totals = vmap(powers)(chunk[0], torch.stack(vectors, 1)) if vectors else {}  # (B, K, C)
+        size = max(1, self.chunk_bytes // held)
+        for start in range(0, len(logits), size):
+            here = slice(start, start + size)
+            chunk = each(x, lambda tensor, here=here: tensor[here])  # type: ignore[misc]
+            vectors = list(self.directions(logits[here], targets[here]))
+            totals = vmap(powers)(chunk, torch.stack(vectors, 1)) if vectors else {}  # (B, K, C)
             for name, total in totals.items():
                 self.sums[name] += total.sum(0)
 

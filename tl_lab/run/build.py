@@ -16,14 +16,14 @@ from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
-from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.request import Request
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.network import weights_stream
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
-from tl_lab.run.plan import choice_of
+from tl_lab.run.plan import choice_of, fitting
 from tl_lab.strategies.base import Strategy
 
 __all__ = [
@@ -32,7 +32,10 @@ __all__ = [
     "build",
     "build_backbone",
     "build_strategy",
+    "check_inputs",
+    "check_modality",
     "describe_weights",
+    "request_for",
     "weights_hash",
 ]
 
@@ -63,19 +66,70 @@ def build(cfg: DictConfig) -> Parts:
         UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
     """
     _warn_of_weights(cfg)
+    check_modality(cfg)
     data: DataModule = build_node(cfg.data)
     adaptation: DomainAdaptation = build_node(cfg.domain_adaptation)
-    data.adapts = adaptation.trains_on_target
-    if isinstance(data, DomainPair):
-        data.reveal_target = adaptation.oracle
-    if isinstance(data, TaskStream):
-        data.epochs_per_task = cfg.trainer.max_epochs
-    if isinstance(data, EpisodicData):
-        data.serves = cast(Any, class_of(cfg.strategy)).trains_on
-    data.load()
+    data.load(request_for(cfg, adaptation))
     adapter, backbone = adapt(cfg, _started_backbone(cfg, data))
-    data.use(backbone.preprocessing)
+    check_inputs(cfg, backbone, data)
+    data.use(backbone.spec)
     return Parts(data, _strategy(cfg, data, backbone, adapter, adaptation))
+
+
+def check_modality(cfg: DictConfig) -> None:
+    """Refuse a backbone for other inputs than the data's, before any data are read.
+
+    Args:
+        cfg: the run's configuration; its classes state their modalities.
+
+    Raises:
+        UserError: naming the backbones that fit.
+    """
+    data: Any = class_of(cfg.data)
+    backbone: Any = class_of(cfg.backbone)
+    modality = data.modality_for(cfg.data)
+    if modality not in backbone.modalities:
+        raise UserError(
+            f"backbone={choice_of(cfg, 'backbone')} takes {' or '.join(sorted(backbone.modalities))} inputs, and those "
+            f"of data={choice_of(cfg, 'data')} are of the kind {modality}; valid: "
+            f"{fitting('backbone', lambda other: modality in other.modalities) or 'no backbone'}"
+        )
+
+
+def check_inputs(cfg: DictConfig, backbone: Backbone, data: DataModule) -> None:
+    """Refuse data whose samples cannot be brought to the backbone's declared inputs.
+
+    Args:
+        cfg: the run's configuration.
+        backbone: built for the data.
+        data: as they were read.
+
+    Raises:
+        UserError: stating what the backbone takes and what the data have.
+    """
+    if reason := backbone.spec.mismatch(data.shape):
+        raise UserError(
+            f"backbone={choice_of(cfg, 'backbone')} does not fit data={choice_of(cfg, 'data')}: {reason}; leave "
+            "backbone.in_channels and backbone.input_size out to have them filled in from the data"
+        )
+
+
+def request_for(cfg: DictConfig, adaptation: DomainAdaptation) -> Request:
+    """State what a run needs from its data.
+
+    Args:
+        cfg: the run's configuration.
+        adaptation: that the configuration names.
+    """
+    strategy: Any = class_of(cfg.strategy)
+    return Request(
+        adapts=adaptation.trains_on_target,
+        reveals_target=adaptation.oracle,
+        tracks_oracle=bool(cfg.get("validator")) and not adaptation.oracle,
+        serves=getattr(strategy, "trains_on", "episodes"),
+        epochs_per_task=cfg.trainer.max_epochs,
+        jointly=getattr(strategy, "jointly", False),
+    )
 
 
 def build_strategy(cfg: DictConfig, data: DataModule) -> Strategy:
@@ -166,18 +220,16 @@ def _num_outputs(cfg: DictConfig, data: DataModule) -> int:
     return data.num_classes
 
 
-def build_backbone(cfg: DictConfig, shape: tuple[int, int, int]) -> Backbone:
+def build_backbone(cfg: DictConfig, shape: tuple[int, ...]) -> Backbone:
     """Build the backbone, its weights from their own random stream.
 
     Args:
         cfg: the run's configuration.
-        shape: channels, height and width of the data; they fill what the configuration leaves open.
+        shape: channels, height and width of the data; they fill what the configuration leaves open. ``()`` where the
+            data have none, and nothing is filled in.
     """
-    open_ones: dict[str, Any] = {
-        name: value
-        for name, value in {"in_channels": shape[0], "input_size": shape[1:]}.items()
-        if cfg.backbone.get(name) is None
-    }
+    known = {"in_channels": shape[0], "input_size": shape[1:]} if shape else {}
+    open_ones: dict[str, Any] = {name: value for name, value in known.items() if cfg.backbone.get(name) is None}
     with weights_stream(cfg.seed, "backbone"):
         return cast(Backbone, build_node(cfg.backbone, **open_ones))
 

@@ -160,13 +160,12 @@ def comparison_key(cfg: DictConfig) -> str:
 def _validators(cfg: DictConfig, parts: Parts) -> dict[str, Validator]:
     """Build the validators of a domain pair; with any, the oracle's curve is measured beside them."""
     data = parts.data
-    if not data.paired or cast(DomainPair, data).reveal_target:
+    if not data.paired or data.request.reveals_target:
         return {}
     built: dict[str, Validator] = {str(name): build_node(node) for name, node in (cfg.get("validator") or {}).items()}
     validators = {name: validator for name, validator in built.items() if data.problem.name in validator.problems}
     for validator in validators.values():
         validator.name_metric(data.problem)
-    cast(DomainPair, data).tracks_oracle = bool(validators)
     _measure_with(validators, parts.strategy)
     return validators
 

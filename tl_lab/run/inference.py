@@ -2,7 +2,7 @@
 
 import csv
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -11,11 +11,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from tl_lab.backbones.base import Backbone
 from tl_lab.config.catalogue import using
 from tl_lab.config.instantiate import foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.image_files import IMAGE_TYPES, decode, listed
+from tl_lab.data.inputs.operations import Inputs, count, move, take
+from tl_lab.data.inputs.spec import InputSpec, spec_from
+from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.scenarios.stream import Outputs
 from tl_lab.errors import UserError
 from tl_lab.model.heads import TaskHead
@@ -50,13 +55,14 @@ class TrainedModel(nn.Module):
     Args:
         network: backbone, bottleneck and head.
         problem: what it predicts.
-        shape: channels, height and width of the data it was trained on; tables of pixel values have this form.
+        shape: channels, height and width of the data it was trained on; tables of pixel values have this form. ``()``
+            where inputs are named tensors.
     """
 
-    def __init__(self, network: Network, problem: Problem, shape: tuple[int, int, int]) -> None:
+    def __init__(self, network: Network, problem: Problem, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.network, self.problem, self.shape = network, problem, tuple(shape)
-        self.preprocessing = network.backbone.preprocessing
+        self.spec = network.backbone.spec
         self.eval()
 
     @property
@@ -64,19 +70,22 @@ class TrainedModel(nn.Module):
         """Names of the outputs."""
         return self.problem.output_names
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Inputs) -> Tensor:
         """Compute the outputs of the head.
 
         Args:
-            x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels.
+            x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels; or what
+                else the backbone's spec prepares, such as named tensors.
 
         Returns:
             Outputs, ``(B, C)``: of classifiers the logits.
         """
-        return self.network(self.preprocessing.normalise(self.preprocessing.fit(x)))
+        return self.network(self.spec.prepare(x))
 
     @torch.no_grad()
-    def predict(self, images: Tensor | np.ndarray | str | Path, batch_size: int = 256) -> Predictions:
+    def predict(
+        self, images: Tensor | np.ndarray | Mapping[str, Tensor] | str | Path, batch_size: int = 256
+    ) -> Predictions:
         """Predict.
 
         Args:
@@ -87,11 +96,11 @@ class TrainedModel(nn.Module):
             Labels, confidence and probabilities, in the order of the images (in a folder: of their names).
         """
         if isinstance(images, str | Path):
-            batches: Iterator[Tensor] = (x for _, x in read_inputs(Path(images), self, batch_size))
+            batches: Iterator[Inputs] = (x for _, x in read_inputs(Path(images), self, batch_size))
         else:
-            batches = iter(torch.as_tensor(images).split(batch_size))
+            batches = _batches(images if isinstance(images, Mapping) else torch.as_tensor(images), batch_size)
         device = next(self.network.parameters()).device
-        answer = self.problem.predict(torch.cat([self(batch.to(device)).cpu() for batch in batches]))
+        answer = self.problem.predict(torch.cat([self(move(batch, device)).cpu() for batch in batches]))
         return Predictions(self.problem.words(answer.values), answer.confidence, answer.probabilities, answer.values)
 
 
@@ -157,7 +166,7 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
         ) from error
     network.use("target")  # the domain that the model was adapted to, where domains have parts of their own
     # what the data were brought to when the model learned, which a pretrained backbone may have decided
-    network.backbone.preprocessing = type(network.backbone.preprocessing)(**_tuples(facts["preprocessing"]))
+    network.backbone.spec = _spec(facts, network.backbone)
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
     return TrainedModel(network, problem, shape)
@@ -261,6 +270,8 @@ def read_inputs(
     Raises:
         UserError: there is nothing of the kind, an image cannot be read, or a row has the wrong number of values.
     """
+    if model.spec.modality not in ("image", "vector"):
+        raise UserError(f"{path} cannot be read for a model of {model.spec.modality} inputs: give it batches in Python")
     channels, height, width = model.shape
     vectors = (height, width) == (1, 1)
     if vectors and path.is_dir():
@@ -313,7 +324,7 @@ def _read_images(
         images: dict[str, Tensor] = {}
         for name in names[start : start + batch_size]:
             try:
-                images[name] = decode(files[name], model.preprocessing)
+                images[name] = decode(files[name], cast(ImageSpec, model.spec))
             except (OSError, ValueError) as error:
                 if not skip_unreadable:
                     raise UserError(
@@ -334,5 +345,14 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+def _spec(facts: Mapping[str, Any], backbone: Backbone) -> InputSpec:
+    """Read the input that the model learned."""
+    if "spec" in facts:
+        known = backbone.spec.modality == facts["spec"]["modality"]  # a spec may come with an outside backbone
+        return backbone.spec.from_state(facts["spec"]) if known else spec_from(facts["spec"])
+    old = facts["preprocessing"]  # as the first version kept it, for images and vectors alike
+    return VectorSpec(old["channels"]) if tuple(old["size"]) == (1, 1) else ImageSpec.from_state(old)
+
+
+def _batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
+    return (take(inputs, slice(start, start + size)) for start in range(0, count(inputs), size))

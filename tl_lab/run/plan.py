@@ -13,7 +13,7 @@ from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.results.tables.reproduction import Reproduces
 
-__all__ = ["check_pairing", "check_protocol", "choice_of"]
+__all__ = ["check_pairing", "check_protocol", "choice_of", "fitting"]
 
 
 def check_pairing(cfg: DictConfig) -> None:
@@ -30,16 +30,16 @@ def check_pairing(cfg: DictConfig) -> None:
     adaptation: Any = class_of(cfg.domain_adaptation)
     traits = data.traits_for(cfg.data)
     if missing := strategy.needs - traits:
-        fitting = _fitting("data", lambda other: strategy.needs <= other.traits)
+        valid = fitting("data", lambda other: strategy.needs <= other.traits)
         raise UserError(
             f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
-            f"data={choice_of(cfg, 'data')} does not have; valid: {fitting}"
+            f"data={choice_of(cfg, 'data')} does not have; valid: {valid}"
         )
     if beyond := traits - strategy.handles:
-        fitting = _fitting("strategy", lambda other: traits <= other.handles)
+        valid = fitting("strategy", lambda other: traits <= other.handles)
         raise UserError(
             f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
-            f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {fitting}"
+            f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {valid}"
         )
     _check_adapter(cfg, strategy, traits)
     problem = data.problem_for(cfg.data)
@@ -58,7 +58,7 @@ def check_pairing(cfg: DictConfig) -> None:
     if "target" not in traits:
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
-            f"use domain_adaptation=none, or one of {_fitting('data', lambda other: 'target' in other.traits)}"
+            f"use domain_adaptation=none, or one of {fitting('data', lambda other: 'target' in other.traits)}"
         )
     if "tasks" in traits:
         _check_stream_adapts(cfg, adaptation)
@@ -83,17 +83,17 @@ def _check_problem(cfg: DictConfig, problem: type[Problem], strategy: Any) -> No
     """Refuse methods that cannot learn what the data ask for."""
     data, kind = choice_of(cfg, "data"), problem.name.replace("_", "-")
     if problem.name not in strategy.problems:
-        fitting = _fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
+        valid = fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
         raise UserError(
             f"strategy={choice_of(cfg, 'strategy')} learns {_named(strategy.problems)} problems, and data={data} is "
-            f"{kind}; valid: {fitting}"
+            f"{kind}; valid: {valid}"
         )
     adaptation = build_node(cfg.domain_adaptation)
     if problem.name not in adaptation.problems:
         raise UserError(
             f"domain_adaptation={choice_of(cfg, 'domain_adaptation')} adapts {_named(adaptation.problems)} problems, "
             f"and data={data} is {kind}; valid: "
-            f"{_fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
+            f"{fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
         )
 
 
@@ -107,10 +107,10 @@ def _check_adapter(cfg: DictConfig, strategy: Any, traits: frozenset[str]) -> No
         return
     chosen = choice_of(cfg, "adapter")
     if not strategy.takes_adapter:
-        fitting = _fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
+        valid = fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
         raise UserError(
             f"strategy={choice_of(cfg, 'strategy')} decides for the whole backbone whether it learns, and "
-            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {fitting}"
+            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {valid}"
         )
     if build_node(cfg.strategy.layers).freezes_all:
         raise UserError(
@@ -236,8 +236,13 @@ def choice_of(cfg: DictConfig, group: str) -> str:
         return str(cfg[group]._target_).rpartition(".")[2]
 
 
-def _fitting(group: str, fits: Callable[[Any], bool]) -> str:
-    """Name the choices of a group whose class fits."""
+def fitting(group: str, fits: Callable[[Any], bool]) -> str:
+    """Name the choices of a group whose class fits.
+
+    Args:
+        group: of the configuration.
+        fits: called with the class of a choice.
+    """
     names = []
     for name, file in choices(group)[group].items():
         with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake

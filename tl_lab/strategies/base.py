@@ -1,7 +1,6 @@
 """The contract of a strategy: how a backbone's knowledge is used."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -57,7 +56,7 @@ class Strategy(Measuring):
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     """Traits that the data must have."""
-    handles: ClassVar[frozenset[str]] = frozenset({"labels", "target"})
+    handles: ClassVar[frozenset[str]] = frozenset({"labels", "domains", "target"})
     """Traits that the data may have: others ask for a strategy that knows what to do with them."""
     trains: ClassVar[bool] = True
     """Whether anything is learned before the test."""
@@ -170,7 +169,7 @@ class Strategy(Measuring):
         checkpoint["model"] = {
             "class_names": list(self.data.class_names),
             "shape": list(self.data.shape),
-            "preprocessing": asdict(self.network.backbone.preprocessing),
+            "spec": self.network.backbone.spec.state(),
             "problem": self.problem.state(),
         }
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import cached_arrays
+from tl_lab.data.inputs.operations import numel
+from tl_lab.data.samples import in_memory
 from tl_lab.errors import UserError
 from tl_lab.strategies.base import Strategy
 
@@ -59,10 +61,10 @@ class FeatureExtraction(Strategy):
                 f"{type(self.adaptation).__name__} changes the images anew in every batch, so that features cannot be "
                 "computed once: set strategy.cache=false"
             )
-        names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.adapts else set())
+        names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
-            if "/" in name:  # a domain's features are computed as they will be for its evaluation
+            if data.domain_of(name) is not None:  # a domain's features are computed as they will be for its evaluation
                 self._prepare_evaluation(data.domain_of(name))
             same = next((other for other in features if _share(data, name, other)), None)
             features[name] = self._features(data, name) if same is None else features[same]
@@ -71,14 +73,14 @@ class FeatureExtraction(Strategy):
 
     def _features(self, data: DataModule, name: str) -> Tensor:
         x = data.sets[name].x
-        if self.trainer.world_size > 1 or not isinstance(x, Tensor) or x.numel() < _LARGE:
+        if self.trainer.world_size > 1 or not in_memory(x) or numel(x) < _LARGE:
             return self.reader(data).backbone_features(name)
         backbone = self.network.encoder()[0]
         key = {
             "backbone": _hash(backbone.state_dict()),
             "class": f"{type(backbone).__module__}.{type(backbone).__qualname__} {backbone.extra_repr()}",
-            "inputs": _hash({"x": x}),
-            "preprocessing": str(data.preprocessing),
+            "inputs": _hash({"x": x} if isinstance(x, Tensor) else x),
+            "spec": repr(data.spec),
             # what else decides the last bits
             "computed": [data.eval_batch_size, torch.get_num_threads(), str(self.device), torch.__version__],
             "precision": str(self.trainer.precision),
@@ -96,7 +98,7 @@ class FeatureExtraction(Strategy):
 
 
 def _share(data: DataModule, name: str, other: str) -> bool:
-    return data.sets[name].x is data.sets[other].x and name.split("/")[0] == other.split("/")[0]
+    return data.sets[name].x is data.sets[other].x and data.domain_of(name) == data.domain_of(other)
 
 
 def _hash(tensors: Mapping[str, Tensor]) -> str:

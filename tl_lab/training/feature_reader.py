@@ -10,7 +10,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.operations import Inputs, join, move
+from tl_lab.data.inputs.operations import Inputs, join, move, numel
+from tl_lab.data.samples import in_memory
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.model.network import Network
 
@@ -66,7 +67,7 @@ class FeatureReader:
 
     def inputs(self, name: str) -> Any:
         """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
-        return join(list(self.batches(name)))
+        return join(list(self.batches(name)), self.data.padding)
 
     def features(self, name: str) -> Tensor:
         """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
@@ -131,7 +132,7 @@ class FeatureReader:
             Features in the set's order, ``(N, backbone.num_features)``, in single precision, on the device.
         """
         x = self.data.sets[name].x
-        large = not isinstance(x, Tensor) or x.numel() > _LARGE
+        large = not in_memory(x) or numel(x) > _LARGE
         self.network.use(self.data.domain_of(name))
         width = self.network.encoder()[0].num_features
         features = torch.zeros((len(self.data.sets[name]), width), device=self.device)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
+from tl_lab.data.names import SetName
 from tl_lab.evaluation import EPISODIC
 from tl_lab.training.feature_reader import FeatureReader
 from tl_lab.training.step import Step
 
-__all__ = ["Measuring", "Scorer", "validation_metrics", "validation_prefix"]
+__all__ = ["Measuring", "Scorer", "validation_metrics"]
 
 Scorer = Callable[["Measuring", DataModule], Mapping[str, float]]
 """Computes further scores at the end of a validation, by name; it must leave weights, modes and random state as they
@@ -83,7 +84,9 @@ class Measuring(Step):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of every validation set."""
-        self.last_validation = self._scores({name: validation_prefix(name) for name in self.data.val_names})
+        self.last_validation = self._scores(
+            {name: SetName.parse(name).validation_metrics for name in self.data.val_names}
+        )
         self._calibrate()
         losses = {name: value for name, value in self.last_validation.items() if name.endswith("/loss")}
         losses = {name: value for name, value in losses.items() if not name.startswith("oracle/")}  # stops nothing
@@ -95,7 +98,7 @@ class Measuring(Step):
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of every test set."""
-        self.last_test = self._scores({name: self.data.metric_prefix(name) for name in self.data.test_names})
+        self.last_test = self._scores({name: SetName.parse(name).metrics for name in self.data.test_names})
         self.record(self.last_test)
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
@@ -113,24 +116,15 @@ class Measuring(Step):
     def _calibrate(self) -> None:
         """Let the problem choose its thresholds on the validation set that chooses the checkpoint."""
         for name in self.data.val_names:
-            if name in self.meters and validation_prefix(name) == self.data.monitored:
+            if name in self.meters and SetName.parse(name).validation_metrics == self.data.monitored:
                 self.problem.calibrate(self.meters[name])  # type: ignore[arg-type]
 
 
 def validation_metrics(data: DataModule) -> list[str]:
     """Name the metrics that validation logs for some data."""
-    chosen_by = [name for name in data.val_names if not name.endswith("/test")]
+    chosen_by = [name for name in data.val_names if SetName.parse(name).part != "test"]
     labelled = EPISODIC if "episodes" in data.traits else data.problem.labelled
     names = {name: data.problem.label_free if data.sets[name].y is None else labelled for name in chosen_by}
-    return [f"{validation_prefix(name)}/{metric}" for name, metrics in names.items() for metric in metrics]
-
-
-def validation_prefix(name: str) -> str:
-    """Name a validation set's metrics: ``source/val`` -> ``val/source``.
-
-    A set without labels is the training part of a target: its scores stand beside the validation's.
-    """
-    *where, split = name.split("/")
-    if where and split == "test":
-        return "/".join(["oracle", *where])  # for comparison with what labels would have chosen, never to choose
-    return "/".join(["val", *where]) if where else name
+    return [
+        f"{SetName.parse(name).validation_metrics}/{metric}" for name, metrics in names.items() for metric in metrics
+    ]

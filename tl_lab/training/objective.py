@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -154,11 +154,11 @@ class Objective(LearningParts):
         target_x = None if target is None else target.x
         if not self.adaptation.changes_inputs:
             return source.x, target_x
-        wanted = self.network.backbone.preprocessing
+        wanted = self.network.backbone.spec
         with self._adaptations_stream("adaptation/inputs"):
-            x = wanted.normalise(self.adaptation.source_input(wanted.restore(source.x)))
+            x = wanted.normalise(self.adaptation.source_input(cast(Tensor, wanted.restore(source.x))))
             if target_x is not None:
-                target_x = wanted.normalise(self.adaptation.target_input(wanted.restore(target_x)))
+                target_x = wanted.normalise(self.adaptation.target_input(cast(Tensor, wanted.restore(target_x))))
         return x, target_x
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.names import SetName
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.functional import a_distance, linear_domain_accuracy
 from tl_lab.problems import SingleLabel
@@ -213,7 +214,7 @@ class HealthCheck(Callback):
 
     @torch.no_grad()
     def _tested_features(self, strategy: Strategy, data: DataModule, name: str, count: int) -> Tensor:
-        domain = name.split("/")[0]
+        domain = str(SetName.parse(name).domain)
         strategy.network.use(domain)
         with evaluating(strategy):
             if _fills(strategy.adaptation, "before_evaluation"):  # what it prepared last was the other domain

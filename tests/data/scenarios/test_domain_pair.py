@@ -1,5 +1,7 @@
 """What every domain pair promises: withheld labels, the protocol, and inputs that fit together."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from laboratory import BlobPair, blobs, differing, fit, make, state
@@ -35,7 +37,7 @@ def test_shuffling_the_targets_training_labels_changes_nothing_to_the_last_bit()
     runs = []
     for kind in (BlobPair, Shuffled):
         data, model = make(data=kind(batch_size=20), adaptation=DANN(lambda_max=0.5, batch_norm="domain_specific"))
-        data.tracks_oracle = True
+        data.request = replace(data.request, tracks_oracle=True)
         fit(data, model, epochs=2)
         runs.append((data.fingerprint(), model.last_validation, state(model)))
     (hash_a, scores_a, weights_a), (hash_b, scores_b, weights_b) = runs
@@ -83,7 +85,7 @@ def test_target_test_accuracy_during_training_is_marked_as_oracle():
     fit(data, model, epochs=1)
     assert not any("oracle" in name for name in model.last_validation)
     data, model = make(data=BlobPair(batch_size=20))
-    data.tracks_oracle = True
+    data.request = replace(data.request, tracks_oracle=True)
     fit(data, model, epochs=1)
     assert 0 <= model.last_validation["oracle/target/acc"] <= 1
     assert "val/target/acc" not in model.last_validation

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodes import ClassIndex, EpisodeSize, draw_episodes
 from tl_lab.data.scenarios.episodes_of import EpisodesOf
@@ -30,7 +30,7 @@ def loaded(**options) -> EpisodesOf:
     options = {"train": SIZE, "test": SIZE, "test_episodes": 60, "val_episodes": 60, "eval_batch_size": 900, **options}
     data = EpisodesOf(of=Numbered(), **options)
     data.load()
-    data.use(Preprocessing(size=(1, 2), channels=1))
+    data.use(ImageSpec(size=(1, 2), channels=1))
     return data
 
 
@@ -161,7 +161,7 @@ def test_folders_of_images_of_different_sizes_make_episodes(on_disk, tmp_path, m
     of = ImageFolder(root=str(tmp_path), size=8, channels=1)
     data = EpisodesOf(of=of, train=SIZE, test={**SIZE, "way": 2}, class_shares=[1, 1, 1], test_episodes=4)
     data.load()
-    data.use(Preprocessing(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,)))
+    data.use(ImageSpec(size=(8, 8), channels=1, mean=(0.0,), std=(1.0,)))
     assert isinstance(data.sets["test"].x, torch.Tensor) is not on_disk
     batch = next(iter(data.episodes("test", 4)))
     grey = (batch.x.flatten(1).mean(1) * 255).round()

@@ -1,5 +1,7 @@
 """Streams of tasks: what each task holds, how labels and outputs are numbered, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from laboratory import BlobPair, Blobs, TinyNet
@@ -17,7 +19,7 @@ from tl_lab.run.plan import check_pairing
 
 def loaded(stream):
     stream.load()
-    stream.use(TinyNet().preprocessing)
+    stream.use(TinyNet().spec)
     return stream
 
 
@@ -101,7 +103,7 @@ def test_permutations_differ_between_tasks_and_are_the_same_for_training_and_tes
     stream = loaded(PermutedStream(of=Blobs(), num_tasks=4))
     plain = Blobs()
     plain.load()
-    plain.use(TinyNet().preprocessing)
+    plain.use(TinyNet().spec)
     orders = [stream.order_of(k, 36) for k in range(4)]
     assert all(torch.equal(order.sort().values, torch.arange(36)) for order in orders)
     assert len({tuple(order.tolist()) for order in orders}) == 4
@@ -213,8 +215,7 @@ def test_a_stream_of_pairs_has_a_target_without_labels():
     assert stream.sets["task2/target/train"].y is None
     assert stream.scored_name(1) == "task2/target/test"
     assert stream.domain_of("task2/target/test") == "target"
-    assert stream.metric_prefix("task2/target/test") == "test/task2/target"
-    stream.adapts = True
+    stream.request = replace(stream.request, adapts=True)
     batch = next(iter(stream.train_dataloader()))
     assert len(batch.source.x) == len(batch.target.x)
     assert stream.set_for("target/train") == "task1/target/train"
@@ -272,7 +273,7 @@ def test_samples_of_several_tasks_come_in_the_order_asked_for():
 
 def test_joint_training_takes_every_sample_once_and_as_many_batches_as_the_stream():
     stream = loaded(SplitStream(of=Blobs(batch_size=10), num_tasks=3, scenario="class", batch_size=10))
-    stream.jointly = True
+    stream.request = replace(stream.request, jointly=True)
     loader = stream.train_dataloader()
     assert len(loader) * stream.num_tasks == sum(len(stream.sets[f"task{k}/train"]) for k in (1, 2, 3)) // 10
     stream.batches_per_epoch = 6

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tl_lab.data.request import Request
 from tl_lab.data.sets.glyph_episodes import GlyphEpisodes
 from tl_lab.data.sets.glyphs import _alike, glyph_set, same_form
 from tl_lab.data.sets.glyphs_to_handwritten import GlyphsToHandwritten
@@ -61,8 +62,7 @@ def test_handwritten_digits_are_no_training_classes_and_have_no_labels_in_traini
 
 def test_training_episodes_carry_as_many_unlabelled_target_images():
     data = GlyphsToHandwritten(episodes_per_step=2, **SIZES)
-    data.adapts = True
-    data.load()
+    data.load(Request(adapts=True))
     batch = next(iter(data.train_dataloader()))
     assert len(batch.target.x) == len(batch.x) == 2 * 5 * 6
     assert not hasattr(batch.target, "y")

@@ -1,6 +1,7 @@
 """Folders of images: found, split, decoded; and what is said when something is wrong with them."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from tl_lab.data.batches import DomainBatch
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.image_files import ImageFiles, decode, listed, unreadable_images
-from tl_lab.data.inputs.preprocessing import Preprocessing
 from tl_lab.data.sets.image_folder import (
     ImageFolder,
     ImageFolderPair,
@@ -28,7 +29,7 @@ _OFFICE = "office_caltech10/images"
 needs_office = pytest.mark.skipif(
     not (_DATA and (Path(_DATA) / _OFFICE).is_dir()), reason=f"TL_LAB_DATA has no {_OFFICE}"
 )
-SMALL = Preprocessing((8, 8), 3)
+SMALL = ImageSpec((8, 8), 3)
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +67,14 @@ def test_decoding_is_torchvisions_resize_and_centre_crop(tmp_path, size, crop_pc
     Image.fromarray(pixels).save(tmp_path / "a.png")
     reference = transforms.Compose([transforms.Resize(int(size[0] / crop_pct)), transforms.CenterCrop(size)])
     expected = np.asarray(reference(Image.fromarray(pixels))).transpose(2, 0, 1)
-    assert np.array_equal(decode(tmp_path / "a.png", Preprocessing(size, 3, crop_pct=crop_pct)).numpy(), expected)
+    assert np.array_equal(decode(tmp_path / "a.png", ImageSpec(size, 3, crop_pct=crop_pct)).numpy(), expected)
 
 
 def test_decoding_to_a_size_that_is_not_square_keeps_proportions(tmp_path):
     pixels = np.zeros((40, 40), np.uint8)
     pixels[:, 20:] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    x = decode(tmp_path / "a.png", Preprocessing((10, 20), 1))
+    x = decode(tmp_path / "a.png", ImageSpec((10, 20), 1))
     assert x.shape == (1, 10, 20)
     assert int(x[0, :, :9].max()) == 0
     assert int(x[0, :, 11:].min()) == 255
@@ -84,7 +85,7 @@ def test_decoding_to_a_size_that_is_not_square_keeps_proportions(tmp_path):
 def test_all_kinds_of_images_become_grey_or_rgb(tmp_path, mode, channels):
     name = "a.tif" if mode == "CMYK" else "a.png"
     Image.new("RGB", (12, 12), (255, 255, 255)).convert(mode).save(tmp_path / name)
-    x = decode(tmp_path / name, Preprocessing((8, 8), channels))
+    x = decode(tmp_path / name, ImageSpec((8, 8), channels))
     assert x.shape == (channels, 8, 8)
     assert x.dtype == torch.uint8
     assert int(x.min()) >= 254
@@ -93,7 +94,7 @@ def test_all_kinds_of_images_become_grey_or_rgb(tmp_path, mode, channels):
 def test_sixteen_bits_are_brought_to_eight(tmp_path):
     values = np.array([[0, 256, 32768, 65535]], dtype=np.uint16).repeat(4, 0)
     Image.fromarray(values).save(tmp_path / "a.png")
-    assert decode(tmp_path / "a.png", Preprocessing((4, 4), 1))[0, 0].tolist() == [0, 1, 128, 255]
+    assert decode(tmp_path / "a.png", ImageSpec((4, 4), 1))[0, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_image_files_serve_one_and_all(tmp_path):
@@ -277,7 +278,7 @@ def test_batches_in_memory_and_from_disk_are_the_same(tmp_path, monkeypatch):
         monkeypatch.setattr("tl_lab.data.base._READY_BYTES", limit)
         data = ImageFolder(root=str(tmp_path), batch_size=8, workers=1)
         data.load()
-        data.use(Preprocessing((8, 8), 3, mean=(0.5,) * 3, std=(0.25,) * 3))
+        data.use(ImageSpec((8, 8), 3, mean=(0.5,) * 3, std=(0.25,) * 3))
         batches.append(list(data.train_dataloader()))
     assert "as they are needed" in data.notes[-1]
     for memory, disk in zip(*batches, strict=True):
@@ -386,7 +387,7 @@ def test_a_target_with_class_folders_is_matched_by_name(tmp_path):
     data.use(SMALL)
     test = data.sets["target/test"]
     assert torch.equal((test.x[:, 0, 0, 0] * 255).round().long(), 50 * (test.y + 1))
-    data.adapts = True
+    data.request = replace(data.request, adapts=True)
     batch = next(iter(data.train_dataloader()))
     assert isinstance(batch, DomainBatch)
     assert not hasattr(batch.target, "y")
@@ -468,7 +469,7 @@ def test_office_caltech_as_a_pair():
     }  # fmt: skip
     assert data.num_classes == 10
     assert data.class_names[:2] == ["backpack", "bike"]
-    data.use(Preprocessing((16, 16), 3))
+    data.use(ImageSpec((16, 16), 3))
     assert data.sets["target/train"].x.shape == (207, 3, 16, 16)
 
 
@@ -478,5 +479,5 @@ def test_grey_photographs_become_rgb():
     data = ImageFolder(root=f"{_OFFICE}/dslr")
     data.load()
     assert sum(sizes(data).values()) == 157
-    data.use(Preprocessing((32, 32), 3, crop_pct=0.875))
+    data.use(ImageSpec((32, 32), 3, crop_pct=0.875))
     assert all(float(s.x.min()) >= 0 and float(s.x.max()) <= 1 for s in data.sets.values())

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def terms_of(model, batch=None):
 def model_data(model):
     data = BlobStream(scenario=model.outputs.scenario, batch_size=20, evaluate="last")
     data.load()
-    data.use(model.network.backbone.preprocessing)
+    data.use(model.network.backbone.spec)
     return data.train_loader(data.train_name(model.task))
 
 
@@ -190,7 +191,7 @@ def test_the_larger_the_weight_the_nearer_the_old_outputs_stay():
         slow = functools.partial(torch.optim.SGD, lr=0.005, momentum=0.9)
         # a frozen backbone and a layer that learns: batch-norm moves nothing
         data, model = stream("task", weight=weight, optimizer=slow, layers=LayerPolicy("none"), bottleneck=8)
-        data.epochs_per_task = 8
+        data.request = replace(data.request, epochs_per_task=8)
         original = model.end_task
 
         def end_task(task, data=data, model=model, original=original):

@@ -130,7 +130,7 @@ def test_an_adaptation_changes_replayed_inputs_like_all_others():
     data.cut = lambda *given: (fetched.append(cut(*given)), fetched[-1])[1]
     model.features = lambda x: (passed.append(x), features(x))[1]
     fit(data, model)
-    images = data.preprocessing
+    images = data.spec
     replayed = {len(x): x for x in passed}[15]  # the only batches of this size
     batch = [batch for batch in fetched if len(batch.y) == 15][-1]
     torch.testing.assert_close(images.restore(replayed), 1 - images.restore(batch.x).clamp(0, 1), rtol=0, atol=1e-5)

@@ -1,6 +1,7 @@
 """Validators against numpy, and that asking them changes nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -137,7 +138,7 @@ class Recorded(BlobPair):
 
 def trained(adaptation, asks=True, epochs=2, **options):
     data, model = make(data=Recorded(batch_size=20), adaptation=adaptation, dropout=0.3, **options)
-    data.tracks_oracle = asks
+    data.request = replace(data.request, tracks_oracle=asks)
     kept = []
     if asks:
         model.scorers.append(Measuring([DeepEmbeddedValidation(samples=40), ImportanceWeightedValidation(samples=50)]))
@@ -204,7 +205,7 @@ def test_without_validators_the_targets_test_set_is_not_touched_in_training():
 
 def test_a_loss_of_the_oracle_stops_no_training():
     data, model = make(data=BlobPair(batch_size=20), adaptation=NoAdaptation())
-    data.tracks_oracle = True
+    data.request = replace(data.request, tracks_oracle=True)
     data.sets["target/test"].x[0] = float("nan")
     fit(data, model, epochs=1)
     assert np.isnan(model.last_validation["oracle/target/loss"])

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tl_lab.data.cache import cached_arrays
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.errors import UserError
 
 __all__ = ["IMAGE_TYPES", "ImageFiles", "decode", "keep_readable", "listed", "unreadable_images"]
@@ -41,12 +41,12 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, i: int, preprocessing: Preprocessing) -> Tensor:
+    def read(self, i: int, spec: ImageSpec) -> Tensor:
         """Decode one image and bring it to the backbone's size and channels.
 
         Args:
             i: its place in the list.
-            preprocessing: size, channels and the share that the central crop keeps.
+            spec: size, channels and the share that the central crop keeps.
 
         Returns:
             The image, uint8 ``(channels, *size)``.
@@ -56,18 +56,18 @@ class ImageFiles:
         """
         path = self.root / self.names[i]
         try:
-            return decode(path, preprocessing)
+            return decode(path, spec)
         except Exception as error:  # decoders raise whatever they like on damaged files
             raise UserError(
                 f"the image {path} cannot be read ({_reason(error)}): remove or replace it, "
                 "or set data.unreadable=skip to leave such files out"
             ) from error
 
-    def load_all(self, preprocessing: Preprocessing, workers: int = 0) -> Tensor:
+    def load_all(self, spec: ImageSpec, workers: int = 0) -> Tensor:
         """Decode every image once into memory.
 
         Args:
-            preprocessing: as for :meth:`read`.
+            spec: as for :meth:`read`.
             workers: threads that decode beside each other; 0 or 1 for none.
 
         Returns:
@@ -76,10 +76,10 @@ class ImageFiles:
         Raises:
             UserError: if a file cannot be read.
         """
-        images = torch.empty(len(self), preprocessing.channels, *preprocessing.size, dtype=torch.uint8)
+        images = torch.empty(len(self), spec.channels, *spec.size, dtype=torch.uint8)
 
         def read(i: int) -> None:
-            images[i] = self.read(i, preprocessing)
+            images[i] = self.read(i, spec)
 
         for _ in _each(read, range(len(self)), workers, f"decoding images of {self.root.name}"):
             pass
@@ -107,7 +107,7 @@ class ImageFiles:
         return f"ImageFiles({str(self.root)!r}, {len(self)} images)"
 
 
-def decode(path: Path, preprocessing: Preprocessing) -> Tensor:
+def decode(path: Path, spec: ImageSpec) -> Tensor:
     """Decode an image file, resize it so that it covers the size, and cut the centre out.
 
     The central crop of ``size`` is taken from an image resized to ``size / crop_pct`` on its tighter side
@@ -116,18 +116,16 @@ def decode(path: Path, preprocessing: Preprocessing) -> Tensor:
 
     Args:
         path: of the file.
-        preprocessing: size, channels (1: grey, 3: RGB) and crop_pct.
+        spec: size, channels (1: grey, 3: RGB) and crop_pct.
 
     Returns:
         The image, uint8 ``(channels, *size)``.
     """
     _require_regular(path)
     with Image.open(path) as image:
-        pixels = _eight_bits(image).convert("L" if preprocessing.channels == 1 else "RGB")
-    height, width = preprocessing.size
-    factor = max(
-        int(width / preprocessing.crop_pct) / pixels.width, int(height / preprocessing.crop_pct) / pixels.height
-    )
+        pixels = _eight_bits(image).convert("L" if spec.channels == 1 else "RGB")
+    height, width = spec.size
+    factor = max(int(width / spec.crop_pct) / pixels.width, int(height / spec.crop_pct) / pixels.height)
     across, down = (
         max(int(side * factor + 1e-6), least) for side, least in ((pixels.width, width), (pixels.height, height))
     )

@@ -7,7 +7,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Inputs", "apply", "count", "flat_first", "join", "move", "same_layout", "split", "take", "update_digest"]
+__all__ = [
+    "Inputs",
+    "apply",
+    "count",
+    "flat_first",
+    "join",
+    "move",
+    "numel",
+    "same_layout",
+    "sample_shape",
+    "split",
+    "take",
+    "tensors",
+    "update_digest",
+]
 
 Inputs = Tensor | Mapping[str, Tensor]
 """A batch's inputs, ``(B, ...)``: images, vectors or waveforms; or named tensors, as token ids with their mask."""
@@ -25,6 +39,21 @@ def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     return {name: change(tensor) for name, tensor in inputs.items()}
 
 
+def tensors(inputs: Inputs) -> list[Tensor]:
+    """Give the tensor, or all named ones."""
+    return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
+
+
+def numel(inputs: Inputs) -> int:
+    """Count the numbers in all tensors."""
+    return sum(tensor.numel() for tensor in tensors(inputs))
+
+
+def sample_shape(inputs: Inputs) -> tuple[int, ...]:
+    """Give the shape of a sample, ``(C, H, W)`` or ``(D,)``; of named tensors, which have no single shape, ``()``."""
+    return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
+
+
 def count(inputs: Inputs) -> int:
     """Count the samples, B.
 
@@ -39,12 +68,12 @@ def count(inputs: Inputs) -> int:
     return next(iter(sizes.values()))
 
 
-def take(inputs: Inputs, index: Tensor | slice) -> Inputs:
+def take(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
     """Pick samples.
 
     Args:
         inputs: ``(B, ...)``.
-        index: positions, ``(M,)``, a mask, ``(B,)``, or a slice.
+        index: positions, ``(M,)``, a mask, ``(B,)``, a slice, or one position.
     """
     return apply(inputs, lambda tensor: tensor[index])
 

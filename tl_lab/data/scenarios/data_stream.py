@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tl_lab.data.samples import Samples
+from tl_lab.data.inputs.operations import sample_shape
+from tl_lab.data.request import Request
+from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.inner import build_inner
 from tl_lab.data.scenarios.stream import TaskStream
@@ -50,10 +52,13 @@ class DataStream(TaskStream):
         self.task_classes = [list(module.class_names) for module in self.modules]
         return tasks
 
-    def load(self) -> None:
+    def load(self, request: Request | None = None) -> None:
         """Read the sets; a backbone is built for the most channels, the largest height and width of them."""
-        super().load()
-        shapes = [self.sets[self.train_name(k)].x.shape[1:] for k in range(self.num_tasks)]  # type: ignore[union-attr]
+        super().load(request)
+        inputs = [self.sets[self.train_name(k)].x for k in range(self.num_tasks)]
+        shapes = [sample_shape(x) for x in inputs if in_memory(x)]
+        if not all(shapes):
+            return  # named tensors have no size
         whole = [(*shape, 1, 1)[:3] for shape in shapes]  # vectors (N, D) are D channels of one pixel
         self._shape = max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
 

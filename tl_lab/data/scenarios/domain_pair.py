@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.loaders import Batches, PairLoader
-from tl_lab.data.samples import Samples
+from tl_lab.data.request import Request
+from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
 
@@ -39,14 +39,12 @@ class DomainPair(DataModule):
         if protocol not in ("inductive", "transductive"):
             raise UserError(f"data.protocol is 'inductive' or 'transductive', not {protocol!r}")
         self.protocol, self.match = protocol, match
-        self.reveal_target = False  # an oracle learns from the target's labels
-        self.tracks_oracle = False  # the target's test accuracy is measured in each epoch, for comparison only
 
-    def load(self) -> None:
+    def load(self, request: Request | None = None) -> None:
         """Read the sets, withhold the target's labels, and check what is left."""
-        super().load()
+        super().load(request)
         self._check_inputs()
-        if self.reveal_target:
+        if self.request.reveals_target:
             self.primary, self.monitored = "target/train", "val/target"
 
     def _read(self) -> dict[str, Samples]:
@@ -56,7 +54,7 @@ class DomainPair(DataModule):
             sets["target/train"] = whole
             if whole.y is not None:  # else only the test part can be scored
                 sets["target/test"] = whole
-        if not self.reveal_target:
+        if not self.request.reveals_target:
             sets["target/train"] = sets["target/train"].without_labels()
             return sets
         if sets["target/train"].y is None:
@@ -69,24 +67,22 @@ class DomainPair(DataModule):
 
     def _check_inputs(self) -> None:
         shapes = {
-            domain: tuple(x.shape[1:])
-            for domain in ("source", "target")
-            if isinstance(x := self.sets[f"{domain}/train"].x, Tensor)
+            domain: sample_shape(x) for domain in ("source", "target") if in_memory(x := self.sets[f"{domain}/train"].x)
         }
         if len(set(shapes.values())) < 2:
             return
         source, target = shapes["source"], shapes["target"]
         said = f"the source's samples are {_say(source)}, the target's {_say(target)}"
         if len(source) != len(target) or len(source) == 1:
-            raise UserError(f"{said}: no preprocessing brings these together")
+            raise UserError(f"{said}: nothing brings these together")
         if not self.match:
             raise UserError(f"{said}, and data.match=false forbids bringing them together")
 
     @property
     def val_names(self) -> list[str]:
         """The source's validation set, and the target's training part for scores that need no labels."""
-        names = ["source/val", "target/val" if self.reveal_target else "target/train"]
-        return [*names, "target/test"] if self.tracks_oracle and "target/test" in self.sets else names
+        names = ["source/val", "target/val" if self.request.reveals_target else "target/train"]
+        return [*names, "target/test"] if self.request.tracks_oracle and "target/test" in self.sets else names
 
     @property
     def test_names(self) -> list[str]:
@@ -100,13 +96,15 @@ class DomainPair(DataModule):
     def train_dataloader(self) -> Batches:
         """Serve the labelled domain alone, or source and target together if the run adapts."""
         source = self.train_loader(self.primary)
-        if not self.adapts:
+        if not self.request.adapts:
             return source
         size = source.order.size  # a source smaller than a batch sets the target's half, too
         return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
 
 
 def _say(shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "named tensors"
     if len(shape) == 1:
         return f"vectors of length {shape[0]}"
     return f"images of {shape[1]}x{shape[2]} pixels with {shape[0]} channel{'s' if shape[0] != 1 else ''}"

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.batches import Episode, Labelled
+from tl_lab.data.inputs.operations import apply
 from tl_lab.data.loaders import BatchOrder, Loader
+from tl_lab.data.names import SetName
 from tl_lab.errors import UserError, nearest
 from tl_lab.randomness import generator
 
@@ -197,7 +199,8 @@ class EpisodeLoader:
         parts = index[:, :, : self.size.shot].flatten(1), index[:, :, self.size.shot :].flatten(1)
         whole = torch.cat(parts, 1)  # (E, N*K + N*Q)
         x = self.data.inputs_at(self.name, whole.flatten(), draw if self.training else None)
-        halves = x.unflatten(0, whole.shape).split([part.shape[1] for part in parts], 1)
+        x, shots = apply(x, lambda tensor: tensor.unflatten(0, whole.shape)), parts[0].shape[1]
+        halves = apply(x, lambda tensor: tensor[:, :shots]), apply(x, lambda tensor: tensor[:, shots:])
         support, query = (
             Labelled(inputs, self.labels[k].expand(len(index), -1), part)
             for inputs, k, part in zip(halves, (self.size.shot, self.size.queries), parts, strict=True)
@@ -206,4 +209,4 @@ class EpisodeLoader:
 
 
 def _part(name: str) -> str:
-    return "train" if name.endswith("train") else "test"
+    return "train" if SetName.parse(name).part == "train" else "test"

@@ -40,6 +40,13 @@ class EpisodesOf(EpisodicData):
         self.of, self.class_shares = of, (class_shares[0], class_shares[1], class_shares[2])
 
     @classmethod
+    def modality_for(cls, node: Mapping[str, Any]) -> str:
+        """Take over the modality of the set."""
+        from tl_lab.data.scenarios.inner import inner_modalities
+
+        return inner_modalities([node["of"]])[0]
+
+    @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
         """Add the target of a pair."""
         from tl_lab.data.scenarios.inner import inner_classes
@@ -67,6 +74,6 @@ class EpisodesOf(EpisodicData):
         return shared
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         """Channels, height and width of the images, as the set itself states them where it does."""
         return super().shape if type(self.of).shape is DataModule.shape else self.of.shape

@@ -5,6 +5,7 @@ from typing import Any
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodes import ClassIndex, EpisodeLoader, EpisodeSize
 from tl_lab.errors import UserError
@@ -36,7 +37,6 @@ class EpisodicData(DataModule):
 
     Attributes:
         classes: the names of each labelled set's classes, by label.
-        serves: what training gets: ``episodes``, or ``classes`` for ordinary batches; the strategy's choice.
 
     Raises:
         UserError: for sizes out of range, and from :meth:`load` for sets too small for them.
@@ -71,7 +71,6 @@ class EpisodicData(DataModule):
         self.episodes_per_step, self.episodes_per_epoch = episodes_per_step, episodes_per_epoch
         self.val_episodes, self.test_episodes = val_episodes, test_episodes
         self.classes: dict[str, list[str]] = {}
-        self.serves = "episodes"
         self._class_indices: dict[str, ClassIndex] = {}
 
     # ------------------------------------------------------------------ reading
@@ -85,10 +84,10 @@ class EpisodicData(DataModule):
             sets["target/train"] = sets["target/train"].without_labels()
         return sets
 
-    def load(self) -> None:
+    def load(self, request: Request | None = None) -> None:
         """Read the sets and check that their episodes can be drawn."""
-        super().load()
-        for name in [*([self.primary] if self.serves == "episodes" else []), *self.val_names, *self.test_names]:
+        super().load(request)
+        for name in [*([self.primary] if self.request.serves == "episodes" else []), *self.val_names, *self.test_names]:
             self.class_index(name).check(name, self.size_of(name))
 
     def _classes_in(self, name: str) -> int:
@@ -100,7 +99,7 @@ class EpisodicData(DataModule):
     def facts(self) -> dict[str, str]:
         """State what episodes are made of, beside what every data states."""
         counts = ", ".join(f"{name} {len(names):,}" for name, names in self.classes.items())
-        learned = f"{self.episode['train']}" if self.serves == "episodes" else "ordinary batches"
+        learned = f"{self.episode['train']}" if self.request.serves == "episodes" else "ordinary batches"
         return {
             **super().facts(),
             "episodes": f"{self.episode['test']}, {self.test_episodes:,} test episodes; training: {learned}",
@@ -141,9 +140,9 @@ class EpisodicData(DataModule):
     def train_dataloader(self) -> Batches:
         """Serve training episodes, or ordinary batches to a strategy that learns from those."""
         target = None
-        if self.serves == "classes":
+        if self.request.serves == "classes":
             batches = self.train_loader(self.primary)
-            if not self.adapts:
+            if not self.request.adapts:
                 return batches
             size = batches.order.size
             return PairLoader(batches, self.train_loader("target/train", num_batches=len(batches), batch_size=size))
@@ -155,7 +154,7 @@ class EpisodicData(DataModule):
         order = BatchOrder(
             self.episodes_per_epoch, self.episodes_per_step, seed=self.seed, rank=rank, world_size=world_size
         )
-        if self.adapts:
+        if self.request.adapts:
             images = self.episode["train"].images * self.episodes_per_step
             target = self.train_loader("target/train", num_batches=len(order), batch_size=images)
         return EpisodeLoader(self, self.primary, order, training=True, target=target)

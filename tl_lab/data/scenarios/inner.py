@@ -12,7 +12,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import Problem
 
-__all__ = ["build_inner", "inner_classes", "inner_problems"]
+__all__ = ["build_inner", "inner_classes", "inner_modalities", "inner_problems"]
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
@@ -32,6 +32,16 @@ def inner_problems(value: Any) -> list[type[Problem]]:
     """
     nodes = _nodes(value)
     return [kind.problem_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
+
+
+def inner_modalities(value: Any) -> list[str]:
+    """Find what kind of inputs inner data have without building them.
+
+    Args:
+        value: as for :func:`inner_classes`.
+    """
+    nodes = _nodes(value)
+    return [kind.modality_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
 
 
 def _nodes(value: Any) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A set whose pixels change their places from task to task."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class PermutedStream(TaskStream):
             return samples
         if not isinstance(samples.x, Tensor) or samples.x.dim() != 4:
             raise UserError(f"data.pad is for images in memory, which {type(self.template).__name__} does not hold")
-        return Samples(F.pad(samples.x, [self.pad] * 4), samples.y)
+        return replace(samples, x=F.pad(samples.x, [self.pad] * 4))
 
     def order_of(self, task: int, length: int) -> Tensor:
         """Give a task's permutation of ``length`` places, ``(length,)``: output i is input ``order[i]``."""

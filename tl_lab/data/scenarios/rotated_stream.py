@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tl_lab.data.base import DataModule
-from tl_lab.data.samples import Samples
+from tl_lab.data.inputs.operations import sample_shape
+from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 
@@ -45,8 +46,8 @@ class RotatedStream(TaskStream):
         """Read the set once; every task shares it."""
         assert self.template is not None
         sets = self.template._read()
-        if any(isinstance(samples.x, Tensor) and samples.x.dim() == 2 for samples in sets.values()):
-            raise UserError(f"vectors cannot be turned: data.of={type(self.template).__name__} holds no images")
+        if any(in_memory(samples.x) and len(sample_shape(samples.x)) != 3 for samples in sets.values()):
+            raise UserError(f"only images can be turned: data.of={type(self.template).__name__} holds no images")
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
         return [dict(sets) for _ in range(self.tasks_wanted)]
 

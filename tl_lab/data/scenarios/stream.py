@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled
+from tl_lab.data.inputs.operations import Inputs, join, take
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader, Transform
+from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError
@@ -105,8 +107,6 @@ class TaskStream(DataModule):
         self.scenario = scenario
         self.outputs: Outputs | None = None
         self.task_classes: list[list[str]] = []
-        self.epochs_per_task = 1  # the run's trainer.max_epochs
-        self.jointly = False  # whether all tasks are learned at once
         self.template: DataModule | None = None  # any of the sets that tasks are made of: it names their parts
         self._tested: list[str] = []  # the parts of a task that are tested
 
@@ -120,7 +120,7 @@ class TaskStream(DataModule):
             UserError: from the data, or if they do not make so many tasks.
         """
 
-    def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
+    def change(self, task: int) -> Callable[[Any], Inputs] | None:
         """Give what a task does to the network's inputs ``(B, C, H, W)``; None for nothing."""
         return None
 
@@ -136,6 +136,13 @@ class TaskStream(DataModule):
         from tl_lab.data.scenarios.inner import inner_problems
 
         return inner_problems(node.get(cls.inner))[0]
+
+    @classmethod
+    def modality_for(cls, node: Mapping[str, Any]) -> str:
+        """Take over the modality of what the tasks are made of."""
+        from tl_lab.data.scenarios.inner import inner_modalities
+
+        return inner_modalities(node.get(cls.inner))[0]
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
@@ -167,9 +174,9 @@ class TaskStream(DataModule):
             )
         self.outputs = Outputs(self.scenario, sizes)
         self.class_names = self._output_names()
-        self.primary = f"{self.task_name(0)}/{self.template.primary}"
+        self.primary = str(SetName.of_task(0, self.template.primary))
         return {
-            f"{self.task_name(k)}/{name}": Samples(samples.x, _shifted(samples.y, self.outputs.offset(k)))
+            str(SetName.of_task(k, name)): replace(samples, y=_shifted(samples.y, self.outputs.offset(k)))
             for k, sets in enumerate(tasks)
             for name, samples in sets.items()
         }
@@ -197,7 +204,7 @@ class TaskStream(DataModule):
     @property
     def total_epochs(self) -> int:
         """Epochs of the whole stream."""
-        return self.num_tasks * self.epochs_per_task
+        return self.num_tasks * self.request.epochs_per_task
 
     def total_epochs_for(self, epochs: int) -> int:
         """Count the epochs of all tasks."""
@@ -216,38 +223,29 @@ class TaskStream(DataModule):
         """Name a task, counted from 0: ``task1`` is the first."""
         return f"task{task + 1}"
 
-    @staticmethod
-    def task_of(name: str) -> int:
-        """Number of the task, from 0, that a set belongs to."""
-        return int(name.split("/")[0].removeprefix("task")) - 1
-
     def task_at(self, epoch: int) -> int:
         """Number of the task, from 0, that an epoch learns; the last one where all are learned at once."""
-        return self.num_tasks - 1 if self.jointly else min(epoch // self.epochs_per_task, self.num_tasks - 1)
+        last = self.num_tasks - 1
+        return last if self.request.jointly else min(epoch // self.request.epochs_per_task, last)
 
     def train_name(self, task: int) -> str:
         """Name the set that a task is learned from with labels."""
         assert self.template is not None
-        return f"{self.task_name(task)}/{self.template.primary}"
+        return str(SetName.of_task(task, self.template.primary))
 
     def scored_name(self, task: int, part: str = "test") -> str:
         """Name the set of a task that the accuracy matrix is about: of a pair the target's test, the source's val."""
         names = self._tested if part == "test" else self._labelled_val_names()
-        return f"{self.task_name(task)}/{names[-1]}"
+        return str(SetName.of_task(task, names[-1]))
 
     @property
     def has_target(self) -> bool:
         """Whether the tasks are pairs of domains."""
         return isinstance(self.template, DomainPair)
 
-    def domain_of(self, name: str) -> str | None:
-        """Name the domain of a set of a pair."""
-        parts = name.split("/")
-        return parts[1] if len(parts) == 3 else None
-
     def set_for(self, name: str) -> str:
         """Find a pair's set, ``target/train``, within the task that is being learned."""
-        return name if name in self.sets else f"{self.task_name(self._now)}/{name}"
+        return name if name in self.sets else str(SetName.of_task(self._now, name))
 
     @property
     def _now(self) -> int:
@@ -255,18 +253,17 @@ class TaskStream(DataModule):
 
     def _labelled_val_names(self) -> list[str]:
         assert self.template is not None
-        parts = [name for name in self.template.val_names if not name.startswith("target/")]
-        return parts
+        return [name for name in self.template.val_names if SetName.parse(name).domain != "target"]
 
     @property
     def val_names(self) -> list[str]:
         """Validation sets of the tasks up to the one that is being learned."""
-        return [f"{self.task_name(k)}/{name}" for k in range(self._now + 1) for name in self._labelled_val_names()]
+        return [str(SetName.of_task(k, name)) for k in range(self._now + 1) for name in self._labelled_val_names()]
 
     @property
     def test_names(self) -> list[str]:
         """Test sets of all tasks."""
-        return [f"{self.task_name(k)}/{name}" for k in range(self.num_tasks) for name in self._tested]
+        return [str(SetName.of_task(k, name)) for k in range(self.num_tasks) for name in self._tested]
 
     @property
     def training_labels(self) -> Tensor:
@@ -282,12 +279,12 @@ class TaskStream(DataModule):
 
     def train_dataloader(self) -> Batches:
         """Serve the task that this epoch learns, or all of them."""
-        if self.jointly:
+        if self.request.jointly:
             return self._joint_loader()
         source = self.train_loader(self.train_name(self._now))
-        if not self.adapts:
+        if not self.request.adapts:
             return source
-        target = f"{self.task_name(self._now)}/target/train"
+        target = str(SetName.of_task(self._now, "target/train"))
         return PairLoader(source, self.train_loader(target, num_batches=len(source), batch_size=source.order.size))
 
     def _joint_loader(self) -> "JointLoader":
@@ -309,27 +306,29 @@ class TaskStream(DataModule):
         Returns:
             The samples in this order, with their tasks.
         """
-        x: Tensor | None = None
-        y: Tensor | None = None
+        inputs: list[Inputs] = []
+        labels: list[Tensor] = []
+        places: list[Tensor] = []
         for k in task.unique().tolist():
             name = self.train_name(k)
             here = (task == k).nonzero()[:, 0]
-            part = self.inputs_at(name, index[here], draw)
-            labels = self.sets[name].y
-            assert labels is not None
-            x = part.new_empty((len(task), *part.shape[1:])) if x is None else x
-            y = labels.new_empty((len(task), *labels.shape[1:])) if y is None else y
-            x[here], y[here] = part, labels[index[here]]
-        assert x is not None, "there is nothing to fetch"
-        assert y is not None
-        return Labelled(x, y, index, task=task)
+            y = self.sets[name].y
+            assert y is not None
+            inputs.append(self.inputs_at(name, index[here], draw))
+            labels.append(y[index[here]])
+            places.append(here)
+        assert places, "there is nothing to fetch"
+        if len(places) == 1:
+            return Labelled(inputs[0], labels[0], index, task=task)
+        order = torch.cat(places).argsort()
+        return Labelled(take(join(inputs, self.padding), order), torch.cat(labels)[order], index, task=task)
 
     def _transform(self, name: str, training: bool) -> Transform | None:
-        prepare, change = super()._transform(name, training), self.change(self.task_of(name))
+        prepare, change = super()._transform(name, training), self.change(SetName.parse(name).task_number)
         if change is None:
             return prepare
 
-        def transform(x: Tensor, draw: torch.Generator) -> Tensor:
+        def transform(x: Any, draw: torch.Generator) -> Inputs:
             return change(x if prepare is None else prepare(x, draw))
 
         return transform

@@ -41,6 +41,8 @@ class AmazonReviews(DomainPair):
 
     domains: ClassVar[tuple[str, ...]] = ("books", "dvd", "electronics", "kitchen")
 
+    modality = "vector"
+
     def __init__(
         self,
         *,

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.image_files import IMAGE_TYPES, ImageFiles, keep_readable, listed
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.roots import places_of
-from tl_lab.data.samples import Samples
+from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
@@ -234,12 +235,12 @@ class _Reader:
         sets = {"train": samples.subset(train), **{part: samples.subset(index) for part, index in made.items()}}
         return sets | given, names
 
-    def _note_sizes(self, sets: dict[str, Samples], preprocessing: Preprocessing) -> None:
-        kind = "grey" if preprocessing.channels == 1 else "RGB"
-        where = "into memory" if all(isinstance(s.x, Tensor) for s in sets.values()) else "as they are needed"
+    def _note_sizes(self, sets: dict[str, Samples], spec: ImageSpec) -> None:
+        kind = "grey" if spec.channels == 1 else "RGB"
+        where = "into memory" if all(in_memory(s.x) for s in sets.values()) else "as they are needed"
         self.notes.append(
-            f"images: decoded {where}, resized and cut at the centre (crop {preprocessing.crop_pct:g}) to "
-            f"{preprocessing.size[0]}x{preprocessing.size[1]} {kind}"
+            f"images: decoded {where}, resized and cut at the centre (crop {spec.crop_pct:g}) to "
+            f"{spec.size[0]}x{spec.size[1]} {kind}"
         )
 
 
@@ -286,10 +287,11 @@ class ImageFolder(_Reader, DataModule):
         sets, self.class_names = self._labelled_sets(find_folder(self.root, "data.root"))
         return sets
 
-    def use(self, preprocessing: Preprocessing) -> None:
+    def use(self, spec: InputSpec) -> None:
         """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
-        super().use(preprocessing)
-        self._note_sizes(self.sets, preprocessing)
+        super().use(spec)
+        assert isinstance(spec, ImageSpec)
+        self._note_sizes(self.sets, spec)
 
 
 class ImageFolderPair(_Reader, DomainPair):
@@ -365,16 +367,17 @@ class ImageFolderPair(_Reader, DomainPair):
             place = torch.tensor([self.class_names.index(name) for name in names])
             for part, samples in sets.items():
                 assert samples.y is not None
-                parts.setdefault(f"source/{part}", []).append(Samples(samples.x, place[samples.y]))
+                parts.setdefault(f"source/{part}", []).append(replace(samples, y=place[samples.y]))
             if len(sources) > 1:
                 self.notes.append(f"source {folder.name}: {sum(map(len, sets.values())):,} images")
         joined = {name: Samples.concatenate(samples) for name, samples in parts.items()}
         return joined | self._target_sets(target)
 
-    def use(self, preprocessing: Preprocessing) -> None:
+    def use(self, spec: InputSpec) -> None:
         """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
-        super().use(preprocessing)
-        self._note_sizes(self.sets, preprocessing)
+        super().use(spec)
+        assert isinstance(spec, ImageSpec)
+        self._note_sizes(self.sets, spec)
 
     def _target_sets(self, folder: Path) -> dict[str, Samples]:
         parts = given_parts(folder, self.split if class_folders(folder) else "random")

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.datasets import make_moons
 
+from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError
@@ -26,6 +27,8 @@ class Moons(DomainPair):
     References:
         Ganin et al., JMLR 17 (2016), section 5.1.1, with a rotation of 35 degrees.
     """
+
+    modality = "vector"
 
     def __init__(self, *, rotation: float = 35.0, count: int = 300, noise: float = 0.1, **options: Any) -> None:
         super().__init__(**options)
@@ -53,7 +56,7 @@ class Moons(DomainPair):
     def _draw(self, name: str, count: int) -> Samples:
         x, y = make_moons(count, noise=self.noise, random_state=derive_seed(self.seed, "moons", name) % 2**32)
         x -= (0.5, 0.25)  # the centre of both half circles
-        if name.startswith("target"):
+        if SetName.parse(name).domain == "target":
             angle = np.deg2rad(self.rotation)
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             x = x @ turn.T

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled, Unlabelled
+from tl_lab.data.names import SetName
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.functional import average_accuracy, backward_transfer, forgetting, forward_transfer
@@ -124,7 +125,7 @@ class ContinualStrategy(Strategy):
     @property
     def progress(self) -> float:
         """Share of the task's updates that are done, in [0, 1]; of all where tasks are learned at once."""
-        epochs = self.stream.total_epochs if self.jointly else self.stream.epochs_per_task
+        epochs = self.stream.total_epochs if self.jointly else self.stream.request.epochs_per_task
         return (self.updates_done - self._began_at) / max(1, self.updates_per_epoch * epochs)
 
     def on_fit_start(self) -> None:
@@ -139,7 +140,7 @@ class ContinualStrategy(Strategy):
         epoch = self.current_epoch
         self.task = self.stream.task_at(epoch)
         self.view(self.task)
-        first = epoch == 0 or (not self.jointly and epoch % self.stream.epochs_per_task == 0)
+        first = epoch == 0 or (not self.jointly and epoch % self.stream.request.epochs_per_task == 0)
         if not first:
             return
         self._began_at, self._best = self.updates_done, None
@@ -166,7 +167,7 @@ class ContinualStrategy(Strategy):
     def on_train_epoch_end(self) -> None:
         """End a task where it ends, before the checkpoint is written."""
         super().on_train_epoch_end()
-        epochs = self.stream.total_epochs if self.jointly else self.stream.epochs_per_task
+        epochs = self.stream.total_epochs if self.jointly else self.stream.request.epochs_per_task
         if (self.current_epoch + 1) % epochs:
             return
         if self._best is not None:
@@ -179,18 +180,17 @@ class ContinualStrategy(Strategy):
     # ------------------------------------------------------------------ measuring
 
     def setup(self, stage: str) -> None:
-        """Make the meters of all tasks' sets, and learn all at once where that is asked for."""
+        """Make the meters of all tasks' sets."""
         stream = self.stream
-        stream.jointly = self.jointly
         for name in stream.sets:
-            if not name.endswith("train"):
-                of_set = self.outputs.sizes[stream.task_of(name)] if self.outputs.scenario == "task" else None
+            if (where := SetName.parse(name)).part != "train":
+                of_set = self.outputs.sizes[where.task_number] if self.outputs.scenario == "task" else None
                 self.meters[name] = self.problem.meter(of_set or self.num_outputs)
                 if self.outputs.scenario == "class":
                     self.meters[f"{name}/within"] = self.problem.meter(self.num_outputs)
 
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
-        self.view(self.stream.task_of(name))
+        self.view(SetName.parse(name).task_number)
         if batch_idx == 0:
             self._prepared.discard(str(self.stream.domain_of(name)))  # what was prepared belongs to another task
         super()._measure(name, batch, batch_idx)
@@ -231,8 +231,7 @@ class ContinualStrategy(Strategy):
         return self.meters[name].compute()  # type: ignore[operator]
 
     def _val_prefix(self, task: int) -> str:
-        *where, _ = self.stream.scored_name(task, "val").split("/")
-        return "/".join(["val", *where])
+        return SetName.parse(self.stream.scored_name(task, "val")).validation_metrics
 
     def _scores(self, prefixes: Any) -> dict[str, float]:
         scores, metric = super()._scores(prefixes), self.problem.monitor

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_lab.data.batches import Labelled
+from tl_lab.data.inputs.operations import Inputs
 from tl_lab.errors import UserError
 from tl_lab.functional import merge_quadratics, quadratic_penalty
 from tl_lab.randomness import generator
@@ -16,7 +17,7 @@ from tl_lab.strategies.continual.base import ContinualStrategy
 __all__ = ["QuadraticPenalty", "QuadraticStrategy"]
 
 _NEGLIGIBLE = 1e-3  # of the task loss
-Batches = Iterator[tuple[Tensor, Tensor]]
+Batches = Iterator[tuple[Inputs, Tensor]]
 
 
 class QuadraticPenalty(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
+from tl_lab.data.inputs.operations import apply
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.domain_adaptation.base import Phase
 from tl_lab.errors import UserError
@@ -190,5 +191,8 @@ class EmbeddingStrategy(FewShotStrategy):
 
 def _one_by_one(batch: Episode) -> Iterator[Episode]:
     for e in range(len(batch.support.y)):
-        support, query = (Labelled(part.x[e, None], part.y[e, None], part.index[e, None]) for part in batch[:2])
-        yield Episode(support, query, batch.way)
+        yield Episode(_episode(batch.support, e), _episode(batch.query, e), batch.way)
+
+
+def _episode(part: Labelled, e: int) -> Labelled:
+    return Labelled(apply(part.x, lambda x: x[e, None]), part.y[e, None], part.index[e, None])

@@ -1,10 +1,12 @@
 """The figures of few-shot learning: the first test episode of each test set."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from tl_lab.data.inputs.operations import take
 from tl_lab.results.figures.episodes import episode_answers, episode_embedding
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ def figures_of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> di
         batch, size = next(iter(data.episodes(name, 1))), data.size_of(name)
         predicted = strategy.test_logits(batch).argmax(2).view(size.way, size.queries)
         embedded = batch.split(strategy.features(batch.x))
-        assert data.preprocessing is not None
-        images = [data.preprocessing.restore(part.x[0]) for part in batch[:2]]
+        assert data.spec is not None
+        images = [cast(Tensor, data.spec.restore(take(part.x, 0))) for part in batch[:2]]
         y = data.sets[name].y
         assert y is not None
         chosen = y[batch.support.index[0]].view(size.way, size.shot)[:, 0]

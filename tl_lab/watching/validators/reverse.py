@@ -3,12 +3,13 @@
 import copy
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tl_lab.data.samples import Samples
+from tl_lab.data.samples import in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
@@ -87,10 +88,10 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
     count = len(labels)
     if count < 2:
         raise UserError(f"validator=reverse splits the target's training part, which has {count} sample")
-    whole = Samples(data.sets["target/train"].x, labels)
+    whole = replace(data.sets["target/train"], y=labels)
     train, val = random_split(count, min(count - 1, max(1, round(held_out * count))), data.seed, "reverse/val")
     back = copy.copy(data)
-    back.trainer, back.tracks_oracle = None, False
+    back.trainer, back.request = None, replace(data.request, tracks_oracle=False)
     back.forget_features()
     back.sets = {
         "source/train": whole.subset(train),
@@ -99,9 +100,9 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
         "target/test": data.sets["source/val"],
     }
     held = back.sets["source/val"]
-    if data._augments("target/train") and isinstance(held.x, Tensor) and held.x.is_floating_point():
-        assert data.preprocessing is not None  # training parts that are augmented are normalised batch by batch
-        back.sets["source/val"] = Samples(data.preprocessing.normalise(held.x), held.y)
+    if data._augments("target/train") and in_memory(held.x) and data.spec is not None and not data.spec.is_raw(held.x):
+        # training parts that are augmented are normalised batch by batch
+        back.sets["source/val"] = replace(held, x=data.spec.normalise(held.x))
     return back
 
 

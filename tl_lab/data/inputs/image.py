@@ -1,19 +1,24 @@
-"""What a backbone wants to be fed, and how images are brought to it."""
+"""Images, and how they are brought to the size and channels that a backbone takes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Preprocessing"]
+from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.spec import InputSpec, as_tuples
+
+__all__ = ["ImageSpec"]
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's conversion to grey
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """The input a backbone declares: the run hands it to the data, and the data are brought to it.
+class ImageSpec(InputSpec):
+    """Images of one size and number of channels.
 
     Args:
         size: height and width in pixels.
@@ -23,6 +28,8 @@ class Preprocessing:
         crop_pct: share of the shorter side that the central crop keeps, in (0, 1]; applies to photographs
             that are not square already (1 and a square image: a plain resize).
     """
+
+    modality: ClassVar[str] = "image"
 
     size: tuple[int, int]
     channels: int
@@ -34,13 +41,11 @@ class Preprocessing:
         """Bring a batch of images to the declared channels and size, values to [0, 1]; no normalisation yet.
 
         Args:
-            x: images, ``(N, C, H, W)``, uint8 in 0..255 or float in [0, 1]; vectors ``(N, D)`` are left alone.
+            x: images, ``(N, C, H, W)``, uint8 in 0..255 or float in [0, 1].
 
         Returns:
             Images, ``(N, channels, *size)``, float32 in [0, 1].
         """
-        if x.dim() == 2:
-            return x.float()  # vectors are what they are
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         if x.shape[1] == 3 and self.channels == 1:
             x = (x * x.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -50,21 +55,49 @@ class Preprocessing:
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True, align_corners=False).clamp_(0, 1)
         return x.contiguous()
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalise(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Subtract the declared mean and divide by the declared deviation, channel by channel."""
         if self.mean is None or self.std is None:
             return x
         mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
         return (x - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
 
-    def restore(self, x: Tensor) -> Tensor:
-        """Undo :meth:`normalise`: images in [0, 1] again, up to rounding; vectors are as they were."""
+    def restore(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Undo :meth:`normalise`: images in [0, 1] again, up to rounding."""
         if self.mean is None or self.std is None:
             return x
         mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
         return (x * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)).clamp_(0, 1)
 
-    def changes(self, shape: tuple[int, int, int]) -> list[str]:
+    def is_raw(self, x: Inputs) -> bool:
+        """Whether images are still bytes."""
+        return isinstance(x, Tensor) and x.dtype == torch.uint8
+
+    def bytes_of(self, count: int) -> int:
+        """Count the bytes of so many images, 1 for each value."""
+        return count * self.channels * self.size[0] * self.size[1]
+
+    def mismatch(self, shape: tuple[int, ...]) -> str:
+        """Refuse vectors, and channels that are neither the declared number nor grey or RGB to be converted."""
+        if shape[1:] == (1, 1):
+            return f"it takes images, and the data are vectors of length {shape[0]}"
+        if shape[0] != self.channels and {shape[0], self.channels} != {1, 3}:
+            return f"it takes images of {self.channels} channels, and the data's have {shape[0]}"
+        return ""
+
+    def state(self) -> dict[str, Any]:
+        """Give size, channels and normalisation."""
+        return {"modality": self.modality, **asdict(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build it from size, channels and normalisation."""
+        return cls(**as_tuples(state))
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.size[0]}x{self.size[1]}"
+
+    def changes(self, shape: tuple[int, ...]) -> list[str]:
         """Say in words what :meth:`fit` does to images of a given ``(C, H, W)`` shape; empty if nothing."""
         channels, height, width = shape
         told = []

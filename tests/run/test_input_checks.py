@@ -1,0 +1,53 @@
+"""Backbones and data whose inputs do not fit are refused in a sentence."""
+
+import pytest
+
+from tl_lab.config import choices, compose
+from tl_lab.errors import UserError
+from tl_lab.run.build import build, check_modality
+
+TAKES_VECTORS = {"mlp"}
+DATA = {
+    "digits": "image",
+    "printed_to_handwritten": "image",
+    "image_folder": "image",
+    "split_digits": "image",
+    "episodes_of": "image",
+    "moons": "vector",
+    "amazon_reviews": "vector",
+}
+
+
+@pytest.mark.parametrize("backbone", sorted(choices("backbone")["backbone"]))
+@pytest.mark.parametrize("data", DATA)
+def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_read(backbone, data):
+    cfg = compose([f"backbone={backbone}", f"data={data}", "domain_adaptation=none"])
+    if DATA[data] == "image" or backbone in TAKES_VECTORS:
+        check_modality(cfg)
+        return
+    with pytest.raises(UserError) as refused:
+        build(cfg)  # no data lie anywhere
+    said = str(refused.value)
+    assert "takes image inputs" in said
+    assert "of the kind vector; valid: backbone=mlp" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=digits", "backbone=conv4", "backbone.in_channels=4"], "images of 4 channels, and the data's have 1"),
+        (["data=moons", "backbone=mlp", "backbone.in_channels=3"], "vectors of length 3, and the data's have length 2"),
+        (["data=digits", "backbone=mlp", "backbone.in_channels=5"], "images of 5 channels, and the data's have 1"),
+        (["data=digits", "backbone=mlp", "backbone.input_size=[1,1]"], "the data are images of 8x8 pixels"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_once_the_data_are_read(overrides, said):
+    with pytest.raises(UserError, match=said):
+        build(compose(["domain_adaptation=none", *overrides]))
+
+
+def test_channels_that_can_be_brought_together_are_no_mistake():
+    cfg = compose(["domain_adaptation=none", "data=digits", "backbone=conv4", "backbone.in_channels=3"])
+    parts = build(cfg)
+    assert parts.data.sets["train"].x.shape[1] == 3

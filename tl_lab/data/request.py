@@ -1,0 +1,26 @@
+"""What a run asks of its data before they are read."""
+
+from dataclasses import dataclass
+
+__all__ = ["Request"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run needs from the data; the defaults are those of plain supervised learning.
+
+    Args:
+        adapts: training batches carry the target's unlabelled part.
+        reveals_target: training uses the target's labels: the run is an oracle and says so.
+        tracks_oracle: each validation scores the target's test set, for comparison only.
+        serves: what training on episodic data gets: ``episodes``, or ``classes`` for ordinary batches.
+        epochs_per_task: epochs of each task of a stream, at least 1.
+        jointly: all tasks of a stream are learned at once.
+    """
+
+    adapts: bool = False
+    reveals_target: bool = False
+    tracks_oracle: bool = False
+    serves: str = "episodes"
+    epochs_per_task: int = 1
+    jointly: bool = False
