@@ -1,13 +1,18 @@
 """Strategies and adaptations on sequences of tokens, which are named tensors."""
 
+import pytest
 import torch
 from laboratory import fit, state
 from omegaconf import OmegaConf
 from tokens_at_hand import SentenceEpisodes, SentencePair, Sentences, SentenceStream, make, sentences
 from torch.nn import functional as F
 
+from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.inputs.operations import take
 from tl_lab.domain_adaptation.dann import DANN
+from tl_lab.domain_adaptation.domain_randomisation import DomainRandomisation
+from tl_lab.domain_adaptation.importance_weighting import ImportanceWeighting
+from tl_lab.errors import UserError
 from tl_lab.functional.fisher import fisher_sums
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.run.inference import load
@@ -120,3 +125,13 @@ def test_a_checkpoint_predicts_sequences(tmp_path):
     predicted = loaded.predict(fresh.x, batch_size=7)
     assert predicted.labels == [["low", "high"][c] for c in fresh.y.tolist()]
     torch.testing.assert_close(predicted.probabilities, model(fresh.x).softmax(1).detach())
+
+
+def test_methods_for_images_refuse_sequences_in_a_sentence():
+    with pytest.raises(UserError, match="augmentation changes images, and these data are text"):
+        make(FromScratch, Sentences(augmentation=Augmentation(noise=0.1)))
+    with pytest.raises(UserError, match="changes images, and these data are texts"):
+        make(FromScratch, SentencePair(batch_size=20), adaptation=DomainRandomisation(invert=0.5))
+    data, model = make(FromScratch, SentencePair(batch_size=20), adaptation=ImportanceWeighting(compare="inputs"))
+    with pytest.raises(UserError, match=r"named tensors, such as tokens: set domain_adaptation\.compare=features"):
+        fit(data, model, epochs=1)

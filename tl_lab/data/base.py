@@ -186,6 +186,8 @@ class DataModule(pl.LightningDataModule):
 
     def use(self, spec: InputSpec) -> None:
         """Bring every set to the backbone's declared input; what was done is added to ``notes``."""
+        if self.augmentation is not None and self.augmentation.active and spec.modality not in ("image", "vector"):
+            raise UserError(f"augmentation changes images, and these data are {spec.modality}: set augmentation=none")
         self.spec = spec
         changed: dict[str, list[str]] = {}
         ready: dict[tuple[int, bool], Inputs] = {}  # sets may share their inputs (a transductive target)

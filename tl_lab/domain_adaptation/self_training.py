@@ -116,8 +116,8 @@ class SelfTraining(DomainAdaptation):
         """Change the target's images for the network."""
         if self.strong is None:
             return x
-        if x.dim() != 4:
-            raise UserError("domain_adaptation.strong changes images, but the data are vectors: set it to null")
+        if not isinstance(x, Tensor) or x.dim() != 4:
+            raise UserError("domain_adaptation.strong changes images, but the data are none: set it to null")
         draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         return self.strong(x, draw)
 

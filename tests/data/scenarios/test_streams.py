@@ -173,7 +173,7 @@ def test_tasks_are_turned_by_shares_of_the_largest_angle():
 def test_vectors_cannot_be_turned():
     from tl_lab.data.sets.moons import Moons
 
-    with pytest.raises(UserError, match="vectors cannot be turned"):
+    with pytest.raises(UserError, match="only images can be turned"):
         RotatedStream(of=Moons(), num_tasks=2).load()
 
 
