@@ -31,7 +31,7 @@ class Read(NamedTuple):
     """
 
     values: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]
 
 
 class FeatureReader:

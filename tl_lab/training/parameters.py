@@ -201,7 +201,7 @@ def _describe_starts(starts: Mapping[str, int]) -> list[str]:
     if not any(starts.values()):
         return []
     every = min(starts.values())
-    if every and list(reversed(starts.values())) == [every * place for place in range(1, len(starts) + 1)]:
+    if every and list(starts.values())[::-1] == [every * place for place in range(1, len(starts) + 1)]:
         return [f"one more group every {every} epochs, from the top"]
     return [f"{name} from epoch {start + 1}" for name, start in starts.items() if start]
 
