@@ -2,7 +2,20 @@ import math
 
 import pytest
 
-from tl_lab.results.names import format_difference, format_metric, is_detail, is_share, readable, split_name
+from tl_lab.results.names import (
+    companion,
+    format_change,
+    format_difference,
+    format_metric,
+    heading,
+    is_detail,
+    is_share,
+    kind_of,
+    leading_metric,
+    less_is_better,
+    readable,
+    split_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +72,42 @@ def test_details_are_what_is_said_of_one_task_beside_its_accuracy():
         "lr",
     ]
     assert not any(map(is_detail, others))
+
+
+@pytest.mark.parametrize(
+    ("names", "leading"),
+    [
+        (["test/loss", "test/target/mse", "test/target/r2"], "r2"),
+        (["val/f1_macro", "val/map", "val/auroc"], "auroc"),
+        (["r2", "acc"], "acc"),
+        (["test/mse", "test/mae"], "mae"),
+        (["train/loss", "lr", "test/loss", "test/wer"], "wer"),
+        (["train/loss", "lr", "test/loss", "test/acc_ci95"], None),
+        ([], None),
+    ],
+)
+def test_the_leading_metric_is_that_of_the_problem(names, leading):
+    assert leading_metric(names) == leading
+
+
+def test_each_metric_has_its_unit_direction_and_bounds():
+    assert format_metric("test/target/auroc", 0.8769) == "87.7"
+    assert format_metric("test/r2", -1.23456, 0.5) == "-1.235 ± 0.500"
+    assert format_metric("test/mse", 1234.567, 12.3) == "1235 ± 12.3"
+    assert [less_is_better(name) for name in ("test/mse", "mae", "r2", "auroc", "test/forgetting")] == [
+        True, True, False, False, True,
+    ]  # fmt: skip
+    assert kind_of("within_task_r2").bounds == (-math.inf, 1.0)
+    assert kind_of("test/spearman").bounds == (-1.0, 1.0)
+    assert kind_of("val/mmd").bounds == (-math.inf, math.inf)
+    assert heading("test/within_task_auroc") == "test within task AUROC %"
+    assert (companion("val/source/f1_macro"), companion("val/map")) == ("val/source/acc", None)
+
+
+def test_two_values_stand_beside_their_mean_and_an_interval_before_them():
+    assert format_metric("test/acc", 0.84, None, (0.86, 0.82)) == "84.0 (82.0, 86.0)"
+    assert format_metric("test/r2", 0.5, math.nan, (0.4, 0.6)) == "0.500 (0.400, 0.600)"
+    assert format_metric("test/acc", 0.84, 0.01, (0.82, 0.86)) == "84.0 ± 1.0"
+    assert format_metric("test/acc", 0.84, math.nan, (math.nan, math.nan)) == "84.0"
+    assert format_difference("test/acc", 0.01, math.nan, (-0.01, 0.03)) == "+1.0 (-1.0, +3.0)"
+    assert (format_change("r2", 0.25), format_change("acc", 0.0)) == ("+0.250", "+0.0")

@@ -122,3 +122,17 @@ def test_nothing_measured_is_drawn_too(draw, tmp_path):
     save_figures({"one": draw(np.full((3, 2), NAN), ["a", "b"])}, tmp_path)
     with pytest.raises(ValueError, match=r"3 tasks need a matrix \(4, 3\), not \(3, 2\)"):
         draw(np.zeros((3, 2)), NAMES)
+
+
+def test_values_of_another_metric_may_be_negative():
+    matrix = np.array([[np.nan, np.nan], [0.75, -2.5], [0.5, 0.9]])
+    figure = accuracy_matrix_figure(matrix, ["a", "b"], metric="r2")
+    ax = figure.axes[0]
+    assert ax.get_xlabel() == "R² on test sets"
+    assert ax.get_title(loc="left") == "R²"
+    cells = [text.get_text() for text in ax.texts if text.get_position()[0] in (0.5, 1.5)]
+    assert cells == ["0.75", "-2.50", "0.50", "0.90"]
+    assert {mesh.get_clim() for mesh in ax.collections} == {(-1.0, 1.0)}
+    curves = task_accuracy_curves(matrix, ["a", "b"], metric="r2").axes[0]
+    assert curves.get_ylabel() == "R²"
+    assert curves.get_ylim()[0] < -2.5

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from tl_lab.results.folder.selection import read_rows, selection
+from tl_lab.results.folder.selection import oracle_metric, reached, read_rows, selection
 from tl_lab.results.screen import console
 
 METRICS = """epoch,step,train/loss,val/source/acc,val/target/entropy,oracle/target/acc
@@ -77,3 +77,22 @@ def test_the_table_marks_the_oracle(rows):
     assert ["entropy", "3", "0.2", "70.0"] in lines
     assert ["last", "epoch", "4", "60.0"] in lines
     assert ["oracle", "(target", "test", "labels)", "3", "70.0"] in lines
+
+
+def test_the_targets_leading_metric_is_that_of_the_problem():
+    rows = [
+        {
+            "epoch": epoch,
+            "step": 10 * epoch,
+            "val/source/r2": score,
+            "oracle/target/r2": -score,
+            "oracle/target/mse": 1.0,
+        }
+        for epoch, score in enumerate((0.1, 0.3, 0.2))
+    ]
+    assert oracle_metric(rows) == "oracle/target/r2"
+    chosen, last, oracle = selection(rows, {"source": ("val/source/r2", "max")})
+    assert (chosen["epoch"], reached(chosen)) == (2, ("r2", -0.3))
+    assert (last["epoch"], reached(last)) == (3, ("r2", -0.2))
+    assert (oracle["epoch"], reached(oracle), oracle["oracle"]) == (1, ("r2", -0.1), True)
+    assert reached({"chooser": "source"}) is None
