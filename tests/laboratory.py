@@ -11,6 +11,7 @@ from tl_lab.adapters import NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
@@ -93,7 +94,7 @@ class _Same(Backbone):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.num_features = width
-        self.spec = ImageSpec((1, 1), width)
+        self.spec = VectorSpec(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x
