@@ -19,6 +19,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from tl_lab.config import compose
 from tl_lab.run.build import build
+from tl_lab.run.plan import Plan
 
 STEPS_PER_EPOCH = 200
 AUGMENTED = ["augmentation.rotation=10", "augmentation.translation=0.1", "augmentation.scale=[0.7,1.2]"]
@@ -49,7 +50,7 @@ def overrides(row: dict[str, str]) -> list[str]:
 
 def train(row: dict[str, str], seed: int) -> tuple[dict[bytes, int], dict[str, float], float]:
     """Train one setting with one seed; predictions by image, validation scores, the oracle's accuracy."""
-    parts = build(compose([*overrides(row), f"seed={seed}"]))
+    parts = build(Plan.of(compose([*overrides(row), f"seed={seed}"])))
     unlabelled = parts.data.sets["target/train"].x
     assert isinstance(unlabelled, torch.Tensor)
     images = [image.numpy().tobytes() for image in unlabelled]

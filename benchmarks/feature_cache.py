@@ -20,6 +20,7 @@ from tl_lab.config import compose
 from tl_lab.data.cache import CACHE_VARIABLE
 from tl_lab.results.folder.files import write_json
 from tl_lab.run.build import build
+from tl_lab.run.plan import Plan
 
 EPOCHS = 10
 
@@ -29,7 +30,7 @@ def train(overrides: list[str], cache: bool) -> tuple[float, float, dict[str, fl
     cfg = compose(
         ["strategy=feature_extraction", "domain_adaptation=none", *overrides, f"strategy.cache={str(cache).lower()}"]
     )
-    parts = build(cfg)
+    parts = build(Plan.of(cfg))
     trainer = quiet_trainer(EPOCHS)
     began = time.process_time()
     trainer.fit(parts.strategy, datamodule=parts.data)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tl_lab.cli.train import main
-from tl_lab.config import compose
+from tl_lab.config import comparison_key, compose
 from tl_lab.results.folder.references import STORED
-from tl_lab.run.experiment import comparison_key
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,7 +7,8 @@ import pytest
 
 from tl_lab.cli.train import main
 from tl_lab.config import compose
-from tl_lab.run.build import describe_weights, weights_hash
+from tl_lab.run.plan import Plan
+from tl_lab.run.weights import describe_weights, weights_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -45,9 +46,12 @@ def test_from_scratch_leaves_weights_aside_and_says_so(source, tmp_path, recwarn
 def test_which_weights_are_left_aside():
     pretrained = ["backbone=torchvision", "backbone.pretrained=true"]
     scratch, tuned = (compose([*pretrained, f"strategy={name}"]) for name in ("from_scratch", "fine_tuning"))
-    assert describe_weights(tuned) == "pretrained, as published"
-    assert "backbone.pretrained=true" in describe_weights(scratch)
-    assert weights_hash(compose(["backbone=torchvision", "backbone.weights=none.pth", "strategy=from_scratch"])) is None
+    assert describe_weights(Plan.of(tuned)) == "pretrained, as published"
+    assert "backbone.pretrained=true" in describe_weights(Plan.of(scratch))
+    assert (
+        weights_hash(Plan.of(compose(["backbone=torchvision", "backbone.weights=none.pth", "strategy=from_scratch"])))
+        is None
+    )
 
 
 def test_one_command_answers_which_transfer(source, tmp_path):

@@ -14,12 +14,13 @@ from tl_lab.adapters.norm_only import NormOnly
 from tl_lab.backbones.lenet import LeNet
 from tl_lab.backbones.mlp import MLP
 from tl_lab.config import choices, compose, config_hash
+from tl_lab.config.instantiate import build_node
 from tl_lab.domain_adaptation.adda import ADDA
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
-from tl_lab.run.build import build_node
-from tl_lab.run.plan import check_pairing
+from tl_lab.run.pairing import check_pairing
+from tl_lab.run.plan import Plan
 from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.feature_extraction import FeatureExtraction
 from tl_lab.strategies.fine_tuning import FineTuning
@@ -228,13 +229,13 @@ def test_the_hash_leaves_the_adapter_out_while_it_is_none():
 def test_strategies_that_rule_the_whole_backbone_take_no_adapter(strategy):
     cfg = compose([f"strategy={strategy}", "domain_adaptation=none", "adapter=bitfit"])
     with pytest.raises(UserError, match=r"adapter=\w+ decides it for single parameters: .*strategy=fine_tuning"):
-        check_pairing(cfg)
+        check_pairing(Plan.of(cfg))
 
 
 def test_a_frozen_backbone_takes_no_adapter():
     frozen = ["strategy=fine_tuning", "strategy.layers.trainable=none", "domain_adaptation=none"]
-    check_pairing(compose(frozen))
+    check_pairing(Plan.of(compose(frozen)))
     with pytest.raises(UserError, match=r"trainable=none keeps all of it frozen: set strategy\.layers\.trainable=all"):
-        check_pairing(compose([*frozen, "adapter=bitfit"]))
+        check_pairing(Plan.of(compose([*frozen, "adapter=bitfit"])))
     with pytest.raises(UserError, match="leaves BitFit no parameter"):
         make(strategy=FeatureExtraction, adapter=BitFit(), layers=LayerPolicy("none"))

@@ -16,7 +16,8 @@ from tl_lab.config import choices, compose, conf_dir, config_hash
 from tl_lab.config.natural import Loader, Natural, choose, declared, install, keeps_frozen, reasons_of
 from tl_lab.config.nodes import read_node
 from tl_lab.errors import UserError
-from tl_lab.run.plan import check_pairing
+from tl_lab.run.pairing import check_pairing
+from tl_lab.run.plan import Plan
 
 DEFAULT = {"strategy": "from_scratch", "data": "pair", "backbone": "lenet", "domain_adaptation": "auto"}
 STATED = {
@@ -161,7 +162,7 @@ def test_every_strategy_alone_is_a_pairing_that_makes_sense(name: str):
     kind: Any = get_class(read_node(file)._target_)
     stated = _header(file)
     ways = ["data.train.way=5"] if getattr(kind, "fixed_way", False) else []  # which no data have by themselves
-    check_pairing(compose([f"strategy={name}", *ways]))
+    check_pairing(Plan.of(compose([f"strategy={name}", *ways])))
     takes_none = not kind.trains or getattr(kind, "jointly", False)
     assert stated.get("domain_adaptation") == ("none" if takes_none else None)
     assert ("data" in stated) is not (kind.needs <= {"labels", "target"})
@@ -172,10 +173,10 @@ def test_data_are_never_refused_for_an_adaptation_that_nobody_named(name: str):
     cfg = compose([f"data={name}"])
     traits = get_class(cfg.data._target_).traits_for(cfg.data)  # type: ignore[attr-defined]
     if traits <= {"labels", "target"}:
-        check_pairing(cfg)
+        check_pairing(Plan.of(cfg))
     else:
         with pytest.raises(UserError, match=r"comes with (tasks|episodes)"):
-            check_pairing(cfg)
+            check_pairing(Plan.of(cfg))
 
 
 def _header(file: Path) -> dict[str, str]:

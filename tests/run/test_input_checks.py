@@ -4,7 +4,9 @@ import pytest
 
 from tl_lab.config import choices, compose
 from tl_lab.errors import UserError
-from tl_lab.run.build import build, check_modality
+from tl_lab.run.build import build
+from tl_lab.run.pairing import check_modality
+from tl_lab.run.plan import Plan
 
 TAKES_VECTORS = {"mlp"}
 DATA = {
@@ -23,10 +25,10 @@ DATA = {
 def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_read(backbone, data):
     cfg = compose([f"backbone={backbone}", f"data={data}", "domain_adaptation=none"])
     if DATA[data] == "image" or backbone in TAKES_VECTORS:
-        check_modality(cfg)
+        check_modality(Plan.of(cfg))
         return
     with pytest.raises(UserError) as refused:
-        build(cfg)  # no data lie anywhere
+        build(Plan.of(cfg))  # no data lie anywhere
     said = str(refused.value)
     assert "takes image inputs" in said
     assert "of the kind vector; valid: backbone=mlp" in said
@@ -44,10 +46,10 @@ def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_rea
 )
 def test_shapes_that_do_not_fit_are_refused_once_the_data_are_read(overrides, said):
     with pytest.raises(UserError, match=said):
-        build(compose(["domain_adaptation=none", *overrides]))
+        build(Plan.of(compose(["domain_adaptation=none", *overrides])))
 
 
 def test_channels_that_can_be_brought_together_are_no_mistake():
     cfg = compose(["domain_adaptation=none", "data=digits", "backbone=conv4", "backbone.in_channels=3"])
-    parts = build(cfg)
+    parts = build(Plan.of(cfg))
     assert parts.data.sets["train"].x.shape[1] == 3

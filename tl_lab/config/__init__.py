@@ -2,13 +2,14 @@
 
 from tl_lab.config.catalogue import choices, conf_dir, describe
 from tl_lab.config.compose import compose
-from tl_lab.config.identity import config_hash, to_plain
+from tl_lab.config.identity import comparison_key, config_hash, to_plain
 from tl_lab.config.validate import PROVIDED, check, raise_if_wrong
 
 __all__ = [
     "PROVIDED",
     "check",
     "choices",
+    "comparison_key",
     "compose",
     "conf_dir",
     "config_hash",

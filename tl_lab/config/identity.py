@@ -80,3 +80,17 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return value
+
+
+def comparison_key(cfg: DictConfig | Mapping[str, Any]) -> str:
+    """Identify what runs share that differ in adaptation and seed only.
+
+    Args:
+        cfg: the run's configuration.
+
+    Returns:
+        A hash, 64 hexadecimal digits.
+    """
+    plain = to_plain(cfg)
+    plain["data"].pop("seed", None)
+    return config_hash({name: node for name, node in plain.items() if name not in ("domain_adaptation", "seed")})

@@ -18,6 +18,7 @@ from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import few_in_strata, few_labels
+from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem, SingleLabel
 
@@ -50,6 +51,8 @@ class DataModule(pl.LightningDataModule):
     """Whether there are two domains whose distance can be measured, and validators that look at both."""
     keeps_best: ClassVar[bool] = True
     """Whether one epoch can be the best of the run."""
+    labels_new_samples: ClassVar[bool] = True
+    """Whether a model of these data can label samples from elsewhere."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set is another one in later epochs."""
     modality: ClassVar[str] = "image"
@@ -84,6 +87,7 @@ class DataModule(pl.LightningDataModule):
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.batches_per_epoch, self.labels = batches_per_epoch, labels
         self.sets: dict[str, Samples] = {}
+        self.outputs: Outputs | None = None  # of a stream: which belong to which task
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
         self.problem: Problem = self.problem_kind(())  # before load()
         self.request = Request()
@@ -256,6 +260,19 @@ class DataModule(pl.LightningDataModule):
     def monitor(self) -> str:
         """The validation metric that chooses the best checkpoint."""
         return f"{self.monitored}/{self.problem.monitor}"
+
+    @property
+    def labelled_scores(self) -> tuple[str, ...]:
+        """Names of the scores of a validation set with labels."""
+        return self.problem.labelled
+
+    def head_width(self, fixed_way: bool = False) -> int:
+        """Count the outputs of a head.
+
+        Args:
+            fixed_way: of episodic data, the head has an output for each way of an episode.
+        """
+        return self.num_classes
 
     def total_epochs_for(self, epochs: int) -> int:
         """Count the epochs of a run whose configuration asks for ``epochs``."""

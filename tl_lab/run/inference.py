@@ -11,9 +11,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from tl_lab.adapters import Adapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.config.catalogue import using
-from tl_lab.config.instantiate import foreign
+from tl_lab.config.identity import to_plain
+from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image import ImageSpec
@@ -21,14 +23,16 @@ from tl_lab.data.inputs.image_files import IMAGE_TYPES, decode, listed
 from tl_lab.data.inputs.operations import Inputs, count, move, take
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.vector import VectorSpec
-from tl_lab.data.scenarios.stream import Outputs
+from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
 from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
-from tl_lab.run.build import adapt, build_backbone
+from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
+from tl_lab.run.plan import Recipe
+from tl_lab.run.weights import inject
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
 
@@ -144,9 +148,11 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
     problem = _problem_of(folder, facts, outputs, task)
     with foreign(folder / "config.yaml", allow):
-        backbone = build_backbone(cfg, shape)
+        backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape)
+        adapter: Adapter = build_node(cfg.adapter)
+        backbone = inject(adapter, cfg.seed, backbone)
     network = Network(
-        adapt(cfg, backbone)[1],
+        backbone,
         len(facts["class_names"]),
         cfg.strategy.get("bottleneck"),
         blocks=None if outputs is None else outputs.blocks,

@@ -1,251 +1,240 @@
-"""What is refused before any data is read: pairings that make no sense, settings that would do something else."""
+"""What a run is going to do, as typed values: nothing after this module reads the configuration."""
 
-import contextlib
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from tl_lab.config import choices
+from tl_lab.config.catalogue import choices
+from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.errors import UserError
-from tl_lab.problems import Problem
 from tl_lab.results.tables.reproduction import Reproduces
 
-__all__ = ["check_pairing", "check_protocol", "choice_of", "fitting"]
+__all__ = ["Checkpointing", "Plan", "Recipe", "Stopping", "Sweep"]
 
 
-def check_pairing(cfg: DictConfig) -> None:
-    """Refuse combinations that make no sense, before any data is read.
+@dataclass(frozen=True)
+class Recipe:
+    """One choice of a group: a class with its options.
 
     Args:
-        cfg: the run's configuration; its classes declare what they need and offer.
-
-    Raises:
-        UserError: naming the choices that would fit.
+        choice: name of the choice, for messages.
+        node: the composed node, plain values; nodes in it are built with it.
     """
-    data: Any = class_of(cfg.data)
-    strategy: Any = class_of(cfg.strategy)
-    adaptation: Any = class_of(cfg.domain_adaptation)
-    traits = data.traits_for(cfg.data)
-    if missing := strategy.needs - traits:
-        valid = fitting("data", lambda other: strategy.needs <= other.traits)
-        raise UserError(
-            f"strategy={choice_of(cfg, 'strategy')} needs data with {' and '.join(sorted(missing))}, which "
-            f"data={choice_of(cfg, 'data')} does not have; valid: {valid}"
+
+    choice: str
+    node: Mapping[str, Any]
+
+    @property
+    def kind(self) -> Any:
+        """The class, not built."""
+        return class_of(self.node)
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """Look an option up as it was configured."""
+        return self.node.get(name, default)
+
+    def with_options(self, **options: Any) -> "Recipe":
+        """Replace options that the class has."""
+        return replace(self, node={**self.node, **options})
+
+    def build(self, **given: Any) -> Any:
+        """Build the object, with arguments that the configuration cannot hold."""
+        return build_node(self.node, **given)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """When checkpoints are written, and by which metric the best is chosen.
+
+    Args:
+        every_n_epochs: at least 1.
+        best: keep the checkpoint that is best on validation.
+        monitor: a validation metric; ``auto`` is the data's own.
+        mode: ``max``, ``min`` or ``auto``.
+    """
+
+    every_n_epochs: int = 1
+    best: bool = True
+    monitor: str = "auto"
+    mode: str = "auto"
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Whether training ends early, and by which metric.
+
+    Args:
+        enabled: whether it may.
+        monitor: a validation metric; ``auto`` is the data's own.
+        mode: ``max``, ``min`` or ``auto``.
+        patience: validations without an improvement.
+        min_delta: smallest change that counts as one.
+    """
+
+    enabled: bool = False
+    monitor: str = "auto"
+    mode: str = "auto"
+    patience: int = 3
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The run's place among others.
+
+    Args:
+        part: whether it is one of several.
+        name: of the sweep's folder.
+        objective: the validation metric that a search optimises; ``auto`` is the data's own.
+        chosen: how a search chose its settings.
+    """
+
+    part: bool = False
+    name: str | None = None
+    objective: str = "auto"
+    chosen: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, from its seed to what it writes.
+
+    Args:
+        name: of the run.
+        seed, threads, channels_last, tags, evaluate, figures, health: as the configuration has them.
+        data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: what is built.
+        validators, callbacks: what is built beside them, by name.
+        update: options of the optimizer step.
+        checkpointing, stopping, sweep: see there.
+        logger: options of the experiment logger.
+        init_from: folder of the run whose backbone this one starts from.
+        resumes: whether it goes on with an interrupted run.
+        choices: the chosen name of each group.
+        overrides: what was given on the command line.
+        reasons: why natural choices were made.
+        config: the whole configuration, plain, for the logger's record.
+    """
+
+    name: str
+    seed: int
+    threads: int
+    channels_last: bool
+    evaluate: str
+    figures: bool | str
+    health: bool
+    tags: tuple[str, ...]
+    data: Recipe
+    backbone: Recipe
+    adapter: Recipe
+    strategy: Recipe
+    adaptation: Recipe
+    optimizer: Recipe
+    scheduler: Recipe
+    trainer: Recipe
+    validators: Mapping[str, Recipe]
+    callbacks: Mapping[str, Recipe]
+    update: Mapping[str, Any]
+    checkpointing: Checkpointing
+    stopping: Stopping
+    sweep: Sweep
+    logger: Mapping[str, Any]
+    init_from: Path | None = None
+    resumes: bool = False
+    choices: Mapping[str, str] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs, of a stream those of each task."""
+        return int(self.trainer.option("max_epochs"))
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is any validation in the run."""
+        every = self.trainer.option("check_val_every_n_epoch")
+        return self.trainer.option("limit_val_batches") != 0 and every <= self.max_epochs
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "Plan":
+        """Read a checked configuration, and what Hydra knows of the run.
+
+        Args:
+            cfg: composed, or read from the folder of the run that goes on.
+
+        Raises:
+            UserError: a validator is none, or what an experiment reproduces is stated wrongly.
+        """
+        plain = to_plain(cfg)
+        Reproduces.from_node(plain.get("reproduces"))
+        hydra = HydraConfig.get() if HydraConfig.initialized() else None
+        chosen = {} if hydra is None else {str(key): str(name) for key, name in hydra.runtime.choices.items()}
+        swept = hydra is not None and hydra.mode == RunMode.MULTIRUN
+
+        def recipe(group: str) -> Recipe:
+            node = plain[group]
+            return Recipe(chosen.get(group) or str(node["_target_"]).rpartition(".")[2], node)
+
+        callbacks, sweep = plain["callbacks"], plain.get("sweep") or {}
+        return cls(
+            name=plain["name"],
+            seed=plain["seed"],
+            threads=plain["threads"],
+            channels_last=plain["channels_last"],
+            evaluate=plain["evaluate"],
+            figures=plain["figures"],
+            health=plain["health"],
+            tags=tuple(plain["tags"]),
+            data=recipe("data"),
+            backbone=recipe("backbone"),
+            adapter=recipe("adapter"),
+            strategy=recipe("strategy"),
+            optimizer=recipe("optimizer"),
+            adaptation=recipe("domain_adaptation"),
+            scheduler=recipe("scheduler"),
+            trainer=recipe("trainer"),
+            validators=_validators(plain.get("validator") or {}),
+            callbacks={
+                name: Recipe(name, node)
+                for name, node in callbacks.items()
+                if isinstance(node, dict) and "_target_" in node
+            },
+            update=plain["update"],
+            checkpointing=Checkpointing(**callbacks["checkpoint"]),
+            stopping=Stopping(**callbacks["early_stopping"]),
+            sweep=Sweep(
+                part=swept,
+                name=Path(hydra.sweep.dir).name if hydra is not None and swept else None,
+                objective=sweep.get("objective", "auto"),
+                chosen=sweep.get("chosen"),
+            ),
+            logger=plain["logger"],
+            init_from=Path(plain["init_from"]) if plain["init_from"] else None,
+            resumes=bool(plain["resume"]),
+            choices={group: name for group, name in chosen.items() if "/" not in group},
+            overrides=[] if hydra is None else list(hydra.overrides.task),
+            reasons=_reasons(hydra),
+            config=plain,
         )
-    if beyond := traits - strategy.handles:
-        valid = fitting("strategy", lambda other: traits <= other.handles)
-        raise UserError(
-            f"data={choice_of(cfg, 'data')} comes with {' and '.join(sorted(beyond))}, which "
-            f"strategy={choice_of(cfg, 'strategy')} does not learn from; valid: {valid}"
-        )
-    _check_adapter(cfg, strategy, traits)
-    problem = data.problem_for(cfg.data)
-    _check_problem(cfg, problem, strategy)
-    _check_validators(cfg, traits, problem)
-    if "episodes" in traits:
-        _check_episodes(cfg, strategy, adaptation)
-    chosen = choice_of(cfg, "domain_adaptation")
-    if adaptation.changes_inputs and cfg.strategy.get("cache"):
-        raise UserError(
-            f"domain_adaptation={chosen} looks at other images in every batch, so that features cannot be computed "
-            "once: set strategy.cache=false"
-        )
-    if not adaptation.needs_target:
-        return
-    if "target" not in traits:
-        raise UserError(
-            f"domain_adaptation={chosen} needs a target domain, which data={choice_of(cfg, 'data')} does not have: "
-            f"use domain_adaptation=none, or one of {fitting('data', lambda other: 'target' in other.traits)}"
-        )
-    if "tasks" in traits:
-        _check_stream_adapts(cfg, adaptation)
-    if not adaptation.trains_on_target:
-        return
-    if not strategy.trains:
-        raise UserError(
-            f"strategy={choice_of(cfg, 'strategy')} trains nothing, and domain_adaptation={chosen} acts in training: "
-            "use domain_adaptation=none"
-        )
-    layers = build_node(cfg.strategy.layers)
-    waits = layers.unfreeze_every is not None and layers.unfreeze_every >= cfg.trainer.max_epochs
-    if (layers.freezes_all or waits) and cfg.strategy.get("bottleneck") is None:
-        setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={cfg.strategy.layers.trainable}"
-        raise UserError(
-            f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
-            "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
-        )
 
 
-def _check_problem(cfg: DictConfig, problem: type[Problem], strategy: Any) -> None:
-    """Refuse methods that cannot learn what the data ask for."""
-    data, kind = choice_of(cfg, "data"), problem.name.replace("_", "-")
-    if problem.name not in strategy.problems:
-        valid = fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
-        raise UserError(
-            f"strategy={choice_of(cfg, 'strategy')} learns {_named(strategy.problems)} problems, and data={data} is "
-            f"{kind}; valid: {valid}"
-        )
-    adaptation = build_node(cfg.domain_adaptation)
-    if problem.name not in adaptation.problems:
-        raise UserError(
-            f"domain_adaptation={choice_of(cfg, 'domain_adaptation')} adapts {_named(adaptation.problems)} problems, "
-            f"and data={data} is {kind}; valid: "
-            f"{fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
-        )
-
-
-def _named(problems: frozenset[str]) -> str:
-    return " and ".join(sorted(name.replace("_", "-") for name in problems))
-
-
-def _check_adapter(cfg: DictConfig, strategy: Any, traits: frozenset[str]) -> None:
-    node = cfg.get("adapter")
-    if node is None or not class_of(node).changes_backbone:
-        return
-    chosen = choice_of(cfg, "adapter")
-    if not strategy.takes_adapter:
-        valid = fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
-        raise UserError(
-            f"strategy={choice_of(cfg, 'strategy')} decides for the whole backbone whether it learns, and "
-            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {valid}"
-        )
-    if build_node(cfg.strategy.layers).freezes_all:
-        raise UserError(
-            f"adapter={chosen} would train nothing in the backbone, since strategy.layers.trainable="
-            f"{cfg.strategy.layers.trainable} keeps all of it frozen: set strategy.layers.trainable=all"
-        )
-
-
-def _check_stream_adapts(cfg: DictConfig, adaptation: Any) -> None:
-    chosen, strategy = choice_of(cfg, "domain_adaptation"), choice_of(cfg, "strategy")
-    if adaptation.oracle:
-        raise UserError(f"domain_adaptation={chosen} is a bound for one pair of domains; a stream of pairs has none")
-    if _compares_predictions(cfg) and cfg.data.scenario != "domain":
-        raise UserError(
-            f"domain_adaptation={chosen} compares predictions over fixed classes, and data.scenario="
-            f"{cfg.data.scenario} changes the classes from task to task: use data.scenario=domain, or an adaptation "
-            f"that looks at features alone ({_ON_FEATURES})"
-        )
-    if cast(Any, class_of(cfg.strategy)).jointly:
-        raise UserError(f"strategy={strategy} learns all tasks at once and takes no target: use domain_adaptation=none")
-
-
-def _check_episodes(cfg: DictConfig, strategy: Any, adaptation: Any) -> None:
-    chosen = choice_of(cfg, "domain_adaptation")
-    if adaptation.oracle:
-        raise UserError(f"domain_adaptation={chosen} is a bound for a pair with the same classes; episodes have none")
-    if _compares_predictions(cfg):
-        raise UserError(
-            f"domain_adaptation={chosen} compares predictions over fixed classes, and those of episodes change: use an "
-            f"adaptation that looks at features alone ({_ON_FEATURES})"
-        )
-    ways = cfg.data.train.way, cfg.data.test.way
-    if strategy.fixed_way and ways[0] != ways[1]:
-        raise UserError(
-            f"strategy={choice_of(cfg, 'strategy')} learns a head with an output for each way, and data.train.way="
-            f"{ways[0]} is not data.test.way={ways[1]}: make them equal, or use strategy=prototypical, which takes any"
-        )
-
-
-_ON_FEATURES = "dann, mmd, or coral with domain_adaptation.align=features"
-
-
-def _compares_predictions(cfg: DictConfig) -> bool:
-    adaptation = build_node(cfg.domain_adaptation)
-    return bool(adaptation.needs_target_logits)
-
-
-def _check_validators(cfg: DictConfig, traits: frozenset[str], problem: type[Problem]) -> None:
-    for name, node in (cfg.get("validator") or {}).items():
-        if not isinstance(node, DictConfig) or "_target_" not in node:
-            valid = sorted(choices("validator")["validator"])
-            raise UserError(f"validator.{name} is no validator; valid: {', '.join(valid)}")
-        validator: Any = class_of(node)
-        if not (validator.measures or validator.ranks_runs):
-            continue  # such a score is logged where it is defined, and chosen by default
-        if "target" not in traits:
+def _validators(nodes: Mapping[str, Any]) -> dict[str, Recipe]:
+    for name, node in nodes.items():
+        if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(
-                f"validator={name} needs two domains, and data={choice_of(cfg, 'data')} has no target: leave it out"
+                f"validator.{name} is no validator; valid: {', '.join(sorted(choices('validator')['validator']))}"
             )
-        problems = build_node(node).problems
-        if problem.name not in problems:
-            raise UserError(
-                f"validator={name} scores {_named(problems)} problems, and data={choice_of(cfg, 'data')} is "
-                f"{problem.name.replace('_', '-')}: leave it out"
-            )
+    return {name: Recipe(name, node) for name, node in nodes.items()}
 
 
-def check_protocol(cfg: DictConfig) -> None:
-    """Refuse settings of trainer and callbacks that would quietly do something else than they say.
+def _reasons(hydra: Any) -> list[str]:
+    from tl_lab.config.natural import reasons_of
 
-    Args:
-        cfg: the run's configuration.
-
-    Raises:
-        UserError: naming what to change.
-    """
-    Reproduces.from_node(cfg.get("reproduces"))
-    trainer, callbacks = cfg.trainer, cfg.callbacks
-    if "tasks" in cast(Any, class_of(cfg.data)).traits:
-        _check_stream_protocol(cfg)
-    if not (trainer.max_epochs and trainer.max_epochs > 0):
-        raise UserError(
-            f"trainer.max_epochs is at least 1, not {trainer.max_epochs}: schedules follow the share of training done"
-        )
-    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
-        if trainer.get(name) is not None:
-            raise UserError(f"trainer.{name} is not supported: schedules follow trainer.max_epochs; set that")
-    if not trainer.log_every_n_steps or trainer.log_every_n_steps < 1:
-        raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer.log_every_n_steps}")
-    validates = trainer.limit_val_batches != 0 and trainer.check_val_every_n_epoch <= trainer.max_epochs
-    if cfg.evaluate == "best" and not (callbacks.checkpoint.best and validates):
-        raise UserError(
-            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
-            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
-        )
-    if callbacks.early_stopping.enabled and not validates:
-        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
-    if str(trainer.precision).startswith("16") and trainer.accelerator == "cpu":
-        raise UserError(f"trainer.precision={trainer.precision} needs a GPU: use bf16-mixed or 32-true on the CPU")
-    if "fsdp" in str(trainer.strategy) and cfg["update"].gradient_clip_norm is not None:
-        raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
-
-
-def _check_stream_protocol(cfg: DictConfig) -> None:
-    if cfg.evaluate != "last":
-        raise UserError(
-            f"evaluate={cfg.evaluate} does not suit a stream of tasks, of which no epoch of one task is the best: "
-            "leave it at last; strategy.task_ends_with=best keeps each task's best weights"
-        )
-    if cfg.callbacks.early_stopping.enabled:
-        raise UserError("early stopping would end a stream within a task: use callbacks=default")
-    if cfg.strategy.task_ends_with == "best" and (
-        cfg.trainer.limit_val_batches == 0 or cfg.trainer.check_val_every_n_epoch > cfg.trainer.max_epochs
-    ):
-        raise UserError("strategy.task_ends_with=best needs validation: see trainer.limit_val_batches")
-
-
-def choice_of(cfg: DictConfig, group: str) -> str:
-    """Name what was chosen for a group; its class's name where the configuration was not composed by Hydra."""
-    try:
-        return str(HydraConfig.get().runtime.choices[group])
-    except (ValueError, KeyError):
-        return str(cfg[group]._target_).rpartition(".")[2]
-
-
-def fitting(group: str, fits: Callable[[Any], bool]) -> str:
-    """Name the choices of a group whose class fits.
-
-    Args:
-        group: of the configuration.
-        fits: called with the class of a choice.
-    """
-    names = []
-    for name, file in choices(group)[group].items():
-        with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
-            if fits(class_of(cast(DictConfig, OmegaConf.load(file)))):
-                names.append(f"{group}={name}")
-    return ", ".join(names)
+    return [] if hydra is None else list(reasons_of(hydra))

@@ -11,7 +11,7 @@ from tl_lab.adapters import Adapter, NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import Inputs
-from tl_lab.data.scenarios.stream import Outputs
+from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError, nearest
 from tl_lab.model.layer_policy import LayerPolicy
@@ -63,6 +63,8 @@ class Strategy(Measuring):
 
     problems: ClassVar[frozenset[str]] = ALL
     """Names of the problems that it can learn."""
+    wants_weights: ClassVar[bool] = False
+    """Whether there is little to gain where the backbone starts from random weights."""
     inference_mode: ClassVar[bool] = True
     """Whether validation and test compute no gradients."""
     transfers: ClassVar[bool] = True

@@ -36,6 +36,7 @@ class FeatureExtraction(Strategy):
         UserError: if the layer policy lets a layer learn, or images are augmented while features are cached.
     """
 
+    wants_weights = True
     takes_adapter = False
 
     def __init__(self, *, cache: bool = True, **options: Any) -> None:

@@ -35,6 +35,8 @@ class FineTuning(Strategy):
         Out-of-Distribution, ICLR 2022.
     """
 
+    wants_weights = True
+
     def __init__(
         self,
         *,

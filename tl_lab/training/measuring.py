@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
 from tl_lab.data.names import SetName
-from tl_lab.evaluation import EPISODIC
 from tl_lab.training.feature_reader import FeatureReader
 from tl_lab.training.step import Step
 
@@ -123,7 +122,7 @@ class Measuring(Step):
 def validation_metrics(data: DataModule) -> list[str]:
     """Name the metrics that validation logs for some data."""
     chosen_by = [name for name in data.val_names if SetName.parse(name).part != "test"]
-    labelled = EPISODIC if "episodes" in data.traits else data.problem.labelled
+    labelled = data.labelled_scores
     names = {name: data.problem.label_free if data.sets[name].y is None else labelled for name in chosen_by}
     return [
         f"{SetName.parse(name).validation_metrics}/{metric}" for name, metrics in names.items() for metric in metrics

@@ -11,10 +11,11 @@ from tl_lab.data.scenarios.data_stream import DataStream
 from tl_lab.data.scenarios.permuted_stream import PermutedStream
 from tl_lab.data.scenarios.rotated_stream import RotatedStream, rotate
 from tl_lab.data.scenarios.split_stream import SplitStream
-from tl_lab.data.scenarios.stream import Outputs
 from tl_lab.data.sets.digits import Digits
+from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
-from tl_lab.run.plan import check_pairing
+from tl_lab.run.pairing import check_pairing
+from tl_lab.run.plan import Plan
 
 
 def loaded(stream):
@@ -240,7 +241,7 @@ def test_the_configuration_tells_whether_there_is_a_target(of, target):
 )
 def test_pairings_that_make_no_sense(overrides, said):
     with pytest.raises(UserError, match=said):
-        check_pairing(compose(overrides))
+        check_pairing(Plan.of(compose(overrides)))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_pairings_that_make_no_sense(overrides, said):
 def test_adaptations_that_do_not_suit_a_stream(adaptation, scenario, strategy, said):
     given = ["data=permuted_digits", "data@data.of=printed_to_handwritten", f"domain_adaptation={adaptation}"]
     with pytest.raises(UserError, match=said):
-        check_pairing(compose([*given, f"data.scenario={scenario}", f"strategy={strategy}"]))
+        check_pairing(Plan.of(compose([*given, f"data.scenario={scenario}", f"strategy={strategy}"])))
 
 
 # ---------------------------------------------------------------------- several tasks in a batch

@@ -12,8 +12,9 @@ from tl_lab.config import choices, compose
 from tl_lab.data.scenarios.episodes_of import EpisodesOf
 from tl_lab.errors import UserError
 from tl_lab.run.checkpoints import read_checkpoint
-from tl_lab.run.experiment import check_pairing
 from tl_lab.run.inference import load
+from tl_lab.run.pairing import check_pairing
+from tl_lab.run.plan import Plan
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.few_shot.prototypical import Prototypical
 
@@ -152,7 +153,7 @@ def test_pairings_that_make_no_sense_are_refused(overrides, said):
     given = [NONE, "data=episodes_of", *overrides]
     last = {text.split("=")[0]: text for text in given}
     with pytest.raises(UserError, match=said):
-        check_pairing(compose(list(last.values())))
+        check_pairing(Plan.of(compose(list(last.values()))))
 
 
 @pytest.mark.parametrize("adaptation", sorted(choices("domain_adaptation")["domain_adaptation"]))
@@ -160,12 +161,12 @@ def test_adaptations_that_need_fixed_classes_are_refused(adaptation):
     cfg = compose(["strategy=prototypical", "data=glyphs_to_digits", f"domain_adaptation={adaptation}"])
     refused = {"cdan", "mcc", "mcd", "mdd", "jmmd", "self_training", "coral", "target_only"}
     if adaptation not in refused:
-        check_pairing(cfg)
+        check_pairing(Plan.of(cfg))
         return
     with pytest.raises(UserError, match=r"fixed classes.*coral with domain_adaptation.align=features|bound for a pair"):
-        check_pairing(cfg)
+        check_pairing(Plan.of(cfg))
 
 
 def test_coral_on_features_is_allowed():
     overrides = ["strategy=prototypical", "data=glyphs_to_digits", "domain_adaptation=coral"]
-    check_pairing(compose([*overrides, "domain_adaptation.align=features"]))
+    check_pairing(Plan.of(compose([*overrides, "domain_adaptation.align=features"])))

@@ -9,6 +9,7 @@ from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodes import ClassIndex, EpisodeLoader, EpisodeSize
 from tl_lab.errors import UserError
+from tl_lab.evaluation import EPISODIC
 
 __all__ = ["EpisodicData"]
 
@@ -43,6 +44,7 @@ class EpisodicData(DataModule):
     """
 
     traits = frozenset({"labels", "episodes"})
+    labels_new_samples = False
 
     def __init__(
         self,
@@ -122,6 +124,15 @@ class EpisodicData(DataModule):
     def test_names(self) -> list[str]:
         """The test sets, the target's last."""
         return [name for name in ("test", "source/test", "target/test") if name in self.sets]
+
+    @property
+    def labelled_scores(self) -> tuple[str, ...]:
+        """Names of the scores of a set of episodes that may choose a checkpoint."""
+        return EPISODIC
+
+    def head_width(self, fixed_way: bool = False) -> int:
+        """Count the outputs of a head: one for each training class, or for each way of a training episode."""
+        return self.episode["train"].way if fixed_way else self.num_classes
 
     def size_of(self, name: str) -> EpisodeSize:
         """Give the size of a set's episodes."""

@@ -38,6 +38,7 @@ class PermutedStream(TaskStream):
     """
 
     scrambles = True
+    labels_new_samples = False
 
     def __init__(
         self, *, of: DataModule, num_tasks: int = 10, first_unchanged: bool = False, pad: int = 0, **options: Any

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,61 +15,12 @@ from tl_lab.data.loaders import Batches, BatchOrder, PairLoader, Transform
 from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.task_outputs import SCENARIOS, Outputs
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.randomness import generator
 
-__all__ = ["SCENARIOS", "JointLoader", "Outputs", "TaskStream"]
-
-SCENARIOS = ("task", "domain", "class")
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Which outputs a head has, and which of them are in use for which task.
-
-    Outputs come in blocks: one for each task, or a single one that all tasks share (domain-incremental).
-
-    Args:
-        scenario: ``task``: the task is known, its own block answers; ``domain``: all tasks share one block;
-            ``class``: the blocks of all tasks seen so far answer together.
-        sizes: number of classes of each task.
-
-    References:
-        van de Ven, Tuytelaars and Tolias, Three Types of Incremental Learning, Nature Machine Intelligence 2022.
-    """
-
-    scenario: str
-    sizes: tuple[int, ...]
-
-    @property
-    def num_tasks(self) -> int:
-        """Number of tasks T."""
-        return len(self.sizes)
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """Number of outputs of each block."""
-        return self.sizes[:1] if self.scenario == "domain" else self.sizes
-
-    def active(self, task: int, learned: int) -> tuple[int, ...]:
-        """Name the blocks in use for samples of a task.
-
-        Args:
-            task: the samples' task, counted from 0.
-            learned: the last task that was, or is being, learned.
-        """
-        if self.scenario == "domain":
-            return (0,)
-        return (task,) if self.scenario == "task" else tuple(range(max(task, learned) + 1))
-
-    def offset(self, task: int) -> int:
-        """Number of the first output of a task's block among all outputs."""
-        return 0 if self.scenario == "domain" else sum(self.sizes[:task])
-
-    def first_active(self, task: int) -> int:
-        """Number of the first output in use for samples of a task; labels are counted from it."""
-        return self.offset(task) if self.scenario == "task" else 0
+__all__ = ["JointLoader", "TaskStream"]
 
 
 class TaskStream(DataModule):
@@ -105,7 +56,6 @@ class TaskStream(DataModule):
                 "best of the stream (strategy.task_ends_with=best keeps each task's best weights)"
             )
         self.scenario = scenario
-        self.outputs: Outputs | None = None
         self.task_classes: list[list[str]] = []
         self.template: DataModule | None = None  # any of the sets that tasks are made of: it names their parts
         self._tested: list[str] = []  # the parts of a task that are tested

@@ -35,6 +35,7 @@ class NearestCentroid(EmbeddingStrategy):
         Learning, 2019, section 3. https://arxiv.org/abs/1911.04623
     """
 
+    wants_weights = True
     trains = False
     takes_adapter = False
     trains_on = "classes"

@@ -1,0 +1,254 @@
+"""What is refused before any data are read: pairings that make no sense, settings that would do something else."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tl_lab.config import choices
+from tl_lab.config.instantiate import build_node, class_of
+from tl_lab.errors import UserError
+from tl_lab.problems import Problem
+from tl_lab.run.plan import Plan
+
+__all__ = ["check_modality", "check_pairing", "check_protocol", "fitting"]
+
+
+def check_pairing(plan: Plan) -> None:
+    """Refuse combinations that make no sense, before any data is read.
+
+    Args:
+        plan: of the run; its classes declare what they need and offer.
+
+    Raises:
+        UserError: naming the choices that would fit.
+    """
+    data: Any = plan.data.kind
+    strategy: Any = plan.strategy.kind
+    adaptation: Any = plan.adaptation.kind
+    traits = data.traits_for(plan.data.node)
+    if missing := strategy.needs - traits:
+        valid = fitting("data", lambda other: strategy.needs <= other.traits)
+        raise UserError(
+            f"strategy={plan.strategy.choice} needs data with {' and '.join(sorted(missing))}, which "
+            f"data={plan.data.choice} does not have; valid: {valid}"
+        )
+    if beyond := traits - strategy.handles:
+        valid = fitting("strategy", lambda other: traits <= other.handles)
+        raise UserError(
+            f"data={plan.data.choice} comes with {' and '.join(sorted(beyond))}, which "
+            f"strategy={plan.strategy.choice} does not learn from; valid: {valid}"
+        )
+    _check_adapter(plan, strategy, traits)
+    problem = data.problem_for(plan.data.node)
+    _check_problem(plan, problem, strategy)
+    _check_validators(plan, traits, problem)
+    if "episodes" in traits:
+        _check_episodes(plan, strategy, adaptation)
+    chosen = plan.adaptation.choice
+    if adaptation.changes_inputs and plan.strategy.option("cache"):
+        raise UserError(
+            f"domain_adaptation={chosen} looks at other images in every batch, so that features cannot be computed "
+            "once: set strategy.cache=false"
+        )
+    if not adaptation.needs_target:
+        return
+    if "target" not in traits:
+        raise UserError(
+            f"domain_adaptation={chosen} needs a target domain, which data={plan.data.choice} does not have: "
+            f"use domain_adaptation=none, or one of {fitting('data', lambda other: 'target' in other.traits)}"
+        )
+    if "tasks" in traits:
+        _check_stream_adapts(plan, adaptation)
+    if not adaptation.trains_on_target:
+        return
+    if not strategy.trains:
+        raise UserError(
+            f"strategy={plan.strategy.choice} trains nothing, and domain_adaptation={chosen} acts in training: "
+            "use domain_adaptation=none"
+        )
+    layers = build_node(plan.strategy.option("layers"))
+    waits = layers.unfreeze_every is not None and layers.unfreeze_every >= plan.max_epochs
+    if (layers.freezes_all or waits) and plan.strategy.option("bottleneck") is None:
+        setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={layers.trainable}"
+        raise UserError(
+            f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
+            "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
+        )
+
+
+def _check_problem(plan: Plan, problem: type[Problem], strategy: Any) -> None:
+    """Refuse methods that cannot learn what the data ask for."""
+    data, kind = plan.data.choice, problem.name.replace("_", "-")
+    if problem.name not in strategy.problems:
+        valid = fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
+        raise UserError(
+            f"strategy={plan.strategy.choice} learns {_named(strategy.problems)} problems, and data={data} is "
+            f"{kind}; valid: {valid}"
+        )
+    adaptation = plan.adaptation.build()
+    if problem.name not in adaptation.problems:
+        raise UserError(
+            f"domain_adaptation={plan.adaptation.choice} adapts {_named(adaptation.problems)} problems, "
+            f"and data={data} is {kind}; valid: "
+            f"{fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
+        )
+
+
+def _named(problems: frozenset[str]) -> str:
+    return " and ".join(sorted(name.replace("_", "-") for name in problems))
+
+
+def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
+    if not plan.adapter.kind.changes_backbone:
+        return
+    chosen = plan.adapter.choice
+    if not strategy.takes_adapter:
+        valid = fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
+        raise UserError(
+            f"strategy={plan.strategy.choice} decides for the whole backbone whether it learns, and "
+            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {valid}"
+        )
+    layers = build_node(plan.strategy.option("layers"))
+    if layers.freezes_all:
+        raise UserError(
+            f"adapter={chosen} would train nothing in the backbone, since strategy.layers.trainable="
+            f"{layers.trainable} keeps all of it frozen: set strategy.layers.trainable=all"
+        )
+
+
+def _check_stream_adapts(plan: Plan, adaptation: Any) -> None:
+    chosen, strategy = plan.adaptation.choice, plan.strategy.choice
+    if adaptation.oracle:
+        raise UserError(f"domain_adaptation={chosen} is a bound for one pair of domains; a stream of pairs has none")
+    if _compares_predictions(plan) and plan.data.option("scenario") != "domain":
+        raise UserError(
+            f"domain_adaptation={chosen} compares predictions over fixed classes, and data.scenario="
+            f"{plan.data.option('scenario')} changes the classes from task to task: use data.scenario=domain, or an "
+            f"adaptation that looks at features alone ({_ON_FEATURES})"
+        )
+    if plan.strategy.kind.jointly:
+        raise UserError(f"strategy={strategy} learns all tasks at once and takes no target: use domain_adaptation=none")
+
+
+def _check_episodes(plan: Plan, strategy: Any, adaptation: Any) -> None:
+    chosen = plan.adaptation.choice
+    if adaptation.oracle:
+        raise UserError(f"domain_adaptation={chosen} is a bound for a pair with the same classes; episodes have none")
+    if _compares_predictions(plan):
+        raise UserError(
+            f"domain_adaptation={chosen} compares predictions over fixed classes, and those of episodes change: use an "
+            f"adaptation that looks at features alone ({_ON_FEATURES})"
+        )
+    ways = plan.data.option("train")["way"], plan.data.option("test")["way"]
+    if strategy.fixed_way and ways[0] != ways[1]:
+        raise UserError(
+            f"strategy={plan.strategy.choice} learns a head with an output for each way, and data.train.way="
+            f"{ways[0]} is not data.test.way={ways[1]}: make them equal, or use strategy=prototypical, which takes any"
+        )
+
+
+_ON_FEATURES = "dann, mmd, or coral with domain_adaptation.align=features"
+
+
+def _compares_predictions(plan: Plan) -> bool:
+    adaptation = plan.adaptation.build()
+    return bool(adaptation.needs_target_logits)
+
+
+def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]) -> None:
+    for name, recipe in plan.validators.items():
+        validator = recipe.kind
+        if not (validator.measures or validator.ranks_runs):
+            continue  # such a score is logged where it is defined, and chosen by default
+        if "target" not in traits:
+            raise UserError(
+                f"validator={name} needs two domains, and data={plan.data.choice} has no target: leave it out"
+            )
+        problems = recipe.build().problems
+        if problem.name not in problems:
+            raise UserError(
+                f"validator={name} scores {_named(problems)} problems, and data={plan.data.choice} is "
+                f"{problem.name.replace('_', '-')}: leave it out"
+            )
+
+
+def check_protocol(plan: Plan) -> None:
+    """Refuse settings of trainer and callbacks that would quietly do something else than they say.
+
+    Args:
+        plan: of the run.
+
+    Raises:
+        UserError: naming what to change.
+    """
+    trainer = plan.trainer.option
+    if "tasks" in plan.data.kind.traits:
+        _check_stream_protocol(plan)
+    if not (trainer("max_epochs") and trainer("max_epochs") > 0):
+        raise UserError(
+            f"trainer.max_epochs is at least 1, not {trainer('max_epochs')}: schedules follow the share of training "
+            "done"
+        )
+    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
+        if trainer(name) is not None:
+            raise UserError(f"trainer.{name} is not supported: schedules follow trainer.max_epochs; set that")
+    if not trainer("log_every_n_steps") or trainer("log_every_n_steps") < 1:
+        raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer('log_every_n_steps')}")
+    if plan.evaluate == "best" and not (plan.checkpointing.best and plan.validates):
+        raise UserError(
+            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
+            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
+        )
+    if plan.stopping.enabled and not plan.validates:
+        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    if str(trainer("precision")).startswith("16") and trainer("accelerator") == "cpu":
+        raise UserError(f"trainer.precision={trainer('precision')} needs a GPU: use bf16-mixed or 32-true on the CPU")
+    if "fsdp" in str(trainer("strategy")) and plan.update["gradient_clip_norm"] is not None:
+        raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
+
+
+def _check_stream_protocol(plan: Plan) -> None:
+    if plan.evaluate != "last":
+        raise UserError(
+            f"evaluate={plan.evaluate} does not suit a stream of tasks, of which no epoch of one task is the best: "
+            "leave it at last; strategy.task_ends_with=best keeps each task's best weights"
+        )
+    if plan.stopping.enabled:
+        raise UserError("early stopping would end a stream within a task: use callbacks=default")
+    if plan.strategy.option("task_ends_with") == "best" and not plan.validates:
+        raise UserError("strategy.task_ends_with=best needs validation: see trainer.limit_val_batches")
+
+
+def check_modality(plan: Plan) -> None:
+    """Refuse a backbone for other inputs than the data's, before any data are read.
+
+    Args:
+        plan: of the run; its classes state their modalities.
+
+    Raises:
+        UserError: naming the backbones that fit.
+    """
+    modality, accepted = plan.data.kind.modality_for(plan.data.node), plan.backbone.kind.modalities
+    if modality not in accepted:
+        raise UserError(
+            f"backbone={plan.backbone.choice} takes {' or '.join(sorted(accepted))} inputs, and those of "
+            f"data={plan.data.choice} are of the kind {modality}; valid: "
+            f"{fitting('backbone', lambda other: modality in other.modalities) or 'no backbone'}"
+        )
+
+
+def fitting(group: str, fits: Callable[[Any], bool]) -> str:
+    """Name the choices of a group whose class fits.
+
+    Args:
+        group: of the configuration.
+        fits: called with the class of a choice.
+    """
+    names = []
+    for name, file in choices(group)[group].items():
+        with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
+            if fits(class_of(cast(DictConfig, OmegaConf.load(file)))):
+                names.append(f"{group}={name}")
+    return ", ".join(names)

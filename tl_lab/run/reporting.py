@@ -1,0 +1,136 @@
+"""What a run states: its facts, the banner at its start, the table and the hints at its end."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from tl_lab.config.catalogue import given_folders
+from tl_lab.results.folder.record import Record
+from tl_lab.results.folder.references import known_reference
+from tl_lab.results.screen import console
+from tl_lab.run.build import Parts
+from tl_lab.run.plan import Plan
+from tl_lab.run.weights import describe_weights, weights_hash
+from tl_lab.watching.validators.reverse import ReverseValidation
+
+__all__ = ["banner_of", "facts_of", "report"]
+
+
+def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
+    strategy, data = parts.strategy, parts.data
+    return {
+        "data_hash": data.fingerprint(),
+        "problem": {"name": data.problem.name, "monitor": data.problem.monitor},
+        "sizes": {name: len(samples) for name, samples in data.sets.items()},
+        "parameters": {
+            "total": sum(parameter.numel() for parameter in strategy.parameters()),
+            "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
+        },
+        "device": _device(trainer),
+        "oracle": strategy.adaptation.oracle,
+        "weights": {"from": describe_weights(plan), "sha256": weights_hash(plan)},
+        "protocol": {
+            **data.facts(),
+            **strategy.facts(),
+            **strategy.adapter.facts(),
+            **strategy.adaptation.facts(),
+            **_parallel_facts(plan, parts, trainer),
+            **({"settings": chosen} if (chosen := plan.sweep.chosen) else {}),
+        },
+    }
+
+
+def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, str]:
+    """Say where several processes compute something else than one would."""
+    if trainer.world_size == 1:
+        return {}
+    facts, modules, share = {}, list(parts.strategy.modules()), parts.data.batch_size // trainer.world_size
+    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
+    if normalises and not plan.trainer.option("sync_batchnorm"):
+        facts["batch-norm sees"] = f"{share} samples, each process its share"
+    if any(isinstance(module, nn.Dropout) and module.p for module in modules):
+        facts["dropout"] = "each process draws its own"
+    if parts.data.augmentation is not None and parts.data.augmentation.active:
+        facts["augmentation"] = "each process draws its own"
+    if parts.strategy.adaptation.couples_samples:
+        facts["the adaptation's loss compares"] = f"{share} samples of each domain"
+    return facts
+
+
+def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
+    network, adapter = parts.strategy.network, parts.strategy.adapter
+    return {
+        "chosen": [] if plan.resumes else list(plan.reasons),
+        "data": parts.data.describe_sizes(),
+        "prepared": "; ".join(parts.data.notes),
+        "backbone": f"{type(network.backbone).__name__}, {network.backbone.extra_repr()}",
+        "weights": describe_weights(plan),
+        "parameters": facts["parameters"],
+        "layers": parts.strategy.describe_layers(),
+        **({"adapter": adapter.describe()} if adapter.changes_backbone else {}),
+        "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
+        "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
+        "seed": plan.seed,
+        "folder": folder,
+    }
+
+
+def _device(trainer: pl.Trainer) -> str:
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+
+
+def report(plan: Plan, folder: Path, record: Record) -> None:
+    content = record.content
+    reference = known_reference(content, folder)
+    protocol = dict(content["protocol"])
+    if reference is not None:
+        protocol["source-only reference"] = reference.origin
+    console.final_table(
+        content["metrics"],
+        reference=None if reference is None else reference.accuracies(),
+        seed=content["seed"],
+        tested_checkpoint=content["tested_checkpoint"],
+        protocol=protocol,
+    )
+    if content.get("health"):
+        console.health(content["health"])
+    if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
+        console.selection(content["selection"])
+    if (score := content["metrics"].get(ReverseValidation.metric)) is not None:
+        console.say(f"Reverse validation: accuracy {100 * score:.1f} % on the way back; it compares runs.")
+    if not plan.sweep.part:  # a sweep speaks at its end
+        console.next_steps(folder, _hints(plan, folder))
+
+
+def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
+    """Say what to try next, as commands that can be copied."""
+    python = "uv run python" if "UV" in os.environ else "python"
+    outside = "".join(f" --config-dir {shlex.quote(str(one))}" for one in given_folders())
+    hints = [("all choices", f"{python} -m tl_lab list{outside}")]
+    if plan.data.kind.labels_new_samples:
+        which = " --task 1" if plan.data.option("scenario") == "task" else ""
+        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}{outside}"
+        hints.insert(0, ("label images of your own", predict))
+    if not plan.adaptation.kind.needs_target or plan.resumes:
+        return hints
+    given = [text for text in plan.overrides if not text.startswith("seed=")]
+    others = [text for text in given if not text.startswith("domain_adaptation")]
+    own = "".join(f" {shlex.quote(text)}" for text in given)
+    rest = "".join(f" {shlex.quote(text)}" for text in others)
+    seeds = "seed=0,1,2,3,4"
+    hints.insert(
+        0, ("the same without adaptation", f"{python} train.py{outside} domain_adaptation=none seed={plan.seed}{rest}")
+    )
+    if any(text.startswith("domain_adaptation.") for text in given):
+        hints.insert(1, ("this run over five seeds", f"{python} train.py{outside} -m {seeds}{own}"))
+    else:
+        compared = f"domain_adaptation=none,{plan.adaptation.choice}"
+        hints.insert(1, ("a comparison over five seeds", f"{python} train.py{outside} -m {compared} {seeds}{rest}"))
+    return hints

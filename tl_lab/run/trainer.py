@@ -1,0 +1,99 @@
+"""Lightning's trainer for a plan: callbacks, loggers, and what chooses the best checkpoint."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from tl_lab.data.base import DataModule
+from tl_lab.errors import UserError, nearest
+from tl_lab.results.folder.metrics_csv import MetricsCsv
+from tl_lab.results.names import less_is_better
+from tl_lab.results.screen.progress import progress_callback
+from tl_lab.run.checkpoints import WholeCheckpoints
+from tl_lab.run.plan import Checkpointing, Plan, Stopping
+from tl_lab.training.measuring import validation_metrics
+from tl_lab.watching.validators.base import Validator
+
+__all__ = ["direction", "is_first_process", "make_loggers", "make_trainer"]
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks and writes; asked before Lightning has set anything up."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def make_trainer(
+    plan: Plan, folder: Path, data: DataModule, validators: Mapping[str, Validator], loggers: list[Logger]
+) -> pl.Trainer:
+    callbacks = _callbacks(plan, folder, data, validators)
+    try:
+        trainer = plan.trainer.with_options(max_epochs=data.total_epochs_for(plan.max_epochs)).build(
+            # tasks differ in their data, and so may the number of batches
+            reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
+            inference_mode=plan.strategy.kind.inference_mode,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=str(folder),
+            plugins=[WholeCheckpoints()],
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UserError(f"trainer={plan.trainer.choice} cannot start: {error}") from error
+    return cast(pl.Trainer, trainer)
+
+
+def _callbacks(plan: Plan, folder: Path, data: DataModule, validators: Mapping[str, Validator]) -> list[Callback]:
+    def watched(node: Checkpointing | Stopping) -> dict[str, Any]:
+        name = data.monitor if node.monitor == "auto" else node.monitor
+        valid = [*validation_metrics(data), *(v.metric for v in validators.values() if v.measures)]
+        if name not in valid:
+            raise UserError(
+                f"callbacks may choose by a validation metric only, not by {name!r}; {nearest(name, valid)}"
+            )
+        return {"monitor": name, "mode": direction(name, validators) if node.mode == "auto" else node.mode}
+
+    checkpoint, stopping = plan.checkpointing, plan.stopping
+    options: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "every_n_epochs": checkpoint.every_n_epochs,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    callbacks: list[Callback] = [ModelCheckpoint(filename="last", **options)]
+    if checkpoint.best and plan.trainer.option("limit_val_batches") != 0 and data.keeps_best:
+        callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
+    if stopping.enabled:
+        callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
+    callbacks += _own_callbacks(plan)
+    bar = progress_callback(plan.trainer.option("enable_progress_bar"))
+    return [*callbacks, *([bar] if bar else [])]
+
+
+def _own_callbacks(plan: Plan) -> list[Callback]:
+    """Build the callbacks that the configuration adds to the run's own, each a node with a class."""
+    built = {name: recipe.build() for name, recipe in plan.callbacks.items()}
+    for name, callback in built.items():
+        if not isinstance(callback, Callback):
+            raise UserError(f"callbacks.{name} is a {type(callback).__name__}, and no callback of Lightning")
+    return list(built.values())
+
+
+def direction(metric: str, validators: Mapping[str, Validator]) -> str:
+    """Say whether a validation metric is better where it is larger, ``max``, or smaller, ``min``."""
+    lowest = {validator.metric for validator in validators.values() if validator.mode == "min"}
+    return "min" if metric in lowest or less_is_better(metric) else "max"
+
+
+def make_loggers(plan: Plan, folder: Path, updates_done: int | None) -> list[Logger]:
+    loggers: list[Logger] = [MetricsCsv(folder / "metrics.csv", resume_step=updates_done)]
+    if plan.logger["mode"] != "disabled" and is_first_process():
+        from tl_lab.results.folder.weights_and_biases import wandb_logger
+
+        extra = wandb_logger(plan.logger, folder, plan.name, list(plan.tags), dict(plan.config), plan.sweep.name)
+        loggers += [extra] if extra else []
+    return loggers

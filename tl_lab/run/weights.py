@@ -1,0 +1,126 @@
+"""Where a backbone's weights come from: random, published, a file, or an earlier run."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tl_lab.adapters import Adapter, NoAdapter
+from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.weights import find_weights
+from tl_lab.config.instantiate import build_node, foreign
+from tl_lab.config.stored import read_stored
+from tl_lab.data.cache import file_hash
+from tl_lab.errors import UserError
+from tl_lab.model.network import weights_stream
+from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
+from tl_lab.run.plan import Plan, Recipe
+
+__all__ = ["describe_weights", "inject", "start_from", "used_weights", "warn_of_weights", "weights_hash"]
+
+_LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
+
+
+def used_weights(plan: Plan) -> tuple[Recipe, Path | None]:
+    """Give the backbone and the earlier run as the strategy uses them: one that starts from random weights has none."""
+    if not _left_aside(plan):
+        return plan.backbone, plan.init_from
+    own = {name: value for name, value in _LEARNED.items() if name in plan.backbone.node}
+    return plan.backbone.with_options(**own), None
+
+
+def warn_of_weights(plan: Plan) -> None:
+    """Say which weights are given and not used."""
+    if given := _left_aside(plan):
+        warnings.warn(
+            f"strategy={plan.strategy.choice} starts from random weights: {', '.join(given)} left aside; "
+            "strategy=fine_tuning starts from them",
+            stacklevel=2,
+        )
+
+
+def _left_aside(plan: Plan) -> list[str]:
+    """Name the learned weights that are given to a strategy that does not start from any."""
+    if plan.strategy.kind.transfers:
+        return []
+    given = {"init_from": plan.init_from, **{f"backbone.{name}": plan.backbone.option(name) for name in _LEARNED}}
+    return [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items() if value]
+
+
+def inject(adapter: Adapter, seed: int, backbone: Backbone) -> Backbone:
+    """Inject an adapter, whose random weights come from a stream of their own.
+
+    Args:
+        adapter: of the run.
+        seed: of the run.
+        backbone: with its weights; may be changed in place.
+
+    Returns:
+        The backbone to build the network on.
+    """
+    with weights_stream(seed, "adapter"):
+        return adapter.inject(backbone)
+
+
+def start_from(run_folder: Path, backbone: Backbone) -> Backbone:
+    """Give the backbone the weights that an earlier run has learned, its adapter's folded in.
+
+    Args:
+        run_folder: of the earlier run.
+        backbone: like the one that it learned.
+
+    Raises:
+        UserError: the folder holds no run, or its backbone is another one.
+    """
+    path = checkpoint_of(run_folder)
+    learned = read_checkpoint(path)["state_dict"]
+    own = "network.target_encoder.backbone."  # a new run goes on from the encoder of the domain adapted to
+    prefix = own if any(name.startswith(own) for name in learned) else "network.backbone."
+    weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
+    for name in [name for name in weights if "target_running_" in name]:
+        # statistics kept for each domain: the new run goes on from those of the domain adapted to
+        weights[name.replace("target_running_", "running_")] = weights.pop(name)
+        del weights[name.replace("target_running_", "source_running_")]
+    adapter, adapted = _adapted_as_in(run_folder, backbone)
+    try:
+        adapted.load_state_dict(weights)
+    except RuntimeError as error:
+        theirs = read_stored(run_folder).backbone
+        raise UserError(
+            f"init_from: the backbone of {run_folder} is another one than this run's: it was {theirs._target_} with "
+            f"{ {name: value for name, value in theirs.items() if name != '_target_'} }; give the same backbone group, "
+            "options and number of input channels"
+        ) from error
+    return adapter.merge(adapted)
+
+
+def _adapted_as_in(run_folder: Path, backbone: Backbone) -> tuple[Adapter, Backbone]:
+    """Inject the adapter that an earlier run had."""
+    path = run_folder / "config.yaml"
+    if not path.is_file():  # weights can be read all the same
+        return NoAdapter(), backbone
+    theirs = read_stored(run_folder)
+    with foreign(path):
+        adapter: Adapter = build_node(theirs.adapter)
+    return adapter, inject(adapter, int(theirs.get("seed", 0)), backbone)
+
+
+def describe_weights(plan: Plan) -> str:
+    """Say where the backbone's weights come from."""
+    if given := _left_aside(plan):
+        return f"random (strategy={plan.strategy.choice} leaves {', '.join(given)} aside)"
+    if plan.init_from:
+        return f"learned by {plan.init_from}, {checkpoint_of(plan.init_from).stem} checkpoint"
+    if weights := plan.backbone.option("weights"):
+        return f"read from {weights}"
+    if plan.backbone.option("pretrained"):
+        return "pretrained, as published"
+    advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)"
+    return f"random{advice if plan.strategy.kind.wants_weights else ''}"
+
+
+def weights_hash(plan: Plan) -> str | None:
+    """Identify the file that the backbone started from by its content: the configuration holds its path only."""
+    backbone, init_from = used_weights(plan)
+    given = backbone.option("weights")
+    path = checkpoint_of(init_from) if init_from else find_weights(given) if given else None
+    return None if path is None else file_hash(path)
