@@ -161,8 +161,7 @@ def test_every_strategy_alone_is_a_pairing_that_makes_sense(name: str):
     file = choices("strategy")["strategy"][name]
     kind: Any = get_class(read_node(file)._target_)
     stated = _header(file)
-    ways = ["data.train.way=5"] if getattr(kind, "fixed_way", False) else []  # which no data have by themselves
-    check_pairing(Plan.of(compose([f"strategy={name}", *ways])))
+    check_pairing(Plan.of(compose([f"strategy={name}"])))
     takes_none = not kind.trains or getattr(kind, "jointly", False)
     assert stated.get("domain_adaptation") == ("none" if takes_none else None)
     assert ("data" in stated) is not (kind.needs <= {"labels", "target"})

@@ -3,22 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from tl_lab.data.batches import Episode, Labelled
-from tl_lab.data.inputs.operations import apply
+from tl_lab.data.inputs.operations import Inputs, apply
 from tl_lab.data.loaders import BatchOrder, Loader
 from tl_lab.data.names import SetName
 from tl_lab.errors import UserError, nearest
 from tl_lab.randomness import generator
 
-if TYPE_CHECKING:
-    from tl_lab.data.scenarios.episodic import EpisodicData
-
-__all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "draw_episodes"]
+__all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "EpisodeSource", "draw_episodes"]
 
 _BLOCK = 50  # episodes drawn at once: part of what fixes them, so that a longer test begins with a shorter one's
 
@@ -139,6 +136,21 @@ def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, 
     return classes.positions[classes.starts[chosen][:, :, None] + members]
 
 
+class EpisodeSource(Protocol):
+    """What episodes are cut from: sets whose classes are indexed, on a device."""
+
+    device: torch.device
+
+    def size_of(self, name: str) -> EpisodeSize:
+        """Give the size of a set's episodes."""
+
+    def class_index(self, name: str) -> ClassIndex:
+        """Find where the samples of each class of a set lie."""
+
+    def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
+        """Fetch inputs of a set, ``(B, ...)``, as the network gets them."""
+
+
 class EpisodeLoader:
     """Serves the episodes of one set, several at once, cut from what lies on the device.
 
@@ -151,7 +163,7 @@ class EpisodeLoader:
     """
 
     def __init__(
-        self, data: "EpisodicData", name: str, order: BatchOrder, training: bool, target: Loader | None = None
+        self, data: EpisodeSource, name: str, order: BatchOrder, training: bool, target: Loader | None = None
     ) -> None:
         self.data, self.name, self.order, self.training, self.target = data, name, order, training, target
         self.size = data.size_of(name)

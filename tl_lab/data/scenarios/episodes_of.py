@@ -35,6 +35,8 @@ class EpisodesOf(EpisodicData):
         super().__init__(**options)
         if isinstance(of, TaskStream | EpisodicData):
             raise UserError(f"data.of is a labelled set or a pair of domains, not {type(of).__name__}")
+        if not of.problem_kind.numbers_outputs:
+            raise UserError(f"data.of must be single-label data, whose classes make episodes, not {type(of).__name__}")
         if len(class_shares) != 3:
             raise UserError(f"data.class_shares are three numbers, for training, validation and test: {class_shares}")
         self.of, self.class_shares = of, (class_shares[0], class_shares[1], class_shares[2])

@@ -39,6 +39,11 @@ class SplitStream(TaskStream):
                 f"the classes of {type(of).__name__} cannot be split into tasks: its target's labels are withheld; "
                 "use a permuted or rotated stream, or a stream of whole pairs"
             )
+        if not of.problem_kind.numbers_outputs:
+            raise UserError(
+                f"the classes of {type(of).__name__} cannot be split into tasks: it has none, and a split takes "
+                "single-label data; use a permuted or rotated stream, or a stream of whole sets"
+            )
         if num_tasks < 2:
             raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")
         self.template, self.tasks_wanted, self.shuffle_classes = of, num_tasks, shuffle_classes

@@ -1,0 +1,145 @@
+"""Multi-label and regression data through the commands: train, resume, predict, reproduce, sweep and report."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from small_sweeps import sweep
+
+from tl_lab import load
+from tl_lab.cli.main import main as tl_lab_main
+from tl_lab.cli.train import main
+from tl_lab.data.sets.digits_properties import PROPERTIES, properties_of
+from tl_lab.data.sets.printed_digits import handwritten_digits
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")]
+
+SMALL = ["trainer.max_epochs=4", "logger=none", "figures=true", "threads=1", "backbone=mlp", "optimizer.lr=0.003"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """A run on each."""
+    folder = tmp_path_factory.mktemp("problems")
+    for data in ("digits_properties", "digits_value"):
+        main([f"data={data}", *SMALL, f"hydra.run.dir={folder / data}"])
+    return {data: folder / data for data in ("digits_properties", "digits_value")}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Thirty digits as PNG files named by digit."""
+    folder = tmp_path_factory.mktemp("images")
+    x, y = handwritten_digits()
+    for i in range(30):
+        Image.fromarray(x[i, 0].numpy()).save(folder / f"{i:02}_{int(y[i])}.png")
+    return folder
+
+
+def results(folder: Path) -> dict:
+    """Read what a run has written."""
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_results_name_the_problem_and_its_scores(runs):
+    labels, value = (results(runs[data]) for data in ("digits_properties", "digits_value"))
+    assert labels["problem"] == {"name": "multi_label", "monitor": "auroc"}
+    assert value["problem"] == {"name": "regression", "monitor": "r2"}
+    assert labels["objective_metric"] == "val/auroc"
+    assert labels["metrics"]["test/auroc"] > 0.8  # chance gives .5
+    assert value["metrics"]["test/r2"] > 0.3
+    assert {"test/map", "test/f1_macro", "test/f1_tuned", "test/subset_acc"} <= set(labels["metrics"])
+    assert {"test/spearman", "test/mae", "test/mse"} <= set(value["metrics"])
+
+
+def test_figures_show_labels_and_numbers(runs):
+    figures = {data: {file.stem for file in (run / "figures").glob("*.png")} for data, run in runs.items()}
+    assert figures["digits_properties"] == {
+        "learning_curves",
+        "labels_test",
+        "label_errors_test",
+        "labels_together_test",
+    }
+    assert figures["digits_value"] == {"learning_curves", "predictions_test"}
+
+
+def test_predict_writes_labels_and_their_probabilities(runs, images, tmp_path):
+    table = tmp_path / "labels.csv"
+    tl_lab_main(["predict", str(runs["digits_properties"]), str(images), "--output", str(table)])
+    rows = list(csv.DictReader(table.open()))
+    assert list(rows[0]) == ["input", "label", "confidence", *PROPERTIES]
+    truth = properties_of(torch.tensor([int(row["input"][3]) for row in rows])).bool()
+    given = torch.tensor([[float(row[name]) >= 0.5 for name in PROPERTIES] for row in rows])
+    assert (given == truth).float().mean() > 0.75
+    for row, decisions in zip(rows, given.tolist(), strict=True):
+        names = [name for name, has in zip(PROPERTIES, decisions, strict=True) if has]
+        assert row["label"] == "; ".join(names)
+
+
+def test_predict_writes_numbers_in_their_units(runs, images, tmp_path):
+    table = tmp_path / "values.csv"
+    tl_lab_main(["predict", str(runs["digits_value"]), str(images), "--output", str(table)])
+    rows = list(csv.DictReader(table.open()))
+    assert list(rows[0]) == ["input", "value"]
+    errors = [abs(float(row["value"]) - int(row["input"][3])) for row in rows]
+    assert sum(errors) / len(errors) < 2.4  # the mean of the digits is 2.5 away from them on average
+
+
+def test_a_loaded_model_gives_values_without_confidence(runs):
+    model = load(runs["digits_value"])
+    said = model.predict(handwritten_digits()[0][:5])
+    assert said.values.shape == (5, 1)
+    assert said.confidence is None
+    assert said.probabilities is None
+
+
+def test_a_run_is_reproduced_to_the_last_bit(runs, tmp_path, capsys):
+    tl_lab_main(["reproduce", str(runs["digits_properties"]), "--output", str(tmp_path / "again")])
+    assert "equal to the last bit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", ["digits_properties", "digits_value"])
+def test_an_interrupted_run_ends_as_the_unbroken_one(runs, data, tmp_path, monkeypatch):
+    def stop(self):
+        if self.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    copy = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("tl_lab.strategies.base.Strategy.on_train_epoch_start", stop)
+        with pytest.raises(SystemExit):
+            main([f"data={data}", *SMALL, f"hydra.run.dir={copy}"])
+    assert results(copy)["status"] != "completed"
+    main([f"resume={copy}"])
+    assert results(copy)["metrics"] == results(runs[data])["metrics"]
+
+
+@pytest.mark.parametrize(("data", "heading"), [("digits_properties", "test AUROC %"), ("digits_value", "test R²")])
+def test_a_sweep_reports_the_leading_metric(data, heading, tmp_path):
+    assert sweep(tmp_path / "sweep", f"data={data}", "strategy=from_scratch,fine_tuning", "seed=0,1,2") == 0
+    summary = (tmp_path / "sweep" / "summary.md").read_text()
+    table = next(line for line in summary.splitlines() if line.startswith("| setting"))
+    assert heading in table.split("|")[3]
+    assert "accuracy" not in table.replace("exact match", "")
+    shutil.rmtree(tmp_path / "sweep")
+
+
+def test_what_a_problem_has_no_use_for_is_refused_in_a_sentence(capsys, tmp_path):
+    for overrides, told in (
+        (["data=digits_value", "strategy.label_smoothing=0.1"], "does not apply to regression data"),
+        (["data=digits_value", "strategy.class_weights=balanced"], "does not apply to regression data"),
+        (["data=printed_to_handwritten_value", "domain_adaptation=cdan"], "cdan adapts single-label problems"),
+        (["data=split_digits", "data@data.of=digits_properties", "strategy=naive"], "single-label"),
+        (["data=permuted_digits", "data@data.of=digits_value", "strategy=lwf"], "lwf learns single-label problems"),
+        (["data=episodes_of", "data@data.of=digits_value", "strategy=prototypical"], "single-label"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*overrides, "logger=none", f"hydra.run.dir={tmp_path / 'refused'}"])
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len([line for line in said if line.startswith("tl_lab: ")]) == 1, said
+        assert told in said[-1]
+        shutil.rmtree(tmp_path / "refused", ignore_errors=True)
