@@ -118,14 +118,14 @@ def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
     facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
     if folders := given_folders():
         facts["config_dirs"] = [str(one) for one in folders]
-    # a run that goes on by itself has the defaults as Hydra's own choices
-    if not cfg.resume or not (folder / "config.yaml").exists():
+    if not cfg.resume or "choices" not in record.content:
+        # of a run that goes on these are its own: they were restored from its folder
         facts["choices"] = {
             group: name for group, name in HydraConfig.get().runtime.choices.items() if "/" not in group
         }
-        if record.writes:
-            plain = to_plain(cfg) | {"resume": None}
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+    if record.writes and not (cfg.resume and (folder / "config.yaml").exists()):
+        plain = to_plain(cfg) | {"resume": None}
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     record.start(**facts, comparison_key=comparison_key(cfg))
 
 
@@ -207,9 +207,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
         content := read_checkpoint(checkpoint), parts.data.total_epochs_for(plan.max_epochs)
     ):
         parts.strategy.load_state_dict(content["state_dict"])
-        parts.strategy.updates_done = content["updates_done"]
-        parts.strategy.last_validation = content["last_validation"]
-        restore_problem(parts.data.problem, content)
+        parts.strategy.restore(content, parts.data)
         return
     try:
         # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
@@ -299,6 +297,7 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     else:
         content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
         parts.strategy.load_state_dict(content["state_dict"])
+        parts.strategy.restore(content, parts.data)
     trainer = make_trainer(plan, folder, parts.data, {}, [])
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     draw_figures(folder, parts.strategy, parts.data, record.content.get("selection") or ())

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.metrics_csv import MetricsCsv
+from tl_lab.results.folder.metrics_csv import MetricsCsv, RowsBeforeCheckpoints
 from tl_lab.results.names import less_is_better
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.checkpoints import WholeCheckpoints
@@ -64,9 +64,9 @@ def _callbacks(plan: Plan, folder: Path, data: DataModule, validators: Mapping[s
         "enable_version_counter": False,
         "save_on_train_epoch_end": True,
     }
-    callbacks: list[Callback] = [ModelCheckpoint(filename="last", **options)]
+    callbacks: list[Callback] = [RowsBeforeCheckpoints(), ModelCheckpoint(filename="last", **options)]
     if checkpoint.best and plan.trainer.option("limit_val_batches") != 0 and data.keeps_best:
-        callbacks.insert(0, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
+        callbacks.insert(1, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
     if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
     callbacks += _own_callbacks(plan)

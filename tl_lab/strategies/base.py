@@ -175,12 +175,21 @@ class Strategy(Measuring):
             "problem": self.problem.state(),
         }
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again."""
+    def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
+        """Take up what :meth:`on_save_checkpoint` keeps beside the weights, with or without a trainer.
+
+        Args:
+            checkpoint: of this run.
+            data: its data.
+        """
         self.updates_done = checkpoint["updates_done"]
         self.last_validation = dict(checkpoint["last_validation"])
         if state := checkpoint["model"].get("problem"):  # runs of the first version did not write it
             self.problem.load_state(state)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up a checkpoint to go on training."""
+        self.restore(checkpoint, self.data)
         # a run's folder may have been moved; Lightning would forget its best score then
         for callback in self.trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key, {})

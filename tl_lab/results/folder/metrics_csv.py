@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.callbacks import ModelCheckpoint
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -15,18 +16,30 @@ from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_text
 from tl_lab.results.names import split_name
 
-__all__ = ["MetricsCsv"]
+__all__ = ["MetricsCsv", "RowsBeforeCheckpoints"]
 
 _KEYS = ("epoch", "step")
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
+
+
+class RowsBeforeCheckpoints(Callback):
+    """Writes ``metrics.csv`` before each checkpoint: a kill between the two must not lose what is not logged again."""
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write the rows that the checkpoint knows."""
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.flush()
 
 
 class MetricsCsv(Logger):
     """Keep every logged metric in one CSV file: a row a step, a column a metric.
 
     What training and validation log at the same step shares a row; a cell is empty where nothing was logged. The
-    file is replaced as a whole: at the end, with each checkpoint, and every few seconds in between. Only the
-    first process of a distributed run reads and writes.
+    file is replaced as a whole: at the end, before and after each checkpoint, and every few seconds in between. Only
+    the first process of a distributed run reads and writes.
 
     Args:
         path: the file, for example ``<run folder>/metrics.csv``.

@@ -291,15 +291,16 @@ class ContinualStrategy(Strategy):
         checkpoint["model"]["scrambled"] = self.stream.scrambles
         checkpoint["model"]["outputs"] = {"scenario": self.outputs.scenario, "sizes": list(self.outputs.sizes)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again.
+    def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
+        """Take up where the stream stands.
 
         Raises:
             UserError: the checkpoint was written on other tasks, or the same in another order.
         """
-        super().on_load_checkpoint(checkpoint)
+        super().restore(checkpoint, data)
+        assert isinstance(data, TaskStream)
         kept = checkpoint["stream"]
-        if (now := self.stream.describe_order()) != kept["order"]:
+        if (now := data.describe_order()) != kept["order"]:
             raise UserError(
                 f"the checkpoint's stream of tasks is another one: it learned {kept['order']!r}, and this run would go "
                 f"on with {now!r}: resume with the configuration that the run was started with"

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import FISHER_ESTIMATORS, fisher_sums
 from tl_lab.randomness import generator
@@ -80,9 +81,9 @@ class EWC(QuadraticStrategy):
         super().on_save_checkpoint(checkpoint)
         checkpoint["stream"]["traces"] = list(self.traces)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
         """Take them up again."""
-        super().on_load_checkpoint(checkpoint)
+        super().restore(checkpoint, data)
         self.traces = list(checkpoint["stream"]["traces"])
 
 

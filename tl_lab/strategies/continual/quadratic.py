@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.errors import UserError
@@ -226,9 +227,9 @@ class QuadraticStrategy(ContinualStrategy):
         super().on_save_checkpoint(checkpoint)
         checkpoint["stream"] |= {"told": list(self.told), "largest_share": float(self._largest_share)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
         """Take it up again."""
-        super().on_load_checkpoint(checkpoint)
+        super().restore(checkpoint, data)
         self.told = list(checkpoint["stream"]["told"])
         self._largest_share = torch.tensor(checkpoint["stream"]["largest_share"])
 
