@@ -94,6 +94,23 @@ def test_its_state_is_plain_and_restores_it(made):
     torch.testing.assert_close(again.predict(outputs).values, problem.predict(outputs).values)
 
 
+def test_prevalence_is_stated_for_each_label_and_as_a_range_of_many():
+    y = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0]])
+    assert MultiLabel(["a", "b"]).facts(y) == {"prevalence": "a 75.0 %, b 25.0 %"}
+    many = torch.eye(20, 13)
+    assert MultiLabel([str(k) for k in range(13)]).facts(many) == {"prevalence": "5.0 to 5.0 %, median 5.0 %"}
+
+
+def test_groups_name_combinations_and_ranges():
+    labels = torch.tensor([[1, 0], [1, 0], [1, 1], [0, 0]])
+    number, names, word = MultiLabel(["a", "b"]).groups(labels)
+    assert (number.tolist(), names, word) == ([0, 0, 2, 1], ["a", "none", "a; b"], "labels")
+    numbers = torch.arange(20.0)[:, None]
+    number, names, word = Regression(["metres"]).groups(numbers)
+    assert (number.tolist(), word) == ([k // 2 for k in range(20)], "metres")
+    assert names[:2] == ["0 to 1", "2 to 3"]
+
+
 def test_strata_number_groups_from_zero(made):
     problem, y, _ = made
     strata = problem.strata(y)

@@ -230,7 +230,8 @@ class DataModule(pl.LightningDataModule):
 
     def facts(self) -> dict[str, str]:
         """State what must be printed beside any number obtained on this data."""
-        return {"inputs": "; ".join(self.notes)} if self.notes else {}
+        inputs = {"inputs": "; ".join(self.notes)} if self.notes else {}
+        return {**inputs, **self.problem.facts(self.training_labels)}
 
     def fingerprint(self) -> str:
         """Hash of all sets as they were read, sixteen hexadecimal digits."""

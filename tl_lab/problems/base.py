@@ -162,6 +162,10 @@ class Problem(ABC):
         """Count the samples that have each output, ``(C,)`` int64; None where that has no meaning."""
         return None
 
+    def facts(self, y: Tensor) -> dict[str, str]:
+        """State what of the training labels must be printed beside any number obtained on them."""
+        return {}
+
     def renumber(self, y: Tensor, by: int) -> Tensor:
         """Count labels from another output on, where labels are numbers of outputs; else they stay as they are."""
         return y

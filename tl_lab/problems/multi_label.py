@@ -15,6 +15,7 @@ from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, check_c
 
 __all__ = ["BinaryCrossEntropy", "MultiLabel"]
 
+_MOST_NAMED = 12  # labels whose prevalence is printed one by one
 _MOST_GROUPS = 9  # combinations of labels that figures tell apart
 
 
@@ -115,6 +116,15 @@ class MultiLabel(Problem):
     def counts(self, y: Tensor) -> Tensor:
         """Count the samples that have each label."""
         return y.cpu().long().sum(0)
+
+    def facts(self, y: Tensor) -> dict[str, str]:
+        """State how many of the training samples have each label; of many labels the range."""
+        shares = (100 * self.counts(y).double() / len(y)).tolist()
+        if len(shares) > _MOST_NAMED:
+            ordered = sorted(shares)
+            return {"prevalence": f"{ordered[0]:.1f} to {ordered[-1]:.1f} %, median {ordered[len(ordered) // 2]:.1f} %"}
+        each = zip(self.output_names, shares, strict=True)
+        return {"prevalence": ", ".join(f"{name} {share:.1f} %" for name, share in each)}
 
     def calibrate(self, meter: Meter) -> None:
         """Choose the thresholds on the validation set."""

@@ -1,6 +1,6 @@
 """Linear probes: a linear model on fixed features, as the weights of a head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ __all__ = ["Probe", "fit_label_probe", "fit_linear_probe", "fit_value_probe", "p
 Probe = Callable[..., tuple[Tensor, Tensor, float]]
 """Features ``(N, D)``, labels, validation features and labels, inverse penalties, balanced -> weights ``(C, D)``,
 offsets ``(C,)``, and the validation score of the penalty that was chosen."""
+
+_Fit = tuple[np.ndarray, np.ndarray, float]
 
 
 def probe_of(problem: Problem) -> Probe:
@@ -50,14 +52,13 @@ def fit_linear_probe(
         Weights ``(C, D)``, offsets ``(C,)``, and the best validation accuracy in [0, 1].
     """
     mu, sigma, (train, val) = _standardised(features, val_features)
-    best, best_acc = None, -1.0
-    for c in inverse_penalties:
-        probe = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None)
-        acc = float(probe.fit(train, y.cpu().numpy()).score(val, val_y.cpu().numpy()))
-        if acc > best_acc:
-            best, best_acc = probe, acc
-    assert best is not None
-    weights, offsets = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
+    labels, truth = y.cpu().numpy(), val_y.cpu().numpy()
+
+    def fit(c: float) -> _Fit:
+        probe = LogisticRegression(C=c, max_iter=1000, class_weight="balanced" if balanced else None).fit(train, labels)
+        return probe.coef_, probe.intercept_, float(probe.score(val, truth))
+
+    weights, offsets, best_acc = _best_of(inverse_penalties, fit)
     if len(weights) == 1:  # two classes have one score: split it, so that the softmax gives the same probabilities
         weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
     return *_folded(weights, offsets, mu, sigma), best_acc
@@ -86,15 +87,14 @@ def fit_label_probe(
     """
     mu, sigma, (train, val) = _standardised(features, val_features)
     labels, truth = y.cpu().numpy(), val_y.cpu().numpy()
-    best: tuple[np.ndarray, np.ndarray, float] | None = None
-    for c in inverse_penalties:
+
+    def fit(c: float) -> _Fit:
         fits = [_one_label(train, labels[:, k], c, balanced) for k in range(labels.shape[1])]
         weights, offsets = np.stack([w for w, _ in fits]), np.array([b for _, b in fits])
-        score = float(((val @ weights.T + offsets >= 0) == truth).mean())
-        if best is None or score > best[2]:
-            best = weights, offsets, score
-    assert best is not None
-    return *_folded(torch.from_numpy(best[0]), torch.from_numpy(best[1]), mu, sigma), best[2]
+        return weights, offsets, float(((val @ weights.T + offsets >= 0) == truth).mean())
+
+    weights, offsets, score = _best_of(inverse_penalties, fit)
+    return *_folded(weights, offsets, mu, sigma), score
 
 
 def _one_label(features: np.ndarray, y: np.ndarray, c: float, balanced: bool) -> tuple[np.ndarray, float]:
@@ -128,16 +128,20 @@ def fit_value_probe(
     """
     mu, sigma, (train, val) = _standardised(features, val_features)
     targets, truth = y.double().cpu().numpy(), val_y.double().cpu().numpy()
-    best: tuple[Ridge, float] | None = None
-    for c in inverse_penalties:
+
+    def fit(c: float) -> _Fit:
         probe = Ridge(alpha=1 / c).fit(train, targets)
         score = -float(((probe.predict(val).reshape(truth.shape) - truth) ** 2).mean())
-        if best is None or score > best[1]:
-            best = probe, score
-    assert best is not None
-    weights = torch.from_numpy(np.atleast_2d(best[0].coef_))
-    offsets = torch.from_numpy(np.atleast_1d(best[0].intercept_))
-    return *_folded(weights, offsets, mu, sigma), best[1]
+        return np.atleast_2d(probe.coef_), np.atleast_1d(probe.intercept_), score
+
+    weights, offsets, score = _best_of(inverse_penalties, fit)
+    return *_folded(weights, offsets, mu, sigma), score
+
+
+def _best_of(inverse_penalties: Sequence[float], fit: Callable[[float], _Fit]) -> tuple[Tensor, Tensor, float]:
+    """Fit with each penalty, and give the weights, offsets and score of the first that is best on validation."""
+    weights, offsets, score = max(map(fit, inverse_penalties), key=lambda found: found[2])
+    return torch.from_numpy(weights), torch.from_numpy(offsets), score
 
 
 def _standardised(*sets: Tensor) -> tuple[Tensor, Tensor, list[np.ndarray]]:
