@@ -15,7 +15,8 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
 from hydra.utils import get_class
 
-from tl_lab.config import compose, conf_dir
+from tl_lab.config import choices, conf_dir
+from tl_lab.config.nodes import read_node
 
 __all__ = ["remember", "strategy_class"]
 
@@ -34,7 +35,7 @@ def remember() -> None:
 @functools.cache
 def strategy_class(name: str) -> type:
     """Give the class of a choice of ``strategy``; several files select their cases by it when they are imported."""
-    return get_class(compose([f"strategy={name}"]).strategy._target_)
+    return get_class(read_node(choices("strategy")["strategy"][name])._target_)
 
 
 def _sources(repo: Any) -> tuple[str, ...] | None:
