@@ -25,6 +25,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from tl_lab.config.catalogue import outside_folders
+
 __all__ = ["AUTO", "Loader", "Natural", "choose", "declared", "install", "keeps_frozen", "reasons_of"]
 
 AUTO = "domain_adaptation=auto"
@@ -116,6 +118,18 @@ def install() -> None:
     setattr(engine, "ConfigLoaderImpl", Loader)  # noqa: B010  (Hydra has no public place for it)
 
 
+_REMEMBERED: dict[tuple[str, ...], dict[str, Natural]] = {}
+"""Natural choices of this process by what was chosen: a start composes several times, and a sweep for every job."""
+
+
+def _key(config_name: str, single: Sequence[Override], repo: Any) -> tuple[str, ...] | None:
+    """Name what natural choices depend on: the choices of groups, where all files are the project's own."""
+    if outside_folders():
+        return None
+    given = [str(one.input_line) for one in single if repo.group_exists(one.key_or_group)]
+    return (config_name, *(source.path for source in repo.get_sources()), *given)
+
+
 class Loader(ConfigLoaderImpl):
     """Hydra's loader of configurations, with natural choices; launchers of other packages call it for each job."""
 
@@ -184,13 +198,26 @@ class Loader(ConfigLoaderImpl):
         if config_name is None:
             return {}
         single = [_first(one) if one.is_sweep_override() else one for one in parsed]
+        key = _key(config_name, single, repo)
+        if key is None or key not in _REMEMBERED:
+            found = self._choose(config_name, single, repo)
+            if key is None:
+                return self._unswept(found, parsed)
+            _REMEMBERED[key] = found
+        return self._unswept(_REMEMBERED[key], parsed)
+
+    @staticmethod
+    def _unswept(found: Mapping[str, Natural], parsed: Sequence[Override]) -> dict[str, Natural]:
+        swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
+        return {group: natural for group, natural in found.items() if group not in swept}
+
+    @staticmethod
+    def _choose(config_name: str, single: list[Override], repo: Any) -> dict[str, Natural]:
         defaults = create_defaults_list(repo, config_name, single, prepend_hydra=True, skip_missing=True)
         choices = {group: str(name) for group, name in defaults.overrides.known_choices.items()}
         if not {"strategy", "data", "backbone", "domain_adaptation"} <= set(choices):
             return {}  # a configuration of another program
-        found = choose(choices, defaults.overrides.override_choices, lambda *names: _declarations(repo, *names))
-        swept = {one.key_or_group for one in parsed if one.is_sweep_override()}
-        return {group: natural for group, natural in found.items() if group not in swept}
+        return choose(choices, defaults.overrides.override_choices, lambda *names: _declarations(repo, *names))
 
     def _objection(self, cfg: DictConfig) -> str:
         """Say why an adaptation would be refused, which only values tell; empty where it would not be."""
