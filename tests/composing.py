@@ -18,16 +18,22 @@ from hydra.utils import get_class
 from tl_lab.config import choices, conf_dir
 from tl_lab.config.nodes import read_node
 
-__all__ = ["remember", "strategy_class"]
+__all__ = ["ORIGINALS", "remember", "strategy_class"]
+
+
+ORIGINALS: list[tuple[Any, str, Any]] = [
+    (config_loader_impl, "create_defaults_list", config_loader_impl.create_defaults_list),  # type: ignore[attr-defined]
+    (ConfigLoaderImpl, "_compose_config_from_defaults_list", ConfigLoaderImpl._compose_config_from_defaults_list),
+    (FileConfigSource, "load_config", FileConfigSource.load_config),
+]
+"""What is remembered: where it lives, its name, and Hydra's own function."""
 
 
 def remember() -> None:
     """Let Hydra keep what it has composed from this project's files; files of other folders may change."""
-    config_loader_impl.create_defaults_list = _remembered_defaults(config_loader_impl.create_defaults_list)  # type: ignore[attr-defined]
-    ConfigLoaderImpl._compose_config_from_defaults_list = _remembered_files(  # type: ignore[method-assign]
-        ConfigLoaderImpl._compose_config_from_defaults_list
-    )
-    FileConfigSource.load_config = _remembered_main_file(FileConfigSource.load_config)  # type: ignore[method-assign]
+    kinds = (_remembered_defaults, _remembered_files, _remembered_main_file)
+    for (place, name, original), kind in zip(ORIGINALS, kinds, strict=True):
+        setattr(place, name, kind(original))
     # each composition copies the sources of files, and with this one all that is registered, to write to neither
     StructuredConfigSource.__deepcopy__ = lambda self, memo: copy.copy(self)  # type: ignore[attr-defined]
 

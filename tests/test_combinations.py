@@ -8,6 +8,7 @@ from hydra.utils import get_class
 
 from tl_lab.cli.train import main
 from tl_lab.config import choices, compose
+from tl_lab.config.nodes import read_node
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -40,6 +41,14 @@ def _learning_from(*traits: str) -> list[str]:
 
 ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
 FEW_SHOT = _learning_from("labels", "episodes")
+
+
+def _from_few_samples(strategy: str) -> list[str]:
+    """Let importances rest on a few samples: what takes time is to pass them through a large backbone."""
+    node = read_node(choices("strategy")["strategy"][strategy])
+    if "fisher" in node:
+        return ["strategy.fisher.samples=16"]
+    return ["strategy.samples=16"] if "samples" in node else []
 
 
 def train(folder, *overrides: str) -> dict:
@@ -87,7 +96,13 @@ def test_every_strategy_with_every_optimizer_on_supervised_data(optimizer, strat
 )
 def test_backbones_and_continual_strategies_learn_a_stream(backbone, strategy, tmp_path):
     results = train(
-        tmp_path / "run", *STREAM, f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", NONE
+        tmp_path / "run",
+        *STREAM,
+        f"backbone={backbone}",
+        *BACKBONES[backbone],
+        f"strategy={strategy}",
+        *_from_few_samples(strategy),
+        NONE,
     )
     assert results["status"] == "completed", results["error"]
     assert 0 <= results["metrics"]["test/acc"] <= 1

@@ -2,20 +2,12 @@
 
 import hydra
 import pytest
-from hydra._internal import config_loader_impl
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from composing import ORIGINALS, remember
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config import conf_dir
-
-REMEMBERED = [
-    (config_loader_impl, "create_defaults_list"),
-    (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
-    (FileConfigSource, "load_config"),
-]
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -34,10 +26,12 @@ def composed(*overrides: str) -> DictConfig:
     ids=["defaults", "values", "groups", "experiment"],
 )
 def test_memory_gives_what_the_files_give(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    remember()  # anew: nothing that other tests composed
     first, again = composed(*overrides), composed(*overrides)
     other_values = composed(*overrides, "update.gradient_clip_norm=3")
-    for place, name in REMEMBERED:
-        monkeypatch.setattr(place, name, getattr(place, name).__wrapped__)
+    for place, name, original in ORIGINALS:
+        monkeypatch.setattr(place, name, original)
+    monkeypatch.setattr("tl_lab.config.natural._REMEMBERED", {})
     monkeypatch.delattr(StructuredConfigSource, "__deepcopy__")
     fresh = composed(*overrides)
     for found in (first, again):

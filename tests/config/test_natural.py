@@ -233,7 +233,7 @@ def test_each_job_of_a_sweep_chooses_for_itself(loader: Loader):
 
 def test_options_of_a_swept_group_are_understood_by_its_first_value(loader: Loader):
     cfg = loader.load_configuration("config", ["strategy=maml,anil", "data.test.way=3"], RunMode.MULTIRUN)
-    assert cfg.hydra.runtime.choices.data == "glyph_episodes"
+    assert cfg.hydra.runtime.choices.data == "glyph_episodes_5way"
 
 
 def test_what_choices_share_is_no_choice(loader: Loader):

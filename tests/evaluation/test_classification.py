@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, log_loss
 
-from tl_lab.evaluation import Meter, classification_scores
+from tl_lab.evaluation import ClassificationMeter, classification_scores
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
@@ -20,7 +20,7 @@ def test_scores_equal_scikit_learns(absent):
 
 def test_meter_over_uneven_batches_equals_one_pass():
     logits, y = torch.randn(50, 3), torch.randint(0, 3, (50,))
-    meter = Meter(3)
+    meter = ClassificationMeter(3)
     for part in torch.arange(50).tensor_split([7, 30]):
         meter.update(logits[part], y[part])
     scores = meter.compute()
@@ -31,6 +31,6 @@ def test_meter_over_uneven_batches_equals_one_pass():
 
 
 def test_meter_without_labels_gives_no_accuracy():
-    meter = Meter(3)
+    meter = ClassificationMeter(3)
     meter.update(torch.randn(20, 3), None)
     assert set(meter.compute()) == {"entropy", "info_max", "snd"}

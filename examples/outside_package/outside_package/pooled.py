@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup
-from tl_lab.data.inputs.preprocessing import Preprocessing
+from tl_lab.data.inputs.image import ImageSpec
 
 
 class Pooled(Backbone):
@@ -14,7 +14,7 @@ class Pooled(Backbone):
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, width, 3)
         self.num_features = width
-        self.preprocessing = Preprocessing(size=tuple(input_size), channels=in_channels)
+        self.spec = ImageSpec(size=tuple(input_size), channels=in_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``(B, C, H, W)`` to ``(B, width)``."""
