@@ -1,5 +1,7 @@
 """Scores of multi-label predictions against scikit-learn and by hand."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from tl_lab.evaluation import multi_label_scores
 from tl_lab.evaluation.multi_label import best_thresholds, f1_by_label, scores_by_label
+from tl_lab.problems import MultiLabel
 
 DRAW = torch.Generator().manual_seed(0)
 P = torch.rand(60, 4, generator=DRAW)
@@ -47,3 +50,35 @@ def test_equal_probabilities_stay_together_and_an_absent_label_keeps_a_half():
     y = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     thresholds = best_thresholds(p, y)
     assert thresholds.tolist() == pytest.approx([0.4, 0.5])  # between .7 and .1; nobody has the second label
+
+
+def test_sure_predictions_keep_their_order():
+    problem = MultiLabel(["a", "b"])
+    meter = problem.meter()
+    logits = torch.tensor([20.0, 30.0, 40.0, -5.0, 18.0])
+    y = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0])
+    meter.update(torch.stack([logits, logits], 1), torch.stack([y, y], 1))
+    scores = meter.compute()
+    assert (scores["auroc"], scores["map"]) == (1.0, 1.0)
+
+
+def test_one_label_and_one_that_varies_are_scored():
+    p, y = torch.tensor([[0.2], [0.9], [0.4]]), torch.tensor([[0.0], [1.0], [1.0]])
+    assert float(scores_by_label(p, y)["auroc"]) == 1.0
+    both = scores_by_label(p.expand(3, 2), torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]))
+    assert both["auroc"].isnan().tolist() == [False, True]
+
+
+def test_outputs_that_are_no_numbers_have_no_score():
+    meter = MultiLabel(["a", "b"]).meter()
+    meter.update(torch.tensor([[0.1, torch.nan], [0.3, 0.2]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    assert all(math.isnan(value) for value in meter.compute().values())
+
+
+def test_thresholds_are_tuned_on_the_very_set_that_they_are_scored_on():
+    problem = MultiLabel(["a", "b", "c", "d"])
+    meter = problem.meter()
+    meter.update(P.logit() - 2, Y)  # far too cautious at .5
+    problem.calibrate(meter)
+    scores = meter.compute()
+    assert scores["f1_tuned"] > scores["f1_macro"] + 0.1

@@ -38,8 +38,34 @@ def test_a_meter_scores_in_the_units_of_the_targets():
     problem = Regression(["a", "b"])
     problem.learn(Y)
     meter = problem.meter()
-    meter.update(problem.scale(F), Y)
+    meter.update(problem.scale(F).float(), Y)
     scores = meter.compute()
     assert scores["mae"] == pytest.approx(mean_absolute_error(Y, F), rel=1e-4)
     assert scores["loss"] == pytest.approx(((F - Y) / Y.std(0, unbiased=False)).square().mean().item(), rel=1e-4)
-    torch.testing.assert_close(meter.last_predicted, F, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(meter.last_predicted, F.double(), rtol=1e-4, atol=1e-3)
+
+
+def test_targets_far_from_the_origin_keep_their_digits():
+    y = 1e9 + 10 * torch.randn(40, 1, generator=DRAW, dtype=torch.double)
+    problem = Regression(["value"])
+    problem.learn(y)
+    meter = problem.meter()
+    meter.update(problem.scale(y + 2).float(), y)
+    scores = meter.compute()
+    assert scores["mae"] == pytest.approx(2, rel=1e-4)
+    assert scores["r2"] == pytest.approx(1 - 4 / float(y.var(unbiased=False)), rel=1e-4)
+    assert float(problem.criterion(y)(problem.scale(y).float(), y)) < 1e-10
+
+
+def test_targets_that_differ_by_rounding_alone_are_constant():
+    problem = Regression(["value"])
+    problem.learn(torch.full((7, 1), 0.1, dtype=torch.double))
+    assert problem.deviation.tolist() == [1.0]
+
+
+def test_a_quantity_without_a_score_counts_in_no_mean():
+    y = torch.stack([torch.arange(5.0), torch.full((5,), 2.0)], 1)
+    assert float(regression_scores(y, y)["r2"]) == 1.0
+    meter = Regression(["a"]).meter()
+    meter.update(torch.tensor([[torch.nan], [1.0]]), torch.tensor([[0.0], [1.0]]))
+    assert all(math.isnan(value) for value in meter.compute().values())

@@ -71,9 +71,9 @@ def test_predict_writes_labels_and_their_probabilities(runs, images, tmp_path):
     table = tmp_path / "labels.csv"
     tl_lab_main(["predict", str(runs["digits_properties"]), str(images), "--output", str(table)])
     rows = list(csv.DictReader(table.open()))
-    assert list(rows[0]) == ["input", "label", "confidence", *PROPERTIES]
+    assert list(rows[0]) == ["input", "label", "confidence", *(f"p({name})" for name in PROPERTIES)]
     truth = properties_of(torch.tensor([int(row["input"][3]) for row in rows])).bool()
-    given = torch.tensor([[float(row[name]) >= 0.5 for name in PROPERTIES] for row in rows])
+    given = torch.tensor([[float(row[f"p({name})"]) >= 0.5 for name in PROPERTIES] for row in rows])
     assert (given == truth).float().mean() > 0.75
     for row, decisions in zip(rows, given.tolist(), strict=True):
         names = [name for name, has in zip(PROPERTIES, decisions, strict=True) if has]

@@ -169,3 +169,13 @@ def test_a_probed_head_starts_where_the_probe_ended(kind):
     fit(data, model, 1, limit_train_batches=1)
     assert model.probe_score is not None
     assert not torch.equal(model.network.head[-1].weight, trained_from)
+
+
+def test_thresholds_of_a_stream_are_tuned_on_the_task_that_is_learned():
+    from laboratory import fit, make
+
+    stream = PermutedStream(of=DigitsProperties(seed=0), num_tasks=2, batch_size=50, batches_per_epoch=5)
+    data, model = make(Replay, stream)
+    fit(data, model, 1)
+    assert data.problem.thresholds.tolist() != [0.5] * 4
+    assert model.last_validation["val/task2/f1_tuned"] >= model.last_validation["val/task2/f1_macro"]

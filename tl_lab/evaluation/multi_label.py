@@ -1,10 +1,12 @@
 """How a multi-label classifier is measured: ranking of samples by each label, and decisions at thresholds."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import CatMetric
-from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from tl_lab.evaluation.meter import Meter
 
@@ -31,23 +33,23 @@ def scores_by_label(p: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Score the ranking of the samples by each label.
 
     Args:
-        p: probabilities, ``(N, L)``.
+        p: probabilities or logits, ``(N, L)``; only their order counts.
         y: labels, ``(N, L)``, of 0 and 1.
 
     Returns:
         ``auroc`` and ``map`` (average precision), ``(L,)`` each, NaN for a label that all samples or none have; and
         ``prevalence``, the share of samples that have it.
     """
-    labels, y = p.shape[1], y.long()
+    y = y.long()
     prevalence = y.double().mean(0)
-    defined = (prevalence > 0) & (prevalence < 1)
-    nothing = torch.full((labels,), torch.nan, dtype=torch.double)
-    found = {"auroc": nothing.clone(), "map": nothing.clone(), "prevalence": prevalence}
-    if bool(defined.any()):
-        chosen, truth, count = p[:, defined], y[:, defined], int(defined.sum())
-        found["auroc"][defined] = multilabel_auroc(chosen, truth, count, average=None).double()
-        found["map"][defined] = multilabel_average_precision(chosen, truth, count, average=None).double()
-    return found
+    found = {name: torch.full_like(prevalence, torch.nan) for name in ("auroc", "map")}
+    for label in ((prevalence > 0) & (prevalence < 1)).nonzero()[:, 0].tolist():
+        # places in the order, equal values alike: probabilities near 1 would be equal in the metrics' precision
+        places = p[:, label].unique(return_inverse=True)[1]
+        ranks = places.double() / (places.max() + 1)
+        found["auroc"][label] = binary_auroc(ranks, y[:, label])
+        found["map"][label] = binary_average_precision(ranks, y[:, label])
+    return {**found, "prevalence": prevalence}
 
 
 def multi_label_scores(p: Tensor, y: Tensor, thresholds: Tensor) -> dict[str, Tensor]:
@@ -121,14 +123,20 @@ class MultiLabelMeter(Meter):
             self.outputs.update(outputs)
             self.labels.update(y.to(outputs))
 
+    def collected(self) -> tuple[Tensor, Tensor]:
+        """Give the logits and labels taken in so far, ``(N, L)`` each, over all processes, on the CPU."""
+        return torch.as_tensor(self.outputs.compute()).cpu(), torch.as_tensor(self.labels.compute()).cpu()
+
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it."""
+        """Give the scores of all that was taken in, and forget it; NaN where an output is not finite."""
         if not self.outputs.update_called:
             return {}
-        outputs, y = torch.as_tensor(self.outputs.compute()).cpu(), torch.as_tensor(self.labels.compute()).cpu()
-        loss = F.binary_cross_entropy_with_logits(outputs.double(), y.double())
-        self.last_probabilities, self.last_labels = outputs.sigmoid(), y
+        outputs, y = self.collected()
         for metric in (self.outputs, self.labels):
             metric.reset()
+        self.last_probabilities, self.last_labels = outputs.double().sigmoid(), y
+        if not bool(outputs.isfinite().all()):
+            return dict.fromkeys(MULTI_LABEL, math.nan)
+        loss = F.binary_cross_entropy_with_logits(outputs.double(), y.double())
         scores = {"loss": loss, **multi_label_scores(self.last_probabilities, y, self.thresholds)}
         return {name: float(value) for name, value in scores.items()}

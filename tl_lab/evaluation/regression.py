@@ -1,5 +1,6 @@
 """How predicted numbers are measured, in the units of the targets."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,7 +22,7 @@ REGRESSION = ("loss", "r2", "spearman", "mae", "mse")
 
 
 def regression_scores(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Score predictions, each quantity for itself; the scores are means over the K quantities.
+    """Score predictions, each quantity for itself; the scores are means over the quantities that have them.
 
     Args:
         predicted: ``(N, K)``, in the units of the targets.
@@ -33,10 +34,12 @@ def regression_scores(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
     """
     predicted, y = predicted.double(), y.double()
     per_quantity = [_scores_of_one(predicted[:, k], y[:, k]) for k in range(y.shape[1])]
-    return {name: torch.stack([scores[name] for scores in per_quantity]).mean() for name in per_quantity[0]}
+    return {name: torch.stack([scores[name] for scores in per_quantity]).nanmean() for name in per_quantity[0]}
 
 
 def _scores_of_one(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
+    # sums of squares far from the origin would lose what the scores are made of; none of them depends on the origin
+    predicted, y = predicted - y.mean(), y - y.mean()
     undefined = torch.tensor(torch.nan, dtype=torch.double)
     varies = len(y) > 1 and bool((y != y[0]).any())
     ranked = varies and bool((predicted != predicted[0]).any())
@@ -70,16 +73,18 @@ class RegressionMeter(Meter):
         """Take in a batch: outputs ``(B, K)`` and targets ``(B, K)``; without targets there is nothing to score."""
         if y is not None:
             self.outputs.update(outputs)
-            self.targets.update(y)
+            self.targets.update(self.scale(y).to(outputs))  # metrics keep single precision, too little for far offsets
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it."""
+        """Give the scores of all that was taken in, and forget it; NaN where an output is not finite."""
         if not self.outputs.update_called:
             return {}
-        outputs, y = torch.as_tensor(self.outputs.compute()).cpu(), torch.as_tensor(self.targets.compute()).cpu()
-        loss = (outputs.double() - self.scale(y.double())).square().mean()
-        self.last_predicted, self.last_targets = self.unscale(outputs), y
+        outputs, y = (torch.as_tensor(metric.compute()).cpu().double() for metric in (self.outputs, self.targets))
         for metric in (self.outputs, self.targets):
             metric.reset()
-        scores = {"loss": loss, **regression_scores(self.last_predicted, y)}
+        self.last_predicted, self.last_targets = self.unscale(outputs), self.unscale(y)
+        if not bool(outputs.isfinite().all()):
+            return dict.fromkeys(REGRESSION, math.nan)
+        loss = (outputs - y).square().mean()
+        scores = {"loss": loss, **regression_scores(self.last_predicted, self.last_targets)}
         return {name: float(value) for name, value in scores.items()}

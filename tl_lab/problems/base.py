@@ -81,6 +81,8 @@ class Problem(ABC):
 
     def __init__(self, output_names: Sequence[str]) -> None:
         self.output_names = list(output_names)
+        if not self.numbers_outputs and len(set(self.output_names)) < len(self.output_names):
+            raise UserError(f"labels and quantities have names of their own, not {self.output_names}")
 
     @property
     def num_outputs(self) -> int:

@@ -94,7 +94,7 @@ class MultiLabel(Problem):
         """Give the labels, the confidence, and the probability of each label."""
         assert prediction.probabilities is not None
         each = zip(self.output_names, prediction.probabilities.T.tolist(), strict=True)
-        return {**super().columns(prediction), **{name: [f"{p:.4f}" for p in column] for name, column in each}}
+        return {**super().columns(prediction), **{f"p({name})": [f"{p:.4f}" for p in column] for name, column in each}}
 
     def meter(self, num_outputs: int | None = None) -> Meter:
         """Build what ranks and decides."""
@@ -128,9 +128,12 @@ class MultiLabel(Problem):
 
     def calibrate(self, meter: Meter) -> None:
         """Choose the thresholds on the validation set."""
-        if isinstance(meter, MultiLabelMeter) and len(meter.last_labels):
+        if not isinstance(meter, MultiLabelMeter) or not meter.outputs.update_called:
+            return
+        outputs, y = meter.collected()
+        if bool(outputs.isfinite().all()):
             # in place: meters of other sets share the tensor
-            self.thresholds.copy_(best_thresholds(meter.last_probabilities, meter.last_labels))
+            self.thresholds.copy_(best_thresholds(outputs.double().sigmoid(), y))
 
     def state(self) -> dict[str, Any]:
         """Keep the thresholds."""

@@ -15,6 +15,7 @@ from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, refuse_
 __all__ = ["Regression", "SquaredError"]
 
 _STRATA = 10
+_ROUNDING = 1e-12  # a spread below this share of the mean comes from rounding
 
 
 class SquaredError(Criterion):
@@ -65,6 +66,7 @@ class Regression(Problem):
         super().__init__(output_names)
         self.mean = torch.zeros(len(self.output_names), dtype=torch.double)
         self.deviation = torch.ones(len(self.output_names), dtype=torch.double)
+        self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.likelihood = _ScaledGaussian(self)  # type: ignore[misc]  # knows this problem's scale
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
@@ -81,15 +83,25 @@ class Regression(Problem):
         y = y.double().cpu()
         deviation = y.std(0, unbiased=False)
         self.mean = y.mean(0)
-        self.deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        varies = deviation > _ROUNDING * self.mean.abs()
+        self.deviation = torch.where(varies, deviation, torch.ones_like(deviation))
+        self._moved.clear()
 
     def scale(self, y: Tensor) -> Tensor:
-        """Bring targets ``(B, K)`` to the scale of the outputs."""
-        return (y - self.mean.to(y)) / self.deviation.to(y)
+        """Bring targets ``(B, K)`` to the scale of the outputs, in double precision."""
+        mean, deviation = self._on(y.device)
+        return (y.double() - mean) / deviation
 
     def unscale(self, outputs: Tensor) -> Tensor:
-        """Bring outputs ``(B, K)`` to the units of the targets."""
-        return outputs * self.deviation.to(outputs) + self.mean.to(outputs)
+        """Bring outputs ``(B, K)`` to the units of the targets, in double precision."""
+        mean, deviation = self._on(outputs.device)
+        return outputs.double() * deviation + mean
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Keep the scale on the device where it is used in every step."""
+        if device not in self._moved:
+            self._moved[device] = self.mean.to(device), self.deviation.to(device)
+        return self._moved[device]
 
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
@@ -111,12 +123,12 @@ class Regression(Problem):
 
     def words(self, values: Tensor) -> list[str]:
         """Write the numbers, those of one sample side by side."""
-        return ["; ".join(f"{value:.6g}" for value in row) for row in values.tolist()]
+        return ["; ".join(f"{value:.9g}" for value in row) for row in values.tolist()]
 
     def columns(self, prediction: Prediction) -> dict[str, list[str]]:
         """Give a column a quantity."""
         each = zip(self.output_names, prediction.values.T.tolist(), strict=True)
-        return {name: [f"{value:.6g}" for value in column] for name, column in each}
+        return {name: [f"{value:.9g}" for value in column] for name, column in each}
 
     def meter(self, num_outputs: int | None = None) -> Meter:
         """Build what compares numbers."""
@@ -124,7 +136,7 @@ class Regression(Problem):
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Give the mean absolute error, in the targets' units."""
-        return {"mae": (self.unscale(outputs) - y).abs().mean()}
+        return {"mae": (self.unscale(outputs) - y).abs().mean().float()}
 
     def strata(self, y: Tensor) -> Tensor:
         """Group by tenths of the first quantity's distribution."""
@@ -149,3 +161,4 @@ class Regression(Problem):
         """Take the scale up."""
         self.mean = torch.tensor(state["mean"], dtype=torch.double)
         self.deviation = torch.tensor(state["deviation"], dtype=torch.double)
+        self._moved.clear()

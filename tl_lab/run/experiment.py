@@ -230,6 +230,12 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
     parts.strategy.load_state_dict(content["state_dict"])
     parts.strategy.last_validation = content["last_validation"]
     restore_problem(parts.data.problem, content)
+    if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):
+        warnings.warn(
+            f"{parts.data.monitor} was never a number, so that the first checkpoint counts as the best: choose another "
+            "metric by callbacks.checkpoint.monitor, or set evaluate=last",
+            stacklevel=2,
+        )
     return f"best on validation (after {content['updates_done']} updates)"
 
 

@@ -83,10 +83,10 @@ class Measuring(Step):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of every validation set."""
+        self._calibrate()
         self.last_validation = self._scores(
             {name: SetName.parse(name).validation_metrics for name in self.data.val_names}
         )
-        self._calibrate()
         losses = {name: value for name, value in self.last_validation.items() if name.endswith("/loss")}
         losses = {name: value for name, value in losses.items() if not name.startswith("oracle/")}  # stops nothing
         if wrong := [name for name, value in losses.items() if not math.isfinite(value)]:
@@ -115,8 +115,12 @@ class Measuring(Step):
     def _calibrate(self) -> None:
         """Let the problem choose its thresholds on the validation set that chooses the checkpoint."""
         for name in self.data.val_names:
-            if name in self.meters and SetName.parse(name).validation_metrics == self.data.monitored:
+            if name in self.meters and self.calibrates_on(name):
                 self.problem.calibrate(self.meters[name])  # type: ignore[arg-type]
+
+    def calibrates_on(self, name: str) -> bool:
+        """Whether thresholds are chosen on a validation set."""
+        return SetName.parse(name).validation_metrics == self.data.monitored
 
 
 def validation_metrics(data: DataModule) -> list[str]:

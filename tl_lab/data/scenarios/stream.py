@@ -112,9 +112,10 @@ class TaskStream(DataModule):
         self._tested, self.template.sets = list(self.template.test_names), {}
         self.problem_kind = self.template.problem_kind
         if self.scenario != "domain" and not self.problem_kind.numbers_outputs:
+            kind = self.problem_kind.name.replace("_", "-")
             raise UserError(
-                f"data.scenario={self.scenario} gives tasks outputs of their own, which a {self.problem_kind.name} "
-                "problem shares: use scenario=domain"
+                f"data.scenario={self.scenario} gives tasks outputs of their own, which a {kind} problem shares: use "
+                "scenario=domain"
             )
         sizes = tuple(len(names) for names in self.task_classes)
         if self.scenario == "domain" and len(set(sizes)) > 1:

@@ -189,6 +189,10 @@ class ContinualStrategy(Strategy):
                 if self.outputs.scenario == "class":
                     self.meters[f"{name}/within"] = self.problem.meter(self.num_outputs)
 
+    def calibrates_on(self, name: str) -> bool:
+        """Whether thresholds are chosen on a validation set: that of the task that is being learned."""
+        return self.stream.scored_name(self.task, "val") == name
+
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
         self.view(SetName.parse(name).task_number)
         if batch_idx == 0:
