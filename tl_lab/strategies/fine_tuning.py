@@ -59,13 +59,16 @@ class FineTuning(Strategy):
                 "strategy.bottleneck=null, strategy.head.hidden=[] and strategy.head.dropout=0"
             )
         self.probe_score: float | None = None
+        self._tied_now: list[tuple[str, nn.Parameter]] | None = None
         if self.alpha:
             # buffers: a resumed run is pulled towards the same start
             for name, parameter in self._tied():
                 self.register_buffer(f"start_{name.replace('.', '_')}", parameter.detach().clone())
 
     def _tied(self) -> list[tuple[str, nn.Parameter]]:
-        return list(self.learned_by_name(self.network.backbone).items())
+        if self._tied_now is None:  # looked up in every step; which parameters learn at some time does not change
+            self._tied_now = list(self.learned_by_name(self.network.backbone).items())
+        return self._tied_now
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the groups; those under L2-SP have no other decay."""
