@@ -47,7 +47,8 @@ class Samples:
     Args:
         x: inputs: a tensor ``(N, ...)`` (images uint8 ``(N, C, H, W)`` in 0..255, or float in [0, 1]), several named
             tensors, or :class:`LazyInputs`.
-        y: classes, ``(N,)``, int64; None where labels are withheld or unknown.
+        y: labels: classes ``(N,)`` int64, or ``(N, ...)`` as the data's problem has them; None where they are
+            withheld or unknown.
         domain: number of each sample's domain, ``(N,)``, int64, where there are several; None elsewhere.
         columns: what else is known of each sample, ``(N, ...)`` by name (``group``, ``time``, ``text_id``).
     """

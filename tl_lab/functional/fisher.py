@@ -38,14 +38,16 @@ def fisher_sums(
     - ``sample``: sum_n (d log p_nk / d theta)^2 for one label k drawn from p_n: the same in expectation, in one pass.
     - ``empirical``: sum_n (d log p_nk / d theta)^2 for the true label k. It is not the Fisher information: it vanishes
       where the model fits its data, however much the output depends on the parameter.
-    - ``batched``: sum_b (d l_b / d theta)^2, with the mean cross-entropy l_b of batch b, as many libraries have it.
-      It is not the Fisher information either: gradients cancel before they are squared, the more the larger a batch.
+    - ``batched``: sum_b (d l_b / d theta)^2, with the mean loss l_b of batch b (of a softmax the cross-entropy), as many
+      libraries have it. It is not the Fisher information either: gradients cancel before they are squared, the more the
+      larger a batch.
 
     Args:
         model: inputs ``(B, ...)``, one tensor or several by name -> logits ``(B, C)``, of each sample for itself. It
             runs in evaluation mode and full precision; its modes, buffers, gradients and the global random state are
             left as they were.
-        batches: inputs and true labels ``(B,)`` on the model's device; empty ones are passed over.
+        batches: inputs and true labels, ``(B,)`` or as the likelihood has them, on the model's device; empty ones are
+            passed over.
         estimator: one of ``FISHER_ESTIMATORS``.
         names: parameters to cover, of ``model.named_parameters()``; None for all that require gradients.
         generator: draws the labels of ``sample``, which needs one.

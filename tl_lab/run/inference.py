@@ -182,7 +182,12 @@ def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, ta
     """Build what the outputs that answer predict; runs of the first version predict one class of several."""
     names = _names_of(folder, facts, outputs, task)
     state = facts.get("problem", {"name": SingleLabel.name})
-    return restore({**state, "output_names": names})
+    try:
+        return restore({**state, "output_names": names})
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the checkpoint of {folder} does not say what the model predicts ({error}): it is damaged"
+        ) from error
 
 
 def _head_options(cfg: DictConfig, folder: Path) -> dict[str, Any]:

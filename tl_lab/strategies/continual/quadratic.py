@@ -152,7 +152,7 @@ class QuadraticStrategy(ContinualStrategy):
         return {self.term: value}
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy; its value is kept beside the penalty's."""
+        """Compute the loss; its value is kept beside the penalty's."""
         loss = super().task_loss(logits, y, weights)
         self._loss = loss.detach()
         return loss
