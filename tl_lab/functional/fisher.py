@@ -38,8 +38,8 @@ def fisher_sums(
     - ``sample``: sum_n (d log p_nk / d theta)^2 for one label k drawn from p_n: the same in expectation, in one pass.
     - ``empirical``: sum_n (d log p_nk / d theta)^2 for the true label k. It is not the Fisher information: it vanishes
       where the model fits its data, however much the output depends on the parameter.
-    - ``batched``: sum_b (d l_b / d theta)^2, with the mean loss l_b of batch b (of a softmax the cross-entropy), as many
-      libraries have it. It is not the Fisher information either: gradients cancel before they are squared, the more the
+    - ``batched``: sum_b (d l_b / d theta)^2, with the mean loss l_b of batch b (a softmax's is the cross-entropy), as
+      many libraries have it. It is not the Fisher information either: gradients cancel before they are squared, the more the
       larger a batch.
 
     Args:
