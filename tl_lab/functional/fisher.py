@@ -39,8 +39,8 @@ def fisher_sums(
     - ``empirical``: sum_n (d log p_nk / d theta)^2 for the true label k. It is not the Fisher information: it vanishes
       where the model fits its data, however much the output depends on the parameter.
     - ``batched``: sum_b (d l_b / d theta)^2, with the mean loss l_b of batch b (a softmax's is the cross-entropy), as
-      many libraries have it. It is not the Fisher information either: gradients cancel before they are squared, the more the
-      larger a batch.
+      many libraries have it. It is not the Fisher information either: gradients cancel before they are squared, the
+      more the larger a batch.
 
     Args:
         model: inputs ``(B, ...)``, one tensor or several by name -> logits ``(B, C)``, of each sample for itself. It
