@@ -13,6 +13,7 @@ from tl_lab.data.request import Request
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.network import weights_stream
+from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
 from tl_lab.run.weights import inject, start_from, used_weights, warn_of_weights
 from tl_lab.strategies.base import Strategy
@@ -43,6 +44,7 @@ def build(plan: Plan) -> Parts:
         UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
     """
     warn_of_weights(plan)
+    check_modality(plan)
     data: DataModule = plan.data.build()
     adaptation: DomainAdaptation = plan.adaptation.build()
     data.load(_request(plan, adaptation))

@@ -30,7 +30,7 @@ from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import Parts, build, build_strategy
 from tl_lab.run.checkpoints import is_trained, last_checkpoint, read_checkpoint, restore_problem
 from tl_lab.run.figures import draw_figures
-from tl_lab.run.pairing import check_modality, check_pairing, check_protocol
+from tl_lab.run.pairing import check_pairing, check_protocol
 from tl_lab.run.plan import Plan
 from tl_lab.run.reporting import banner_of, facts_of, report
 from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer
@@ -80,7 +80,6 @@ def run(cfg: DictConfig) -> float | None:
 def _run(plan: Plan, folder: Path, record: Record) -> float | None:
     check_pairing(plan)
     check_protocol(plan)
-    check_modality(plan)
     torch.set_num_threads(plan.threads)
     checkpoint = last_checkpoint(folder) if plan.resumes else None
     advice = "put a good copy in its place, or delete it to start the run over"
