@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from program_starts import two_processes
 
 from tl_lab.cli.train import main
@@ -149,7 +150,8 @@ def _stop_in_the_last_epoch(strategy) -> None:
         (["strategy=nearest_centroid", "data=glyphs_to_digits", "domain_adaptation=dann"], "trains nothing"),
     ],
 )
-def test_pairings_that_make_no_sense_are_refused(overrides, said):
+def test_pairings_that_make_no_sense_are_refused(overrides, said, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # of a run before this test
     given = [NONE, "data=episodes_of", *overrides]
     last = {text.split("=")[0]: text for text in given}
     with pytest.raises(UserError, match=said):
