@@ -42,7 +42,7 @@ class Adapter:
         raise NotImplementedError
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Fold what was learned into a backbone as it was before :meth:`inject`, with the same outputs."""
+        """Give the injected backbone as a plain one with the same outputs: what was learned is folded into its weights."""
         return backbone
 
     def describe(self) -> str:
