@@ -42,7 +42,7 @@ class Adapter:
         raise NotImplementedError
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Give the injected backbone as a plain one with the same outputs: what was learned is folded into its weights."""
+        """Give the injected backbone as a plain one with the same outputs, what was learned folded into it."""
         return backbone
 
     def describe(self) -> str:
