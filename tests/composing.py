@@ -31,7 +31,7 @@ ORIGINALS: list[tuple[Any, str, Any]] = [
 
 def remember() -> None:
     """Let Hydra keep what it has composed from this project's files; files of other folders may change."""
-    kinds = (_remembered_defaults, _remembered_files, _remembered_main_file)
+    kinds = (_remembered_defaults, _remembered_files, _remembered_texts)
     for (place, name, original), kind in zip(ORIGINALS, kinds, strict=True):
         setattr(place, name, kind(original))
     # each composition copies the sources of files, and with this one all that is registered, to write to neither
@@ -90,15 +90,16 @@ def _remembered_files(compose: Any) -> Any:
     return _compose_config_from_defaults_list
 
 
-def _remembered_main_file(load: Any) -> Any:
-    kept: dict[str, Any] = {}
+def _remembered_texts(load: Any) -> Any:
+    kept: dict[tuple[str, str], Any] = {}
 
     @functools.wraps(load)
     def load_config(self: Any, config_path: str) -> Any:
-        if self.path != str(conf_dir()) or config_path not in ("config", "config.yaml"):
+        if self.path != str(conf_dir()):
             return load(self, config_path)
-        if config_path not in kept:
-            kept[config_path] = load(self, config_path)
-        return copy.deepcopy(kept[config_path])
+        key = (self.provider, config_path)
+        if key not in kept:
+            kept[key] = load(self, config_path)
+        return copy.deepcopy(kept[key])
 
     return load_config

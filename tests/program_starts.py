@@ -1,4 +1,4 @@
-"""Starts of ``train.py`` without its seconds of imports: forked from the process of the tests, which has them."""
+"""Starts of the program without its seconds of imports: forked from the process of the tests, which has them."""
 
 import functools
 import importlib
@@ -7,21 +7,29 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from tl_lab.cli.train import main
+import tl_lab.run.experiment  # noqa: F401  (what takes seconds, imported before the fork)
+from tl_lab.cli.main import main as tl_lab_main
+from tl_lab.cli.train import main as train
 
-__all__ = ["Start", "two_processes"]
+__all__ = ["Start", "command", "two_processes"]
 
-TRAIN = str(Path(__file__).resolve().parent.parent / "train.py")
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = {str(ROOT / "train.py"): train, str(ROOT / "tl_lab" / "__main__.py"): tl_lab_main}
+"""What ``python train.py`` and ``python -m tl_lab`` call, by the name that the process has of them."""
+TRAIN, TL_LAB = PROGRAMS
 
 
 class Start:
     """``python train.py <argv>`` as a forked process, with the part of ``subprocess.Popen`` that tests need.
+
+    Or ``python -m tl_lab <argv>``.
 
     It has its own standard streams, signal handlers and environment, can be killed, and ends without the clean-up of
     the tests' process. Where the start itself is tested (imports, time, arguments of further processes), start
@@ -32,6 +40,8 @@ class Start:
         output: file that takes standard output; standard error goes to the file beside it that ends in ``.err``.
         environment: variables to add to those of this process.
         dies_at: ``module:Class.function`` at whose first call the process kills itself.
+        program: :data:`TRAIN` or :data:`TL_LAB`.
+        cwd: folder in which the process starts.
 
     Attributes:
         pid: number of the process.
@@ -44,6 +54,8 @@ class Start:
         output: Path,
         environment: Mapping[str, str] | None = None,
         dies_at: str | None = None,
+        program: str = TRAIN,
+        cwd: Path | None = None,
     ) -> None:
         self.output = output
         for path in (output, _errors(output)):
@@ -55,7 +67,7 @@ class Start:
         if self.pid == 0:
             if dies_at is not None:
                 _die_at(dies_at)
-            _live(argv, output, environment or {})
+            _live(program, argv, output, environment or {}, cwd or Path.cwd())
 
     def poll(self) -> int | None:
         """Give the exit code, or ``None`` while the process runs."""
@@ -90,6 +102,17 @@ class Start:
     def said(self) -> str:
         """What it has written to standard output, and then to standard error."""
         return self.output.read_text(errors="replace") + self.errors
+
+
+def command(*argv: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Let a forked ``python -m tl_lab <argv>`` run to its end in a folder; give what it has written."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = Start(
+            *map(str, argv), output=Path(folder) / "output.txt", environment=environment, program=TL_LAB, cwd=cwd
+        )
+        code = start.wait()
+        output = start.output.read_text(errors="replace")
+        return subprocess.CompletedProcess(["tl_lab", *map(str, argv)], code, output, start.errors)
 
 
 def two_processes(*argv: str, folder: Path) -> None:
@@ -129,13 +152,14 @@ def _die_at(place: str) -> None:
     setattr(kind, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def _live(argv: tuple[str, ...], output: Path, environment: Mapping[str, str]) -> NoReturn:
+def _live(program: str, argv: tuple[str, ...], output: Path, environment: Mapping[str, str], cwd: Path) -> NoReturn:
     """Be the program; never return to the tests."""
     code = 1
     try:
         _make_own(output, environment)
-        sys.argv[:] = [TRAIN, *argv]
-        main(list(argv))
+        os.chdir(cwd)
+        sys.argv[:] = [program, *argv]
+        PROGRAMS[program](list(argv))
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,11 +43,28 @@ def test_every_group_has_choices() -> None:
 
 
 @pytest.mark.parametrize(("group", "name", "file"), CHOICES, ids=[f"{group}={name}" for group, name, _ in CHOICES])
-def test_every_choice_is_described_composes_and_fits_its_class(group: str, name: str, file: Path) -> None:
+def test_every_choice_is_described(group: str, name: str, file: Path) -> None:
     assert 10 < len(config.describe(file)) <= 150, f"{file} does not begin with a short comment"
-    composed = config.compose([f"{group}={name}"])
-    mistakes = [text for text in config.check(composed) if "must be given" not in text]
+
+
+def _rows() -> list[list[str]]:
+    """Each choice once, with choices of other groups beside it: fewer to compose than there are choices.
+
+    An experiment is alone, since it sets options of the choices that it makes.
+    """
+    groups = {group: [f"{group}={name}" for name in files] for group, files in config.choices().items()}
+    alone = [[experiment] for experiment in groups.pop("experiment")]
+    return [*alone, *([one for one in row if one] for row in itertools.zip_longest(*groups.values()))]
+
+
+@pytest.mark.parametrize("row", _rows(), ids=",".join)
+def test_every_choice_composes_and_fits_its_class(row: list[str]) -> None:
+    mistakes = [text for text in config.check(config.compose(row)) if "must be given" not in text]
     assert mistakes == []
+
+
+def test_every_choice_is_in_one_row() -> None:
+    assert sorted(itertools.chain(*_rows())) == sorted(f"{group}={name}" for group, name, _ in CHOICES)
 
 
 def test_root_keys_have_comments() -> None:

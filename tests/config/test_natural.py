@@ -1,8 +1,6 @@
 """Natural choices: what a run takes where nothing is named, and where these are stated."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class
+from program_starts import command
 
 from tl_lab.config import choices, compose, conf_dir, config_hash
 from tl_lab.config.natural import Loader, Natural, choose, declared, install, keeps_frozen, reasons_of
@@ -258,7 +257,5 @@ def test_data_from_elsewhere_state_it_or_let_their_class_say_it(header: str, wor
     (tmp_path / "conf" / "data").mkdir(parents=True)
     node = "# Mine\ndefaults:\n  - /data/moons@_here_\n  - _self_\n_target_: mine_data.Mine\n"
     (tmp_path / "conf" / "data" / "mine.yaml").write_text(header + node)
-    command = [sys.executable, "-m", "tl_lab", "train", "--config-dir", "conf", "data=mine", "--cfg", "job"]
-    where = f"{tmp_path}:{Path(__file__).parents[2]}"
-    shown = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": where}, capture_output=True, text=True, check=True)
+    shown = command("train", "--config-dir", "conf", "data=mine", "--cfg", "job", cwd=tmp_path)
     assert re.search(rf"_target_: tl_lab\.domain_adaptation\.\w+\.{words}$", shown.stdout, re.MULTILINE)

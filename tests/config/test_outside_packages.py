@@ -1,16 +1,19 @@
 """Choices of packages outside the project, given as a folder or installed."""
 
+import contextlib
 import csv
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from program_starts import command
 
 from tl_lab.cli import arguments
 from tl_lab.config import catalogue, choices, compose
@@ -135,13 +138,6 @@ def test_completion_knows_the_folder_on_the_line(monkeypatch: pytest.MonkeyPatch
 # ---------------------------------------------------------------------- whole runs
 
 
-def _program(cwd: Path, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, [environment.pop("site", ""), str(ROOT)]))
-    command = [sys.executable, "-m", "tl_lab", *argv]
-    given = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=given, timeout=600, check=False)
-
-
 def _image(folder: Path) -> Path:
     folder.mkdir()
     Image.fromarray(np.tile(np.array([[0, 255]], dtype=np.uint8), (8, 4))).save(folder / "a.png")
@@ -163,20 +159,31 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@contextlib.contextmanager
+def _installed(site: Path) -> Iterator[None]:
+    """Let this process, and those forked from it, find the installed package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT)]))
+        catalogue._installed.cache_clear()
+        yield
+    catalogue._installed.cache_clear()
+
+
 @pytest.mark.slow
 def test_an_installed_package_is_listed_trained_swept_and_predicts(site: Path, tmp_path: Path) -> None:
-    listed = _program(tmp_path, "list", "backbone", site=str(site))
+    _image(tmp_path / "images")
+    sweep = ["-m", *SMALL, "backbone=pooled,lenet", "hydra.launcher.jobs=2", "hydra.sweep.dir=sweep"]
+    with _installed(site):
+        listed = command("list", "backbone", cwd=tmp_path)
+        swept = command("train", *sweep, cwd=tmp_path)
+        said = command("predict", "sweep/0", "images", cwd=tmp_path)
     assert "backbone\tpooled\tOne convolution, averaged over the image" in listed.stdout, listed.stderr
-    swept = _program(
-        tmp_path, "train", "-m", *SMALL, "backbone=pooled,lenet", "hydra.launcher.jobs=2", "hydra.sweep.dir=sweep",
-        site=str(site),
-    )  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
-    said = _program(tmp_path, "predict", "sweep/0", str(_image(tmp_path / "images")), site=str(site))
     assert said.returncode == 0, said.stderr
-    refused = _program(tmp_path, "predict", "sweep/0", "images")
+    refused = command("predict", "sweep/0", "images", cwd=tmp_path)
     assert refused.returncode == 1
     assert "names 'outside_package.pooled.Pooled'" in refused.stderr
 
@@ -184,16 +191,14 @@ def test_an_installed_package_is_listed_trained_swept_and_predicts(site: Path, t
 @pytest.mark.slow
 def test_a_folder_trains_sweeps_by_joblib_and_is_asked_for(tmp_path: Path) -> None:
     given = ("--config-dir", str(CONF))
-    swept = _program(
-        tmp_path, "train", *given, "-m", *SMALL, "backbone=pooled", "seed=0,1", "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep",
-    )  # fmt: skip
+    sweep = ["-m", *SMALL, "backbone=pooled", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    swept = command("train", *given, *sweep, "hydra.sweep.dir=sweep", cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert swept.returncode == 0, swept.stdout + swept.stderr
     with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
     _image(tmp_path / "images")
-    for command in (["predict", "sweep/0", "images"], ["train", "resume=sweep/0"]):
-        refused = _program(tmp_path, *command)
+    for argv in (["predict", "sweep/0", "images"], ["train", "resume=sweep/0"]):
+        refused = command(*argv, cwd=tmp_path)
         assert refused.returncode == 1
         assert f"made with --config-dir {CONF}" in refused.stderr
-        assert _program(tmp_path, *command, *given).returncode == 0
+        assert command(*argv, *given, cwd=tmp_path).returncode == 0

@@ -103,12 +103,17 @@ def run(root: Path, names: Sequence[str], jobs: int) -> dict[str, Any]:
         # its own cache of made data, or a change in how they are made would stay unseen
         own = {"PYTHONPATH": str(root), "TL_LAB_CACHE": str(work / "cache"), "OMP_NUM_THREADS": "1"}
         own |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, str(HERE / "driver.py"), str(root), str(jobs), *names]
-        subprocess.run(command, cwd=work, env={**os.environ, **own}, check=True)
+        drive(work, own, [str(root), str(jobs), *names])
         ended = json.loads((work / "ended.json").read_text())
         found = {name: _recorded(work, root, name, ended[name]["code"]) for name in names}
         print(f"{len(names)} runs of {root} in {time.monotonic() - began:.0f} s", flush=True)
         return found
+
+
+def drive(work: Path, environment: dict[str, str], argv: list[str]) -> None:
+    """Start the driver in a folder, as a process that has imported nothing yet, and wait for its end."""
+    command = [sys.executable, str(HERE / "driver.py"), *argv]
+    subprocess.run(command, cwd=work, env={**os.environ, **environment}, check=True)
 
 
 def _recorded(work: Path, root: Path, name: str, code: int) -> dict[str, Any]:

@@ -6,31 +6,20 @@ of 1e-5: another processor or PyTorch rounds sums differently in the last bits, 
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from program_starts import command
 
 import tl_lab
 
 STORED = Path(__file__).resolve().parent / "stored"
-ROOT = STORED.parents[2]
 VARYING = {"folder", "written", "duration_s"}  # of a sweep's table: the file's place and time
 
 pytestmark = pytest.mark.slow
-
-
-def command(*given: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m tl_lab`` with the code of this work tree."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
-    words = [sys.executable, "-m", "tl_lab", *map(str, given)]
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 def results(folder: Path) -> dict[str, Any]:

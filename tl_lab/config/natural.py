@@ -10,6 +10,7 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
 ``domain_adaptation=auto`` is replaced by a choice before anything is composed, for each job of a sweep by itself.
 """
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -135,6 +136,7 @@ class Loader(ConfigLoaderImpl):
 
     _chosen: Mapping[str, Natural] = {}  # of the last composition, whose files are these
     _files: Any = None
+    _asked: tuple[tuple[Any, ...], DictConfig] | None = None  # composed to learn the mode, for the run that follows
 
     def load_configuration(
         self,
@@ -144,8 +146,30 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose a configuration; ``hydra.env.natural`` says why its natural choices were taken."""
+        """Compose a configuration; ``hydra.env.natural`` says why its natural choices were taken.
 
+        Hydra composes to learn the mode, and again for the run. Without sweeps both are equal, so the first one is
+        kept for the second.
+        """
+        key, kept = (config_name, tuple(overrides), os.getcwd()), self._asked
+        self._asked = None
+        if kept is not None and kept[0] == key and run_mode == RunMode.RUN:
+            return kept[1]
+        asks_mode = run_mode == RunMode.MULTIRUN and not validate_sweep_overrides and not _sweeps(overrides)
+        if not asks_mode:
+            return self._load(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        composed = self._load(config_name, overrides, RunMode.RUN, from_shell, True)
+        self._asked = key, composed
+        return composed
+
+    def _load(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool,
+        validate_sweep_overrides: bool,
+    ) -> DictConfig:
         def load(texts: list[str]) -> DictConfig:
             return super(Loader, self).load_configuration(
                 config_name, texts, run_mode, from_shell, validate_sweep_overrides
@@ -229,6 +253,10 @@ class Loader(ConfigLoaderImpl):
         if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
             return f"data={data} has no target"
         return ""
+
+
+def _sweeps(overrides: Sequence[str]) -> bool:
+    return any(one.is_sweep_override() for one in OverridesParser.create().parse_overrides(list(overrides)))
 
 
 def _first(override: Override) -> Override:

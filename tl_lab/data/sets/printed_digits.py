@@ -1,5 +1,6 @@
 """Digits printed in the fonts that matplotlib ships, and the handwritten digits of scikit-learn."""
 
+import functools
 import math
 
 import numpy as np
@@ -88,6 +89,7 @@ def _bytes(counts: Tensor) -> Tensor:
     return (counts * 255 / _BLOCK**2).round().to(torch.uint8)
 
 
+@functools.cache
 def _masters() -> tuple[Tensor, Tensor]:
     """Draw every digit of every face once, centred in a square.
 
