@@ -7,18 +7,25 @@ Programs that tests start as processes of their own compose without this.
 
 import copy
 import functools
+import json
+from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from tl_lab.config import choices, conf_dir
+from tl_lab.config.natural import install
 from tl_lab.config.nodes import read_node
+from tl_lab.run.experiment import run
 
-__all__ = ["ORIGINALS", "remember", "strategy_class"]
+__all__ = ["ORIGINALS", "remember", "run_in", "strategy_class"]
 
 
 ORIGINALS: list[tuple[Any, str, Any]] = [
@@ -42,6 +49,27 @@ def remember() -> None:
 def strategy_class(name: str) -> type:
     """Give the class of a choice of ``strategy``; several files select their cases by it when they are imported."""
     return get_class(read_node(choices("strategy")["strategy"][name])._target_)
+
+
+def run_in(folder: Path, *overrides: str) -> dict[str, Any]:
+    """Compose once and run in a folder, for tests of what runs and not of the command line; give the results.
+
+    Raises:
+        UserError: what the command line would say.
+    """
+    install()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+    folder.mkdir(parents=True)
+    OmegaConf.set_readonly(cfg.hydra, False)
+    cfg.hydra.runtime.output_dir = str(folder)
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(cfg)
+    try:
+        run(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+    finally:
+        HydraConfig.instance().cfg = before
+    return json.loads((folder / "results.json").read_text())
 
 
 def _sources(repo: Any) -> tuple[str, ...] | None:

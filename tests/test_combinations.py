@@ -1,12 +1,9 @@
 """Everything that makes sense together runs together, on the embedded data."""
 
-import json
-
 import pytest
-from composing import strategy_class
+from composing import run_in, strategy_class
 from hydra.utils import get_class
 
-from tl_lab.cli.train import main
 from tl_lab.config import choices, compose
 from tl_lab.config.nodes import read_node
 
@@ -52,8 +49,7 @@ def _from_few_samples(strategy: str) -> list[str]:
 
 
 def train(folder, *overrides: str) -> dict:
-    main([*TINY, *QUIET, *overrides, f"hydra.run.dir={folder}"])
-    return json.loads((folder / "results.json").read_text())
+    return run_in(folder, *TINY, *QUIET, *overrides)
 
 
 def test_all_backbones_and_strategies_are_tried():

@@ -10,9 +10,9 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
 ``domain_adaptation=auto`` is replaced by a choice before anything is composed, for each job of a sweep by itself.
 """
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -151,7 +151,7 @@ class Loader(ConfigLoaderImpl):
         Hydra composes to learn the mode, and again for the run. Without sweeps both are equal, so the first one is
         kept for the second.
         """
-        key, kept = (config_name, tuple(overrides), os.getcwd()), self._asked
+        key, kept = (config_name, tuple(overrides), Path.cwd()), self._asked
         self._asked = None
         if kept is not None and kept[0] == key and run_mode == RunMode.RUN:
             return kept[1]
