@@ -9,7 +9,7 @@ A trained model is three lines away::
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "load"]
 
 
