@@ -141,6 +141,11 @@ class DataModule(pl.LightningDataModule):
         assert self._shape is not None, "load() comes first; a module with images on disk states the shape itself"
         return self._shape
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """State how files were read, as plain values, for predictions on others: they are read alike."""
+        return {}
+
     # ------------------------------------------------------------------ what the run calls
 
     def load(self, request: Request | None = None) -> None:

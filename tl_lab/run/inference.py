@@ -18,9 +18,14 @@ from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
+from tl_lab.data.inputs.decoding import IMAGE_TYPES
+from tl_lab.data.inputs.examining import keep_readable, levels_for
+from tl_lab.data.inputs.finding import images_below
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.image_files import IMAGE_TYPES, decode, listed
+from tl_lab.data.inputs.image_files import ImageFiles
+from tl_lab.data.inputs.levels import Levels
 from tl_lab.data.inputs.operations import Inputs, count, move, take
+from tl_lab.data.inputs.pixels import check_pixels, pixel_values
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
@@ -33,8 +38,11 @@ from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
+from tl_lab.texts import printable
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
+
+_THREADS = 2  # that decode images to be predicted
 
 
 class Predictions(NamedTuple):
@@ -61,11 +69,15 @@ class TrainedModel(nn.Module):
         problem: what it predicts.
         shape: channels, height and width of the data it was trained on; tables of pixel values have this form. ``()``
             where inputs are named tensors.
+        reading: how the files were read that it learned from (:attr:`~tl_lab.data.base.DataModule.reading`).
     """
 
-    def __init__(self, network: Network, problem: Problem, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, network: Network, problem: Problem, shape: tuple[int, ...], reading: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.network, self.problem, self.shape = network, problem, tuple(shape)
+        self.reading = dict(reading or {})
         self.spec = network.backbone.spec
         self.eval()
 
@@ -102,7 +114,10 @@ class TrainedModel(nn.Module):
         if isinstance(images, str | Path):
             batches: Iterator[Inputs] = (x for _, x in read_inputs(Path(images), self, batch_size))
         else:
-            batches = _batches(images if isinstance(images, Mapping) else torch.as_tensor(images), batch_size)
+            raw = images if isinstance(images, Mapping) else torch.as_tensor(images)
+            if isinstance(raw, Tensor) and self.spec.modality == "image":
+                raw = check_pixels(raw)
+            batches = _batches(raw, batch_size)
         device = next(self.network.parameters()).device
         answer = self.problem.predict(torch.cat([self(move(batch, device)).cpu() for batch in batches]))
         return Predictions(self.problem.words(answer.values), answer.confidence, answer.probabilities, answer.values)
@@ -175,7 +190,7 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
     network.backbone.spec = _spec(facts, network.backbone)
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
-    return TrainedModel(network, problem, shape)
+    return TrainedModel(network, problem, shape, facts.get("reading"))
 
 
 def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> Problem:
@@ -288,12 +303,10 @@ def read_inputs(
     if vectors and path.is_dir():
         raise UserError(f"{path} is a folder, and the model takes vectors: give a CSV file of {channels} columns")
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
-        if not files:
+        names = images_below(path)
+        if not names:
             raise UserError(f"{path} holds no images ({', '.join(sorted(IMAGE_TYPES))})")
-        yield from _read_images(
-            {str(file.relative_to(path)): file for file in files}, model, batch_size, skip_unreadable
-        )
+        yield from _read_images(ImageFiles(path, names), model, batch_size, skip_unreadable)
         return
     if not path.is_file():
         raise UserError(f"there is no folder or file {path} to predict")
@@ -305,8 +318,9 @@ def read_inputs(
     if not rows:
         raise UserError(f"{path} has no rows below its header")
     if "path" in rows[0] and not vectors:
-        listed_files = {row["path"]: path.parent / row["path"] for row in rows}
-        yield from _read_images(listed_files, model, batch_size, skip_unreadable)
+        yield from _read_images(
+            ImageFiles(path.parent, [row["path"] for row in rows]), model, batch_size, skip_unreadable
+        )
         return
     if vectors and len(rows[0]) != channels:
         raise UserError(f"{path} has {len(rows[0])} columns; give the {channels} values of each vector")
@@ -324,28 +338,23 @@ def read_inputs(
     for start in range(0, len(values), batch_size):
         part = values[start : start + batch_size]
         names = [str(start + i) for i in range(len(part))]
-        yield names, part if vectors else part.view(-1, channels, height, width) / 255
+        yield names, part if vectors else pixel_values(part.view(-1, channels, height, width), str(path), start)
 
 
 def _read_images(
-    files: dict[str, Path], model: TrainedModel, batch_size: int, skip_unreadable: bool
+    files: ImageFiles, model: TrainedModel, batch_size: int, skip_unreadable: bool
 ) -> Iterator[tuple[list[str], Tensor]]:
-    names, unreadable = list(files), []
-    for start in range(0, len(names), batch_size):
-        images: dict[str, Tensor] = {}
-        for name in names[start : start + batch_size]:
-            try:
-                images[name] = decode(files[name], cast(ImageSpec, model.spec))
-            except (OSError, ValueError) as error:
-                if not skip_unreadable:
-                    raise UserError(
-                        f"{files[name]} cannot be read as an image ({error}): repair or remove it, or skip such images"
-                    ) from error
-                unreadable.append(name)
-        if images:
-            yield list(images), torch.stack(list(images.values()))
-    if unreadable:
-        warnings.warn(f"{len(unreadable)} unreadable images were left out: {listed(unreadable)}", stacklevel=2)
+    """Decode images as training does, once all of them were looked at."""
+    unreadable = "skip" if skip_unreadable else "stop"
+    known = Levels.from_state(model.reading.get("levels", {}))
+    skip = "skip such images (--skip-unreadable)"
+    files, _, left_out = keep_readable(files, None, unreadable, _THREADS, skip=skip, known=known)
+    if left_out:
+        warnings.warn(left_out, stacklevel=2)
+    files = files.with_levels(levels_for([files], known, files.root))
+    for start in range(0, len(files), batch_size):
+        part = files.subset(torch.arange(start, min(start + batch_size, len(files))))
+        yield [printable(name) for name in part.names], part.load_all(cast(ImageSpec, model.spec), _THREADS)
 
 
 def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
