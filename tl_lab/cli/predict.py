@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
 
 __all__ = ["add"]
 
@@ -27,10 +28,8 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(f"predict: there is no run's folder {str(options.run)!r}")
     if not options.inputs.exists():
         raise UserError(f"predict: there is no folder or CSV file {str(options.inputs)!r}")
-    from tl_lab.run.inference import predict_to_csv
-
     print(
-        predict_to_csv(
+        import_heavy("tl_lab.run.inference").predict_to_csv(
             options.run,
             options.inputs,
             options.output,
