@@ -1,10 +1,12 @@
 """Texts from outside, such as names of files, made fit for every place where they are shown."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["listed", "printable", "same_name"]
+__all__ = ["listed", "no_formula", "printable", "same_name"]
 
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|inf$|nan$)")
 _FEW = 5  # names given in a message before it says how many more there are
 
 
@@ -40,3 +42,8 @@ def listed(names: Iterable[str], limit: int = _FEW) -> str:
     every = list(names)
     more = len(every) - limit
     return ", ".join(every[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def no_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula; numbers stay as they are."""
+    return f"'{text}" if _FORMULA.match(text) else text

@@ -13,7 +13,7 @@ from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.pixels import check_pixels
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.errors import UserError
-from tl_lab.run.inference import read_inputs
+from tl_lab.run.given import read_given
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def model(reading=None, shape=(1, 4, 4)):
 
 def read(path, **options):
     """Read everything: names and images."""
-    batches = list(read_inputs(path, model(options.pop("reading", None)), batch_size=3, **options))
+    batches = list(read_given(path, model(options.pop("reading", None)), batch_size=3, **options))
     return [name for names, _ in batches for name in names], torch.cat([x for _, x in batches])
 
 
@@ -42,12 +42,12 @@ def test_all_bad_files_are_named_at_once_as_in_training(tmp_path):
     for name in ("a/2.png", "b/4.png"):
         (tmp_path / name).write_text("no image")
     said = r"2 of 5 images .*: a/2\.png \(not an image\), b/4\.png \(not an image\); remove or replace them, or "
-    with pytest.raises(UserError, match=said + r"skip such images \(--skip-unreadable\)"):
+    with pytest.raises(UserError, match=said + r"skip such images \(--skip-unreadable; "):
         read(tmp_path)
     with pytest.raises(UserError, match=said + r"set data\.unreadable=skip"):
         ImageFolder(root=str(tmp_path)).load()
     with pytest.warns(UserWarning, match=r"left out: 2 of 5 images"):
-        names, x = read(tmp_path, skip_unreadable=True)
+        names, x = read(tmp_path, skip=True)
     assert names == ["a/1.png", "b/3.png", "b/5.png"]
     assert x.shape == (3, 1, 4, 4)
 

@@ -1,6 +1,7 @@
 """Image files decoded to what a person would see: one decoder for training, predictions and published sets."""
 
 import functools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -40,7 +41,9 @@ _AT_ONCE = 2**20  # values that are scaled at a time
 _MOST_ENLARGED = 16  # a picture is resized whole up to so many times the pixels that are kept of it
 
 
-def picture(source: Path | BinaryIO, mode: Literal["L", "RGB"], levels: Levels | None = None) -> Image.Image:
+def picture(
+    source: Path | BinaryIO | Image.Image, mode: Literal["L", "RGB"], levels: Levels | None = None
+) -> Image.Image:
     """Decode an image to what a person would see.
 
     The camera's orientation tag is applied; of an animation or a file of several pages the first picture counts.
@@ -48,7 +51,7 @@ def picture(source: Path | BinaryIO, mode: Literal["L", "RGB"], levels: Levels |
     8 by ``levels``. Colour profiles are not applied, except that CIELAB becomes sRGB.
 
     Args:
-        source: a file, or its open content.
+        source: a file, its open content, or an image that Pillow has opened or made.
         mode: ``L`` (grey) or ``RGB``.
         levels: the values that are shown as black and as white, for images of more than 8 bits; None to take them from
             the image itself.
@@ -60,7 +63,8 @@ def picture(source: Path | BinaryIO, mode: Literal["L", "RGB"], levels: Levels |
         OSError: it is no image, or a damaged one.
         ValueError: its values cannot be told to be a picture.
     """
-    with open_image(source) as image:
+    opened = nullcontext(source) if isinstance(source, Image.Image) else open_image(source)
+    with opened as image:
         image.load()
         depth = depth_of(image)
         eight_bits = image if depth is None else _scaled(image, depth, levels or Levels())
@@ -180,14 +184,14 @@ def _scaled(image: Image.Image, depth: Depth, levels: Levels) -> Image.Image:
 # ---------------------------------------------------------------------- one size
 
 
-def decode(path: Path, spec: ImageSpec, levels: Levels | None = None) -> Tensor:
+def decode(path: Path | Image.Image, spec: ImageSpec, levels: Levels | None = None) -> Tensor:
     """Decode an image file, resize it so that it covers the size, and cut the centre out.
 
     The central crop of ``size`` is taken from an image resized to ``size / crop_pct`` on its tighter side
     (bilinear, antialiased), as torchvision's Resize and CenterCrop do.
 
     Args:
-        path: of the file.
+        path: of the file; or an image that Pillow has opened or made.
         spec: size, channels (1: grey, 3: RGB) and crop_pct.
         levels: see :func:`picture`.
 
