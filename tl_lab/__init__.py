@@ -16,7 +16,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     # `import tl_lab` stays light: PyTorch is imported when a model is asked for
     if name == "load":
-        from tl_lab.run.inference import load
+        from tl_lab.importing import import_heavy
 
-        return load
+        return import_heavy("tl_lab.run.inference").load
     raise AttributeError(f"module 'tl_lab' has no attribute {name!r}")

@@ -3,11 +3,16 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from tl_lab.texts import printable
+
 __all__ = ["UserError", "nearest", "root_cause"]
 
 
 class UserError(ValueError):
     """A mistake of the user's: the message is one sentence with what is wrong, where, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:

@@ -4,15 +4,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 from program_starts import command
 
 from tl_lab.config import choices, compose, conf_dir, config_hash
-from tl_lab.config.natural import Loader, Natural, choose, declared, install, keeps_frozen, reasons_of
+from tl_lab.config.natural import Loader, Natural, choose, composing_once, declared, install, keeps_frozen, reasons_of
 from tl_lab.config.nodes import read_node
 from tl_lab.errors import UserError
 from tl_lab.run.pairing import check_pairing
@@ -259,3 +262,37 @@ def test_data_from_elsewhere_state_it_or_let_their_class_say_it(header: str, wor
     (tmp_path / "conf" / "data" / "mine.yaml").write_text(header + node)
     shown = command("train", "--config-dir", "conf", "data=mine", "--cfg", "job", cwd=tmp_path)
     assert re.search(rf"_target_: tl_lab\.domain_adaptation\.\w+\.{words}$", shown.stdout, re.MULTILINE)
+
+
+def test_a_start_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra composes for the check, for the mode and for the run; the second and third are copies of the first."""
+    loaded = []
+    original = ConfigLoaderImpl._load_configuration_impl
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "_load_configuration_impl",
+        lambda self, *given, **named: loaded.append(1) or original(self, *given, **named),
+    )
+    given, pinned = ["data=moons", "seed=3"], ["hydra.run.dir=/somewhere", "hydra.mode=RUN"]
+    install()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def load(*texts: str, mode: RunMode = RunMode.RUN, validate: bool = True) -> DictConfig:
+            return loader.load_configuration("config", list(texts), mode, True, validate)
+
+        expected = load(*given, *pinned)
+        loaded.clear()
+        with composing_once():
+            first = load(*given)
+            assert load(*given, mode=RunMode.MULTIRUN, validate=False).hydra.mode is None
+            third = load(*given, *pinned)
+            assert len(loaded) == 1
+            assert OmegaConf.to_container(third) == OmegaConf.to_container(expected)
+            third.seed = 4  # a copy: what is done to it reaches no other
+            assert first.seed == load(*given).seed == 3
+            assert load("data=moons", "seed=5").seed == 5
+            assert load(*given, "hydra.run.dir=/elsewhere").hydra.run.dir == "/elsewhere"
+        loaded.clear()
+        load(*given)
+        assert len(loaded) == 1  # outside a start nothing is remembered

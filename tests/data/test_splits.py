@@ -61,3 +61,9 @@ def test_split_in_three_carries_inputs_along():
     sets = split_in_three(Samples(y.view(-1, 1).clone(), y), 0.1, 0.2, 0, names(2))
     assert {name: len(samples) for name, samples in sets.items()} == {"train": 28, "val": 4, "test": 8}
     assert all(torch.equal(samples.x.flatten(), samples.y) for samples in sets.values())
+
+
+@pytest.mark.parametrize("label", [-1, 3, 200])
+def test_a_label_that_is_no_class_is_refused(label):
+    with pytest.raises(UserError, match=rf"hold {label} \(sample 2; 1 in all are no class\): labels lie in 0\.\.2"):
+        hold_out(torch.tensor([0, label, 1, 2] * 1 + [0, 1, 2] * 5), {"val": 0.2}, 0, list("abc"))

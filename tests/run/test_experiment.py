@@ -368,10 +368,10 @@ def test_unreadable_images_stop_predictions_or_are_left_out(finished, tmp_path):
     for name in ("a.png", "c.png"):
         Image.new("L", (8, 8), 100).save(tmp_path / name)
     (tmp_path / "b.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"b\.png cannot be read"):
+    with pytest.raises(UserError, match=r"1 of 3 images .* b\.png \(not an image\)"):
         predict_to_csv(finished, tmp_path, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
-    with pytest.warns(UserWarning, match=r"1 unreadable .* b\.png"):
+    with pytest.warns(UserWarning, match=r"left out: 1 of 3 images .* b\.png"):
         predict_to_csv(finished, tmp_path, tmp_path / "out.csv", skip_unreadable=True)
     assert pd.read_csv(tmp_path / "out.csv")["input"].tolist() == ["a.png", "c.png"]
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00\x01")

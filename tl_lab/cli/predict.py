@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
+from tl_lab.cli.arguments import nearby
 from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
 
 __all__ = ["add"]
 
@@ -13,8 +15,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add the command."""
     parser = commands.add_parser("predict", help="write labels and confidences of new samples to a CSV file")
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("inputs", type=Path, help="a folder of images, or a CSV file that names them")
-    parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the inputs>.csv")
+    parser.add_argument(
+        "inputs", type=Path, nargs="+", metavar="input", help="images, folders of images, or a CSV file that names them"
+    )
+    parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the input>.csv")
+    parser.add_argument("--arrays", action="store_true", help="write logits and features beside, as .npz")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
     parser.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
@@ -25,12 +30,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _predict(options: argparse.Namespace) -> None:
     if not options.run.is_dir():
         raise UserError(f"predict: there is no run's folder {str(options.run)!r}")
-    if not options.inputs.exists():
-        raise UserError(f"predict: there is no folder or CSV file {str(options.inputs)!r}")
-    from tl_lab.run.inference import predict_to_csv
-
+    for path in options.inputs:
+        if not path.exists():
+            raise UserError(f"predict: there is no folder or file {str(path)!r}{nearby(path)}")
     print(
-        predict_to_csv(
+        import_heavy("tl_lab.run.inference").predict_to_csv(
             options.run,
             options.inputs,
             options.output,
@@ -38,5 +42,6 @@ def _predict(options: argparse.Namespace) -> None:
             skip_unreadable=options.skip_unreadable,
             task=options.task,
             allow=options.allow,
+            arrays=options.arrays,
         )
     )

@@ -25,6 +25,7 @@ from tl_lab.config.instantiate import foreign
 from tl_lab.config.stored import read_stored, read_yaml, texts_in
 from tl_lab.config.trust import check_foreign
 from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
 
 __all__ = ["main"]
 
@@ -79,7 +80,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _main(given: list[str]) -> None:
-    launch = _prepare(given)
+    from tl_lab.config.natural import composing_once
+
+    with composing_once():  # Hydra composes again, twice
+        launch = _prepare(given)
+        if launch.sweep is None:
+            _start(launch)
+            return
+    _start(launch)  # each job of a sweep has a configuration of its own
+
+
+def _start(launch: _Launch) -> None:
+    """Hand over to Hydra, and end the process with exit code 1 where something failed."""
     original = list(sys.argv)
 
     def job(cfg: DictConfig) -> float | None:
@@ -290,9 +302,7 @@ def _say_interrupted(launch: _Launch) -> None:
 
 
 def _experiment() -> Callable[[DictConfig], float | None]:
-    from tl_lab.run.experiment import run  # PyTorch and Lightning: several seconds
-
-    return run
+    return import_heavy("tl_lab.run.experiment").run
 
 
 def _stored_config(folder: Path) -> DictConfig:

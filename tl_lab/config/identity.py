@@ -19,6 +19,8 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
 _NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
+# Options that came later, while they change nothing: runs from before are the same runs.
+_NEUTRAL = {"levels": None, "near_duplicates": None}
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 
@@ -50,8 +52,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
     Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
-    ``sweep``, ``adapter`` while it is none, and validators unless a callback names the metric that it chooses by; the
-    seed and the number of threads are in.
+    ``sweep``, ``adapter`` while it is none, options of data that change nothing as they are, and validators unless a
+    callback names the metric that it chooses by; the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.
@@ -76,7 +78,11 @@ def _watches(callbacks: Any) -> bool:
 
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _without_paths(item) for key, item in value.items() if key not in _PATHS}
+        return {
+            str(key): _without_paths(item)
+            for key, item in value.items()
+            if key not in _PATHS and not (key in _NEUTRAL and item == _NEUTRAL[key])
+        }
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return value

@@ -10,9 +10,10 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
 ``domain_adaptation=auto`` is replaced by a choice before anything is composed, for each job of a sweep by itself.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -28,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tl_lab.config.catalogue import outside_folders
 
-__all__ = ["AUTO", "Loader", "Natural", "choose", "declared", "install", "keeps_frozen", "reasons_of"]
+__all__ = ["AUTO", "Loader", "Natural", "choose", "composing_once", "declared", "install", "keeps_frozen", "reasons_of"]
 
 AUTO = "domain_adaptation=auto"
 
@@ -123,6 +124,45 @@ _REMEMBERED: dict[tuple[str, ...], dict[str, Natural]] = {}
 """Natural choices of this process by what was chosen: a start composes several times, and a sweep for every job."""
 
 
+_COMPOSED: dict[Any, tuple[list[str], DictConfig]] = {}
+"""What this start of the program has composed, with values of Hydra's own part: a start asks for it three times."""
+
+_composing_once: ContextVar[bool] = ContextVar("_composing_once", default=False)
+
+
+@contextmanager
+def composing_once() -> Iterator[None]:
+    """Compose equal command lines once within the context."""
+    token = _composing_once.set(True)
+    try:
+        yield
+    finally:
+        _composing_once.reset(token)
+        _COMPOSED.clear()
+
+
+def _sets_hydra(text: str) -> bool:
+    """Whether an override sets one value of Hydra's own part, which decides nothing about the rest."""
+    return text.startswith("hydra.") and not text.startswith("hydra.searchpath")
+
+
+def _composed_by(config_name: str | None, overrides: Sequence[str], run_mode: RunMode, validated: bool) -> Any:
+    """Name what a composition depends on; None where it is not to be remembered."""
+    if not _composing_once.get() or outside_folders() or any("hydra.searchpath" in text for text in overrides):
+        return None
+    # Hydra looks up hydra.mode in a composition that it does not validate: that of a single run has it, too
+    mode = run_mode if validated else RunMode.RUN
+    return (config_name, mode, *(text for text in overrides if not _sets_hydra(text)))
+
+
+def _copy_with(composed: DictConfig, texts: Sequence[str]) -> DictConfig:
+    """Copy a composition, and set values of Hydra's own part in it."""
+    cfg = deepcopy(composed)
+    ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), cfg)
+    cfg.hydra.overrides.hydra.extend(texts)
+    return cfg
+
+
 def _key(config_name: str, single: Sequence[Override], repo: Any) -> tuple[str, ...] | None:
     """Name what natural choices depend on: the choices of groups, where all files are the project's own."""
     if outside_folders():
@@ -136,7 +176,6 @@ class Loader(ConfigLoaderImpl):
 
     _chosen: Mapping[str, Natural] = {}  # of the last composition, whose files are these
     _files: Any = None
-    _asked: tuple[tuple[Any, ...], DictConfig] | None = None  # composed to learn the mode, for the run that follows
 
     def load_configuration(
         self,
@@ -146,23 +185,19 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose a configuration; ``hydra.env.natural`` says why its natural choices were taken.
+        """Compose a configuration; ``hydra.env.natural`` says why its natural choices were taken."""
+        key = _composed_by(config_name, overrides, run_mode, validate_sweep_overrides)
+        values = [text for text in overrides if _sets_hydra(text)]
+        if key in _COMPOSED:
+            applied, composed = _COMPOSED[key]
+            if values[: len(applied)] == applied:
+                return _copy_with(composed, values[len(applied) :])
+        cfg = self._compose(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if key is not None:
+            _COMPOSED[key] = (values, deepcopy(cfg))
+        return cfg
 
-        Hydra composes to learn the mode, and again for the run. Without sweeps both are equal, so the first one is
-        kept for the second.
-        """
-        key, kept = (config_name, tuple(overrides), Path.cwd()), self._asked
-        self._asked = None
-        if kept is not None and kept[0] == key and run_mode == RunMode.RUN:
-            return kept[1]
-        asks_mode = run_mode == RunMode.MULTIRUN and not validate_sweep_overrides and not _sweeps(overrides)
-        if not asks_mode:
-            return self._load(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-        composed = self._load(config_name, overrides, RunMode.RUN, from_shell, True)
-        self._asked = key, composed
-        return composed
-
-    def _load(
+    def _compose(
         self,
         config_name: str | None,
         overrides: list[str],
@@ -253,10 +288,6 @@ class Loader(ConfigLoaderImpl):
         if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
             return f"data={data} has no target"
         return ""
-
-
-def _sweeps(overrides: Sequence[str]) -> bool:
-    return any(one.is_sweep_override() for one in OverridesParser.create().parse_overrides(list(overrides)))
 
 
 def _first(override: Override) -> Override:

@@ -1,6 +1,7 @@
 """What every data module offers to the run, the strategies and Lightning."""
 
 import hashlib
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from tl_lab.data.duplicates import Shared, shared_samples
 from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.inputs.operations import Inputs, apply, join, move, numel, sample_shape, take, tensors
 from tl_lab.data.inputs.spec import InputSpec
@@ -21,6 +23,7 @@ from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem, SingleLabel
+from tl_lab.texts import listed
 
 __all__ = ["DataModule"]
 
@@ -43,6 +46,8 @@ class DataModule(pl.LightningDataModule):
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
         labels: of supervised data: labelled samples that the training set keeps (see
             :func:`~tl_lab.data.splits.few_labels`); None for all.
+        near_duplicates: similarity, in (0, 1], from which on images or texts that are in more than one part of the data
+            count as duplicates (see :func:`~tl_lab.data.duplicates.shared_samples`); None for equal samples only.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -75,6 +80,7 @@ class DataModule(pl.LightningDataModule):
         workers: int = 0,
         batches_per_epoch: int | None = None,
         labels: int | None = None,
+        near_duplicates: float | None = None,
     ) -> None:
         super().__init__()
         if evaluate not in ("best", "last"):
@@ -83,9 +89,12 @@ class DataModule(pl.LightningDataModule):
             raise UserError(f"data.batches_per_epoch is null or at least 1, not {batches_per_epoch}")
         if batch_size < 1 or eval_batch_size < 1:
             raise UserError(f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}")
+        if near_duplicates is not None and not 0 < near_duplicates <= 1:
+            raise UserError(f"data.near_duplicates is null or a similarity up to 1, as 0.98, not {near_duplicates}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.batches_per_epoch, self.labels = batches_per_epoch, labels
+        self.near_duplicates, self.duplicates = near_duplicates, list[Shared]()
         self.sets: dict[str, Samples] = {}
         self.outputs: Outputs | None = None  # of a stream: which belong to which task
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
@@ -141,6 +150,11 @@ class DataModule(pl.LightningDataModule):
         assert self._shape is not None, "load() comes first; a module with images on disk states the shape itself"
         return self._shape
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """State how files were read, as plain values, for predictions on others: they are read alike."""
+        return {}
+
     # ------------------------------------------------------------------ what the run calls
 
     def load(self, request: Request | None = None) -> None:
@@ -165,12 +179,29 @@ class DataModule(pl.LightningDataModule):
         self.problem.learn(self.training_labels)
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
             self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
+        self._look_for_duplicates()
         prints: dict[tuple[int, int], str] = {}  # sets may share their samples
         for samples in self.sets.values():
             prints.setdefault((id(samples.x), id(samples.y)), samples.fingerprint())
         parts = "".join(name + prints[id(one.x), id(one.y)] for name, one in sorted(self.sets.items()))
         parts += self._what_else_identifies()
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def _look_for_duplicates(self) -> None:
+        """Say which samples of validation and test training has seen, or has chosen by."""
+        self.duplicates = shared_samples(self.sets, None, self._shares_on_purpose)
+        near = self.near_duplicates
+        if near is not None:
+            self.duplicates = shared_samples(self.sets, near, self._shares_on_purpose)
+        if self.duplicates:
+            warnings.warn(f"{self._duplicates_said()}: scores on them may be too high", stacklevel=2)
+
+    def _duplicates_said(self) -> str:
+        kind = "" if self.near_duplicates is None else f"nearly (similarity {self.near_duplicates:g} or more) "
+        return kind + listed(map(str, self.duplicates))
+
+    def _shares_on_purpose(self, name: str, other: str) -> bool:
+        return False  # whether two sets have samples in common by what the configuration asks for
 
     def _keep_few(self, labels: int) -> None:
         if self.traits != {"labels"}:
@@ -231,7 +262,8 @@ class DataModule(pl.LightningDataModule):
     def facts(self) -> dict[str, str]:
         """State what must be printed beside any number obtained on this data."""
         inputs = {"inputs": "; ".join(self.notes)} if self.notes else {}
-        return {**inputs, **self.problem.facts(self.training_labels)}
+        duplicates = {"duplicates": self._duplicates_said()} if self.duplicates else {}
+        return {**inputs, **duplicates, **self.problem.facts(self.training_labels)}
 
     def fingerprint(self) -> str:
         """Hash of all sets as they were read, sixteen hexadecimal digits."""

@@ -10,7 +10,16 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
 
-__all__ = ["check_shares", "few_in_strata", "few_labels", "hold_out", "of_classes", "random_split", "split_in_three"]
+__all__ = [
+    "check_labels",
+    "check_shares",
+    "few_in_strata",
+    "few_labels",
+    "hold_out",
+    "of_classes",
+    "random_split",
+    "split_in_three",
+]
 
 
 def check_shares(val_share: float, test_share: float) -> None:
@@ -22,6 +31,26 @@ def check_shares(val_share: float, test_share: float) -> None:
     if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
         raise UserError(
             f"data.val_share and data.test_share are above 0 and together below 1, not {val_share} and {test_share}"
+        )
+
+
+def check_labels(y: Tensor, num_classes: int, origin: str) -> None:
+    """Refuse labels that are none of the classes'.
+
+    Args:
+        y: classes, ``(N,)``, int64.
+        num_classes: number of classes C.
+        origin: where they come from, for the message.
+
+    Raises:
+        UserError: a label is not in 0..C - 1.
+    """
+    outside = (y < 0) | (y >= num_classes)
+    if bool(outside.any()):
+        first = int(outside.nonzero()[0, 0])
+        raise UserError(
+            f"{origin} hold {int(y[first])} (sample {first + 1}; {int(outside.sum()):,} in all are no class): labels "
+            f"lie in 0..{num_classes - 1}"
         )
 
 
@@ -43,8 +72,9 @@ def hold_out(
         Sorted indices of what is left for training, and of each part.
 
     Raises:
-        UserError: if a class has too few samples to be in every part.
+        UserError: if a class has too few samples to be in every part, or a label is that of no class.
     """
+    check_labels(y, len(class_names), "the labels to be split")
     labels = y.cpu().numpy()
     counts = np.bincount(labels, minlength=len(class_names))
     sizes = {part: _sizes(counts, share) for part, share in shares.items()}

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from tl_lab.results.figures.curves import learning_curves, selection_curve
@@ -33,6 +32,8 @@ def draw_figures(
     Returns:
         The figures by name.
     """
+    import pandas as pd  # a third of a second
+
     metrics = pd.read_csv(folder / "metrics.csv")
     if data.changes_by_epoch:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]

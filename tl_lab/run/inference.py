@@ -1,7 +1,6 @@
 """A trained model in three lines: load a run, predict, read labels and confidence."""
 
 import csv
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -19,8 +18,7 @@ from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.image_files import IMAGE_TYPES, decode, listed
-from tl_lab.data.inputs.operations import Inputs, count, move, take
+from tl_lab.data.inputs.operations import Inputs, move
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
@@ -31,10 +29,14 @@ from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
+from tl_lab.run.given import Given, read_given
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
+from tl_lab.texts import no_formula, printable
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
+
+_ARRAYS = ("names", "logits", "features")
 
 
 class Predictions(NamedTuple):
@@ -45,12 +47,18 @@ class Predictions(NamedTuple):
         confidence: probability of the answer, ``(N,)``, in [0, 1]; None for numbers.
         probabilities: of all classes or labels, ``(N, C)``; None for numbers.
         values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' units.
+        names: of the samples: their files, or numbers from 0.
+        logits: outputs of the head, before softmax, sigmoid or rescaling, ``(N, C)``; None if not asked for.
+        features: what the head sees, ``(N, D)``; None if not asked for.
     """
 
     labels: list[str]
     confidence: Tensor | None
     probabilities: Tensor | None
     values: Tensor
+    names: list[str]
+    logits: Tensor | None = None
+    features: Tensor | None = None
 
 
 class TrainedModel(nn.Module):
@@ -61,11 +69,15 @@ class TrainedModel(nn.Module):
         problem: what it predicts.
         shape: channels, height and width of the data it was trained on; tables of pixel values have this form. ``()``
             where inputs are named tensors.
+        reading: how the files were read that it learned from (:attr:`~tl_lab.data.base.DataModule.reading`).
     """
 
-    def __init__(self, network: Network, problem: Problem, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, network: Network, problem: Problem, shape: tuple[int, ...], reading: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.network, self.problem, self.shape = network, problem, tuple(shape)
+        self.reading = dict(reading or {})
         self.spec = network.backbone.spec
         self.eval()
 
@@ -86,26 +98,73 @@ class TrainedModel(nn.Module):
         """
         return self.network(self.spec.prepare(x))
 
-    @torch.no_grad()
     def predict(
-        self, images: Tensor | np.ndarray | Mapping[str, Tensor] | str | Path, batch_size: int = 256
+        self,
+        inputs: Given,
+        batch_size: int = 256,
+        *,
+        skip_unreadable: bool = False,
+        logits: bool = False,
+        features: bool = False,
     ) -> Predictions:
-        """Predict.
+        """Predict one sample or many.
 
         Args:
-            images: a batch as :meth:`forward` takes it, or a folder of images or a CSV file (:func:`read_inputs`).
-            batch_size: images run at once.
+            inputs: an image file, a folder of images (searched through) or a CSV file (a column ``path``, relative to
+                the file, or a column for each value, pixels in 0..255); a PIL image; an array or tensor, of images
+                ``(B, C, H, W)``, ``(B, H, W, C)`` or one of these without ``B`` or ``C``, uint8 in 0..255 or float in
+                [0, 1], of vectors ``(B, D)``; a list of files and folders, of PIL images or of arrays; or a batch of
+                named tensors.
+            batch_size: samples run at once.
+            skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
+            logits: give the outputs of the head, too.
+            features: give the features that the head sees, too.
 
         Returns:
-            Labels, confidence and probabilities, in the order of the images (in a folder: of their names).
+            Labels, confidence and probabilities, in the order of the inputs (in a folder: of their names).
+
+        Raises:
+            UserError: there is nothing to predict, a file cannot be read, or an array has the wrong shape or range.
         """
-        if isinstance(images, str | Path):
-            batches: Iterator[Inputs] = (x for _, x in read_inputs(Path(images), self, batch_size))
-        else:
-            batches = _batches(images if isinstance(images, Mapping) else torch.as_tensor(images), batch_size)
+        batches = self.predict_batches(
+            inputs, batch_size, skip_unreadable=skip_unreadable, logits=logits, features=features
+        )
+        parts = list(batches)
+        if not parts:
+            raise UserError("there is nothing to predict: no image is left that can be read, or the array is empty")
+        return Predictions(*map(_joined, zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def predict_batches(
+        self,
+        inputs: Given,
+        batch_size: int = 256,
+        *,
+        skip_unreadable: bool = False,
+        logits: bool = False,
+        features: bool = False,
+    ) -> Iterator[Predictions]:
+        """Predict batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
         device = next(self.network.parameters()).device
-        answer = self.problem.predict(torch.cat([self(move(batch, device)).cpu() for batch in batches]))
-        return Predictions(self.problem.words(answer.values), answer.confidence, answer.probabilities, answer.values)
+        for names, x in read_given(inputs, self, batch_size, skip_unreadable):
+            seen = self.network.features(self.spec.prepare(move(x, device)))
+            outputs = self.network.head(seen).cpu()
+            answer = self.problem.predict(outputs)
+            yield Predictions(
+                self.problem.words(answer.values),
+                *answer[1:],
+                answer.values,
+                names,
+                outputs if logits else None,
+                seen.flatten(1).cpu() if features else None,
+            )
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Join one field of several batches."""
+    if isinstance(parts[0], list):
+        return [one for part in parts for one in part]
+    return None if parts[0] is None else torch.cat(list(parts))
 
 
 def load(
@@ -175,7 +234,7 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
     network.backbone.spec = _spec(facts, network.backbone)
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
-    return TrainedModel(network, problem, shape)
+    return TrainedModel(network, problem, shape, facts.get("reading"))
 
 
 def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> Problem:
@@ -224,128 +283,62 @@ def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task
 
 def predict_to_csv(
     run: str | Path,
-    inputs: str | Path,
+    inputs: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     checkpoint: str | None = None,
     skip_unreadable: bool = False,
     task: int | None = None,
     allow: Sequence[str] = (),
+    arrays: bool = False,
 ) -> Path:
-    """Write labels and confidence for a folder of images or a table.
+    """Write labels and confidence for images, folders of images or a table.
 
     Args:
         run: the run's folder.
-        inputs: a folder of images (searched through), or a CSV file (see :func:`read_inputs`).
+        inputs: an image, a folder of images (searched through), a CSV file (see :meth:`TrainedModel.predict`), or a
+            list of images and folders.
         output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
         task: see :func:`load`.
         allow: see :func:`load`.
+        arrays: write names, logits and features beside, as ``.npz``.
 
     Returns:
         The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, of several labels the
-        probability of each, or a column a predicted quantity.
+        probability of each, or a column a predicted quantity. A text that a spreadsheet would run as a formula gets an
+        apostrophe before it.
 
     Raises:
         UserError: there is nothing to predict, or a file cannot be read or written.
     """
     model = load(run, checkpoint, task, allow)
-    path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
+    given = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    path = Path(output) if output else Path(run) / "predictions" / f"{_name_of(given)}.csv"
+    kept: list[Predictions] = []
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        for number, (names, x) in enumerate(read_inputs(Path(inputs), model, skip_unreadable=skip_unreadable)):
-            answer = model.predict(x)
-            columns = model.problem.columns(Prediction(answer.values, answer.confidence, answer.probabilities))
+        table = csv.writer(file, lineterminator="\n")
+        batches = model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays)
+        for number, batch in enumerate(batches):
+            columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
             if number == 0:
-                table.writerow(["input", *columns])
-            table.writerows(zip(names, *columns.values(), strict=True))
+                table.writerow(map(no_formula, ["input", *columns]))
+            table.writerows(map(no_formula, row) for row in zip(batch.names, *columns.values(), strict=True))
+            kept += [batch] if arrays else []
+    if arrays:
+        _write_arrays(path.with_suffix(".npz"), kept)
     return path
 
 
-def read_inputs(
-    path: Path, model: TrainedModel, batch_size: int = 256, skip_unreadable: bool = False
-) -> Iterator[tuple[list[str], Tensor]]:
-    """Read what is to be predicted, in batches.
-
-    Args:
-        path: a folder, whose images are taken in the order of their names, sub-folders included; or a CSV file
-            with a column ``path`` (relative to the file), or with one column a pixel value, row by row, in 0..255;
-            for a model of vectors one column a value, as it learned them.
-        model: tells the shape of its inputs.
-        batch_size: samples in a batch.
-        skip_unreadable: leave images out that cannot be read, instead of stopping.
-
-    Yields:
-        Names and images, ``(B, channels, height, width)``, or vectors, ``(B, D)``.
-
-    Raises:
-        UserError: there is nothing of the kind, an image cannot be read, or a row has the wrong number of values.
-    """
-    if model.spec.modality not in ("image", "vector"):
-        raise UserError(f"{path} cannot be read for a model of {model.spec.modality} inputs: give it batches in Python")
-    channels, height, width = model.shape
-    vectors = (height, width) == (1, 1)
-    if vectors and path.is_dir():
-        raise UserError(f"{path} is a folder, and the model takes vectors: give a CSV file of {channels} columns")
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
-        if not files:
-            raise UserError(f"{path} holds no images ({', '.join(sorted(IMAGE_TYPES))})")
-        yield from _read_images(
-            {str(file.relative_to(path)): file for file in files}, model, batch_size, skip_unreadable
-        )
-        return
-    if not path.is_file():
-        raise UserError(f"there is no folder or file {path} to predict")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    if not rows:
-        raise UserError(f"{path} has no rows below its header")
-    if "path" in rows[0] and not vectors:
-        listed_files = {row["path"]: path.parent / row["path"] for row in rows}
-        yield from _read_images(listed_files, model, batch_size, skip_unreadable)
-        return
-    if vectors and len(rows[0]) != channels:
-        raise UserError(f"{path} has {len(rows[0])} columns; give the {channels} values of each vector")
-    if len(rows[0]) != channels * height * width:
-        raise UserError(
-            f"{path} has {len(rows[0])} columns; give a column 'path' with images, or the "
-            f"{channels}x{height}x{width} = {channels * height * width} values of each image"
-        )
-    try:
-        values = torch.tensor([[float(value) for value in row.values()] for row in rows])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} holds something that is not a number: {error}") from error
-    if not bool(values.isfinite().all()):
-        raise UserError(f"{path} holds NaN or infinity in row {int((~values.isfinite()).any(1).nonzero()[0, 0]) + 1}")
-    for start in range(0, len(values), batch_size):
-        part = values[start : start + batch_size]
-        names = [str(start + i) for i in range(len(part))]
-        yield names, part if vectors else part.view(-1, channels, height, width) / 255
+def _name_of(given: Sequence[Path]) -> str:
+    first = printable(given[0].resolve().stem)
+    return first if len(given) == 1 else f"{first}_and_{len(given) - 1}_more"
 
 
-def _read_images(
-    files: dict[str, Path], model: TrainedModel, batch_size: int, skip_unreadable: bool
-) -> Iterator[tuple[list[str], Tensor]]:
-    names, unreadable = list(files), []
-    for start in range(0, len(names), batch_size):
-        images: dict[str, Tensor] = {}
-        for name in names[start : start + batch_size]:
-            try:
-                images[name] = decode(files[name], cast(ImageSpec, model.spec))
-            except (OSError, ValueError) as error:
-                if not skip_unreadable:
-                    raise UserError(
-                        f"{files[name]} cannot be read as an image ({error}): repair or remove it, or skip such images"
-                    ) from error
-                unreadable.append(name)
-        if images:
-            yield list(images), torch.stack(list(images.values()))
-    if unreadable:
-        warnings.warn(f"{len(unreadable)} unreadable images were left out: {listed(unreadable)}", stacklevel=2)
+def _write_arrays(path: Path, parts: Sequence[Predictions]) -> None:
+    names, logits, features = (_joined([getattr(part, name) for part in parts]) for name in _ARRAYS)
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, names=np.array(names), logits=logits.numpy(), features=features.numpy())
 
 
 def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
@@ -363,7 +356,3 @@ def _spec(facts: Mapping[str, Any], backbone: Backbone) -> InputSpec:
         return backbone.spec.from_state(facts["spec"]) if known else spec_from(facts["spec"])
     old = facts["preprocessing"]  # as the first version kept it, for images and vectors alike
     return VectorSpec(old["channels"]) if tuple(old["size"]) == (1, 1) else ImageSpec.from_state(old)
-
-
-def _batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
-    return (take(inputs, slice(start, start + size)) for start in range(0, count(inputs), size))

@@ -173,6 +173,7 @@ class Strategy(Measuring):
             "shape": list(self.data.shape),
             "spec": self.network.backbone.spec.state(),
             "problem": self.problem.state(),
+            **({"reading": reading} if (reading := self.data.reading) else {}),
         }
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:

@@ -83,6 +83,23 @@ def test_damaged_and_missing_files_are_named(small):
 
 
 @pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("7 0:1", r"the label 7 in row 21 \(1 rows in all\): labels are -1 \(negative\) and 1"),
+        ("0 0:1", r"the label 0 in row 21"),
+        ("nan 0:1", r"the label nan in row 21"),
+        ("1 0:-2", r"holds the value -2: features are counts"),
+        ("1 0:nan", r"holds the value nan: features are counts"),
+    ],
+)
+def test_labels_and_counts_are_checked_when_read(small, row, said):
+    file = small / "amazon_reviews" / "books_train.svmlight"
+    file.write_text(file.read_text() + row + "\n")
+    with pytest.raises(UserError, match=r"books_train\.svmlight .*" + said):
+        AmazonReviews(root=str(small)).read()
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"pair": "books_to_music"}, "no domain 'music'"),

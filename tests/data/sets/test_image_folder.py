@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 from tl_lab.data.batches import DomainBatch
+from tl_lab.data.inputs.decoding import decode
+from tl_lab.data.inputs.examining import examine
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.image_files import ImageFiles, decode, listed, unreadable_images
+from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.sets.image_folder import (
     ImageFolder,
     ImageFolderPair,
@@ -23,6 +25,7 @@ from tl_lab.data.sets.image_folder import (
     scan_flat,
 )
 from tl_lab.errors import UserError
+from tl_lab.texts import listed
 
 _DATA = os.environ.get("TL_LAB_DATA", "")
 _OFFICE = "office_caltech10/images"
@@ -91,12 +94,6 @@ def test_all_kinds_of_images_become_grey_or_rgb(tmp_path, mode, channels):
     assert int(x.min()) >= 254
 
 
-def test_sixteen_bits_are_brought_to_eight(tmp_path):
-    values = np.array([[0, 256, 32768, 65535]], dtype=np.uint16).repeat(4, 0)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    assert decode(tmp_path / "a.png", ImageSpec((4, 4), 1))[0, 0].tolist() == [0, 1, 128, 255]
-
-
 def test_image_files_serve_one_and_all(tmp_path):
     write_images(tmp_path, 7, value=90)
     files = ImageFiles(tmp_path, [f"{i:03}.png" for i in range(7)])
@@ -128,12 +125,14 @@ def test_image_files_pass_through_worker_processes(tmp_path):
     assert torch.equal(torch.cat(batches), files.load_all(SMALL))
 
 
-def test_the_fingerprint_follows_names_and_sizes(tmp_path):
+def test_the_fingerprint_follows_content_and_order_wherever_it_lies(tmp_path):
     for name in ("a", "b"):
         write_images(tmp_path / name, 3)
     first, second = (scan_flat(tmp_path / name).files for name in ("a", "b"))
     assert first.fingerprint() == second.fingerprint()
-    cut_off(tmp_path / "b" / "001.png")
+    assert first.subset(torch.tensor([1, 0, 2])).fingerprint() != first.fingerprint()
+    data = (tmp_path / "b" / "001.png").read_bytes()
+    (tmp_path / "b" / "001.png").write_bytes(data[:-1] + b"x")  # of the same size
     assert first.fingerprint() != second.fingerprint()
 
 
@@ -330,18 +329,18 @@ def test_a_cut_off_jpeg_is_found(tmp_path):
         Image.fromarray(noise).save(tmp_path / f"{i}.jpg")
     path = tmp_path / "1.jpg"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert list(unreadable_images(scan_flat(tmp_path).files)) == [1]
+    assert list(examine(scan_flat(tmp_path).files).unreadable) == [1]
 
 
 def test_images_are_checked_once_and_again_when_they_change(tmp_path, monkeypatch):
     write_images(tmp_path, 4)
     files = scan_flat(tmp_path).files
-    assert unreadable_images(files) == {}
+    assert examine(files).unreadable == {}
     with monkeypatch.context() as patch:
-        patch.setattr("tl_lab.data.inputs.image_files._fault", lambda _: pytest.fail("checked again"))
-        assert unreadable_images(files) == {}
+        patch.setattr("tl_lab.data.inputs.examining._look", lambda _: pytest.fail("checked again"))
+        assert examine(files).unreadable == {}
     cut_off(tmp_path / "002.png")
-    assert list(unreadable_images(files, workers=2)) == [2]
+    assert list(examine(files, workers=2).unreadable) == [2]
 
 
 def test_an_image_damaged_after_the_check_is_named(tmp_path):

@@ -96,6 +96,20 @@ def test_a_truncated_file_is_called_damaged(tmp_path):
         Mnist(root=str(tmp_path)).load()
 
 
+@pytest.mark.parametrize("part", ["train", "t10k"])
+def test_labels_are_checked_when_read(tmp_path, part):
+    folder = tmp_path / "MNIST" / "raw"
+    write_set(folder)
+    y = torch.arange(100 if part == "train" else 20) % 10
+    y[7] = 200
+    write_idx(folder / f"{part}-labels-idx1-ubyte", y)
+    with pytest.raises(UserError, match=r"labels of MNIST .* hold 200 \(sample 8; 1 in all .*\): labels lie in 0\.\.9"):
+        Mnist(root=str(tmp_path)).load()
+    write_idx(folder / f"{part}-labels-idx1-ubyte", y[:-1] % 10)
+    with pytest.raises(UserError, match=rf"has {len(y)} images and {len(y) - 1} labels"):
+        Mnist(root=str(tmp_path)).load()
+
+
 @pytest.mark.parametrize("share", [0, 1, -0.5])
 def test_a_share_out_of_range(share):
     with pytest.raises(UserError, match="val_share"):

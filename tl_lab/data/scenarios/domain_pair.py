@@ -65,6 +65,9 @@ class DomainPair(DataModule):
         sets["target/train"] = sets["target/train"].subset(train)
         return sets
 
+    def _shares_on_purpose(self, name: str, other: str) -> bool:
+        return self.protocol == "transductive" and (name, other) == ("target/test", "target/train")
+
     def _check_inputs(self) -> None:
         shapes = {
             domain: sample_shape(x) for domain in ("source", "target") if in_memory(x := self.sets[f"{domain}/train"].x)

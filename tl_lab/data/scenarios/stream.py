@@ -194,6 +194,10 @@ class TaskStream(DataModule):
         """Whether the tasks are pairs of domains."""
         return isinstance(self.template, DomainPair)
 
+    def _shares_on_purpose(self, name: str, other: str) -> bool:
+        of_task, of_other = (SetName.parse(one)._replace(task=None) for one in (name, other))
+        return self.template is not None and self.template._shares_on_purpose(str(of_task), str(of_other))
+
     def set_for(self, name: str) -> str:
         """Find a pair's set, ``target/train``, within the task that is being learned."""
         return name if name in self.sets else str(SetName.of_task(self._now, name))

@@ -17,6 +17,7 @@ from tl_lab.errors import UserError
 __all__ = ["AmazonReviews"]
 
 _FEATURES = 5000
+_LABELS = (-1.0, 1.0)
 _HOW_TO_GET = "put the eight files DOMAIN_train.svmlight and DOMAIN_test.svmlight there"
 
 
@@ -86,4 +87,12 @@ def _read(path: Path) -> Samples:
         x, y = load_svmlight_file(str(path), n_features=_FEATURES)
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({error}): {_HOW_TO_GET}") from error
+    wrong = [number for number, label in enumerate(y, 1) if label not in _LABELS]
+    if wrong:
+        raise UserError(
+            f"{path} has the label {y[wrong[0] - 1]:g} in row {wrong[0]} ({len(wrong):,} rows in all): labels are -1 "
+            f"(negative) and 1 (positive); {_HOW_TO_GET}"
+        )
+    if x.data.size and not x.data.min() >= 0:  # NaN is not
+        raise UserError(f"{path} holds the value {x.data.min():g}: features are counts of words; {_HOW_TO_GET}")
     return Samples(torch.from_numpy(x.toarray()).float(), torch.from_numpy((y > 0).astype("int64")))

@@ -1,5 +1,6 @@
 """CIFAR-10: 32 x 32 colour photographs of ten classes."""
 
+import io
 import lzma
 import tarfile
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tl_lab.data.cache import cached_arrays, file_hash
+from tl_lab.data.inputs.decoding import picture
 from tl_lab.data.roots import missing
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.published import PublishedSet, read_published
@@ -105,8 +106,8 @@ def _decode_archive(path: Path, part: str, class_names: tuple[str, ...]) -> dict
                 folders = Path(member.name).parts[-3:]
                 if not member.isfile() or len(folders) < 3 or folders[0] != part or folders[1] not in class_names:
                     continue
-                with Image.open(archive.extractfile(member)) as image:  # type: ignore[arg-type]
-                    images[class_names.index(folders[1]), folders[2]] = np.asarray(image.convert("RGB"))
+                content_of = io.BytesIO(archive.extractfile(member).read())  # type: ignore[union-attr]
+                images[class_names.index(folders[1]), folders[2]] = np.asarray(picture(content_of, "RGB"))
             while content.read(2**20):  # to the end, where the check sum is
                 pass
     except Exception as error:  # decompressors and decoders raise whatever they like

@@ -12,20 +12,24 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.decoding import IMAGE_TYPES
+from tl_lab.data.inputs.examining import keep_readable, levels_for
+from tl_lab.data.inputs.finding import class_folders, images_below, is_image, others_said, sub_folders
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.image_files import IMAGE_TYPES, ImageFiles, keep_readable, listed
+from tl_lab.data.inputs.image_files import ImageFiles
+from tl_lab.data.inputs.levels import Levels
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
+from tl_lab.texts import listed
 
 __all__ = [
     "ImageFolder",
     "ImageFolderPair",
     "Scan",
-    "class_folders",
     "find_folder",
     "given_parts",
     "scan_classes",
@@ -77,11 +81,6 @@ def find_folder(path: str | Path | None, argument: str) -> Path:
     raise UserError(f"{argument}={path} is not a folder: looked for {' and '.join(map(str, places))}")
 
 
-def class_folders(folder: Path) -> list[str]:
-    """List the sub-folders in alphabetical order, hidden ones left out."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
 def given_parts(folder: Path, split: str) -> dict[str, Path]:
     """Find the parts of a split given as folders: ``train``, and ``val`` and ``test`` where they are.
 
@@ -97,7 +96,7 @@ def given_parts(folder: Path, split: str) -> dict[str, Path]:
     """
     if split not in ("auto", "given", "random"):
         raise UserError(f"data.split is 'auto', 'given' or 'random', not {split!r}")
-    present = class_folders(folder)
+    present = sub_folders(folder)
     parts = {part: folder / name for part, names in _PARTS.items() for name in reversed(names) if name in present}
     known = {name for names in _PARTS.values() for name in names}
     if split == "given" and "train" not in parts:
@@ -124,7 +123,7 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
     present = class_folders(folder)
     if not present:
         raise UserError(f"{folder} has no class folders: expected {folder / 'CLASS' / 'IMAGE.jpg'}")
-    names = present if class_names is None else class_names
+    names = list(present) if class_names is None else class_names
     if unknown := [name for name in present if name not in names]:
         raise UserError(
             f"{folder} has {len(unknown)} classes ({listed(unknown)}) that are not among the {len(names)} learned, "
@@ -135,7 +134,7 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
     empty: list[str] = []
     others: Counter[str] = Counter()
     for name in present:
-        found = [f"{name}/{path}" for path in _images(folder / name, others)]
+        found = [f"{present[name].name}/{path}" for path in images_below(present[name], others)]
         images += found
         labels += [names.index(name)] * len(found)
         if not found:
@@ -145,8 +144,8 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
             f"{len(empty)} of the {len(present)} class folders in {folder} hold no images ({listed(empty)}): "
             f"add images ({' '.join(sorted(IMAGE_TYPES))}) or remove the folders"
         )
-    notes = [_told(others, folder)] if others else []
-    if loose := sum(Path(entry.name).suffix.lower() in IMAGE_TYPES for entry in os.scandir(folder) if entry.is_file()):
+    notes = [others_said(others, folder)] if others else []
+    if loose := sum(is_image(entry.name) for entry in os.scandir(folder) if entry.is_file()):
         notes.append(f"{folder}: {loose} images lie outside the class folders and were left aside")
     if absent := [name for name in names if name not in present]:
         notes.append(f"{folder}: no images of {len(absent)} of the {len(names)} classes ({listed(absent)})")
@@ -166,31 +165,10 @@ def scan_flat(folder: Path) -> Scan:
         UserError: if there are none.
     """
     others: Counter[str] = Counter()
-    images = [name for name in _images(folder, others) if "/" not in name]
+    images = [name for name in images_below(folder, others) if "/" not in name]
     if not images:
         raise UserError(f"{folder} holds neither images ({' '.join(sorted(IMAGE_TYPES))}) nor class folders")
-    return Scan(ImageFiles(folder, images), None, [], [_told(others, folder)] if others else [])
-
-
-def _images(folder: Path, others: Counter[str]) -> list[str]:
-    """List the images below a folder, by relative name in order; count the endings of other files."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if name.startswith("."):
-                continue
-            ending = Path(name).suffix.lower()
-            if ending in IMAGE_TYPES:
-                found.append((Path(place) / name).relative_to(folder).as_posix())
-            else:
-                others[ending or "no ending"] += 1
-    return sorted(found)
-
-
-def _told(others: Counter[str], folder: Path) -> str:
-    kinds = listed([f"{count} {ending}" for ending, count in sorted(others.items())])
-    return f"{folder}: {others.total()} files are not of an image type and were left aside ({kinds})"
+    return Scan(ImageFiles(folder, images), None, [], [others_said(others, folder)] if others else [])
 
 
 # ---------------------------------------------------------------------- data modules
@@ -204,21 +182,51 @@ class _Reader:
     workers: int
 
     def _set_reading(
-        self, split: str, val_share: float, test_share: float, unreadable: str, size: int, channels: int
+        self,
+        split: str,
+        val_share: float,
+        test_share: float,
+        unreadable: str,
+        size: int,
+        channels: int,
+        levels: Sequence[float] | None,
     ) -> None:
         check_shares(val_share, test_share)
         if channels not in (1, 3) or size < 1:
             raise UserError(f"data.channels is 1 or 3 and data.size at least 1, not {channels} and {size}")
         self.split, self.val_share, self.test_share = split, val_share, test_share
         self.unreadable, self.size, self.channels = unreadable, size, channels
+        self.levels = Levels()
+        self.given_levels = None if levels is None else Levels.given(levels)
 
     def _samples(self, scan: Scan) -> Samples:
         files, labels, told = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
         self.notes += [*scan.notes, *([told] if told else [])]
         return Samples(files, labels)
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """State how files were decoded, for those to be predicted: a pair's as the target's were."""
+        return {"levels": self.levels.state()} if self.levels.ranges else {}
+
+    def _levelled(self, sets: dict[str, Samples], folder: Path) -> dict[str, Samples]:
+        """Let all parts of a folder decode values of more than 8 bits alike."""
+        files = [samples.x for samples in sets.values() if isinstance(samples.x, ImageFiles)]
+        levels = levels_for(files, self.given_levels, folder)
+        if any(part.depths() for part in files):
+            self.notes.append(f"{folder.name}: {levels} shown from black to white")
+        self.levels = levels
+        return {
+            name: replace(one, x=one.x.with_levels(levels)) if isinstance(one.x, ImageFiles) else one
+            for name, one in sets.items()
+        }
+
     def _labelled_sets(self, folder: Path) -> tuple[dict[str, Samples], list[str]]:
         """Read ``train``, ``val`` and ``test`` from a folder, with the split given or made."""
+        sets, names = self._unlevelled_sets(folder)
+        return self._levelled(sets, folder), names
+
+    def _unlevelled_sets(self, folder: Path) -> tuple[dict[str, Samples], list[str]]:
         parts = given_parts(folder, self.split)
         scan = scan_classes(parts.get("train", folder))
         names, samples = scan.class_names, self._samples(scan)
@@ -258,6 +266,8 @@ class ImageFolder(_Reader, DataModule):
         unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them; they are named and counted.
         size: height and width for a backbone that has no size of its own.
         channels: 1 (grey) or 3 (RGB), likewise.
+        levels: of images of more than 8 bits a value, the values shown as black and white; None: 0, and the largest
+            value of the smallest usual range that holds all of a folder's images.
         options: those of :class:`~tl_lab.data.base.DataModule`.
     """
 
@@ -271,10 +281,11 @@ class ImageFolder(_Reader, DataModule):
         unreadable: str = "stop",
         size: int = 224,
         channels: int = 3,
+        levels: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._set_reading(split, val_share, test_share, unreadable, size, channels)
+        self._set_reading(split, val_share, test_share, unreadable, size, channels, levels)
         self.root = root
 
     @property
@@ -318,6 +329,7 @@ class ImageFolderPair(_Reader, DomainPair):
         unreadable: see :class:`ImageFolder`, as for all that follow.
         size: likewise.
         channels: likewise.
+        levels: likewise.
         options: likewise.
     """
 
@@ -333,10 +345,11 @@ class ImageFolderPair(_Reader, DomainPair):
         unreadable: str = "stop",
         size: int = 224,
         channels: int = 3,
+        levels: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._set_reading(split, val_share, test_share, unreadable, size, channels)
+        self._set_reading(split, val_share, test_share, unreadable, size, channels, levels)
         if not 0 < target_test_share < 1:
             raise UserError(f"data.target_test_share lies between 0 and 1, not {target_test_share}")
         self.sources = [source] if isinstance(source, str) or source is None else list(source)
@@ -371,7 +384,7 @@ class ImageFolderPair(_Reader, DomainPair):
             if len(sources) > 1:
                 self.notes.append(f"source {folder.name}: {sum(map(len, sets.values())):,} images")
         joined = {name: Samples.concatenate(samples) for name, samples in parts.items()}
-        return joined | self._target_sets(target)
+        return joined | self._levelled(self._target_sets(target), target)
 
     def use(self, spec: InputSpec) -> None:
         """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
@@ -403,7 +416,7 @@ class ImageFolderPair(_Reader, DomainPair):
 
     def _scored(self, folder: Path) -> tuple[Samples, Samples]:
         """List a target's labelled images: all of them, unknown classes as -1, and those of known classes."""
-        names = class_folders(folder)
+        names = list(class_folders(folder))
         shared = [name for name in names if name in self.class_names]
         unknown = [name for name in names if name not in self.class_names]
         if not shared:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
 from tl_lab.data.cache import cached_arrays, file_hash
-from tl_lab.data.inputs.image_files import IMAGE_TYPES
+from tl_lab.data.inputs.decoding import picture
+from tl_lab.data.inputs.finding import images_below
 from tl_lab.data.roots import missing
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
@@ -29,7 +29,7 @@ def photographs(root: Path) -> list[Path]:
         UserError: there are none.
     """
     folder = root / _FOLDER
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
+    found = sorted(folder / name for name in images_below(folder))
     if not found:
         raise missing("BSDS500", folder, _HOW_TO_GET)
     return found
@@ -93,8 +93,7 @@ def _patches(files: Sequence[Path], count: int, size: tuple[int, ...], seed: int
     patches = np.empty((count, height, width, 3), np.uint8)
     for number, file in enumerate(track(files, f"building MNIST-M, {part}", transient=True)):
         try:
-            with Image.open(file) as image:
-                photograph = np.asarray(image.convert("RGB"))
+            photograph = np.asarray(picture(file, "RGB"))
         except (OSError, ValueError) as error:
             raise UserError(f"the photograph {file} cannot be read ({error}): {_HOW_TO_GET}") from error
         if photograph.shape[0] < height or photograph.shape[1] < width:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tl_lab.data.cache import cached_arrays, file_hash
+from tl_lab.data.inputs.decoding import picture
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodic import EpisodicData
@@ -191,8 +192,7 @@ def _decode(sources: list[Path]) -> dict[str, np.ndarray]:
                 if (found := _FILE.search(path)) is None:
                     continue
                 part, alphabet, character, number, drawer = found.groups()
-                with Image.open(io.BytesIO(content)) as image:
-                    small = image.convert("L").resize((_SIZE, _SIZE), Image.Resampling.BOX)
+                small = picture(io.BytesIO(content), "L").resize((_SIZE, _SIZE), Image.Resampling.BOX)
                 drawings[int(number), int(drawer)] = 255 - np.asarray(small)
                 names[int(number)] = f"{alphabet}/{character}", part == _PARTS[0]
         except (OSError, zipfile.BadZipFile) as error:

@@ -2,11 +2,12 @@
 
 import functools
 import math
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from tl_lab.data.sets.fonts import draw_text, text_faces
@@ -79,9 +80,22 @@ def handwritten_digits() -> tuple[Tensor, Tensor]:
         E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository,
         1998. https://doi.org/10.24432/C50P49
     """
+    table = _handwritten_table()
+    counts = torch.from_numpy(table[:, :-1]).float().view(-1, 1, 8, 8)
+    return _bytes(counts), torch.from_numpy(table[:, -1]).long()
+
+
+def _handwritten_table() -> np.ndarray:
+    """Read scikit-learn's file, 64 counts and the class of each digit; importing the package takes longer."""
+    spec = find_spec("sklearn")
+    for place in (spec and spec.submodule_search_locations) or ():
+        file = Path(place) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
-    counts = torch.from_numpy(digits.images).float().unsqueeze(1)
-    return _bytes(counts), torch.from_numpy(digits.target).long()
+    return np.column_stack([digits.data, digits.target])
 
 
 def _bytes(counts: Tensor) -> Tensor:

@@ -11,10 +11,12 @@ from torch import Tensor
 from tl_lab.data.base import DataModule
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
-from tl_lab.data.splits import hold_out
+from tl_lab.data.splits import check_labels, hold_out
 from tl_lab.errors import UserError
 
 __all__ = ["PublishedSet", "read_published"]
+
+_CLASSES = 10  # of every set that is read here
 
 
 class PublishedSet(DataModule):
@@ -97,4 +99,10 @@ def read_published(
     images = torch.as_tensor(data.data)
     # (N, H, W) -> (N, 1, H, W), (N, H, W, 3) -> (N, 3, H, W)
     images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-    return images.contiguous(), torch.as_tensor(data.targets, dtype=torch.int64)
+    labels = torch.as_tensor(data.targets, dtype=torch.int64)
+    if len(images) != len(labels):
+        raise UserError(
+            f"{title} in {root / place} has {len(images):,} images and {len(labels):,} labels: {how_to_get}"
+        )
+    check_labels(labels, _CLASSES, f"the labels of {title} beside {root / place}")
+    return images.contiguous(), labels

@@ -1,11 +1,10 @@
 """The curves of one run: what it logged over its steps, and the epochs that validators would have chosen."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,6 +24,9 @@ from tl_lab.results.names import (
     split_name,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["learning_curves", "selection_curve"]
 
 _PANELS = {
@@ -42,7 +44,7 @@ _MANY_POINTS = 80
 
 
 @matplotlib.rc_context(STYLE)
-def learning_curves(metrics: pd.DataFrame) -> Figure:
+def learning_curves(metrics: "pd.DataFrame") -> Figure:
     """Draw what a run logged over its steps: losses, shares (accuracy, AUROC), other scores, errors of regressions,
     how hard each term pulls at the features, schedules, learning rates.
 
@@ -121,7 +123,7 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
     return figure
 
 
-def _panels(metrics: pd.DataFrame) -> dict[str, list[str]]:
+def _panels(metrics: "pd.DataFrame") -> dict[str, list[str]]:
     """Sort the columns that have data into panels, in the order in which the panels are drawn."""
     panels: dict[str, list[str]] = {title: [] for title in _PANELS}
     for name in metrics.columns:
@@ -153,7 +155,7 @@ def _title(panel: str, names: Sequence[str]) -> str:
     return panel if leading in (None, ASSUMED) else "Scores, per cent"
 
 
-def _says_the_same(metrics: pd.DataFrame, name: str) -> bool:
+def _says_the_same(metrics: "pd.DataFrame", name: str) -> bool:
     """Whether a balanced accuracy or F1 stays within two points of the accuracy beside it, and would hide it."""
     plain = companion(name)
     if plain is None or plain not in metrics:
@@ -161,11 +163,13 @@ def _says_the_same(metrics: pd.DataFrame, name: str) -> bool:
     return bool(np.nanmax(np.abs(_column(metrics, name) - _column(metrics, plain)), initial=0.0) <= 0.02)
 
 
-def _column(metrics: pd.DataFrame, name: str) -> np.ndarray:
+def _column(metrics: "pd.DataFrame", name: str) -> np.ndarray:
+    import pandas as pd
+
     return pd.to_numeric(metrics[name], errors="coerce").to_numpy(dtype=float)
 
 
-def _line(ax: Axes, metrics: pd.DataFrame, horizontal: str, name: str, rank: int) -> Line2D:
+def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: int) -> Line2D:
     """Draw one metric and return the line that its name shall stand beside."""
     x, y = _column(metrics, horizontal), _column(metrics, name)
     there = np.isfinite(x) & np.isfinite(y)
@@ -175,6 +179,8 @@ def _line(ax: Axes, metrics: pd.DataFrame, horizontal: str, name: str, rank: int
     dashes = ":" if split == "oracle" else "-"
     if len(y) > _MANY_POINTS and np.abs(np.diff(y, 2)).mean() > 0.02 * np.ptp(y):
         ax.plot(x, y, color=colour, alpha=0.22, lw=0.8)
+        import pandas as pd
+
         y = pd.Series(y).rolling(max(len(y) // 40, 3), center=True, min_periods=1).mean().to_numpy()
     marker = "o" if (len(y) <= 25 and split != "train") or len(y) == 1 else ""
     return ax.plot(x, y, dashes, color=colour, marker=marker, ms=3.5)[0]

@@ -4,10 +4,10 @@ Nothing here imports torch.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,6 +28,9 @@ from tl_lab.results.names import heading, is_share, kind_of, readable, split_nam
 from tl_lab.results.tables.comparing import Ranking
 from tl_lab.results.tables.curves import Curve
 from tl_lab.results.tables.label_budgets import Budget
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["budgets_figure", "curves_figure", "ranks_figure", "settings_intervals"]
 
@@ -148,7 +151,7 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def settings_intervals(
-    summary: pd.DataFrame, metrics: Sequence[str], seeds: pd.DataFrame | None = None, confidence: float = 0.95
+    summary: "pd.DataFrame", metrics: Sequence[str], seeds: "pd.DataFrame | None" = None, confidence: float = 0.95
 ) -> Figure:
     """Draw the settings of a sweep, a row each: mean, confidence interval and the single seeds.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_lab.errors import UserError
+from tl_lab.texts import printable
 
 __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "replacing", "write_json", "write_text"]
 
@@ -172,4 +173,4 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+    path.write_text(printable(text), encoding="utf-8", newline="")

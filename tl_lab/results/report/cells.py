@@ -6,12 +6,13 @@ Nothing here imports torch.
 import re
 from typing import TYPE_CHECKING, Any
 
+from tl_lab.texts import no_formula
+
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["csv_text", "markdown_text"]
 
-_FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|inf$|nan$)")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
@@ -29,4 +30,4 @@ def markdown_text(text: str) -> str:
 
 
 def _quoted(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+    return no_formula(cell) if isinstance(cell, str) else cell

@@ -1,0 +1,235 @@
+"""Samples that are in more than one part of a set: equal to the last bit, or on request nearly equal."""
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.operations import Inputs, tensors
+from tl_lab.data.names import SetName
+from tl_lab.data.samples import LazyInputs, Samples, in_memory
+from tl_lab.errors import UserError
+
+__all__ = ["Shared", "keys_of", "near_images", "near_texts", "shared_samples"]
+
+_SIDE = 16  # pixels of the small grey copies by which images are compared
+_FLAT = 1e-3  # deviation of a copy, in [0, 1], below which it has no pattern
+_WORDS = 3  # that follow each other, by which texts are compared
+_ROWS = 1024  # samples that are compared with all others at a time
+_PARTS = ("train", "val", "test")
+
+
+class Shared(NamedTuple):
+    """Samples of a set that are in another set, too.
+
+    Attributes:
+        name: of the set.
+        other: of the set that learned from them, or chose by them, before.
+        found: samples of ``name`` that are in ``other``.
+        of: samples of ``name``.
+        differing: those of them whose label is another there; 0 where labels are unknown.
+    """
+
+    name: str
+    other: str
+    found: int
+    of: int
+    differing: int
+
+    def __str__(self) -> str:
+        labels = f", {self.differing:,} of them with another label" if self.differing else ""
+        return f"{self.found:,} of {self.of:,} samples of {self.name} are in {self.other}{labels}"
+
+
+def keys_of(x: Inputs | LazyInputs) -> list[bytes] | list[str]:
+    """Give a key for each sample, equal for equal samples: of files a hash of their content, N of them."""
+    if not in_memory(x):
+        digests: Callable[[], list[str]] | None = getattr(x, "digests", None)
+        return [f"{id(x)} {i}" for i in range(len(x))] if digests is None else digests()
+    parts = [tensor.detach().cpu().contiguous() for tensor in tensors(x)]
+    kinds = "".join(f"{part.dtype}{tuple(part.shape[1:])}" for part in parts).encode()
+    rows = [part.view(len(part), -1).view(torch.uint8).numpy() if part.numel() else None for part in parts]
+    return [
+        hashlib.blake2b(
+            b"".join(row[i].data for row in rows if row is not None), digest_size=16, key=kinds[:64]
+        ).digest()
+        for i in range(len(parts[0]))
+    ]
+
+
+def shared_samples(
+    sets: Mapping[str, Samples],
+    similarity: float | None = None,
+    meant: Callable[[str, str], bool] = lambda name, other: False,
+) -> list[Shared]:
+    """Find samples of validation and test that are in a set which training sees before.
+
+    Args:
+        sets: by name; the last part of each name says what it is for.
+        similarity: from which on two samples count as near-duplicates, in (0, 1]: of images the correlation of small
+            grey copies, of texts the share of common runs of three words; None for equal samples only.
+        meant: whether two sets share samples on purpose.
+
+    Returns:
+        What was found, the largest share of a set first.
+
+    Raises:
+        UserError: near-duplicates are asked for of inputs that are neither images nor texts.
+    """
+    seen: dict[Hashable, Any] = {}  # by pairs of sets, and by inputs
+    found = []
+    for name, other in _pairs(sets):
+        held_out, before = sets[name], sets[other]
+        both = id(held_out.x), id(before.x), id(held_out.y), id(before.y)
+        if held_out.x is before.x or both in seen or meant(name, other):
+            continue
+        seen[both] = None
+        for one in (held_out, before):
+            if (x := id(one.x)) not in seen:
+                seen[x] = keys_of(one.x) if similarity is None else _compared_by(one.x)
+        match = _equal if similarity is None else _near(similarity)
+        places = match(seen[id(held_out.x)], seen[id(before.x)])
+        if (hit := places >= 0).any():
+            found.append(Shared(name, other, int(hit.sum()), len(held_out), _differing(held_out.y, before.y, places)))
+    return sorted(found, key=lambda one: -one.found / one.of)
+
+
+def _pairs(sets: Mapping[str, Samples]) -> Iterator[tuple[str, str]]:
+    """Yield each set that is held out with each that comes before it: test after validation after training."""
+    rank = {name: _PARTS.index(part) for name in sets if (part := SetName.parse(name).part) in _PARTS}
+    for name in rank:
+        yield from ((name, other) for other in rank if rank[other] < rank[name])
+
+
+def _differing(y: Tensor | None, other: Tensor | None, places: np.ndarray) -> int:
+    if y is None or other is None or y.shape[1:] != other.shape[1:]:
+        return 0
+    here = np.flatnonzero(places >= 0)
+    differ = y.cpu()[here] != other.cpu()[places[here]]
+    return int(differ.reshape(len(here), -1).any(1).sum())
+
+
+def _equal(keys: Any, others: Any) -> np.ndarray:
+    """Find the place of each key among the others, ``(N,)``; -1 where it is none of them."""
+    places = {key: i for i, key in reversed(list(enumerate(others)))}
+    return np.array([places.get(key, -1) for key in keys], dtype=np.int64)
+
+
+# ---------------------------------------------------------------------- near-duplicates
+
+
+def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
+    """Give what near-duplicates are found by: small grey images, or texts as sequences of words."""
+    if not in_memory(x):
+        texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
+        if texts is not None:
+            return [list(text.lower().split()) for text in texts()]
+        small = x.load_all(ImageSpec((_SIDE, _SIDE), 1), 0)
+        assert isinstance(small, Tensor)
+        return small.float() / 255
+    if isinstance(x, Mapping) and "input_ids" in x:
+        mask = x.get("attention_mask", torch.ones_like(x["input_ids"])).bool()
+        return [row[kept].tolist() for row, kept in zip(x["input_ids"], mask, strict=True)]
+    if isinstance(x, Tensor) and x.dim() == 4:
+        return ImageSpec((_SIDE, _SIDE), 1).fit(x if x.shape[1] in (1, 3) else x[:, :1])
+    raise UserError("data.near_duplicates compares images and texts, which these data are not: leave it out")
+
+
+def _near(similarity: float) -> Callable[[Any, Any], np.ndarray]:
+    def match(one: Any, other: Any) -> np.ndarray:
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            return near_images(one, other, similarity)
+        return near_texts(one, other, similarity)
+
+    return match
+
+
+def near_images(x: Tensor, others: Tensor, similarity: float) -> np.ndarray:
+    """Find the most similar other image of each.
+
+    Images are compared by the correlation of their pixels, which neither brightness nor contrast changes; two images
+    without any pattern by their brightness.
+
+    Args:
+        x: small grey images, ``(N, 1, H, W)``, in [0, 1].
+        others: likewise, ``(M, 1, H, W)``.
+        similarity: the least correlation, in (0, 1].
+
+    Returns:
+        Its place, ``(N,)``; -1 where none is so similar.
+    """
+    kinds = [_patterns(images) for images in (x, others)]
+    places = np.full(len(x), -1, dtype=np.int64)
+    for start in range(0, len(x), _ROWS):
+        part = slice(start, start + _ROWS)
+        alike = kinds[0][0][part] @ kinds[1][0].T
+        flat = kinds[0][1][part, None] & kinds[1][1][None]
+        brightness = 1 - (x[part].mean((1, 2, 3))[:, None] - others.mean((1, 2, 3))[None]).abs()
+        best, where = torch.where(flat, brightness, alike).max(1)
+        places[part] = torch.where(best >= similarity - 1e-6, where, -1).numpy()
+    return places
+
+
+def _patterns(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and scale each image to length 1, ``(N, H*W)``; say which have no pattern, ``(N,)``, and are 0."""
+    rows = x.flatten(1)
+    rows = rows - rows.mean(1, keepdim=True)
+    flat = rows.std(1, correction=0) < _FLAT
+    return F.normalize(rows, dim=1) * ~flat[:, None], flat
+
+
+def near_texts(
+    texts: Sequence[Sequence[Hashable]], others: Sequence[Sequence[Hashable]], similarity: float
+) -> np.ndarray:
+    """Find the most similar other text of each, by Jaccard's index of their runs of three words.
+
+    Args:
+        texts: N sequences of words, or of numbers of tokens.
+        others: M likewise.
+        similarity: the least index, in (0, 1].
+
+    Returns:
+        Its place, ``(N,)``; -1 where none is so similar.
+
+    References:
+        A. Z. Broder: On the Resemblance and Containment of Documents. Compression and Complexity of Sequences, 1997.
+    """
+    from scipy import sparse
+
+    numbers: dict[Hashable, int] = {}
+
+    def matrix(every: Sequence[Sequence[Hashable]]) -> sparse.csr_matrix:
+        runs = [{numbers.setdefault(run, len(numbers)) for run in _runs(words)} for words in every]
+        ends = np.cumsum([0, *map(len, runs)])
+        places = np.array([place for of_text in runs for place in sorted(of_text)], dtype=np.int64)
+        return sparse.csr_matrix((np.ones(len(places)), places, ends), shape=(len(every), 1 + max(places, default=0)))
+
+    first, second = matrix(texts), matrix(others)
+    width = max(first.shape[1], second.shape[1])
+    first.resize((first.shape[0], width))
+    second.resize((second.shape[0], width))
+    sizes = np.asarray(second.sum(1)).ravel()
+    found = np.full(len(texts), -1, dtype=np.int64)
+    for start in range(0, len(texts), _ROWS):
+        part = first[start : start + _ROWS]
+        common = (part @ second.T).tocsr()
+        own = np.asarray(part.sum(1)).ravel()
+        for i in range(common.shape[0]):
+            here = common.indices[common.indptr[i] : common.indptr[i + 1]]
+            counts = common.data[common.indptr[i] : common.indptr[i + 1]]
+            index = counts / (own[i] + sizes[here] - counts)
+            if len(index) and index.max() >= similarity - 1e-9:
+                found[start + i] = here[index.argmax()]
+    return found
+
+
+def _runs(words: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
+    """List the runs of three words; a shorter text is a run of its own."""
+    if len(words) < _WORDS:
+        return [tuple(words)]
+    return [tuple(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)]

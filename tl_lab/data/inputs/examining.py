@@ -1,0 +1,163 @@
+"""A look at every image file before it is used: whether it can be read, what it holds, and its hash."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.data.cache import cached_arrays, file_hash
+from tl_lab.data.inputs.decoding import depth_of, open_image, reason, to_eight_bits
+from tl_lab.data.inputs.image_files import FileFacts, ImageFiles
+from tl_lab.data.inputs.levels import Depth, Levels
+from tl_lab.data.inputs.threads import each
+from tl_lab.errors import UserError
+from tl_lab.texts import listed, printable
+
+__all__ = ["Examined", "examine", "keep_readable", "levels_for"]
+
+_SKIP = "set data.unreadable=skip to leave them out"
+
+
+class Examined(NamedTuple):
+    """What a look at image files has found.
+
+    Attributes:
+        facts: of each file, in order.
+        unreadable: the reason for each file that cannot be decoded, by its place in the list.
+    """
+
+    facts: list[FileFacts]
+    unreadable: dict[int, str]
+
+
+def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> Examined:
+    """Decode every file once; each version of a list of files is looked at once.
+
+    Args:
+        files: the images.
+        workers: threads that decode beside each other.
+        cache: folder that keeps the outcome; None for the usual one.
+    """
+
+    def look() -> dict[str, np.ndarray]:
+        paths = [files.root / name for name in files.names]
+        seen = list(each(_look, paths, workers, f"checking images of {files.root.name}"))
+        depths = [depth or Depth("", 0.0, 0.0) for _, _, depth in seen]
+        return {
+            "digests": np.array([digest for digest, _, _ in seen], dtype=np.str_),
+            "reasons": np.array([said for _, said, _ in seen], dtype=np.str_),
+            "kinds": np.array([depth.kind for depth in depths], dtype=np.str_),
+            "ranges": np.array([depth[1:] for depth in depths], dtype=np.float64).reshape(-1, 2),
+        }
+
+    versions = [(name, *_version(files.root / name)) for name in files.names]
+    key = {
+        "version": 2,
+        "root": str(files.root.resolve()),
+        "files": hashlib.sha256(ascii(versions).encode()).hexdigest(),
+    }
+    found = cached_arrays("images", key, look, cache)
+    depths = [
+        Depth(kind, *limits) if kind else None
+        for kind, limits in zip(found["kinds"].tolist(), found["ranges"].tolist(), strict=True)
+    ]
+    facts = [FileFacts(*one) for one in zip(found["digests"].tolist(), depths, strict=True)]
+    return Examined(facts, {i: said for i, said in enumerate(found["reasons"].tolist()) if said})
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # a link that leads nowhere
+        return -1, 0, 0
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _look(path: Path) -> tuple[str, str, Depth | None]:
+    """Give a file's hash, why it cannot be decoded (empty if it can), and its values if they have more than 8 bits."""
+    try:
+        with open_image(path) as image:
+            image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # JPEG: all data, few pixels
+            image.load()
+            depth = depth_of(image)
+            if depth is None:
+                to_eight_bits(image.crop((0, 0, 1, 1)), "RGB")  # whether its mode is known
+        return file_hash(path), "", depth
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        return "", reason(error), None
+
+
+def keep_readable(
+    files: ImageFiles,
+    labels: Tensor | None,
+    unreadable: str,
+    workers: int = 0,
+    cache: Path | None = None,
+    skip: str = _SKIP,
+    known: Levels | None = None,
+) -> tuple[ImageFiles, Tensor | None, str]:
+    """Leave unreadable images out, or stop at them.
+
+    Args:
+        files: the images.
+        labels: their classes, ``(N,)``; None where there are none.
+        unreadable: ``stop`` or ``skip``.
+        workers: threads that decode beside each other.
+        cache: see :func:`examine`.
+        skip: how to leave such files out, for the message.
+        known: of deep images, the values that training found to be black and white: what lies beyond is unreadable.
+
+    Returns:
+        The readable images with what is known of them, their classes, and what was left out, in words (empty if
+        nothing).
+
+    Raises:
+        UserError: if the option is neither, or images cannot be read and it is ``stop``.
+    """
+    if unreadable not in ("stop", "skip"):
+        raise UserError(f"data.unreadable is 'stop' or 'skip', not {unreadable!r}")
+    facts, bad = examine(files, workers, cache)
+    bad |= _beyond(facts, known or Levels())
+    whole = ImageFiles(files.root, files.names, facts)
+    if not bad:
+        return whole, labels, ""
+    said = f"{len(bad)} of {len(files)} images in {files.root} cannot be read: " + listed(
+        f"{printable(files.names[i])} ({why})" for i, why in sorted(bad.items())
+    )
+    if unreadable == "stop":
+        raise UserError(f"{said}; remove or replace them, or {skip}")
+    good = torch.tensor([i for i in range(len(files)) if i not in bad], dtype=torch.int64)
+    return whole.subset(good), None if labels is None else labels[good], f"left out: {said}"
+
+
+def _beyond(facts: Sequence[FileFacts], known: Levels) -> dict[int, str]:
+    """Give the reason for each file whose values lie outside of those known for its kind."""
+    bad = {}
+    for i, one in enumerate(facts):
+        if one.depth is not None and (known.chosen or one.depth.kind in known.ranges):
+            try:
+                known.range_of(one.depth)
+            except ValueError as error:
+                bad[i] = str(error)
+    return bad
+
+
+def levels_for(files: Sequence[ImageFiles], known: Levels | None, place: Path) -> Levels:
+    """Find which values of deep images are black and white, for all files of one origin.
+
+    Args:
+        files: all parts of the set.
+        known: what the user chose, or training found; None for neither.
+        place: where they lie, for the message.
+
+    Raises:
+        UserError: the values do not say it.
+    """
+    try:
+        return (known or Levels()).extended(depth for part in files for depth in part.depths())
+    except ValueError as error:
+        raise UserError(f"the images in {place} hold {error}, as data.levels=[0,1]") from error

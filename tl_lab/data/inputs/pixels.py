@@ -1,0 +1,52 @@
+"""Arrays of pixels from outside, checked before a network sees them."""
+
+import torch
+from torch import Tensor
+
+from tl_lab.errors import UserError
+
+__all__ = ["check_pixels", "pixel_values"]
+
+_OVER = 1e-3  # floats that were resized or rounded may go so far beyond their range
+
+
+def check_pixels(x: Tensor) -> Tensor:
+    """Check a batch of images: bytes, whole numbers in 0..255, or floats in [0, 1].
+
+    Args:
+        x: images, ``(B, C, H, W)``, of any type of numbers.
+
+    Returns:
+        The images, uint8 or floating point.
+
+    Raises:
+        UserError: values lie outside of the range, or are not finite.
+    """
+    if x.dtype == torch.uint8 or x.numel() == 0:
+        return x
+    whole = not x.is_floating_point()
+    low, high = x.min().item(), x.max().item()
+    most = 255 if whole else 1
+    if not (low >= -_OVER and high <= most + _OVER):  # NaN is neither
+        kind = "whole numbers in 0..255" if whole else "floats in 0..1"
+        raise UserError(f"images are {kind}, and these hold {low:g} to {high:g}: scale them as those learned were")
+    return x.to(torch.uint8) if whole else x
+
+
+def pixel_values(x: Tensor, origin: str, first: int = 0) -> Tensor:
+    """Bring pixel values of a table to [0, 1].
+
+    Args:
+        x: ``(B, C, H, W)``, float, in 0..255.
+        origin: the table, for the message.
+        first: number of the first row, counted from 0.
+
+    Raises:
+        UserError: a value lies outside of 0..255.
+    """
+    outside = ~((x >= 0) & (x <= 255)).flatten(1).all(1)
+    if bool(outside.any()):
+        row = int(outside.nonzero()[0, 0])
+        worst = x[row].flatten()[(x[row].flatten() - 127.5).abs().argmax()]
+        raise UserError(f"{origin} holds the value {worst:g} in row {first + row + 1}: pixel values lie in 0..255")
+    return x / 255

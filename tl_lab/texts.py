@@ -1,0 +1,49 @@
+"""Texts from outside, such as names of files, made fit for every place where they are shown."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+__all__ = ["listed", "no_formula", "printable", "same_name"]
+
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|inf$|nan$)")
+_FEW = 5  # names given in a message before it says how many more there are
+
+
+def printable(text: str) -> str:
+    r"""Write bytes of a file's name that are not UTF-8 as ``\xe9``: Python's stand-ins for them can be written nowhere.
+
+    Args:
+        text: any.
+
+    Returns:
+        The text; equal to the given one if that can be encoded.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "surrogateescape") if _escaped(text) else text.encode("utf-8", "backslashreplace")
+        return data.decode("utf-8", "backslashreplace")
+    return text
+
+
+def _escaped(text: str) -> bool:
+    """Whether every lone surrogate stands for a byte."""
+    return all(0xDC80 <= ord(letter) <= 0xDCFF for letter in text if 0xD800 <= ord(letter) <= 0xDFFF)
+
+
+def same_name(text: str) -> str:
+    """Give what two spellings of a name have in common: ``é`` as one sign, or as ``e`` and an accent."""
+    return unicodedata.normalize("NFC", text)
+
+
+def listed(names: Iterable[str], limit: int = _FEW) -> str:
+    """Join names by commas; after the first few, say how many more there are."""
+    every = list(names)
+    more = len(every) - limit
+    return ", ".join(every[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def no_formula(text: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula; numbers stay as they are."""
+    return f"'{text}" if _FORMULA.match(text) else text
