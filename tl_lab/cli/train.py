@@ -44,6 +44,7 @@ class _Launch:
         launcher: of the sweep: the class that starts its jobs.
         resumes: the sweep goes on with what is missing or failed.
         overrides: as they were given.
+        anew: of a run that goes on: ``changed_data`` and folders of data, by their keys.
         folder: of the job that is running.
         failed: a job of this process ended in an error that has been reported.
     """
@@ -54,6 +55,7 @@ class _Launch:
     launcher: str = ""
     resumes: bool = False
     overrides: list[str] = field(default_factory=list)
+    anew: dict[str, str] = field(default_factory=dict)
     folder: str | None = field(default=None, init=False)
     failed: bool = field(default=False, init=False)
 
@@ -136,7 +138,9 @@ def _prepare(given: list[str]) -> _Launch:
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
-        return _Launch(_resume_arguments(resume, passed, overrides), resume=resume)
+        anew = {key: value for text in overrides for key, _, value in [text.partition("=")] if _given_anew(text)}
+        rest = [text for text in overrides if not _given_anew(text)]
+        return _Launch(_resume_arguments(resume, passed, rest), resume=resume, anew=anew)
     names = {name for name, _ in flags}
     if names & arguments.UNCHECKED:
         return _Launch([*passed, *overrides])
@@ -230,6 +234,12 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
     return [f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null", *names]
 
 
+def _given_anew(text: str) -> bool:
+    """Whether an override may stand beside ``resume=``: where the data are now, and what to do if they differ."""
+    key, equals, value = text.partition("=")
+    return bool(equals and value) and (key == "changed_data" or key.startswith("data."))
+
+
 def _is_child() -> bool:
     """Whether this process is a further one of a distributed run, which shares the first one's folder."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
@@ -246,7 +256,7 @@ def _run_job(cfg: DictConfig, launch: _Launch) -> float | None:
             cfg = _stored_config(launch.resume)
             _restore_choices(launch.resume)
             with foreign(launch.resume / "config.yaml"):
-                return _experiment()(cfg)
+                return _experiment()(cfg, launch.anew)
         if launch.sweep is not None:
             return _run_swept_job(cfg, launch)
         return _experiment()(cfg)
@@ -289,7 +299,7 @@ def _say_interrupted(launch: _Launch) -> None:
     print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
 
 
-def _experiment() -> Callable[[DictConfig], float | None]:
+def _experiment() -> Callable[..., float | None]:
     from tl_lab.run.experiment import run  # PyTorch and Lightning: several seconds
 
     return run
@@ -332,7 +342,7 @@ def _run_swept_job(cfg: DictConfig, launch: _Launch) -> float | None:
         overrides = " ".join(HydraConfig.get().overrides.task) or "as configured"
         print(f"\njob {number}: {overrides}  ->  {folder}", flush=True)
         earlier = read_settled(folder) if launch.resumes else {}
-        if earlier.get("status") == "completed":
+        if earlier.get("status") == "completed" and cfg.get("changed_data") != "restart":
             return earlier.get("objective")
         if earlier:
             cfg.resume = str(folder)
@@ -362,7 +372,7 @@ def _single_command(cfg: DictConfig, folder: Path) -> list[str]:
 
     train = [sys.executable, "-m", "tl_lab", "train"]
     if cfg.resume and (folder / "config.yaml").is_file():
-        return [*train, f"resume={folder}"]
+        return [*train, f"resume={folder}", f"changed_data={cfg.get('changed_data') or 'refuse'}"]
     single = ["hydra.mode=RUN", f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null"]
     quiet = ["figures=false"] if cfg.figures == "auto" else []
     return [*train, *HydraConfig.get().overrides.task, *single, *quiet]

@@ -25,6 +25,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
     strategy, data = parts.strategy, parts.data
     return {
         "data_hash": data.fingerprint(),
+        **({"content_hash": data.content_hash} if data.content_hash else {}),
         "problem": {"name": data.problem.name, "monitor": data.problem.monitor},
         "sizes": {name: len(samples) for name, samples in data.sets.items()},
         "parameters": {
