@@ -19,6 +19,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.cli import arguments
+from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config import conf_dir
 from tl_lab.config.catalogue import importable, using
 from tl_lab.config.instantiate import foreign
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     _die_with_the_sweep()
     try:
+        prepare_terminal(given)
         with using(arguments.config_dirs(given)):
             _main(given)
     except UserError as error:
@@ -153,7 +155,7 @@ def _prepare(given: list[str]) -> _Launch:
     if (folder / "config.yaml").exists() and not _is_child():
         raise UserError(
             f"hydra.run.dir: {str(folder)!r} holds an earlier run, which would be overwritten; go on with it "
-            f"by resume={folder}, or leave hydra.run.dir out to get a new folder"
+            f"by {shlex.quote(f'resume={folder}')}, or leave hydra.run.dir out to get a new folder"
         )
     _make(folder)
     if _is_child():
@@ -291,10 +293,11 @@ def _first_process_ends() -> bool:
 
 
 def _say_interrupted(launch: _Launch) -> None:
-    where = "" if launch.folder is None else f"; go on with: python train.py resume={launch.folder}"
+    again = f"resume={launch.folder}"
+    where = "" if launch.folder is None else f"; go on with: python train.py {shlex.quote(again)}"
     if launch.sweep is not None:
-        again = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
-        words = ["-m", *again, f"hydra.sweep.dir={launch.sweep}", "sweep.resume=true"]
+        kept = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
+        words = ["-m", *kept, f"hydra.sweep.dir={arguments.plain_or_quoted(str(launch.sweep))}", "sweep.resume=true"]
         where = f"; go on with: python train.py {shlex.join(words)}"
     print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
 
@@ -448,9 +451,9 @@ def _finish_sweep(folder: Path) -> bool:
         print(f"try again: python -m tl_lab report {shlex.join(map(str, parts))}", file=sys.stderr)
     last = parts[-1]
     if len(failed) < len(jobs) and not any(last.glob("*/figures")):
-        print(f"figures of each run: python -m tl_lab figures {last}")
+        print(f"figures of each run: python -m tl_lab figures {shlex.quote(str(last))}")
     if any(last.glob("*/wandb/offline-run-*")):
-        print(f"to W&B, when there is a network: wandb sync {last}/*/wandb/offline-run-*")
+        print(f"to W&B, when there is a network: wandb sync {shlex.quote(str(last))}/*/wandb/offline-run-*")
     if failed:
         names = ", ".join(str(job) for job in failed)
         print(f"tl_lab: {len(failed)} of {len(jobs)} jobs failed: {names}", file=sys.stderr)

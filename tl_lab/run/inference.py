@@ -34,6 +34,7 @@ from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
+from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import Recipe
@@ -251,7 +252,8 @@ def predict_to_csv(
     Args:
         run: the run's folder.
         inputs: a folder of images (searched through), or a CSV file (see :func:`read_inputs`).
-        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
+        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv`` (see
+            :func:`~tl_lab.results.folder.predictions.predictions_path`).
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
         task: see :func:`load`.
@@ -265,14 +267,15 @@ def predict_to_csv(
         UserError: there is nothing to predict, or a file cannot be read or written.
     """
     model = load(run, checkpoint, task, allow)
-    path = Path(output) if output else Path(run) / "predictions" / f"{Path(inputs).resolve().stem}.csv"
+    path = Path(output) if output else predictions_path(run, inputs)
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         for number, (names, x) in enumerate(read_inputs(Path(inputs), model, skip_unreadable=skip_unreadable)):
             answer = model.predict(x)
             columns = model.problem.columns(Prediction(answer.values, answer.confidence, answer.probabilities))
             if number == 0:
-                table.writerow(["input", *columns])
+                # a label may have any name
+                table.writerow(["input" if "input" not in columns else "input file", *columns])
             table.writerows(zip(names, *columns.values(), strict=True))
     return path
 
