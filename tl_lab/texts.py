@@ -4,8 +4,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["listed", "no_formula", "printable", "same_name"]
+__all__ = ["listed", "no_formula", "one_line", "printable", "same_name"]
 
+_CONTROLS = frozenset({"Cc", "Zl", "Zp"})
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|inf$|nan$)")
 _FEW = 5  # names given in a message before it says how many more there are
 
@@ -30,6 +31,18 @@ def printable(text: str) -> str:
 def _escaped(text: str) -> bool:
     """Whether every lone surrogate stands for a byte."""
     return all(0xDC80 <= ord(letter) <= 0xDCFF for letter in text if 0xD800 <= ord(letter) <= 0xDFFF)
+
+
+def one_line(text: str) -> str:
+    r"""Write line breaks and other control characters of a name as ``\n`` and ``\x07``, so that it stays in its line.
+
+    Args:
+        text: any.
+
+    Returns:
+        The text, printable (see :func:`printable`).
+    """
+    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) in _CONTROLS else sign for sign in printable(text))
 
 
 def same_name(text: str) -> str:

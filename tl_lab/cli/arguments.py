@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,6 +24,7 @@ __all__ = [
     "check",
     "config_dirs",
     "nearby",
+    "plain_or_quoted",
     "quote",
     "resumed_folder",
     "split",
@@ -109,11 +111,17 @@ def quote(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if value else "''"
 
 
+def plain_or_quoted(value: str) -> str:
+    """Write a text for Hydra, in quotes where it holds more than the usual signs of a path."""
+    return value if re.fullmatch(r"[\w./+-]+", value, re.ASCII) else quote(value)
+
+
 def resumed_folder(overrides: Sequence[str]) -> Path | None:
     """Return the folder of ``resume=<folder>``, or ``None`` where nothing is to be resumed."""
     for text in overrides:
         key, _, value = text.partition("=")
-        value = value.strip("'\"")
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
         if key == "resume" and value not in ("", "null"):
             return Path(value).expanduser()
     return None

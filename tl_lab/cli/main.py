@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tl_lab import __version__
 from tl_lab.cli import figures, list, papers, predict, report, reproduce
+from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
 
@@ -26,8 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         train(given[1:])
         return
-    options = _parser().parse_args(given)
     try:
+        prepare_terminal(given)
+        options = _parser().parse_args(given)
         with using(options.config_dir):
             code = options.command(options)
     except UserError as error:

@@ -19,6 +19,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.cli import arguments
+from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config import conf_dir
 from tl_lab.config.catalogue import importable, using
 from tl_lab.config.instantiate import foreign
@@ -45,6 +46,7 @@ class _Launch:
         launcher: of the sweep: the class that starts its jobs.
         resumes: the sweep goes on with what is missing or failed.
         overrides: as they were given.
+        anew: of a run that goes on: ``changed_data`` and folders of data, by their keys.
         folder: of the job that is running.
         failed: a job of this process ended in an error that has been reported.
     """
@@ -55,6 +57,7 @@ class _Launch:
     launcher: str = ""
     resumes: bool = False
     overrides: list[str] = field(default_factory=list)
+    anew: dict[str, str] = field(default_factory=dict)
     folder: str | None = field(default=None, init=False)
     failed: bool = field(default=False, init=False)
 
@@ -73,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     _die_with_the_sweep()
     try:
+        prepare_terminal(given)
         with using(arguments.config_dirs(given)):
             _main(given)
     except UserError as error:
@@ -148,7 +152,9 @@ def _prepare(given: list[str]) -> _Launch:
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
-        return _Launch(_resume_arguments(resume, passed, overrides), resume=resume)
+        anew = {key: value for text in overrides for key, _, value in [text.partition("=")] if _given_anew(text)}
+        rest = [text for text in overrides if not _given_anew(text)]
+        return _Launch(_resume_arguments(resume, passed, rest), resume=resume, anew=anew)
     names = {name for name, _ in flags}
     if names & arguments.UNCHECKED:
         return _Launch([*passed, *overrides])
@@ -161,7 +167,7 @@ def _prepare(given: list[str]) -> _Launch:
     if (folder / "config.yaml").exists() and not _is_child():
         raise UserError(
             f"hydra.run.dir: {str(folder)!r} holds an earlier run, which would be overwritten; go on with it "
-            f"by resume={folder}, or leave hydra.run.dir out to get a new folder"
+            f"by {shlex.quote(f'resume={folder}')}, or leave hydra.run.dir out to get a new folder"
         )
     _make(folder)
     if _is_child():
@@ -242,6 +248,12 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
     return [f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null", *names]
 
 
+def _given_anew(text: str) -> bool:
+    """Whether an override may stand beside ``resume=``: where the data are now, and what to do if they differ."""
+    key, equals, value = text.partition("=")
+    return bool(equals and value) and (key == "changed_data" or key.startswith("data."))
+
+
 def _is_child() -> bool:
     """Whether this process is a further one of a distributed run, which shares the first one's folder."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
@@ -258,7 +270,7 @@ def _run_job(cfg: DictConfig, launch: _Launch) -> float | None:
             cfg = _stored_config(launch.resume)
             _restore_choices(launch.resume)
             with foreign(launch.resume / "config.yaml"):
-                return _experiment()(cfg)
+                return _experiment()(cfg, launch.anew)
         if launch.sweep is not None:
             return _run_swept_job(cfg, launch)
         return _experiment()(cfg)
@@ -293,15 +305,16 @@ def _first_process_ends() -> bool:
 
 
 def _say_interrupted(launch: _Launch) -> None:
-    where = "" if launch.folder is None else f"; go on with: python train.py resume={launch.folder}"
+    again = f"resume={launch.folder}"
+    where = "" if launch.folder is None else f"; go on with: python train.py {shlex.quote(again)}"
     if launch.sweep is not None:
-        again = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
-        words = ["-m", *again, f"hydra.sweep.dir={launch.sweep}", "sweep.resume=true"]
+        kept = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
+        words = ["-m", *kept, f"hydra.sweep.dir={arguments.plain_or_quoted(str(launch.sweep))}", "sweep.resume=true"]
         where = f"; go on with: python train.py {shlex.join(words)}"
     print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
 
 
-def _experiment() -> Callable[[DictConfig], float | None]:
+def _experiment() -> Callable[..., float | None]:
     return import_heavy("tl_lab.run.experiment").run
 
 
@@ -342,7 +355,7 @@ def _run_swept_job(cfg: DictConfig, launch: _Launch) -> float | None:
         overrides = " ".join(HydraConfig.get().overrides.task) or "as configured"
         print(f"\njob {number}: {overrides}  ->  {folder}", flush=True)
         earlier = read_settled(folder) if launch.resumes else {}
-        if earlier.get("status") == "completed":
+        if earlier.get("status") == "completed" and cfg.get("changed_data") != "restart":
             return earlier.get("objective")
         if earlier:
             cfg.resume = str(folder)
@@ -372,7 +385,7 @@ def _single_command(cfg: DictConfig, folder: Path) -> list[str]:
 
     train = [sys.executable, "-m", "tl_lab", "train"]
     if cfg.resume and (folder / "config.yaml").is_file():
-        return [*train, f"resume={folder}"]
+        return [*train, f"resume={folder}", f"changed_data={cfg.get('changed_data') or 'refuse'}"]
     single = ["hydra.mode=RUN", f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null"]
     quiet = ["figures=false"] if cfg.figures == "auto" else []
     return [*train, *HydraConfig.get().overrides.task, *single, *quiet]
@@ -448,9 +461,9 @@ def _finish_sweep(folder: Path) -> bool:
         print(f"try again: python -m tl_lab report {shlex.join(map(str, parts))}", file=sys.stderr)
     last = parts[-1]
     if len(failed) < len(jobs) and not any(last.glob("*/figures")):
-        print(f"figures of each run: python -m tl_lab figures {last}")
+        print(f"figures of each run: python -m tl_lab figures {shlex.quote(str(last))}")
     if any(last.glob("*/wandb/offline-run-*")):
-        print(f"to W&B, when there is a network: wandb sync {last}/*/wandb/offline-run-*")
+        print(f"to W&B, when there is a network: wandb sync {shlex.quote(str(last))}/*/wandb/offline-run-*")
     if failed:
         names = ", ".join(str(job) for job in failed)
         print(f"tl_lab: {len(failed)} of {len(jobs)} jobs failed: {names}", file=sys.stderr)

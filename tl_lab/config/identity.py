@@ -18,7 +18,9 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 """Target of ``adapter=none``, which runs from before there were adapters do not name."""
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
-_NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
+_NOT_HASHED = frozenset(
+    {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"}
+)
 # Options that came later, while they change nothing: runs from before are the same runs.
 _NEUTRAL = {"levels": None, "near_duplicates": None}
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})

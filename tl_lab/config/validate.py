@@ -39,6 +39,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "tags": (list[str], None),
     "init_from": (str | None, None),
     "resume": (str | None, None),
+    "changed_data": (Literal["refuse", "restart"], None),
     "reproduces": (dict | None, None),
     "figures": (bool | Literal["auto"], None),
     "health": (bool, None),

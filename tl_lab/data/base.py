@@ -18,6 +18,7 @@ from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
+from tl_lab.data.roots import absolute_places
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.data.task_outputs import Outputs
@@ -68,6 +69,8 @@ class DataModule(pl.LightningDataModule):
     """Under which name the scores of the validation set stand that chooses the best checkpoint."""
     primary: str = "train"
     """The set that a strategy learns from with labels."""
+    place_options: ClassVar[tuple[str, ...]] = ()
+    """Options that name folders of data."""
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class DataModule(pl.LightningDataModule):
         self.domain_names: list[str] = []  # names of the domains that samples of one set are numbered by
         self._features: dict[str, Tensor] = {}
         self._fingerprint = ""
+        self.contents: list[str] = []  # hashes of what was read from disk, before the seed split it
         self._shape: tuple[int, ...] | None = None
 
     # ------------------------------------------------------------------ what a subclass provides
@@ -124,6 +128,20 @@ class DataModule(pl.LightningDataModule):
     def modality_for(cls, node: Mapping[str, Any]) -> str:
         """Tell from a node of the configuration, before anything is built, what kind of inputs the data have."""
         return cls.modality
+
+    @classmethod
+    def places_for(cls, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Find the folders that a node of the configuration names, without reading them.
+
+        Args:
+            node: of these data.
+
+        Returns:
+            An absolute path, or a list of them, for each of :attr:`place_options`; none for a folder that is named
+            neither there nor in the environment.
+        """
+        found = {option: absolute_places(node.get(option)) for option in cls.place_options}
+        return {option: places for option, places in found.items() if places}
 
     @abstractmethod
     def read(self) -> dict[str, Samples]:
@@ -268,6 +286,18 @@ class DataModule(pl.LightningDataModule):
     def fingerprint(self) -> str:
         """Hash of all sets as they were read, sixteen hexadecimal digits."""
         return self._fingerprint
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of what was read from disk, whatever the seed draws from it; empty for data that are computed."""
+        contents = [text for module in (self, *self._inner_modules()) for text in module.contents]
+        return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""
+
+    def _inner_modules(self) -> "list[DataModule]":
+        """List the data that these are made of."""
+        values = [one for value in vars(self).values() for one in (value if isinstance(value, list) else [value])]
+        inner = {id(one): one for one in values if isinstance(one, DataModule)}
+        return [module for one in inner.values() for module in (one, *one._inner_modules())]
 
     @property
     def num_classes(self) -> int:

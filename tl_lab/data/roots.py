@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tl_lab.errors import UserError
 
-__all__ = ["ROOT_VARIABLE", "find_root", "missing", "places_of"]
+__all__ = ["ROOT_VARIABLE", "absolute_places", "find_root", "missing", "places_of"]
 
 ROOT_VARIABLE = "TL_LAB_DATA"
 """The environment variable that names the folder with the data sets."""
@@ -72,3 +72,21 @@ def places_of(path: str | Path) -> list[Path]:
     if (data := os.environ.get(ROOT_VARIABLE)) and not given.is_absolute():
         places.append(Path(data).expanduser().absolute() / given)
     return places
+
+
+def absolute_places(given: object) -> str | list[str] | None:
+    """Find the folders that an option means now, from whatever folder the program is started.
+
+    Args:
+        given: a path, a list of paths, or None for the folder of data sets.
+
+    Returns:
+        The absolute path of the first place of each that exists, or of the first; None where nothing names a folder.
+    """
+    if isinstance(given, list | tuple):
+        return [str(absolute_places(one)) for one in given]
+    if given is None:
+        data = os.environ.get(ROOT_VARIABLE)
+        return str(Path(data).expanduser().absolute()) if data else None
+    places = places_of(str(given))
+    return str(next((place for place in places if place.is_dir()), places[0]))

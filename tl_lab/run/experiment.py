@@ -29,6 +29,7 @@ from tl_lab.results.screen import console
 from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import Parts, build, build_strategy
 from tl_lab.run.checkpoints import is_trained, last_checkpoint, read_checkpoint, restore_problem
+from tl_lab.run.data_identity import RESTART, check_beside, forget, has_changed, use_places
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.pairing import check_pairing, check_protocol
 from tl_lab.run.plan import Plan
@@ -44,11 +45,12 @@ from tl_lab.watching.validators.measuring import Measuring
 __all__ = ["run"]
 
 
-def run(cfg: DictConfig) -> float | None:
+def run(cfg: DictConfig, anew: Mapping[str, str] | None = None) -> float | None:
     """Carry out one run in Hydra's folder: check, build, train, test, write everything.
 
     Args:
         cfg: the composed configuration; that of a resumed run is the one saved in its folder.
+        anew: of a resumed run: ``changed_data``, and folders that hold its data now, by their keys.
 
     Returns:
         For searches, the larger the better: the tested checkpoint's value of the validation metric ``sweep.objective``,
@@ -61,7 +63,10 @@ def run(cfg: DictConfig) -> float | None:
     keep_freed_memory()
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
     record = Record(folder, writes=is_first_process(), resumed=bool(cfg.resume))
-    if record.completed:
+    given = dict(anew or {})
+    restarts = str(given.pop("changed_data", cfg.get("changed_data"))) == RESTART
+    if record.completed and not restarts:
+        use_places(cfg, record.content.get("data_places") or {}, given)
         plan = Plan.of(cfg)
         console.say("This run was complete already: nothing is trained; its results were")
         report(plan, folder, record)
@@ -69,15 +74,20 @@ def run(cfg: DictConfig) -> float | None:
             _draw_again(plan, folder, record)
         return record.content.get("objective")
     try:
-        _begin(cfg, folder, record)
+        if not record.completed:
+            _begin(cfg, folder, record)
         raise_if_wrong(cfg)
-        return _run(Plan.of(cfg), folder, record)
+        places = use_places(cfg, record.content.get("data_places") or {}, given)
+        return _run(Plan.of(cfg), folder, record, places, restarts)
     except BaseException as error:
-        record.fail(error)
+        if not record.completed:
+            record.fail(error)
         raise
 
 
-def _run(plan: Plan, folder: Path, record: Record) -> float | None:
+def _run(
+    plan: Plan, folder: Path, record: Record, places: Mapping[str, Any] | None = None, restarts: bool = False
+) -> float | None:
     check_pairing(plan)
     check_protocol(plan)
     torch.set_num_threads(plan.threads)
@@ -87,6 +97,17 @@ def _run(plan: Plan, folder: Path, record: Record) -> float | None:
         int(read_checkpoint(checkpoint, advice)["updates_done"]) if checkpoint else -1 if plan.resumes else None
     )
     parts = build(plan)
+    if has_changed(record.content, parts.data, restarts):
+        console.say("The data have changed since this run began: it starts anew")
+        forget(folder, record)
+        checkpoint, updates_done = None, -1
+    elif record.completed:
+        report(plan, folder, record)
+        return record.content.get("objective")
+    if plan.sweep.part and not restarts:
+        check_beside(record, parts.data, Path(HydraConfig.get().sweep.dir))
+    if places:
+        record.content["data_places"] = dict(places)
     validators = _validators(plan, parts)
     objective = _objective(plan, parts.data, validators)
     trainer = make_trainer(plan, folder, parts.data, validators, make_loggers(plan, folder, updates_done))
@@ -297,6 +318,7 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     """Draw the figures of a run that has none, from its tested checkpoint."""
     torch.set_num_threads(plan.threads)
     parts = build(plan)
+    has_changed(record.content, parts.data, restarts=False)
     if record.content["tested_checkpoint"].startswith("best"):
         _load_tested(plan, folder, parts)
     else:

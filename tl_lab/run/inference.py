@@ -27,12 +27,13 @@ from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
+from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.given import Given, read_given
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
-from tl_lab.texts import no_formula, printable
+from tl_lab.texts import no_formula
 
 __all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
 
@@ -297,7 +298,8 @@ def predict_to_csv(
         run: the run's folder.
         inputs: an image, a folder of images (searched through), a CSV file (see :meth:`TrainedModel.predict`), or a
             list of images and folders.
-        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``.
+        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv`` (see
+            :func:`~tl_lab.results.folder.predictions.predictions_path`).
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
         task: see :func:`load`.
@@ -314,7 +316,7 @@ def predict_to_csv(
     """
     model = load(run, checkpoint, task, allow)
     given = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    path = Path(output) if output else Path(run) / "predictions" / f"{_name_of(given)}.csv"
+    path = Path(output) if output else predictions_path(run, given)
     kept: list[Predictions] = []
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -322,17 +324,14 @@ def predict_to_csv(
         for number, batch in enumerate(batches):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
             if number == 0:
-                table.writerow(map(no_formula, ["input", *columns]))
+                # a label may have any name
+                head = "input" if "input" not in columns else "input file"
+                table.writerow(map(no_formula, [head, *columns]))
             table.writerows(map(no_formula, row) for row in zip(batch.names, *columns.values(), strict=True))
             kept += [batch] if arrays else []
     if arrays:
         _write_arrays(path.with_suffix(".npz"), kept)
     return path
-
-
-def _name_of(given: Sequence[Path]) -> str:
-    first = printable(given[0].resolve().stem)
-    return first if len(given) == 1 else f"{first}_and_{len(given) - 1}_more"
 
 
 def _write_arrays(path: Path, parts: Sequence[Predictions]) -> None:

@@ -25,6 +25,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
     strategy, data = parts.strategy, parts.data
     return {
         "data_hash": data.fingerprint(),
+        **({"content_hash": data.content_hash} if data.content_hash else {}),
         "problem": {"name": data.problem.name, "monitor": data.problem.monitor},
         "sizes": {name: len(samples) for name, samples in data.sets.items()},
         "parameters": {
@@ -116,7 +117,7 @@ def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
     hints = [("all choices", f"{python} -m tl_lab list{outside}")]
     if plan.data.kind.labels_new_samples:
         which = " --task 1" if plan.data.option("scenario") == "task" else ""
-        predict = f"{python} -m tl_lab predict {folder} <folder of images>{which}{outside}"
+        predict = f"{python} -m tl_lab predict {shlex.quote(str(folder))} <folder of images>{which}{outside}"
         hints.insert(0, ("label images of your own", predict))
     if not plan.adaptation.kind.needs_target or plan.resumes:
         return hints

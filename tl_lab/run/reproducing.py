@@ -75,8 +75,8 @@ class Reproduction:
 def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence[str] = ()) -> Reproduction:
     """Run a saved configuration again, in a process and a folder of its own, and compare every metric.
 
-    Figures and W&B, which change no number, are left out. Relative paths in the configuration mean what they meant to
-    the first run only where this one starts from the same folder.
+    Figures and W&B, which change no number, are left out. Data are read where the first run read them, as long as
+    they are there.
 
     Args:
         run: the first run's folder.
@@ -111,7 +111,8 @@ def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence
         if file.is_file() and file.stat().st_size <= _LARGEST_BYTES:
             shutil.copy(file, folder / ".hydra")
     # a folder with a configuration and no checkpoint is a run that goes on from its beginning
-    write_json(folder / RESULTS, {"schema": SCHEMA, "status": "running", "choices": before.get("choices") or {}})
+    known = {"choices": before.get("choices") or {}, "data_places": before.get("data_places") or {}}
+    write_json(folder / RESULTS, {"schema": SCHEMA, "status": "running", **known})
     package = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     allowed = ",".join(filter(None, [os.environ.get(ALLOW), *allow]))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(package), ALLOW: allowed}

@@ -20,7 +20,7 @@ __all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last
 SWEEP = "sweep.json"
 """When the sweep began, and by which command."""
 _LOCK = ".lock"
-_NOT_OF_THE_COMMAND = ("sweep.resume=", "hydra.sweep.dir=", "hydra.launcher.", "hydra/launcher=")
+_NOT_OF_THE_COMMAND = ("sweep.resume=", "changed_data=", "hydra.sweep.dir=", "hydra.launcher.", "hydra/launcher=")
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".hydra"}
 
 

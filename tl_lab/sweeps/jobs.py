@@ -64,7 +64,8 @@ class Job:
             identity = config_hash(plain)
             own = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
             found = None if self.earlier is None else pick(self.earlier.get(identity, ()), plain, own)
-            if found is not None and found.status == "completed":
+            restarts = config.get("changed_data") == "restart"  # the run itself looks whether the data are the same
+            if found is not None and found.status == "completed" and not restarts:
                 tell({"folder": str(found.folder), "other_code": found.commit != git_commit()})
                 return {"value": found.objective, "kept": True}
             folder, note = self._place(config, found)

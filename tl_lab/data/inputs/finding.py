@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tl_lab.data.inputs.decoding import IMAGE_TYPES
 from tl_lab.errors import UserError
-from tl_lab.texts import listed, printable, same_name
+from tl_lab.texts import listed, one_line, printable, same_name
 
 __all__ = ["class_folders", "images_below", "is_image", "is_left_aside", "others_said", "sub_folders"]
 
@@ -39,7 +39,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for name in sub_folders(folder):
-        shown = same_name(printable(name))
+        shown = same_name(one_line(name))
         if shown in found:
             raise UserError(f"{folder} has two folders {shown!r} whose names differ in their spelling only: join them")
         found[shown] = folder / name

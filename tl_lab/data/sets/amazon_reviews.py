@@ -43,6 +43,7 @@ class AmazonReviews(DomainPair):
     domains: ClassVar[tuple[str, ...]] = ("books", "dvd", "electronics", "kitchen")
 
     modality = "vector"
+    place_options = ("root",)
 
     def __init__(
         self,
@@ -68,6 +69,8 @@ class AmazonReviews(DomainPair):
         self.class_names = ["negative", "positive"]
         sources = [_read(folder / f"{name}_train.svmlight") for name in self.sources]
         tests = [_read(folder / f"{name}_test.svmlight") for name in self.sources]
+        target = [_read(folder / f"{self.target}_{part}.svmlight") for part in ("train", "test")]
+        self.contents = [samples.fingerprint() for samples in (*sources, *tests, *target)]
         source = Samples.concatenate(sources)
         assert source.y is not None
         kept, held_out = hold_out(source.y, {"val": self.val_share}, self.seed, self.class_names)
@@ -75,8 +78,8 @@ class AmazonReviews(DomainPair):
             "source/train": source.subset(kept),
             "source/val": source.subset(held_out["val"]),
             "source/test": Samples.concatenate(tests),
-            "target/train": _read(folder / f"{self.target}_train.svmlight"),
-            "target/test": _read(folder / f"{self.target}_test.svmlight"),
+            "target/train": target[0],
+            "target/test": target[1],
         }
 
 

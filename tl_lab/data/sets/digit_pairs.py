@@ -32,6 +32,8 @@ class _DigitPair(DomainPair):
         options: those of :class:`~tl_lab.data.base.DomainPair`.
     """
 
+    place_options = ("root",)
+
     def __init__(
         self,
         *,
@@ -59,6 +61,7 @@ class _DigitPair(DomainPair):
         """Read both sets, take samples where fewer are wanted, and hold the source's validation part out."""
         self.class_names = [str(digit) for digit in range(10)]
         sets = self.read_parts()
+        self.contents = [sets[name].fingerprint() for name in sorted(sets)]
         for domain, count in (("source", self.source_count), ("target", self.target_count)):
             name = f"{domain}/train"
             if count is not None and count < len(sets[name]):

@@ -35,6 +35,7 @@ class GlyphsToHandwritten(GlyphEpisodes):
     """
 
     traits = frozenset({"labels", "episodes", "target"})
+    place_options = ("root",)
 
     def __init__(
         self, *, target: str = "digits", target_test_count: int = 600, root: str | None = None, **options: Any
@@ -67,6 +68,7 @@ class GlyphsToHandwritten(GlyphEpisodes):
 
     def _omniglot(self) -> dict[str, Samples]:
         characters = omniglot_characters(self.root)
+        self.contents = [characters.fingerprint()]
         parts = split_characters(characters, "vinyals")
         unlabelled, _ = turned(characters, torch.cat([parts["train"], parts["val"]]).sort().values, 1)
         test, self.classes["target/test"] = turned(characters, parts["test"], 1)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -178,6 +178,7 @@ class _Reader:
     """What the two modules share: how a folder becomes sets, and the options for it."""
 
     notes: list[str]
+    contents: list[str]
     seed: int
     workers: int
 
@@ -201,6 +202,7 @@ class _Reader:
 
     def _samples(self, scan: Scan) -> Samples:
         files, labels, told = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
+        self.contents.append(Samples(files, labels).fingerprint() + " ".join(scan.class_names))
         self.notes += [*scan.notes, *([told] if told else [])]
         return Samples(files, labels)
 
@@ -271,6 +273,8 @@ class ImageFolder(_Reader, DataModule):
         options: those of :class:`~tl_lab.data.base.DataModule`.
     """
 
+    place_options = ("root",)
+
     def __init__(
         self,
         *,
@@ -295,6 +299,7 @@ class ImageFolder(_Reader, DataModule):
 
     def read(self) -> dict[str, Samples]:
         """List the images and split them; nothing is kept in memory yet."""
+        self.contents = []
         sets, self.class_names = self._labelled_sets(find_folder(self.root, "data.root"))
         return sets
 
@@ -332,6 +337,8 @@ class ImageFolderPair(_Reader, DomainPair):
         levels: likewise.
         options: likewise.
     """
+
+    place_options: ClassVar[tuple[str, ...]] = ("source", "target")
 
     def __init__(
         self,
@@ -372,6 +379,7 @@ class ImageFolderPair(_Reader, DomainPair):
 
     def read(self) -> dict[str, Samples]:
         """List the images of all domains and split them; nothing is kept in memory yet."""
+        self.contents = []
         sources, target = self.folders()
         parts: dict[str, list[Samples]] = {}
         found = [self._labelled_sets(folder) for folder in sources]

@@ -27,6 +27,7 @@ class OfficeCaltech10(ImageFolderPair):
         Gong et al., Geodesic Flow Kernel for Unsupervised Domain Adaptation, CVPR 2012.
     """
 
+    place_options = ("root",)
     domains: ClassVar[tuple[str, ...]] = ("amazon", "caltech10", "dslr", "webcam")
 
     def __init__(

@@ -52,6 +52,10 @@ class Characters:
     numbers: Tensor
     background: Tensor
 
+    def fingerprint(self) -> str:
+        """Hash drawings and labels."""
+        return Samples(self.images, self.labels).fingerprint()
+
 
 def omniglot_characters(root: str | Path | None = None, cache: Path | None = None) -> Characters:
     """Read Omniglot from its zip files or unpacked folders; decoded once, then kept in the cache.
@@ -124,6 +128,8 @@ class Omniglot(EpisodicData):
         Zemel, Prototypical Networks for Few-shot Learning, NeurIPS 2017, section 3.1.
     """
 
+    place_options = ("root",)
+
     def __init__(
         self, *, root: str | None = None, split: str = "vinyals", rotations: bool = True, **options: Any
     ) -> None:
@@ -133,6 +139,7 @@ class Omniglot(EpisodicData):
     def read(self) -> dict[str, Samples]:
         """Read the drawings, split the characters, and turn them."""
         characters = omniglot_characters(self.root)
+        self.contents = [characters.fingerprint()]
         sets = {}
         for part, chosen in split_characters(characters, self.split).items():
             sets[part], self.classes[part] = turned(characters, chosen, 4 if self.rotations else 1)

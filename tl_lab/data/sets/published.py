@@ -37,6 +37,7 @@ class PublishedSet(DataModule):
     """What to do where the set is absent, in the imperative."""
     names: ClassVar[tuple[str, ...]]
     """The names of the classes, by label."""
+    place_options = ("root",)
 
     def __init__(
         self, *, root: str | None = None, download: bool = False, val_share: float = 0.1, **options: Any
@@ -63,6 +64,7 @@ class PublishedSet(DataModule):
         root = find_root(self.root, self.title, self.how_to_get, create=self.download)
         self.class_names = list(self.names)
         train, test = Samples(*self.read_part(root, True)), Samples(*self.read_part(root, False))
+        self.contents = [train.fingerprint(), test.fingerprint()]
         assert train.y is not None
         kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
         return {"train": train.subset(kept), "val": train.subset(held_out["val"]), "test": test}

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from tl_lab.results.figures.drawing import GREY, PALETTE, STYLE, TARGET, name_lines
 from tl_lab.results.folder.selection import reached
@@ -206,3 +206,5 @@ def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
     low, high = np.quantile(values, [0.02, 0.98])
     if values.min() > 0 and high / low > 30:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())

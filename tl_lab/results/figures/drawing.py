@@ -1,5 +1,6 @@
 """What all figures share: one style, one palette, names at the ends of lines, labels that do not overlap."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from tl_lab.results.folder.files import replacing
 
 __all__ = [
     "DPI", "GREY", "GRID", "INK", "PALETTE", "SOURCE", "STYLE", "TARGET",
-    "above", "boxes_apart", "class_colours", "darker", "keep_within", "moved_apart", "name_lines", "numpy_of",
+    "above", "boxes_apart", "class_colours", "darker", "fit_names", "fonts_for",
+    "keep_within", "moved_apart", "name_lines", "numpy_of",
     "save_figures", "shortened",
 ]  # fmt: skip
 
@@ -27,9 +31,10 @@ PALETTE = (
 )  # fmt: skip
 SOURCE, TARGET = "#0072b2", "#d55e00"  # Wong, "Points of view: Color blindness", Nature Methods 2011
 INK, GREY, GRID = "#222222", "#6b6b6b", "#e4e4e4"
+_FONT, _NO_SIGNS = "DejaVu Sans", "Last Resort High-Efficiency"  # the latter has a box for every sign there is
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [_FONT],
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": "#b0b0b0",
@@ -41,7 +46,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.formatter.use_mathtext": True,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "xtick.color": "#b0b0b0",
@@ -158,6 +163,54 @@ def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
     getattr(ax, f"set_{axis}lim")(max(low, lowest - margin), min(high, highest + margin))
 
 
+def fit_names(figure: Figure, keep: bool = False) -> None:
+    """Find fonts for the signs of all texts in a figure, as those of Chinese names.
+
+    Args:
+        figure: with everything drawn.
+        keep: leave signs that no installed font has as they are, for a viewer with fonts of its own; otherwise they are
+            written by their numbers, ``U+8033``.
+    """
+    for text in figure.findobj(Text):
+        content = text.get_text()
+        families = fonts_for(content)
+        missing = set(content) - {"\n"} - set().union(*(_signs_of(family) for family in families))
+        if len(families) > 1:
+            text.set_fontfamily(families)
+        if missing and not keep:
+            text.set_text("".join(f" U+{ord(sign):04X}" if sign in missing else sign for sign in content).strip())
+
+
+def fonts_for(text: str) -> list[str]:
+    """Name the fonts that a text takes: the project's own, and installed ones for signs that it lacks.
+
+    Args:
+        text: any.
+
+    Returns:
+        Families, in the order in which they are tried.
+    """
+    families, missing = [_FONT], set(text) - _signs_of(_FONT) - {"\n"}
+    if missing:
+        for family in sorted({entry.name for entry in fontManager.ttflist} - {_FONT, _NO_SIGNS}):
+            if found := missing & _signs_of(family):
+                families.append(family)
+                missing -= found
+            if not missing:
+                break
+    return families
+
+
+@functools.cache
+def _signs_of(family: str) -> frozenset[str]:
+    """List the signs that a family's upright font draws."""
+    try:
+        font = get_font(findfont(FontProperties(family=[family]), fallback_to_default=False))
+    except Exception:  # a damaged file of the system's
+        return frozenset()
+    return frozenset(map(chr, font.get_charmap()))
+
+
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
     """Write figures as PNG files, each whole or not at all.
 
@@ -174,6 +227,7 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     paths = []
     for name, figure in figures.items():
         path = Path(folder) / f"{name.replace('/', '_')}.png"
+        fit_names(figure)
         with replacing(path) as beside, matplotlib.rc_context(STYLE):
             figure.savefig(beside, dpi=DPI)
         paths.append(path)

@@ -16,6 +16,9 @@ from tl_lab.results.folder.files import RESULTS, SCHEMA, read_results, write_jso
 
 __all__ = ["Record", "git_commit"]
 
+_OF_THE_CONFIGURATION = (
+    "schema", "name", "seed", "threads", "config_hash", "comparison_key", "choices", "config_dirs",
+)  # fmt: skip
 _PACKAGES = ("tl_lab", "torch", "pytorch-lightning", "hydra-core", "torchmetrics", "torchvision", "timm", "numpy")
 
 
@@ -43,6 +46,12 @@ class Record:
     def start(self, **facts: Any) -> None:
         """Note that the run is under way, with versions and commit."""
         self.update(status="running", error=None, versions=dict(_versions()), git_commit=git_commit(), **facts)
+
+    def restart(self) -> None:
+        """Forget what the run has written of its training: it starts anew."""
+        self.content = {name: value for name, value in self.content.items() if name in _OF_THE_CONFIGURATION}
+        self._began, self._spent_before = time.monotonic(), 0.0
+        self.start()
 
     def update(self, **facts: Any) -> None:
         """Add facts, and write the file."""

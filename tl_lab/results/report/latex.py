@@ -11,19 +11,24 @@ from tl_lab.results.report.sections_of_tasks import marks_said, with_best
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.reproduction import crossed_rows
 from tl_lab.results.tables.statistics import CONFIDENCE
+from tl_lab.texts import one_line
 
 __all__ = ["escape", "latex"]
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
-    "²": r"$^2$",
+    "²": r"$^2$", "`": r"\`{}", "≈": r"$\approx$",
 }  # fmt: skip
 
 
 def escape(text: str) -> str:
-    """Write a text so that LaTeX sets it as it is."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    r"""Write a text so that LaTeX sets it as it is.
+
+    Hyphens stay apart, and a text that begins like an argument of the line break before it, ``\\[1ex]``, is none.
+    """
+    written = "".join(_SPECIAL.get(character, character) for character in one_line(text)).replace("--", "-{}-")
+    return "{}" + written if written.startswith(("[", "*")) else written
 
 
 def latex(found: Findings) -> str:
@@ -36,6 +41,8 @@ def latex(found: Findings) -> str:
         A file for ``\\input``; it needs ``\\usepackage{booktabs}``.
     """
     parts = [r"% \usepackage{booktabs}"]
+    if others := _beyond_latin(found):
+        parts[0] += f"\n% needs XeLaTeX or LuaLaTeX with a font for: {others}"
     if found.crossed is not None:
         table, metric, tasks = found.crossed
         head, rows = crossed_rows(table, metric, tasks, found.expected)
@@ -64,6 +71,12 @@ def latex(found: Findings) -> str:
     )
     parts.append(_table(["setting", "n", *map(heading, found.metrics)], rows, caption))
     return "\n\n".join(parts) + "\n"
+
+
+def _beyond_latin(found: Findings) -> str:
+    """List signs of names that LaTeX's usual fonts lack."""
+    names = "".join(map(str, found.table["setting"]))
+    return "".join(sorted({sign for sign in names if ord(sign) > 0x24F and sign not in _SPECIAL}))
 
 
 def _marked(cell: str | Cell) -> str:

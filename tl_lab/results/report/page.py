@@ -6,6 +6,7 @@ Nothing here imports torch.
 import html
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -83,11 +84,13 @@ def svg(figure: "Figure", label: str) -> str:
     """
     import matplotlib
 
-    from tl_lab.results.figures.drawing import STYLE
+    from tl_lab.results.figures.drawing import STYLE, fit_names
 
     # ids come from a hash of what they name: one salt a figure keeps those of two figures apart
     drawn, style = io.StringIO(), {**STYLE, "svg.fonttype": "none", "svg.hashsalt": label}
-    with matplotlib.rc_context(style):
+    fit_names(figure, keep=True)  # the reader's browser has more fonts
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = drawn.getvalue()
     text = text[text.index("<svg") :]

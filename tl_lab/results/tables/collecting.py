@@ -37,7 +37,7 @@ SELECTION = "selection/"
 Folders = str | Path | Iterable[str | Path]
 """One folder or several."""
 _NEVER_OF_A_TRIAL = ("test/", "oracle/", SELECTION)
-_ABOUT_THE_SWEEP = "sweep."  # no setting of a run
+_ABOUT_THE_SWEEP = ("sweep.", "changed_data")  # no setting of a run
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 
 
@@ -52,7 +52,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
 
     Returns:
         Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed; an oracle is
-        marked); ``seed``;
+        marked, and so are the data, by their ``content_hash``, where runs of one setting read different files);
+        ``seed``;
         ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
         name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
         then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
@@ -80,6 +81,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     elif any(trials):  # a run that won the search would count as one more seed of what was chosen
         rows = [row for row in rows if not row["trial"]]
     settings = _settings([row.pop("_overrides") for row in rows])
+    settings = _told_apart(settings, [row.pop("_content", None) for row in rows])
     marked = [
         f"{setting} (oracle)" if row.get("oracle") else setting for row, setting in zip(rows, settings, strict=True)
     ]
@@ -142,6 +144,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     parameters = results.get("parameters") or {}
     plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
     row |= {name: results.get(name) for name in plain}
+    row["_content"] = results.get("content_hash")
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")
     if row["status"] == "running" and not row["error"]:
         row["error"] = "still running, or ended without a word (killed, out of memory)"
@@ -186,4 +189,15 @@ def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
     return [
         " ".join(f"{key}={pairs[key]}" for key in varying if key in pairs) or ("defaults" if varying else "all runs")
         for pairs in overrides
+    ]
+
+
+def _told_apart(settings: Sequence[str], contents: Sequence[str | None]) -> list[str]:
+    """Mark runs of one setting that read different files: they are no repeats of each other."""
+    read: dict[str, set[str]] = {}
+    for setting, content in zip(settings, contents, strict=True):
+        read.setdefault(setting, set()).update({content} if content else ())
+    return [
+        f"{setting} (data {content[:8]})" if content and len(read[setting]) > 1 else setting
+        for setting, content in zip(settings, contents, strict=True)
     ]

@@ -1,0 +1,34 @@
+"""What comes from the terminal and goes to it, whatever letters its language setting knows."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from tl_lab.errors import UserError
+from tl_lab.texts import printable
+
+__all__ = ["prepare_terminal"]
+
+
+def prepare_terminal(given: Sequence[str]) -> None:
+    r"""Let all names be shown, and refuse arguments that no file of a run could hold.
+
+    Letters that the terminal cannot show are written as ``\xe9``.
+
+    Args:
+        given: arguments of the program.
+
+    Raises:
+        UserError: an argument, or the current folder's name, is not UTF-8.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for text, what in [*((text, "the argument") for text in given), (os.getcwd(), "the current folder")]:  # noqa: PTH109
+        if printable(text) != text:
+            known = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+            advice = "rename what it names" if known else "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+            raise UserError(
+                f"{what} {printable(text)!r} is not read as UTF-8, and could not be stored with a run: {advice}"
+            )

@@ -1,0 +1,40 @@
+"""Where predictions are written: a file of its own for each thing that was predicted."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tl_lab.results.folder.files import write_json
+from tl_lab.texts import one_line
+
+__all__ = ["INDEX", "predictions_path"]
+
+INDEX = ".inputs.json"
+"""In the folder of predictions: of what each file tells."""
+
+
+def predictions_path(run: str | Path, inputs: Sequence[str | Path]) -> Path:
+    """Choose the file for predictions: ``<run>/predictions/<name of the inputs>.csv``.
+
+    The same inputs get the same file; of two folders of one name, the second gets ``<name>-2.csv``.
+
+    Args:
+        run: the run's folder.
+        inputs: folders or files, at least one; the first one names the file.
+    """
+    places, folder = [Path(one).resolve() for one in inputs], Path(run) / "predictions"
+    first, told = places[0], "\n".join(one_line(str(place)) for place in places)
+    name = one_line(first.stem if first.suffix.lower() == ".csv" and not first.is_dir() else first.name) or "all"
+    name += f"_and_{len(places) - 1}_more" if len(places) > 1 else ""
+    written: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        written = content if isinstance(content, dict) else {}
+    number, own = 1, f"{name}.csv"
+    while written.get(own, told) != told:
+        number += 1
+        own = f"{name}-{number}.csv"
+    write_json(folder / INDEX, written | {own: told})
+    return folder / own
