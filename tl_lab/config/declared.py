@@ -9,7 +9,7 @@ from annotated_types import Interval, Len
 
 from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Share
 
-__all__ = ["FILLED", "HINTS", "OF_LIBRARIES", "PLAIN", "PROVIDED"]
+__all__ = ["FILLED", "HINTS", "NEEDED", "OF_LIBRARIES", "PLAIN", "PROVIDED"]
 
 PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
@@ -80,7 +80,7 @@ OF_LIBRARIES: dict[str, dict[str, Any]] = {
     "torch.optim": _OPTIMIZER,
     "pytorch_lightning.Trainer": {
         "accelerator": Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"],
-        "devices": Annotated[int, Interval(ge=-1)] | list[Natural] | str,
+        "devices": Annotated[int, Interval(ge=-1)] | Annotated[list[Natural], Len(1)] | Literal["auto"],
         "num_nodes": Count,
         "max_epochs": Count,
         "limit_train_batches": _Batches,
@@ -96,6 +96,9 @@ OF_LIBRARIES: dict[str, dict[str, Any]] = {
     },
 }
 """Of classes of other packages, by the beginning of their name: what their signatures leave open."""
+
+NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "trainer.precision", "strategy.layers"})
+"""Arguments that the run itself reads: a configuration has them, whatever the class's defaults are."""
 
 FILLED: dict[str, frozenset[str]] = {
     "strategy": PROVIDED["strategy"],

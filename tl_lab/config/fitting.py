@@ -6,7 +6,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, is_typeddict
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
@@ -56,7 +56,7 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value can serve; True where that cannot be told."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, dict) and "_target_" in value:
-        return True  # another node's object; its own class decides
+        return _admits_objects(hint)  # another node's object; its own class decides
     if hint is Any:
         return True
     if hint is None or hint is type(None):
@@ -71,6 +71,18 @@ def _fits(value: Any, hint: Any) -> bool:
     if not inspect.isclass(kind) or isinstance(hint, str):
         return True
     return _fits_class(value, kind, arguments)
+
+
+def _admits_objects(hint: Any) -> bool:
+    """Whether an object of a class can be meant, and not numbers, texts and mappings alone."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_admits_objects, arguments))
+    if origin is typing.Annotated:
+        return _admits_objects(arguments[0])
+    kind = origin or hint
+    plain = inspect.isclass(kind) and issubclass(kind, int | float | str | Mapping | list | tuple | type(None))
+    return not (plain or hint is None or origin is Literal or origin is Sequence)
 
 
 def _fits_class(value: Any, kind: type, arguments: tuple[Any, ...]) -> bool:
@@ -127,7 +139,14 @@ def _within(value: Any, limit: Any) -> bool:
 
 # ---------------------------------------------------------------------- words
 
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping",
+    type(None): "null",
+}
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 

@@ -103,6 +103,10 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
 
 def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
     parents = {path.rpartition(".")[0] for path in PLAIN} - {""}
+    top = plain if {"strategy", "data"} <= plain.keys() else {}
+    yield from (
+        f"{path}: {top[path]!r} is not a mapping" for path in parents & top.keys() if not isinstance(top[path], dict)
+    )
     for path, node in _nodes(plain, ""):
         known = {name for parent, _, name in (p.rpartition(".") for p in PLAIN) if parent == path}
         if path in parents:
@@ -133,7 +137,7 @@ def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]
         if key in _DIRECTIVES or (key not in taken.hints and taken.anything):
             continue
         if key not in taken.hints:
-            yield f".{key}: {name} takes no {key!r}; {nearest(key, taken.hints)}"
+            yield f".{key}: {name} takes no {key!r}; {nearest(key, taken.hints.keys() - provided)}"
         elif value == "???":
             yield f".{key} must be given"
         else:
@@ -172,7 +176,9 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
                 hints[key] = declared.get(key, known.get(key, annotation))
                 needed |= {key} if parameter.default is parameter.empty else set()
         given |= _handed_on(function)
-        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        # that of nn.Module has **kwargs in its signature only, and refuses them
+        closed = function.__module__ == "torch.nn.modules.module"
+        anything = not closed and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if not anything:
             break
     return Taken(hints, frozenset(needed), anything)

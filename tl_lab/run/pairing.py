@@ -203,6 +203,10 @@ def check_protocol(plan: Plan) -> None:
         )
     if plan.stopping.enabled and not plan.validates:
         raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    if str(trainer("accelerator")) == "cpu" and str(trainer("devices")) in ("-1", "0"):
+        raise UserError(
+            f"trainer.devices={trainer('devices')} counts GPUs: give the number of processes on the CPU, at least 1"
+        )
     if str(trainer("precision")).startswith("16") and trainer("accelerator") == "cpu":
         raise UserError(f"trainer.precision={trainer('precision')} needs a GPU: use bf16-mixed or 32-true on the CPU")
     if "fsdp" in str(trainer("strategy")) and plan.update["gradient_clip_norm"] is not None:
