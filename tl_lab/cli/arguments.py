@@ -43,7 +43,8 @@ UNCHECKED = frozenset(
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
-_LISTS = frozenset({"validator"})  # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
+# groups of which several are chosen: group=[a,b], or +group=c beside the defaults
+_LISTS = frozenset({"logger", "validator"})
 _OPTIONAL = frozenset({"experiment", "search"})  # groups of which nothing need be chosen
 MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(

@@ -9,7 +9,22 @@ from annotated_types import Interval, Len
 
 from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Share
 
-__all__ = ["FILLED", "HINTS", "NEEDED", "OF_LIBRARIES", "PLAIN", "PROVIDED"]
+__all__ = ["FILLED", "FILLED_OF_LOGGERS", "HINTS", "NEEDED", "OF_LIBRARIES", "OF_ONE_CLASS", "PLAIN", "PROVIDED"]
+
+OF_ONE_CLASS = frozenset(
+    {
+        "adapter",
+        "augmentation",
+        "backbone",
+        "data",
+        "domain_adaptation",
+        "optimizer",
+        "scheduler",
+        "strategy",
+        "trainer",
+    }
+)
+"""Groups of which a run has one object."""
 
 PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
@@ -105,6 +120,9 @@ FILLED: dict[str, frozenset[str]] = {
     "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
 }
 """Arguments that the run always fills in: a value of the user's would be left aside."""
+
+FILLED_OF_LOGGERS = frozenset({"save_dir", "run_name"})
+"""Arguments that the run fills in for each logger beside W&B that takes them; a configuration may set them."""
 
 HINTS = {
     "trainer.callbacks": "add callbacks.<name>._target_=<class>",

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tl_lab.config.catalogue import choices
-from tl_lab.config.declared import FILLED, HINTS, OF_LIBRARIES, PLAIN, PROVIDED
+from tl_lab.config.declared import FILLED, FILLED_OF_LOGGERS, HINTS, OF_LIBRARIES, OF_ONE_CLASS, PLAIN, PROVIDED
 from tl_lab.config.fitting import misfits
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
@@ -73,7 +73,8 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
         mistakes[text, ""] = text
     for path, node in _nodes(plain, ""):
         if "_target_" in node:
-            for text in _check_node(node, frozenset(provided.get(path, ()))):
+            filled = FILLED_OF_LOGGERS if path.startswith("logger.") else ()
+            for text in _check_node(node, frozenset([*provided.get(path, ()), *filled])):
                 mistakes.setdefault((str(node["_target_"]), text), f"{path}{text}")
         else:
             for key in (key for key, value in node.items() if value == "???"):
@@ -88,6 +89,12 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
         known = groups | {path.partition(".")[0] for path in PLAIN}
         yield from (f"there is no key {key!r}; {nearest(key, known)}" for key in plain if key not in known)
+        for group in OF_ONE_CLASS & plain.keys():
+            node = plain[group]
+            if not _names_class(node):
+                yield f"{group} names no class: {group}._target_ is missing; choose one of the group's files"
+            elif group != "optimizer" and (wrong := [key for key in ("_partial_", "_args_") if node.get(key)]):
+                yield f"{group}.{wrong[0]} has no meaning here: leave it out"
     callbacks = plain.get("callbacks") or {}
     known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
     for name, node in callbacks.items():
@@ -110,11 +117,16 @@ def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
     for path, node in _nodes(plain, ""):
         known = {name for parent, _, name in (p.rpartition(".") for p in PLAIN) if parent == path}
         if path in parents:
-            yield from (f"{path} has no key {key!r}; {nearest(key, known)}" for key in node if key not in known)
+            unknown = [key for key in node if key not in known and not _names_class(node[key])]
+            yield from (f"{path} has no key {key!r}; {nearest(key, known)}" for key in unknown)
         for key in node.keys() & known:
             where = f"{path}.{key}" if path else key
             if node[key] != "???":
                 yield from (f"{where}{below}{text}" for below, text in misfits(node[key], PLAIN[where]))
+
+
+def _names_class(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
 
 
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -304,7 +304,7 @@ def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], cho
     if plan.logger["mode"] != "disabled":
         from tl_lab.results.folder.weights_and_biases import finish_wandb, log_figures
 
-        if plan.logger["log_figures"]:
+        if plan.logger.get("log_figures"):
             log_figures(figures)
         finish_wandb(metrics)
 
