@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +32,7 @@ class Start:
         output: file that takes standard output; standard error goes to the file beside it that ends in ``.err``.
         environment: variables to add to those of this process.
         dies_at: ``module:Class.function`` at whose first call the process kills itself.
+        prepare: called in the process before it is the program.
 
     Attributes:
         pid: number of the process.
@@ -44,6 +45,7 @@ class Start:
         output: Path,
         environment: Mapping[str, str] | None = None,
         dies_at: str | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.output = output
         for path in (output, _errors(output)):
@@ -55,6 +57,8 @@ class Start:
         if self.pid == 0:
             if dies_at is not None:
                 _die_at(dies_at)
+            if prepare is not None:
+                prepare()
             _live(argv, output, environment or {})
 
     def poll(self) -> int | None:

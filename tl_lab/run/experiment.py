@@ -22,7 +22,7 @@ from tl_lab.config.catalogue import given_folders
 from tl_lab.data.base import DataModule
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.files import write_text
+from tl_lab.results.folder.files import remove_leftovers, write_text
 from tl_lab.results.folder.lock import held
 from tl_lab.results.folder.metrics_csv import MetricsCsv
 from tl_lab.results.folder.record import Record
@@ -70,6 +70,8 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _carry_out(cfg: DictConfig, folder: Path) -> float | None:
+    if is_first_process():
+        remove_leftovers(folder)
     record = Record(folder, writes=is_first_process(), resumed=bool(cfg.get("resume")))
     if record.completed:
         plan = Plan.of(cfg)

@@ -29,7 +29,7 @@ def prepare(first: Job) -> None:
     from tl_lab.results.folder.record import git_commit
 
     importlib.import_module("tl_lab.run.experiment")
-    if first.config.logger.get("mode", "disabled") != "disabled":
+    if (first.config.get("logger") or {}).get("mode", "disabled") != "disabled":
         with contextlib.suppress(ImportError):
             importlib.import_module("wandb.sdk.launch")  # which wandb.init imports, for more than a second
     with contextlib.suppress(Exception):  # the job itself says what is wrong with it
