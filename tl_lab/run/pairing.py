@@ -158,10 +158,11 @@ def _compares_predictions(plan: Plan) -> bool:
 
 
 def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]) -> None:
+    named = not plan.resumes and any(text.lstrip("+").startswith("validator=") for text in plan.overrides)
     for name, recipe in plan.validators.items():
         validator = recipe.kind
-        if not (validator.measures or validator.ranks_runs):
-            continue  # such a score is logged where it is defined, and chosen by default
+        if not (named or validator.measures or validator.ranks_runs):
+            continue  # such a score is chosen by default, and logged where it is defined
         if "target" not in traits:
             raise UserError(
                 f"validator={name} needs two domains, and data={plan.data.choice} has no target: leave it out"
