@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +42,7 @@ class Start:
         dies_at: ``module:Class.function`` at whose first call the process kills itself.
         program: :data:`TRAIN` or :data:`TL_LAB`.
         cwd: folder in which the process starts.
+        prepare: called in the process before it is the program.
 
     Attributes:
         pid: number of the process.
@@ -56,6 +57,7 @@ class Start:
         dies_at: str | None = None,
         program: str = TRAIN,
         cwd: Path | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.output = output
         for path in (output, _errors(output)):
@@ -67,6 +69,8 @@ class Start:
         if self.pid == 0:
             if dies_at is not None:
                 _die_at(dies_at)
+            if prepare is not None:
+                prepare()
             _live(program, argv, output, environment or {}, cwd or Path.cwd())
 
     def poll(self) -> int | None:

@@ -7,8 +7,9 @@ import pytest
 
 from tl_lab.cli.train import main
 from tl_lab.config import compose
+from tl_lab.errors import UserError
 from tl_lab.run.plan import Plan
-from tl_lab.run.weights import describe_weights, weights_hash
+from tl_lab.run.weights import check_weights, describe_weights, weights_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -29,18 +30,42 @@ def source(tmp_path_factory):
     return folder
 
 
-def test_from_scratch_leaves_weights_aside_and_says_so(source, tmp_path, recwarn):
+def test_a_sweep_leaves_weights_aside_and_says_so(source, tmp_path):
     few = [*SMALL, "data.labels=20", "strategy=from_scratch"]
     main([*few, f"hydra.run.dir={tmp_path / 'plain'}"])
-    main([*few, f"init_from={source}", f"hydra.run.dir={tmp_path / 'given'}"])
-    plain, given = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("plain", "given"))
+    main(["-m", *few, f"init_from={source}", f"hydra.sweep.dir={tmp_path / 'given'}"])
+    plain, given = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("plain", "given/0"))
     assert given["metrics"] == plain["metrics"]
     assert given["weights"] == {
         "from": f"random (strategy=from_scratch leaves init_from={source} aside)",
         "sha256": None,
     }
-    said = [str(warning.message) for warning in recwarn if "left aside" in str(warning.message)]
-    assert len(said) == 1
+    said = (tmp_path / "given" / "0" / "output.txt").read_text()
+    assert (
+        said.count(f"warning: strategy=from_scratch starts from random weights, which leaves init_from={source}") == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["strategy=from_scratch", "init_from={source}"], "starts from random weights, which leaves init_from="),
+        (["backbone=torchvision", "backbone.pretrained=true"], "which leaves backbone.pretrained=true aside"),
+        (["backbone=timm", "backbone.weights={source}/config.yaml"], "which leaves backbone.weights="),
+        (["backbone=timm", "backbone.weights=nowhere.pt"], "backbone.weights: there is no file"),
+        (["strategy=fine_tuning", "init_from=nowhere"], "init_from: 'nowhere' is not the folder of a run"),
+        (["strategy=from_scratch", "init_from=nowhere"], "init_from: 'nowhere' is not the folder of a run"),
+    ],
+)
+def test_a_single_run_uses_the_weights_that_it_names(overrides, said, source):
+    given = [text.format(source=source) for text in overrides]
+    with pytest.raises(UserError, match=said):
+        check_weights(Plan.of(compose(given)))
+
+
+def test_a_transfer_of_nothing_is_said():
+    with pytest.warns(UserWarning, match="no learned weights to start from, so that it transfers nothing"):
+        check_weights(Plan.of(compose(["strategy=fine_tuning"])))
 
 
 def test_which_weights_are_left_aside():

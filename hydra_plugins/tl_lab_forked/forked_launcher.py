@@ -17,10 +17,11 @@ class ForkedLauncher(Launcher):
     Args:
         jobs: how many run at the same time, >= 1.
         resume: keep what the sweep's folder holds of the same configurations, and run the rest.
+        timeout: seconds that a job may take; one that takes longer is ended and counts as failed. None: any time.
     """
 
-    def __init__(self, jobs: int = 1, resume: bool = False) -> None:
-        self.jobs, self.resume, self.expected = jobs, resume, 0
+    def __init__(self, jobs: int = 1, resume: bool = False, timeout: float | None = None) -> None:
+        self.jobs, self.resume, self.timeout, self.expected = jobs, resume, timeout, 0
         self.progress: Any = None
         self.shared: set[str] = set()
         self.judged = False
@@ -68,7 +69,7 @@ class ForkedLauncher(Launcher):
             searches=bool(trials) or any("hydra.sweep.subdir=trials/" in text for text in job_overrides[0]),
         )
         try:
-            returned = run_jobs(jobs, self.jobs, self.progress)
+            returned = run_jobs(jobs, self.jobs, self.progress, self.timeout)
         finally:
             self.progress.stop()
         if trials:

@@ -117,6 +117,19 @@ def test_classes_that_do_not_exist() -> None:
     assert "neither" in config.check({"part": {"_target_": f"{__name__}.GROUPS"}})[0]
 
 
+def test_a_module_that_lacks_another_is_not_misspelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lacking.py").write_text("import nowhere_to_be_found\n")
+    (tmp_path / "broken.py").write_text("value = 1 / 0\n")
+    (tmp_path / "whole.py").write_text("class Mine: ...\n")
+    said = [config.check({"part": {"_target_": name}})[0] for name in ("lacking.Mine", "broken.Mine", "whole.Mien")]
+    assert said == [
+        "part._target_: 'lacking.Mine' cannot be imported: lacking needs nowhere_to_be_found, which is not installed",
+        "part._target_: 'broken.Mine' cannot be imported (ZeroDivisionError: division by zero)",
+        "part._target_: 'whole.Mien' does not exist; did you mean 'Mine'?",
+    ]
+
+
 def test_missing_arguments_are_those_that_nobody_provides() -> None:
     bare = {"part": {"_target_": f"{__name__}.Thing"}}
     assert config.check(bare) == ["part lacks 'width', which Thing needs"]
@@ -129,7 +142,7 @@ def test_plain_values_are_checked_too() -> None:
     said = config.check(wrong)
     assert len(said) == 4
     assert any("did you mean 'accumulate_batches'?" in text for text in said)
-    assert "threads: 0 is below 1, the smallest value allowed" in said
+    assert "threads: 0 is not a whole number from 1 to 1024" in said
 
 
 def test_all_mistakes_are_said_at_once_and_none_twice() -> None:

@@ -34,3 +34,14 @@ def test_meter_without_labels_gives_no_accuracy():
     meter = ClassificationMeter(3)
     meter.update(torch.randn(20, 3), None)
     assert set(meter.compute()) == {"entropy", "info_max", "snd"}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("y", [0, 2])
+def test_logits_that_are_no_numbers_have_no_score(value, y):
+    meter = ClassificationMeter(3)
+    meter.update(torch.randn(20, 3), torch.zeros(20, dtype=torch.long))
+    meter.update(torch.tensor([[value, 0.0, 0.0]]), torch.tensor([y]))
+    assert all(np.isnan(score) for score in meter.compute().values())
+    meter.update(torch.eye(3), torch.arange(3))  # forgotten after compute
+    assert meter.compute()["acc"] == 1

@@ -1,12 +1,13 @@
 """The four-block network of the few-shot literature."""
 
-from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_size
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.errors import UserError
+from tl_lab.options import Count, ImageSize
 
 __all__ = ["Conv4"]
 
@@ -41,11 +42,11 @@ class Conv4(Backbone):
 
     def __init__(
         self,
-        width: int = 64,
-        halving: str = "max_pool",
-        resize_to: Sequence[int] | None = None,
-        in_channels: int | None = None,
-        input_size: Sequence[int] | None = None,
+        width: Count = 64,
+        halving: Literal["max_pool", "stride"] = "max_pool",
+        resize_to: ImageSize | None = None,
+        in_channels: Count | None = None,
+        input_size: ImageSize | None = None,
     ) -> None:
         super().__init__()
         width = check_count("backbone.width", width)

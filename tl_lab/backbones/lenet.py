@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.errors import UserError
+from tl_lab.options import Count, ImageSize, Probability, Share
 
 __all__ = ["LeNet"]
 
@@ -36,10 +37,10 @@ class LeNet(Backbone):
     def __init__(
         self,
         batch_norm: bool = False,
-        dropout: float = 0.0,
-        mean: float | Sequence[float] | None = None,
-        in_channels: int | None = None,
-        input_size: Sequence[int] | None = None,
+        dropout: Probability = 0.0,
+        mean: Share | Sequence[Share] | None = None,
+        in_channels: Count | None = None,
+        input_size: ImageSize | None = None,
     ) -> None:
         super().__init__()
         channels = 1 if in_channels is None else check_count("backbone.in_channels", in_channels)

@@ -1,7 +1,7 @@
 """Fully connected layers."""
 
-from collections.abc import Sequence
 from math import prod
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -9,6 +9,7 @@ from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_proba
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.errors import UserError, nearest
+from tl_lab.options import Count, ImageSize, Probability, Widths
 
 __all__ = ["MLP"]
 
@@ -43,12 +44,12 @@ class MLP(Backbone):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (256, 128),
-        activation: str = "relu",
-        dropout: float = 0.0,
+        hidden: Widths = (256, 128),
+        activation: Literal["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "tanh"] = "relu",
+        dropout: Probability = 0.0,
         batch_norm: bool = False,
-        in_channels: int | None = None,
-        input_size: Sequence[int] | None = None,
+        in_channels: Count | None = None,
+        input_size: ImageSize | None = None,
     ) -> None:
         super().__init__()
         if in_channels is None:

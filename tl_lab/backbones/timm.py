@@ -1,7 +1,6 @@
 """Any model of timm by name."""
 
 import re
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from tl_lab.backbones.wrapping import (
     unknown_model,
 )
 from tl_lab.errors import UserError, nearest
+from tl_lab.options import Count, ImageSize, Probability
 
 __all__ = ["Timm"]
 
@@ -57,12 +57,12 @@ class Timm(Backbone):
         name: str = "resnet18",
         pretrained: bool = False,
         weights: str | None = None,
-        drop_rate: float | None = None,
-        drop_path_rate: float | None = None,
-        resize_to: Sequence[int] | None = None,
-        max_groups: int | None = None,
-        in_channels: int | None = None,
-        input_size: Sequence[int] | None = None,
+        drop_rate: Probability | None = None,
+        drop_path_rate: Probability | None = None,
+        resize_to: ImageSize | None = None,
+        max_groups: Count | None = None,
+        in_channels: Count | None = None,
+        input_size: ImageSize | None = None,
     ) -> None:
         super().__init__()
         check_source(name, pretrained, weights)

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
@@ -21,6 +21,7 @@ from tl_lab.backbones.wrapping import (
     unknown_model,
 )
 from tl_lab.errors import UserError
+from tl_lab.options import Count, ImageSize
 
 __all__ = ["Torchvision"]
 
@@ -55,10 +56,10 @@ class Torchvision(Backbone):
         name: str = "squeezenet1_0",
         pretrained: bool = False,
         weights: str | None = None,
-        resize_to: Sequence[int] | None = None,
-        max_groups: int | None = None,
-        in_channels: int | None = None,
-        input_size: Sequence[int] | None = None,
+        resize_to: ImageSize | None = None,
+        max_groups: Count | None = None,
+        in_channels: Count | None = None,
+        input_size: ImageSize | None = None,
     ) -> None:
         super().__init__()
         check_source(name, pretrained, weights)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tl_lab.config import choices, conf_dir
+from tl_lab.config.declared import NEEDED, PLAIN
 from tl_lab.errors import UserError, nearest
 
 __all__ = [
     "CONFIG_DIR",
+    "MULTIRUN",
     "SHOWING",
     "UNCHECKED",
     "Checked",
@@ -41,15 +44,21 @@ UNCHECKED = frozenset(
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
-_LISTS = frozenset({"validator"})  # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
+# groups of which several are chosen: group=[a,b], or +group=c beside the defaults
+_LISTS = frozenset({"logger", "validator"})
 _OPTIONAL = frozenset({"experiment", "search"})  # groups of which nothing need be chosen
-_MULTIRUN = frozenset({"--multirun", "-m"})
+MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(
     {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
     | CONFIG_DIR
 )
-_SWITCHES = UNCHECKED | SHOWING | _MULTIRUN | {"--resolve", "--run", "-r"}
+_SWITCHES = UNCHECKED | SHOWING | MULTIRUN | {"--resolve", "--run", "-r"}
+_SHOWN = frozenset({"job", "hydra", "all"})
+# of these one is given
+_ALONE = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), ("--info", "-i"), ("--shell-completion", "-sc"))
+_COMMANDS = {name: names[0] for names in _ALONE for name in names}
+_DOTS = re.compile(r"^[\w.]+=\d+\.\.\d+$")
 _INFO = frozenset({"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"})
 
 
@@ -63,6 +72,8 @@ class Checked:
         launcher: of a sweep: the class that starts its jobs.
         sweeper: the class that says which jobs these are.
         resumes: the sweep is to go on with what is missing or failed.
+        first: overrides of the first run, where there are several.
+        of_jobs: those of the given overrides whose key only the jobs' configurations have.
     """
 
     multirun: bool
@@ -70,6 +81,8 @@ class Checked:
     launcher: str
     sweeper: str
     resumes: bool
+    first: tuple[str, ...] = ()
+    of_jobs: frozenset[str] = frozenset()
 
 
 def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
@@ -87,6 +100,11 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
     flags: Flags = []
     overrides: list[str] = []
     rest = list(given)
+    ranges = [text for text in rest if _DOTS.search(text)]
+    if ranges:
+        key, _, value = ranges[0].partition("=")
+        start, end = value.split("..")
+        raise UserError(f"{ranges[0]!r} is no range: write '{key}=range({start},{int(end) + 1})', with -m")
     while rest:
         text = rest.pop(0)
         if not text.startswith("-"):
@@ -103,7 +121,18 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
             flags.append((name, rest.pop(0)))
         else:
             flags.append((name, None))
+    _check_flags(flags)
     return flags, overrides
+
+
+def _check_flags(flags: Flags) -> None:
+    """Refuse options that exclude each other; of several runs the configuration of the first can be shown."""
+    for name, value in flags:
+        if name in ("--cfg", "-c") and value not in _SHOWN:
+            raise UserError(f"{name} shows {', '.join(sorted(_SHOWN))}, not {value!r}")
+    commands = dict.fromkeys(command for name, _ in flags if (command := _COMMANDS.get(name)) is not None)
+    if len(commands) > 1 and set(commands) != {"--multirun", "--cfg"}:
+        raise UserError(f"{' and '.join(commands)} exclude each other: give one of them")
 
 
 def quote(value: str) -> str:
@@ -117,12 +146,18 @@ def plain_or_quoted(value: str) -> str:
 
 
 def resumed_folder(overrides: Sequence[str]) -> Path | None:
-    """Return the folder of ``resume=<folder>``, or ``None`` where nothing is to be resumed."""
+    """Return the folder of ``resume=<folder>``, or ``None`` where nothing is to be resumed.
+
+    Raises:
+        UserError: the value is empty, as that of a shell variable that is not set.
+    """
     for text in overrides:
-        key, _, value = text.partition("=")
+        key, equals, value = text.partition("=")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
-        if key == "resume" and value not in ("", "null"):
+        if key == "resume" and equals and not value:
+            raise UserError(f"{text!r} names no folder: give that of the run to go on with, resume=<folder>")
+        if key == "resume" and value != "null":
             return Path(value).expanduser()
     return None
 
@@ -171,10 +206,12 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
         doubtful = [one for one in parsed if one.is_delete() or one.value() is None or isinstance(one.value(), list)]
         if mistakes := [text for override in doubtful if (text := _wrong_choice(override, groups))]:
             raise UserError(_join(mistakes))
-        configs = [_compose(texts, groups) for texts in _variations(parsed, groups)]
+        variations = list(_variations(parsed, groups))
+        configs = [_compose(texts, groups) for texts in variations]
+        of_jobs = _of_jobs(parsed, groups)
     first = configs[0]
     mode = OmegaConf.select(first, "hydra.mode")
-    multirun = any(name in _MULTIRUN for name, _ in flags) or getattr(mode, "name", mode) == "MULTIRUN"
+    multirun = any(name in MULTIRUN for name, _ in flags) or getattr(mode, "name", mode) == "MULTIRUN"
     if not multirun:
         for override in parsed:
             if override.is_sweep_override():
@@ -183,18 +220,55 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
                     f"{override.input_line!r} names several values; add -m to run one after another, "
                     f"or write '{key}=[{value}]' for a list"
                 )
+    _check_removals(parsed)
     objective = str(OmegaConf.select(first, "sweep.objective"))
     if objective.startswith(("test/", "oracle/")):
         raise UserError(f"sweep.objective={objective} is a test metric: test data choose nothing; use val/...")
     name = _folder(first, "name")
     if any(part in ("", ".", "..") for part in name.split("/")):
         raise UserError(f"name={name} is no name of a folder below the outputs: leave '.', '..' and empty parts out")
-    folder = _folder(first, "hydra.sweep.dir" if multirun else "hydra.run.dir")
+    where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    if not (folder := _folder(first, where)):
+        raise UserError(f"{where}= names no folder: leave it out to get a new one")
     at_once = OmegaConf.select(first, "hydra.launcher.jobs")
     if at_once is not None and (not isinstance(at_once, int) or at_once < 1):
         raise UserError(f"hydra.launcher.jobs is a whole number of at least 1, not {at_once!r}")
+    limit = OmegaConf.select(first, "hydra.launcher.timeout")
+    if limit is not None and (type(limit) not in (int, float) or not 0 < limit < math.inf):
+        raise UserError(f"hydra.launcher.timeout is null or a number of seconds above 0, not {limit!r}")
     launcher, sweeper = (str(OmegaConf.select(first, f"hydra.{name}._target_")) for name in ("launcher", "sweeper"))
-    return Checked(multirun, folder, launcher, sweeper, bool(OmegaConf.select(first, "sweep.resume")))
+    resumes = bool(OmegaConf.select(first, "sweep.resume"))
+    return Checked(multirun, folder, launcher, sweeper, resumes, tuple(variations[0]), of_jobs)
+
+
+def _of_jobs(parsed: Sequence[Any], groups: dict[str, set[str]]) -> frozenset[str]:
+    """Find overrides of options that the swept choices have, and those that a sweep begins with do not."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    chosen = [one for one in parsed if one.key_or_group in groups]
+    if not any(one.is_sweep_override() for one in chosen):
+        return frozenset()
+    texts = [str(one.input_line) for one in chosen]
+    base = GlobalHydra.instance().config_loader().load_configuration("config", texts, RunMode.MULTIRUN)
+    values = [one for one in parsed if one.key_or_group not in groups and not (one.is_add() or one.is_delete())]
+    fixed = [one for one in values if not (one.is_force_add() or one.is_sweep_override())]
+    return frozenset(str(one.input_line) for one in fixed if _wrong_key(one.key_or_group, base, groups))
+
+
+def _check_removals(parsed: Sequence[Any]) -> None:
+    """Refuse to remove what every run reads.
+
+    Raises:
+        UserError: naming what stands for removing it.
+    """
+    for override in parsed:
+        key = override.key_or_group
+        parents = {path.rpartition(".")[0] for path in PLAIN}
+        if override.is_delete() and (key in NEEDED or key in parents or key in PLAIN):
+            raise UserError(
+                f"{override.input_line!r} removes what every run reads: set {key} instead, or leave this out"
+            )
 
 
 def _parse(overrides: Sequence[str]) -> list[Any]:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.cli import arguments
 from tl_lab.cli.terminal import prepare_terminal
-from tl_lab.config import conf_dir
+from tl_lab.config import conf_dir, config_hash
 from tl_lab.config.catalogue import importable, using
 from tl_lab.config.instantiate import foreign
 from tl_lab.config.stored import read_stored, read_yaml, texts_in
@@ -160,6 +160,10 @@ def _prepare(given: list[str]) -> _Launch:
         return _Launch([*passed, *overrides])
     checked = arguments.check(overrides, flags)
     if names & arguments.SHOWING:
+        if checked.multirun:
+            print("tl_lab: the first of several jobs:", file=sys.stderr, flush=True)
+            shown = [text for text in passed if text not in arguments.MULTIRUN]
+            return _Launch([*shown, *checked.first])
         return _Launch([*passed, *overrides])
     folder = Path(checked.folder)
     if checked.multirun:
@@ -198,7 +202,11 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     if checked.resumes and checked.launcher != _FORKED:
         check_unchanged(folder, overrides)
     # not part of any run's configuration: whether a run was made in a second start is no setting of it
-    kept = [text for text in overrides if not text.lstrip("+").startswith("sweep.resume=")]
+    kept = [
+        _of_each_job(text) if text in checked.of_jobs else text
+        for text in overrides
+        if not text.lstrip("+").startswith("sweep.resume=")
+    ]
     own = [f"hydra.sweep.dir={arguments.quote(str(folder))}"]
     launch = _Launch(
         [*passed, *kept, *own], sweep=folder, launcher=checked.launcher, resumes=checked.resumes, overrides=overrides
@@ -217,6 +225,12 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     if launch.forks:
         launch.argv.append(f"hydra.launcher.resume={str(checked.resumes).lower()}")
     return launch
+
+
+def _of_each_job(text: str) -> str:
+    """Write an override as a sweep over one value: Hydra applies it to each job, and not to what they share."""
+    key, _, value = text.partition("=")
+    return f"{key}=choice({value or arguments.quote(value)})"
 
 
 def _make(folder: Path) -> None:
@@ -241,9 +255,7 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
     if not folder.is_dir():
         raise UserError(f"resume: there is no folder {str(folder)!r}{arguments.nearby(folder)}")
     if not (folder / "config.yaml").is_file():
-        raise UserError(
-            f"resume: {str(folder)!r} holds no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
-        )
+        raise UserError(_without_config(folder))
     names = [text for text in rest if text.startswith("hydra.job.name=")]
     return [f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null", *names]
 
@@ -252,6 +264,15 @@ def _given_anew(text: str) -> bool:
     """Whether an override may stand beside ``resume=``: where the data are now, and what to do if they differ."""
     key, equals, value = text.partition("=")
     return bool(equals and value) and (key == "changed_data" or key.startswith("data."))
+
+
+def _without_config(folder: Path) -> str:
+    """Say what to do with a folder that no configuration lies in."""
+    begun = folder / ".hydra" / "overrides.yaml"
+    if not begun.is_file():
+        return f"resume: {str(folder)!r} holds no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
+    again = shlex.join([*map(str, read_yaml(begun) or ()), f"hydra.run.dir={arguments.quote(str(folder))}"])
+    return f"resume: the run in {str(folder)!r} ended before it began to train; start it again: python train.py {again}"
 
 
 def _is_child() -> bool:
@@ -324,9 +345,26 @@ def _stored_config(folder: Path) -> DictConfig:
     except UserError as error:
         raise UserError(f"resume: {error}") from error
     check_foreign(cfg, folder / "config.yaml")
+    _check_unedited(cfg, folder)
     cfg.resume = str(folder)
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+def _check_unedited(cfg: DictConfig, folder: Path) -> None:
+    """Refuse a configuration whose numbers are others than those of the run that began.
+
+    Raises:
+        UserError: with both hashes.
+    """
+    from tl_lab.sweeps.jobs import read_settled
+
+    began, found = read_settled(folder).get("config_hash"), config_hash(cfg)
+    if began not in (None, found):
+        raise UserError(
+            f"resume: {folder / 'config.yaml'} was edited since the run began (its hash was {str(began)[:10]}, and is "
+            f"{found[:10]}): restore it, or start a new run with the other settings"
+        )
 
 
 def _restore_choices(folder: Path) -> None:

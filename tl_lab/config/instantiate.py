@@ -94,11 +94,14 @@ def locate(path: str) -> Callable[..., Any]:
         try:
             found = importlib.import_module(here)
         except ModuleNotFoundError as error:
+            missing = str(error.name)
+            if here == missing or here.startswith(f"{missing}."):
+                raise UserError(f"{path!r} does not exist{_close(part, found)}") from error
             # a module that lies at this path, but lacks another one, is not misspelt
-            hint = _close(part, found) if error.name == here or depth == len(parts) - 1 else f" ({error})"
-            raise UserError(f"{path!r} does not exist{hint}") from error
-        except (ImportError, ValueError) as error:
-            raise UserError(f"{path!r} cannot be imported ({error})") from error
+            raise UserError(f"{path!r} cannot be imported: {here} needs {missing}, which is not installed") from error
+        except Exception as error:  # whatever the module does when it is imported
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"{path!r} cannot be imported ({said})") from error
     if not callable(found):
         raise UserError(f"{path!r} is neither a class nor a function")
     return cast(Callable[..., Any], found)

@@ -97,10 +97,12 @@ def keeps_frozen(strategy: Mapping[str, Any], max_epochs: int | None) -> bool:
         strategy: its node.
         max_epochs: length of the run.
     """
-    layers = strategy["layers"]
+    layers = strategy.get("layers")
+    if not isinstance(layers, Mapping):  # a mistake, which is said when values are checked
+        return False
     every = layers.get("unfreeze_every")
-    waits = every is not None and max_epochs is not None and every >= max_epochs
-    return strategy.get("bottleneck") is None and (waits or layers["trainable"] in ("none", 0, []))
+    waits = isinstance(every, int) and isinstance(max_epochs, int) and every >= max_epochs
+    return strategy.get("bottleneck") is None and (waits or layers.get("trainable") in ("none", 0, []))
 
 
 def reasons_of(hydra: Any) -> list[str]:

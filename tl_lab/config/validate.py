@@ -3,91 +3,43 @@
 Nothing here imports PyTorch before a configuration is checked against the classes that it names.
 """
 
+import ast
+import functools
 import inspect
-import json
-import os
-import types
+import textwrap
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import DictConfig
 
 from tl_lab.config.catalogue import choices
+from tl_lab.config.declared import FILLED, FILLED_OF_LOGGERS, HINTS, OF_LIBRARIES, OF_ONE_CLASS, PLAIN, PROVIDED
+from tl_lab.config.fitting import misfits
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
 from tl_lab.errors import UserError, nearest
 
-__all__ = ["PROVIDED", "check", "raise_if_wrong"]
-
-# Constructor arguments that the run fills in, by the node's path: a file may leave them out.
-PROVIDED: dict[str, frozenset[str]] = {
-    "backbone": frozenset({"in_channels", "input_size"}),
-    "strategy": frozenset(
-        {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
-        | {"gradient_clip_norm", "accumulate_batches", "outputs", "adapter"}
-    ),
-    "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
-}
-
-# Values that no class takes: their types, and the smallest number allowed.
-_PLAIN: dict[str, tuple[Any, float | None]] = {
-    "seed": (int, 0),
-    "threads": (int, 1),
-    "channels_last": (bool, None),
-    "name": (str, None),
-    "tags": (list[str], None),
-    "init_from": (str | None, None),
-    "resume": (str | None, None),
-    "changed_data": (Literal["refuse", "restart"], None),
-    "reproduces": (dict | None, None),
-    "figures": (bool | Literal["auto"], None),
-    "health": (bool, None),
-    "evaluate": (Literal["last", "best"], None),
-    "sweep.resume": (bool, None),
-    "sweep.objective": (str, None),
-    "sweep.chosen": (str | None, None),
-    "sweep.tuned": (str | None, None),
-    "sweep.trial": (bool, None),
-    "update.gradient_clip_norm": (float | None, 0),
-    "update.accumulate_batches": (int, 1),
-    "logger.mode": (Literal["offline", "online", "disabled"], None),
-    "logger.project": (str, None),
-    "logger.entity": (str | None, None),
-    "logger.group": (str | None, None),
-    "logger.job_type": (str | None, None),
-    "logger.notes": (str | None, None),
-    "logger.log_figures": (bool, None),
-    "logger.log_model": (bool, None),
-    "callbacks.checkpoint.every_n_epochs": (int, 1),
-    "callbacks.checkpoint.best": (bool, None),
-    "callbacks.checkpoint.monitor": (str, None),
-    "callbacks.checkpoint.mode": (Literal["auto", "max", "min"], None),
-    "callbacks.early_stopping.enabled": (bool, None),
-    "callbacks.early_stopping.monitor": (str, None),
-    "callbacks.early_stopping.mode": (Literal["auto", "max", "min"], None),
-    "callbacks.early_stopping.patience": (int, 1),
-    "callbacks.early_stopping.min_delta": (float, 0),
-}
-
-# Arguments that the run always fills in: a value of the user's would be left aside.
-_FILLED: dict[str, frozenset[str]] = {
-    "strategy": PROVIDED["strategy"],
-    "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
-}
-_HINTS = {
-    "trainer.callbacks": "add callbacks.<name>._target_=<class>",
-    "trainer.logger": "see the group logger",
-    "trainer.default_root_dir": "set hydra.run.dir",
-    "strategy.seed": "set seed",
-    "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
-    "strategy.accumulate_batches": "set update.accumulate_batches",
-    "strategy.optimizer": "see the group optimizer",
-    "strategy.scheduler": "see the group scheduler",
-}
+__all__ = ["PROVIDED", "Taken", "check", "raise_if_wrong", "taken_by"]
 
 # Keys that speak to Hydra, not to the class.
 _DIRECTIVES = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a class or function takes by keyword.
+
+    Attributes:
+        hints: the annotation of each argument; ``Any`` where there is none.
+        needed: arguments without a default.
+        anything: whether it takes further names, of which nothing is known.
+    """
+
+    hints: Mapping[str, Any]
+    needed: frozenset[str]
+    anything: bool
 
 
 def raise_if_wrong(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[str]] = PROVIDED) -> None:
@@ -112,7 +64,8 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
         provided: arguments that the run fills in, by the node's path.
 
     Returns:
-        One sentence a mistake: unknown keys, missing ones, values of a wrong type, classes that do not exist.
+        One sentence a mistake: unknown keys, missing ones, values of a wrong type or out of their range, classes that
+        do not exist.
     """
     mistakes: dict[tuple[str, str], str] = {}  # a node that is referred to twice is reported once
     plain = to_plain(cfg)
@@ -120,7 +73,8 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
         mistakes[text, ""] = text
     for path, node in _nodes(plain, ""):
         if "_target_" in node:
-            for text in _check_node(node, frozenset(provided.get(path, ()))):
+            filled = FILLED_OF_LOGGERS if path.startswith("logger.") else ()
+            for text in _check_node(node, frozenset([*provided.get(path, ()), *filled])):
                 mistakes.setdefault((str(node["_target_"]), text), f"{path}{text}")
         else:
             for key in (key for key, value in node.items() if value == "???"):
@@ -130,39 +84,49 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
 
 
 def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
-    """Refuse keys that nothing reads; a part of a configuration may be checked alone."""
+    """Refuse keys that nothing reads, and name groups that are missing; a part may be checked alone."""
     if {"strategy", "data"} <= plain.keys():
         groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
-        known = groups | {path.partition(".")[0] for path in _PLAIN}
+        known = groups | {path.partition(".")[0] for path in PLAIN}
         yield from (f"there is no key {key!r}; {nearest(key, known)}" for key in plain if key not in known)
+        for group in OF_ONE_CLASS & plain.keys():
+            node = plain[group]
+            if not _names_class(node):
+                yield f"{group} names no class: {group}._target_ is missing; choose one of the group's files"
+            elif group != "optimizer" and (wrong := [key for key in ("_partial_", "_args_") if node.get(key)]):
+                yield f"{group}.{wrong[0]} has no meaning here: leave it out"
     callbacks = plain.get("callbacks") or {}
-    known = {path.split(".")[1] for path in _PLAIN if path.startswith("callbacks.")}
+    known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
     for name, node in callbacks.items():
         if name not in known and not (isinstance(node, dict) and "_target_" in node):
             yield f"callbacks.{name} names no class: give callbacks.{name}._target_; {nearest(name, known)}"
         elif name in known and isinstance(node, dict) and "_target_" in node:
             yield f"callbacks.{name} is the run's own: give a callback of your own another name"
-    for path, filled in _FILLED.items():
+    for path, filled in FILLED.items():
         for key in sorted(filled & (plain.get(path) or {}).keys()):
-            hint = f"; {_HINTS[where]}" if (where := f"{path}.{key}") in _HINTS else ""
+            hint = f"; {HINTS[where]}" if (where := f"{path}.{key}") in HINTS else ""
             yield f"{where} is filled in by the run: leave it out{hint}"
 
 
 def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
-    parents = {path.rpartition(".")[0] for path in _PLAIN} - {""}
+    parents = {path.rpartition(".")[0] for path in PLAIN} - {""}
+    top = plain if {"strategy", "data"} <= plain.keys() else {}
+    yield from (
+        f"{path}: {top[path]!r} is not a mapping" for path in parents & top.keys() if not isinstance(top[path], dict)
+    )
     for path, node in _nodes(plain, ""):
-        known = {name for parent, _, name in (p.rpartition(".") for p in _PLAIN) if parent == path}
+        known = {name for parent, _, name in (p.rpartition(".") for p in PLAIN) if parent == path}
         if path in parents:
-            yield from (f"{path} has no key {key!r}; {nearest(key, known)}" for key in node if key not in known)
+            unknown = [key for key in node if key not in known and not _names_class(node[key])]
+            yield from (f"{path} has no key {key!r}; {nearest(key, known)}" for key in unknown)
         for key in node.keys() & known:
             where = f"{path}.{key}" if path else key
-            hint, smallest = _PLAIN[where]
-            if node[key] == "???":
-                continue
-            if not _fits(node[key], hint):
-                yield f"{where}: {_show(node[key])} is not {_say(hint)}"
-            elif smallest is not None and node[key] is not None and node[key] < smallest:
-                yield f"{where}: {node[key]!r} is below {smallest}, the smallest value allowed"
+            if node[key] != "???":
+                yield from (f"{where}{below}{text}" for below, text in misfits(node[key], PLAIN[where]))
+
+
+def _names_class(value: Any) -> bool:
+    return isinstance(value, dict) and "_target_" in value
 
 
 def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -176,115 +140,84 @@ def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]:
     """Say what is wrong with one node; each text goes on from the node's path."""
     try:
-        target = locate(str(node["_target_"]))
+        taken = taken_by(str(node["_target_"]))
     except UserError as error:
         yield f"._target_: {error}"
         return
     name = str(node["_target_"]).rpartition(".")[2]
-    parameters = inspect.signature(target).parameters
-    hints = _hints(target)
-    keywords = {
-        key: parameter
-        for key, parameter in parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key, value in node.items():
-        if key in _DIRECTIVES or (key not in keywords and takes_any):
+        if key in _DIRECTIVES or (key not in taken.hints and taken.anything):
             continue
-        if key not in keywords:
-            yield f".{key}: {name} takes no {key!r}; {nearest(key, keywords)}"
-            continue
-        if value == "???":
+        if key not in taken.hints:
+            yield f".{key}: {name} takes no {key!r}; {nearest(key, taken.hints.keys() - provided)}"
+        elif value == "???":
             yield f".{key} must be given"
-            continue
-        hint = hints.get(key, keywords[key].annotation)
-        if hint is not inspect.Parameter.empty and not _fits(value, hint):
-            yield f".{key}: {_show(value)} is not {_say(hint)}"
+        else:
+            yield from (f".{key}{below}{text}" for below, text in misfits(value, taken.hints[key]))
     if not node.get("_partial_") and not node.get("_args_"):
-        for key, parameter in keywords.items():
-            if parameter.default is parameter.empty and key not in node and key not in provided:
-                yield f" lacks {key!r}, which {name} needs"
+        for key in sorted(taken.needed - node.keys() - provided):
+            yield f" lacks {key!r}, which {name} needs"
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target
+def taken_by(name: str) -> Taken:
+    """Read what a class takes: its own arguments, and those of its bases where it hands the rest on (``**options``).
+
+    Args:
+        name: dotted path of a class or function.
+
+    Raises:
+        UserError: there is no such class, or it is not trusted.
+    """
+    return _taken_by(locate(name), name)
+
+
+@functools.cache
+def _taken_by(target: Callable[..., Any], name: str) -> Taken:
+    declared = next((known for start, known in OF_LIBRARIES.items() if name.startswith(start)), {})
+    hints: dict[str, Any] = {}
+    needed: set[str] = set()
+    given: set[str] = set()  # what a class hands to its base is no option of its own
+    anything = False
+    for function in _constructors(target):
+        parameters = inspect.signature(function).parameters
+        known = _hints(function)
+        for key, parameter in list(parameters.items()):
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if named and key != "self" and key not in hints and key not in given:
+                annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+                hints[key] = declared.get(key, known.get(key, annotation))
+                needed |= {key} if parameter.default is parameter.empty else set()
+        given |= _handed_on(function)
+        # that of nn.Module has **kwargs in its signature only, and refuses them
+        closed = function.__module__ == "torch.nn.modules.module"
+        anything = not closed and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        if not anything:
+            break
+    return Taken(hints, frozenset(needed), anything)
+
+
+def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield a function itself; of a class each constructor, from its own to those of its bases."""
+    if not inspect.isclass(target):
+        yield target
+        return
+    yield from (vars(kind)["__init__"] for kind in target.__mro__ if inspect.isfunction(vars(kind).get("__init__")))
+
+
+@functools.cache
+def _handed_on(function: Callable[..., Any]) -> frozenset[str]:
+    """Name the arguments that a constructor itself gives to its base, ``super().__init__(name=...)``."""
     try:
-        return typing.get_type_hints(inspect.unwrap(function))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return frozenset()
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    to_base = [call for call in calls if call.func.attr == "__init__"]  # type: ignore[attr-defined]
+    return frozenset(word.arg for call in to_base for word in call.keywords if word.arg is not None)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     except Exception:  # annotations may name what is imported for type checking only: then nothing is known
         return {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from a file can serve an annotated parameter; True where that cannot be told."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(value, dict) and "_target_" in value:
-        return True  # another node's object; its own class decides
-    if hint is Any:
-        return True
-    if hint is None or hint is type(None):
-        return value is None
-    if origin is Literal:
-        return any(value == allowed and type(value) is type(allowed) for allowed in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, member) for member in arguments)
-    if origin is typing.Annotated:
-        return _fits(value, arguments[0])
-    kind = origin or hint
-    if not inspect.isclass(kind) or isinstance(hint, str):
-        return True
-    return _fits_class(value, kind, arguments)
-
-
-def _fits_class(value: Any, kind: type, arguments: tuple[Any, ...]) -> bool:
-    if kind is object or getattr(kind, "_is_protocol", False):
-        return True
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(value, str):
-        return issubclass(kind, str | os.PathLike) or hasattr(kind, "__members__")  # an enum by name
-    if isinstance(value, dict):
-        return issubclass(kind, Mapping) and (
-            len(arguments) != 2
-            or all(_fits(key, arguments[0]) and _fits(item, arguments[1]) for key, item in value.items())
-        )
-    if isinstance(value, list):
-        return _fits_list(value, kind, arguments)
-    return isinstance(value, kind)
-
-
-def _fits_list(value: list[Any], kind: type, arguments: tuple[Any, ...]) -> bool:
-    if issubclass(kind, str | Mapping) or not (issubclass(kind, Iterable) and hasattr(kind, "__iter__")):
-        return False
-    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
-        return len(value) == len(arguments) and all(map(_fits, value, arguments))
-    return not arguments or all(_fits(item, arguments[0]) for item in value)
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-_PLURALS = {int: " of whole numbers", float: " of numbers", str: " of texts"}
-
-
-def _show(value: Any) -> str:
-    """Write a value as a file would."""
-    return json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _say(hint: Any) -> str:
-    """Put an annotation in words."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return " or ".join(_show(allowed) for allowed in arguments)
-    if origin in (typing.Union, types.UnionType):
-        # classes other than these cannot be written in a file
-        known = [member for member in arguments if member in _WORDS or typing.get_origin(member)]
-        return " or ".join(dict.fromkeys(map(_say, known or arguments)))
-    if origin is tuple and arguments[-1:] != (Ellipsis,):
-        return f"a list of {len(arguments)} values"
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return "a mapping"
-    if inspect.isclass(origin) and issubclass(origin, Iterable):
-        return "a list" + _PLURALS.get(arguments[0], "")
-    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))

@@ -5,7 +5,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,7 @@ from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
+from tl_lab.options import Count, Natural, Similarity
 from tl_lab.problems import Problem, SingleLabel
 from tl_lab.texts import listed
 
@@ -75,15 +76,15 @@ class DataModule(pl.LightningDataModule):
     def __init__(
         self,
         *,
-        batch_size: int = 64,
-        eval_batch_size: int = 512,
-        seed: int = 0,
-        evaluate: str = "best",
+        batch_size: Count = 64,
+        eval_batch_size: Count = 512,
+        seed: Natural = 0,
+        evaluate: Literal["best", "last"] = "best",
         augmentation: Augmentation | None = None,
-        workers: int = 0,
-        batches_per_epoch: int | None = None,
-        labels: int | None = None,
-        near_duplicates: float | None = None,
+        workers: Natural = 0,
+        batches_per_epoch: Count | None = None,
+        labels: Count | None = None,
+        near_duplicates: Similarity | None = None,
     ) -> None:
         super().__init__()
         if evaluate not in ("best", "last"):

@@ -1,7 +1,5 @@
 """Adversarial discriminative domain adaptation."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +9,7 @@ from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOu
 from tl_lab.errors import UserError
 from tl_lab.model.heads import mlp
 from tl_lab.model.network import Network
+from tl_lab.options import Fraction, Probability, Widths
 
 __all__ = ["ADDA"]
 
@@ -38,7 +37,7 @@ class ADDA(DomainAdaptation):
     batch_norm = "separate"
     started: Tensor
 
-    def __init__(self, pretrain: float = 0.5, hidden: Sequence[int] = (500, 500), dropout: float = 0.0) -> None:
+    def __init__(self, pretrain: Fraction = 0.5, hidden: Widths = (500, 500), dropout: Probability = 0.0) -> None:
         super().__init__()
         if not 0 < pretrain < 1:
             raise UserError(f"domain_adaptation.pretrain is a share of the run in (0, 1), not {pretrain}")

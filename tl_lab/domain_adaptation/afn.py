@@ -1,5 +1,7 @@
 """Adaptive feature norm."""
 
+from typing import Literal
+
 from torch import Tensor
 
 from tl_lab.domain_adaptation.base import (
@@ -12,6 +14,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.functional import mean_entropy
+from tl_lab.options import BatchNorm, NonNegative, Positive
 
 __all__ = ["AFN", "hard_norm", "stepwise_norm"]
 
@@ -72,12 +75,12 @@ class AFN(DomainAdaptation):
 
     def __init__(
         self,
-        weight: float = 0.05,
-        kind: str = "stepwise",
-        step: float = 1.0,
-        radius: float = 25.0,
-        entropy_weight: float = 0.0,
-        batch_norm: str = "separate",
+        weight: NonNegative = 0.05,
+        kind: Literal["stepwise", "hard"] = "stepwise",
+        step: Positive = 1.0,
+        radius: Positive = 25.0,
+        entropy_weight: NonNegative = 0.0,
+        batch_norm: BatchNorm = "separate",
     ) -> None:
         super().__init__()
         if kind not in ("stepwise", "hard"):

@@ -1,6 +1,6 @@
 """Conditional adversarial domain adaptation."""
 
-from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOu
 from tl_lab.errors import UserError
 from tl_lab.functional import certainty_weights, multilinear_map, randomised_multilinear_map, reverse_gradient
 from tl_lab.model.network import Network
+from tl_lab.options import BatchNorm, Count, NonNegative, Positive, Probability, Widths
 
 __all__ = ["CDAN"]
 
@@ -49,17 +50,17 @@ class CDAN(DomainAdaptation):
     def __init__(
         self,
         entropy: bool = True,
-        randomised: bool | str = "auto",
-        map_size: int = 1024,
+        randomised: bool | Literal["auto"] = "auto",
+        map_size: Count = 1024,
         detach: bool = True,
-        weight: float = 1.0,
-        lambda_max: float = 1.0,
-        gamma: float | None = 10.0,
-        hidden: Sequence[int] = (1024, 1024),
-        dropout: float = 0.5,
-        reduction: str = "sum",
-        batch_norm: str = "separate",
-        progress: str | int = "trainer",
+        weight: NonNegative = 1.0,
+        lambda_max: NonNegative = 1.0,
+        gamma: Positive | None = 10.0,
+        hidden: Widths = (1024, 1024),
+        dropout: Probability = 0.5,
+        reduction: Literal["sum", "mean"] = "sum",
+        batch_norm: BatchNorm = "separate",
+        progress: Literal["trainer"] | Count = "trainer",
     ) -> None:
         super().__init__()
         if randomised not in (True, False, "auto"):

@@ -10,6 +10,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.domain_adaptation.mmd import OUTPUTS, representation
 from tl_lab.functional import coral
+from tl_lab.options import BatchNorm, NonNegative
 
 __all__ = ["CORAL"]
 
@@ -31,7 +32,7 @@ class CORAL(DomainAdaptation):
 
     couples_samples = True
 
-    def __init__(self, weight: float = 1.0, align: str = "logits", batch_norm: str = "separate") -> None:
+    def __init__(self, weight: NonNegative = 1.0, align: str = "logits", batch_norm: BatchNorm = "separate") -> None:
         super().__init__()
         self.weight, self.align = check_weight("weight", weight), align
         self.batch_norm = check_batch_norm(batch_norm)

@@ -1,12 +1,13 @@
 """Domain-adversarial neural network."""
 
-from collections.abc import Sequence
+from typing import Literal
 
 from torch import nn
 
 from tl_lab.domain_adaptation.adversarial import Adversary, domain_loss
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Update, check_batch_norm
 from tl_lab.model.network import Network
+from tl_lab.options import BatchNorm, Count, NonNegative, Positive, Probability, Widths
 
 __all__ = ["DANN", "domain_loss"]
 
@@ -40,15 +41,15 @@ class DANN(DomainAdaptation):
 
     def __init__(
         self,
-        weight: float = 1.0,
-        lambda_max: float = 1.0,
-        gamma: float | None = 10.0,
-        hidden: Sequence[int] = (100,),
-        dropout: float = 0.0,
-        reduction: str = "sum",
-        batch_norm: str = "joint",
-        lambda_on: str = "features",
-        progress: str | int = "trainer",
+        weight: NonNegative = 1.0,
+        lambda_max: NonNegative = 1.0,
+        gamma: Positive | None = 10.0,
+        hidden: Widths = (100,),
+        dropout: Probability = 0.0,
+        reduction: Literal["sum", "mean"] = "sum",
+        batch_norm: BatchNorm = "joint",
+        lambda_on: Literal["features", "loss"] = "features",
+        progress: Literal["trainer"] | Count = "trainer",
     ) -> None:
         super().__init__()
         self.adversary = Adversary(weight, lambda_max, gamma, hidden, dropout, reduction, lambda_on, progress)

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Len
 from torch import Tensor
 from torch.nn import functional as F
 
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
+from tl_lab.options import Count, Positive, Range, Share
 
 __all__ = ["DomainRandomisation"]
 
@@ -51,18 +54,18 @@ class DomainRandomisation(DomainAdaptation):
 
     def __init__(
         self,
-        invert: float = 0.5,
-        colour: float = 0.8,
-        gain: Sequence[float] = (0.5, 1.5),
-        offset: float = 0.25,
-        background: float = 0.5,
-        texture: float = 0.5,
-        texture_strength: float = 0.3,
-        cells: Sequence[int] = (2, 8),
-        blur: float = 0.3,
-        blur_sigma: Sequence[float] = (0.3, 1.5),
-        noise: float = 0.5,
-        noise_deviation: Sequence[float] = (0.0, 0.1),
+        invert: Share = 0.5,
+        colour: Share = 0.8,
+        gain: Range = (0.5, 1.5),
+        offset: Share = 0.25,
+        background: Share = 0.5,
+        texture: Share = 0.5,
+        texture_strength: Share = 0.3,
+        cells: Annotated[Sequence[Count], Len(2, 2)] = (2, 8),
+        blur: Share = 0.3,
+        blur_sigma: Annotated[Sequence[Positive], Len(2, 2)] = (0.3, 1.5),
+        noise: Share = 0.5,
+        noise_deviation: Range = (0.0, 0.1),
     ) -> None:
         super().__init__()
         self.probabilities = {

@@ -1,7 +1,7 @@
 """Importance weighting: source samples count as much as they are likely in the target."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import classifier_ratio, effective_sample_size, kernel_mean_matching, kliep_ratio
 from tl_lab.model.network import Network
+from tl_lab.options import Count, NonNegative, Positive, Share
 
 __all__ = ["ImportanceWeighting"]
 
@@ -50,14 +51,14 @@ class ImportanceWeighting(DomainAdaptation):
 
     def __init__(
         self,
-        estimator: str = "classifier",
-        compare: str = "features",
-        clip: float | None = None,
-        exponent: float = 1.0,
-        regularisation: float = 1.0,
-        centres: int = 100,
-        bound: float = 1000.0,
-        epsilon: float | None = None,
+        estimator: Literal["classifier", "kliep", "kmm"] = "classifier",
+        compare: Literal["features", "inputs"] = "features",
+        clip: Positive | None = None,
+        exponent: Share = 1.0,
+        regularisation: Positive = 1.0,
+        centres: Count = 100,
+        bound: Positive = 1000.0,
+        epsilon: NonNegative | None = None,
     ) -> None:
         super().__init__()
         if estimator not in _ESTIMATORS:

@@ -1,7 +1,9 @@
 """Joint adaptation network: maximum mean discrepancy of several layers' joint distribution."""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
+from annotated_types import Len
 from torch import cat, stack
 
 from tl_lab.domain_adaptation.base import (
@@ -15,6 +17,7 @@ from tl_lab.domain_adaptation.base import (
 from tl_lab.domain_adaptation.mmd import OUTPUTS, check_kernels, representation
 from tl_lab.errors import UserError
 from tl_lab.functional import gaussian_kernel, mmd_linear, mmd_unbiased
+from tl_lab.options import BatchNorm, NonNegative, Positive
 
 __all__ = ["JMMD"]
 
@@ -43,12 +46,12 @@ class JMMD(DomainAdaptation):
 
     def __init__(
         self,
-        weight: float = 1.0,
-        align: Sequence[str] = ("features", "probabilities"),
-        factors: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0),
-        bandwidth: str = "median",
-        estimator: str = "unbiased",
-        batch_norm: str = "separate",
+        weight: NonNegative = 1.0,
+        align: Annotated[Sequence[str], Len(2)] = ("features", "probabilities"),
+        factors: Annotated[Sequence[Positive], Len(1)] = (0.25, 0.5, 1.0, 2.0, 4.0),
+        bandwidth: Literal["median", "mean"] = "median",
+        estimator: Literal["unbiased", "linear"] = "unbiased",
+        batch_norm: BatchNorm = "separate",
     ) -> None:
         super().__init__()
         check_kernels(factors, bandwidth)

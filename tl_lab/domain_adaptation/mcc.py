@@ -10,6 +10,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.functional import minimum_class_confusion
+from tl_lab.options import BatchNorm, NonNegative, Positive
 
 __all__ = ["MCC"]
 
@@ -33,7 +34,9 @@ class MCC(DomainAdaptation):
     couples_samples = True
     needs_target_logits = True
 
-    def __init__(self, weight: float = 1.0, temperature: float = 2.5, batch_norm: str = "separate") -> None:
+    def __init__(
+        self, weight: NonNegative = 1.0, temperature: Positive = 2.5, batch_norm: BatchNorm = "separate"
+    ) -> None:
         super().__init__()
         if not temperature > 0:
             raise UserError(f"domain_adaptation.temperature is above 0, not {temperature}")

@@ -14,6 +14,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
+from tl_lab.options import BatchNorm, Count, NonNegative
 
 __all__ = ["MCD", "discrepancy"]
 
@@ -57,7 +58,9 @@ class MCD(DomainAdaptation):
 
     needs_target_logits = True
 
-    def __init__(self, weight: float = 1.0, generator_steps: int = 4, batch_norm: str = "separate") -> None:
+    def __init__(
+        self, weight: NonNegative = 1.0, generator_steps: Count = 4, batch_norm: BatchNorm = "separate"
+    ) -> None:
         super().__init__()
         if generator_steps < 1:
             raise UserError(f"domain_adaptation.generator_steps is at least 1, not {generator_steps}")

@@ -1,7 +1,5 @@
 """Margin disparity discrepancy."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +16,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.heads import mlp
 from tl_lab.model.network import Network
+from tl_lab.options import BatchNorm, NonNegative, Positive, Widths
 from tl_lab.training.schedules import ReversalRamp
 
 __all__ = ["MDD", "disagreement", "margin_disparity"]
@@ -85,12 +84,12 @@ class MDD(DomainAdaptation):
 
     def __init__(
         self,
-        weight: float = 1.0,
-        margin: float = 4.0,
-        lambda_max: float = 0.1,
-        gamma: float = 10.0,
-        hidden: Sequence[int] | None = None,
-        batch_norm: str = "separate",
+        weight: NonNegative = 1.0,
+        margin: Positive = 4.0,
+        lambda_max: NonNegative = 0.1,
+        gamma: Positive = 10.0,
+        hidden: Widths | None = None,
+        batch_norm: BatchNorm = "separate",
     ) -> None:
         super().__init__()
         if not margin > 0:

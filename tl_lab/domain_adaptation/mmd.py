@@ -1,7 +1,9 @@
 """Deep adaptation network: maximum mean discrepancy with several kernels."""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
+from annotated_types import Len
 from torch import Tensor, cat
 
 from tl_lab.domain_adaptation.base import (
@@ -14,6 +16,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.functional import gaussian_kernel, mmd_linear, mmd_unbiased
+from tl_lab.options import BatchNorm, NonNegative, Positive
 
 __all__ = ["MMD", "check_kernels", "representation"]
 
@@ -68,12 +71,12 @@ class MMD(DomainAdaptation):
 
     def __init__(
         self,
-        weight: float = 1.0,
-        align: Sequence[str] = ("features",),
-        factors: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0),
-        bandwidth: str = "median",
-        estimator: str = "unbiased",
-        batch_norm: str = "separate",
+        weight: NonNegative = 1.0,
+        align: Annotated[Sequence[str], Len(1)] = ("features",),
+        factors: Annotated[Sequence[Positive], Len(1)] = (0.25, 0.5, 1.0, 2.0, 4.0),
+        bandwidth: Literal["median", "mean"] = "median",
+        estimator: Literal["unbiased", "linear"] = "unbiased",
+        batch_norm: BatchNorm = "separate",
     ) -> None:
         super().__init__()
         check_kernels(factors, bandwidth)

@@ -19,6 +19,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
+from tl_lab.options import BatchNorm, NonNegative, Probability, Share
 
 __all__ = ["SelfTraining", "pseudo_label_loss"]
 
@@ -73,12 +74,12 @@ class SelfTraining(DomainAdaptation):
 
     def __init__(
         self,
-        weight: float = 1.0,
-        threshold: float = 0.95,
-        teacher_momentum: float = 0.99,
-        warmup: float = 0.2,
+        weight: NonNegative = 1.0,
+        threshold: Share = 0.95,
+        teacher_momentum: Probability = 0.99,
+        warmup: Share = 0.2,
         strong: Augmentation | None = None,
-        batch_norm: str = "domain_specific",
+        batch_norm: BatchNorm = "domain_specific",
     ) -> None:
         super().__init__()
         if not 0 <= threshold <= 1:

@@ -67,18 +67,21 @@ class Counts(Metric):
     full_state_update = False
     counts: Tensor
     total_loss: Tensor
+    undefined: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("total_loss", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("undefined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, y: Tensor) -> None:
         """Take in a batch: logits ``(B, C)`` and true classes ``(B,)``."""
         cells = (y * self.num_classes + logits.argmax(1)).cpu()  # on a GPU counting is not deterministic
         self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts).to(self.counts)
         self.total_loss += F.cross_entropy(logits, y, reduction="sum")
+        self.undefined += (~logits.isfinite().all(1)).sum()  # of NaN the first class would be the largest
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Give the confusion matrix, ``(C, C)``, rows the true class, and the mean cross-entropy."""
@@ -107,10 +110,12 @@ class ClassificationMeter(Meter):
             self.counts.update(logits, y)
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it."""
+        """Give the scores of all that was taken in, and forget it; NaN where a logit is not finite."""
         if self.labelled:
             self.last_confusion, loss = self.counts.compute()
             scores = {"loss": loss, **classification_scores(self.last_confusion)}
+            if int(self.counts.undefined):
+                scores = dict.fromkeys(scores, torch.tensor(torch.nan))
         else:
             p = self.probabilities.compute()
             scores = label_free_scores(torch.as_tensor(p))

@@ -1,9 +1,11 @@
 """Which layer groups learn, at which rates, and when: one policy that every strategy takes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from tl_lab.errors import UserError, nearest
 from tl_lab.model.mask import Rule
+from tl_lab.options import Count, Natural, Positive
 
 __all__ = ["LayerPolicy"]
 
@@ -31,10 +33,10 @@ class LayerPolicy:
 
     def __init__(
         self,
-        trainable: str | int | Sequence[str] = "all",
-        backbone_lr: float = 1.0,
-        decay: float = 1.0,
-        unfreeze_every: int | None = None,
+        trainable: Literal["all", "none"] | Natural | Sequence[str] = "all",
+        backbone_lr: Positive = 1.0,
+        decay: Positive = 1.0,
+        unfreeze_every: Count | None = None,
     ) -> None:
         if isinstance(trainable, str) and trainable not in ("all", "none"):
             raise UserError(

@@ -15,7 +15,7 @@ from tl_lab.errors import UserError
 from tl_lab.model.network import weights_stream
 from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
-from tl_lab.run.weights import inject, start_from, used_weights, warn_of_weights
+from tl_lab.run.weights import inject, start_from, used_weights
 from tl_lab.strategies.base import Strategy
 
 __all__ = ["Parts", "build", "build_backbone", "build_strategy", "check_inputs"]
@@ -43,7 +43,6 @@ def build(plan: Plan) -> Parts:
     Raises:
         UserError: from the data (missing files, too few samples) or the networks (wrong sizes, names, weights).
     """
-    warn_of_weights(plan)
     check_modality(plan)
     data: DataModule = plan.data.build()
     adaptation: DomainAdaptation = plan.adaptation.build()

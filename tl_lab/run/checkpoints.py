@@ -1,6 +1,7 @@
 """A run's checkpoints: found, and read as data."""
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,20 @@ def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[
     try:
         if path.exists() and not path.is_file():  # a pipe would never end
             raise ValueError("not a regular file")
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {**content, "state_dict": content["state_dict"], "updates_done": content["updates_done"]}
     except Exception as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "there is no such file" if missing else "it is damaged or not a checkpoint of a run"
         raise UserError(f"cannot read {path}: {reason} ({type(error).__name__}); {advice}") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the parts of a checkpoint, which is a zip archive, with the sums kept in it: PyTorch reads past them."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"{damaged} differs from what was written")
 
 
 def restore_problem(problem: Problem, checkpoint: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """One run, from its configuration to its results: the only place where everything meets."""
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -21,7 +22,8 @@ from tl_lab.config.catalogue import given_folders
 from tl_lab.data.base import DataModule
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.files import write_text
+from tl_lab.results.folder.files import remove_leftovers, write_text
+from tl_lab.results.folder.lock import held
 from tl_lab.results.folder.metrics_csv import MetricsCsv
 from tl_lab.results.folder.record import Record
 from tl_lab.results.folder.selection import read_rows, selection
@@ -31,10 +33,12 @@ from tl_lab.run.build import Parts, build, build_strategy
 from tl_lab.run.checkpoints import is_trained, last_checkpoint, read_checkpoint, restore_problem
 from tl_lab.run.data_identity import RESTART, check_beside, forget, has_changed, use_places
 from tl_lab.run.figures import draw_figures
+from tl_lab.run.mishaps import explained
 from tl_lab.run.pairing import check_pairing, check_protocol
 from tl_lab.run.plan import Plan
 from tl_lab.run.reporting import banner_of, facts_of, report
 from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer
+from tl_lab.run.weights import check_weights
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.health import reading
@@ -62,8 +66,15 @@ def run(cfg: DictConfig, anew: Mapping[str, str] | None = None) -> float | None:
     _quiet()
     keep_freed_memory()
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
-    record = Record(folder, writes=is_first_process(), resumed=bool(cfg.resume))
-    given = dict(anew or {})
+    # of several processes the first one holds it for all
+    with held(folder) if is_first_process() else contextlib.nullcontext():
+        return _carry_out(cfg, folder, dict(anew or {}))
+
+
+def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | None:
+    if is_first_process():
+        remove_leftovers(folder)
+    record = Record(folder, writes=is_first_process(), resumed=bool(cfg.get("resume")))
     restarts = str(given.pop("changed_data", cfg.get("changed_data"))) == RESTART
     if record.completed and not restarts:
         use_places(cfg, record.content.get("data_places") or {}, given)
@@ -80,8 +91,11 @@ def run(cfg: DictConfig, anew: Mapping[str, str] | None = None) -> float | None:
         places = use_places(cfg, record.content.get("data_places") or {}, given)
         return _run(Plan.of(cfg), folder, record, places, restarts)
     except BaseException as error:
+        mistake = explained(error)
         if not record.completed:
-            record.fail(error)
+            record.fail(error if mistake is None else mistake)
+        if mistake is not None:
+            raise mistake from error
         raise
 
 
@@ -90,6 +104,7 @@ def _run(
 ) -> float | None:
     check_pairing(plan)
     check_protocol(plan)
+    check_weights(plan)
     torch.set_num_threads(plan.threads)
     checkpoint = last_checkpoint(folder) if plan.resumes else None
     advice = "put a good copy in its place, or delete it to start the run over"
@@ -135,18 +150,18 @@ def _short(folder: Path) -> Path:
 
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
     """Leave a trace of the run before anything can go wrong with it."""
-    facts = {"name": cfg.name, "seed": cfg.seed, "threads": cfg.threads, "config_hash": config_hash(cfg)}
+    plain = to_plain(cfg)
+    facts = {name: plain.get(name) for name in ("name", "seed", "threads")} | {"config_hash": config_hash(plain)}
     if folders := given_folders():
         facts["config_dirs"] = [str(one) for one in folders]
-    if not cfg.resume or "choices" not in record.content:
+    if not cfg.get("resume") or "choices" not in record.content:
         # of a run that goes on these are its own: they were restored from its folder
         facts["choices"] = {
             group: name for group, name in HydraConfig.get().runtime.choices.items() if "/" not in group
         }
-    if record.writes and not (cfg.resume and (folder / "config.yaml").exists()):
-        plain = to_plain(cfg) | {"resume": None}
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
-    record.start(**facts, comparison_key=comparison_key(cfg))
+    if record.writes and not (cfg.get("resume") and (folder / "config.yaml").exists()):
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain | {"resume": None})))
+    record.start(**facts, comparison_key=comparison_key(plain))
 
 
 # ---------------------------------------------------------------------- training
@@ -271,6 +286,8 @@ def _finish(
     objective: tuple[str, int],
 ) -> None:
     """Write figures and results, and print the table."""
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} was deleted or moved while the run was at work: its configuration is gone")
     validation = parts.strategy.last_validation
     metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
     metrics |= parts.strategy.last_test
@@ -309,7 +326,7 @@ def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], cho
     if plan.logger["mode"] != "disabled":
         from tl_lab.results.folder.weights_and_biases import finish_wandb, log_figures
 
-        if plan.logger["log_figures"]:
+        if plan.logger.get("log_figures"):
             log_figures(figures)
         finish_wandb(metrics)
 
@@ -331,8 +348,20 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     console.say(f"figures: {folder / 'figures'}")
 
 
+def _as_sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Write a warning of this project's as a line of its own; those of libraries keep their place."""
+    if Path(filename).is_relative_to(Path(__file__).resolve().parents[1]):
+        return f"tl_lab: warning: {message}\n"
+    return str(_as_sentence.others(message, category, filename, lineno, line))  # type: ignore[attr-defined]
+
+
 def _quiet() -> None:
-    """Silence what says nothing about this run; its own banner says the rest."""
+    """Silence what says nothing about this run, and say the rest without the place in the code."""
+    if warnings.formatwarning is not _as_sentence:
+        _as_sentence.others = warnings.formatwarning  # type: ignore[attr-defined]
+        warnings.formatwarning = _as_sentence
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -158,10 +158,11 @@ def _compares_predictions(plan: Plan) -> bool:
 
 
 def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]) -> None:
+    named = not plan.resumes and any(text.lstrip("+").startswith("validator=") for text in plan.overrides)
     for name, recipe in plan.validators.items():
         validator = recipe.kind
-        if not (validator.measures or validator.ranks_runs):
-            continue  # such a score is logged where it is defined, and chosen by default
+        if not (named or validator.measures or validator.ranks_runs):
+            continue  # such a score is chosen by default, and logged where it is defined
         if "target" not in traits:
             raise UserError(
                 f"validator={name} needs two domains, and data={plan.data.choice} has no target: leave it out"
@@ -203,6 +204,10 @@ def check_protocol(plan: Plan) -> None:
         )
     if plan.stopping.enabled and not plan.validates:
         raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    if str(trainer("accelerator")) == "cpu" and str(trainer("devices")) in ("-1", "0"):
+        raise UserError(
+            f"trainer.devices={trainer('devices')} counts GPUs: give the number of processes on the CPU, at least 1"
+        )
     if str(trainer("precision")).startswith("16") and trainer("accelerator") == "cpu":
         raise UserError(f"trainer.precision={trainer('precision')} needs a GPU: use bf16-mixed or 32-true on the CPU")
     if "fsdp" in str(trainer("strategy")) and plan.update["gradient_clip_norm"] is not None:

@@ -112,7 +112,8 @@ class Plan:
         validators, callbacks: what is built beside them, by name.
         update: options of the optimizer step.
         checkpointing, stopping, sweep: see there.
-        logger: options of the experiment logger.
+        logger: options of W&B; without a mode it is not used.
+        loggers: what is built beside it, by name.
         init_from: folder of the run whose backbone this one starts from.
         resumes: whether it goes on with an interrupted run.
         choices: the chosen name of each group.
@@ -144,6 +145,7 @@ class Plan:
     stopping: Stopping
     sweep: Sweep
     logger: Mapping[str, Any]
+    loggers: Mapping[str, Recipe]
     init_from: Path | None = None
     resumes: bool = False
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -201,11 +203,7 @@ class Plan:
             scheduler=recipe("scheduler"),
             trainer=recipe("trainer"),
             validators=_validators(plain.get("validator") or {}),
-            callbacks={
-                name: Recipe(name, node)
-                for name, node in callbacks.items()
-                if isinstance(node, dict) and "_target_" in node
-            },
+            callbacks=_classes_in(callbacks),
             update=plain["update"],
             checkpointing=Checkpointing(**callbacks["checkpoint"]),
             stopping=Stopping(**callbacks["early_stopping"]),
@@ -215,7 +213,8 @@ class Plan:
                 objective=sweep.get("objective", "auto"),
                 chosen=sweep.get("chosen"),
             ),
-            logger=plain["logger"],
+            logger={"mode": "disabled", **_without_classes(plain.get("logger") or {})},
+            loggers=_classes_in(plain.get("logger") or {}),
             init_from=Path(plain["init_from"]) if plain["init_from"] else None,
             resumes=bool(plain["resume"]),
             choices={group: name for group, name in chosen.items() if "/" not in group},
@@ -223,6 +222,15 @@ class Plan:
             reasons=_reasons(hydra),
             config=plain,
         )
+
+
+def _classes_in(nodes: Mapping[str, Any]) -> dict[str, Recipe]:
+    """Take what names a class, by its key."""
+    return {name: Recipe(name, node) for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node}
+
+
+def _without_classes(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: node for name, node in nodes.items() if name not in _classes_in(nodes)}
 
 
 def _validators(nodes: Mapping[str, Any]) -> dict[str, Recipe]:

@@ -104,7 +104,7 @@ def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence
     )
     if (folder / RESULTS).exists() or (folder / "config.yaml").exists():
         raise UserError(f"{folder} holds a run, which would be overwritten: name another folder")
-    cfg.figures, cfg.resume, cfg.logger.mode = False, None, "disabled"
+    cfg.figures, cfg.resume, cfg.logger = False, None, {"mode": "disabled"}
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     (folder / ".hydra").mkdir(exist_ok=True)
     for file in ((first / ".hydra" / f"{name}.yaml") for name in ("config", "hydra", "overrides")):

@@ -10,13 +10,14 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from tl_lab.config.validate import taken_by
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.metrics_csv import MetricsCsv, RowsBeforeCheckpoints
 from tl_lab.results.names import less_is_better
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.checkpoints import WholeCheckpoints
-from tl_lab.run.plan import Checkpointing, Plan, Stopping
+from tl_lab.run.plan import Checkpointing, Plan, Recipe, Stopping
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.validators.base import Validator
 
@@ -90,10 +91,41 @@ def direction(metric: str, validators: Mapping[str, Validator]) -> str:
 
 
 def make_loggers(plan: Plan, folder: Path, updates_done: int | None) -> list[Logger]:
+    """Build the table of metrics, W&B where it is used, and what else the configuration names.
+
+    Args:
+        plan: of the run.
+        folder: of the run; each further logger gets a folder of its name in it.
+        updates_done: by the checkpoint that the run goes on from; None for a new run.
+
+    Raises:
+        UserError: a package is missing, or a node names no logger.
+    """
     loggers: list[Logger] = [MetricsCsv(folder / "metrics.csv", resume_step=updates_done)]
+    name = f"{plan.name}-seed{plan.seed}"
     if plan.logger["mode"] != "disabled" and is_first_process():
         from tl_lab.results.folder.weights_and_biases import wandb_logger
 
-        extra = wandb_logger(plan.logger, folder, plan.name, list(plan.tags), dict(plan.config), plan.sweep.name)
+        extra = wandb_logger(plan.logger, folder, name, list(plan.tags), dict(plan.config), plan.sweep.name)
         loggers += [extra] if extra else []
-    return loggers
+    return loggers + [_further_logger(key, recipe, folder, name, plan) for key, recipe in plan.loggers.items()]
+
+
+def _further_logger(key: str, recipe: Recipe, folder: Path, name: str, plan: Plan) -> Logger:
+    """Build a logger that the configuration names; what it lacks of folder and name is filled in."""
+    known = {"save_dir": str(folder / key), "run_name": name}
+    taken = taken_by(str(recipe.node["_target_"])).hints
+    given = {option: value for option, value in known.items() if option in taken and recipe.option(option) is None}
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder of the run, unless a server is named
+    try:
+        logger = recipe.build(**given)
+        if not isinstance(logger, Logger):
+            raise UserError(f"logger.{key} is a {type(logger).__name__}, and no logger of Lightning")
+        logger.log_hyperparams(dict(plan.config))
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(f"logger={key} needs a package that is not installed: {error}".rstrip(".")) from error
+    except Exception as error:  # of a service, which may fail in its own ways
+        raise UserError(f"logger={key} cannot start ({str(error).partition(chr(10))[0]}): leave it out") from error
+    return logger

@@ -15,7 +15,7 @@ from tl_lab.model.network import weights_stream
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import Plan, Recipe
 
-__all__ = ["describe_weights", "inject", "start_from", "used_weights", "warn_of_weights", "weights_hash"]
+__all__ = ["check_weights", "describe_weights", "inject", "start_from", "used_weights", "weights_hash"]
 
 _LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
 
@@ -28,21 +28,48 @@ def used_weights(plan: Plan) -> tuple[Recipe, Path | None]:
     return plan.backbone.with_options(**own), None
 
 
-def warn_of_weights(plan: Plan) -> None:
-    """Say which weights are given and not used."""
+def check_weights(plan: Plan) -> None:
+    """Refuse weights that do not exist or would not be used; of a sweep, which compares, the latter is only said.
+
+    Args:
+        plan: of the run; one that goes on was checked when it began.
+
+    Raises:
+        UserError: a file or folder does not exist, or a single run's strategy leaves the weights aside.
+    """
+    if plan.init_from is not None and not (plan.init_from / "config.yaml").is_file():
+        raise UserError(
+            f"init_from: {str(plan.init_from)!r} is not the folder of a run, which holds config.yaml; name a run's "
+            "folder, such as outputs/runs/<name>/<time>"
+        )
+    if weights := plan.backbone.option("weights"):
+        find_weights(weights)
+    choice = plan.strategy.choice
     if given := _left_aside(plan):
+        said = f"strategy={choice} starts from random weights, which leaves {' and '.join(given)} aside"
+        if not (plan.sweep.part or plan.resumes):
+            raise UserError(
+                f"{said}: use strategy=fine_tuning or feature_extraction to start from them, or leave them out"
+            )
+        warnings.warn(said, stacklevel=2)
+    elif plan.strategy.kind.wants_weights and not (plan.init_from or _learned(plan)):
         warnings.warn(
-            f"strategy={plan.strategy.choice} starts from random weights: {', '.join(given)} left aside; "
-            "strategy=fine_tuning starts from them",
+            f"strategy={choice} has no learned weights to start from, so that it transfers nothing: give "
+            "backbone.pretrained=true or backbone.weights=<file>, where the backbone has them, or init_from=<run>",
             stacklevel=2,
         )
+
+
+def _learned(plan: Plan) -> dict[str, Any]:
+    """Give the options by which the backbone takes learned weights, by name."""
+    return {f"backbone.{name}": value for name in _LEARNED if (value := plan.backbone.option(name))}
 
 
 def _left_aside(plan: Plan) -> list[str]:
     """Name the learned weights that are given to a strategy that does not start from any."""
     if plan.strategy.kind.transfers:
         return []
-    given = {"init_from": plan.init_from, **{f"backbone.{name}": plan.backbone.option(name) for name in _LEARNED}}
+    given = {"init_from": plan.init_from, **_learned(plan)}
     return [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items() if value]
 
 

@@ -1,7 +1,7 @@
 """The contract of a strategy: how a backbone's knowledge is used."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError, nearest
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import Network, weights_stream
+from tl_lab.options import Count, Probability, Widths
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed
 from tl_lab.training.measuring import Measuring
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Strategy"]
+
+
+class HeadOptions(TypedDict, total=False):
+    """Layers between the features and the outputs."""
+
+    hidden: Widths
+    dropout: Probability
 
 
 class Strategy(Measuring):
@@ -82,10 +90,10 @@ class Strategy(Measuring):
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         scheduler: Schedule,
         layers: LayerPolicy,
-        bottleneck: int | None = None,
-        head: Mapping[str, Any] | None = None,
-        label_smoothing: float = 0.0,
-        class_weights: str | None = None,
+        bottleneck: Count | None = None,
+        head: Annotated[Mapping[str, Any], HeadOptions] | None = None,
+        label_smoothing: Probability = 0.0,
+        class_weights: Literal["balanced"] | None = None,
         labels: Tensor | None = None,
         seed: int = 0,
         gradient_clip_norm: float | None = None,

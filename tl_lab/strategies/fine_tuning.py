@@ -1,17 +1,32 @@
 """Further training of given weights."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
+from tl_lab.options import NonNegative, Positive
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.linear_probe import probe_of
 
 __all__ = ["FineTuning"]
+
+
+class L2SPOptions(TypedDict, total=False):
+    """Weights of the penalties on the backbone's distance from its start, and on the head."""
+
+    alpha: NonNegative
+    beta: NonNegative
+
+
+class ProbeOptions(TypedDict, total=False):
+    """Of the linear probe that the head starts from."""
+
+    enabled: bool
+    inverse_penalty: Sequence[Positive]
 
 
 class FineTuning(Strategy):
@@ -40,8 +55,8 @@ class FineTuning(Strategy):
     def __init__(
         self,
         *,
-        l2_sp: Mapping[str, float] | None = None,
-        linear_probe: Mapping[str, Any] | None = None,
+        l2_sp: Annotated[Mapping[str, float], L2SPOptions] | None = None,
+        linear_probe: Annotated[Mapping[str, Any], ProbeOptions] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)

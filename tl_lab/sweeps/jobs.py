@@ -123,13 +123,16 @@ class Job:
         key = "hydra.sweep.subdir="
         return next((text.removeprefix(key) for text in self.overrides if text.startswith(key)), str(self.number))
 
-    def settle(self, told: Mapping[str, Any], failure: str | None, seconds: float) -> dict[str, Any]:
+    def settle(
+        self, told: Mapping[str, Any], failure: str | None, seconds: float, ended: bool = False
+    ) -> dict[str, Any]:
         """Read what the job has written; what it could not write itself, its end included, is written here.
 
         Args:
             told: what :meth:`run` has told; empty where it did not get so far.
             failure: what is known of a bad end.
             seconds: how long the process lived.
+            ended: the sweep has ended it, which says more than its own last words.
 
         Returns:
             The content of ``results.json``.
@@ -141,10 +144,16 @@ class Job:
             if folder.exists():  # of an earlier start of the sweep, which stands
                 return {"status": "failed", "error": failure}
             write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))
-        return settle(folder, failure, seconds, told.get("facts") or {})
+        return settle(folder, failure, seconds, told.get("facts") or {}, ended)
 
 
-def settle(folder: Path, failure: str | None, seconds: float, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def settle(
+    folder: Path,
+    failure: str | None,
+    seconds: float,
+    facts: Mapping[str, Any] | None = None,
+    ended: bool = False,
+) -> dict[str, Any]:
     """Read what a run has written; where it could not write its own end, write it.
 
     Args:
@@ -152,16 +161,18 @@ def settle(folder: Path, failure: str | None, seconds: float, facts: Mapping[str
         failure: what is known of a bad end.
         seconds: how long its process lived.
         facts: what is known of it, written where the run itself wrote nothing.
+        ended: it was ended from outside: ``failure`` takes the place of what the run says of its end.
 
     Returns:
         The content of ``results.json``.
     """
     content = read_settled(folder)
-    if content.get("status") in ("completed", "failed"):
+    if content.get("status") == "completed" or (content.get("status") == "failed" and not ended):
         return content
     record = Record(folder, resumed=bool(content))
     record.content = {**(facts or {}), **record.content}
-    record.died(failure or _last_line(folder / OUTPUT) or "the job ended without a word", seconds)
+    known = 0.0 if content.get("status") == "failed" else seconds  # its own end has counted them
+    record.died(failure or _last_line(folder / OUTPUT) or "the job ended without a word", known)
     return record.content
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -43,6 +44,7 @@ class Child:
         self.told: Any = None
         self.value: Any = None
         self.returned = False
+        self.overdue = ""
         self._speaks = True
 
     def ended(self) -> bool:
@@ -62,9 +64,27 @@ class Child:
         self._process.join()
         return True
 
+    def limit(self, seconds: float | None, name: str) -> None:
+        """End the process where it takes too long: first ask it to, as Ctrl-C would, then kill it.
+
+        Args:
+            seconds: that it may take; None for any time.
+            name: of the setting, for the sentence that says so.
+        """
+        lived = time.monotonic() - self.began
+        if seconds is None or lived <= seconds:
+            return
+        if not self.overdue:
+            self.overdue = f"the job took longer than {name}={seconds:g} s, and was ended"
+            self.interrupt()
+        elif lived > seconds + _PATIENCE_S:
+            self._signal(signal.SIGKILL)
+
     @property
     def death(self) -> str | None:
         """How the process ended where it did not return, as the end of a sentence."""
+        if self.overdue and not self.returned:
+            return self.overdue
         code = self._process.exitcode
         if self.returned or code is None:
             return None
@@ -122,8 +142,19 @@ def _live(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
         file.write(str(_KILLED_FIRST))
+    code = 1
     try:
         value = function(lambda content: sender.send(("told", content)))
+        sender.send(("value", value))
+        code = 0
     except KeyboardInterrupt:
-        sys.exit(130)
-    sender.send(("value", value))
+        code = 130
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)  # a thread that is left would keep the process, and with it the sweep, alive for ever

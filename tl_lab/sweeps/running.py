@@ -29,7 +29,7 @@ def prepare(first: Job) -> None:
     from tl_lab.results.folder.record import git_commit
 
     importlib.import_module("tl_lab.run.experiment")
-    if first.config.logger.mode != "disabled":
+    if (first.config.get("logger") or {}).get("mode", "disabled") != "disabled":
         with contextlib.suppress(ImportError):
             importlib.import_module("wandb.sdk.launch")  # which wandb.init imports, for more than a second
     with contextlib.suppress(Exception):  # the job itself says what is wrong with it
@@ -37,13 +37,16 @@ def prepare(first: Job) -> None:
     git_commit()
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, progress: SweepProgress) -> list[JobReturn]:
+def run_jobs(
+    jobs: Sequence[Job], at_once: int, progress: SweepProgress, timeout_s: float | None = None
+) -> list[JobReturn]:
     """Run jobs, each in a process of its own.
 
     Args:
         jobs: in the order of their start.
         at_once: how many run at the same time.
         progress: told of each start and end.
+        timeout_s: seconds that each may take; one that takes longer is ended, and failed.
 
     Returns:
         What each returned, in their order; None for one that failed.
@@ -54,12 +57,12 @@ def run_jobs(jobs: Sequence[Job], at_once: int, progress: SweepProgress) -> list
     gc.collect()
     gc.freeze()  # or a child's collector would copy every page that this process holds
     try:
-        return _run(list(jobs), at_once, progress)
+        return _run(list(jobs), at_once, progress, timeout_s)
     finally:
         gc.unfreeze()
 
 
-def _run(jobs: list[Job], at_once: int, progress: SweepProgress) -> list[JobReturn]:
+def _run(jobs: list[Job], at_once: int, progress: SweepProgress, timeout_s: float | None) -> list[JobReturn]:
     waiting, returned = list(jobs), dict[int, JobReturn]()
     running: dict[int, tuple[Job, Child]] = {}
     try:
@@ -70,6 +73,7 @@ def _run(jobs: list[Job], at_once: int, progress: SweepProgress) -> list[JobRetu
                 progress.started(job.number, job.name)
             wait_for_any([child for _, child in running.values()], _TICK_S)
             for number, (job, child) in list(running.items()):
+                child.limit(timeout_s, "hydra.launcher.timeout")
                 if child.ended():
                     returned[number] = _settle(job, child, progress)
                     del running[number]
@@ -87,7 +91,8 @@ def _run(jobs: list[Job], at_once: int, progress: SweepProgress) -> list[JobRetu
 def _settle(job: Job, child: Child, progress: SweepProgress) -> JobReturn:
     seconds = time.monotonic() - child.began
     told, value = child.told or {}, child.value or {}
-    content: dict[str, Any] = job.settle(told, value.get("error") or child.death, seconds)
+    failure = value.get("error") or child.death
+    content: dict[str, Any] = job.settle(told, failure, seconds, ended=bool(child.overdue))
     if told.get("note"):
         progress.note(f"job {job.number} {told['note']}")
     progress.other_code += bool(told.get("other_code"))

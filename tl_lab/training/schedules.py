@@ -5,8 +5,12 @@ run continues where it was without any state of its own.
 """
 
 import math
+from typing import Annotated
+
+from annotated_types import Ge
 
 from tl_lab.errors import UserError
+from tl_lab.options import Fraction, NonNegative, Positive, Probability, Share
 
 __all__ = [
     "Constant",
@@ -49,7 +53,7 @@ class InverseDecay(Schedule):
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.2.2.
     """
 
-    def __init__(self, alpha: float = 10.0, beta: float = 0.75) -> None:
+    def __init__(self, alpha: NonNegative = 10.0, beta: NonNegative = 0.75) -> None:
         self.alpha, self.beta = alpha, beta
 
     def __call__(self, progress: float) -> float:
@@ -78,7 +82,7 @@ class ReversalRamp(Schedule):
 class _Warm(Schedule):
     """Rise linearly from 0 to 1 over the first share of training, then follow :meth:`after`."""
 
-    def __init__(self, warmup: float = 0.0) -> None:
+    def __init__(self, warmup: Probability = 0.0) -> None:
         if not 0 <= warmup < 1:
             raise UserError(f"scheduler.warmup is a share of training in [0, 1), not {warmup}")
         self.warmup = warmup
@@ -104,7 +108,7 @@ class Cosine(_Warm):
         Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017, equation 5.
     """
 
-    def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
+    def __init__(self, warmup: Probability = 0.0, final: Share = 0.0) -> None:
         super().__init__(warmup)
         self.final = final
 
@@ -120,7 +124,7 @@ class Linear(_Warm):
         final: factor at the end, in [0, 1].
     """
 
-    def __init__(self, warmup: float = 0.0, final: float = 0.0) -> None:
+    def __init__(self, warmup: Probability = 0.0, final: Share = 0.0) -> None:
         super().__init__(warmup)
         self.final = final
 
@@ -136,7 +140,7 @@ class Step(Schedule):
         factor: what each milestone multiplies by, > 0.
     """
 
-    def __init__(self, milestones: tuple[float, ...] = (0.5, 0.75), factor: float = 0.1) -> None:
+    def __init__(self, milestones: tuple[Fraction, ...] = (0.5, 0.75), factor: Positive = 0.1) -> None:
         if not all(0 < milestone < 1 for milestone in milestones) or factor <= 0:
             raise UserError(
                 f"scheduler.milestones are shares of training in (0, 1) and scheduler.factor is above 0, not "
@@ -161,7 +165,7 @@ class SlantedTriangular(Schedule):
         Howard and Ruder, Universal Language Model Fine-tuning for Text Classification, ACL 2018, equation 3.
     """
 
-    def __init__(self, cut: float = 0.1, ratio: float = 32.0) -> None:
+    def __init__(self, cut: Fraction = 0.1, ratio: Annotated[float, Ge(1)] = 32.0) -> None:
         if not 0 < cut < 1:
             raise UserError(f"scheduler.cut is a share of training in (0, 1), not {cut}")
         self.cut, self.ratio = cut, ratio

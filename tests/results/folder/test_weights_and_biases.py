@@ -1,5 +1,6 @@
 """W&B, offline: a run that goes on stays the same run."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,17 @@ def test_a_run_that_goes_on_has_its_first_identity(tmp_path: Path) -> None:
     assert begin(tmp_path / "one") == first
     stored = list((tmp_path / "one" / "wandb").glob("offline-run-*"))
     assert {folder.name.rpartition("-")[2] for folder in stored} == {first}
+
+
+NAMES = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_SWEEP_ID", "WANDB_FORK_FROM")
+
+
+def test_nothing_in_the_environment_joins_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "abc123")
+    with pytest.warns(UserWarning, match="left aside: each run has a W&B identity of its own"):
+        found = [begin(tmp_path / name) for name in ("one", "other")]
+    assert len({*found, "abc123"}) == 3
+    assert all(os.environ[name] == "abc123" for name in NAMES)
+    with pytest.warns(UserWarning, match="WANDB_RUN_ID"):
+        assert begin(tmp_path / "one") == found[0]

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tl_lab.errors import UserError
+from tl_lab.options import NonNegative, Positive, Probability, Share
 
 __all__ = ["Augmentation"]
 
@@ -26,13 +27,13 @@ class Augmentation:
 
     def __init__(
         self,
-        rotation: float = 0.0,
-        translation: float = 0.0,
-        scale: tuple[float, float] = (1.0, 1.0),
-        flip: float = 0.0,
-        brightness: float = 0.0,
-        contrast: float = 0.0,
-        noise: float = 0.0,
+        rotation: NonNegative = 0.0,
+        translation: Probability = 0.0,
+        scale: tuple[Positive, Positive] = (1.0, 1.0),
+        flip: Share = 0.0,
+        brightness: Share = 0.0,
+        contrast: Probability = 0.0,
+        noise: Share = 0.0,
     ) -> None:
         for name, value in {"flip": flip, "brightness": brightness, "noise": noise}.items():
             if not 0 <= value <= 1:

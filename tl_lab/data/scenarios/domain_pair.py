@@ -1,6 +1,6 @@
 """A pair of domains: a labelled source, and a target whose labels are used for scoring only."""
 
-from typing import Any
+from typing import Any, Literal
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import sample_shape
@@ -34,7 +34,9 @@ class DomainPair(DataModule):
     monitored = "val/source"
     primary = "source/train"
 
-    def __init__(self, *, protocol: str = "inductive", match: bool = True, **options: Any) -> None:
+    def __init__(
+        self, *, protocol: Literal["inductive", "transductive"] = "inductive", match: bool = True, **options: Any
+    ) -> None:
         super().__init__(**options)
         if protocol not in ("inductive", "transductive"):
             raise UserError(f"data.protocol is 'inductive' or 'transductive', not {protocol!r}")

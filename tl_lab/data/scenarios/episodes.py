@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -13,11 +13,20 @@ from tl_lab.data.inputs.operations import Inputs, apply
 from tl_lab.data.loaders import BatchOrder, Loader
 from tl_lab.data.names import SetName
 from tl_lab.errors import UserError, nearest
+from tl_lab.options import Count, Several
 from tl_lab.randomness import generator
 
 __all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "EpisodeSource", "draw_episodes"]
 
 _BLOCK = 50  # episodes drawn at once: part of what fixes them, so that a longer test begins with a shorter one's
+
+
+class EpisodeOptions(TypedDict):
+    """An episode's size as it is configured."""
+
+    way: Several
+    shot: Count
+    queries: Count
 
 
 @dataclass(frozen=True)

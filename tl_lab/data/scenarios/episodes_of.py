@@ -1,7 +1,9 @@
 """Episodes from any labelled set, by splitting its classes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Len
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.samples import Samples
@@ -11,6 +13,7 @@ from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.data.sets.glyphs import split_classes
 from tl_lab.data.splits import of_classes
 from tl_lab.errors import UserError
+from tl_lab.options import Positive
 
 __all__ = ["EpisodesOf"]
 
@@ -31,7 +34,13 @@ class EpisodesOf(EpisodicData):
         UserError: a stream of tasks or another episodic set, or too few classes.
     """
 
-    def __init__(self, *, of: DataModule, class_shares: Sequence[float] = (0.5, 0.25, 0.25), **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        of: DataModule,
+        class_shares: Annotated[Sequence[Positive], Len(3, 3)] = (0.5, 0.25, 0.25),
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if isinstance(of, TaskStream | EpisodicData):
             raise UserError(f"data.of is a labelled set or a pair of domains, not {type(of).__name__}")

@@ -1,15 +1,16 @@
 """Few-shot learning's data: sets with disjoint classes, served as episodes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
-from tl_lab.data.scenarios.episodes import ClassIndex, EpisodeLoader, EpisodeSize
+from tl_lab.data.scenarios.episodes import ClassIndex, EpisodeLoader, EpisodeOptions, EpisodeSize
 from tl_lab.errors import UserError
 from tl_lab.evaluation import EPISODIC
+from tl_lab.options import Count, Several
 
 __all__ = ["EpisodicData"]
 
@@ -49,12 +50,12 @@ class EpisodicData(DataModule):
     def __init__(
         self,
         *,
-        train: Mapping[str, int],
-        test: Mapping[str, int],
-        episodes_per_step: int = 1,
-        episodes_per_epoch: int = 100,
-        val_episodes: int = 200,
-        test_episodes: int = 1000,
+        train: Annotated[Mapping[str, int], EpisodeOptions],
+        test: Annotated[Mapping[str, int], EpisodeOptions],
+        episodes_per_step: Count = 1,
+        episodes_per_epoch: Count = 100,
+        val_episodes: Several = 200,
+        test_episodes: Several = 1000,
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -12,6 +12,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
+from tl_lab.options import Natural, Several
 from tl_lab.randomness import generator
 
 __all__ = ["PermutedStream"]
@@ -41,7 +42,13 @@ class PermutedStream(TaskStream):
     labels_new_samples = False
 
     def __init__(
-        self, *, of: DataModule, num_tasks: int = 10, first_unchanged: bool = False, pad: int = 0, **options: Any
+        self,
+        *,
+        of: DataModule,
+        num_tasks: Several = 10,
+        first_unchanged: bool = False,
+        pad: Natural = 0,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if num_tasks < 2:

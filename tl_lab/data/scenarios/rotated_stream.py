@@ -12,6 +12,7 @@ from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
+from tl_lab.options import Angle, Several
 
 __all__ = ["RotatedStream"]
 
@@ -29,7 +30,7 @@ class RotatedStream(TaskStream):
         Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017, section 4.1.
     """
 
-    def __init__(self, *, of: DataModule, num_tasks: int = 5, max_angle: float = 180.0, **options: Any) -> None:
+    def __init__(self, *, of: DataModule, num_tasks: Several = 5, max_angle: Angle = 180.0, **options: Any) -> None:
         super().__init__(**options)
         if num_tasks < 2:
             raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")

@@ -10,6 +10,7 @@ from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.data.splits import of_classes
 from tl_lab.errors import UserError
+from tl_lab.options import Several
 from tl_lab.randomness import generator
 
 __all__ = ["SplitStream"]
@@ -32,7 +33,9 @@ class SplitStream(TaskStream):
         Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017, section 5.1.
     """
 
-    def __init__(self, *, of: DataModule, num_tasks: int = 5, shuffle_classes: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, of: DataModule, num_tasks: Several = 5, shuffle_classes: bool = False, **options: Any
+    ) -> None:
         super().__init__(**options)
         if isinstance(of, DomainPair):
             raise UserError(

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -46,7 +46,13 @@ class TaskStream(DataModule):
     scrambles: ClassVar[bool] = False
     """Whether tasks change their inputs so that a model of them cannot label inputs as they are."""
 
-    def __init__(self, *, scenario: str = "domain", evaluate: str = "last", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        scenario: Literal["task", "domain", "class"] = "domain",
+        evaluate: Literal["last", "best"] = "last",
+        **options: Any,
+    ) -> None:
         super().__init__(evaluate=evaluate, **options)
         if scenario not in SCENARIOS:
             raise UserError(f"data.scenario is {', '.join(map(repr, SCENARIOS))}, not {scenario!r}")

@@ -13,6 +13,7 @@ from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.sets.pairs import name_pair
 from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
+from tl_lab.options import Fraction
 
 __all__ = ["AmazonReviews"]
 
@@ -52,7 +53,7 @@ class AmazonReviews(DomainPair):
         pair: str | None = None,
         source: str | Sequence[str] | None = "books",
         target: str | None = "dvd",
-        val_share: float = 0.1,
+        val_share: Fraction = 0.1,
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -4,7 +4,7 @@ import io
 import lzma
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,7 +44,14 @@ class Cifar10(PublishedSet):
     how_to_get = f"set data.download=true once, or put {_OFFICIAL}/ or {_JPEG} there"
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-    def __init__(self, *, root: str | None = None, files: str = "auto", download: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        files: Literal["auto", "official", "jpeg"] = "auto",
+        download: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(root=root, download=download, **options)
         if files not in ("auto", "official", "jpeg"):
             raise UserError(f"data.files is 'auto', 'official' or 'jpeg', not {files!r}")

@@ -16,6 +16,7 @@ from tl_lab.data.sets.published import PublishedSet
 from tl_lab.data.sets.usps import Usps
 from tl_lab.data.splits import hold_out, random_split
 from tl_lab.errors import UserError
+from tl_lab.options import Count, Fraction, Natural
 
 __all__ = ["MnistToMnistM", "MnistUsps"]
 
@@ -39,9 +40,9 @@ class _DigitPair(DomainPair):
         *,
         root: str | None = None,
         download: bool = False,
-        val_share: float = 0.1,
-        source_count: int | None = None,
-        target_count: int | None = None,
+        val_share: Fraction = 0.1,
+        source_count: Count | None = None,
+        target_count: Count | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -88,7 +89,7 @@ class MnistToMnistM(_DigitPair):
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.2.4.
     """
 
-    def __init__(self, *, mnistm_seed: int = 0, **options: Any) -> None:
+    def __init__(self, *, mnistm_seed: Natural = 0, **options: Any) -> None:
         super().__init__(**options)
         self.mnistm_seed = mnistm_seed
 

@@ -6,6 +6,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.printed_digits import handwritten_digits
 from tl_lab.data.splits import check_shares, split_in_three
+from tl_lab.options import Fraction
 
 __all__ = ["Digits"]
 
@@ -19,7 +20,7 @@ class Digits(DataModule):
         options: those of :class:`~tl_lab.data.base.DataModule`.
     """
 
-    def __init__(self, *, val_share: float = 0.1, test_share: float = 0.2, **options: Any) -> None:
+    def __init__(self, *, val_share: Fraction = 0.1, test_share: Fraction = 0.2, **options: Any) -> None:
         super().__init__(**options)
         check_shares(val_share, test_share)
         self.val_share, self.test_share = val_share, test_share

@@ -1,8 +1,9 @@
 """Episodes of printed characters: nothing to download."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Len
 from torch import Tensor
 
 from tl_lab.data.samples import Samples
@@ -10,6 +11,7 @@ from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.data.sets.glyphs import GlyphSet, glyph_set, split_classes
 from tl_lab.data.splits import of_classes
 from tl_lab.errors import UserError
+from tl_lab.options import Count, Positive, Share
 
 __all__ = ["GlyphEpisodes"]
 
@@ -31,10 +33,10 @@ class GlyphEpisodes(EpisodicData):
     def __init__(
         self,
         *,
-        min_faces: int = 12,
-        size: int = 28,
-        alike: float = 0.02,
-        class_shares: Sequence[float] = (0.6, 0.15, 0.25),
+        min_faces: Count = 12,
+        size: Annotated[int, Ge(8)] = 28,
+        alike: Share = 0.02,
+        class_shares: Annotated[Sequence[Positive], Len(3, 3)] = (0.6, 0.15, 0.25),
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import PIL
 import torch
+from annotated_types import Ge
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont, features
 from torch import Tensor
@@ -20,6 +21,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.sets.fonts import text_faces
 from tl_lab.data.splits import check_shares, split_in_three
 from tl_lab.errors import UserError
+from tl_lab.options import Count, Fraction, Share
 from tl_lab.randomness import derive_seed
 
 __all__ = [
@@ -333,12 +335,12 @@ class Glyphs(DataModule):
     def __init__(
         self,
         *,
-        min_faces: int = 12,
-        size: int = 28,
-        alike: float = 0.02,
-        split: str = "face",
-        val_share: float = 0.1,
-        test_share: float = 0.2,
+        min_faces: Count = 12,
+        size: Annotated[int, Ge(8)] = 28,
+        alike: Share = 0.02,
+        split: Literal["face", "image"] = "face",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
         **options: Any,
     ) -> None:
         super().__init__(**options)

@@ -1,6 +1,6 @@
 """Few-shot learning under shift: learn from printed characters, meet handwritten ones."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from tl_lab.data.sets.omniglot import omniglot_characters, split_characters, tur
 from tl_lab.data.sets.printed_digits import handwritten_digits
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
+from tl_lab.options import Count
 
 __all__ = ["GlyphsToHandwritten"]
 
@@ -38,7 +39,12 @@ class GlyphsToHandwritten(GlyphEpisodes):
     place_options = ("root",)
 
     def __init__(
-        self, *, target: str = "digits", target_test_count: int = 600, root: str | None = None, **options: Any
+        self,
+        *,
+        target: Literal["digits", "omniglot"] = "digits",
+        target_test_count: Count = 600,
+        root: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if target not in ("digits", "omniglot"):

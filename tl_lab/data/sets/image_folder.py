@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
+from tl_lab.options import Count, Fraction
 from tl_lab.texts import listed
 
 __all__ = [
@@ -279,12 +280,12 @@ class ImageFolder(_Reader, DataModule):
         self,
         *,
         root: str | None = None,
-        split: str = "auto",
-        val_share: float = 0.1,
-        test_share: float = 0.2,
-        unreadable: str = "stop",
-        size: int = 224,
-        channels: int = 3,
+        split: Literal["auto", "given", "random"] = "auto",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        unreadable: Literal["stop", "skip"] = "stop",
+        size: Count = 224,
+        channels: Literal[1, 3] = 3,
         levels: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
@@ -345,13 +346,13 @@ class ImageFolderPair(_Reader, DomainPair):
         *,
         source: str | Sequence[str] | None = None,
         target: str | None = None,
-        split: str = "auto",
-        val_share: float = 0.1,
-        test_share: float = 0.2,
-        target_test_share: float = 0.3,
-        unreadable: str = "stop",
-        size: int = 224,
-        channels: int = 3,
+        split: Literal["auto", "given", "random"] = "auto",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        target_test_share: Fraction = 0.3,
+        unreadable: Literal["stop", "skip"] = "stop",
+        size: Count = 224,
+        channels: Literal[1, 3] = 3,
         levels: Sequence[float] | None = None,
         **options: Any,
     ) -> None:

@@ -1,15 +1,17 @@
 """Two moons and the same moons rotated: a pair of domains that can be drawn."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from sklearn.datasets import make_moons
 
 from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError
+from tl_lab.options import Angle, NonNegative
 from tl_lab.randomness import derive_seed
 
 __all__ = ["Moons"]
@@ -30,7 +32,9 @@ class Moons(DomainPair):
 
     modality = "vector"
 
-    def __init__(self, *, rotation: float = 35.0, count: int = 300, noise: float = 0.1, **options: Any) -> None:
+    def __init__(
+        self, *, rotation: Angle = 35.0, count: Annotated[int, Ge(20)] = 300, noise: NonNegative = 0.1, **options: Any
+    ) -> None:
         super().__init__(**options)
         if count < 20:
             raise UserError(f"data.count is at least 20, not {count}")

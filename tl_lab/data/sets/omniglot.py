@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -131,7 +131,12 @@ class Omniglot(EpisodicData):
     place_options = ("root",)
 
     def __init__(
-        self, *, root: str | None = None, split: str = "vinyals", rotations: bool = True, **options: Any
+        self,
+        *,
+        root: str | None = None,
+        split: Literal["vinyals", "alphabets"] = "vinyals",
+        rotations: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root, self.split, self.rotations = root, split, rotations

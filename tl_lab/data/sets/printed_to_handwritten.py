@@ -6,6 +6,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.sets.printed_digits import handwritten_digits, render_printed_digits
 from tl_lab.data.splits import hold_out, random_split
+from tl_lab.options import Count, Fraction
 from tl_lab.randomness import derive_seed
 
 __all__ = ["PrintedToHandwritten"]
@@ -28,10 +29,10 @@ class PrintedToHandwritten(DomainPair):
     def __init__(
         self,
         *,
-        source_count: int = 8000,
-        source_test_count: int = 1000,
-        val_share: float = 0.1,
-        target_test_count: int = 600,
+        source_count: Count = 8000,
+        source_test_count: Count = 1000,
+        val_share: Fraction = 0.1,
+        target_test_count: Count = 600,
         **options: Any,
     ) -> None:
         super().__init__(**options)

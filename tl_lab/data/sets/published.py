@@ -13,6 +13,7 @@ from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
 from tl_lab.data.splits import check_labels, hold_out
 from tl_lab.errors import UserError
+from tl_lab.options import Fraction
 
 __all__ = ["PublishedSet", "read_published"]
 
@@ -40,7 +41,7 @@ class PublishedSet(DataModule):
     place_options = ("root",)
 
     def __init__(
-        self, *, root: str | None = None, download: bool = False, val_share: float = 0.1, **options: Any
+        self, *, root: str | None = None, download: bool = False, val_share: Fraction = 0.1, **options: Any
     ) -> None:
         super().__init__(**options)
         if not 0 < val_share < 1:

@@ -1,8 +1,10 @@
 """Files that appear whole or not at all."""
 
+import glob
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
@@ -12,9 +14,10 @@ from typing import Any
 from tl_lab.errors import UserError
 from tl_lab.texts import printable
 
-__all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "replacing", "write_json", "write_text"]
+__all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "replacing", "write_json", "write_text"]
 
 RESULTS = "results.json"
+_LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-[0-9a-f]{8}(\.\w+)?")
 SCHEMA = 1
 # of what other commands compute with; null where it is not known
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -40,6 +43,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         UserError: the disk is full, or the folder cannot be written to.
     """
     path = Path(path)
+    remove_leftovers(path.parent, path.stem)
     # Made by hand and not by tempfile: the file must get the permissions that any new file gets.
     beside = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -57,6 +61,32 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, stem: str | None = None) -> None:
+    """Remove the temporary files of processes that were killed while they wrote.
+
+    Args:
+        folder: where they lie; folders in it are looked through only for a whole run (no ``stem``).
+        stem: of the file that was being written; None for any.
+    """
+    found = folder.glob(f".{glob.escape(stem)}.*-*") if stem is not None else folder.rglob(".*-*")
+    for path in found:
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is not None and not _runs(int(match["process"])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine is alive; of another machine's that cannot be told."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> Path:

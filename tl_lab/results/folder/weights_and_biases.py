@@ -1,8 +1,10 @@
 """Weights & Biases: offline unless asked otherwise; never a reason for a run to stop or to wait."""
 
+import contextlib
 import os
+import secrets
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ from pytorch_lightning.loggers import WandbLogger
 __all__ = ["finish_wandb", "log_figures", "wandb_logger"]
 
 _PATIENCE_S = 30.0
+_IDENTITY = (
+    "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_NAME", "WANDB_RUN_NAME",
+    "WANDB_RUN_GROUP", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SHARED", "WANDB_X_PRIMARY", "WANDB_X_LABEL",
+)  # fmt: skip
+"""Variables that name, join or go on with a run."""
 
 
 def wandb_logger(
@@ -39,6 +46,18 @@ def wandb_logger(
     Returns:
         A Lightning logger, or None if W&B could not be used.
     """
+    with _no_other_run():
+        return _open(options, folder, name, tags, config, group)
+
+
+def _open(
+    options: Mapping[str, Any],
+    folder: Path,
+    name: str,
+    tags: Sequence[str],
+    config: Mapping[str, Any],
+    group: str | None,
+) -> WandbLogger | None:
     wandb.finish()  # a run left open by an earlier job in this process would swallow this one
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     mode = options["mode"]
@@ -59,8 +78,8 @@ def wandb_logger(
         "job_type": options["job_type"],
         "notes": options["notes"],
     }
-    if (begun := _begun(folder)) is not None:  # a run that goes on is the same one there
-        arguments |= {"id": begun, "resume": "allow"}
+    begun = _begun(folder)  # a run that goes on is the same one there; any other has an id that nothing else has
+    arguments |= {"id": begun or secrets.token_hex(4), "resume": "allow" if begun else "never"}
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             run = wandb.init(mode=attempt, settings=wandb.Settings(**settings), **arguments)
@@ -68,6 +87,18 @@ def wandb_logger(
         except Exception as error:
             warnings.warn(f"W&B could not start {attempt} ({type(error).__name__}: {error})", stacklevel=2)
     return None
+
+
+@contextlib.contextmanager
+def _no_other_run() -> Iterator[None]:
+    """Hide what the environment says of a run while one is opened: it would join runs that have nothing in common."""
+    hidden = {name: os.environ.pop(name) for name in _IDENTITY if name in os.environ}
+    if hidden:
+        warnings.warn(f"{', '.join(hidden)} left aside: each run has a W&B identity of its own", stacklevel=4)
+    try:
+        yield
+    finally:
+        os.environ |= hidden
 
 
 def log_figures(figures: Mapping[str, Figure]) -> None:

@@ -1,7 +1,7 @@
 """What every strategy shares that learns one task after the other: tasks' starts and ends, heads, accuracies."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -49,7 +49,13 @@ class ContinualStrategy(Strategy):
     accuracy_matrix: Tensor
     within_task_matrix: Tensor
 
-    def __init__(self, *, optimizer_state: str = "keep", task_ends_with: str = "last", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        optimizer_state: Literal["keep", "reset"] = "keep",
+        task_ends_with: Literal["last", "best"] = "last",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         if optimizer_state not in ("keep", "reset"):
             raise UserError(f"strategy.optimizer_state is 'keep' or 'reset', not {optimizer_state!r}")

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from tl_lab.data.batches import Labelled
 from tl_lab.errors import UserError
+from tl_lab.options import NonNegative
 from tl_lab.strategies.continual.memory import MemoryStrategy
 
 __all__ = ["DerPlusPlus"]
@@ -41,7 +42,7 @@ class DerPlusPlus(MemoryStrategy):
     policies = ("reservoir",)
     keeps_logits = True
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 0.5, **options: Any) -> None:
+    def __init__(self, *, alpha: NonNegative = 1.0, beta: NonNegative = 0.5, **options: Any) -> None:
         super().__init__(**options)
         for name, value in {"alpha": alpha, "beta": beta}.items():
             if not value >= 0:

@@ -1,19 +1,28 @@
 """Elastic weight consolidation."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import FISHER_ESTIMATORS, fisher_sums
+from tl_lab.options import Count, NonNegative
 from tl_lab.randomness import generator
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
 __all__ = ["EWC"]
 
 _FISHER = {"estimator": "exact", "samples": 1000, "batch_size": 128}
+
+
+class FisherOptions(TypedDict, total=False):
+    """How the Fisher information is estimated."""
+
+    estimator: Literal["exact", "sample", "empirical", "batched"]
+    samples: Count | None
+    batch_size: Count
 
 
 class EWC(QuadraticStrategy):
@@ -40,7 +49,13 @@ class EWC(QuadraticStrategy):
 
     term = "ewc"
 
-    def __init__(self, *, ewc_lambda: float = 1000.0, fisher: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        ewc_lambda: NonNegative = 1000.0,
+        fisher: Annotated[Mapping[str, Any], FisherOptions] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(strength=ewc_lambda, **options)
         self.fisher = {**_FISHER, **(fisher or {})}
         _check_fisher(self.fisher)

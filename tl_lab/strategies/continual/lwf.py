@@ -1,7 +1,7 @@
 """Learning without forgetting."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from tl_lab.data.batches import Labelled
 from tl_lab.errors import UserError
 from tl_lab.functional import distillation_loss
 from tl_lab.model.heads import TaskHead
+from tl_lab.options import NonNegative, Positive
 from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["LwF"]
@@ -55,12 +56,12 @@ class LwF(ContinualStrategy):
     def __init__(
         self,
         *,
-        temperature: float = 2.0,
-        weight: float = 1.0,
-        weighting: str = "sum",
-        over_tasks: str = "sum",
+        temperature: Positive = 2.0,
+        weight: NonNegative = 1.0,
+        weighting: Literal["sum", "tasks"] = "sum",
+        over_tasks: Literal["sum", "mean"] = "sum",
         scaled: bool = False,
-        new_classes: str = "apart",
+        new_classes: Literal["apart", "zero"] = "apart",
         **options: Any,
     ) -> None:
         super().__init__(**options)

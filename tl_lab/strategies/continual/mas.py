@@ -4,6 +4,7 @@ from typing import Any
 
 from tl_lab.errors import UserError
 from tl_lab.functional import sensitivity_sums
+from tl_lab.options import Count, NonNegative
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
 __all__ = ["MAS"]
@@ -31,7 +32,7 @@ class MAS(QuadraticStrategy):
     useful = "useful values in the literature run from .1 to 1e4 with the scenario"
 
     def __init__(
-        self, *, mas_lambda: float = 1.0, samples: int | None = 1000, batch_size: int = 128, **options: Any
+        self, *, mas_lambda: NonNegative = 1.0, samples: Count | None = 1000, batch_size: Count = 128, **options: Any
     ) -> None:
         super().__init__(strength=2 * mas_lambda, **options)  # the penalty has no factor 1/2
         if samples is not None and samples < 1:

@@ -1,7 +1,7 @@
 """What replay, DER++ and A-GEM share: a memory of earlier samples, how it is filled, and how it is drawn from."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,21 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.batches import DomainBatch, Labelled
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import reservoir_slots
+from tl_lab.options import Count
 from tl_lab.randomness import generator
 from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["Memory", "MemoryStrategy"]
 
 _POLICIES = {"reservoir": {"size": 1000}, "class_balanced": {"per_class": 100}}  # and what each is told by default
+
+
+class MemoryOptions(TypedDict, total=False):
+    """What a memory keeps; each strategy has policies of its own."""
+
+    policy: str
+    size: Count
+    per_class: Count
 
 
 class Memory(nn.Module):
@@ -111,7 +120,11 @@ class MemoryStrategy(ContinualStrategy):
     """Whether samples are kept with the logits that they had when they came into the memory."""
 
     def __init__(
-        self, *, memory: Mapping[str, Any] | None = None, replay_batch_size: int | None = None, **options: Any
+        self,
+        *,
+        memory: Annotated[Mapping[str, Any], MemoryOptions] | None = None,
+        replay_batch_size: Count | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if replay_batch_size is not None and replay_batch_size < 1:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from tl_lab.errors import UserError
+from tl_lab.options import Share
 from tl_lab.strategies.continual.ewc import EWC
 
 __all__ = ["OnlineEWC"]
@@ -30,7 +31,7 @@ class OnlineEWC(EWC):
         equation 9 and below. The penalty at the last task's weights: Huszar, PNAS 115 (2018).
     """
 
-    def __init__(self, *, gamma: float = 1.0, **options: Any) -> None:
+    def __init__(self, *, gamma: Share = 1.0, **options: Any) -> None:
         super().__init__(**options)
         if not 0 <= gamma <= 1:
             raise UserError(f"strategy.gamma is in [0, 1], not {gamma}")

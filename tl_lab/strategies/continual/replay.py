@@ -1,6 +1,6 @@
 """Experience replay: samples of earlier tasks are trained on beside those of the current one."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -37,7 +37,7 @@ class Replay(MemoryStrategy):
         Incremental Learning, Nature Machine Intelligence 2022.
     """
 
-    def __init__(self, *, weighting: str = "tasks", **options: Any) -> None:
+    def __init__(self, *, weighting: Literal["tasks", "equal"] = "tasks", **options: Any) -> None:
         super().__init__(**options)
         if weighting not in _WEIGHTINGS:
             raise UserError(f"strategy.weighting={weighting} does not exist; {nearest(weighting, _WEIGHTINGS)}")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tl_lab.errors import UserError
 from tl_lab.functional import add_path_contributions, path_importance
+from tl_lab.options import NonNegative, Positive
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
 __all__ = ["SI"]
@@ -34,7 +35,9 @@ class SI(QuadraticStrategy):
     term = "si"
     useful = "useful values in the literature run from .1 to 5e4 with the scenario"
 
-    def __init__(self, *, si_c: float = 0.1, damping: float = 0.1, clamp: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, si_c: NonNegative = 0.1, damping: Positive = 0.1, clamp: bool = False, **options: Any
+    ) -> None:
         super().__init__(strength=2 * si_c, **options)  # the penalty has no factor 1/2
         if not damping > 0:
             raise UserError(f"strategy.damping is above 0, not {damping}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class FewShotStrategy(Strategy):
     learns_at_test: ClassVar[bool] = False
     """Whether :meth:`episode_logits` computes gradients in validation and test, too."""
 
-    def __init__(self, *, batch_norm: str = "running", **options: Any) -> None:
+    def __init__(self, *, batch_norm: Literal["running", "transductive"] = "running", **options: Any) -> None:
         if self.trains_on == "episodes" and options.get("class_weights") is not None:
             raise UserError("strategy.class_weights is null with episodes, whose classes all have the same size")
         if not self.has_head and options.get("head"):

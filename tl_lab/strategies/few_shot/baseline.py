@@ -1,7 +1,7 @@
 """Ordinary training on the base classes, and a linear classifier on each support."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -9,12 +9,24 @@ from torch import Tensor
 from tl_lab.data.batches import Episode, Labelled
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import fit_heads, linear_scores, random_heads
+from tl_lab.options import Count, NonNegative
 from tl_lab.randomness import generator
 from tl_lab.strategies.few_shot.base import FewShotStrategy
 
 __all__ = ["Baseline"]
 
 _FIT = ("epochs", "batch_size", "rate", "momentum", "dampening", "weight_decay")
+
+
+class FitOptions(TypedDict, total=False):
+    """Of the descent on a support."""
+
+    epochs: Count
+    batch_size: Count
+    rate: NonNegative
+    momentum: NonNegative
+    dampening: NonNegative
+    weight_decay: NonNegative
 
 
 class Baseline(FewShotStrategy):
@@ -40,7 +52,7 @@ class Baseline(FewShotStrategy):
     has_head = True
     learns_at_test = True
 
-    def __init__(self, *, fit: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(self, *, fit: Annotated[Mapping[str, Any], FitOptions] | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.fit = dict(fit or {})
         for name, value in self.fit.items():

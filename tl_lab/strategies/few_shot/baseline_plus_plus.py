@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tl_lab.errors import UserError
 from tl_lab.functional import cosine_scores, random_heads
 from tl_lab.model.network import weights_stream
+from tl_lab.options import Positive
 from tl_lab.strategies.few_shot.baseline import Baseline
 
 __all__ = ["BaselinePlusPlus", "CosineHead"]
@@ -51,7 +52,7 @@ class BaselinePlusPlus(Baseline):
         https://arxiv.org/abs/1904.04232
     """
 
-    def __init__(self, *, scale: float = 10.0, **options: Any) -> None:
+    def __init__(self, *, scale: Positive = 10.0, **options: Any) -> None:
         super().__init__(**options)
         if not scale > 0:
             raise UserError(f"strategy.scale is above 0, not {scale}")

@@ -1,6 +1,6 @@
 """What the strategies share that adapt weights to each episode's support by gradient descent."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -11,6 +11,7 @@ from tl_lab.domain_adaptation.base import Phase
 from tl_lab.errors import UserError
 from tl_lab.functional import adapt, over_tasks, with_gradient
 from tl_lab.functional.inner_loop import TASKS, Weights
+from tl_lab.options import Count, Natural, Positive
 from tl_lab.strategies.few_shot.base import FewShotStrategy
 
 __all__ = ["GradientBased"]
@@ -47,11 +48,11 @@ class GradientBased(FewShotStrategy):
     def __init__(
         self,
         *,
-        inner_steps: int,
-        test_inner_steps: int,
-        inner_rate: float,
-        tasks: str = "auto",
-        batch_norm: str = "transductive",
+        inner_steps: Count,
+        test_inner_steps: Natural,
+        inner_rate: Positive,
+        tasks: Literal["auto", "loop", "vmap"] = "auto",
+        batch_norm: Literal["running", "transductive"] = "transductive",
         **options: Any,
     ) -> None:
         super().__init__(batch_norm=batch_norm, **options)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tl_lab.errors import UserError
 from tl_lab.functional import attention_logits
+from tl_lab.options import Positive
 from tl_lab.strategies.few_shot.base import EmbeddingStrategy
 
 __all__ = ["Matching"]
@@ -29,7 +30,7 @@ class Matching(EmbeddingStrategy):
         https://arxiv.org/abs/1606.04080
     """
 
-    def __init__(self, *, scale: float = 10.0, **options: Any) -> None:
+    def __init__(self, *, scale: Positive = 10.0, **options: Any) -> None:
         super().__init__(**options)
         if not scale > 0:
             raise UserError(f"strategy.scale is above 0, not {scale}")

@@ -1,6 +1,6 @@
 """Nearest class mean on features as they are."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class NearestCentroid(EmbeddingStrategy):
 
     base_mean: Tensor
 
-    def __init__(self, *, transform: str = "centred_l2", **options: Any) -> None:
+    def __init__(self, *, transform: Literal["none", "l2", "centred_l2"] = "centred_l2", **options: Any) -> None:
         super().__init__(**options)
         if transform not in TRANSFORMS:
             raise UserError(f"strategy.transform is {', '.join(map(repr, TRANSFORMS))}, not {transform!r}")

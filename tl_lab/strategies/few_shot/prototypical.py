@@ -1,12 +1,13 @@
 """Prototypical networks."""
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from tl_lab.errors import UserError
 from tl_lab.functional import cosine_similarities, prototypes
 from tl_lab.functional.prototypes import squared_distances
+from tl_lab.options import Positive
 from tl_lab.strategies.few_shot.base import EmbeddingStrategy
 
 __all__ = ["Prototypical"]
@@ -30,7 +31,9 @@ class Prototypical(EmbeddingStrategy):
         https://arxiv.org/abs/1703.05175
     """
 
-    def __init__(self, *, distance: str = "euclidean", scale: float = 10.0, **options: Any) -> None:
+    def __init__(
+        self, *, distance: Literal["euclidean", "cosine"] = "euclidean", scale: Positive = 10.0, **options: Any
+    ) -> None:
         super().__init__(**options)
         if distance not in ("euclidean", "cosine"):
             raise UserError(f"strategy.distance is 'euclidean' or 'cosine', not {distance!r}")

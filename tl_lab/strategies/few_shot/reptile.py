@@ -10,6 +10,7 @@ from tl_lab.data.batches import Episode
 from tl_lab.errors import UserError
 from tl_lab.functional import over_tasks, reptile_gradient
 from tl_lab.functional.inner_loop import Weights
+from tl_lab.options import Count
 from tl_lab.randomness import generator
 from tl_lab.strategies.few_shot.gradient_based import GradientBased
 
@@ -35,7 +36,7 @@ class Reptile(GradientBased):
         published code has Adam without momentum inside, this is plain descent. https://arxiv.org/abs/1803.02999
     """
 
-    def __init__(self, *, inner_batch: int | None = None, **options: Any) -> None:
+    def __init__(self, *, inner_batch: Count | None = None, **options: Any) -> None:
         super().__init__(**options)
         if inner_batch is not None and inner_batch < 1:
             raise UserError(f"strategy.inner_batch is null or at least 1, not {inner_batch}")

@@ -1,7 +1,10 @@
 """Deep embedded validation."""
 
+from typing import Literal
+
 from tl_lab.errors import UserError
 from tl_lab.functional import controlled_risk
+from tl_lab.options import Positive, Several
 from tl_lab.watching.validators.base import Evidence, Validator, check_regularisation, check_samples
 
 __all__ = ["DeepEmbeddedValidation"]
@@ -32,7 +35,12 @@ class DeepEmbeddedValidation(Validator):
     mode = "min"
     measures = True
 
-    def __init__(self, loss: str = "cross_entropy", samples: int = 2000, regularisation: float = 1.0) -> None:
+    def __init__(
+        self,
+        loss: Literal["cross_entropy", "zero_one"] = "cross_entropy",
+        samples: Several = 2000,
+        regularisation: Positive = 1.0,
+    ) -> None:
         if loss not in ("cross_entropy", "zero_one"):
             raise UserError(f"validator.dev.loss is 'cross_entropy' or 'zero_one', not {loss!r}")
         if loss == "zero_one":

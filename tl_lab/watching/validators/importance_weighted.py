@@ -1,6 +1,7 @@
 """Importance-weighted validation."""
 
 from tl_lab.functional import weighted_risk
+from tl_lab.options import Positive, Several
 from tl_lab.watching.validators.base import Evidence, Validator, check_regularisation, check_samples
 
 __all__ = ["ImportanceWeightedValidation"]
@@ -30,7 +31,7 @@ class ImportanceWeightedValidation(Validator):
     metric = "val/importance_weighted_acc"
     measures = True
 
-    def __init__(self, normalise: bool = True, samples: int = 2000, regularisation: float = 1.0) -> None:
+    def __init__(self, normalise: bool = True, samples: Several = 2000, regularisation: Positive = 1.0) -> None:
         self.normalise, self.samples = normalise, check_samples("importance_weighted", samples)
         self.regularisation = check_regularisation("importance_weighted", regularisation)
 

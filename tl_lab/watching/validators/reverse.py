@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from tl_lab.data.samples import in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
+from tl_lab.options import Fraction
 from tl_lab.watching.validators.base import Train, Validator
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class ReverseValidation(Validator):
     metric = "val/reverse_acc"
     ranks_runs = True
 
-    def __init__(self, start: str = "learned", held_out: float = 0.1) -> None:
+    def __init__(self, start: Literal["learned", "fresh"] = "learned", held_out: Fraction = 0.1) -> None:
         if start not in ("learned", "fresh"):
             raise UserError(f"validator.reverse.start is 'learned' or 'fresh', not {start!r}")
         if not 0 < held_out < 1:

@@ -1,0 +1,240 @@
+"""Options: types and ranges of all of them are declared, and a value outside is one sentence."""
+
+import functools
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import pytest
+from annotated_types import Ge, Interval, Len
+from omegaconf import OmegaConf
+
+from tl_lab import options
+from tl_lab.config import check, choices
+from tl_lab.config.declared import FILLED, OF_LIBRARIES, PLAIN, PROVIDED
+from tl_lab.config.fitting import misfits
+from tl_lab.config.nodes import read_node
+from tl_lab.config.validate import taken_by
+
+GROUPS = [group for group in choices() if "/" not in group and group not in ("experiment", "search")]
+FREE_TEXT = {"name", "weights", "root", "pair", "source", "target", "align", "trainable", "strategy", "devices"}
+
+# for each kind of option what it takes, and what it does not
+NOT_NUMBERS = [None, True, "x", "", {"a": 1}, math.nan, math.inf]
+KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
+    "natural": (options.Natural, [0, 1, 10**6], [-1, 1.0, 10**30, [1], *NOT_NUMBERS]),
+    "count": (options.Count, [1, 10**6], [0, -1, 1.5, [1], *NOT_NUMBERS]),
+    "several": (options.Several, [2, 10], [1, 0, -2, [2], *NOT_NUMBERS]),
+    "non-negative": (options.NonNegative, [0, 0.0, 3, 1e9], [-1e-9, -1, [0.1], *NOT_NUMBERS]),
+    "positive": (options.Positive, [1e-12, 3], [0, 0.0, -1, [0.1], *NOT_NUMBERS]),
+    "share": (options.Share, [0, 0.5, 1], [-0.1, 1.1, 2, [0.1], *NOT_NUMBERS]),
+    "probability": (options.Probability, [0, 0.999], [-0.1, 1, 1.0, [0.1], *NOT_NUMBERS]),
+    "fraction": (options.Fraction, [1e-6, 0.999], [0, 1, -0.1, 1.1, *NOT_NUMBERS]),
+    "angle": (options.Angle, [-360, 0, 35.5], [361, -400.0, *NOT_NUMBERS]),
+    "image size": (options.ImageSize, [[1, 1], [28, 32]], [[28], [28, 28, 28], [0, 28], [1.5, 2], 28, *NOT_NUMBERS]),
+    "range": (options.Range, [[0, 1], [0.5, 2.0]], [[1], [-1, 1], ["a", "b"], 1, *NOT_NUMBERS]),
+    "widths": (options.Widths, [[], [10], [10, 20]], [[0], [-1], [1.5], ["x"], 10, *NOT_NUMBERS]),
+    "one of two": (Literal["a", "b"], ["a", "b"], ["c", "A", 1, *NOT_NUMBERS]),
+    "count or null": (options.Count | None, [None, 1], [0, -1, "x", True, [1]]),
+    "number or word": (Literal["auto"] | options.Count, ["auto", 3], ["x", 0, None, False]),
+    "yes or no": (bool, [True, False], ["yes", 0, 1, None, [True]]),
+    "text": (str, ["", "x"], [1, None, ["x"], {"a": 1}]),
+    "numbers": (tuple[options.Fraction, ...], [[], [0.5, 0.7]], [[0], [1.5], [None], 0.5, *NOT_NUMBERS]),
+    "two numbers": (tuple[options.Positive, options.Positive], [[1, 2]], [[1], [0, 1], [1, 2, 3], *NOT_NUMBERS]),
+    "at least one": (Annotated[Sequence[options.Positive], Len(1)], [[1], [1, 2]], [[], [0], 1, *NOT_NUMBERS]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_option_takes_its_values_and_no_others(kind: str) -> None:
+    hint, right, wrong = KINDS[kind]
+    for value in right:
+        assert list(misfits(value, hint)) == [], value
+    for value in wrong:
+        ((path, text),) = misfits(value, hint)
+        assert path == ""
+        assert text.startswith(": ")
+        assert " is not " in text
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (options.Count, "a whole number of at least 1"),
+        (options.Positive, "a number above 0"),
+        (options.Share, "a number from 0 to 1"),
+        (options.Probability, "a number of at least 0 and below 1"),
+        (options.Fraction, "a number above 0 and below 1"),
+        (options.ImageSize, "a list of 2 whole numbers of at least 1"),
+        (options.Widths, "a list of whole numbers of at least 1"),
+        (options.Count | None, "a whole number of at least 1 or null"),
+        (Annotated[Sequence[options.Positive], Len(1)], "a list of at least 1 numbers above 0"),
+        (Literal["a", "b"], '"a" or "b"'),
+    ],
+)
+def test_what_an_option_takes_is_said(hint: Any, words: str) -> None:
+    assert list(misfits({"no": "such"}, hint)) == [("", f': {{"no": "such"}} is not {words}')]
+
+
+class Keys(typing.TypedDict, total=False):
+    """Stands for a mapping of an option."""
+
+    epochs: options.Count
+    rate: options.Positive
+
+
+def test_keys_of_a_mapping_are_checked_one_by_one() -> None:
+    hint = Annotated[Mapping[str, Any], Keys] | None
+    assert list(misfits({"epochs": 3}, hint)) == list(misfits(None, hint)) == []
+    assert list(misfits({"epochs": 0, "rat": 1}, hint)) == [
+        (".epochs", ": 0 is not a whole number of at least 1"),
+        ("", " has no key 'rat'; did you mean 'rate'?"),
+    ]
+    assert next(iter(misfits({"_target_": "os.system"}, hint)))[1].startswith(" has no key '_target_'")
+
+
+@pytest.mark.parametrize("hint", [int, float, str, bool, options.Count | None, Literal["a"], options.Widths])
+def test_no_class_stands_where_a_plain_value_belongs(hint: Any) -> None:
+    assert len(list(misfits({"_target_": "os.system"}, hint))) == 1
+
+
+# ---------------------------------------------------------------------- every option of every choice
+
+
+@functools.cache
+def nodes() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Find each class that the files name once, with a path and a node that it stands in."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for group in GROUPS:
+        for file in choices(group)[group].values():
+            plain = OmegaConf.to_container(read_node(file), resolve=False)
+            for path, node in _walk(plain, group):
+                if isinstance(node.get("_target_"), str):
+                    found.setdefault(node["_target_"], (path, node))
+    return found
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, dict):
+        yield path, value
+        for key, item in value.items():
+            yield from _walk(item, f"{path}.{key}")
+
+
+def declared() -> Iterator[tuple[str, dict[str, Any], str, Any]]:
+    """Yield path, node, name and annotation of each option that a user may set."""
+    for target, (path, node) in nodes().items():
+        left_out = FILLED.get(path, frozenset()) | PROVIDED.get(path, frozenset()) - {"in_channels", "input_size"}
+        for name, hint in taken_by(target).hints.items():
+            if name not in left_out:
+                yield path, node, name, hint
+
+
+def members(hint: Any) -> list[Any]:
+    """List what a union is made of."""
+    return list(typing.get_args(hint)) if typing.get_origin(hint) in (typing.Union, types.UnionType) else [hint]
+
+
+def open_ended(hint: Any) -> bool:
+    """Whether an annotation leaves the range of a number open."""
+    if typing.get_origin(hint) is Annotated:
+        return False
+    arguments = typing.get_args(hint)
+    return hint in (int, float) or (typing.get_origin(hint) is not Literal and any(map(open_ended, arguments)))
+
+
+def test_every_number_has_a_range_and_every_word_its_choices() -> None:
+    ours = [one for one in declared() if str(one[1]["_target_"]).startswith("tl_lab.")]
+    assert len(ours) > 300
+    assert [f"{path}.{name}" for path, _, name, hint in ours if open_ended(hint)] == []
+    words = [f"{path}.{name}" for path, _, name, hint in ours if str in members(hint) and name not in FREE_TEXT]
+    assert words == []
+
+
+def test_what_is_declared_of_libraries_exists() -> None:
+    for start, known in OF_LIBRARIES.items():
+        taken = [taken_by(target).hints for target in nodes() if target.startswith(start)]
+        assert taken
+        if start == "pytorch_lightning.Trainer":
+            assert known.keys() <= taken[0].keys()
+
+
+WRONG: list[Any] = [True, False, "no such word", None, -1, 0, 1.5, -0.5, 7, [], [0], {"no": "such"}, math.nan, 10**30]
+
+
+def wrong_for(hint: Any) -> list[Any]:
+    """Choose values that an annotation does not admit, by rules of this file's own."""
+    if hint is Any or any(_unknown(member) for member in members(hint)):
+        return []
+    return [value for value in WRONG if not any(_admits(member, value) for member in members(hint))]
+
+
+def _unknown(member: Any) -> bool:
+    """Whether a member is a class whose objects no plain value stands for, which tell nothing."""
+    plain = member in (bool, int, float, str, type(None), None)
+    return not plain and typing.get_origin(member) not in (Annotated, Literal)
+
+
+def _admits(member: Any, value: Any) -> bool:
+    base = typing.get_args(member)[0] if typing.get_origin(member) is Annotated else member
+    if typing.get_origin(member) is Literal:
+        return any(value == one and type(value) is type(one) for one in typing.get_args(member))
+    if base is bool:
+        return isinstance(value, bool)
+    if base in (None, type(None)):
+        return value is None
+    if base is str:
+        return isinstance(value, str)
+    if base in (int, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+        countable = isinstance(value, int) and abs(value) < 2**63
+        return number and (base is float or countable) and _in(member, value)
+    return isinstance(value, list | dict)  # of sequences and mappings the kinds above say enough
+
+
+def _in(member: Any, value: float) -> bool:
+    for limit in getattr(member, "__metadata__", ()):
+        low = limit.ge if isinstance(limit, Ge | Interval) and limit.ge is not None else -math.inf
+        high = limit.le if isinstance(limit, Interval) and limit.le is not None else math.inf
+        above = getattr(limit, "gt", None)
+        below = getattr(limit, "lt", None)
+        inside = low <= value <= high and (above is None or value > above) and (below is None or value < below)
+        if not inside:
+            return False
+    return True
+
+
+def generated() -> Iterator[tuple[str, str, Any]]:
+    """Yield mistakes: the class, one of its options, and a value that it does not admit."""
+    for number, (_, node, name, hint) in enumerate(declared()):
+        wrong = wrong_for(hint)
+        for value in (wrong * 2)[number % max(len(wrong), 1) :][: min(len(wrong), 3)]:  # others at each option
+            yield node["_target_"], name, value
+
+
+def test_generated_mistakes_are_one_sentence_each() -> None:
+    """Every declared option of every class, with values that it does not admit."""
+    mistakes = list(generated())
+    assert len(mistakes) >= 1000
+    assert len({name for _, name, _ in mistakes}) >= 100
+    for target, name, value in mistakes:
+        (said,) = check({"part": {"_target_": target, name: value}}, {"part": taken_by(target).needed})
+        assert said.startswith(f"part.{name}"), said
+        assert " is not " in said
+        assert "\n" not in said
+
+
+def test_plain_options_with_a_wrong_value() -> None:
+    count = 0
+    for where, hint in PLAIN.items():
+        for value in wrong_for(hint):
+            *parents, name = where.split(".")
+            content: Any = {name: value}
+            for parent in reversed(parents):
+                content = {parent: content}
+            (said,) = check(content)
+            assert said.startswith(f"{where}: "), said
+            count += 1
+    assert count >= 200

@@ -1,0 +1,123 @@
+"""Loggers beside metrics.csv: several at once, Lightning's and one's own."""
+
+import csv
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pytorch_lightning.loggers.logger import DummyLogger
+
+from tl_lab.cli.train import main
+from tl_lab.config import check, compose
+from tl_lab.errors import UserError
+from tl_lab.run.plan import Plan
+from tl_lab.run.trainer import make_loggers
+
+SMALL = ["data=digits", "data.labels=50", "backbone=mlp", "backbone.hidden=[8]", "domain_adaptation=none"]
+SMALL += ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "figures=false"]
+
+
+class Kept(DummyLogger):
+    """A logger of a package of its own."""
+
+    logged: ClassVar[dict[str, float]] = {}
+
+    def __init__(self, run_name: str, level: int = 0) -> None:
+        super().__init__()
+        self.run_name = run_name
+
+    def log_hyperparams(self, params: dict[str, Any], *_: Any) -> None:
+        self.params = params
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        type(self).logged |= metrics
+
+
+class Lacking:
+    """A logger whose package is not installed."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'nowhere'")
+
+
+class Unreachable:
+    """A logger whose server does not answer."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no answer from https://example.org\nand a long story")
+
+
+OWN = f"+logger.mine._target_={__name__}.Kept"
+
+
+def plan(*overrides: str) -> Plan:
+    return Plan.of(compose([*SMALL, *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mode", "names"),
+    [
+        ([], "offline", []),
+        (["logger=none"], "disabled", []),
+        (["logger=[]"], "disabled", []),
+        (["logger=[csv]"], "disabled", ["csv"]),
+        (["logger=csv"], "disabled", ["csv"]),
+        (["logger=[wandb,tensorboard,mlflow,csv]"], "offline", ["tensorboard", "mlflow", "csv"]),
+        (["logger=[wandb,csv]", "logger.mode=online", "logger.csv.name=x"], "online", ["csv"]),
+        (["logger=none", OWN], "disabled", ["mine"]),
+    ],
+)
+def test_which_loggers_a_configuration_names(overrides: list[str], mode: str, names: list[str]) -> None:
+    assert check(compose([*SMALL, *overrides])) == []
+    found = plan(*overrides)
+    assert found.logger["mode"] == mode
+    assert list(found.loggers) == names
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["logger=[csv]", "+logger.csv.nme=x"], "logger.csv.nme: CSVLogger takes no 'nme'; did you mean 'name'?"),
+        (["logger=none", "+logger.foo=1"], "logger has no key 'foo'"),
+        (["logger=none", OWN, "+logger.mine.level=high"], 'logger.mine.level: "high" is not a whole number'),
+    ],
+)
+def test_mistakes_in_loggers(overrides: list[str], said: str) -> None:
+    (mistake,) = check(compose([*SMALL, *overrides]))
+    assert mistake.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("Lacking", "logger=mine needs a package that is not installed: No module named 'nowhere'"),
+        ("Unreachable", "logger=mine cannot start (no answer from https://example.org): leave it out"),
+        ("Path", "logger.mine is a PosixPath, and no logger of Lightning"),
+    ],
+)
+def test_loggers_that_cannot_be_built(target: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        make_loggers(plan("logger=none", f"+logger.mine._target_={__name__}.{target}"), tmp_path, None)
+    assert str(refused.value) == said
+
+
+def test_loggers_get_the_runs_folder_its_name_and_its_configuration(tmp_path: Path) -> None:
+    found = plan("logger=[csv,tensorboard]", OWN, "seed=3")
+    _, table, board, mine = make_loggers(found, tmp_path, None)
+    assert Path(str(table.log_dir)) == tmp_path / "csv" / "version_0"
+    assert Path(str(board.log_dir)) == tmp_path / "tensorboard" / "version_0"
+    assert mine.run_name == "none-from_scratch-digits-seed3"  # type: ignore[attr-defined]
+    assert mine.params["seed"] == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_every_logger_gets_what_metrics_csv_holds(tmp_path: Path) -> None:
+    main([*SMALL, "logger=[csv,tensorboard]", OWN, f"hydra.run.dir={tmp_path / 'run'}"])
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = {name: float(cell) for row in rows for name, cell in row.items() if cell and "/" in name}
+    assert {name: Kept.logged[name] for name in last} == pytest.approx(last)
+    with (tmp_path / "run" / "csv" / "version_0" / "metrics.csv").open(newline="") as file:
+        names = next(csv.reader(file))
+    assert set(last) <= set(names)
+    assert list((tmp_path / "run" / "tensorboard" / "version_0").glob("events.*"))

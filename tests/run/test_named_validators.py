@@ -1,0 +1,27 @@
+"""Validators that are named are used, or refused; those chosen by default are left out where they mean nothing."""
+
+from dataclasses import replace
+
+import pytest
+
+from tl_lab.config import compose
+from tl_lab.errors import UserError
+from tl_lab.run.pairing import check_pairing
+from tl_lab.run.plan import Plan
+
+PROPERTIES = ["data=printed_to_handwritten_properties", "domain_adaptation=none"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([*PROPERTIES, "validator=snd"], "validator=snd scores single-label problems, and data="),
+        (["data=digits", "backbone=mlp", "validator=[entropy]"], "validator=entropy needs two domains, and data="),
+    ],
+)
+def test_a_validator_that_is_named_and_means_nothing_is_refused(overrides: list[str], said: str) -> None:
+    plan = Plan.of(compose(overrides))
+    check_pairing(plan)  # as if it were the default
+    with pytest.raises(UserError, match=said.replace("[", r"\[")):
+        check_pairing(replace(plan, overrides=overrides))
+    check_pairing(replace(plan, overrides=overrides, resumes=True))

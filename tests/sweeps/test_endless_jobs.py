@@ -1,0 +1,165 @@
+"""Jobs that do not end by themselves: a limit of time, threads that are left, and folders that are in use."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tl_lab.cli import arguments
+from tl_lab.errors import UserError
+from tl_lab.results.folder.lock import held
+from tl_lab.sweeps import processes
+from tl_lab.sweeps.jobs import settle
+from tl_lab.sweeps.processes import Child, wait_for_any
+from tl_lab.sweeps.progress import SweepProgress
+from tl_lab.sweeps.running import run_jobs
+
+LIMIT_S = 0.3
+
+
+def outcome(child: Child, limit_s: float | None = None) -> float:
+    """Wait for a process as a sweep does, and give the seconds that it took."""
+    began = time.monotonic()
+    while not child.ended():
+        assert time.monotonic() - began < 20, "the process goes on for ever"
+        child.limit(limit_s, "hydra.launcher.timeout")
+        wait_for_any([child], 0.05)
+    return time.monotonic() - began
+
+
+def test_a_thread_that_is_left_does_not_keep_the_job_alive() -> None:
+    def job(tell: Any) -> str:
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        return "done"
+
+    child = Child(job)
+    outcome(child)
+    assert (child.value, child.returned, child.death) == ("done", True, None)
+    child.close()
+
+
+def test_an_error_and_a_thread_that_is_left() -> None:
+    def job(tell: Any) -> None:
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        raise SystemExit(3)
+
+    child = Child(job)
+    outcome(child)
+    assert child.death == "the job's process ended with exit code 3 before it could say why"
+    child.close()
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_job_that_takes_too_long_is_ended(stubborn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE_S", 0.2)
+
+    def job(tell: Any) -> None:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            if stubborn:
+                time.sleep(60)
+            raise
+
+    child = Child(job)
+    took = outcome(child, LIMIT_S)
+    assert LIMIT_S <= took < 10
+    assert child.death == "the job took longer than hydra.launcher.timeout=0.3 s, and was ended"
+    child.close()
+
+
+def test_a_job_in_time_is_left_alone() -> None:
+    child = Child(lambda tell: "done")
+    outcome(child, 20)
+    assert (child.value, child.overdue) == ("done", "")
+    child.close()
+
+
+class Stub:
+    """A job with a folder, without a configuration."""
+
+    def __init__(self, number: int, folder: Path, seconds: float) -> None:
+        self.number, self.overrides, self.name = number, (), f"job {number}"
+        self.folder, self.seconds = folder, seconds
+
+    def run(self, tell: Any) -> dict[str, Any]:
+        self.folder.mkdir()
+        tell({"folder": str(self.folder)})
+        (self.folder / "results.json").write_text(json.dumps({"schema": 1, "status": "running", "duration_s": 0.0}))
+        try:
+            time.sleep(self.seconds)
+        except KeyboardInterrupt:  # as a run does, which says what it knows
+            (self.folder / "results.json").write_text(
+                '{"schema": 1, "status": "failed", "error": "KeyboardInterrupt: "}'
+            )
+            raise
+        (self.folder / "results.json").write_text('{"schema": 1, "status": "completed"}')
+        return {"value": 1.0}
+
+    def settle(self, told: dict[str, Any], failure: str | None, seconds: float, ended: bool = False) -> dict[str, Any]:
+        return settle(Path(told["folder"]), failure, seconds, None, ended)
+
+
+def test_a_sweep_goes_on_after_a_job_that_took_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs: Any = [Stub(0, tmp_path / "0", 60), Stub(1, tmp_path / "1", 0)]
+    progress = SweepProgress(1)
+    progress.start(2)
+    returned = run_jobs(jobs, 1, progress, timeout_s=LIMIT_S)
+    progress.stop()
+    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in "01")
+    assert first["status"] == "failed"
+    assert first["error"] == "the job took longer than hydra.launcher.timeout=0.3 s, and was ended"
+    assert second["status"] == "completed"
+    assert [job.return_value for job in returned] == [None, 1.0]
+    assert "1 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "soon", "true", "nan"])
+def test_a_limit_is_a_number_of_seconds(value: str) -> None:
+    with pytest.raises(UserError, match=r"^hydra\.launcher\.timeout is null or a number of seconds above 0, not "):
+        arguments.check([f"hydra.launcher.timeout={value}"], [("-m", None)])
+
+
+# ---------------------------------------------------------------------- folders in use
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    with held(tmp_path):
+        child = Child(lambda tell: _try(tmp_path))
+        outcome(child)
+        assert (
+            child.value
+            == f"another process is at work in '{tmp_path}': wait until it has ended, or name another folder"
+        )
+        child.close()
+    assert _try(tmp_path) == "free"
+    assert list(tmp_path.iterdir()) == []
+
+
+def _try(folder: Path) -> str:
+    try:
+        with held(folder):
+            return "free"
+    except UserError as error:
+        return str(error)
+
+
+def test_a_process_that_was_killed_holds_no_folder(tmp_path: Path) -> None:
+    def job(tell: Any) -> None:
+        with held(tmp_path):
+            tell("held")
+            os.kill(os.getpid(), 9)
+
+    child = Child(job)
+    outcome(child)
+    assert child.told == "held"
+    child.close()
+    assert _try(tmp_path) == "free"
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    assert _try(tmp_path / "gone") == f"cannot work in '{tmp_path / 'gone'}' (no such file or directory)"

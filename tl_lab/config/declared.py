@@ -1,0 +1,138 @@
+"""Options that no signature of this project declares: their types and ranges, as data.
+
+Those of the project's classes stand in their constructors' signatures (see :mod:`tl_lab.options`).
+"""
+
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval, Len
+
+from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Share
+
+__all__ = ["FILLED", "FILLED_OF_LOGGERS", "HINTS", "NEEDED", "OF_LIBRARIES", "OF_ONE_CLASS", "PLAIN", "PROVIDED"]
+
+OF_ONE_CLASS = frozenset(
+    {
+        "adapter",
+        "augmentation",
+        "backbone",
+        "data",
+        "domain_adaptation",
+        "optimizer",
+        "scheduler",
+        "strategy",
+        "trainer",
+    }
+)
+"""Groups of which a run has one object."""
+
+PROVIDED: dict[str, frozenset[str]] = {
+    "backbone": frozenset({"in_channels", "input_size"}),
+    "strategy": frozenset(
+        {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
+        | {"gradient_clip_norm", "accumulate_batches", "outputs", "adapter"}
+    ),
+    "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
+}
+"""Constructor arguments that the run fills in, by the node's path: a file may leave them out."""
+
+_Threads = Annotated[int, Interval(ge=1, le=1024)]  # PyTorch crashes where the system has no room for more
+_Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy's generators take
+
+PLAIN: dict[str, Any] = {
+    "seed": _Seed,
+    "threads": _Threads,
+    "channels_last": bool,
+    "name": str,
+    "tags": list[str],
+    "init_from": str | None,
+    "resume": str | None,
+    "changed_data": Literal["refuse", "restart"],
+    "reproduces": dict | None,
+    "figures": bool | Literal["auto"],
+    "health": bool,
+    "evaluate": Literal["last", "best"],
+    "sweep.resume": bool,
+    "sweep.objective": str,
+    "sweep.chosen": str | None,
+    "sweep.tuned": str | None,
+    "sweep.trial": bool,
+    "update.gradient_clip_norm": Positive | None,
+    "update.accumulate_batches": Count,
+    "logger.mode": Literal["offline", "online", "disabled"],
+    "logger.project": str,
+    "logger.entity": str | None,
+    "logger.group": str | None,
+    "logger.job_type": str | None,
+    "logger.notes": str | None,
+    "logger.log_figures": bool,
+    "logger.log_model": bool,
+    "callbacks.checkpoint.every_n_epochs": Count,
+    "callbacks.checkpoint.best": bool,
+    "callbacks.checkpoint.monitor": str,
+    "callbacks.checkpoint.mode": Literal["auto", "max", "min"],
+    "callbacks.early_stopping.enabled": bool,
+    "callbacks.early_stopping.monitor": str,
+    "callbacks.early_stopping.mode": Literal["auto", "max", "min"],
+    "callbacks.early_stopping.patience": Count,
+    "callbacks.early_stopping.min_delta": NonNegative,
+}
+"""Values that no class takes, by their path."""
+
+_Batches = Natural | Share | None  # how many, or which share of an epoch
+_OPTIMIZER: dict[str, Any] = {
+    "lr": NonNegative,
+    "betas": Annotated[list[Probability], Len(2, 2)],
+    "eps": NonNegative,
+    "weight_decay": NonNegative,
+    "momentum": NonNegative,
+    "dampening": NonNegative,
+    "alpha": Share,
+    "lr_decay": NonNegative,
+    "rho": Share,
+}
+
+OF_LIBRARIES: dict[str, dict[str, Any]] = {
+    "torch.optim": _OPTIMIZER,
+    "pytorch_lightning.Trainer": {
+        "accelerator": Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"],
+        "devices": Annotated[int, Interval(ge=-1)] | Annotated[list[Natural], Len(1)] | Literal["auto"],
+        "num_nodes": Count,
+        "max_epochs": Count,
+        "limit_train_batches": _Batches,
+        "limit_val_batches": _Batches,
+        "limit_test_batches": _Batches,
+        "check_val_every_n_epoch": Count,
+        "log_every_n_steps": Count,
+        "num_sanity_val_steps": Annotated[int, Interval(ge=-1)],
+        "enable_progress_bar": bool,
+        "enable_model_summary": bool,
+        "benchmark": bool,
+        "profiler": Literal["simple", "advanced", "pytorch"] | None,
+    },
+}
+"""Of classes of other packages, by the beginning of their name: what their signatures leave open."""
+
+NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "trainer.precision", "strategy.layers"})
+"""Arguments that the run itself reads: a configuration has them, whatever the class's defaults are."""
+
+FILLED: dict[str, frozenset[str]] = {
+    "strategy": PROVIDED["strategy"],
+    "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
+}
+"""Arguments that the run always fills in: a value of the user's would be left aside."""
+
+FILLED_OF_LOGGERS = frozenset({"save_dir", "run_name"})
+"""Arguments that the run fills in for each logger beside W&B that takes them; a configuration may set them."""
+
+HINTS = {
+    "trainer.callbacks": "add callbacks.<name>._target_=<class>",
+    "trainer.logger": "see the group logger",
+    "trainer.default_root_dir": "set hydra.run.dir",
+    "strategy.seed": "set seed",
+    "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
+    "strategy.accumulate_batches": "set update.accumulate_batches",
+    "strategy.optimizer": "see the group optimizer",
+    "strategy.scheduler": "see the group scheduler",
+}
+"""What to do instead of setting an argument that is filled in."""

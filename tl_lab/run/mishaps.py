@@ -1,0 +1,58 @@
+"""Errors of libraries that a user's settings have caused, in a sentence."""
+
+import errno
+
+import torch
+
+from tl_lab.errors import UserError
+
+__all__ = ["explained"]
+
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "Storage size calculation overflowed",
+    "bad alloc",
+)
+_ONE_SAMPLE = "Expected more than 1 value per channel when training"
+_OTHER_NETWORK = "Error(s) in loading state_dict"
+_TOO_SMALL = ("Kernel size can't be greater than actual input size", "Output size is too small")
+
+
+def explained(error: BaseException) -> UserError | None:
+    """Say what a library's error means for the settings of a run.
+
+    Args:
+        error: as it was raised.
+
+    Returns:
+        The sentence as an error; None for an error that is none of the user's.
+    """
+    text = str(error)
+    if isinstance(error, UserError):
+        return None
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY)
+    ):
+        return UserError(
+            "there is not enough memory: take a smaller backbone (its widths, input_size or resize_to), a smaller "
+            "data.batch_size, or fewer samples"
+        )
+    if isinstance(error, ValueError) and _ONE_SAMPLE in text:
+        return UserError(
+            "batch-norm cannot normalise a training batch of one sample: set data.batch_size to 2 or more, or use a "
+            "backbone without batch-norm"
+        )
+    if isinstance(error, RuntimeError) and _OTHER_NETWORK in text:
+        return UserError(
+            "the checkpoint holds other networks than the configuration describes: one of them was changed since; "
+            "restore it, or start a new run"
+        )
+    if isinstance(error, RuntimeError) and any(sign in text for sign in _TOO_SMALL):
+        return UserError(
+            f"the images are too small for the backbone ({text.splitlines()[0]}): set backbone.resize_to, or take "
+            "another backbone"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"the disk is full ({error.filename or text}): free some space, then go on by resume=<folder>")
+    return None
