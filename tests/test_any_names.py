@@ -54,7 +54,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 # ---------------------------------------------------------------------- texts
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(NAMES)
 def test_every_name_of_a_file_becomes_a_text_that_can_be_written(name):
     text = os.fsdecode(name)
@@ -153,7 +153,7 @@ def test_signs_that_no_font_has_are_written_by_their_numbers():
     assert labels == ["x U+100000y", "café"]
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.text(st.sampled_from("ab [*]\\&%$#_{}~^-<>|`²±≈\n"), max_size=10))
 def test_latex_sets_a_name_as_it_is(name):
     written = escape(name)
@@ -173,7 +173,7 @@ def test_latex_sets_a_name_as_it_is(name):
 # ---------------------------------------------------------------------- shell lines and files
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.text(min_size=1, max_size=8).filter(lambda name: "\0" not in name and name == printable(name)))
 def test_a_folder_in_a_line_for_the_shell_is_that_folder(name):
     folder = Path("runs") / name.replace("/", "_")

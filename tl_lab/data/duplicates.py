@@ -85,13 +85,13 @@ def shared_samples(
     found = []
     for name, other in _pairs(sets):
         held_out, before = sets[name], sets[other]
-        both = id(held_out.x), id(before.x), id(held_out.y), id(before.y)
+        both = id(held_out.x), id(before.x)  # tasks may share their inputs
         if held_out.x is before.x or both in seen or meant(name, other):
             continue
         seen[both] = None
         for one in (held_out, before):
             if (x := id(one.x)) not in seen:
-                seen[x] = keys_of(one.x) if similarity is None else _compared_by(one.x)
+                seen[x] = _Keys(keys_of(one.x)) if similarity is None else _compared_by(one.x)
         match = _equal if similarity is None else _near(similarity)
         places = match(seen[id(held_out.x)], seen[id(before.x)])
         if (hit := places >= 0).any():
@@ -114,10 +114,19 @@ def _differing(y: Tensor | None, other: Tensor | None, places: np.ndarray) -> in
     return int(differ.reshape(len(here), -1).any(1).sum())
 
 
-def _equal(keys: Any, others: Any) -> np.ndarray:
+class _Keys:
+    """Keys of a set's samples, in their order and as a set."""
+
+    def __init__(self, keys: Sequence[Hashable]) -> None:
+        self.keys, self.every = keys, frozenset(keys)
+
+
+def _equal(one: _Keys, other: _Keys) -> np.ndarray:
     """Find the place of each key among the others, ``(N,)``; -1 where it is none of them."""
-    places = {key: i for i, key in reversed(list(enumerate(others)))}
-    return np.array([places.get(key, -1) for key in keys], dtype=np.int64)
+    if one.every.isdisjoint(other.every):
+        return np.full(len(one.keys), -1, dtype=np.int64)
+    places = {key: i for i, key in reversed(list(enumerate(other.keys)))}
+    return np.array([places.get(key, -1) for key in one.keys], dtype=np.int64)
 
 
 # ---------------------------------------------------------------------- near-duplicates

@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import fontManager, get_font, weight_dict
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from tl_lab.results.folder.files import replacing
@@ -32,6 +33,7 @@ PALETTE = (
 SOURCE, TARGET = "#0072b2", "#d55e00"  # Wong, "Points of view: Color blindness", Nature Methods 2011
 INK, GREY, GRID = "#222222", "#6b6b6b", "#e4e4e4"
 _FONT, _NO_SIGNS = "DejaVu Sans", "Last Resort High-Efficiency"  # the latter has a box for every sign there is
+_DRAWN = frozenset("\n")  # what no font need have
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": [_FONT],
@@ -171,14 +173,31 @@ def fit_names(figure: Figure, keep: bool = False) -> None:
         keep: leave signs that no installed font has as they are, for a viewer with fonts of its own; otherwise they are
             written by their numbers, ``U+8033``.
     """
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            written = axis.get_major_formatter()
+            if isinstance(written, FixedFormatter | FuncFormatter):  # which write their names whenever they are drawn
+                families = fonts_for("".join(written.format_ticks(axis.get_majorticklocs().tolist())))
+                if len(families) > 1:
+                    axis.set_tick_params(labelfontfamily=families)
+                if not keep:
+                    axis.set_major_formatter(FuncFormatter(functools.partial(_numbered_tick, written)))
     for text in figure.findobj(Text):
-        content = text.get_text()
-        families = fonts_for(content)
-        missing = set(content) - {"\n"} - set().union(*(_signs_of(family) for family in families))
+        families = fonts_for(text.get_text())
         if len(families) > 1:
             text.set_fontfamily(families)
-        if missing and not keep:
-            text.set_text("".join(f" U+{ord(sign):04X}" if sign in missing else sign for sign in content).strip())
+        if not keep:
+            text.set_text(_numbered(text.get_text()))
+
+
+def _numbered_tick(written: Formatter, x: float, place: int | None = None) -> str:
+    return _numbered(written(x, place))
+
+
+def _numbered(text: str) -> str:
+    """Write signs that no installed font has by their numbers."""
+    missing = set(text) - _DRAWN.union(*(_signs_of(family) for family in fonts_for(text)))
+    return "".join(f" U+{ord(sign):04X}" if sign in missing else sign for sign in text).strip() if missing else text
 
 
 def fonts_for(text: str) -> list[str]:
@@ -190,7 +209,7 @@ def fonts_for(text: str) -> list[str]:
     Returns:
         Families, in the order in which they are tried.
     """
-    families, missing = [_FONT], set(text) - _signs_of(_FONT) - {"\n"}
+    families, missing = [_FONT], set(text) - _signs_of(_FONT) - _DRAWN
     if missing:
         for family in sorted({entry.name for entry in fontManager.ttflist} - {_FONT, _NO_SIGNS}):
             if found := missing & _signs_of(family):
@@ -203,12 +222,15 @@ def fonts_for(text: str) -> list[str]:
 
 @functools.cache
 def _signs_of(family: str) -> frozenset[str]:
-    """List the signs that a family's upright font draws."""
+    """List the signs that a family's upright font of usual weight draws."""
+    fonts = [font for font in fontManager.ttflist if font.name == family and font.style == "normal"]
+    if not fonts:
+        return frozenset()
     try:
-        font = get_font(findfont(FontProperties(family=[family]), fallback_to_default=False))
+        nearest = min(fonts, key=lambda font: abs(int(weight_dict.get(str(font.weight), font.weight)) - 400))
+        return frozenset(map(chr, get_font(nearest.fname).get_charmap()))
     except Exception:  # a damaged file of the system's
         return frozenset()
-    return frozenset(map(chr, font.get_charmap()))
 
 
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
