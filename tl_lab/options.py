@@ -15,6 +15,7 @@ __all__ = [
     "Count",
     "Fraction",
     "ImageSize",
+    "Limits",
     "Natural",
     "NonNegative",
     "Positive",
@@ -46,6 +47,8 @@ Angle = Annotated[float, Interval(ge=-360, le=360)]
 """Degrees."""
 ImageSize = Annotated[Sequence[Count], Len(2, 2)]
 """Height and width in pixels."""
+Limits = Annotated[Sequence[float], Len(2, 2)]
+"""Lower and upper end, of any sign."""
 Range = Annotated[Sequence[NonNegative], Len(2, 2)]
 """Smallest and largest value."""
 Widths = Sequence[Count]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Program:
         module.run = self._run  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "tl_lab.run.experiment", module)
 
-    def _run(self, cfg: DictConfig) -> None:
+    def _run(self, cfg: DictConfig, anew: Mapping[str, str] | None = None) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         self.seen.append((OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder))
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
@@ -308,8 +308,8 @@ def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     module.predict_to_csv = lambda *given, **named: called.append((given, named))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tl_lab.run.inference", module)
     tl_lab_main(["predict", str(tmp_path), str(tmp_path), "--checkpoint", "best"])
-    named = {"checkpoint": "best", "skip_unreadable": False, "task": None, "allow": []}
-    assert called == [((tmp_path, tmp_path, None), named)]
+    named = {"checkpoint": "best", "skip_unreadable": False, "task": None, "allow": [], "arrays": False}
+    assert called == [((tmp_path, [tmp_path], None), named)]
     with pytest.raises(SystemExit) as end:
         tl_lab_main(["predict", str(tmp_path / "no"), str(tmp_path)])
     assert end.value.code == 1

@@ -374,5 +374,5 @@ def test_a_pipe_in_place_of_a_file_does_not_hang(base: Path, name: str) -> None:
 def test_a_pipe_for_an_image_is_refused(base: Path) -> None:
     (base / "images").mkdir()
     os.mkfifo(base / "images" / "a.png")
-    with pytest.raises(UserError, match=r"a\.png cannot be read as an image \(not a regular file\)"):
+    with pytest.raises(UserError, match=r"cannot be read: a\.png \(not a regular file\)"):
         tl_lab.load(base / "right").predict(base / "images")

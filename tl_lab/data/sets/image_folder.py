@@ -24,7 +24,7 @@ from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
-from tl_lab.options import Count, Fraction
+from tl_lab.options import Count, Fraction, Limits
 from tl_lab.texts import listed
 
 __all__ = [
@@ -191,7 +191,7 @@ class _Reader:
         unreadable: str,
         size: int,
         channels: int,
-        levels: Sequence[float] | None,
+        levels: Limits | None,
     ) -> None:
         check_shares(val_share, test_share)
         if channels not in (1, 3) or size < 1:
@@ -286,7 +286,7 @@ class ImageFolder(_Reader, DataModule):
         unreadable: Literal["stop", "skip"] = "stop",
         size: Count = 224,
         channels: Literal[1, 3] = 3,
-        levels: Sequence[float] | None = None,
+        levels: Limits | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -353,7 +353,7 @@ class ImageFolderPair(_Reader, DomainPair):
         unreadable: Literal["stop", "skip"] = "stop",
         size: Count = 224,
         channels: Literal[1, 3] = 3,
-        levels: Sequence[float] | None = None,
+        levels: Limits | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
