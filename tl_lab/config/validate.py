@@ -18,7 +18,7 @@ from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
 from tl_lab.errors import UserError, nearest
 
-__all__ = ["PROVIDED", "check", "raise_if_wrong"]
+__all__ = ["ELSEWHERE", "PROVIDED", "check", "raise_if_wrong"]
 
 # Constructor arguments that the run fills in, by the node's path: a file may leave them out.
 PROVIDED: dict[str, frozenset[str]] = {
@@ -39,6 +39,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "tags": (list[str], None),
     "init_from": (str | None, None),
     "resume": (str | None, None),
+    "lengthened_from": (int | None, 1),
     "reproduces": (dict | None, None),
     "figures": (bool | Literal["auto"], None),
     "health": (bool, None),
@@ -72,10 +73,14 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
 # Arguments that the run always fills in: a value of the user's would be left aside.
 _FILLED: dict[str, frozenset[str]] = {
     "strategy": PROVIDED["strategy"],
-    "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
+    "trainer": PROVIDED["trainer"]
+    | {"inference_mode", "reload_dataloaders_every_n_epochs"}
+    | {"gradient_clip_val", "accumulate_grad_batches"},
 }
-_HINTS = {
+ELSEWHERE = {
     "trainer.callbacks": "add callbacks.<name>._target_=<class>",
+    "trainer.gradient_clip_val": "set update.gradient_clip_norm",
+    "trainer.accumulate_grad_batches": "set update.accumulate_batches",
     "trainer.logger": "see the group logger",
     "trainer.default_root_dir": "set hydra.run.dir",
     "strategy.seed": "set seed",
@@ -143,7 +148,7 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
             yield f"callbacks.{name} is the run's own: give a callback of your own another name"
     for path, filled in _FILLED.items():
         for key in sorted(filled & (plain.get(path) or {}).keys()):
-            hint = f"; {_HINTS[where]}" if (where := f"{path}.{key}") in _HINTS else ""
+            hint = f"; {ELSEWHERE[where]}" if (where := f"{path}.{key}") in ELSEWHERE else ""
             yield f"{where} is filled in by the run: leave it out{hint}"
 
 

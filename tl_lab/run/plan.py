@@ -115,6 +115,7 @@ class Plan:
         logger: options of the experiment logger.
         init_from: folder of the run whose backbone this one starts from.
         resumes: whether it goes on with an interrupted run.
+        lengthened_from: epochs that the run was first configured for, where it went on for more.
         choices: the chosen name of each group.
         overrides: what was given on the command line.
         reasons: why natural choices were made.
@@ -146,6 +147,7 @@ class Plan:
     logger: Mapping[str, Any]
     init_from: Path | None = None
     resumes: bool = False
+    lengthened_from: int | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     reasons: Sequence[str] = ()
@@ -218,6 +220,7 @@ class Plan:
             logger=plain["logger"],
             init_from=Path(plain["init_from"]) if plain["init_from"] else None,
             resumes=bool(plain["resume"]),
+            lengthened_from=plain.get("lengthened_from"),
             choices={group: name for group, name in chosen.items() if "/" not in group},
             overrides=[] if hydra is None else list(hydra.overrides.task),
             reasons=_reasons(hydra),
