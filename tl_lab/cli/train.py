@@ -29,6 +29,15 @@ from tl_lab.importing import import_heavy
 
 __all__ = ["Launch", "carry_out", "main", "prepare", "user_error"]
 
+_TINY = {
+    "trainer.max_epochs": "1",
+    "trainer.limit_train_batches": "2",
+    "trainer.limit_val_batches": "2",
+    "trainer.limit_test_batches": "2",
+    "figures": "true",
+    "logger.mode": "disabled",
+}
+"""What ``debug=true`` sets."""
 _PATIENCE_S = 10.0
 _DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the process that started this one
 _FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
@@ -146,6 +155,7 @@ def prepare(given: list[str]) -> Launch:
         UserError: something in them is wrong.
     """
     flags, overrides = arguments.split(given)
+    overrides = _debugged(overrides)
     # Hydra finds outside folders by the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     resume = arguments.resumed_folder(overrides)
@@ -244,6 +254,14 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
         )
     names = [text for text in rest if text.startswith("hydra.job.name=")]
     return [f"hydra.run.dir={arguments.quote(str(folder))}", "hydra.output_subdir=null", *names]
+
+
+def _debugged(overrides: list[str]) -> list[str]:
+    """Let ``debug=true`` make a run tiny; what is given beside it stays."""
+    if not any(text.lower() == "debug=true" for text in overrides):
+        return overrides
+    given = {text.partition("=")[0] for text in overrides}
+    return [*overrides, *(f"{key}={value}" for key, value in _TINY.items() if key not in given)]
 
 
 def _whole(texts: Sequence[str]) -> int | None:

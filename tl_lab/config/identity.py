@@ -20,7 +20,7 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
 _NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
 # Options that came later, while they change nothing: runs from before are the same runs.
-_NEUTRAL = {"lengthened_from": None, "levels": None, "near_duplicates": None}
+_NEUTRAL = {"debug": False, "lengthened_from": None, "levels": None, "near_duplicates": None}
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 

@@ -38,6 +38,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "name": (str, None),
     "tags": (list[str], None),
     "init_from": (str | None, None),
+    "debug": (bool, None),
     "resume": (str | None, None),
     "lengthened_from": (int | None, 1),
     "reproduces": (dict | None, None),

@@ -20,6 +20,8 @@ from tl_lab.watching.validators.reverse import ReverseValidation
 
 __all__ = ["banner_of", "facts_of", "report"]
 
+_DEBUGGED = "one tiny run through everything, whose numbers say nothing"
+
 
 def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
     strategy, data = parts.strategy, parts.data
@@ -40,6 +42,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
             **strategy.adapter.facts(),
             **strategy.adaptation.facts(),
             **_parallel_facts(plan, parts, trainer),
+            **({"debug": _DEBUGGED} if plan.config.get("debug") else {}),
             **lengthened_fact(plan.lengthened_from, plan.max_epochs),
             **({"settings": chosen} if (chosen := plan.sweep.chosen) else {}),
         },
@@ -100,6 +103,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
+    for text in content.get("doubts") or ():
+        console.say(f"Doubtful: {text}.")
     if content.get("health"):
         console.health(content["health"])
     if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
