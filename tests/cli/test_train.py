@@ -415,3 +415,24 @@ def test_log_messages_go_to_the_file(program: Program) -> None:
 
 def test_the_files_are_found_beside_the_package() -> None:
     assert (conf_dir() / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tl-lab pre", {"train", "list", "predict", "test", "report", "figures", "papers", "reproduce"}),
+        ("tl-lab list ", set(choices())),
+        ("tl-lab list optimizer ", {"adam", "adamw", "sgd"}),
+        ("tl-lab train strategy=ew", {"strategy=ewc"}),
+        ("tl-lab predict ", set()),
+    ],
+)
+def test_tl_lab_is_completed(
+    line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/tl-lab"])
+    tl_lab_main(["-sc", "query=bash"])
+    said = set(capsys.readouterr().out.split())
+    assert expected <= said
+    assert not said or expected

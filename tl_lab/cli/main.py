@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tl_lab import __version__
-from tl_lab.cli import figures, list, overview, papers, predict, report, reproduce, test
+from tl_lab.cli import completion, figures, list, overview, papers, predict, report, reproduce, test
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
 
@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser, helps = _parser()
     if not given or given[0] in ("-h", "--help"):
         overview.show(helps)
+        return
+    if completion.asked(given):
+        completion.complete(given, [*helps])
         return
     options = parser.parse_args(given)
     try:
