@@ -1,16 +1,21 @@
 """A laboratory for transfer learning: backbone, strategy, data and domain adaptation compose into one experiment.
 
-A trained model is three lines away::
+A run, and a trained model, are three lines away::
 
     import tl_lab
+
+    finished = tl_lab.run(["data=digits", "seed=1"])  # or python train.py data=digits seed=1
+    finished.metrics, finished.history, finished.model
+
     model = tl_lab.load("outputs/runs/<name>/<time>")
-    labels = model.predict(images)
+    labels = model.predict(images).labels
 """
 
+import importlib
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "compose", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from tl_lab.importing import import_heavy
 
         return import_heavy("tl_lab.run.inference").load
+    if name == "compose":
+        return importlib.import_module("tl_lab.config").compose
+    if name == "run":
+        return importlib.import_module("tl_lab.run")  # can be called
     raise AttributeError(f"module 'tl_lab' has no attribute {name!r}")

@@ -15,10 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from tl_lab import commands
 from tl_lab.__main__ import main as tl_lab_main
 from tl_lab.cli import arguments
 from tl_lab.cli import train as cli
-from tl_lab.config import conf_dir
+from tl_lab.config import choices, conf_dir
 from tl_lab.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +181,8 @@ def test_an_interrupted_run_says_how_to_go_on(program: Program, error: type[Base
     program.job = job
     code, _, err = program("hydra.run.dir=run")
     assert code == 130
-    assert err == f"tl_lab: interrupted; go on with: python train.py resume={Path('run').absolute()}\n"
+    again = commands.train(f"resume={Path('run').absolute()}")
+    assert err == f"tl_lab: interrupted; go on with: {again}\n"
 
 
 def test_the_users_mistake_is_a_sentence_and_others_keep_their_traceback(program: Program) -> None:
@@ -293,13 +295,42 @@ def test_split(argv: list[str], flags: list[tuple[str, str | None]], overrides: 
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    tl_lab_main(["list", "trainer"])
+    tl_lab_main(["list", "trainer", "--plain"])
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert {row[1] for row in rows} == {"cpu", "gpu", "ddp", "ddp_cpu", "fsdp"}
     assert all(row[0] == "trainer" and row[2] for row in rows)
     with pytest.raises(SystemExit):
         tl_lab_main(["list", "trainr"])
     assert capsys.readouterr().err == "tl_lab: there is no group 'trainr'; did you mean 'trainer'?\n"
+    tl_lab_main(["list", "strategy", "ewc"])
+    card = capsys.readouterr().out
+    assert card.startswith("strategy=ewc   Elastic weight consolidation")
+    assert all(key in card for key in ("strategy.ewc_lambda ", "strategy.fisher.samples ", "strategy.layers.decay "))
+    with pytest.raises(SystemExit):
+        tl_lab_main(["list", "strategy", "ewcc"])
+    assert "there is no choice 'ewcc' of strategy; did you mean 'ewc'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["list"]])
+def test_what_there_is_fits_a_screen(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    tl_lab_main(argv)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert all(len(line) <= 100 and "…" not in line for line in lines)
+    said = "\n".join(lines)
+    wanted = choices() if argv == ["list"] else ["train", "list", "predict", "test", "report", "figures", "papers"]
+    assert all(f"\n  {name} " in said for name in wanted)
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python -m tl_lab list --plain | head -1``: the reader closes its end first."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit) as ended:
+            tl_lab_main(["list", "--plain"])
+        assert ended.value.code == 0
 
 
 def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -384,3 +415,24 @@ def test_log_messages_go_to_the_file(program: Program) -> None:
 
 def test_the_files_are_found_beside_the_package() -> None:
     assert (conf_dir() / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tl-lab pre", {"train", "list", "predict", "test", "report", "figures", "papers", "reproduce"}),
+        ("tl-lab list ", set(choices())),
+        ("tl-lab list optimizer ", {"adam", "adamw", "sgd"}),
+        ("tl-lab train strategy=ew", {"strategy=ewc"}),
+        ("tl-lab predict ", set()),
+    ],
+)
+def test_tl_lab_is_completed(
+    line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/tl-lab"])
+    tl_lab_main(["-sc", "query=bash"])
+    said = set(capsys.readouterr().out.split())
+    assert expected <= said
+    assert not said or expected

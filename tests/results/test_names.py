@@ -13,6 +13,7 @@ from tl_lab.results.names import (
     kind_of,
     leading_metric,
     less_is_better,
+    named_by_unit,
     readable,
     split_name,
 )
@@ -34,7 +35,7 @@ def test_a_name_is_taken_apart(name, parts):
 
 def test_shares_are_told_from_other_metrics():
     assert all(map(is_share, ["acc", "balanced_acc", "f1_macro", "domain_acc", "acc_ci95"]))
-    assert not any(map(is_share, ["loss", "lambda", "bwt", "lr"]))
+    assert not any(map(is_share, ["loss", "lambda", "bwt_r2", "lr"]))
 
 
 def test_names_become_words():
@@ -111,3 +112,13 @@ def test_two_values_stand_beside_their_mean_and_an_interval_before_them():
     assert format_metric("test/acc", 0.84, math.nan, (math.nan, math.nan)) == "84.0"
     assert format_difference("test/acc", 0.01, math.nan, (-0.01, 0.03)) == "+1.0 (-1.0, +3.0)"
     assert (format_change("r2", 0.25), format_change("acc", 0.0)) == ("+0.250", "+0.0")
+
+
+def test_what_a_stream_transfers_has_the_unit_of_its_scores():
+    shares = {"test/acc": 0.5, "test/task1/acc": 0.5, "test/bwt": -0.123, "test/forgetting": 0.25}
+    assert named_by_unit(shares) == shares
+    assert [format_metric(name, value) for name, value in shares.items()] == ["50.0", "50.0", "-12.3", "25.0"]
+    others = named_by_unit({"test/r2": 0.5, "test/mae": 1.0, "test/bwt": -0.123, "test/forgetting": 0.25})
+    assert list(others) == ["test/r2", "test/mae", "test/bwt_r2", "test/forgetting_r2"]
+    assert format_metric("test/bwt_r2", -0.123) == "-0.123"
+    assert (less_is_better("test/forgetting_r2"), less_is_better("test/bwt_r2")) == (True, False)

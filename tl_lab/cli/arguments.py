@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tl_lab.config import choices, conf_dir
-from tl_lab.config.declared import NEEDED, PLAIN
+from tl_lab.config.declared import ELSEWHERE, NEEDED, PLAIN
 from tl_lab.errors import UserError, nearest
 
 __all__ = [
@@ -47,6 +47,7 @@ _COMPLETION = frozenset({"--shell-completion", "-sc"})
 # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
 _LISTS = frozenset({"logger", "validator"})
 _OPTIONAL = frozenset({"experiment", "search"})  # groups of which nothing need be chosen
+_RANGE = re.compile(r"([^=]+)=(\d+)\.\.\.?(\d+)")
 MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(
     {"--cfg", "-c", "--package", "-p", "--experimental-rerun"}
@@ -278,6 +279,9 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
+        if found := _RANGE.fullmatch(text):
+            key, first, last = found.groups()
+            raise UserError(f"{text!r}: write a range as {key}=range({first},{int(last) + 1}), with -m")
         if "=" not in text and not text.startswith("~"):
             fitting = [group for group, names in choices().items() if text in names]
             hint = " or ".join(f"{group}={text}" for group in fitting) or "key=value"
@@ -422,6 +426,8 @@ def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
             if not where:
                 names = [*(name for name in names if name != "hydra"), *groups]
                 names = [name for name in names if "/" not in name]
+            if (key_given := f"{where}.{part}") in ELSEWHERE:
+                return f"{key_given} is not set there: {ELSEWHERE[key_given]}"
             said = f"{where} has no key {part!r}" if where else f"there is no key or group {part!r}"
             add = f" (to add a new key, write +{key}=...)" if where else ""
             return f"{said}; {nearest(part, names)}{add}"

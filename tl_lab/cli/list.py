@@ -1,43 +1,129 @@
-"""``list``: the choices of each group, or of one."""
+"""``list``: all groups at a glance, the choices of one group, or one choice with its options."""
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 
+from tl_lab import commands
 from tl_lab.config import choices, describe
+from tl_lab.errors import UserError, nearest
 
 __all__ = ["add"]
 
+_NAMES = 58  # columns of the names of a group's choices, of which a few are shown
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("list", help="show the choices of each group, or of one")
+    parser = subparsers.add_parser("list", help="show all groups, the choices of one, or one choice with its options")
     parser.add_argument("group", nargs="?", help="backbone, strategy, data, ...")
+    parser.add_argument("choice", nargs="?", help="one of the group: show its options")
+    parser.add_argument("--plain", action="store_true", help="a line a choice, columns separated by tabs")
     parser.set_defaults(command=_list)
 
 
 def _list(options: argparse.Namespace) -> None:
     groups = choices(options.group)
-    rows = [(group, name, describe(file)) for group, files in groups.items() for name, file in files.items()]
-    if sys.stdout.isatty():
-        _print_table(rows)
+    if options.choice is not None:
+        _show_choice(options.group, options.choice, groups[options.group])
+    elif options.plain:
+        for group, files in groups.items():
+            for name, file in files.items():
+                print("\t".join([group, name, describe(file)]))
+    elif options.group is not None:
+        _show_group(options.group, groups[options.group])
     else:
-        for row in rows:
-            print("\t".join(row))
+        _show_all(groups)
 
 
-def _print_table(rows: Sequence[tuple[str, str, str]]) -> None:
-    from rich import box
-    from rich.console import Console
+def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    table.add_column("group", style="cyan", no_wrap=True)
-    table.add_column("choice", style="bold", no_wrap=True)
-    table.add_column("what it is")
-    before = ""
-    for number, (group, name, text) in enumerate(rows):
-        ends = number + 1 == len(rows) or rows[number + 1][0] != group
-        table.add_row("" if group == before else group, name, text, end_section=ends)
-        before = group
-    Console().print(table)
+    from tl_lab.config.knobs import groups_said
+    from tl_lab.results.screen.console import say
+
+    said = groups_said()
+    order = [*(name for name in said if name in groups), *(name for name in groups if name not in said)]
+    table = Table.grid(padding=(0, 2))
+    for style in ("cyan", "dim"):
+        table.add_column(style=style, no_wrap=True)
+    table.add_column(no_wrap=True)
+    for name in order:
+        table.add_row(f"  {name}", str(len(groups[name])), _few(list(groups[name])))
+    say(
+        Text.assemble(("Choices", "bold"), ("   group=choice on the command line of a run", "dim")),
+        table,
+        Text(),
+        Text("  one group            ", end="").append(commands.command("list", "data"), "cyan"),
+        Text("  one choice, options  ", end="").append(commands.command("list", "strategy", "ewc"), "cyan"),
+        Text("  for other programs   ", end="").append(commands.command("list", "--plain"), "cyan"),
+    )
+
+
+def _few(names: list[str]) -> str:
+    """Name the first choices of a group, and say how many more there are."""
+    shown: list[str] = []
+    for name in names:
+        if len(", ".join([*shown, name])) > _NAMES:
+            break
+        shown.append(name)
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _show_group(group: str, files: Mapping[str, Path]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from tl_lab.config.knobs import groups_said
+    from tl_lab.results.screen.console import say
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, file in files.items():
+        table.add_row(name, Text(describe(file)))
+    first = next(iter(files))
+    said = groups_said().get(group, "")
+    say(
+        Text.assemble((group, "bold"), (f"   {said}" if said else "", "dim")),
+        Padding(table, (0, 0, 0, 2)),
+        Text(),
+        Text("  in a run             ", end="").append(commands.train(f"{group}={first}"), "cyan"),
+        Text("  options of one       ", end="").append(commands.command("list", group, first), "cyan"),
+    )
+
+
+def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from tl_lab.config.knobs import knobs
+    from tl_lab.results.screen.console import say
+
+    if choice not in files:
+        raise UserError(f"there is no choice {choice!r} of {group}; {nearest(choice, files)}")
+    found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.said]
+    table = Table.grid(padding=(0, 2))
+    for style in ("cyan", "bold"):
+        table.add_column(style=style, overflow="fold")
+    table.add_column(overflow="fold", ratio=1)
+    for knob in found:
+        table.add_row(knob.key, Text(knob.value), Text(knob.said))
+    example = next((f"{one.key}={one.value}" for one in found if one.value and "$" not in one.value), "")
+    words = [text for text in (f"{group}={choice}", example if group != "experiment" else "") if text]
+    say(
+        Text.assemble((f"{group}={choice}", "bold"), (f"   {describe(files[choice])}", "")),
+        Text(),
+        Padding(table if found else Text("no options", "dim"), (0, 0, 0, 2)),
+        Text(),
+        Text("  in a run  ", end="").append(commands.train(*words), "cyan"),
+        Text(f"  file      {_short(files[choice])}", style="dim"),
+    )
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

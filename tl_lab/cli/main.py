@@ -1,18 +1,19 @@
 """``python -m tl_lab`` and ``tl-lab``: what surrounds a run, a command a file."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from tl_lab import __version__
-from tl_lab.cli import figures, list, papers, predict, report, reproduce
+from tl_lab.cli import completion, figures, list, overview, papers, predict, report, reproduce, test
 from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
 
 __all__ = ["main"]
 
-_COMMANDS = (list, predict, report, figures, papers, reproduce)
+_COMMANDS = (list, predict, test, report, figures, papers, reproduce)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,11 +28,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         train(given[1:])
         return
+    parser, helps = _parser()
+    if not given or given[0] in ("-h", "--help"):
+        overview.show(helps)
+        return
+    if completion.asked(given):
+        completion.complete(given, [*helps])
+        return
     try:
         prepare_terminal(given)
-        options = _parser().parse_args(given)
+        options = parser.parse_args(given)
         with using(options.config_dir):
             code = options.command(options)
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough: list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
+        sys.exit(0)
     except UserError as error:
         print(f"tl_lab: {error}", file=sys.stderr)
         sys.exit(1)
@@ -39,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
+    """Build the parser; give what each command does, too."""
     parser = argparse.ArgumentParser(prog="tl_lab", description="A laboratory for transfer learning.")
     parser.add_argument("--version", action="version", version=f"tl_lab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
-    train = commands.add_parser("train", help="the same as python train.py", add_help=False)
+    train = commands.add_parser("train", help="one run or several; the same as python train.py", add_help=False)
     train.set_defaults(command=lambda _: None)
     for command in _COMMANDS:
         command.add(commands)
@@ -53,4 +66,5 @@ def _parser() -> argparse.ArgumentParser:
                 "--config-dir", "-cd", action="append", default=[], metavar="FOLDER",
                 help="a folder of further choices, with its Python beside it; may be repeated",
             )  # fmt: skip
-    return parser
+    helps = {str(action.dest): str(action.help) for action in commands._choices_actions}
+    return parser, helps

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from tl_lab import commands
 from tl_lab.cli import arguments
 from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config import conf_dir, config_hash
@@ -28,20 +29,30 @@ from tl_lab.config.trust import check_foreign
 from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
 
-__all__ = ["main"]
+__all__ = ["Launch", "carry_out", "main", "prepare", "user_error"]
 
+_TINY = {
+    "trainer.max_epochs": "1",
+    "trainer.limit_train_batches": "2",
+    "trainer.limit_val_batches": "2",
+    "trainer.limit_test_batches": "2",
+    "figures": "true",
+    "logger.mode": "disabled",
+}
+"""What ``debug=true`` sets."""
 _PATIENCE_S = 10.0
 _DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the process that started this one
 _FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
 
 
 @dataclass
-class _Launch:
+class Launch:
     """What one start of the program is about to do.
 
     Attributes:
         argv: arguments for Hydra.
         resume: folder of the run to go on with.
+        epochs: that the run shall have trained in all; None for as many as it was configured for.
         sweep: folder of the sweep, where there is one.
         launcher: of the sweep: the class that starts its jobs.
         resumes: the sweep goes on with what is missing or failed.
@@ -53,6 +64,7 @@ class _Launch:
 
     argv: list[str]
     resume: Path | None = None
+    epochs: int | None = None
     sweep: Path | None = None
     launcher: str = ""
     resumes: bool = False
@@ -87,14 +99,14 @@ def _main(given: list[str]) -> None:
     from tl_lab.config.natural import composing_once
 
     with composing_once():  # Hydra composes again, twice
-        launch = _prepare(given)
+        launch = prepare(given)
         if launch.sweep is None:
             _start(launch)
             return
     _start(launch)  # each job of a sweep has a configuration of its own
 
 
-def _start(launch: _Launch) -> None:
+def _start(launch: Launch) -> None:
     """Hand over to Hydra, and end the process with exit code 1 where something failed."""
     original = list(sys.argv)
 
@@ -132,7 +144,7 @@ def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
 
 
-def _claimed(launch: _Launch) -> contextlib.AbstractContextManager[Any]:
+def _claimed(launch: Launch) -> contextlib.AbstractContextManager[Any]:
     """Keep other processes out of the sweep's folder while its jobs run."""
     if launch.sweep is None:
         return contextlib.nullcontext()
@@ -141,30 +153,33 @@ def _claimed(launch: _Launch) -> contextlib.AbstractContextManager[Any]:
     return claim(launch.sweep, launch.overrides)
 
 
-def _prepare(given: list[str]) -> _Launch:
+def prepare(given: list[str]) -> Launch:
     """Check the arguments and decide what Hydra gets.
 
     Raises:
         UserError: something in them is wrong.
     """
     flags, overrides = arguments.split(given)
+    overrides = _debugged(overrides)
     # Hydra finds outside folders by the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
         anew = {key: value for text in overrides for key, _, value in [text.partition("=")] if _given_anew(text)}
-        rest = [text for text in overrides if not _given_anew(text)]
-        return _Launch(_resume_arguments(resume, passed, rest), resume=resume, anew=anew)
+        epochs = [text for text in overrides if text.startswith("trainer.max_epochs=")]
+        rest = [text for text in overrides if not _given_anew(text) and text not in epochs]
+        arguments_of_resume = _resume_arguments(resume, passed, rest)
+        return Launch(arguments_of_resume, resume=resume, epochs=_whole(epochs), anew=anew)
     names = {name for name, _ in flags}
     if names & arguments.UNCHECKED:
-        return _Launch([*passed, *overrides])
+        return Launch([*passed, *overrides])
     checked = arguments.check(overrides, flags)
     if names & arguments.SHOWING:
         if checked.multirun:
             print("tl_lab: the first of several jobs:", file=sys.stderr, flush=True)
             shown = [text for text in passed if text not in arguments.MULTIRUN]
-            return _Launch([*shown, *checked.first])
-        return _Launch([*passed, *overrides])
+            return Launch([*shown, *checked.first])
+        return Launch([*passed, *overrides])
     folder = Path(checked.folder)
     if checked.multirun:
         return _prepare_sweep(passed, overrides, checked)
@@ -175,12 +190,12 @@ def _prepare(given: list[str]) -> _Launch:
         )
     _make(folder)
     if _is_child():
-        return _Launch([*passed, *overrides])
+        return Launch([*passed, *overrides])
     # pinned: composing again would read the clock again
-    return _Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
+    return Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
 
 
-def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> _Launch:
+def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> Launch:
     """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep by the same command."""
     from tl_lab.sweeps.folder import check_unchanged, last_sweep
 
@@ -208,7 +223,7 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
         if not text.lstrip("+").startswith("sweep.resume=")
     ]
     own = [f"hydra.sweep.dir={arguments.quote(str(folder))}"]
-    launch = _Launch(
+    launch = Launch(
         [*passed, *kept, *own], sweep=folder, launcher=checked.launcher, resumes=checked.resumes, overrides=overrides
     )
     if "optuna" in checked.sweeper:
@@ -249,8 +264,8 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
     # the further processes of a distributed run get Hydra's own options from Lightning
     if passed or (rest and not (_is_child() and all(text.startswith("hydra.") for text in rest))):
         raise UserError(
-            f"resume: a resumed run takes its configuration from its folder, so nothing else can be given "
-            f"with it (here: {' '.join([*passed, *rest])})"
+            f"resume: a resumed run takes its configuration from its folder, so nothing but trainer.max_epochs can be "
+            f"given with it (here: {' '.join([*passed, *rest])})"
         )
     if not folder.is_dir():
         raise UserError(f"resume: there is no folder {str(folder)!r}{arguments.nearby(folder)}")
@@ -275,32 +290,37 @@ def _without_config(folder: Path) -> str:
     return f"resume: the run in {str(folder)!r} ended before it began to train; start it again: python train.py {again}"
 
 
+def _debugged(overrides: list[str]) -> list[str]:
+    """Let ``debug=true`` make a run tiny; what is given beside it stays."""
+    if not any(text.lower() == "debug=true" for text in overrides):
+        return overrides
+    given = {text.partition("=")[0] for text in overrides}
+    return [*overrides, *(f"{key}={value}" for key, value in _TINY.items() if key not in given)]
+
+
+def _whole(texts: Sequence[str]) -> int | None:
+    """Read the last ``trainer.max_epochs=N``; None where there is none."""
+    if not texts:
+        return None
+    value = texts[-1].partition("=")[2]
+    if not value.isdecimal() or int(value) < 1:
+        raise UserError(f"trainer.max_epochs is a whole number of at least 1, not {value!r}")
+    return int(value)
+
+
 def _is_child() -> bool:
     """Whether this process is a further one of a distributed run, which shares the first one's folder."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
-def _run_job(cfg: DictConfig, launch: _Launch) -> float | None:
+def _run_job(cfg: DictConfig, launch: Launch) -> float | None:
     """Run one job; in a sweep an error is reported and the next job gets its turn."""
-    from hydra.core.hydra_config import HydraConfig
-
-    launch.folder = HydraConfig.get().runtime.output_dir
-    importable()  # another engine's process has the folders' names only
     try:
-        if launch.resume is not None:
-            cfg = _stored_config(launch.resume)
-            _restore_choices(launch.resume)
-            with foreign(launch.resume / "config.yaml"):
-                return _experiment()(cfg, launch.anew)
-        if launch.sweep is not None:
-            return _run_swept_job(cfg, launch)
-        return _experiment()(cfg)
-    except SystemExit as error:  # how Lightning ends a training that was interrupted
-        raise KeyboardInterrupt from error
+        return carry_out(cfg, launch)
     except Exception as error:
         if _is_child() and _first_process_ends():
             sys.exit(1)  # it has said the same
-        mistake = _user_error(error)
+        mistake = user_error(error)
         if mistake is None and launch.sweep is None:
             raise  # Hydra prints the traceback
         launch.failed = True
@@ -310,6 +330,35 @@ def _run_job(cfg: DictConfig, launch: _Launch) -> float | None:
         else:
             _say(mistake)
         return None
+
+
+def carry_out(cfg: DictConfig, launch: Launch) -> float | None:
+    """Run one job: one that goes on, one of a sweep, or a new one."""
+    from hydra.core.hydra_config import HydraConfig
+
+    launch.folder = HydraConfig.get().runtime.output_dir
+    importable()  # another engine's process has the folders' names only
+    try:
+        if launch.resume is not None:
+            return _go_on(launch.resume, launch)
+        if launch.sweep is not None:
+            return _run_swept_job(cfg, launch)
+        return _experiment()(cfg)
+    except SystemExit as error:  # how Lightning ends a training that was interrupted
+        raise KeyboardInterrupt from error
+
+
+def _go_on(folder: Path, launch: Launch) -> float | None:
+    """Go on with the run of a folder, for as many epochs as it was configured for or for more."""
+    cfg = _stored_config(folder)
+    _restore_choices(folder)
+    with foreign(folder / "config.yaml"):
+        experiment = _experiment()
+        if launch.epochs is not None:
+            from tl_lab.run.lengthening import lengthen
+
+            lengthen(folder, cfg, launch.epochs)
+        return experiment(cfg, launch.anew)
 
 
 def _first_process_ends() -> bool:
@@ -325,13 +374,12 @@ def _first_process_ends() -> bool:
     return True
 
 
-def _say_interrupted(launch: _Launch) -> None:
-    again = f"resume={launch.folder}"
-    where = "" if launch.folder is None else f"; go on with: python train.py {shlex.quote(again)}"
+def _say_interrupted(launch: Launch) -> None:
+    where = "" if launch.folder is None else f"; go on with: {commands.train(f'resume={launch.folder}')}"
     if launch.sweep is not None:
         kept = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
         words = ["-m", *kept, f"hydra.sweep.dir={arguments.plain_or_quoted(str(launch.sweep))}", "sweep.resume=true"]
-        where = f"; go on with: python train.py {shlex.join(words)}"
+        where = f"; go on with: {commands.train(*words)}"
     print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
 
 
@@ -383,7 +431,7 @@ def _restore_choices(folder: Path) -> None:
         runtime.choices = stored
 
 
-def _run_swept_job(cfg: DictConfig, launch: _Launch) -> float | None:
+def _run_swept_job(cfg: DictConfig, launch: Launch) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     from tl_lab.sweeps.jobs import read_settled
@@ -407,7 +455,7 @@ def _run_swept_job(cfg: DictConfig, launch: _Launch) -> float | None:
     return read_settled(folder).get("objective")
 
 
-def _run_apart(cfg: DictConfig, launch: _Launch, folder: Path) -> float | None:
+def _run_apart(cfg: DictConfig, launch: Launch, folder: Path) -> float | None:
     """Run a job of another engine, whose processes may serve many jobs, in a process of its own."""
     from tl_lab.sweeps.apart import run_apart
 
@@ -444,7 +492,7 @@ def _die_with_the_sweep() -> None:
         os.environ[_DIES_WITH] = str(os.getpid())
 
 
-def _user_error(error: BaseException) -> UserError | None:
+def user_error(error: BaseException) -> UserError | None:
     """Find the user's mistake behind an error: Hydra wraps what constructors raise."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
@@ -496,10 +544,10 @@ def _finish_sweep(folder: Path) -> bool:
             print(f"report: {report.with_name('report.html')}")
     except Exception as error:
         print(f"\nthe report could not be written ({error}); the runs' own results are safe", file=sys.stderr)
-        print(f"try again: python -m tl_lab report {shlex.join(map(str, parts))}", file=sys.stderr)
+        print(f"try again: {commands.command('report', *map(str, parts))}", file=sys.stderr)
     last = parts[-1]
     if len(failed) < len(jobs) and not any(last.glob("*/figures")):
-        print(f"figures of each run: python -m tl_lab figures {shlex.quote(str(last))}")
+        print(f"figures of each run: {commands.command('figures', str(last))}")
     if any(last.glob("*/wandb/offline-run-*")):
         print(f"to W&B, when there is a network: wandb sync {shlex.quote(str(last))}/*/wandb/offline-run-*")
     if failed:

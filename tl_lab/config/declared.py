@@ -9,7 +9,7 @@ from annotated_types import Interval, Len
 
 from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Share
 
-__all__ = ["FILLED", "FILLED_OF_LOGGERS", "HINTS", "NEEDED", "OF_LIBRARIES", "OF_ONE_CLASS", "PLAIN", "PROVIDED"]
+__all__ = ["ELSEWHERE", "FILLED", "FILLED_OF_LOGGERS", "NEEDED", "OF_LIBRARIES", "OF_ONE_CLASS", "PLAIN", "PROVIDED"]
 
 OF_ONE_CLASS = frozenset(
     {
@@ -46,7 +46,9 @@ PLAIN: dict[str, Any] = {
     "name": str,
     "tags": list[str],
     "init_from": str | None,
+    "debug": bool,
     "resume": str | None,
+    "lengthened_from": Count | None,
     "changed_data": Literal["refuse", "restart"],
     "reproduces": dict | None,
     "figures": bool | Literal["auto"],
@@ -118,15 +120,19 @@ NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "tr
 
 FILLED: dict[str, frozenset[str]] = {
     "strategy": PROVIDED["strategy"],
-    "trainer": PROVIDED["trainer"] | {"inference_mode", "reload_dataloaders_every_n_epochs"},
+    "trainer": PROVIDED["trainer"]
+    | {"inference_mode", "reload_dataloaders_every_n_epochs"}
+    | {"gradient_clip_val", "accumulate_grad_batches"},
 }
 """Arguments that the run always fills in: a value of the user's would be left aside."""
 
 FILLED_OF_LOGGERS = frozenset({"save_dir", "run_name"})
 """Arguments that the run fills in for each logger beside W&B that takes them; a configuration may set them."""
 
-HINTS = {
+ELSEWHERE = {
     "trainer.callbacks": "add callbacks.<name>._target_=<class>",
+    "trainer.gradient_clip_val": "set update.gradient_clip_norm",
+    "trainer.accumulate_grad_batches": "set update.accumulate_batches",
     "trainer.logger": "see the group logger",
     "trainer.default_root_dir": "set hydra.run.dir",
     "strategy.seed": "set seed",

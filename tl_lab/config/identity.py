@@ -22,7 +22,7 @@ _NOT_HASHED = frozenset(
     {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"}
 )
 # Options that came later, while they change nothing: runs from before are the same runs.
-_NEUTRAL = {"levels": None, "near_duplicates": None}
+_NEUTRAL = {"debug": False, "lengthened_from": None, "levels": None, "near_duplicates": None}
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 

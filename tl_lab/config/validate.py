@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tl_lab.config.catalogue import choices
-from tl_lab.config.declared import FILLED, FILLED_OF_LOGGERS, HINTS, OF_LIBRARIES, OF_ONE_CLASS, PLAIN, PROVIDED
+from tl_lab.config.declared import ELSEWHERE, FILLED, FILLED_OF_LOGGERS, OF_LIBRARIES, OF_ONE_CLASS, PLAIN, PROVIDED
 from tl_lab.config.fitting import misfits
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
@@ -104,7 +104,7 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
             yield f"callbacks.{name} is the run's own: give a callback of your own another name"
     for path, filled in FILLED.items():
         for key in sorted(filled & (plain.get(path) or {}).keys()):
-            hint = f"; {HINTS[where]}" if (where := f"{path}.{key}") in HINTS else ""
+            hint = f"; {ELSEWHERE[where]}" if (where := f"{path}.{key}") in ELSEWHERE else ""
             yield f"{where} is filled in by the run: leave it out{hint}"
 
 

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 __all__ = [
     "ASSUMED",
@@ -25,6 +25,7 @@ __all__ = [
     "leads",
     "less_is_better",
     "metric_rank",
+    "named_by_unit",
     "natural",
     "readable",
     "split_name",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _SPLITS = ("train", "val", "test", "oracle")
+_Value = TypeVar("_Value")
 _UNBOUNDED = (-math.inf, math.inf)
 
 
@@ -79,6 +81,9 @@ KINDS: dict[str, Kind] = {
     "f1": _share(score=False),
     "precision": _share(score=False),
     "recall": _share(score=False),
+    "bwt": Kind(share=True, digits="z.1f", bounds=(-1.0, 1.0), score=False),
+    "fwt": Kind(share=True, digits="z.1f", bounds=(-1.0, 1.0), score=False),
+    "forgetting": Kind(share=True, digits="z.1f", higher=False, bounds=(-1.0, 1.0), score=False),
     "loss": Kind(higher=False, score=False),
     "lr": Kind("learning rate", score=False),
 }
@@ -91,6 +96,7 @@ LEADING = {
 """The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""
 ASSUMED = next(iter(LEADING))
 """The leading metric of runs that do not record their problem, as earlier versions did not."""
+_TRANSFER = ("bwt", "fwt", "forgetting")
 _LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # how such names end
 
 
@@ -132,8 +138,23 @@ def kind_of(name: str) -> Kind:
         return KINDS[metric]
     known = max((each for each in KINDS if metric.endswith(f"_{each}")), key=len, default="")
     if known:
-        return KINDS[known]._replace(words="", score=False, refines="")
+        kind = KINDS[known]._replace(words="", score=False, refines="")
+        return kind._replace(higher=False) if metric.startswith("forgetting") else kind
     return Kind(higher=not metric.endswith(_LESS_IS_BETTER), score=False)
+
+
+def named_by_unit(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Name what a stream transfers by its unit where that is no share: ``test/bwt`` of R² becomes ``test/bwt_r2``.
+
+    Args:
+        metrics: of one run, by name.
+    """
+    leading = leading_metric(split_name(name).metric for name in metrics)
+    if leading is None or is_share(leading):
+        return dict(metrics)
+    return {
+        f"{name}_{leading}" if split_name(name).metric in _TRANSFER else name: value for name, value in metrics.items()
+    }
 
 
 def is_share(metric: str) -> bool:

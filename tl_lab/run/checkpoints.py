@@ -14,7 +14,15 @@ from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.results.folder.files import replacing
 
-__all__ = ["WholeCheckpoints", "checkpoint_of", "is_trained", "last_checkpoint", "read_checkpoint", "restore_problem"]
+__all__ = [
+    "WholeCheckpoints",
+    "checkpoint_of",
+    "has_stopped",
+    "is_trained",
+    "last_checkpoint",
+    "read_checkpoint",
+    "restore_problem",
+]
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -94,6 +102,10 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def is_trained(content: dict[str, Any], epochs: int) -> bool:
     """Whether a checkpoint stands at the end of training: all of so many epochs done, or stopped early."""
+    return has_stopped(content) or content["epoch"] + 1 >= epochs
+
+
+def has_stopped(content: Mapping[str, Any]) -> bool:
+    """Whether early stopping has ended the training of a checkpoint."""
     waited = [state for name, state in content["callbacks"].items() if name.startswith("EarlyStopping")]
-    stopped = any(state["wait_count"] >= state["patience"] for state in waited)
-    return stopped or content["epoch"] + 1 >= epochs
+    return any(state["wait_count"] >= state["patience"] for state in waited)

@@ -20,6 +20,7 @@ from torch import Tensor
 from tl_lab.config import comparison_key, config_hash, raise_if_wrong, to_plain
 from tl_lab.config.catalogue import given_folders
 from tl_lab.data.base import DataModule
+from tl_lab.data.names import SetName
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import remove_leftovers, write_text
@@ -41,6 +42,7 @@ from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_t
 from tl_lab.run.weights import check_weights
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
+from tl_lab.watching.doubts import at_chance, exploded
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
 from tl_lab.watching.validators.base import Validator
@@ -301,6 +303,7 @@ def _finish(
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
+    doubts = [exploded(read_rows(folder / "metrics.csv")), *_at_chance(parts.data, metrics)]
     value = objective[1] * metrics.get(objective[0], math.nan)
     record.complete(
         metrics,
@@ -308,6 +311,7 @@ def _finish(
         selection=chosen,
         objective=value if math.isfinite(value) else None,
         objective_metric=objective[0],
+        doubts=[text for text in doubts if text],
         **parts.strategy.artifacts(folder, parts.data),
     )
     try:
@@ -316,6 +320,14 @@ def _finish(
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update()
     report(plan, folder, record)
+
+
+def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
+    """Say which test scores are those of guessing; tasks and episodes have chances of their own."""
+    if data.traits & {"tasks", "episodes"}:
+        return []
+    sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
+    return at_chance(metrics, sizes, data.num_classes)
 
 
 def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:

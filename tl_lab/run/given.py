@@ -26,7 +26,7 @@ from tl_lab.texts import printable
 if TYPE_CHECKING:
     from tl_lab.run.inference import TrainedModel
 
-__all__ = ["Given", "Named", "as_batch", "read_given", "read_rows"]
+__all__ = ["Given", "Named", "as_batch", "read_files", "read_given", "read_rows", "rows_of"]
 
 Given: TypeAlias = "str | os.PathLike[str] | Image.Image | Tensor | np.ndarray | Mapping[str, Tensor] | Sequence[Any]"
 """A path, a picture, an array or a batch of named tensors; or a list of paths, of pictures, or of arrays."""
@@ -171,13 +171,13 @@ def _read_path(path: Path, model: "TrainedModel", batch_size: int, skip: bool) -
     if path.is_dir() and model.spec.modality == "vector":
         raise UserError(f"{path} is a folder, and the model takes vectors: give a CSV file of {channels} columns")
     if path.is_dir():
-        yield from _read_images(ImageFiles(path, _names_in(path)), model, batch_size, skip)
+        yield from read_files(ImageFiles(path, _names_in(path)), model, batch_size, skip)
     elif not path.is_file():
         raise UserError(f"there is no folder or file {path} to predict")
     elif is_image(path.name) and model.spec.modality == "image":
-        yield from _read_images(ImageFiles(path.parent, [path.name]), model, batch_size, skip)
+        yield from read_files(ImageFiles(path.parent, [path.name]), model, batch_size, skip)
     else:
-        yield from read_rows(path, _rows_of(path), model, batch_size, skip)
+        yield from read_rows(path, rows_of(path), model, batch_size, skip)
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -206,11 +206,16 @@ def _read_paths(paths: Sequence[Path], model: "TrainedModel", batch_size: int, s
         here = {str(path / name): path / name for name in _names_in(path)} if path.is_dir() else {str(path): path}
         files |= here
     names = list(files)
-    yield from _read_images(ImageFiles(Path(), names), model, batch_size, skip)
+    yield from read_files(ImageFiles(Path(), names), model, batch_size, skip)
 
 
-def _read_images(files: ImageFiles, model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
-    """Decode images as training does, once all of them were looked at."""
+def read_files(files: ImageFiles, model: "TrainedModel", batch_size: int = 256, skip: bool = False) -> Iterator[Named]:
+    """Decode images as training does, once all of them were looked at.
+
+    Args:
+        files: the images.
+        model, batch_size, skip: see :func:`read_given`.
+    """
     advice = "skip such images (--skip-unreadable; in Python skip_unreadable=True)"
     known = _levels(model)
     files, _, left_out = keep_readable(files, None, "skip" if skip else "stop", _THREADS, skip=advice, known=known)
@@ -226,7 +231,8 @@ def _read_images(files: ImageFiles, model: "TrainedModel", batch_size: int, skip
 # ---------------------------------------------------------------------- tables
 
 
-def _rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file's rows, cells by column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -254,7 +260,7 @@ def read_rows(
     channels, height, width = model.shape
     vectors = model.spec.modality == "vector"
     if "path" in rows[0] and not vectors:
-        yield from _read_images(ImageFiles(path.parent, [row["path"] for row in rows]), model, batch_size, skip)
+        yield from read_files(ImageFiles(path.parent, [row["path"] for row in rows]), model, batch_size, skip)
         return
     if vectors and len(rows[0]) != channels:
         raise UserError(f"{path} has {len(rows[0])} columns; give the {channels} values of each vector")

@@ -1,7 +1,7 @@
 """A trained model in three lines: load a run, predict, read labels and confidence."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -30,7 +30,7 @@ from tl_lab.results.folder.files import replacing
 from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
-from tl_lab.run.given import Given, read_given
+from tl_lab.run.given import Given, Named, read_given
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
 from tl_lab.texts import no_formula
@@ -135,7 +135,6 @@ class TrainedModel(nn.Module):
             raise UserError("there is nothing to predict: no image is left that can be read, or the array is empty")
         return Predictions(*map(_joined, zip(*parts, strict=True)))
 
-    @torch.no_grad()
     def predict_batches(
         self,
         inputs: Given,
@@ -146,8 +145,13 @@ class TrainedModel(nn.Module):
         features: bool = False,
     ) -> Iterator[Predictions]:
         """Predict batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
+        yield from self.answer(read_given(inputs, self, batch_size, skip_unreadable), logits, features)
+
+    @torch.no_grad()
+    def answer(self, batches: Iterable[Named], logits: bool = False, features: bool = False) -> Iterator[Predictions]:
+        """Predict batches that are read already (see :mod:`tl_lab.run.given`)."""
         device = next(self.network.parameters()).device
-        for names, x in read_given(inputs, self, batch_size, skip_unreadable):
+        for names, x in batches:
             seen = self.network.features(self.spec.prepare(move(x, device)))
             outputs = self.network.head(seen).cpu()
             answer = self.problem.predict(outputs)

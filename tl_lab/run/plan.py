@@ -116,6 +116,7 @@ class Plan:
         loggers: what is built beside it, by name.
         init_from: folder of the run whose backbone this one starts from.
         resumes: whether it goes on with an interrupted run.
+        lengthened_from: epochs that the run was first configured for, where it went on for more.
         choices: the chosen name of each group.
         overrides: what was given on the command line.
         reasons: why natural choices were made.
@@ -148,6 +149,7 @@ class Plan:
     loggers: Mapping[str, Recipe]
     init_from: Path | None = None
     resumes: bool = False
+    lengthened_from: int | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     reasons: Sequence[str] = ()
@@ -217,6 +219,7 @@ class Plan:
             loggers=_classes_in(plain.get("logger") or {}),
             init_from=Path(plain["init_from"]) if plain["init_from"] else None,
             resumes=bool(plain["resume"]),
+            lengthened_from=plain.get("lengthened_from"),
             choices={group: name for group, name in chosen.items() if "/" not in group},
             overrides=[] if hydra is None else list(hydra.overrides.task),
             reasons=_reasons(hydra),

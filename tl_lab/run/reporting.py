@@ -1,7 +1,5 @@
 """What a run states: its facts, the banner at its start, the table and the hints at its end."""
 
-import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +7,20 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from tl_lab.commands import command, train
 from tl_lab.config.catalogue import given_folders
 from tl_lab.results.folder.record import Record
 from tl_lab.results.folder.references import known_reference
 from tl_lab.results.screen import console
 from tl_lab.run.build import Parts
+from tl_lab.run.lengthening import lengthened_fact
 from tl_lab.run.plan import Plan
 from tl_lab.run.weights import describe_weights, weights_hash
 from tl_lab.watching.validators.reverse import ReverseValidation
 
 __all__ = ["banner_of", "facts_of", "report"]
+
+_DEBUGGED = "one tiny run through everything, whose numbers say nothing"
 
 
 def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
@@ -41,6 +43,8 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
             **strategy.adapter.facts(),
             **strategy.adaptation.facts(),
             **_parallel_facts(plan, parts, trainer),
+            **({"debug": _DEBUGGED} if plan.config.get("debug") else {}),
+            **lengthened_fact(plan.lengthened_from, plan.max_epochs),
             **({"settings": chosen} if (chosen := plan.sweep.chosen) else {}),
         },
     }
@@ -100,6 +104,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
+    for text in content.get("doubts") or ():
+        console.say(f"Doubtful: {text}.")
     if content.get("health"):
         console.health(content["health"])
     if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
@@ -112,26 +118,28 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
 
 def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
     """Say what to try next, as commands that can be copied."""
-    python = "uv run python" if "UV" in os.environ else "python"
-    outside = "".join(f" --config-dir {shlex.quote(str(one))}" for one in given_folders())
-    hints = [("all choices", f"{python} -m tl_lab list{outside}")]
+    outside = [word for one in given_folders() for word in ("--config-dir", str(one))]
+    hints = [("all choices", command("list", *outside))]
     if plan.data.kind.labels_new_samples:
-        which = " --task 1" if plan.data.option("scenario") == "task" else ""
-        predict = f"{python} -m tl_lab predict {shlex.quote(str(folder))} <folder of images>{which}{outside}"
-        hints.insert(0, ("label images of your own", predict))
+        which = ["--task", "1"] if plan.data.option("scenario") == "task" else []
+        what, example = _samples(plan)
+        hints.insert(0, (f"label {what} of your own", command("predict", str(folder), example, *which, *outside)))
     if not plan.adaptation.kind.needs_target or plan.resumes:
         return hints
     given = [text for text in plan.overrides if not text.startswith("seed=")]
     others = [text for text in given if not text.startswith("domain_adaptation")]
-    own = "".join(f" {shlex.quote(text)}" for text in given)
-    rest = "".join(f" {shlex.quote(text)}" for text in others)
     seeds = "seed=0,1,2,3,4"
-    hints.insert(
-        0, ("the same without adaptation", f"{python} train.py{outside} domain_adaptation=none seed={plan.seed}{rest}")
-    )
+    plain = train(*outside, "domain_adaptation=none", f"seed={plan.seed}", *others)
+    hints.insert(0, ("the same without adaptation", plain))
     if any(text.startswith("domain_adaptation.") for text in given):
-        hints.insert(1, ("this run over five seeds", f"{python} train.py{outside} -m {seeds}{own}"))
+        hints.insert(1, ("this run over five seeds", train(*outside, "-m", seeds, *given)))
     else:
         compared = f"domain_adaptation=none,{plan.adaptation.choice}"
-        hints.insert(1, ("a comparison over five seeds", f"{python} train.py{outside} -m {compared} {seeds}{rest}"))
+        hints.insert(1, ("a comparison over five seeds", train(*outside, "-m", compared, seeds, *others)))
     return hints
+
+
+def _samples(plan: Plan) -> tuple[str, str]:
+    """Name what such a model labels, and an example of where it may lie."""
+    vectors = plan.data.kind.modality_for(plan.data.node) == "vector"
+    return ("samples", "new_samples.csv") if vectors else ("images", "new_images")

@@ -36,26 +36,42 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     """
     figures = {}
     for name in data.test_names:
-        meter, title, where = strategy.meters[name], name.replace("/", " "), name.replace("/", "_")
+        meter, what, where = strategy.meters[name], _tested(name), name.replace("/", "_")
         if isinstance(meter, ClassificationMeter):
+            title = f"Confusion matrix, {what}"
             figures[f"confusion_{where}"] = confusion_matrix(meter.last_confusion, data.class_names, title)
         elif isinstance(meter, MultiLabelMeter):
-            figures |= {f"{kind}_{where}": figure for kind, figure in _of_labels(meter, data, title).items()}
+            figures |= {f"{kind}_{where}": figure for kind, figure in _of_labels(meter, data, what).items()}
         elif isinstance(meter, RegressionMeter):
             figures[f"predictions_{where}"] = prediction_scatter(
-                meter.last_targets, meter.last_predicted, data.class_names, title=title
+                meter.last_targets,
+                meter.last_predicted,
+                data.class_names,
+                title=f"Predicted against true values, {what}",
             )
     return figures
 
 
-def _of_labels(meter: MultiLabelMeter, data: "DataModule", title: str) -> dict[str, Figure]:
-    names, p, y = data.class_names, meter.last_probabilities, meter.last_labels
-    found, predicted = scores_by_label(p, y), (p >= 0.5).int()
-    scores = {name: {"auroc": float(found["auroc"][k]), "ap": float(found["map"][k])} for k, name in enumerate(names)}
+def _tested(name: str) -> str:
+    """Say which set was tested: ``target/test`` is the test set of the target."""
+    of = name.rpartition("/")[0].replace("/", " ")
+    return f"test set of {'the ' if of in ('source', 'target') else ''}{of}" if of else "test set"
+
+
+def _of_labels(meter: MultiLabelMeter, data: "DataModule", what: str) -> dict[str, Figure]:
+    """Draw three figures, in all of which the label that is ranked best stands first."""
+    found = scores_by_label(meter.last_probabilities, meter.last_labels)
+    order = found["auroc"].nan_to_num(-1.0).argsort(descending=True, stable=True)
+    p, y = meter.last_probabilities[:, order], meter.last_labels[:, order].int()
+    names, predicted = [data.class_names[k] for k in order.tolist()], (p >= 0.5).int()
+    scores = {
+        name: {"auroc": float(found["auroc"][k]), "ap": float(found["map"][k])}
+        for name, k in zip(names, order.tolist(), strict=True)
+    }
     return {
-        "labels": label_scores(scores, found["prevalence"], title),
-        "label_errors": label_confusion(y.int(), predicted, names, title),
-        "labels_together": labels_together(y.int(), predicted, names, title),
+        "labels": label_scores(scores, found["prevalence"][order], f"Scores by label, {what}"),
+        "label_errors": label_confusion(y, predicted, names, f"Errors by label, {what}"),
+        "labels_together": labels_together(y, predicted, names, f"Labels that go together, {what}"),
     }
 
 

@@ -217,6 +217,19 @@ def test_settings_are_dots_and_intervals():
     np.testing.assert_allclose(ax.lines[1].get_xdata(), [50, 60])
 
 
+def test_no_interval_is_named_where_none_is_drawn():
+    summary = pd.DataFrame(
+        {"setting": ["none", "dann"], "n": [1, 1], "test/acc mean": [0.5, 0.6], "test/acc ci95": [np.nan, np.nan]}
+    )
+    figure = settings_intervals(summary, ["test/acc"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mean"]
+
+
+def test_errors_of_different_units_have_panels_of_their_own():
+    frame = pd.DataFrame({"step": [1, 2], "val/mae": [1.0, 0.5], "val/mse": [9.0, 4.0], "val/r2": [0.1, 0.2]})
+    assert [ax.get_title(loc="left") for ax in learning_curves(frame).axes] == ["Scores", "MAE", "MSE"]
+
+
 def test_chosen_epochs_are_marked_on_the_targets_curve():
     rows = [("source_accuracy", 2), ("snd", 2), ("last epoch", 4), ("oracle (target test labels)", 3)]
     accuracy = [0.4, 0.5, 0.7, 0.6]

@@ -11,8 +11,8 @@ TRUE = np.array([[1, 0], [1, 1], [1, 0], [0, 1]])
 PREDICTED = np.array([[1, 0], [0, 1], [1, 1], [1, 1]])
 
 
-def test_labels_stand_in_the_order_of_their_first_score_beside_their_prevalence():
-    scores = {"even": {"auroc": 0.6, "ap": 0.5}, "prime": {"auroc": 0.9, "ap": 0.4}, "odd": {"auroc": np.nan}}
+def test_labels_stand_in_the_given_order_beside_their_prevalence():
+    scores = {"prime": {"auroc": 0.9, "ap": 0.4}, "even": {"auroc": 0.6, "ap": 0.5}, "odd": {"auroc": np.nan}}
     figure = label_scores(scores, {"even": 0.5, "prime": 0.4, "odd": 0.0})
     ax, beside = figure.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["prime", "even", "odd"]

@@ -137,7 +137,7 @@ def test_a_stream_of_regressions_trades_r2(tmp_path):
     table = trade_off(found.runs)
     assert table.attrs["metric"] == "r2"
     assert table[["last mean", "earlier mean"]].to_numpy().tolist() == pytest.approx(np.array([[0.9, 0.5]]))
-    assert found.metrics == ["test/r2", "test/task1/r2", "test/task2/r2", "test/bwt"]
+    assert found.metrics == ["test/r2", "test/task1/r2", "test/task2/r2", "test/bwt_r2"]
 
 
 @pytest.mark.parametrize("problem", NAMES)

@@ -67,7 +67,7 @@ def test_the_table_has_a_row_a_domain_and_the_reference():
     assert target.split() == ["target", "68.1", "±", "1.2", "67.0", "57.3", "(here", "+10.8)"]
     assert "source-only reference" in text
     assert "macro F1" not in text, "a column that nothing fills is left out"
-    assert "bwt -0.123" in text
+    assert "bwt -12.3 %" in text
     flat = " ".join(text.split())
     assert "One run, seed 0: no interval" in flat
     assert "tested: last checkpoint; target labels: used for this table only." in flat

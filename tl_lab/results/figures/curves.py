@@ -33,6 +33,8 @@ _PANELS = {
     "Loss": 2.7,
     "Accuracy": 2.7,
     "Scores": 1.9,
+    "MAE": 1.9,
+    "MSE": 1.9,
     "Errors": 1.9,
     "Gradient at the features": 1.9,
     "Schedules": 1.6,
@@ -141,7 +143,9 @@ def _panel(split: str, metric: str) -> str:
     if is_share(metric):
         return "Accuracy"
     if is_score(metric):
-        return "Errors" if less_is_better(metric) else "Scores"
+        if not less_is_better(metric):
+            return "Scores"
+        return readable(metric) if readable(metric) in _PANELS else "Errors"  # each has a unit of its own
     if metric == "lr" or metric.startswith(("lr-", "lr_")) or metric.endswith("_lr"):
         return "Learning rate"
     if "loss" in metric or "penalty" in metric:

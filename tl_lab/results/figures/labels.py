@@ -30,7 +30,7 @@ def label_scores(
 ) -> Figure:
     """Draw the scores of each label as bars beside its prevalence.
 
-    Labels stand in the order of their first score, the best on top. A dashed line marks 50 % where AUROC is drawn (a
+    Labels stand in the order in which they are given. A dashed line marks 50 % where AUROC is drawn (a
     score that tells nothing); of the average precision that is the label's prevalence, a mark on its bar.
 
     Args:
@@ -47,8 +47,7 @@ def label_scores(
     shares = _by_label(list(scores), prevalence)
     metrics = list(dict.fromkeys(metric for of_label in scores.values() for metric in of_label))
     values = np.array([[of_label.get(metric, np.nan) for metric in metrics] for of_label in scores.values()], float)
-    order = np.argsort(-np.nan_to_num(values[:, 0], nan=-1.0), kind="stable")
-    names, values, shares = [list(scores)[i] for i in order], values[order], shares[order]
+    names = list(scores)
     count, thick = len(names), 0.8 / len(metrics)
     figure = Figure(figsize=(8.4, 1.3 + max(0.26 * count, 0.13 * count * len(metrics), 0.9)), layout="constrained")
     ax, beside = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
@@ -90,23 +89,22 @@ def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str 
         title: what was tested.
 
     Returns:
-        The figure: a row a label, the most frequent on top, with its recall and precision.
+        The figure: a row a label, in the given order, with its recall and precision.
 
     Raises:
         ValueError: the shapes do not fit.
     """
     y, p = (_indicators(values, names) for values in (true, predicted))
     counts = {"found": (y & p).sum(0), "missed": (y & ~p).sum(0), "false alarm": (~y & p).sum(0)}
-    order = np.argsort(-y.sum(0), kind="stable")
     figure = Figure(figsize=(8.4, 1.4 + max(0.26 * len(names), 0.7)), layout="constrained")
     ax = figure.subplots()
     places, start = np.arange(len(names)), np.zeros(len(names))
     for outcome, colour in _OUTCOMES.items():
-        width = counts[outcome][order]
+        width = counts[outcome]
         ax.barh(places, width, 0.7, left=start, color=colour, label=outcome)
         start = start + width
-    for place, label in enumerate(order):
-        found, missed, false = (int(counts[outcome][label]) for outcome in _OUTCOMES)
+    for place in places:
+        found, missed, false = (int(counts[outcome][place]) for outcome in _OUTCOMES)
         for text, shift in ((_share(found, found + missed), 42), (_share(found, found + false), 86)):
             ax.annotate(
                 text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(shift, 0), textcoords="offset points",
@@ -117,7 +115,7 @@ def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str 
             text, (1.0, 1.0), xycoords="axes fraction", xytext=(shift, 4), textcoords="offset points",
             ha="right", va="bottom", fontsize=7.5, color=GREY,
         )  # fmt: skip
-    _label_rows(ax, [names[label] for label in order])
+    _label_rows(ax, names)
     ax.set_xlabel("samples")
     exact = (y == p).all(1).mean() if len(y) else float("nan")
     ax.set_title(f"{title}\n", loc="left")

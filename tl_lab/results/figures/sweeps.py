@@ -181,7 +181,8 @@ def settings_intervals(
                 label="one seed",
             )  # fmt: skip
         mean, half = scale * summary[f"{name} mean"], scale * summary[f"{name} ci95"]
-        ax.hlines(rows, mean - half, mean + half, color=SOURCE, lw=2.2, label=f"{confidence:.0%} interval")
+        if half.notna().any():
+            ax.hlines(rows, mean - half, mean + half, color=SOURCE, lw=2.2, label=f"{confidence:.0%} interval")
         if f"{name} low" in summary and summary[f"{name} low"].notna().any():
             low, high = scale * summary[f"{name} low"], scale * summary[f"{name} high"]
             ax.hlines(rows, low, high, color=SOURCE, lw=1.0, ls=":", label="both of two seeds")

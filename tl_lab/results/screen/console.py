@@ -25,6 +25,7 @@ from tl_lab.results.names import (
     is_score,
     is_share,
     leading_metric,
+    named_by_unit,
     readable,
     split_name,
 )
@@ -73,7 +74,7 @@ def final_table(
         protocol: facts about the protocol, each a phrase; one named ``oracle`` marks the target's row.
         stream: where to; None: standard output.
     """
-    rows, others = _by_part(metrics)
+    rows, others = _by_part(named_by_unit(metrics))
     measured = {metric for row in rows.values() for metric in row if not metric.endswith("_ci95")}
     columns = [metric for metric in KINDS if metric in measured and is_score(metric)]
     columns += sorted(metric for metric in measured if not is_score(metric))
@@ -92,7 +93,9 @@ def final_table(
         table.add_row(Text((part or "all") + marked), *map(Text, cells), style="bold" if part == "target" else "")
     shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
     if others:
-        shown.append(Text(", ".join(f"{readable(m)} {format_metric(m, v)}" for m, v in others.items())))
+        shown.append(
+            Text(", ".join(f"{_with_unit(f'{readable(m)} {format_metric(m, v)}', m)}" for m, v in others.items()))
+        )
     within = isinstance(protocol, Mapping) and "episodes" in protocol
     shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol, within), style="dim")]
     say(*shown, stream=stream)

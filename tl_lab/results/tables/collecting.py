@@ -15,7 +15,7 @@ from tl_lab.config.stored import read_yaml
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results
 from tl_lab.results.folder.selection import reached
-from tl_lab.results.names import metric_rank, natural
+from tl_lab.results.names import metric_rank, named_by_unit, natural
 from tl_lab.results.tables.reproduction import Reproduces
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
             continue
         metric, value = score
         row[f"{SELECTION}{choice['chooser']}/target_{metric}"] = float("nan") if value is None else value
-    return row | {name: float("nan") if value is None else value for name, value in metrics.items()}
+    return row | {name: float("nan") if value is None else value for name, value in named_by_unit(metrics).items()}
 
 
 def _overrides(path: Path) -> dict[str, str]:

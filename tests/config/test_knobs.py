@@ -1,0 +1,42 @@
+"""Options of a choice as its card shows them."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from tl_lab.config import choices, compose
+from tl_lab.config.knobs import groups_said, knobs
+
+
+@pytest.mark.parametrize("choice", ["strategy/ewc", "data/digits", "domain_adaptation/dann", "callbacks/default"])
+def test_the_card_of_a_choice_has_every_option_with_its_value(choice: str) -> None:
+    group, _, name = choice.partition("/")
+    found = {knob.key: knob for knob in knobs(group, choices(group)[group][name])}
+    given = {"strategy/ewc": ["strategy=ewc"], "data/digits": ["data=digits"]}.get(choice, [])
+    composed = compose([*given, *([] if group in ("strategy", "data") else [f"{group}={name}"])])
+
+    def leaves(node: object, key: str) -> dict[str, object]:
+        if not OmegaConf.is_dict(node) or not node:
+            return {key: node}
+        return {
+            k: v for part, item in node.items() if part != "_target_" for k, v in leaves(item, f"{key}.{part}").items()
+        }
+
+    values = leaves(composed[group], group)
+    lacking = [key for key in values if key not in found and not any(key.startswith(f"{one}.") for one in found)]
+    assert not lacking
+    for key, value in values.items():
+        if key in found and "$" not in found[key].value and "{" not in found[key].value:
+            assert OmegaConf.create(f"x: {found[key].value}").x == value
+    assert sum(bool(knob.said) for knob in found.values()) >= len(found) / 2
+
+
+def test_comments_that_go_on_belong_to_their_option() -> None:
+    found = {knob.key: knob.said for knob in knobs("strategy", choices("strategy")["strategy"]["ewc"])}
+    assert found["strategy.ewc_lambda"].startswith("strength of the penalty")
+    assert found["strategy.ewc_lambda"].endswith("batched needs up to a batch size times more")
+
+
+def test_every_group_is_said() -> None:
+    said = groups_said()
+    assert {group for group in choices() if "/" not in group} <= set(said)
+    assert said["backbone"].startswith("the feature extractor")

@@ -1,0 +1,39 @@
+"""Runs whose loss exploded or whose scores are those of guessing say so."""
+
+import pytest
+
+from tl_lab.watching.doubts import at_chance, exploded
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([2.3, 1.0, 0.5], ""),
+        ([2.3, 2e15, 0.5], "reached 2e+15 at update 20"),
+        ([5e3, 4e7, 1.0], ""),  # a regression may begin high
+        ([5e3, 6e7, 1.0], "reached 6e+07"),
+        ([], ""),
+    ],
+)
+def test_a_loss_that_exploded(losses: list[float], said: str) -> None:
+    rows = [{"step": 10.0 * (i + 1), "train/loss": loss} for i, loss in enumerate(losses)]
+    found = exploded([{"step": 0.0, "val/acc": 0.1}, *rows])
+    assert (found == "") == (said == "")
+    assert said in found
+
+
+@pytest.mark.parametrize(("value", "chance"), [(0.10, True), (0.115, True), (0.125, False), (0.9, False)])
+def test_accuracies_within_two_deviations_of_guessing(value: float, chance: bool) -> None:
+    # ten classes, 2,500 samples: sqrt(.1 * .9 / 2500) = .006
+    found = at_chance({"test/target/balanced_acc": value, "test/target/acc": 0.1}, {"test/target": 2500}, 10)
+    assert bool(found) == chance
+    if chance:
+        assert found == [
+            f"the balanced accuracy on the test set of target, {value:.1%}, is what guessing among 10 gives"
+        ]
+
+
+def test_other_problems_and_sets_that_are_not_asked_about() -> None:
+    metrics = {"test/r2": -0.1, "test/auroc": 0.49, "test/task1/balanced_acc": 0.0, "val/r2": -3.0}
+    found = at_chance(metrics, {"test": 100}, 3)
+    assert [text.split(" on ")[0] for text in found] == ["R²", "the AUROC"]

@@ -1,0 +1,105 @@
+"""Runs from Python, as in a notebook: the command line's overrides in, results and the model out."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tl_lab.cli import train
+from tl_lab.config import conf_dir
+from tl_lab.config.catalogue import using
+from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
+from tl_lab.results.folder.files import read_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tl_lab.run.inference import TrainedModel
+
+__all__ = ["Finished", "run"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has come to its end.
+
+    Attributes:
+        folder: of the run.
+        results: the content of its ``results.json``.
+        config_dir: the folder of further choices that it was made with.
+    """
+
+    folder: Path
+    results: dict[str, Any] = field(repr=False)
+    config_dir: Path | None = field(default=None, repr=False)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The final scores by name, ``test/acc``."""
+        return dict(self.results["metrics"])
+
+    @functools.cached_property
+    def history(self) -> "pd.DataFrame":
+        """What was logged: a row a step, columns ``step``, ``epoch`` and metrics."""
+        import pandas as pd
+
+        return pd.read_csv(self.folder / "metrics.csv")
+
+    @functools.cached_property
+    def model(self) -> "TrainedModel":
+        """The tested model, on the CPU (see :func:`tl_lab.load`)."""
+        model: TrainedModel = import_heavy("tl_lab.run.inference").load(self.folder, config_dir=self.config_dir)
+        return model
+
+
+def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Finished:
+    """Carry out one run in this process, as ``python train.py <overrides>`` would.
+
+    Args:
+        overrides: ``["data=digits", "seed=1"]``, or ``["resume=<folder>"]``.
+        config_dir: a folder of further choices, as ``--config-dir`` takes it.
+
+    Returns:
+        Its folder, results, history and model.
+
+    Raises:
+        UserError: a mistake in the overrides, the data or the files, in one sentence; or several runs are asked for.
+    """
+    if isinstance(overrides, str):
+        raise UserError(f"tl_lab.run takes a list of overrides, such as [{overrides!r}]")
+    if options := [text for text in overrides if text.startswith("-")]:
+        raise UserError(f"tl_lab.run carries out one run, and takes no options ({options[0]}): use the command line")
+    with using([config_dir]):
+        launch = train.prepare(list(overrides))
+        if launch.sweep is not None:
+            raise UserError("tl_lab.run carries out one run: several are started on the command line, with -m")
+        folder = _run_by_hydra(launch)
+    return Finished(folder, read_results(folder), None if config_dir is None else Path(config_dir))
+
+
+def _run_by_hydra(launch: train.Launch) -> Path:
+    """Let Hydra compose and call the job; gives the run's folder."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from tl_lab.config.natural import install
+
+    install()
+    before = HydraConfig.instance().cfg
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            engine = GlobalHydra.instance().hydra
+            assert engine is not None
+            # the notebook's own logging stays as it is
+            engine.run("config", lambda cfg: train.carry_out(cfg, launch), launch.argv, with_log_configuration=False)
+    except Exception as error:
+        if (mistake := train.user_error(error)) is None:
+            raise
+        raise mistake from None
+    finally:
+        HydraConfig.instance().cfg = before
+    assert launch.folder is not None
+    return Path(launch.folder)

@@ -1,0 +1,50 @@
+"""``test``: a finished run scored on another labelled folder."""
+
+import argparse
+from pathlib import Path
+
+from tl_lab.cli.arguments import nearby
+from tl_lab.cli.trusting import add_allow
+from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
+
+__all__ = ["add"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("test", help="score a finished run on another labelled folder or table")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument(
+        "inputs", type=Path, help="a folder with a sub-folder for each class, or a CSV file with the labels"
+    )
+    parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/tests/<name of the inputs>.json")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
+    parser.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
+    add_allow(parser)
+    parser.set_defaults(command=_test)
+
+
+def _test(options: argparse.Namespace) -> None:
+    for what, path in (("run's folder", options.run), ("folder or file", options.inputs)):
+        if not path.exists():
+            raise UserError(f"test: there is no {what} {str(path)!r}{nearby(path)}")
+    found = import_heavy("tl_lab.run.scoring").score(
+        options.run,
+        options.inputs,
+        options.output,
+        checkpoint=options.checkpoint,
+        task=options.task,
+        skip_unreadable=options.skip_unreadable,
+        allow=options.allow,
+    )
+    from tl_lab.results.screen import console
+
+    absent = [f"no sample of: {', '.join(found['absent'])}"] if found["absent"] else []
+    console.final_table(
+        found["metrics"],
+        tested_checkpoint=found["checkpoint"],
+        protocol=[f"{found['count']:,} samples of {found['inputs']}, which chose nothing", *absent],
+    )
+    print(found["file"])

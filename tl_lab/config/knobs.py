@@ -1,0 +1,76 @@
+"""The options of a choice with their values and what their comments say, read from its file as text."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from tl_lab.config.catalogue import conf_dir
+
+__all__ = ["Knob", "groups_said", "knobs"]
+
+_LINE = re.compile(
+    r"^(?P<indent> *)(?P<key>[\w.-]+):(?: +(?P<value>(?:[^#'\"]|'[^']*'|\"[^\"]*\"|(?<! )#)*?))?(?: +# *(?P<said>.*))?$"
+)
+_COMMENT = re.compile(r"^ +# *(?P<said>.*)$")
+_DEFAULT = re.compile(
+    r"^ +- (?:optional )?(?:override )?/?(?P<name>[\w@/.]+)(?:: *(?P<choice>[^#]*?))?(?: +# *(?P<said>.*))?$"
+)
+
+
+class Knob(NamedTuple):
+    """One option of a choice.
+
+    Attributes:
+        key: as on the command line, ``strategy.fisher.samples``.
+        value: as the file has it; empty where options follow below it.
+        said: its comment.
+    """
+
+    key: str
+    value: str
+    said: str
+
+
+def knobs(group: str, file: Path) -> list[Knob]:
+    """List the options of a choice: its own, then those of the files that it shares with others.
+
+    Args:
+        group: of the choice, the first part of the keys.
+        file: of the choice.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    package = next((line.removeprefix("# @package ") for line in lines if line.startswith("# @package ")), group)
+    found, shared = _read("" if package == "_global_" else package, lines)
+    for name in shared:
+        other = file.with_name(f"{name}.yaml")
+        if other.is_file():
+            known = {knob.key for knob in found}
+            found += [knob for knob in knobs(group, other) if knob.key not in known]
+    return found
+
+
+def groups_said() -> dict[str, str]:
+    """Say what each group is, by the comments in the list of defaults of ``conf/config.yaml``, in its order."""
+    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
+    matches = (_DEFAULT.match(line) for line in text.splitlines())
+    return {match["name"]: match["said"] or "" for match in matches if match and match["choice"] is not None}
+
+
+def _read(prefix: str, lines: list[str]) -> tuple[list[Knob], list[str]]:
+    found: list[Knob] = []
+    shared: list[str] = []
+    parents: list[tuple[int, str]] = []
+    in_defaults = False
+    for line in lines:
+        if (said := _COMMENT.match(line)) and found and not in_defaults:
+            found[-1] = found[-1]._replace(said=f"{found[-1].said} {said['said']}".strip())
+        elif in_defaults and (default := _DEFAULT.match(line)):
+            shared += [default["name"]] if default["name"].startswith("_") and default["name"] != "_self_" else []
+        elif match := _LINE.match(line):
+            in_defaults = match["key"] == "defaults"
+            depth = len(match["indent"])
+            parents = [*(one for one in parents if one[0] < depth), (depth, match["key"])]
+            if not in_defaults and match["key"] not in ("_target_", "_partial_", "_convert_"):
+                key = ".".join(filter(None, [prefix, *(name for _, name in parents)]))
+                found.append(Knob(key, (match["value"] or "").strip(), match["said"] or ""))
+    return found, shared

@@ -1,0 +1,61 @@
+"""A run that goes on for more epochs than it was configured for."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tl_lab.config import to_plain
+from tl_lab.config.instantiate import class_of
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import RESULTS, read_results, write_json, write_text
+from tl_lab.run.checkpoints import has_stopped, last_checkpoint, read_checkpoint
+
+__all__ = ["lengthen", "lengthened_fact"]
+
+
+def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
+    """Let the run of a folder train on; its configuration and results say that it did.
+
+    Rates and weights that follow training progress (share of all updates done) jump back where the run goes on, so that
+    it differs from one that was configured for the larger number: ``lengthened_from`` is part of its identity.
+
+    Args:
+        folder: of the run, completed or not.
+        cfg: its configuration, which is changed.
+        epochs: that it shall have trained in all.
+
+    Raises:
+        UserError: it cannot go on: fewer epochs, a stream of tasks, nothing that learns, or a run that stopped early.
+    """
+    plain, before = to_plain(cfg), int(cfg.trainer.max_epochs)
+    if epochs == before:
+        return
+    said = f"trainer.max_epochs={epochs}"
+    if epochs < before:
+        raise UserError(f"{said}: the run of {folder} has {before} epochs; it can go on for more, not for fewer")
+    if "tasks" in class_of(plain["data"]).traits_for(plain["data"]):
+        raise UserError(f"{said}: the tasks of a stream follow each other, so that none can be trained on afterwards")
+    if not class_of(plain["strategy"]).trains:
+        raise UserError(f"{said}: this strategy trains nothing")
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is not None and has_stopped(read_checkpoint(checkpoint)):
+        raise UserError(f"{said}: early stopping has ended this run, and would end it again: start a new one")
+    results = read_results(folder)
+    earlier: dict[str, Any] = {"epochs": before, **{key: results.get(key) for key in ("metrics", "tested_checkpoint")}}
+    with open_dict(cfg):
+        cfg.trainer.max_epochs = epochs
+        cfg.lengthened_from = cfg.get("lengthened_from") or before
+    stored = {**to_plain(cfg), "resume": None}
+    write_json(
+        folder / RESULTS,
+        {**results, "status": "running", "lengthened": [*(results.get("lengthened") or []), earlier]},
+    )
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(stored)))
+
+
+def lengthened_fact(lengthened_from: int | None, epochs: int) -> dict[str, str]:
+    """State beside a run's numbers that it was lengthened."""
+    if not lengthened_from:
+        return {}
+    return {"lengthened": f"configured for {lengthened_from} epochs, went on to {epochs}"}

@@ -1,0 +1,141 @@
+"""A finished run scored on other labelled samples."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.inputs.finding import class_folders, images_below
+from tl_lab.data.inputs.image_files import ImageFiles
+from tl_lab.errors import UserError, nearest
+from tl_lab.problems import SingleLabel
+from tl_lab.results.folder.files import SCHEMA, write_json
+from tl_lab.run.given import Named, read_files, read_rows, rows_of
+from tl_lab.run.inference import TrainedModel, load
+from tl_lab.texts import printable, same_name
+
+__all__ = ["score"]
+
+
+def score(
+    run: str | Path,
+    inputs: str | Path,
+    output: str | Path | None = None,
+    *,
+    checkpoint: str | None = None,
+    task: int | None = None,
+    skip_unreadable: bool = False,
+    allow: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Score a finished run on labelled samples that it has not seen.
+
+    Nothing is trained or chosen by them; thresholds of labels are those of the run.
+
+    Args:
+        run: the run's folder.
+        inputs: a folder with a sub-folder of images for each class, named as the run's classes; or a CSV file, with a
+            column ``path`` or a column for each value, and beside it ``label`` (a class by its name) or a column for
+            each label (0 or 1) or quantity, by their names.
+        output: the JSON file to write; None for ``<run>/tests/<name of inputs>.json``.
+        checkpoint: ``best`` or ``last``; None for the one that the run tested.
+        task: see :func:`tl_lab.run.inference.load`.
+        skip_unreadable: leave images out that cannot be read, instead of stopping.
+        allow: see :func:`tl_lab.run.inference.load`.
+
+    Returns:
+        What was written: ``metrics`` (``test/<name>/acc``), ``count``, ``absent`` classes, and where they come from.
+
+    Raises:
+        UserError: labels are missing or are none of the run's, or a file cannot be read.
+    """
+    place = Path(inputs)
+    if not place.exists():
+        raise UserError(f"there is no folder or file {place} to test on")
+    model = load(run, checkpoint, task, allow)
+    batches, labels = _labelled(place, model, skip_unreadable)
+    metrics, counted = _measure(model, batches, labels, place)
+    name = printable(place.resolve().stem)
+    counts = model.problem.counts(counted)
+    absent = [] if counts is None else [one for one, n in zip(model.class_names, counts.tolist(), strict=True) if not n]
+    found = {
+        "schema": SCHEMA,
+        "run": os.path.relpath(run),
+        "inputs": os.path.relpath(place),
+        "checkpoint": checkpoint or "the one that the run tested",
+        "count": len(counted),
+        "absent": absent,
+        "metrics": {f"test/{name}/{metric}": value for metric, value in metrics.items()},
+    }
+    found["file"] = str(write_json(Path(output) if output else Path(run) / "tests" / f"{name}.json", found))
+    return found
+
+
+def _measure(
+    model: TrainedModel, batches: Iterable[Named], labels: Mapping[str, Tensor], place: Path
+) -> tuple[dict[str, float], Tensor]:
+    """Compute the scores of the problem; give the labels of the samples that were read, too, ``(N, ...)``."""
+    meter, seen = model.problem.meter(), []
+    for batch in model.answer(batches, logits=True):
+        y = torch.stack([labels[name] for name in batch.names])
+        model.problem.check(str(place), y)
+        meter.update(batch.logits, y)  # type: ignore[arg-type]
+        seen.append(y)
+    if not seen:
+        raise UserError(f"{place} holds no image that can be read: there is nothing to test on")
+    return meter.compute(), torch.cat(seen)
+
+
+def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
+    """Read samples, and their labels by the samples' names."""
+    if place.is_dir():
+        return _of_folder(place, model, skip)
+    rows = rows_of(place)
+    columns = ["label"] if isinstance(model.problem, SingleLabel) else model.class_names
+    if missing := [name for name in columns if name not in rows[0]]:
+        raise UserError(f"{place} has no column {missing[0]!r} with the truth; {nearest(missing[0], rows[0])}")
+    values = [[row[name] for name in columns] for row in rows]
+    inputs = [{name: cell for name, cell in row.items() if name not in columns} for row in rows]
+    listed = "path" in inputs[0] and model.spec.modality == "image"
+    labels: dict[str, Tensor] = {}
+    for i, (row, truth) in enumerate(zip(inputs, values, strict=True)):
+        name = printable(row["path"]) if listed else str(i)
+        y = _label(truth, model, f"{place}, row {i + 1}")
+        if name in labels and not torch.equal(labels[name], y):
+            raise UserError(f"{place} gives {name} two labels that differ: leave one of its rows out")
+        labels[name] = y
+    return read_rows(place, inputs, model, skip=skip), labels
+
+
+def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
+    if not isinstance(model.problem, SingleLabel):
+        raise UserError(
+            f"{place} is a folder, whose sub-folders can name classes only: give a CSV file with the columns path, "
+            f"{', '.join(model.class_names)}"
+        )
+    folders = class_folders(place)
+    if not folders:
+        raise UserError(f"{place} has no sub-folders: give one for each class, such as {model.class_names[0]!r}")
+    files: dict[str, Tensor] = {}
+    for name, folder in folders.items():
+        y = _label([name], model, f"the folder {folder}")
+        files |= {f"{folder.name}/{file}": y for file in images_below(folder)}
+    if not files:
+        raise UserError(f"{place} holds no images in its sub-folders")
+    labels = {printable(name): y for name, y in files.items()}
+    return read_files(ImageFiles(place, list(files)), model, skip=skip), labels
+
+
+def _label(cells: Sequence[str], model: TrainedModel, where: str) -> Tensor:
+    """Read one sample's label: the number of a class, or numbers by column."""
+    if isinstance(model.problem, SingleLabel):
+        names = [same_name(name) for name in model.class_names]
+        if same_name(cells[0]) not in names:
+            raise UserError(f"{where}: {cells[0]!r} is no class of the run; {nearest(cells[0], names)}")
+        return torch.tensor(names.index(same_name(cells[0])))
+    try:
+        return torch.tensor([float(cell) for cell in cells])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where} holds a label that is no number: {error}") from error
