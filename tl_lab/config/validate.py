@@ -25,7 +25,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
-        | {"gradient_clip_norm", "accumulate_batches", "outputs", "adapter"}
+        | {"gradient_clip_norm", "accumulate_batches", "weight_decay_on", "outputs", "adapter"}
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }
@@ -50,6 +50,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "sweep.trial": (bool, None),
     "update.gradient_clip_norm": (float | None, 0),
     "update.accumulate_batches": (int, 1),
+    "update.weight_decay_on": (Literal["all", "matrices"], None),
     "logger.mode": (Literal["offline", "online", "disabled"], None),
     "logger.project": (str, None),
     "logger.entity": (str | None, None),
@@ -81,6 +82,7 @@ _HINTS = {
     "strategy.seed": "set seed",
     "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
     "strategy.accumulate_batches": "set update.accumulate_batches",
+    "strategy.weight_decay_on": "set update.weight_decay_on",
     "strategy.optimizer": "see the group optimizer",
     "strategy.scheduler": "see the group scheduler",
 }
