@@ -131,7 +131,10 @@ def test_a_broken_reference_is_the_users_mistake() -> None:
 def test_options_that_came_later_leave_the_hash_as_it_was(strategy: str, rate: float) -> None:
     target = f"tl_lab.strategies.{strategy}"
     before = {"strategy": {"_target_": target, "layers": {"backbone_lr": rate, "decay": 1.0}}, "update": {"clip": None}}
-    now = {"strategy": {"_target_": target, "layers": {"backbone_lr": None, "decay": 1.0}}}
+    now = {
+        "strategy": {"_target_": target, "layers": {"backbone_lr": None, "decay": 1.0}},
+        "validation": {"samples": 2000},
+    }
     now["update"] = {"clip": None, "weight_decay_on": "all"}
     assert config.config_hash(now) == config.config_hash(before)
     now["update"]["weight_decay_on"] = "matrices"

@@ -20,7 +20,7 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
 _NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
 # Options that came later are left out while they change nothing: runs from before them keep their hash.
-_ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all"}
+_ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all", ("validation", "samples"): 2000}
 _BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it could be left open; 1.0 elsewhere
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
@@ -80,6 +80,8 @@ def _drop_added(kept: dict[str, Any]) -> None:
             node = node.get(key) if isinstance(node, dict) else None
         if isinstance(node, dict) and node.get(last, default) == default:
             node.pop(last, None)
+    if not kept.get("validation", True):
+        kept.pop("validation")
     strategy = kept.get("strategy")
     layers = strategy.get("layers") if isinstance(strategy, dict) else None
     if isinstance(layers, dict) and layers.get("backbone_lr", 1.0) is None and layers.get("decay", 1.0) == 1:

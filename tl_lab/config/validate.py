@@ -50,6 +50,7 @@ _PLAIN: dict[str, tuple[Any, float | None]] = {
     "sweep.trial": (bool, None),
     "update.gradient_clip_norm": (float | None, 0),
     "update.accumulate_batches": (int, 1),
+    "validation.samples": (int | None, 2),
     "update.weight_decay_on": (Literal["all", "matrices"], None),
     "logger.mode": (Literal["offline", "online", "disabled"], None),
     "logger.project": (str, None),

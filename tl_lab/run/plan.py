@@ -111,6 +111,7 @@ class Plan:
         data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: what is built.
         validators, callbacks: what is built beside them, by name.
         update: options of the optimizer step.
+        validation_samples: of a set without labels, scored in each validation; None for all.
         checkpointing, stopping, sweep: see there.
         logger: options of the experiment logger.
         init_from: folder of the run whose backbone this one starts from.
@@ -140,6 +141,7 @@ class Plan:
     validators: Mapping[str, Recipe]
     callbacks: Mapping[str, Recipe]
     update: Mapping[str, Any]
+    validation_samples: int | None
     checkpointing: Checkpointing
     stopping: Stopping
     sweep: Sweep
@@ -207,6 +209,7 @@ class Plan:
                 if isinstance(node, dict) and "_target_" in node
             },
             update=plain["update"],
+            validation_samples=(plain.get("validation") or {}).get("samples"),  # of earlier runs: all
             checkpointing=Checkpointing(**callbacks["checkpoint"]),
             stopping=Stopping(**callbacks["early_stopping"]),
             sweep=Sweep(

@@ -123,7 +123,7 @@ class Strategy(Measuring):
         self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
-        self.last_validation, self.last_test = {}, {}
+        self.last_validation, self.last_test, self.whole_validation = {}, {}, {}
         self.watchers, self.scorers = [], []
         self._sums, self._counts, self._prepared = {}, {}, set()
 
