@@ -26,7 +26,7 @@ def test_groups_are_the_stages() -> None:
     stages = [f"layer{n}" for n in range(1, 5)]
     assert groups("test_resnet") == ["stem", *stages]
     assert groups("test_vit") == ["stem", *(f"blocks.{n}" for n in range(6))]
-    assert groups("test_convnext") == ["stem", *(f"stages.{n}" for n in range(4)), "head"]
+    assert groups("test_convnext") == ["stem", *(f"stages.{n}" for n in range(4))]
     assert groups("test_efficientnet") == ["stem", *(f"blocks.{n}" for n in range(5))]
     assert groups("mobilenetv3_small_050")[:3] == ["stem", "blocks.0", "blocks.1"]
 
@@ -161,3 +161,32 @@ def test_models_without_published_weights() -> None:
 def test_two_sources_of_weights() -> None:
     with pytest.raises(UserError, match="drop one of them"):
         Timm(name="test_resnet", pretrained=True, weights="file.pth")
+
+
+# one of each family whose library cuts a last norm, or a lone scale, off as a group of its own
+@pytest.mark.parametrize(
+    ("name", "top"),
+    [
+        ("convnext_atto", "stages.3"),
+        ("densenet121", "features.denseblock4"),
+        ("swin_tiny_patch4_window7_224", "layers.3"),
+        ("davit_tiny", "stages.3"),
+        ("edgenext_xx_small", "stages.3"),
+        ("tiny_vit_5m_224", "stages.3"),
+        ("efficientvim_m1", None),
+        ("hiera_tiny_224", None),
+        ("test_vit_relpos", None),
+    ],
+)
+def test_no_group_is_a_norm_alone(name: str, top: str | None) -> None:
+    with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
+        net = timm.create_model(name, num_classes=0)
+    wrapped = Timm.__new__(Timm)
+    torch.nn.Module.__init__(wrapped)
+    wrapped.net, wrapped._max_groups = net, None
+    wrapped.check_layer_groups()
+    groups = wrapped.layer_groups()
+    assert len(groups) > 2
+    assert top is None or groups[-1][0] == top
+    for _, modules in groups:
+        assert any(p.squeeze().ndim > 1 for module in modules for p in module.parameters())

@@ -158,6 +158,23 @@ def test_a_broken_reference_is_the_users_mistake() -> None:
         config.to_plain(OmegaConf.create({"a": "${nowhere}"}))
 
 
+@pytest.mark.parametrize(("strategy", "rate"), [("fine_tuning.FineTuning", 0.1), ("from_scratch.FromScratch", 1.0)])
+def test_options_that_came_later_leave_the_hash_as_it_was(strategy: str, rate: float) -> None:
+    target = f"tl_lab.strategies.{strategy}"
+    before = {"strategy": {"_target_": target, "layers": {"backbone_lr": rate, "decay": 1.0}}, "update": {"clip": None}}
+    now = {
+        "strategy": {"_target_": target, "layers": {"backbone_lr": None, "decay": 1.0}},
+        "validation": {"samples": 2000},
+    }
+    now["update"] = {"clip": None, "weight_decay_on": "all"}
+    assert config.config_hash(now) == config.config_hash(before)
+    now["update"]["weight_decay_on"] = "matrices"
+    assert config.config_hash(now) != config.config_hash(before)
+    decayed = {**before, "strategy": {"_target_": target, "layers": {"backbone_lr": None, "decay": 2.6}}}
+    given = {**before, "strategy": {"_target_": target, "layers": {"backbone_lr": rate, "decay": 2.6}}}
+    assert config.config_hash(decayed) != config.config_hash(given)  # the top group learns at another rate
+
+
 def test_the_hash_follows_what_changes_numbers() -> None:
     base = {
         "seed": 0,

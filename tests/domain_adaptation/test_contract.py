@@ -7,7 +7,9 @@ import torch
 from laboratory import BlobPair, differing, fit, make, state
 
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
+from tl_lab.domain_adaptation.adda import ADDA
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Phase, Update
+from tl_lab.domain_adaptation.mcd import MCD
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.feature_extraction import FeatureExtraction
@@ -206,3 +208,43 @@ def test_parameters_that_are_fixed_are_not_given_to_the_optimizer():
     model.adaptation.scale.requires_grad_(False)
     assert all(p.requires_grad for group in model.parameter_groups() for p in group["params"])
     assert id(model.adaptation.scale) not in {id(p) for p in model.learned_parameters()}
+
+
+@pytest.mark.parametrize(("needed", "other"), [("source", "target"), ("target", "source")])
+def test_a_domain_that_a_phase_does_not_need_passes_nowhere_and_moves_no_statistics(needed, other):
+    data, model = pair(Pull())
+    batch = next(iter(data.train_dataloader()))
+    phase = Phase("one", frozenset({"backbone", "head"}), task=needed == "source", needs=frozenset({needed}))
+    passed, adapted = [], []
+    model.network.backbone.register_forward_hook(lambda module, inputs, output: passed.append(inputs[0]))
+    model.adaptation.adapt = lambda *outputs: adapted.append(outputs) or Adaptation({"none": torch.zeros(())})
+    model.train()
+    model.objective(batch.source, batch.target, Update(0.0), phase)
+    assert len(passed) == 1
+    assert torch.equal(passed[0], getattr(batch, needed).x)
+    outputs = dict(zip(("source", "target"), adapted[0], strict=False))
+    assert outputs[needed].features.shape == (20, model.network.num_features)
+    with pytest.raises(RuntimeError, match=f"phase 'one' does not name the {other} in needs, but reads its features"):
+        _ = outputs[other].features
+
+
+def test_domains_that_share_their_statistics_pass_together_whatever_is_needed():
+    data, model = pair(Pull(batch_norm="joint"))
+    batch = next(iter(data.train_dataloader()))
+    passed = []
+    model.network.backbone.register_forward_hook(lambda module, inputs, output: passed.append(len(inputs[0])))
+    model.objective(batch.source, batch.target, Update(0.0), Phase(needs=frozenset({"source"})))
+    assert passed == [40]
+
+
+@pytest.mark.parametrize(("method", "passes"), [(MCD(generator_steps=4), 7), (ADDA(pretrain=0.1), 3), (Pull(), 2)])
+def test_an_update_takes_no_pass_that_nothing_needs(method, passes):
+    data, model = pair(method)
+    batch = next(iter(data.train_dataloader()))
+    counted = []
+    for part in (model.network.backbone, (model.network.target_encoder or {"backbone": None})["backbone"]):
+        if part is not None:
+            part.register_forward_hook(lambda module, inputs, output: counted.append(len(output)))
+    for phase in method.phases(0.9):
+        model.objective(batch.source, batch.target, Update(0.9, phase=phase.name), phase)
+    assert len(counted) == passes

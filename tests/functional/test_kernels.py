@@ -2,8 +2,20 @@ import numpy as np
 import pytest
 import torch
 
+from tl_lab.domain_adaptation.afn import stepwise_norm
 from tl_lab.errors import UserError
-from tl_lab.functional import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
+from tl_lab.functional import (
+    batch_nuclear_norm,
+    covariance,
+    gaussian_kernel,
+    minimum_class_confusion,
+    mmd_linear,
+    mmd_unbiased,
+    soft_neighbourhood_density,
+    squared_distances,
+)
+from tl_lab.functional.distances import expanded_distances
+from tl_lab.functional.label_free import entropy
 
 
 def column(values):
@@ -71,3 +83,52 @@ def test_a_batch_too_small_is_refused():
         mmd_unbiased(torch.ones(4, 4), 1)
     with pytest.raises(UserError, match="estimator=unbiased"):
         mmd_linear(torch.ones(5, 5), 2)
+
+
+def test_a_shift_of_the_origin_changes_no_distance():
+    # by the expansion around 0 the products of 1,000 deviations leave an MMD of .014 where -.0002 is right
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 16, generator=draw, dtype=torch.float64)
+    near = float(mmd_unbiased(gaussian_kernel(x), 200))
+    far = (x + 1000).float()
+    assert float(mmd_unbiased(gaussian_kernel(far), 200)) == pytest.approx(near, abs=1e-5)
+    expected = (far.double()[:, None] - far.double()[None]).square().sum(2)
+    torch.testing.assert_close(squared_distances(far).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_single(dtype):
+    draw = torch.Generator().manual_seed(0)
+    x = (torch.randn(64, 32, generator=draw) + 20).to(dtype)
+    exact = x.double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # turns the product of single-precision tensors into half
+        for value, right in [
+            (squared_distances(x), (exact[:, None] - exact[None]).square().sum(2)),
+            (gaussian_kernel(x), gaussian_kernel(exact)),
+            (covariance(x), torch.cov(exact.T)),
+            (expanded_distances(x[None], x[None, :5]), (exact[None, :, None] - exact[None, None, :5]).square().sum(3)),
+        ]:
+            assert value.dtype == torch.float32
+            torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("measure", [entropy, soft_neighbourhood_density, minimum_class_confusion, batch_nuclear_norm])
+def test_scores_of_half_precision_predictions_are_those_of_double(measure):
+    draw = torch.Generator().manual_seed(0)
+    p = (3 * torch.randn(40, 10, generator=draw)).softmax(1).to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(measure(p).double(), measure(p.double()), rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_of_the_norm_does_not_vanish_beside_the_norm():
+    features = torch.full((4, 1), 512.0, dtype=torch.bfloat16, requires_grad=True)  # the next number above is 516
+    loss = stepwise_norm(features, 1.0)
+    assert loss.item() == 1.0
+    loss.backward()
+    assert features.grad.tolist() == [[-0.5]] * 4
+
+
+def test_single_precision_is_left_to_the_last_bit():
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    centred = x - x.mean(0)
+    assert torch.equal(covariance(x), centred.T @ centred / 7)

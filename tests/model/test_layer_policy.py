@@ -52,3 +52,17 @@ def test_wrong_groups_are_refused_with_the_nearest_name():
         LayerPolicy(["midle"]).chosen(GROUPS)
     with pytest.raises(UserError, match="has 4 layer groups"):
         LayerPolicy(5).chosen(GROUPS)
+
+
+def test_without_a_rate_of_its_own_the_top_group_is_one_step_below_the_head():
+    # Howard and Ruder: rates fall by 2.6 from each layer to the one below, the head being the last layer
+    shares = LayerPolicy(decay=2.6).shares(GROUPS)
+    assert shares == pytest.approx({"top": 1 / 2.6, "middle": 1 / 2.6**2, "low": 1 / 2.6**3, "stem": 1 / 2.6**4})
+    assert LayerPolicy().shares(GROUPS) == dict.fromkeys(GROUPS, 1.0)
+
+
+def test_a_strategys_own_rate_gives_way_to_one_that_is_given_and_to_a_decay():
+    assert LayerPolicy(2, unfreeze_every=3).or_rate(0.1).shares(GROUPS) == dict.fromkeys(GROUPS, 0.1)
+    assert LayerPolicy(2, unfreeze_every=3).or_rate(0.1).learning(GROUPS, 3) == ["top"]
+    assert LayerPolicy(backbone_lr=0.5).or_rate(0.1).shares(GROUPS)["top"] == 0.5
+    assert LayerPolicy(decay=2.0).or_rate(0.1).shares(GROUPS)["top"] == 0.5

@@ -7,6 +7,7 @@ import pytest
 import torch
 from laboratory import Blobs, differing, fit, make, state
 
+from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.feature_extraction import FeatureExtraction
 from tl_lab.strategies.fine_tuning import FineTuning
@@ -95,3 +96,16 @@ def test_cached_features_cannot_be_augmented():
         fit(data, model)
     with pytest.raises(UserError, match="strategy=fine_tuning"):
         make(strategy=FeatureExtraction, layers=LayerPolicy(1))
+
+
+def test_weight_decay_can_leave_out_biases_and_norms():
+    _, model = make(
+        optimizer=functools.partial(torch.optim.AdamW, lr=0.05, weight_decay=0.5), weight_decay_on="matrices"
+    )
+    groups = model.configure_optimizers().param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert decays == {name: 0.5 if p.ndim > 1 else 0.0 for name, p in model.named_parameters()}
+    assert {group["lr"] for group in groups} == {0.05}
+    with pytest.raises(UserError, match=r"update\.weight_decay_on is 'all' or 'matrices'"):
+        make(weight_decay_on="weights")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tl_lab.backbones.base import LayerGroup
 
-__all__ = ["TRUNKS", "LooseTensors", "group_by_structure", "merge_groups", "partition"]
+__all__ = ["TRUNKS", "LooseTensors", "cut", "group_by_structure", "join_weightless", "merge_groups", "partition"]
 
 TRUNKS = {
     "blocks",
@@ -114,6 +114,41 @@ def group_by_structure(root: nn.Module) -> tuple[list[str], dict[str, int]]:
     return names, group_of
 
 
+def join_weightless(root: nn.Module, titles: list[str], group_of: dict[str, int]) -> tuple[list[str], dict[str, int]]:
+    """Join each group that holds no weight matrix (a last norm, a lone scale) to the block that it belongs to.
+
+    On its own such a group would be the first to be unfrozen, with next to nothing to learn, and would shift every
+    block's rate by a step. It joins the group before it; what comes before any matrix joins the first that has one.
+
+    Args:
+        root: the network.
+        titles: the groups' names, shallow to deep.
+        group_of: number of the group of each parameter and buffer by its dotted name.
+
+    Returns:
+        Names and numbers of the groups that are left, in the same order.
+    """
+    weighty = {group_of[name] for name, tensor in _tensors(root) if name in group_of and _is_matrix(tensor)}
+    if not weighty:
+        return titles, group_of
+    kept = sorted(weighty)
+    place = {number: max(0, sum(one <= number for one in kept) - 1) for number in range(len(titles))}
+    return [titles[number] for number in kept], {name: place[number] for name, number in group_of.items()}
+
+
+def cut(root: nn.Module, titles: list[str], group_of: dict[str, int], most: int | None) -> list[LayerGroup]:
+    """Cut a network into layer groups: weightless ones joined to their blocks, then neighbours where they are too many.
+
+    Args:
+        root: the network.
+        titles: names of the groups, shallow to deep.
+        group_of: number of the group of each parameter and buffer by its dotted name.
+        most: the number of groups wanted at most; None leaves them.
+    """
+    titles, group_of = join_weightless(root, titles, group_of)
+    return merge_groups(list(zip(titles, partition(root, group_of), strict=True)), most)
+
+
 def merge_groups(groups: list[LayerGroup], most: int | None) -> list[LayerGroup]:
     """Join neighbouring groups until there are at most so many.
 
@@ -155,3 +190,7 @@ def _parts(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module | Te
 
 def _is_block(part: nn.Module | Tensor) -> bool:
     return isinstance(part, nn.Module) and sum(weight.ndim > 1 for weight in part.parameters()) > 1
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.Parameter) and sum(side > 1 for side in tensor.shape) > 1

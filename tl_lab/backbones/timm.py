@@ -13,7 +13,7 @@ from timm.models._manipulate import group_with_matcher  # the public forms of it
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability, check_size
-from tl_lab.backbones.grouping import TRUNKS, group_by_structure, merge_groups, partition
+from tl_lab.backbones.grouping import TRUNKS, cut, group_by_structure
 from tl_lab.backbones.weights import bounded_sockets, read_weights, require_reachable, unreachable
 from tl_lab.backbones.wrapping import (
     Size,
@@ -126,8 +126,7 @@ class Timm(Backbone):
         else:
             group_of = group_with_matcher(((name, None) for name in names), matcher, reverse=True)
             titles = _titles(names, group_of)
-        groups = list(zip(titles, partition(self.net, group_of), strict=True))
-        return merge_groups(groups, self._max_groups)
+        return cut(self.net, titles, group_of, self._max_groups)
 
 
 def _published(name: str) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_size
-from tl_lab.backbones.grouping import group_by_structure, merge_groups, partition
+from tl_lab.backbones.grouping import cut, group_by_structure
 from tl_lab.backbones.weights import check_fit, download, read_weights, replace_first_conv
 from tl_lab.backbones.wrapping import (
     Size,
@@ -107,7 +107,7 @@ class Torchvision(Backbone):
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then each block or stage in order; AlexNet and VGG are cut after each pooling."""
         titles, group_of = group_by_structure(self.net)
-        return merge_groups(list(zip(titles, partition(self.net, group_of), strict=True)), self._max_groups)
+        return cut(self.net, titles, group_of, self._max_groups)
 
 
 def _arguments(name: str, size: Size) -> dict[str, Any]:

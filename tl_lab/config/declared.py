@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, Len
 
-from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Share
+from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Several, Share
 
 __all__ = ["ELSEWHERE", "FILLED", "FILLED_OF_LOGGERS", "NEEDED", "OF_LIBRARIES", "OF_ONE_CLASS", "PLAIN", "PROVIDED"]
 
@@ -30,7 +30,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
-        | {"gradient_clip_norm", "accumulate_batches", "outputs", "adapter"}
+        | {"gradient_clip_norm", "accumulate_batches", "weight_decay_on", "outputs", "adapter"}
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }
@@ -61,6 +61,8 @@ PLAIN: dict[str, Any] = {
     "sweep.trial": bool,
     "update.gradient_clip_norm": Positive | None,
     "update.accumulate_batches": Count,
+    "update.weight_decay_on": Literal["all", "matrices"],
+    "validation.samples": Several | None,
     "logger.mode": Literal["offline", "online", "disabled"],
     "logger.project": str,
     "logger.entity": str | None,
@@ -138,6 +140,7 @@ ELSEWHERE = {
     "strategy.seed": "set seed",
     "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
     "strategy.accumulate_batches": "set update.accumulate_batches",
+    "strategy.weight_decay_on": "set update.weight_decay_on",
     "strategy.optimizer": "see the group optimizer",
     "strategy.scheduler": "see the group scheduler",
 }

@@ -21,8 +21,11 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 _NOT_HASHED = frozenset(
     {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"}
 )
-# Options that came later, while they change nothing: runs from before are the same runs.
+# Options that came later are left out while they change nothing: runs from before them keep their hash. By name alone
+# where several nodes have them.
 _NEUTRAL = {"debug": False, "lengthened_from": None, "levels": None, "near_duplicates": None}
+_ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all", ("validation", "samples"): 2000}
+_BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it could be left open; 1.0 elsewhere
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 
@@ -54,8 +57,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
     Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
-    ``sweep``, ``adapter`` while it is none, options of data that change nothing as they are, and validators unless a
-    callback names the metric that it chooses by; the seed and the number of threads are in.
+    ``sweep``, ``adapter`` while it is none, options that came later while they have their default, and validators
+    unless a callback names the metric that it chooses by; the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.
@@ -68,8 +71,26 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
         kept.pop("validator", None)
     if (kept.get("adapter") or {}).get("_target_", NO_ADAPTER) == NO_ADAPTER:
         kept.pop("adapter", None)
+    _drop_added(kept)
     text = json.dumps(_without_paths(first_names(kept)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _drop_added(kept: dict[str, Any]) -> None:
+    """Write a configuration as it was written before some options came, where these say nothing else; in place."""
+    for (*path, last), default in _ADDED.items():
+        node: Any = kept
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, dict) and node.get(last, default) == default:
+            node.pop(last, None)
+    if not kept.get("validation", True):
+        kept.pop("validation")
+    strategy = kept.get("strategy")
+    layers = strategy.get("layers") if isinstance(strategy, dict) else None
+    if isinstance(layers, dict) and layers.get("backbone_lr", 1.0) is None and layers.get("decay", 1.0) == 1:
+        target = str(kept["strategy"].get("_target_"))
+        layers["backbone_lr"] = _BACKBONE_RATES.get(target.rpartition(".")[2], 1.0)
 
 
 def _watches(callbacks: Any) -> bool:

@@ -25,6 +25,7 @@ from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Natural, Similarity
 from tl_lab.problems import Problem, SingleLabel
+from tl_lab.randomness import generator
 from tl_lab.texts import listed
 
 __all__ = ["DataModule"]
@@ -391,7 +392,24 @@ class DataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> list[Loader]:
         """Serve the validation sets."""
-        return [self.loader(name) for name in self.val_names]
+        parts = {name: self.validation_part(name) for name in self.val_names}
+        return [self.loader(name) if index is None else self.loader(name, index=index) for name, index in parts.items()]
+
+    def validation_part(self, name: str) -> Tensor | None:
+        """Draw the positions of those samples of a set without labels that every validation scores.
+
+        They are the same in every epoch of a run, and all of them are scored once at its end.
+
+        Args:
+            name: of the set.
+
+        Returns:
+            Positions in ascending order, ``(M,)``; None where all are scored.
+        """
+        most = self.request.validation_samples
+        if self.sets[name].y is not None or most is None or len(self.sets[name]) <= most:
+            return None
+        return torch.randperm(len(self.sets[name]), generator=generator(self.seed, "validation", name))[:most].sort()[0]
 
     def test_dataloader(self) -> list[Loader]:
         """Serve the test sets."""

@@ -16,6 +16,7 @@ class Request:
         serves: what training on episodic data gets: ``episodes``, or ``classes`` for ordinary batches.
         epochs_per_task: epochs of each task of a stream, at least 1.
         jointly: all tasks of a stream are learned at once.
+        validation_samples: of a set without labels, scored in each validation; None for all.
     """
 
     adapts: bool = False
@@ -24,3 +25,4 @@ class Request:
     serves: str = "episodes"
     epochs_per_task: int = 1
     jointly: bool = False
+    validation_samples: int | None = None

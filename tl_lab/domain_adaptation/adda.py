@@ -55,9 +55,10 @@ class ADDA(DomainAdaptation):
     def phases(self, progress: float) -> tuple[Phase, ...]:
         """Learn the source; later discriminator and target encoder in turn."""
         if progress < self.pretrain:
-            return (Phase("source", frozenset({"backbone", "bottleneck", "head"})),)
+            return (Phase("source", frozenset({"backbone", "bottleneck", "head"}), needs=frozenset({"source"})),)
         discriminator = Phase("discriminator", frozenset({"adaptation"}), task=False)
-        return discriminator, Phase("encoder", frozenset({"target_encoder"}), task=False)
+        encoder = Phase("encoder", frozenset({"target_encoder"}), task=False, needs=frozenset({"target"}))
+        return discriminator, encoder
 
     def before_update(self, network: Network, update: Update) -> None:
         """Start the target's encoder where the source's has ended, and hold that one still."""

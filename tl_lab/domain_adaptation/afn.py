@@ -14,11 +14,13 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.functional import mean_entropy
+from tl_lab.functional.precision import in_full_precision
 from tl_lab.options import BatchNorm, NonNegative, Positive
 
 __all__ = ["AFN", "hard_norm", "stepwise_norm"]
 
 
+@in_full_precision
 def stepwise_norm(features: Tensor, step: float) -> Tensor:
     """Mean over samples of (|f| - (|f|_now + step))^2, where |f|_now gets no gradient: each norm grows by a step.
 
@@ -37,6 +39,7 @@ def stepwise_norm(features: Tensor, step: float) -> Tensor:
     return (norms - (norms.detach() + step)).square().mean()
 
 
+@in_full_precision
 def hard_norm(features: Tensor, radius: float) -> Tensor:
     """Squared difference of the mean norm and a radius: (mean |f| - R)^2.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -11,7 +11,11 @@ from tl_lab.errors import UserError
 from tl_lab.model.network import PARTS, Network
 from tl_lab.problems import ALL
 
+DOMAINS = frozenset({"source", "target"})
+
 __all__ = [
+    "DOMAINS",
+    "Absent",
     "Adaptation",
     "DomainAdaptation",
     "DomainOutput",
@@ -42,6 +46,21 @@ class DomainOutput:
     index: Tensor | None = None
     x: Inputs | None = None
     layers: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Absent:
+    """Stands for the output of a domain that a phase does not need: whatever is read of it is an error of the method.
+
+    Args:
+        domain: ``source`` or ``target``.
+        phase: name of the phase.
+    """
+
+    def __init__(self, domain: str, phase: str) -> None:
+        self._domain, self._phase = domain, phase
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"phase {self._phase!r} does not name the {self._domain} in needs, but reads its {name}")
 
 
 @dataclass(frozen=True)
@@ -79,12 +98,20 @@ class Phase:
     Args:
         name: told to :meth:`DomainAdaptation.adapt`.
         learns: the parts that it updates; all others get no gradient and stay as they are.
-        task: whether the task loss, with the strategy's penalties, is part of its objective.
+        task: whether the task loss, with the strategy's penalties, is part of its objective; it needs the source.
+        needs: the domains that pass through the network: what is left out costs no time and moves no batch-norm
+            statistics, and :meth:`DomainAdaptation.adapt` may not look at it. Where the adaptation lets both domains
+            pass as one batch (``batch_norm`` is ``joint``) they do, whatever is needed.
     """
 
     name: str = "joint"
     learns: frozenset[str] = PARTS
     task: bool = True
+    needs: frozenset[str] = DOMAINS
+
+    def __post_init__(self) -> None:
+        assert self.needs, "a phase needs a domain"
+        assert "source" in self.needs or not self.task, "the task loss needs the source"
 
 
 class Domains(Protocol):
@@ -162,8 +189,8 @@ class DomainAdaptation(nn.Module):
         """Compute the method's terms.
 
         Args:
-            source: the network's output for the source.
-            target: the network's output for the target.
+            source: the network's output for the source; an :class:`Absent` one where the phase does not need it.
+            target: the network's output for the target; likewise.
             update: where training stands, and which phase this is.
         """
         return Adaptation()

@@ -73,20 +73,21 @@ class MCD(DomainAdaptation):
 
     def phases(self, progress: float) -> tuple[Phase, ...]:
         """Name steps A, B and C."""
-        classify = Phase("classify", frozenset({"backbone", "bottleneck", "head", "adaptation"}))
+        learned = frozenset({"backbone", "bottleneck", "head", "adaptation"})
+        classify = Phase("classify", learned, needs=frozenset({"source"}))
         part = Phase("part", frozenset({"head", "adaptation"}))
-        gather = Phase("gather", frozenset({"backbone", "bottleneck"}), task=False)
+        gather = Phase("gather", frozenset({"backbone", "bottleneck"}), task=False, needs=frozenset({"target"}))
         return classify, part, *([gather] * self.generator_steps)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the second classifier's loss, and the discrepancy with the sign of the phase."""
-        assert target.logits is not None
         terms: dict[str, Tensor] = {}
         if update.phase != "gather":
             assert source.y is not None
             terms["second_task_loss"] = F.cross_entropy(self.second_head(source.features), source.y)
         if update.phase == "classify":
             return Adaptation(terms)
+        assert target.logits is not None
         value = discrepancy(target.logits.softmax(1), self.second_head(target.features).softmax(1))
         if update.phase == "part":
             terms["parting_loss"] = -self.weight * value

@@ -14,6 +14,7 @@ from tl_lab.domain_adaptation.base import (
 )
 from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
+from tl_lab.functional.precision import in_full_precision
 from tl_lab.model.heads import mlp
 from tl_lab.model.network import Network
 from tl_lab.options import BatchNorm, NonNegative, Positive, Widths
@@ -22,6 +23,7 @@ from tl_lab.training.schedules import ReversalRamp
 __all__ = ["MDD", "disagreement", "margin_disparity"]
 
 
+@in_full_precision
 def disagreement(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean of -log(1 - softmax(logits)[label]): low where a classifier avoids a label.
 

@@ -7,6 +7,7 @@ from torchmetrics import CatMetric, Metric
 
 from tl_lab.evaluation.meter import Meter
 from tl_lab.functional import information_maximisation, mean_entropy, soft_neighbourhood_density
+from tl_lab.functional.precision import widened
 
 __all__ = ["LABELLED", "LABEL_FREE", "ClassificationMeter", "Counts", "classification_scores", "label_free_scores"]
 
@@ -80,7 +81,7 @@ class Counts(Metric):
         """Take in a batch: logits ``(B, C)`` and true classes ``(B,)``."""
         cells = (y * self.num_classes + logits.argmax(1)).cpu()  # on a GPU counting is not deterministic
         self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts).to(self.counts)
-        self.total_loss += F.cross_entropy(logits, y, reduction="sum")
+        self.total_loss += F.cross_entropy(widened(logits), y, reduction="sum")
         self.undefined += (~logits.isfinite().all(1)).sum()  # of NaN the first class would be the largest
 
     def compute(self) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,7 @@ class ClassificationMeter(Meter):
         """Take in a batch: logits ``(B, C)`` and classes ``(B,)``, or None where they are withheld."""
         self.labelled = y is not None
         if y is None:
-            self.probabilities.update(logits.softmax(1))
+            self.probabilities.update(widened(logits).softmax(1))
         else:
             self.counts.update(logits, y)
 

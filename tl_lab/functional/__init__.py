@@ -21,6 +21,7 @@ from tl_lab.functional.fisher import (
 )
 from tl_lab.functional.gradient_projection import project_gradient
 from tl_lab.functional.gradient_reversal import reverse_gradient
+from tl_lab.functional.head_distance import class_mean_gap, disparity_discrepancy, output_discrepancy
 from tl_lab.functional.inner_loop import adapt, meta_gradient, over_tasks, reptile_gradient, with_gradient
 from tl_lab.functional.kernels import gaussian_kernel, mmd_linear, mmd_unbiased, squared_distances
 from tl_lab.functional.label_free import information_maximisation, mean_entropy, soft_neighbourhood_density
@@ -47,12 +48,14 @@ __all__ = [
     "backward_transfer",
     "batch_nuclear_norm",
     "certainty_weights",
+    "class_mean_gap",
     "classifier_ratio",
     "controlled_risk",
     "coral",
     "cosine_scores",
     "cosine_similarities",
     "covariance",
+    "disparity_discrepancy",
     "distillation_loss",
     "effective_sample_size",
     "fisher_diagonal",
@@ -73,6 +76,7 @@ __all__ = [
     "mmd_linear",
     "mmd_unbiased",
     "multilinear_map",
+    "output_discrepancy",
     "output_sensitivity",
     "over_tasks",
     "path_contributions",

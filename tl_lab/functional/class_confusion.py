@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.functional.label_free import entropy
+from tl_lab.functional.precision import in_full_precision
 
 __all__ = ["batch_nuclear_norm", "certainty_weights", "minimum_class_confusion"]
 
@@ -23,6 +24,7 @@ def certainty_weights(p: Tensor) -> Tensor:
     return 1 + torch.exp(-entropy(p))
 
 
+@in_full_precision
 def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     """Share of the predictions' class correlation that lies between different classes.
 
@@ -48,6 +50,7 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     return (confusion.sum() - confusion.diagonal().sum()) / logits.shape[1]
 
 
+@in_full_precision
 def batch_nuclear_norm(p: Tensor) -> Tensor:
     """Minus the nuclear norm of the predictions over the batch size: low if they are sure and diverse.
 

@@ -3,10 +3,12 @@
 from torch import Tensor
 
 from tl_lab.errors import UserError
+from tl_lab.functional.precision import in_full_precision
 
 __all__ = ["coral", "covariance"]
 
 
+@in_full_precision
 def covariance(x: Tensor) -> Tensor:
     """Covariance of the columns of ``(N, D)``, divided by N - 1: ``(D, D)``."""
     centred = x - x.mean(0)

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tl_lab.functional.box_quadratic import minimise_in_box
 from tl_lab.randomness import generator
 
 __all__ = ["classifier_ratio", "effective_sample_size", "kernel_mean_matching", "kliep_ratio"]
 
 _LARGEST_LOG = 50.0  # of a ratio: its square, summed over any set, stays finite
+_FAR = 0.01  # nats of the mean log-ratio below its maximum that are said
 _WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -48,8 +50,10 @@ def classifier_ratio(source: Tensor, target: Tensor, at: Tensor, regularisation:
     x_s, x_t, x = _standardised(source, target, at)
     domain = np.repeat([0, 1], [len(x_s), len(x_t)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in words that a user knows
         classifier = LogisticRegression(C=1 / regularisation, max_iter=1000).fit(torch.cat([x_s, x_t]).numpy(), domain)
+    if classifier.n_iter_.max() >= 1000:
+        _warn_unconverged("the domain classifier", "its coefficients are not final after 1,000 iterations")
     odds = torch.from_numpy(classifier.decision_function(x.numpy()))
     return (odds + math.log(len(x_s) / len(x_t))).clamp(-_LARGEST_LOG, _LARGEST_LOG).exp().to(at.device)
 
@@ -130,6 +134,10 @@ def _kliep_coefficients(k_s: Tensor, k_t: Tensor, steps: int = 2000, tolerance: 
         last = likelihood
         g = g * (components / mixture.unsqueeze(1)).mean(0)
         g = g / g.sum()
+    # for a mixture's proportions: the likelihood is no further below its maximum than the steepest way is steep
+    gap = float((components / (components @ g).unsqueeze(1)).mean(0).max()) - 1
+    if not gap <= _FAR:
+        _warn_unconverged("KLIEP", f"its mean log-ratio may lie {gap:.1g} below the maximum")
     a = torch.zeros_like(b)
     a[reaches] = g / b[reaches]
     return a
@@ -141,22 +149,23 @@ def kernel_mean_matching(
     bound: float = 1000.0,
     epsilon: float | None = None,
     width: float = 1.0,
-    steps: int = 2000,
-    tolerance: float = 1e-6,
+    steps: int = 100,
+    tolerance: float = 1e-9,
 ) -> Tensor:
     """Weights of the source's samples that bring its mean nearest to the target's in a kernel's feature space (KMM).
 
     min_b 1/2 b' K b - kappa' b under 0 <= b_i <= B and |sum_i b_i - N| <= N eps, with K_ij = k(x_s_i, x_s_j) and
-    kappa_i = N/M sum_j k(x_s_i, x_t_j), the kernel Gaussian. Solved by accelerated projected gradient descent.
+    kappa_i = N/M sum_j k(x_s_i, x_t_j), the kernel Gaussian. Solved by an
+    interior-point method; where the solution is not unique numerically, the one of the smallest norm is taken.
 
     Args:
-        source: features, ``(N, D)``; N^2 doubles are held in memory.
+        source: features, ``(N, D)``; 3 N^2 doubles are held in memory.
         target: features, ``(M, D)``.
         bound: B, largest weight, > 0 (paper: 1000).
         epsilon: how far the mean weight may be from 1, >= 0; None for (sqrt(N) - 1) / sqrt(N) (paper).
         width: of the kernel, as a multiple of the median distance between all samples.
-        steps: largest number of gradient steps.
-        tolerance: stop where a step moves no weight by more.
+        steps: largest number of steps; a few tens are usual, and a warning says if they do not suffice.
+        tolerance: stop where the objective is proven to lie no higher above its minimum, relative to 1 + |minimum|.
 
     Returns:
         ``(N,)``, double, in [0, B].
@@ -177,38 +186,14 @@ def kernel_mean_matching(
     sigma = width * _median_distance(torch.cat([x_s, x_t]))
     k = _gaussian(_squared_distances(x_s, x_s), sigma)
     kappa = n / len(x_t) * _gaussian(_squared_distances(x_s, x_t), sigma).sum(1)
-    largest = float(k.sum(1).max())  # bounds K's largest eigenvalue, often by little: its entries are positive
-    b = _project(torch.ones_like(kappa), bound, low, high)
-    ahead, momentum = b, 1.0
-    for _ in range(steps):
-        following = _project(ahead - (k @ ahead - kappa) / largest, bound, low, high)
-        moved = following - b
-        if float(((ahead - following) * moved).sum()) > 0:  # momentum carries uphill: start it anew
-            momentum = 1.0
-        faster = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = following + (momentum - 1) / faster * moved
-        b, momentum = following, faster
-        if float(moved.abs().max()) <= tolerance:
-            break
+    b, gap = minimise_in_box(k, kappa, bound, low, high, steps, tolerance)
+    if not gap <= tolerance:
+        _warn_unconverged("kernel mean matching", f"its objective may lie {gap:.1g} of its size above the minimum")
     return b.to(source.device)
 
 
-def _project(b: Tensor, bound: float, low: float, high: float) -> Tensor:
-    """Find the nearest point with entries in [0, bound] and a sum in [low, high]."""
-    inside = b.clamp(0, bound)
-    total = float(inside.sum())
-    if low <= total <= high:
-        return inside
-    wanted = low if total < low else high
-    # the sum of (b - t) cut to [0, bound] falls with t from everything at the bound to everything at 0
-    left, right = float(b.min()) - bound, float(b.max())
-    for _ in range(100):
-        middle = (left + right) / 2
-        if float((b - middle).clamp(0, bound).sum()) > wanted:
-            left = middle
-        else:
-            right = middle
-    return (b - (left if wanted == low else right)).clamp(0, bound)
+def _warn_unconverged(estimator: str, consequence: str) -> None:
+    warnings.warn(f"{estimator} stopped before it converged: {consequence}", stacklevel=3)
 
 
 def effective_sample_size(weights: Tensor) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tl_lab.randomness import generator
 
-__all__ = ["a_distance", "linear_domain_accuracy"]
+__all__ = ["a_distance", "halves", "linear_domain_accuracy"]
 
 
 def a_distance(accuracy: float) -> float:
@@ -49,6 +49,33 @@ def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 20
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    fitted, scored = halves(source, target, max_samples, seed)
+    train, test = torch.cat(fitted), torch.cat(scored)
+    centre, spread = train.mean(0), train.std(0, correction=0)
+    # a feature that only the scored half sees move would otherwise be blown up without bound
+    spread = torch.where(spread > 1e-8 * (1 + centre.abs()), spread, torch.ones_like(spread))
+    domain = np.repeat([0, 1], len(fitted[0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
+        classifier = LogisticRegression(max_iter=300).fit(((train - centre) / spread).numpy(), domain)
+    return float((classifier.predict(((test - centre) / spread).numpy()) == domain).mean())
+
+
+def halves(source: Tensor, target: Tensor, max_samples: int, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Draw as many samples of each domain, half to fit something to and half to score it on.
+
+    Args:
+        source: ``(N, D)``.
+        target: ``(M, D)``.
+        max_samples: of each domain, >= 2.
+        seed: of the draw.
+
+    Returns:
+        The first half of each domain, then the second, in double precision on the CPU.
+
+    Raises:
+        ValueError: a domain has fewer than two samples, or a value is not finite.
+    """
     count = min(len(source), len(target), max_samples) // 2 * 2
     if count < 2:
         raise ValueError(f"two samples of each domain are needed, not {len(source)} and {len(target)}")
@@ -60,12 +87,4 @@ def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 20
             raise ValueError(f"features of the {name} contain NaN or infinity")
         fitted.append(drawn[: count // 2])
         scored.append(drawn[count // 2 :])
-    train, test = torch.cat(fitted), torch.cat(scored)
-    centre, spread = train.mean(0), train.std(0, correction=0)
-    # a feature that only the scored half sees move would otherwise be blown up without bound
-    spread = torch.where(spread > 1e-8 * (1 + centre.abs()), spread, torch.ones_like(spread))
-    domain = np.repeat([0, 1], count // 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
-        classifier = LogisticRegression(max_iter=300).fit(((train - centre) / spread).numpy(), domain)
-    return float((classifier.predict(((test - centre) / spread).numpy()) == domain).mean())
+    return fitted, scored

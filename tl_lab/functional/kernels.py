@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from tl_lab.errors import UserError
+from tl_lab.functional.distances import expanded_distances
 
 __all__ = ["gaussian_kernel", "mmd_linear", "mmd_unbiased", "squared_distances"]
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """Squared Euclidean distances between all rows of ``(N, D)``: ``(N, N)``, >= 0, 0 on the diagonal."""
-    norms = x.square().sum(1)
-    distances = (norms[:, None] + norms[None, :] - 2 * x @ x.T).clamp(min=0)
-    return distances.masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), 0.0)
+    """Squared Euclidean distances between all rows of ``(N, D)``: ``(N, N)``, >= 0, 0 on the diagonal.
+
+    At least in single precision.
+    """
+    return expanded_distances(x, x).masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), 0.0)
 
 
 def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str = "median") -> Tensor:
@@ -40,7 +42,7 @@ def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str
         m = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     else:
         m = pairs.mean()
-    m = m.clamp(min=torch.finfo(x.dtype).tiny)  # all samples equal: every kernel is 1
+    m = m.clamp(min=torch.finfo(distances.dtype).tiny)  # all samples equal: every kernel is 1
     return torch.stack([torch.exp(-distances / (u * m)) for u in factors]).sum(0)
 
 

@@ -7,9 +7,12 @@ classifier that puts everything into one class is sure of itself, too.
 import torch
 from torch import Tensor
 
+from tl_lab.functional.precision import in_full_precision
+
 __all__ = ["entropy", "information_maximisation", "mean_entropy", "soft_neighbourhood_density"]
 
 
+@in_full_precision
 def entropy(p: Tensor) -> Tensor:
     """Entropy of each row of probabilities, with a finite gradient where one of them is 0.
 
@@ -35,6 +38,7 @@ def mean_entropy(p: Tensor) -> Tensor:
     return entropy(p).mean()
 
 
+@in_full_precision
 def information_maximisation(p: Tensor) -> Tensor:
     """Mutual information between input and prediction: H(mean_i p_i) - mean_i H(p_i); higher is better.
 
@@ -50,6 +54,7 @@ def information_maximisation(p: Tensor) -> Tensor:
     return entropy(p.mean(0)) - mean_entropy(p)
 
 
+@in_full_precision
 def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> Tensor:
     """Mean entropy of each sample's similarity to all others; higher is better.
 

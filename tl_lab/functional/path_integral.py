@@ -33,10 +33,14 @@ def path_contributions(gradients: Sequence[Tensor | None], changes: Sequence[Ten
 def add_path_contributions(
     sums: Sequence[Tensor], gradients: Sequence[Tensor | None], changes: Sequence[Tensor]
 ) -> None:
-    """Add a step's contributions to their running sums, in place: see :func:`path_contributions`."""
+    """Add a step's contributions to their running sums, in place: see :func:`path_contributions`.
+
+    Sums of half-precision parameters are kept in single precision, for in half they soon stop growing.
+    """
     triples = [(s, g, change) for s, g, change in zip(sums, gradients, changes, strict=True) if g is not None]
     if triples:
-        into, by, times = (list(part) for part in zip(*triples, strict=True))
+        into = [s for s, _, _ in triples]
+        by, times = ([triple[i].to(triple[0].dtype) for triple in triples] for i in (1, 2))
         torch._foreach_addcmul_(into, by, times, value=-1)
 
 
@@ -61,7 +65,7 @@ def path_importance(
         clamp: set what falls below 0 to 0, as the authors' code.
 
     Returns:
-        A tensor each, new ones.
+        A tensor each, new ones, typed like the displacement.
 
     References:
         Zenke et al., ICML 2017, equations 4 and 5.
@@ -71,4 +75,4 @@ def path_importance(
         torch._foreach_add_(importance, list(earlier))
     if clamp:
         torch._foreach_clamp_min_(importance, 0.0)
-    return importance
+    return [values.to(delta.dtype) for values, delta in zip(importance, displacement, strict=True)]

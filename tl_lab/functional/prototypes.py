@@ -3,9 +3,13 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from tl_lab.functional.distances import expanded_distances
+from tl_lab.functional.precision import in_full_precision
+
 __all__ = ["cosine_similarities", "prototypes", "squared_distances"]
 
 
+@in_full_precision
 def prototypes(embeddings: Tensor, labels: Tensor, way: int) -> Tensor:
     """Mean embedding of each class: c_k = 1/|S_k| sum_{i in S_k} f(x_i).
 
@@ -33,15 +37,12 @@ def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
         centres: ``(E, N, D)``.
 
     Returns:
-        ``(E, M, N)``, each >= 0.
+        ``(E, M, N)``, each >= 0, at least in single precision.
     """
-    # |x|^2 - 2 x.c + |c|^2 cancels where all lie far from the origin: move that amid the centres first
-    origin = centres.detach().mean(1, keepdim=True)
-    points, centres = points - origin, centres - origin
-    norms = points.square().sum(2)[:, :, None] + centres.square().sum(2)[:, None, :]
-    return (norms - 2 * points @ centres.mT).clamp(min=0)
+    return expanded_distances(points, centres)
 
 
+@in_full_precision
 def cosine_similarities(points: Tensor, centres: Tensor) -> Tensor:
     """Cosines x_i . c_j / (|x_i| |c_j|) between each episode's points and centres.
 

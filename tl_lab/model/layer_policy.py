@@ -14,11 +14,13 @@ class LayerPolicy:
     """Choose the layer groups of a backbone that learn, their rates, and the epoch at which each starts.
 
     The rate of the group k places below the top is lr * backbone_lr / decay^k; bottleneck, head and adaptation
-    learn at lr. The policy is the usual author of the mask over parameters (:mod:`tl_lab.model.mask`).
+    learn at lr. With ``decay`` alone the top group is one place below the head: lr / decay, as in ULMFiT. The policy
+    is the usual author of the mask over parameters (:mod:`tl_lab.model.mask`).
 
     Args:
         trainable: ``all``, ``none``, the number of groups from the top, or a list of group names.
-        backbone_lr: rate of the top group as a share of the head's, > 0.
+        backbone_lr: rate of the top group as a share of the head's, > 0; None: 1 / decay where decay is above 1,
+            else the strategy's own (0.1 for fine-tuning, 1 for the others).
         decay: factor by which each deeper group learns slower, >= 1 is usual (2.6 per coarse group in ULMFiT;
             1 / 0.75 for the usual layer-wise decay of transformers).
         unfreeze_every: epochs between unfreezing one more group, from the top; in the first ones only what is
@@ -34,7 +36,7 @@ class LayerPolicy:
     def __init__(
         self,
         trainable: Literal["all", "none"] | Natural | Sequence[str] = "all",
-        backbone_lr: Positive = 1.0,
+        backbone_lr: Positive | None = None,
         decay: Positive = 1.0,
         unfreeze_every: Count | None = None,
     ) -> None:
@@ -44,7 +46,7 @@ class LayerPolicy:
             )
         if isinstance(trainable, int) and trainable < 0:
             raise UserError(f"strategy.layers.trainable is a number of groups >= 0, not {trainable}")
-        if backbone_lr <= 0 or decay <= 0:
+        if (backbone_lr is not None and backbone_lr <= 0) or decay <= 0:
             raise UserError(
                 f"strategy.layers.backbone_lr and decay are above 0, not {backbone_lr} and {decay}; "
                 "to freeze layers set strategy.layers.trainable"
@@ -95,8 +97,19 @@ class LayerPolicy:
 
     def shares(self, groups: Sequence[str]) -> dict[str, float]:
         """Give each group's rate as a share of the head's."""
-        top = len(groups) - 1
-        return {name: self.backbone_lr / self.decay ** (top - i) for i, name in enumerate(groups)}
+        top, rate = len(groups) - 1, self._top_rate()
+        return {name: rate / self.decay ** (top - i) for i, name in enumerate(groups)}
+
+    def _top_rate(self) -> float:
+        if self.backbone_lr is not None:
+            return self.backbone_lr
+        return 1 / self.decay if self.decay > 1 else 1.0
+
+    def or_rate(self, backbone_lr: float) -> "LayerPolicy":
+        """Give the same policy with another rate of the top group, unless one was given or follows from the decay."""
+        if self.backbone_lr is not None or self.decay > 1:
+            return self
+        return LayerPolicy(self.trainable, backbone_lr, self.decay, self.unfreeze_every)
 
     def rules(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Rule]:
         """Write a rule for each parameter of a backbone: those of a layer group share one.

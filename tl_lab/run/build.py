@@ -80,6 +80,7 @@ def _request(plan: Plan, adaptation: DomainAdaptation) -> Request:
         serves=getattr(plan.strategy.kind, "trains_on", "episodes"),
         epochs_per_task=plan.max_epochs,
         jointly=getattr(plan.strategy.kind, "jointly", False),
+        validation_samples=plan.validation_samples,
     )
 
 

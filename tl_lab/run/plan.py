@@ -111,6 +111,7 @@ class Plan:
         data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: what is built.
         validators, callbacks: what is built beside them, by name.
         update: options of the optimizer step.
+        validation_samples: of a set without labels, scored in each validation; None for all.
         checkpointing, stopping, sweep: see there.
         logger: options of W&B; without a mode it is not used.
         loggers: what is built beside it, by name.
@@ -142,6 +143,7 @@ class Plan:
     validators: Mapping[str, Recipe]
     callbacks: Mapping[str, Recipe]
     update: Mapping[str, Any]
+    validation_samples: int | None
     checkpointing: Checkpointing
     stopping: Stopping
     sweep: Sweep
@@ -207,6 +209,7 @@ class Plan:
             validators=_validators(plain.get("validator") or {}),
             callbacks=_classes_in(callbacks),
             update=plain["update"],
+            validation_samples=(plain.get("validation") or {}).get("samples"),  # of earlier runs: all
             checkpointing=Checkpointing(**callbacks["checkpoint"]),
             stopping=Stopping(**callbacks["early_stopping"]),
             sweep=Sweep(

@@ -59,6 +59,8 @@ class Strategy(Measuring):
         seed: the run's seed.
         gradient_clip_norm: largest norm of the gradient over all parameters; None for no clipping.
         accumulate_batches: batches whose gradients are averaged for one update, >= 1.
+        weight_decay_on: what the optimizer's weight decay acts on: ``all`` parameters, or ``matrices`` alone, which
+            leaves out biases and the scales and shifts of norms.
         outputs: which outputs belong to which task of a stream; None where there are no tasks.
     """
 
@@ -98,12 +100,15 @@ class Strategy(Measuring):
         seed: int = 0,
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
+        weight_decay_on: str = "all",
         outputs: Outputs | None = None,
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         _check_options(bottleneck, dict(head or {}), gradient_clip_norm)
+        if weight_decay_on not in ("all", "matrices"):
+            raise UserError(f"update.weight_decay_on is 'all' or 'matrices', not {weight_decay_on!r}")
         if accumulate_batches > 1 and any(len(adaptation.phases(progress)) > 1 for progress in (0.0, 0.5, 1.0)):
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
         self.problem, self.seed = problem, seed
@@ -122,10 +127,11 @@ class Strategy(Measuring):
         self.capture(adaptation.layers)
         self.make_optimizer, self.schedule = optimizer, scheduler
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
+        self.decays_all = weight_decay_on == "all"
         self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
-        self.last_validation, self.last_test = {}, {}
+        self.last_validation, self.last_test, self.whole_validation = {}, {}, {}
         self.watchers, self.scorers = [], []
         self._sums, self._counts, self._prepared = {}, {}, set()
 

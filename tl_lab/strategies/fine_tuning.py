@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.options import NonNegative, Positive
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.linear_probe import probe_of
 
 __all__ = ["FineTuning"]
+
+BACKBONE_RATE = 0.1  # of the top group as a share of the head's, without a decay
 
 
 class L2SPOptions(TypedDict, total=False):
@@ -36,6 +39,7 @@ class FineTuning(Strategy):
     pull towards the starting point and the head that starts from a linear probe.
 
     Args:
+        layers: which layer groups learn; the top one at 0.1 of the head's rate if the policy says nothing else.
         l2_sp: ``alpha`` and ``beta`` of the penalty alpha/2 |w - w_start|^2 + beta/2 |w_head|^2; weight decay is
             0 for what it covers.
         linear_probe: ``enabled``, and the ``inverse_penalty`` values tried for the probe.
@@ -55,11 +59,12 @@ class FineTuning(Strategy):
     def __init__(
         self,
         *,
+        layers: LayerPolicy,
         l2_sp: Annotated[Mapping[str, float], L2SPOptions] | None = None,
         linear_probe: Annotated[Mapping[str, Any], ProbeOptions] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(layers=layers.or_rate(BACKBONE_RATE), **options)
         self.alpha, self.beta = (float((l2_sp or {}).get(name, 0.0)) for name in ("alpha", "beta"))
         if self.alpha < 0 or self.beta < 0:
             raise UserError(f"strategy.l2_sp.alpha and beta are at least 0, not {self.alpha} and {self.beta}")

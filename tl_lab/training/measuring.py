@@ -24,8 +24,11 @@ class Measuring(Step):
     """Collects predictions in meters, and logs their scores."""
 
     meters: nn.ModuleDict
+    num_outputs: int
     last_validation: dict[str, float]
     last_test: dict[str, float]
+    whole_validation: dict[str, float]
+    """At the end: validation scores of the sets of which each validation scored a part, on all of their samples."""
     scorers: list[Scorer]
     _prepared: set[str]
     """Domains whose evaluation was prepared in this validation or test."""
@@ -96,9 +99,23 @@ class Measuring(Step):
         self.record(self.last_validation)
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of every test set."""
+        """Log the scores of every test set, and score all of what validation has seen a part of."""
+        self.whole_validation = self._score_whole()
         self.last_test = self._scores({name: SetName.parse(name).metrics for name in self.data.test_names})
         self.record(self.last_test)
+
+    def _score_whole(self) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for name in self.data.val_names:
+            if self.data.validation_part(name) is None:
+                continue
+            meter = self.problem.meter(self.num_outputs).to(self.device)
+            self._prepare_evaluation(self.data.domain_of(name))
+            for part in self.reader(self.data).stream(name, "outputs", shared=True):
+                meter.update(part.values, None)
+            prefix = SetName.parse(name).validation_metrics
+            scores |= {f"{prefix}/{score}": value for score, value in meter.compute().items()}
+        return scores
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
         return {

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
 from tl_lab.data.inputs.operations import Inputs, count, join
-from tl_lab.domain_adaptation.base import DomainOutput, Phase, Update
+from tl_lab.domain_adaptation.base import DOMAINS, Absent, DomainOutput, Phase, Update
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems.base import Criterion, Problem
 from tl_lab.randomness import derive_seed, separate_stream
@@ -55,6 +55,8 @@ class Objective(LearningParts):
         self._captured = {name: [] for name in self.adaptation.layers}
         features, target_features, logits, y = self.outputs_for(source, target, phase)
         if phase.task:
+            assert logits is not None
+            assert y is not None
             scored = source.query.index.flatten() if isinstance(source, Episode) else source.index
             weights = self.adaptation.sample_weights(scored)
             terms["task_loss"] = self.task_loss(logits, y, weights)
@@ -62,25 +64,8 @@ class Objective(LearningParts):
                 squares = len(weights) * weights.square().sum()
                 logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
             logs.update(self.problem.batch_scores(logits.detach(), y))
-        if target is not None and target_features is not None:
-            assert features is not None
-            wants = self.adaptation.needs_target_logits
-            target_logits = self.network.head(target_features) if wants else None
-            layers = {
-                name: torch.cat(outputs).split([count(source.x), count(target.x)])
-                for name, outputs in self._captured.items()
-            }
-            of_source = DomainOutput(
-                features, logits, y, source.index, source.x, {name: both[0] for name, both in layers.items()}
-            )
-            of_target = DomainOutput(
-                target_features,
-                target_logits,
-                None,
-                target.index,
-                target.x,
-                {name: both[1] for name, both in layers.items()},
-            )
+        if target is not None:
+            of_source, of_target = self._domain_outputs(source, target, features, target_features, logits, y, phase)
             with self._adaptations_stream():
                 adaptation = self.adaptation.adapt(of_source, of_target, update)
             terms.update(adaptation.terms)
@@ -89,6 +74,7 @@ class Objective(LearningParts):
         if phase.task:
             if isinstance(source, Labelled):
                 assert features is not None
+                assert logits is not None
                 terms.update(self.further_terms(source, features, logits))
             terms.update(self.penalties())
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
@@ -99,6 +85,33 @@ class Objective(LearningParts):
         self.note({"loss": loss, **terms, **logs})
         return loss
 
+    def _domain_outputs(
+        self,
+        source: Labelled | Episode,
+        target: Unlabelled,
+        features: Tensor | None,
+        target_features: Tensor | None,
+        logits: Tensor | None,
+        y: Tensor | None,
+        phase: Phase,
+    ) -> tuple[DomainOutput, DomainOutput]:
+        """Put together what the adaptation sees of each domain."""
+        present = {"source": (features, source), "target": (target_features, target)}
+        sizes = {domain: count(batch.x) for domain, (given, batch) in present.items() if given is not None}
+        assert self._captured is not None
+        layers: dict[str, dict[str, Tensor]] = {domain: {} for domain in sizes}
+        for name, outputs in self._captured.items():
+            for domain, part in zip(sizes, torch.cat(outputs).split(list(sizes.values())), strict=True):
+                layers[domain][name] = part
+        of_source = of_target = None
+        if features is not None:
+            of_source = DomainOutput(features, logits, y, source.index, source.x, layers["source"])
+        if target_features is not None:
+            target_logits = self.network.head(target_features) if self.adaptation.needs_target_logits else None
+            of_target = DomainOutput(target_features, target_logits, None, target.index, target.x, layers["target"])
+        both = of_source or Absent("source", phase.name), of_target or Absent("target", phase.name)
+        return cast(tuple[DomainOutput, DomainOutput], both)
+
     def note(self, quantities: Mapping[str, Tensor | float]) -> None:
         """Take quantities of an update into the means that are logged next."""
         for name, value in quantities.items():
@@ -108,16 +121,27 @@ class Objective(LearningParts):
 
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
-    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Compute what the objective is made of.
 
         Returns:
-            Features of the source and of the target, ``(B, D)``, None where there are none; logits ``(M, C)``, and the
-            classes ``(M,)`` among them.
+            Features of the source and of the target, ``(B, D)``, None where there are none or the phase does not need
+            them; the source's logits ``(M, C)``, and the classes ``(M,)`` among them.
         """
         assert isinstance(source, Labelled), "episodes ask for a strategy that knows them"
-        features, target_features = self.features_of_both(source, target, phase)
-        return features, target_features, *self.classify(features, source)
+        if target is None or phase.needs == DOMAINS or self._pass_together:
+            features, target_features = self.features_of_both(source, target, phase)
+            return features, target_features, *self.classify(features, source)
+        (domain,) = phase.needs
+        with torch.set_grad_enabled(bool(phase.learns & _ENCODERS)):
+            self.network.use(domain)
+            alone = self.features(cast(Inputs, self._inputs(source, target)[int(domain == "target")]))
+        return (alone, None, *self.classify(alone, source)) if domain == "source" else (None, alone, None, None)
+
+    @property
+    def _pass_together(self) -> bool:
+        """Whether both domains pass through the network as one batch, to share batch-norm statistics."""
+        return self.adaptation.batch_norm == "joint" and not self.adaptation.target_encoder
 
     def _adaptations_stream(self, use: str = "adaptation") -> AbstractContextManager[None]:
         """Keep the adaptation's random numbers (dropout, changes of the input) from shifting the network's."""
@@ -141,7 +165,7 @@ class Objective(LearningParts):
                     f"a training batch holds {sizes[0]} samples of the source and {sizes[1]} of the target: an "
                     "adaptation needs some of both; check the data's sizes and data.batch_size"
                 )
-            if self.adaptation.batch_norm == "joint" and not self.adaptation.target_encoder:
+            if self._pass_together:
                 both = self.features(join([x, target_x]))
                 return both[: sizes[0]], both[sizes[0] :]
             self.network.use("source")

@@ -34,6 +34,8 @@ class LearningParts(Hooks):
     adapter: Adapter
     layers: LayerPolicy
     make_optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer]
+    decays_all: bool
+    """Whether the optimizer's weight decay acts on biases and norms, too."""
     groups: dict[str, list[nn.Module]]
     """Modules of each layer group, shallow to deep."""
     _rules: dict[str, Rule]
@@ -123,10 +125,11 @@ class LearningParts(Hooks):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the optimizer's groups, deepest layers last: every one is there from the start, frozen or not."""
         mask, parameters = self.mask(), self._by_name()
-        return [
+        groups: list[dict[str, Any]] = [
             {"name": group, "share": mask[names[0]].share, "params": [parameters[name] for name in names]}
             for group, names in mask.groups().items()
         ]
+        return groups if self.decays_all else [part for group in groups for part in _split_by_decay(group)]
 
     def configure_optimizers(self) -> Optimizer:
         """Build the optimizer; each group's rate is its share of the head's."""
@@ -183,6 +186,14 @@ class LearningParts(Hooks):
                 if parameter is not None and name.startswith(_BACKBONES) and id(parameter) not in names:
                     names[id(parameter)], places[name] = name, (module, own)
         return names, places
+
+
+def _split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Split an optimizer group: vectors (biases, norms' scales and shifts) do not decay, matrices do."""
+    vectors = [parameter for parameter in group["params"] if parameter.ndim < 2]
+    matrices = [parameter for parameter in group["params"] if parameter.ndim >= 2]
+    undecayed = {**group, "name": f"{group['name']}/vectors", "params": vectors, "weight_decay": 0.0}
+    return [part for part in (undecayed, {**group, "params": matrices}) if part["params"]]
 
 
 def _in_backbone(name: str) -> str:

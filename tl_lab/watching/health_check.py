@@ -8,19 +8,25 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.names import SetName
 from tl_lab.domain_adaptation.base import DomainAdaptation
-from tl_lab.functional import a_distance, linear_domain_accuracy
+from tl_lab.functional import (
+    a_distance,
+    class_mean_gap,
+    disparity_discrepancy,
+    linear_domain_accuracy,
+    output_discrepancy,
+)
 from tl_lab.problems import SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.feature_reader import evaluating
 from tl_lab.watching.health import Health
 
-__all__ = ["HealthCheck", "domain_features", "gradient_norms"]
+__all__ = ["HealthCheck", "domain_features", "gradient_norms", "head_distances"]
 
 _SAMPLES = 2000  # of each domain
 _ENOUGH = 200  # validation samples of the source with which its training set can be spared
@@ -96,6 +102,33 @@ def domain_features(strategy: Strategy, data: DataModule, name: str, count: int 
 def _draw(data: DataModule, name: str, count: int) -> Tensor:
     """Draw positions in a set, ``(min(count, N),)``, in ascending order."""
     return torch.randperm(len(data.sets[name]), generator=generator(0, "health", name))[:count].sort().values
+
+
+def head_distances(source: Tensor, target: Tensor, classes: bool = True) -> dict[str, float]:
+    """Measure how far apart the domains are at the head's outputs.
+
+    Args:
+        source: outputs, ``(N, C)``, N >= 2.
+        target: outputs, ``(M, C)``, M >= 2.
+        classes: whether the largest output is the predicted class; without classes two of the four are measured.
+
+    Returns:
+        Those fields of :class:`~tl_lab.watching.health.Head` that can be measured; nothing if an output is not finite.
+    """
+    if not bool(source.isfinite().all() & target.isfinite().all()):
+        return {}
+    found: dict[str, float | None] = {
+        "linear_acc": linear_domain_accuracy(source, target),
+        "mmd": output_discrepancy(source, target),
+    }
+    if classes and source.shape[1] > 1:
+        found |= {"disparity": disparity_discrepancy(source, target), "class_gap": class_mean_gap(source, target)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _has_outputs(strategy: Strategy, data: DataModule) -> bool:
+    """Whether the network's head is what predicts: not an embedding, nor a head that each episode fits anew."""
+    return not isinstance(strategy.network.head, nn.Identity) and "episodes" not in data.traits
 
 
 def _compared(data: DataModule) -> tuple[str, str]:
@@ -204,6 +237,10 @@ class HealthCheck(Callback):
         if strategy.global_rank == 0 and finite and count >= 2:
             accuracy = linear_domain_accuracy(source, target)
             found |= {f"linear_acc{when}": accuracy, f"a_distance{when}": a_distance(accuracy)}
+            if not when and _has_outputs(strategy, data):
+                classify, classes = strategy.reader(data).classify, data.problem.name == SingleLabel.name
+                outputs = [classify(part.to(strategy.device)).float().cpu() for part in (source, target)]
+                found["head"] = head_distances(outputs[0], outputs[1], classes)
         self._seconds += time.monotonic() - began
         self.measured.update(found, seconds=round(self._seconds, 3))
         self._keep(self.measured)

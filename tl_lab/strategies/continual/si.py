@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tl_lab.errors import UserError
 from tl_lab.functional import add_path_contributions, path_importance
+from tl_lab.functional.layer_gradients import wide
 from tl_lab.options import NonNegative, Positive
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
@@ -47,7 +48,8 @@ class SI(QuadraticStrategy):
         self.path = nn.Module()
         self.start = nn.Module()
         for name, parameter in parameters.items():
-            self.path.register_buffer(name.replace(".", "/"), torch.zeros_like(parameter, requires_grad=False))
+            path = torch.zeros_like(parameter, requires_grad=False, dtype=wide(parameter.dtype))
+            self.path.register_buffer(name.replace(".", "/"), path)
             self.start.register_buffer(name.replace(".", "/"), parameter.detach().clone())
         self._moving: dict[str, nn.Parameter] = {}
         self._gradients: list[Tensor | None] = []

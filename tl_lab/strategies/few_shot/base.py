@@ -89,7 +89,7 @@ class FewShotStrategy(Strategy):
 
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
-    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Compute the logits of all queries ``(E*N*Q, N)`` and, where a run adapts, embeddings of both domains."""
         if not isinstance(source, Episode):
             return super().outputs_for(source, target, phase)
@@ -175,7 +175,7 @@ class EmbeddingStrategy(FewShotStrategy):
 
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
-    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Compute the queries' logits from the same embeddings that an adaptation sees."""
         if not isinstance(source, Episode):
             return super().outputs_for(source, target, phase)

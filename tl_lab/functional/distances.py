@@ -1,0 +1,28 @@
+"""Squared Euclidean distances by their expansion, which needs a matrix product only."""
+
+from torch import Tensor
+
+from tl_lab.functional.precision import in_full_precision
+
+__all__ = ["expanded_distances"]
+
+
+@in_full_precision
+def expanded_distances(points: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances |x_i - c_j|^2 = |x_i|^2 - 2 x_i . c_j + |c_j|^2, measured from the centres' mean.
+
+    The expansion cancels where all lie far from the origin, so that this is moved amid the centres first. What is left
+    is an error of the rounding unit times the squared distance from that mean: small beside the distances' mean, not
+    beside that of two points that are much closer to each other.
+
+    Args:
+        points: ``(..., M, D)``.
+        centres: ``(..., N, D)``.
+
+    Returns:
+        ``(..., M, N)``, each >= 0, at least in single precision.
+    """
+    origin = centres.detach().mean(-2, keepdim=True)
+    points, centres = points - origin, centres - origin
+    norms = points.square().sum(-1)[..., :, None] + centres.square().sum(-1)[..., None, :]
+    return (norms - 2 * points @ centres.mT).clamp(min=0)

@@ -1,0 +1,44 @@
+"""Full precision for sums and products that half precision would ruin."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["in_full_precision", "widened"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def widened(x: Tensor) -> Tensor:
+    """Turn half precision (float16, bfloat16) into single precision; leave everything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Compute a function of tensors in single precision where they are in half, and outside autocast.
+
+    Autocast would compute the matrix products of single-precision tensors in half precision, too. Single and double
+    precision outside autocast are left to the last bit.
+
+    Args:
+        function: its first argument is a tensor.
+
+    Returns:
+        The function, whose half-precision tensor arguments are widened.
+    """
+
+    @wraps(function)
+    def wide(*args: P.args, **kwargs: P.kwargs) -> R:
+        given: list[Any] = [widened(arg) if isinstance(arg, Tensor) else arg for arg in args]
+        named: dict[str, Any] = {key: widened(arg) if isinstance(arg, Tensor) else arg for key, arg in kwargs.items()}
+        first = next(arg for arg in (*given, *named.values()) if isinstance(arg, Tensor))
+        if not torch.is_autocast_enabled(first.device.type):
+            return function(*given, **named)
+        with torch.autocast(first.device.type, enabled=False):
+            return function(*given, **named)
+
+    return wide
