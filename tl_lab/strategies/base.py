@@ -18,7 +18,9 @@ from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import Network, weights_stream
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed
+from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
+from tl_lab.training.replay import portable_groups
 from tl_lab.training.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Strategy(Measuring):
         seed: the run's seed.
         gradient_clip_norm: largest norm of the gradient over all parameters; None for no clipping.
         accumulate_batches: batches whose gradients are averaged for one update, >= 1.
+        graph: replay updates as graphs of a GPU (see :mod:`tl_lab.training.replay`): ``true``, ``false`` or ``auto``.
         outputs: which outputs belong to which task of a stream; None where there are no tasks.
     """
 
@@ -90,11 +93,13 @@ class Strategy(Measuring):
         seed: int = 0,
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
+        graph: bool | str = False,
         outputs: Outputs | None = None,
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.recording = None
         _check_options(bottleneck, dict(head or {}), gradient_clip_norm)
         if accumulate_batches > 1 and any(len(adaptation.phases(progress)) > 1 for progress in (0.0, 0.5, 1.0)):
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
@@ -114,12 +119,14 @@ class Strategy(Measuring):
         self.capture(adaptation.layers)
         self.make_optimizer, self.schedule = optimizer, scheduler
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
+        self.graph = graph
         self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
         self.last_validation, self.last_test = {}, {}
         self.watchers, self.scorers = [], []
-        self._sums, self._counts, self._prepared = {}, {}, set()
+        self.means, self._prepared = Means(), set()
+        self.replayer = self._unwritten = None
 
     def figures(self, data: DataModule) -> "dict[str, Figure]":
         """Draw how each test set was answered and, of a pair of domains, where their features lie."""
@@ -168,6 +175,8 @@ class Strategy(Measuring):
         """Keep what Lightning does not: updates done, the last validation, and what predictions need."""
         checkpoint["updates_done"] = self.updates_done
         checkpoint["last_validation"] = dict(self.last_validation)
+        for state in checkpoint.get("optimizer_states", []):
+            portable_groups(state)
         checkpoint["model"] = {
             "class_names": list(self.data.class_names),
             "shape": list(self.data.shape),
