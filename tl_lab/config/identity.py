@@ -19,6 +19,11 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
 _NOT_HASHED = frozenset({"resume", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"})
+# Options that runs from before there were any do not name; at these values they change no number.
+_SINCE: dict[str, dict[str, Any]] = {
+    "": {"precision_of_matmul": "highest"},
+    "update": {"graph": "auto", "compile": False},
+}
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 
@@ -50,8 +55,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
     Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
-    ``sweep``, ``adapter`` while it is none, and validators unless a callback names the metric that it chooses by; the
-    seed and the number of threads are in.
+    ``sweep``, ``adapter`` while it is none, newer options at their first values, and validators unless a callback names
+    the metric that it chooses by; the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.
@@ -64,8 +69,18 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
         kept.pop("validator", None)
     if (kept.get("adapter") or {}).get("_target_", NO_ADAPTER) == NO_ADAPTER:
         kept.pop("adapter", None)
+    kept = _without_defaults(kept)
     text = json.dumps(_without_paths(first_names(kept)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out newer options that have their first values."""
+    without = {key: value for key, value in config.items() if key not in _SINCE[""] or value != _SINCE[""][key]}
+    for name, defaults in _SINCE.items():
+        if name and isinstance(node := without.get(name), dict):
+            without[name] = {k: v for k, v in node.items() if k not in defaults or v != defaults[k]}
+    return without
 
 
 def _watches(callbacks: Any) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -31,9 +30,10 @@ from tl_lab.run.build import Parts, build, build_strategy
 from tl_lab.run.checkpoints import is_trained, last_checkpoint, read_checkpoint, restore_problem
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.pairing import check_pairing, check_protocol
+from tl_lab.run.parallel import synchronise_batch_norm
 from tl_lab.run.plan import Plan
 from tl_lab.run.reporting import banner_of, facts_of, report
-from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer
+from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer, prepare_machine
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.health import reading
@@ -80,7 +80,7 @@ def run(cfg: DictConfig) -> float | None:
 def _run(plan: Plan, folder: Path, record: Record) -> float | None:
     check_pairing(plan)
     check_protocol(plan)
-    torch.set_num_threads(plan.threads)
+    prepare_machine(plan)
     checkpoint = last_checkpoint(folder) if plan.resumes else None
     advice = "put a good copy in its place, or delete it to start the run over"
     updates_done = (
@@ -208,6 +208,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.restore(content, parts.data)
         return
+    synchronise_batch_norm(plan, parts, trainer)
     try:
         # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
         trainer.fit(parts.strategy, datamodule=parts.data, ckpt_path=checkpoint)
@@ -295,7 +296,7 @@ def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], cho
 
 def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     """Draw the figures of a run that has none, from its tested checkpoint."""
-    torch.set_num_threads(plan.threads)
+    prepare_machine(plan)
     parts = build(plan)
     if record.content["tested_checkpoint"].startswith("best"):
         _load_tested(plan, folder, parts)

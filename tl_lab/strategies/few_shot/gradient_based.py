@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -79,6 +80,13 @@ class GradientBased(FewShotStrategy):
         if self._tasks != "auto":
             return self._tasks
         return "loop" if self.device.type == "cpu" else "vmap"
+
+    def setup(self, stage: str) -> None:
+        """Bring weights to the order in memory that vmap knows; a loop keeps the order that was chosen."""
+        super().setup(stage)
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if self._tasks == "vmap" or (self._tasks == "auto" and not on_cpu):
+            self.network.to(memory_format=torch.contiguous_format)
 
     # ------------------------------------------------------------------ what a subclass provides
 
