@@ -224,7 +224,7 @@ class Replayer:
         self._pool = torch.cuda.graph_pool_handle() if records else None
         for i, group in enumerate(optimizer.param_groups):
             group["lr"] = self._numbers[i]
-        if records:
+        if step.device.type == "cuda":
             keep_on_device(optimizer)
 
     def set_rates(self, rates: list[float]) -> None:
