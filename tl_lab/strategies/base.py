@@ -126,7 +126,7 @@ class Strategy(Measuring):
         self.last_validation, self.last_test = {}, {}
         self.watchers, self.scorers = [], []
         self.means, self._prepared = Means(), set()
-        self.replayer = self._unwritten = None
+        self.replayer = self._unwritten = self.last_loss = None
 
     def figures(self, data: DataModule) -> "dict[str, Figure]":
         """Draw how each test set was answered and, of a pair of domains, where their features lie."""

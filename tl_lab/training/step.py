@@ -38,6 +38,8 @@ class Step(Objective):
     graph: bool | str
     replayer: Replayer | None
     """What replays updates as graphs; None where each kernel is launched by itself."""
+    last_loss: float | None
+    """Of the objective, as it was last logged."""
     _unwritten: _Row | None
 
     @property
@@ -216,7 +218,7 @@ class Step(Objective):
             values = dict(zip(values, reduced.tolist(), strict=True))
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
             raise self.diverged(" and ".join(wrong), row.updates)
-        self.log("train/loss", values["loss"], prog_bar=True, logger=False)
+        self.last_loss = values["loss"]  # Lightning's own log would wait for the GPU in each update
         self.write({**{f"train/{n}": v for n, v in values.items()}, "train/lr": row.rate}, row.updates, row.epoch)
 
     def diverged(self, what: str, updates: int | None = None) -> UserError:
