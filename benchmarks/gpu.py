@@ -34,7 +34,7 @@ def parts_of(rehearsal: bool, workers: int, only: str) -> dict[str, Callable[[],
     import gpu_runs
     import gpu_steps
 
-    trainer, updates, repeats = ("cpu", 20, 1) if rehearsal else ("gpu", 300, 3)
+    trainer, updates, repeats = ("cpu", 20, 1) if rehearsal else ("gpu", 300, 2)
     short = ["trainer.max_epochs=1"] if rehearsal else []
     steps: dict[str, Callable[[], Any]] = {
         "steps/dann 64 + 64": lambda: gpu_steps.dann(64, updates, repeats),

@@ -54,10 +54,11 @@ def cases(trainer: str) -> dict[str, list[str]]:
         found[f"backbone={name}"] = [*options, *PAIR]
     for group in ("optimizer", "scheduler", "augmentation", "callbacks", "adapter"):
         for name in choices(group)[group]:
-            found[f"{group}={name}"] = ["backbone.batch_norm=true", *PAIR]
+            tuned = ["strategy=fine_tuning"] if group == "adapter" else []
+            found[f"{group}={name}"] = ["backbone.batch_norm=true", *tuned, *PAIR]
     for name in choices("data")["data"]:
         if not get_class(compose([f"data={name}"]).data._target_).__module__.endswith("_folder"):
-            found[f"data={name}"] = ["data.batch_size=8"]
+            found[f"data={name}"] = ["data.batch_size=8", *_learner(compose([f"data={name}"]).data)]
     for name in choices("validator")["validator"]:
         found[f"validator={name}"] = [f"validator=[{name}]", *PAIR]
     found |= {f"trainer={name}": PAIR for name in ("ddp", "fsdp", "gpu") if trainer == "gpu"}
@@ -66,6 +67,17 @@ def cases(trainer: str) -> dict[str, list[str]]:
     found["precision_of_matmul=high"] = ["precision_of_matmul=high", *PAIR]
     found["update.compile=true"] = PAIR
     return found
+
+
+def _learner(node: Any) -> list[str]:
+    """Choose a strategy that learns from data."""
+    from tl_lab.config.instantiate import class_of
+
+    kind: Any = class_of(node)
+    traits = kind.traits_for(node)
+    if "episodes" in traits:
+        return ["strategy=prototypical"]
+    return ["strategy=naive"] if "tasks" in traits else []
 
 
 def _one(name: str, options: Sequence[str], trainer: str, folder: str) -> dict[str, Any]:
@@ -94,7 +106,7 @@ def _one(name: str, options: Sequence[str], trainer: str, folder: str) -> dict[s
                 (value for key, value in sorted(results["metrics"].items()) if key.endswith("/loss")), None
             )
             if not graph:
-                found["predicts"] = _predicts(load(run), torch)
+                found["predicts"] = _predicts(load, run, torch)
         except SystemExit:
             found["graph" if graph else "plain"] = _reason(run)
         except Exception as error:
@@ -107,7 +119,13 @@ def _reason(folder: Path) -> str:
     return str(json.loads(path.read_text()).get("error", "exit"))[-300:] if path.exists() else "refused"
 
 
-def _predicts(model: Any, torch: Any) -> bool:
+def _predicts(load: Any, run: Path, torch: Any) -> bool | str:
+    from tl_lab.errors import UserError
+
+    try:
+        model = load(run)
+    except UserError as error:  # of episodes, of permuted pixels: nothing of the kind can be labelled
+        return str(error).removeprefix(str(run))
     if model.spec.modality != "image" or not model.shape:
         return True
     answer = model.predict(torch.rand(3, *model.shape))

@@ -49,16 +49,20 @@ def test_replays_equal_the_same_code_run_eagerly(case, tmp_path, monkeypatch):
     replayed = trained(tmp_path / "replayed", case, *options)
     monkeypatch.setattr(step, "Replayer", functools.partial(Replayer, records=False))
     eager = trained(tmp_path / "eager", case, *options)
-    assert {name for name in eager if not torch.equal(eager[name].nan_to_num(), replayed[name].nan_to_num())} == set()
+    tensors = {name: tensor.nan_to_num() for name, tensor in eager.items() if isinstance(tensor, torch.Tensor)}
+    assert {name for name, tensor in tensors.items() if not torch.equal(tensor, replayed[name].nan_to_num())} == set()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_update_equals_that_of_the_usual_optimizer(case, tmp_path):
     options = ["trainer.limit_train_batches=1", "trainer.max_epochs=1"]
+    if not case.startswith("optimizer"):
+        options.append("optimizer=sgd")  # Adam turns rounding into whole steps where a gradient should be 0
     usual = trained(tmp_path / "usual", case, *options, "update.graph=false")
     own = trained(tmp_path / "own", case, *options, "update.graph=true")
     for name, weights in usual.items():
-        torch.testing.assert_close(own[name], weights, rtol=1e-6, atol=1e-6, equal_nan=True)
+        if isinstance(weights, torch.Tensor):
+            torch.testing.assert_close(own[name], weights, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 def test_a_run_with_graphs_resumes_without(tmp_path):

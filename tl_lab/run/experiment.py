@@ -36,6 +36,7 @@ from tl_lab.run.reporting import banner_of, facts_of, report
 from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer, prepare_machine
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
+from tl_lab.training.sharding import load_weights, unshard
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
 from tl_lab.watching.validators.base import Validator
@@ -102,6 +103,7 @@ def _run(plan: Plan, folder: Path, record: Record) -> float | None:
     # some facts are known after training only: how much importance weights leave of the source, a Fisher's trace
     record.update(protocol={**facts["protocol"], **parts.strategy.facts(), **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
+    unshard(parts.strategy)
     if trainer.is_global_zero:
         _finish(plan, folder, parts, trainer, record, tested, health, validators, objective)
     return record.content.get("objective")
@@ -227,7 +229,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
     if plan.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"
     content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
-    parts.strategy.load_state_dict(content["state_dict"])
+    load_weights(parts.strategy, content["state_dict"])
     parts.strategy.last_validation = content["last_validation"]
     restore_problem(parts.data.problem, content)
     if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):

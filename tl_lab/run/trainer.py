@@ -42,7 +42,7 @@ def prepare_machine(plan: Plan) -> None:
     torch.set_num_threads(plan.threads)
     torch.set_float32_matmul_precision(plan.precision_of_matmul)
     # deterministic runs would fill each new tensor with NaN, a launch more for each; nothing reads such memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def make_trainer(

@@ -22,6 +22,7 @@ from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
 from tl_lab.training.replay import portable_groups
 from tl_lab.training.schedules import Schedule
+from tl_lab.training.sharding import FullySharded, local, shard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,6 +147,11 @@ class Strategy(Measuring):
         for name in names:
             self.meters[name] = self.problem.meter(self.num_outputs)
 
+    def configure_model(self) -> None:
+        """Share the parameters out where the trainer asks for it."""
+        if isinstance(self.trainer.strategy, FullySharded):
+            shard(self, self.trainer.strategy.device_mesh["data_parallel"])
+
     def on_fit_start(self) -> None:
         """Let the strategy and, before the first update, the adaptation prepare themselves."""
         self.prepare(self.data)
@@ -162,7 +168,7 @@ class Strategy(Measuring):
     def on_train_epoch_end(self) -> None:
         """Refuse weights that are not finite, before a checkpoint is written over a good one."""
         for name, parameter in self.named_parameters():
-            if not bool(parameter.isfinite().all()):
+            if not bool(local(parameter.detach()).isfinite().all()):
                 raise self.diverged(f"the parameter {name}")
         if self.data.has_target and "target" not in self._prepared:
             # an epoch without validation: the checkpoint holds the target's statistics all the same

@@ -12,6 +12,7 @@ from tl_lab.data.batches import DomainBatch, Episode, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.errors import UserError
 from tl_lab.results.screen import console
+from tl_lab.training.batches_at_once import looks_at_batches, next_batch
 from tl_lab.training.means import Reading
 from tl_lab.training.objective import Objective
 from tl_lab.training.replay import Replayer, obstacle
@@ -36,6 +37,8 @@ class Step(Objective):
     gradient_clip_norm: float | None
     accumulate_batches: int
     graph: bool | str
+    takes_several: bool = False
+    """Whether a training step takes more batches than the one that it is given."""
     replayer: Replayer | None
     """What replays updates as graphs; None where each kernel is launched by itself."""
     last_loss: float | None
@@ -78,6 +81,12 @@ class Step(Objective):
         """Decide whether updates are replayed; optimizer states were restored by now."""
         super().on_train_start()
         self.replayer = None
+        self.takes_several = (
+            self.device.type == "cuda"
+            and self.trainer.world_size == 1
+            and type(self).training_step is Step.training_step
+            and not looks_at_batches(self.trainer)
+        )
         if self.graph != "auto" and self.graph:
             if (reason := obstacle(self)) is None:
                 self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
@@ -87,6 +96,16 @@ class Step(Objective):
     # ------------------------------------------------------------------ one batch
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Train on a batch; on a GPU also on those that follow, up to the next that is logged or the epoch's last."""
+        self.train_on(batch, batch_idx)
+        if not self.takes_several:
+            return
+        every, batches = self.trainer.log_every_n_steps, self.trainer.num_training_batches  # type: ignore[attr-defined]
+        while (batch_idx + 1) % every and batch_idx + 2 < batches:
+            batch, batch_idx = next_batch(self.trainer)
+            self.train_on(batch, batch_idx)
+
+    def train_on(self, batch: Any, batch_idx: int) -> None:
         """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode."""
         optimizer = self.optimizers()
         progress = self.progress
