@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -73,9 +75,22 @@ def run(cfg: DictConfig) -> float | None:
         _begin(cfg, folder, record)
         raise_if_wrong(cfg)
         return _run(Plan.of(cfg), folder, record)
+    except torch.OutOfMemoryError as error:
+        reason = out_of_memory(error)
+        record.fail(reason)
+        raise reason from error
     except BaseException as error:
         record.fail(error)
         raise
+
+
+def out_of_memory(error: torch.OutOfMemoryError) -> UserError:
+    """Say that a GPU's memory does not suffice, and what to do."""
+    wanted = re.search(r"Tried to allocate ([0-9.]+ \w+)", str(error))
+    return UserError(
+        f"the GPU has no memory left{f' for another {wanted[1]}' if wanted else ''}: lower data.batch_size or "
+        "data.eval_batch_size, use trainer.precision=bf16-mixed or, in a sweep, a smaller hydra.launcher.jobs"
+    )
 
 
 def _run(plan: Plan, folder: Path, record: Record) -> float | None:
@@ -97,7 +112,7 @@ def _run(plan: Plan, folder: Path, record: Record) -> float | None:
     facts = facts_of(plan, parts, trainer)
     record.update(**facts)
     if trainer.is_global_zero:
-        console.banner(banner_of(plan, folder, parts, facts), title=f"tl_lab: {plan.name}")
+        console.banner(banner_of(plan, folder, parts, facts, trainer), title=f"tl_lab: {plan.name}")
     _fit(plan, trainer, parts, checkpoint)
     tested = _load_tested(plan, folder, parts)
     # some facts are known after training only: how much importance weights leave of the source, a Fisher's trace

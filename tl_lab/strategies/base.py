@@ -54,7 +54,8 @@ class Strategy(Measuring):
         seed: the run's seed.
         gradient_clip_norm: largest norm of the gradient over all parameters; None for no clipping.
         accumulate_batches: batches whose gradients are averaged for one update, >= 1.
-        graph: replay updates as graphs of a GPU (see :mod:`tl_lab.training.replay`): ``true``, ``false`` or ``auto``.
+        graph: replay updates as graphs of a GPU, where they can be (see :mod:`tl_lab.training.replay`): ``true`` and
+            ``auto``, or ``false``.
         outputs: which outputs belong to which task of a stream; None where there are no tasks.
     """
 

@@ -18,11 +18,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.randomness import separate_stream
@@ -31,7 +32,7 @@ from tl_lab.training.means import Means
 if TYPE_CHECKING:
     from tl_lab.training.step import Step
 
-__all__ = ["LiveUpdate", "Recording", "Replayer", "keep_on_device", "obstacle", "portable_groups"]
+__all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "keep_on_device", "obstacle", "portable_groups"]
 
 _NUMBERS = 256  # rates and other numbers that change from update to update
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
@@ -361,15 +362,15 @@ class Replayer:
         before.wait_stream(self._stream)
 
 
-def obstacle(step: "Step") -> str | None:
+def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
     """Say what keeps a run from replaying any of its updates; None where nothing does.
 
     Args:
-        step: with its trainer, about to train.
+        step: about to train.
+        trainer: of the run; once it trains, the optimizer is looked at, too.
     """
-    trainer, optimizer = step.trainer, cast(Any, step.optimizers()).optimizer
-    if step.device.type != "cuda":
-        return f"they run on {step.device.type}"
+    if trainer.strategy.root_device.type != "cuda":
+        return f"they run on the {trainer.strategy.root_device.type}"
     if trainer.world_size > 1 or isinstance(trainer.strategy, ParallelStrategy):
         return "processes exchange gradients in them"
     if trainer.precision not in ("32-true", "bf16-mixed"):
@@ -378,14 +379,24 @@ def obstacle(step: "Step") -> str | None:
         return "gradients are accumulated over batches"
     if trainer._detect_anomaly:
         return "trainer.detect_anomaly=true looks at each operation"
-    if not all("capturable" in group or "fused" in group for group in optimizer.param_groups):
-        return f"{type(optimizer).__name__} computes with numbers on the CPU"
-    if len(optimizer.param_groups) > _NUMBERS // 2:
-        return f"the optimizer has {len(optimizer.param_groups)} groups"
+    for optimizer in trainer.optimizers:
+        if not isinstance(optimizer, SGD) and not all("capturable" in group for group in optimizer.param_groups):
+            return f"{type(optimizer).__name__} computes with numbers on the CPU"
+        if len(optimizer.param_groups) > _NUMBERS // 2:
+            return f"the optimizer has {len(optimizer.param_groups)} groups"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
             return f"the callback {type(callback).__name__} looks into them"
     return None
+
+
+def describe(step: "Step", trainer: pl.Trainer) -> str:
+    """Say in the run's banner how updates are made on a GPU."""
+    if not step.graph:
+        return "one kernel after the other (update.graph=false)"
+    if (reason := obstacle(step, trainer)) is not None:
+        return f"one kernel after the other: {reason}"
+    return "replayed as graphs, but for the first two of each kind"
 
 
 def keep_on_device(optimizer: Optimizer) -> None:

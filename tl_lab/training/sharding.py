@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ def shard(parts: "LearningParts", mesh: Any) -> None:
     """
     from torch.distributed.fsdp import FSDPModule, fully_shard  # seconds of imports that other runs are spared
 
+    parts.network.to(memory_format=torch.contiguous_format)  # the only order that can be shared out
     for module in _units(parts):
         if not isinstance(module, FSDPModule):
             fully_shard(module, mesh=mesh)

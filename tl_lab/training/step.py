@@ -87,11 +87,8 @@ class Step(Objective):
             and type(self).training_step is Step.training_step
             and not looks_at_batches(self.trainer)
         )
-        if self.graph != "auto" and self.graph:
-            if (reason := obstacle(self)) is None:
-                self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
-            else:
-                console.say(f"update.graph: updates are not replayed: {reason}")
+        if self.graph and obstacle(self, self.trainer) is None:
+            self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
 
     # ------------------------------------------------------------------ one batch
 
@@ -238,7 +235,11 @@ class Step(Objective):
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
             raise self.diverged(" and ".join(wrong), row.updates)
         self.last_loss = values["loss"]  # Lightning's own log would wait for the GPU in each update
-        self.write({**{f"train/{n}": v for n, v in values.items()}, "train/lr": row.rate}, row.updates, row.epoch)
+        metrics = {**{f"train/{name}": value for name, value in values.items()}, "train/lr": row.rate}
+        if row.updates == self.updates_done:
+            self.write(metrics)
+        else:
+            self.write(metrics, row.updates, row.epoch)
 
     def diverged(self, what: str, updates: int | None = None) -> UserError:
         """Say that training diverged, and what to do."""

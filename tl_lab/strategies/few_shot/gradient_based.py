@@ -81,11 +81,18 @@ class GradientBased(FewShotStrategy):
             return self._tasks
         return "loop" if self.device.type == "cpu" else "vmap"
 
-    def setup(self, stage: str) -> None:
+    def on_fit_start(self) -> None:
         """Bring weights to the order in memory that vmap knows; a loop keeps the order that was chosen."""
-        super().setup(stage)
-        on_cpu = self.trainer.strategy.root_device.type == "cpu"
-        if self._tasks == "vmap" or (self._tasks == "auto" and not on_cpu):
+        self._arrange()
+        super().on_fit_start()
+
+    def on_test_start(self) -> None:
+        """Do so before a test."""
+        self._arrange()
+        super().on_test_start()
+
+    def _arrange(self) -> None:
+        if self.tasks == "vmap":
             self.network.to(memory_format=torch.contiguous_format)
 
     # ------------------------------------------------------------------ what a subclass provides
