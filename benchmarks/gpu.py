@@ -45,14 +45,9 @@ def parts_of(rehearsal: bool, workers: int, only: str) -> dict[str, Callable[[],
     }
     return {
         **steps,
-        "outside/main job": lambda: gpu_runs.outside_training(trainer, *short),
-        "outside/main job, graphs": lambda: gpu_runs.outside_training(
-            trainer, *short, *([] if rehearsal else ["update.graph=true"])
-        ),
         "choices": lambda: gpu_runs.choices_run(trainer, workers, only),
-        "sweeps": lambda: gpu_runs.sweeps(
-            trainer, 4, (1, 2, 4), "trainer.max_epochs=1" if rehearsal else "figures=false"
-        ),
+        "outside/main job": lambda: gpu_runs.outside_training(trainer, *short),
+        "sweeps": lambda: gpu_runs.sweeps(trainer, 4, (1, 2, 4), f"trainer.max_epochs={1 if rehearsal else 2}"),
     }
 
 

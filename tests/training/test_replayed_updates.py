@@ -124,7 +124,7 @@ def test_numbers_follow_training():
     update = LiveUpdate(Update(0.25, 5), recording).in_phase("second")
     number = update.live(lambda now: now.progress + now.number + (now.phase == "second"))
     assert number.item() == pytest.approx(6.25)
-    recording.fill((), [0.5], Update(0.5, 7), seed=lambda use: 0)
+    recording.fill([], [0.5], Update(0.5, 7), seed=lambda use: 0)
     assert (recording.numbers[0].item(), number.item()) == pytest.approx((0.5, 8.5))
     assert recording.objections == []
     assert update.number == 5

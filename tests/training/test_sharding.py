@@ -41,7 +41,8 @@ def _group():
         torch.distributed.destroy_process_group()
 
 
-def test_one_process_trains_to_the_same_bits(_group):
+@pytest.mark.usefixtures("_group")
+def test_one_process_trains_to_the_same_bits():
     plain, _, model = trained("auto")
     expected = state(model)
     sharded, data, spread = trained(FullySharded(process_group_backend="gloo"))

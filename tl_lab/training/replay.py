@@ -101,11 +101,21 @@ class Recording:
     names: list[str] = field(default_factory=list)
     constants: Means = field(default_factory=Means)
     objections: list[str] = field(default_factory=list)
+    tensors: list[Tensor] = field(init=False)
     _functions: list[tuple[str, Callable[[Update], float]]] = field(default_factory=list)
     _streams: list[tuple[str, torch.Generator | None]] = field(default_factory=list)
     _noted: list[tuple[str, Tensor | float]] = field(default_factory=list)
     _numbers_used: int = 0
     _streams_used: int = 0
+
+    def __post_init__(self) -> None:
+        self.tensors = list(_tensors(self.batch))
+
+    def fits(self, tensors: list[Tensor], phases: tuple[Phase, ...]) -> bool:
+        """Whether a batch may take the recorded one's place, where nothing else has changed."""
+        shapes = zip(self.tensors, tensors, strict=False)
+        same = len(tensors) == len(self.tensors) and all(own.shape == other.shape for own, other in shapes)
+        return same and phases == self.phases
 
     def begin(self) -> None:
         """Start the code anew."""
@@ -169,17 +179,17 @@ class Recording:
 
     # ------------------------------------------------------------------ between replays
 
-    def fill(self, batch: tuple[Any, ...], rates: list[float], now: Update, seed: Callable[[str], int]) -> None:
+    def fill(self, tensors: list[Tensor], rates: list[float], now: Update, seed: Callable[[str], int]) -> None:
         """Write what changes into memory that stays.
 
         Args:
-            batch: of the same shapes as the recorded one.
+            tensors: of a batch, of the same shapes as those of the recorded one.
             rates: of the optimizer's groups.
             now: where training stands.
             seed: of a random stream, by its use.
         """
-        for place, tensor in zip(_tensors(self.batch), _tensors(batch), strict=True):
-            place.copy_(tensor, non_blocking=True)
+        if tensors:
+            torch._foreach_copy_(self.tensors, tensors, non_blocking=True)
         values = [*rates, *(function(now.in_phase(phase)) for phase, function in self._functions)]
         # from pageable memory: the values have left it when the call returns, and nothing waits for the GPU
         self.numbers[: len(values)].copy_(torch.tensor(values), non_blocking=True)
@@ -218,6 +228,7 @@ class Replayer:
     ) -> None:
         self._step, self._optimizer, self._records, self._say = step, optimizer, records, say
         self._recordings: dict[Any, Recording | str | None] = {}  # or why there is none
+        self._last: Recording | None = None
         self._numbers = torch.zeros(_NUMBERS, device=step.device)
         self._modules = list(step.modules())
         self._parameters = list(step.parameters())
@@ -237,7 +248,14 @@ class Replayer:
         """Say why some updates are not replayed, once for each reason."""
         return list(dict.fromkeys(one for one in self._recordings.values() if isinstance(one, str)))
 
-    def update(self, batch: tuple[Any, ...], rates: list[float], now: Update, phases: tuple[Phase, ...]) -> bool:
+    def update(
+        self,
+        batch: tuple[Any, ...],
+        rates: list[float],
+        now: Update,
+        phases: tuple[Phase, ...],
+        again: bool = False,
+    ) -> bool:
         """Make an update, or leave it to the caller where it is the first of its kind or cannot be replayed.
 
         Args:
@@ -245,10 +263,17 @@ class Replayer:
             rates: of the optimizer's groups.
             now: where training stands.
             phases: of the update.
+            again: nothing but the batch can have changed since the last update.
 
         Returns:
             Whether the update was made.
         """
+        tensors = list(_tensors(batch))
+        if again and self._last is not None and self._last.fits(tensors, phases):
+            self._replay(self._last, tensors, rates, now)
+            self._count(len(phases))
+            return True
+        self._last = None
         kind = (_shape(batch), phases, *self._modes())
         if kind not in self._recordings:
             while len(self._recordings) >= _KEPT:
@@ -260,8 +285,9 @@ class Replayer:
             return False
         if recording is None:
             self._try(kind, batch, rates, now, phases)
-        elif not self._replay(recording, batch, rates, now):
-            return False
+        else:
+            self._replay(recording, tensors, rates, now)
+            self._last = recording
         self._count(len(phases))
         return True
 
@@ -306,8 +332,8 @@ class Replayer:
         else:
             self._recordings[kind] = recording
 
-    def _replay(self, recording: Recording, batch: tuple[Any, ...], rates: list[float], now: Update) -> bool:
-        recording.fill(batch, rates, now, self._step.stream_seed)
+    def _replay(self, recording: Recording, tensors: list[Tensor], rates: list[float], now: Update) -> None:
+        recording.fill(tensors, rates, now, self._step.stream_seed)
         if not self._records:
             self._run(recording, now)
         else:
@@ -315,7 +341,6 @@ class Replayer:
                 recording.graph = self._record(recording, now)
             recording.graph.replay()
         recording.updates += 1
-        return True
 
     def _run(self, recording: Recording, now: Update) -> list[str]:
         recording.begin()

@@ -100,10 +100,16 @@ class Step(Objective):
         every, batches = self.trainer.log_every_n_steps, self.trainer.num_training_batches  # type: ignore[attr-defined]
         while (batch_idx + 1) % every and batch_idx + 2 < batches:
             batch, batch_idx = next_batch(self.trainer)
-            self.train_on(batch, batch_idx)
+            self.train_on(batch, batch_idx, again=True)
 
-    def train_on(self, batch: Any, batch_idx: int) -> None:
-        """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode."""
+    def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
+        """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode.
+
+        Args:
+            batch: to train on.
+            batch_idx: its number in the epoch.
+            again: it follows another one within the same step, so that nothing else has changed.
+        """
         optimizer = self.optimizers()
         progress = self.progress
         rates = self._rates(optimizer, self.schedule(progress))
@@ -117,7 +123,7 @@ class Step(Objective):
         now = Update(progress, self.updates_done)
         self.adaptation.before_update(self.network, now)
         phases, watched = self.adaptation.phases(progress), last and bool(self.watchers)
-        if watched or not self._replayed(source, target, rates, now, phases):
+        if watched or not self._replayed(source, target, rates, now, phases, again):
             self.make_update(source, target, now, phases, optimizer, group=group, updates=updates, watched=last)
         self.updates_done += updates
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -137,11 +143,12 @@ class Step(Objective):
         rates: list[float],
         now: Update,
         phases: tuple[Phase, ...],
+        again: bool,
     ) -> bool:
         if self.replayer is None:
             return False
         changed = self._inputs(source, target) if self.adaptation.changes_inputs else None
-        if self.replayer.update((source, target, changed), rates, now, phases):
+        if self.replayer.update((source, target, changed), rates, now, phases, again):
             return True
         self.replayer.set_rates(rates)
         return False
