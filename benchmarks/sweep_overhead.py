@@ -113,8 +113,8 @@ def _time_training(spent: Path) -> None:
         setattr(pl.Trainer, name, timed(getattr(pl.Trainer, name)))
     run = Job.run
 
-    def noted(self: Job, tell: Callable[[Any], None]) -> dict[str, Any]:
-        value = run(self, tell)
+    def noted(self: Job, tell: Callable[[Any], None], gpu: str | None = None) -> dict[str, Any]:
+        value = run(self, tell, gpu)
         with spent.open("a") as file:
             file.write(json.dumps({"wall_s": total[0], "cpu_s": total[1]}) + "\n")
         return value

@@ -304,6 +304,34 @@ def kept_memory_table() -> str:
     return "\n".join(lines)
 
 
+def gpu_table() -> str:
+    """Steps on a GPU: by hand, plain and captured, and through the frame, plain and replayed."""
+    found = json.loads((RESULTS / "gpu.json").read_text())
+    names = {
+        "steps/dann 64 + 64": "DANN, LeNet, 64 + 64 images of 28x28",
+        "steps/dann 1024 + 1024": "DANN, LeNet, 1,024 + 1,024 images",
+        "steps/ewc": "EWC, permuted pixels, two layers of 1,000, 128 images, second task",
+        "steps/prototypical 60-way": "prototypical networks, 60-way 1-shot, 5 queries a class, Conv4",
+    }
+    lines = [
+        f"| ms an update on an {found['card']}, PyTorch {found['torch'].split('+')[0]} | by hand | captured by hand | "
+        "`update.graph=false` | `update.graph=true` | replayed / captured by hand |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, text in names.items():
+        sides = {side: one["ms"] for side, one in found[name].items()}
+        ratio = sides["frame_graph"] / sides["captured_by_hand"]
+        shown = (sides[side] for side in ("by_hand", "captured_by_hand", "frame", "frame_graph"))
+        lines.append(f"| {text} | {' | '.join(f'{ms:.2f}' for ms in shown)} | {ratio:.2f} |")
+    maml = {side: one["ms"] for side, one in found["steps/maml"].items()}
+    for tasks, text in (("loop", "in a loop"), ("vmap", "under vmap")):
+        lines.append(
+            f"| MAML, second order, 5-way 1-shot, 4 episodes, Conv4, {text} | | | {maml[tasks]:.2f} | "
+            f"{maml[f'{tasks}_graph']:.2f} | |"
+        )
+    return "\n".join(lines)
+
+
 def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
     """Read each experiment whose runs are stored: what it is, its runs, methods by tasks."""
     for paper in papers():
@@ -386,6 +414,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
     "few_shot_speed": few_shot_speed_table,
+    "gpu": gpu_table,
     "kept_memory": kept_memory_table,
     "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,

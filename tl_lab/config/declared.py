@@ -30,7 +30,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
-        | {"gradient_clip_norm", "accumulate_batches", "weight_decay_on", "outputs", "adapter"}
+        | {"gradient_clip_norm", "accumulate_batches", "weight_decay_on", "graph", "outputs", "adapter"}
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }
@@ -43,6 +43,7 @@ PLAIN: dict[str, Any] = {
     "seed": _Seed,
     "threads": _Threads,
     "channels_last": bool,
+    "precision_of_matmul": Literal["highest", "high", "medium"],
     "name": str,
     "tags": list[str],
     "init_from": str | None,
@@ -61,6 +62,8 @@ PLAIN: dict[str, Any] = {
     "sweep.trial": bool,
     "update.gradient_clip_norm": Positive | None,
     "update.accumulate_batches": Count,
+    "update.graph": bool | Literal["auto"],
+    "update.compile": bool,
     "update.weight_decay_on": Literal["all", "matrices"],
     "validation.samples": Several | None,
     "logger.mode": Literal["offline", "online", "disabled"],
@@ -141,6 +144,7 @@ ELSEWHERE = {
     "strategy.gradient_clip_norm": "set update.gradient_clip_norm",
     "strategy.accumulate_batches": "set update.accumulate_batches",
     "strategy.weight_decay_on": "set update.weight_decay_on",
+    "strategy.graph": "set update.graph",
     "strategy.optimizer": "see the group optimizer",
     "strategy.scheduler": "see the group scheduler",
 }

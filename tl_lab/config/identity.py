@@ -25,6 +25,7 @@ _NOT_HASHED = frozenset(
 # where several nodes have them.
 _NEUTRAL = {"debug": False, "lengthened_from": None, "levels": None, "near_duplicates": None}
 _ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all", ("validation", "samples"): 2000}
+_ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
 _BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it could be left open; 1.0 elsewhere
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 

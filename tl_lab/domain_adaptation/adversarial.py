@@ -98,7 +98,7 @@ class Adversary(nn.Module):
         self.discriminator: nn.Module = mlp(num_features, self.hidden, 1, self.dropout)
 
     def strength(self, update: Update) -> float:
-        """Give lambda_p, in [0, lambda_max]."""
+        """Compute lambda_p, in [0, lambda_max]."""
         p = update.progress if self.progress == "trainer" else min(1.0, update.number / int(self.progress))
         return self.lambda_max * (1.0 if self.ramp is None else self.ramp(p))
 
@@ -116,7 +116,7 @@ class Adversary(nn.Module):
         Returns:
             The weighted loss, and the domain accuracy (mean over domains) and lambda to log.
         """
-        strength = self.strength(update)
+        strength = update.live(self.strength)
         on_features = self.lambda_on == "features"
         seen = reverse_gradient(torch.cat([source, target]), strength if on_features else 1.0)
         logits = self.discriminator(seen).squeeze(1)  # (n + m, D) -> (n + m,)

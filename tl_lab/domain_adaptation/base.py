@@ -1,7 +1,7 @@
 """The contract of a domain-adaptation method: one hook for each place where it may act."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -89,6 +89,21 @@ class Update:
     progress: float
     number: int = 0
     phase: str = "joint"
+
+    def live(self, number: "Callable[[Update], float]") -> float | Tensor:
+        """Evaluate a number that changes from update to update, such as a weight that grows with progress.
+
+        An update that is replayed as one graph on a GPU computes with a tensor instead, ``()``, which is filled before
+        each replay. A method that reads :attr:`progress` or :attr:`number` itself works, but is never replayed.
+
+        Args:
+            number: computes it from an update.
+        """
+        return number(self)
+
+    def in_phase(self, name: str) -> "Update":
+        """Give the same place of the training in another phase."""
+        return replace(self, phase=name)
 
 
 @dataclass(frozen=True)

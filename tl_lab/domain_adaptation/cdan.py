@@ -101,7 +101,7 @@ class CDAN(DomainAdaptation):
         assert output.logits is not None
         weights = certainty_weights(output.logits.softmax(1))
         # what reaches the predictions through the weights is reversed like all else of the adversary's gradient
-        weights = reverse_gradient(weights, self.adversary.strength(update))
+        weights = reverse_gradient(weights, update.live(self.adversary.strength))
         return weights / weights.mean().detach()
 
     def facts(self) -> dict[str, str]:

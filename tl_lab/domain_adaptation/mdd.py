@@ -114,7 +114,7 @@ class MDD(DomainAdaptation):
         """Compute the disparity behind the reversal."""
         assert source.logits is not None
         assert target.logits is not None
-        strength = self.lambda_max * self.ramp(update.progress)
+        strength = update.live(lambda now: self.lambda_max * self.ramp(now.progress))
         features = reverse_gradient(torch.cat([source.features, target.features]), strength)
         of_source, of_target = self.adversarial_head(features).split([len(source.features), len(target.features)])
         said = source.logits.argmax(1), target.logits.argmax(1)

@@ -130,7 +130,7 @@ class SelfTraining(DomainAdaptation):
         with torch.no_grad():
             p = self.teacher(target.x).softmax(1)
         loss, used = pseudo_label_loss(target.logits, p, self.threshold)
-        ramp = 1.0 if self.warmup == 0 else min(1.0, update.progress / self.warmup)
+        ramp = 1.0 if self.warmup == 0 else update.live(lambda now: min(1.0, now.progress / self.warmup))
         return Adaptation({"pseudo_label_loss": self.weight * ramp * loss}, {"used_share": used, "ramp": ramp})
 
     def after_update(self, network: Network, update: Update) -> None:

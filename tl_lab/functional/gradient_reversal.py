@@ -12,11 +12,11 @@ class _GradientReversal(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: float) -> Tensor:
+    def forward(x: Tensor, weight: float | Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float | Tensor], output: Tensor) -> None:
         ctx.weight = inputs[1]
 
     @staticmethod
@@ -24,14 +24,14 @@ class _GradientReversal(torch.autograd.Function):
         return -ctx.weight * gradients[0], None
 
 
-def reverse_gradient(x: Tensor, weight: float) -> Tensor:
+def reverse_gradient(x: Tensor, weight: float | Tensor) -> Tensor:
     """Pass a tensor on unchanged and multiply its gradient by minus the weight.
 
     R(x) = x, dR/dx = -weight I
 
     Args:
         x: any shape, floating point.
-        weight: lambda, >= 0; 0 cuts the gradient off.
+        weight: lambda, >= 0; 0 cuts the gradient off. A tensor, ``()``, is a constant as far as gradients go.
 
     Returns:
         A tensor equal to ``x``, of its shape and dtype.
@@ -39,4 +39,4 @@ def reverse_gradient(x: Tensor, weight: float) -> Tensor:
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equations 16 and 17.
     """
-    return _GradientReversal.apply(x, float(weight))
+    return _GradientReversal.apply(x, weight.detach() if isinstance(weight, Tensor) else float(weight))

@@ -36,7 +36,8 @@ def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), section 8, for the median.
     """
     distances = squared_distances(x)
-    pairs = distances.detach()[torch.triu(torch.ones_like(distances, dtype=torch.bool), diagonal=1)]
+    i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
+    pairs = distances.detach()[i, j]
     if bandwidth == "median":
         ordered = pairs.sort().values  # the mean of the middle two, as usual; torch's median takes the lower one
         m = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

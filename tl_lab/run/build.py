@@ -108,7 +108,8 @@ def _adapted(plan: Plan, data: DataModule) -> tuple[Adapter, Backbone]:
 def _strategy(
     plan: Plan, data: DataModule, backbone: Backbone, adapter: Adapter, adaptation: DomainAdaptation
 ) -> Strategy:
-    given: Mapping[str, Any] = {"seed": plan.seed, **plan.update}
+    update = {name: value for name, value in plan.update.items() if name != "compile"}
+    given: Mapping[str, Any] = {"seed": plan.seed, **update}
     strategy: Strategy = plan.strategy.build(
         backbone=backbone,
         adapter=adapter,
@@ -123,7 +124,16 @@ def _strategy(
     )
     if plan.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
+    if plan.update.get("compile"):
+        for backbone_in_use in backbones(strategy):
+            backbone_in_use.compile()  # in place: names of parameters stay as they are
     return strategy
+
+
+def backbones(strategy: Strategy) -> list[Backbone]:
+    """List the backbones that a strategy trains: one, or each domain's own."""
+    own = strategy.network.target_encoder
+    return [strategy.network.backbone, *([] if own is None else [cast(Backbone, own["backbone"])])]
 
 
 def build_backbone(recipe: Recipe, seed: int, shape: tuple[int, ...]) -> Backbone:

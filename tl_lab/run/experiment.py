@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -36,12 +37,14 @@ from tl_lab.run.data_identity import RESTART, check_beside, forget, has_changed,
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.mishaps import explained
 from tl_lab.run.pairing import check_pairing, check_protocol
+from tl_lab.run.parallel import synchronise_batch_norm
 from tl_lab.run.plan import Plan
 from tl_lab.run.reporting import banner_of, facts_of, report
-from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer
+from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer, prepare_machine
 from tl_lab.run.weights import check_weights
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
+from tl_lab.training.sharding import load_weights, unshard
 from tl_lab.watching.doubts import at_chance, exploded
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
@@ -92,6 +95,10 @@ def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | 
         raise_if_wrong(cfg)
         places = use_places(cfg, record.content.get("data_places") or {}, given)
         return _run(Plan.of(cfg), folder, record, places, restarts)
+    except torch.OutOfMemoryError as error:
+        reason = out_of_memory(error)
+        record.fail(reason)
+        raise reason from error
     except BaseException as error:
         mistake = explained(error)
         if not record.completed:
@@ -101,13 +108,22 @@ def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | 
         raise
 
 
+def out_of_memory(error: torch.OutOfMemoryError) -> UserError:
+    """Say that a GPU's memory does not suffice, and what to do."""
+    wanted = re.search(r"Tried to allocate ([0-9.]+ \w+)", str(error))
+    return UserError(
+        f"the GPU has no memory left{f' for another {wanted[1]}' if wanted else ''}: lower data.batch_size or "
+        "data.eval_batch_size, use trainer.precision=bf16-mixed or, in a sweep, a smaller hydra.launcher.jobs"
+    )
+
+
 def _run(
     plan: Plan, folder: Path, record: Record, places: Mapping[str, Any] | None = None, restarts: bool = False
 ) -> float | None:
     check_pairing(plan)
     check_protocol(plan)
     check_weights(plan)
-    torch.set_num_threads(plan.threads)
+    prepare_machine(plan)
     checkpoint = last_checkpoint(folder) if plan.resumes else None
     advice = "put a good copy in its place, or delete it to start the run over"
     updates_done = (
@@ -134,12 +150,13 @@ def _run(
     facts = facts_of(plan, parts, trainer)
     record.update(**facts)
     if trainer.is_global_zero:
-        console.banner(banner_of(plan, folder, parts, facts), title=f"tl_lab: {plan.name}")
+        console.banner(banner_of(plan, folder, parts, facts, trainer), title=f"tl_lab: {plan.name}")
     _fit(plan, trainer, parts, checkpoint)
     tested = _load_tested(plan, folder, parts)
     # some facts are known after training only: how much importance weights leave of the source, a Fisher's trace
     record.update(protocol={**facts["protocol"], **parts.strategy.facts(), **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
+    unshard(parts.strategy)
     if trainer.is_global_zero:
         _finish(plan, folder, parts, trainer, record, tested, health, validators, objective)
     return record.content.get("objective")
@@ -246,6 +263,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.restore(content, parts.data)
         return
+    synchronise_batch_norm(plan, parts, trainer)
     try:
         # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
         trainer.fit(parts.strategy, datamodule=parts.data, ckpt_path=checkpoint)
@@ -264,7 +282,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
     if plan.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"
     content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
-    parts.strategy.load_state_dict(content["state_dict"])
+    load_weights(parts.strategy, content["state_dict"])
     parts.strategy.last_validation = content["last_validation"]
     restore_problem(parts.data.problem, content)
     if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):
@@ -345,7 +363,7 @@ def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], cho
 
 def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     """Draw the figures of a run that has none, from its tested checkpoint."""
-    torch.set_num_threads(plan.threads)
+    prepare_machine(plan)
     parts = build(plan)
     has_changed(record.content, parts.data, restarts=False)
     if record.content["tested_checkpoint"].startswith("best"):

@@ -210,7 +210,9 @@ def check_protocol(plan: Plan) -> None:
         )
     if str(trainer("precision")).startswith("16") and trainer("accelerator") == "cpu":
         raise UserError(f"trainer.precision={trainer('precision')} needs a GPU: use bf16-mixed or 32-true on the CPU")
-    if "fsdp" in str(trainer("strategy")) and plan.update["gradient_clip_norm"] is not None:
+    if plan.update.get("graph") is True and trainer("accelerator") == "cpu":
+        raise UserError("update.graph=true replays graphs of a GPU: set trainer=gpu, or leave update.graph at auto")
+    if "shard" in str(trainer("strategy")).lower() and plan.update["gradient_clip_norm"] is not None:
         raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
 
 

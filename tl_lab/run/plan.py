@@ -107,7 +107,8 @@ class Plan:
 
     Args:
         name: of the run.
-        seed, threads, channels_last, tags, evaluate, figures, health: as the configuration has them.
+        seed, threads, channels_last, precision_of_matmul, tags, evaluate, figures, health: as the configuration has
+            them.
         data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: what is built.
         validators, callbacks: what is built beside them, by name.
         update: options of the optimizer step.
@@ -128,6 +129,7 @@ class Plan:
     seed: int
     threads: int
     channels_last: bool
+    precision_of_matmul: str
     evaluate: str
     figures: bool | str
     health: bool
@@ -194,6 +196,7 @@ class Plan:
             seed=plain["seed"],
             threads=plain["threads"],
             channels_last=plain["channels_last"],
+            precision_of_matmul=plain.get("precision_of_matmul", "highest"),
             evaluate=plain["evaluate"],
             figures=plain["figures"],
             health=plain["health"],

@@ -16,6 +16,7 @@ from tl_lab.run.build import Parts
 from tl_lab.run.lengthening import lengthened_fact
 from tl_lab.run.plan import Plan
 from tl_lab.run.weights import describe_weights, weights_hash
+from tl_lab.training.replay import describe
 from tl_lab.watching.validators.reverse import ReverseValidation
 
 __all__ = ["banner_of", "facts_of", "report"]
@@ -67,7 +68,7 @@ def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, 
     return facts
 
 
-def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any]) -> dict[str, Any]:
+def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
     network, adapter = parts.strategy.network, parts.strategy.adapter
     return {
         "chosen": [] if plan.resumes else list(plan.reasons),
@@ -80,6 +81,7 @@ def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any]) -> 
         **({"adapter": adapter.describe()} if adapter.changes_backbone else {}),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
         "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
+        **({"updates": describe(parts.strategy, trainer)} if trainer.strategy.root_device.type == "cuda" else {}),
         "seed": plan.seed,
         "folder": folder,
     }

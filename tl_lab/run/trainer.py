@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -21,12 +22,28 @@ from tl_lab.run.plan import Checkpointing, Plan, Recipe, Stopping
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.validators.base import Validator
 
-__all__ = ["direction", "is_first_process", "make_loggers", "make_trainer"]
+__all__ = ["direction", "is_first_process", "make_loggers", "make_trainer", "prepare_machine"]
 
 
 def is_first_process() -> bool:
     """Whether this process speaks and writes; asked before Lightning has set anything up."""
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def prepare_machine(plan: Plan) -> None:
+    """Set what PyTorch keeps for the whole process.
+
+    Raises:
+        UserError: the trainer wants a GPU, and there is none.
+    """
+    if plan.trainer.option("accelerator") in ("gpu", "cuda") and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise UserError(f"trainer={plan.trainer.choice} needs a GPU, and PyTorch sees none: use trainer=cpu")
+    torch.set_num_threads(plan.threads)
+    torch.set_float32_matmul_precision(plan.precision_of_matmul)
+    # deterministic runs would fill each new tensor with NaN, a launch more for each; nothing reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def make_trainer(
@@ -37,6 +54,7 @@ def make_trainer(
         trainer = plan.trainer.with_options(max_epochs=data.total_epochs_for(plan.max_epochs)).build(
             # tasks differ in their data, and so may the number of batches
             reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
+            sync_batchnorm=False,  # done in place before training: Lightning replaces the modules
             inference_mode=plan.strategy.kind.inference_mode,
             callbacks=callbacks,
             logger=loggers,

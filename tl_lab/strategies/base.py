@@ -19,8 +19,11 @@ from tl_lab.model.network import Network, weights_stream
 from tl_lab.options import Count, Probability, Widths
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed
+from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
+from tl_lab.training.replay import portable_groups
 from tl_lab.training.schedules import Schedule
+from tl_lab.training.sharding import FullySharded, local, shard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +64,8 @@ class Strategy(Measuring):
         accumulate_batches: batches whose gradients are averaged for one update, >= 1.
         weight_decay_on: what the optimizer's weight decay acts on: ``all`` parameters, or ``matrices`` alone, which
             leaves out biases and the scales and shifts of norms.
+        graph: replay updates as graphs of a GPU, where they can be (see :mod:`tl_lab.training.replay`): ``true`` and
+            ``auto``, or ``false``.
         outputs: which outputs belong to which task of a stream; None where there are no tasks.
     """
 
@@ -101,11 +106,13 @@ class Strategy(Measuring):
         gradient_clip_norm: float | None = None,
         accumulate_batches: int = 1,
         weight_decay_on: str = "all",
+        graph: bool | str = False,
         outputs: Outputs | None = None,
         adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.recording = None
         _check_options(bottleneck, dict(head or {}), gradient_clip_norm)
         if weight_decay_on not in ("all", "matrices"):
             raise UserError(f"update.weight_decay_on is 'all' or 'matrices', not {weight_decay_on!r}")
@@ -128,12 +135,14 @@ class Strategy(Measuring):
         self.make_optimizer, self.schedule = optimizer, scheduler
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
         self.decays_all = weight_decay_on == "all"
+        self.graph = graph
         self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
         self.last_validation, self.last_test, self.whole_validation = {}, {}, {}
         self.watchers, self.scorers = [], []
-        self._sums, self._counts, self._prepared = {}, {}, set()
+        self.means, self._prepared = Means(), set()
+        self.replayer = self._unwritten = self.last_loss = None
 
     def figures(self, data: DataModule) -> "dict[str, Figure]":
         """Draw how each test set was answered and, of a pair of domains, where their features lie."""
@@ -153,6 +162,11 @@ class Strategy(Measuring):
         for name in names:
             self.meters[name] = self.problem.meter(self.num_outputs)
 
+    def configure_model(self) -> None:
+        """Share the parameters out where the trainer asks for it."""
+        if isinstance(self.trainer.strategy, FullySharded):
+            shard(self, self.trainer.strategy.device_mesh["data_parallel"])
+
     def on_fit_start(self) -> None:
         """Let the strategy and, before the first update, the adaptation prepare themselves."""
         self.prepare(self.data)
@@ -169,7 +183,7 @@ class Strategy(Measuring):
     def on_train_epoch_end(self) -> None:
         """Refuse weights that are not finite, before a checkpoint is written over a good one."""
         for name, parameter in self.named_parameters():
-            if not bool(parameter.isfinite().all()):
+            if not bool(local(parameter.detach()).isfinite().all()):
                 raise self.diverged(f"the parameter {name}")
         if self.data.has_target and "target" not in self._prepared:
             # an epoch without validation: the checkpoint holds the target's statistics all the same
@@ -182,6 +196,8 @@ class Strategy(Measuring):
         """Keep what Lightning does not: updates done, the last validation, and what predictions need."""
         checkpoint["updates_done"] = self.updates_done
         checkpoint["last_validation"] = dict(self.last_validation)
+        for state in checkpoint.get("optimizer_states", []):
+            portable_groups(state)
         checkpoint["model"] = {
             "class_names": list(self.data.class_names),
             "shape": list(self.data.shape),

@@ -18,6 +18,7 @@ from tl_lab.config import config_hash, to_plain
 from tl_lab.errors import UserError, root_cause
 from tl_lab.results.folder.files import RESULTS, read_results, write_text
 from tl_lab.results.folder.record import Record, git_commit
+from tl_lab.sweeps.devices import takes_one_gpu
 from tl_lab.sweeps.folder import Earlier, pick
 
 __all__ = ["OUTPUT", "Job", "read_settled", "redirect", "settle"]
@@ -48,12 +49,13 @@ class Job:
     config: DictConfig
     earlier: Mapping[str, Sequence[Earlier]] | None = None
 
-    def run(self, tell: Callable[[Any], None]) -> dict[str, Any]:
+    def run(self, tell: Callable[[Any], None], gpu: str | None = None) -> dict[str, Any]:
         """Run in this process, which ends with it: its output goes to the job's folder.
 
         Args:
             tell: receives ``folder``, ``note`` (empty where there is nothing to say) and, for a job that dies before it
                 has written anything, ``facts`` of ``results.json``, before the job runs.
+            gpu: the one that a job on one GPU sees, as ``CUDA_VISIBLE_DEVICES`` names it; None for all.
 
         Returns:
             ``value`` for the sweeper, ``kept`` where an earlier run stands for this one, or ``error``.
@@ -61,6 +63,8 @@ class Job:
         try:
             config = self.compose()
             plain = to_plain(config)
+            if gpu is not None and takes_one_gpu(plain["trainer"]):
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             identity = config_hash(plain)
             own = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
             found = None if self.earlier is None else pick(self.earlier.get(identity, ()), plain, own)

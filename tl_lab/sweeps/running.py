@@ -1,6 +1,7 @@
 """Run jobs in forked processes, several at a time, and settle each as it ends."""
 
 import contextlib
+import functools
 import gc
 import importlib
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from tl_lab.sweeps.devices import free_place, gpu_at, gpus
 from tl_lab.sweeps.jobs import Job
 from tl_lab.sweeps.processes import Child, wait_for_any
 from tl_lab.sweeps.progress import SweepProgress
@@ -65,18 +67,22 @@ def run_jobs(
 def _run(jobs: list[Job], at_once: int, progress: SweepProgress, timeout_s: float | None) -> list[JobReturn]:
     waiting, returned = list(jobs), dict[int, JobReturn]()
     running: dict[int, tuple[Job, Child]] = {}
+    places: dict[int, int] = {}  # of the jobs that run, for their GPUs
+    names = gpus() if at_once > 1 else []
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                running[job.number] = job, Child(job.run)
+                places[job.number] = free_place(places.values())
+                gpu = gpu_at(places[job.number], names)
+                running[job.number] = job, Child(functools.partial(job.run, gpu=gpu))
                 progress.started(job.number, job.name)
             wait_for_any([child for _, child in running.values()], _TICK_S)
             for number, (job, child) in list(running.items()):
                 child.limit(timeout_s, "hydra.launcher.timeout")
                 if child.ended():
                     returned[number] = _settle(job, child, progress)
-                    del running[number]
+                    del running[number], places[number]
             progress.refresh()
     except BaseException:
         for _, child in running.values():

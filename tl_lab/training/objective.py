@@ -13,7 +13,9 @@ from tl_lab.domain_adaptation.base import DOMAINS, Absent, DomainOutput, Phase, 
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems.base import Criterion, Problem
 from tl_lab.randomness import derive_seed, separate_stream
+from tl_lab.training.means import Means
 from tl_lab.training.parameters import LearningParts
+from tl_lab.training.replay import Recording
 
 __all__ = ["Objective", "Watcher"]
 
@@ -30,13 +32,15 @@ class Objective(LearningParts):
     problem: Problem
     criterion: Criterion
     seed: int
-    updates_done: int
     feeds_features: bool
     """Whether batches hold the backbone's cached features instead of inputs."""
+    _updates_done: int
     watchers: list[Watcher]
+    means: Means
+    """Of what was logged since it was last written."""
+    recording: Recording | None
+    """Of the update at hand, where it is to be replayed."""
     _captured: dict[str, list[Tensor]] | None
-    _sums: dict[str, Tensor | float]
-    _counts: dict[str, int]
 
     def features(self, x: Inputs) -> Tensor:
         """Compute the head's input, ``(B, D)``, from what the batches hold."""
@@ -114,10 +118,7 @@ class Objective(LearningParts):
 
     def note(self, quantities: Mapping[str, Tensor | float]) -> None:
         """Take quantities of an update into the means that are logged next."""
-        for name, value in quantities.items():
-            value = value.detach() if isinstance(value, Tensor) else value
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        (self.means.add if self.recording is None else self.recording.note)(quantities)
 
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
@@ -148,7 +149,13 @@ class Objective(LearningParts):
         draws = use != "adaptation" or any(isinstance(module, nn.Dropout) for module in self.adaptation.modules())
         if not draws:
             return nullcontext()
-        return separate_stream(derive_seed(self.seed, use, self.global_rank, self.updates_done), self.device)
+        if self.recording is not None:
+            return self.recording.stream(use, self.stream_seed(use))
+        return separate_stream(self.stream_seed(use), self.device)
+
+    def stream_seed(self, use: str) -> int:
+        """Derive the seed of a random stream of this update."""
+        return derive_seed(self.seed, use, self.global_rank, self._updates_done)
 
     def features_of_both(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
@@ -178,6 +185,9 @@ class Objective(LearningParts):
         target_x = None if target is None else target.x
         if not self.adaptation.changes_inputs:
             return source.x, target_x
+        if self.recording is not None and source is self.recording.batch[0]:
+            x, target_x = self.recording.batch[2]
+            return x, None if target is None else target_x
         wanted = self.network.backbone.spec
         with self._adaptations_stream("adaptation/inputs"):
             x = wanted.normalise(self.adaptation.source_input(cast(Tensor, wanted.restore(source.x))))

@@ -1,21 +1,33 @@
 """The step of training: rates, objective, backward pass, gradients, clipping, optimizer, log; the same for all."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple, cast
 
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
-from tl_lab.data.batches import DomainBatch, Episode, Labelled
+from tl_lab.data.batches import DomainBatch, Episode, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.errors import UserError
+from tl_lab.results.screen import console
+from tl_lab.training.batches_at_once import looks_at_batches, next_batch
+from tl_lab.training.means import Reading
 from tl_lab.training.objective import Objective
+from tl_lab.training.replay import Replayer, obstacle
 from tl_lab.training.schedules import Schedule
 
 __all__ = ["Step"]
+
+
+class _Row(NamedTuple):
+    """Means that were read, and where training stood then."""
+
+    reading: Reading
+    rate: float
+    updates: int
+    epoch: int
 
 
 class Step(Objective):
@@ -24,6 +36,32 @@ class Step(Objective):
     schedule: Schedule
     gradient_clip_norm: float | None
     accumulate_batches: int
+    graph: bool | str
+    takes_several: bool = False
+    """Whether a training step takes more batches than the one that it is given."""
+    replayer: Replayer | None
+    """What replays updates as graphs; None where each kernel is launched by itself."""
+    last_loss: float | None
+    """Of the objective, as it was last logged."""
+    _unwritten: _Row | None
+
+    @property
+    def updates_done(self) -> int:
+        """Updates done before this one."""
+        if self.recording is not None:
+            self.recording.object_to("the number of updates done is read")
+        return self._updates_done
+
+    @updates_done.setter
+    def updates_done(self, number: int) -> None:
+        self._updates_done = number
+
+    @property
+    def current_epoch(self) -> int:
+        """Epoch, counted from 0."""
+        if self.recording is not None:
+            self.recording.object_to("the number of the epoch is read")
+        return super().current_epoch
 
     @property
     def updates_per_epoch(self) -> int:
@@ -35,13 +73,46 @@ class Step(Objective):
         """Share of the run's updates that are done, in [0, 1]."""
         return self.updates_done / max(1, self.updates_per_epoch * (self.trainer.max_epochs or 1))
 
+    def replay_key(self) -> Hashable:
+        """Tell apart what updates are made of that neither the batch nor the modules' modes show: the task."""
+        return None
+
+    def on_train_start(self) -> None:
+        """Decide whether updates are replayed; optimizer states were restored by now."""
+        super().on_train_start()
+        self.replayer = None
+        self.takes_several = (
+            self.device.type == "cuda"
+            and self.trainer.world_size == 1
+            and type(self).training_step is Step.training_step
+            and not looks_at_batches(self.trainer)
+        )
+        if self.graph and obstacle(self, self.trainer) is None:
+            self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
+
+    # ------------------------------------------------------------------ one batch
+
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode."""
+        """Train on a batch; on a GPU also on those that follow, up to the next that is logged or the epoch's last."""
+        self.train_on(batch, batch_idx)
+        if not self.takes_several:
+            return
+        every, batches = self.trainer.log_every_n_steps, self.trainer.num_training_batches  # type: ignore[attr-defined]
+        while (batch_idx + 1) % every and batch_idx + 2 < batches:
+            batch, batch_idx = next_batch(self.trainer)
+            self.train_on(batch, batch_idx, again=True)
+
+    def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
+        """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode.
+
+        Args:
+            batch: to train on.
+            batch_idx: its number in the epoch.
+            again: it follows another one within the same step, so that nothing else has changed.
+        """
         optimizer = self.optimizers()
         progress = self.progress
-        factor = self.schedule(progress)
-        for group in optimizer.param_groups:  # type: ignore[union-attr]
-            group["lr"] = group["base_lr"] * factor
+        rates = self._rates(optimizer, self.schedule(progress))
         source: Labelled | Episode = batch.source if isinstance(batch, DomainBatch) else batch
         target = None if isinstance(batch, Labelled) else batch.target
         batches = int(self.trainer.num_training_batches)
@@ -51,23 +122,79 @@ class Step(Objective):
         group = min(self.accumulate_batches, batches - batch_idx // self.accumulate_batches * self.accumulate_batches)
         now = Update(progress, self.updates_done)
         self.adaptation.before_update(self.network, now)
-        for phase in self.adaptation.phases(progress):
-            loss = self.objective(source, target, replace(now, phase=phase.name), phase, watched=last)
-            self.manual_backward(loss / group)
+        phases, watched = self.adaptation.phases(progress), last and bool(self.watchers)
+        if watched or not self._replayed(source, target, rates, now, phases, again):
+            self.make_update(source, target, now, phases, optimizer, group=group, updates=updates, watched=last)
+        self.updates_done += updates
+        if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._flush(rates[-1], waits=last)
+
+    def _rates(self, optimizer: Any, factor: float) -> list[float]:
+        rates = [group["base_lr"] * factor for group in optimizer.param_groups]
+        if self.replayer is None:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+        return rates
+
+    def _replayed(
+        self,
+        source: Labelled | Episode,
+        target: Unlabelled | None,
+        rates: list[float],
+        now: Update,
+        phases: tuple[Phase, ...],
+        again: bool,
+    ) -> bool:
+        if self.replayer is None:
+            return False
+        changed = self._inputs(source, target) if self.adaptation.changes_inputs else None
+        if self.replayer.update((source, target, changed), rates, now, phases, again):
+            return True
+        self.replayer.set_rates(rates)
+        return False
+
+    def make_update(
+        self,
+        source: Labelled | Episode,
+        target: Unlabelled | None,
+        now: Update,
+        phases: tuple[Phase, ...],
+        optimizer: Any,
+        *,
+        group: int = 1,
+        updates: bool = True,
+        watched: bool = False,
+    ) -> None:
+        """Compute the objective of each phase, its gradient, and the optimizer's step.
+
+        Args:
+            source: the labelled batch, or episodes.
+            target: the other domain's; None where there is none.
+            now: where training stands.
+            phases: of the adaptation, in order.
+            optimizer: Lightning's, or torch's own in an update that is to be replayed.
+            group: batches whose gradients are averaged.
+            updates: whether the optimizer steps after this one.
+            watched: whether the watchers look at the terms.
+        """
+        for phase in phases:
+            loss = self.objective(source, target, now.in_phase(phase.name), phase, watched=watched)
+            self.manual_backward(loss if group == 1 else loss / group)
             if updates:
                 self._update(optimizer, phase)
         if updates:
             self.adaptation.after_update(self.network, now)
-        self.updates_done += updates
-        if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._flush(lr=optimizer.param_groups[-1]["lr"])  # type: ignore[union-attr]
 
     def _update(self, optimizer: Any, phase: Phase) -> None:
         for name, part in self.parts().items():
             if name not in phase.learns:
                 part.zero_grad()
+        if self.recording is not None:  # torch's own optimizer
+            self.on_before_optimizer_step(optimizer)
         optimizer.step()
         optimizer.zero_grad()
+        if torch.is_autocast_enabled(self.device.type):
+            torch.clear_autocast_cache()  # another phase would compute with the weights before this step
         self.on_update()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -76,30 +203,56 @@ class Step(Objective):
         if self.gradient_clip_norm is not None:
             self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
 
-    def write(self, metrics: Mapping[str, float]) -> None:
-        """Hand metrics to the loggers, under the current update."""
-        epoch = {"epoch": self.current_epoch} if self.trainer.state.fn == TrainerFn.FITTING else {}
+    # ------------------------------------------------------------------ the log
+
+    def write(self, metrics: Mapping[str, float], updates: int | None = None, epoch: int | None = None) -> None:
+        """Hand metrics to the loggers.
+
+        Args:
+            metrics: by name.
+            updates: number of the update that they belong to; None for the current one.
+            epoch: likewise.
+        """
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        row = {"epoch": self.current_epoch if epoch is None else epoch} if fitting else {}
         for logger in self.loggers:
-            logger.log_metrics({**epoch, **metrics}, step=self.updates_done)
+            logger.log_metrics({**row, **metrics}, step=self.updates_done if updates is None else updates)
 
-    def _flush(self, lr: float) -> None:
-        """Log the means of all terms since the last time; stop if one of them is not finite."""
-        names = list(self._sums)
-        means = torch.stack([torch.as_tensor(self._sums[name], dtype=torch.float32).cpu() for name in names])
-        means = means / torch.tensor([self._counts[name] for name in names])
+    def _flush(self, rate: float, waits: bool) -> None:
+        """Log the means of all terms since the last time; stop if one of them is not finite.
+
+        A GPU is not waited for: what it is still computing is written the next time, at the latest at the epoch's end.
+        """
+        if self.replayer is not None:
+            self.replayer.read_into(self.means)
+        waits = waits or self.trainer.world_size > 1
+        row = _Row(self.means.read(waits), rate, self.updates_done, self.current_epoch)
+        if self._unwritten is not None:
+            self._write_row(self._unwritten)
+        self._unwritten = None if waits else row
+        if waits:
+            self._write_row(row)
+
+    def _write_row(self, row: _Row) -> None:
+        values = row.reading.values()
         if self.trainer.world_size > 1:
-            means = self.trainer.strategy.reduce(means.to(self.device), reduce_op="mean").cpu()
-        values = dict(zip(names, means.tolist(), strict=True))
-        if wrong := [name for name in names if not math.isfinite(values[name])]:
-            raise self.diverged(" and ".join(wrong))
-        self._sums, self._counts = {}, {}
-        self.log("train/loss", values["loss"], prog_bar=True, logger=False)
-        self.write({**{f"train/{name}": value for name, value in values.items()}, "train/lr": lr})
+            means = torch.tensor(list(values.values()), device=self.device)
+            reduced = self.trainer.strategy.reduce(means, reduce_op="mean")
+            values = dict(zip(values, reduced.tolist(), strict=True))
+        if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise self.diverged(" and ".join(wrong), row.updates)
+        self.last_loss = values["loss"]  # Lightning's own log would wait for the GPU in each update
+        metrics = {**{f"train/{name}": value for name, value in values.items()}, "train/lr": row.rate}
+        if row.updates == self.updates_done:
+            self.write(metrics)
+        else:
+            self.write(metrics, row.updates, row.epoch)
 
-    def diverged(self, what: str) -> UserError:
+    def diverged(self, what: str, updates: int | None = None) -> UserError:
         """Say that training diverged, and what to do."""
         return UserError(
-            f"training diverged: {what} became NaN or infinite by update {self.updates_done} (epoch "
+            f"training diverged: {what} became NaN or infinite by update "
+            f"{self.updates_done if updates is None else updates} (epoch "
             f"{self.current_epoch}): lower optimizer.lr or set update.gradient_clip_norm, and check the inputs' range; "
             "checkpoints of earlier epochs are intact"
         )

@@ -70,7 +70,7 @@ def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines(monkeypatch):
     for terminal, kind in ((True, RichProgressBar), (False, EpochLines)):
         monkeypatch.setattr(sys.stdout, "isatty", lambda terminal=terminal: terminal, raising=False)
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-        assert type(progress_callback(True)) is kind
+        assert isinstance(progress_callback(True), kind)
 
 
 @pytest.mark.parametrize(

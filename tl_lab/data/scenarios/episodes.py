@@ -208,13 +208,13 @@ class EpisodeLoader:
                 if block not in blocks:
                     drawn = draw_episodes(self.classes, self.size, self.order.seed, self.name, self.epoch, block)
                     blocks = {old: kept for old, kept in blocks.items() if old >= int(needed[0])}
-                    blocks[block] = drawn.to(self.data.device)
-            rows = numbers.to(self.data.device) % _BLOCK
+                    blocks[block] = drawn
             if len(blocks) == 1:
-                yield blocks[int(needed[0])][rows]
+                index = blocks[int(needed[0])][numbers % _BLOCK]
             else:
                 parts = [blocks[b][n] for b, n in zip(needed.tolist(), (numbers % _BLOCK).tolist(), strict=True)]
-                yield torch.stack(parts)
+                index = torch.stack(parts)
+            yield index.to(self.data.device, non_blocking=True)  # the program goes on before it has arrived
 
     def _cut(self, index: Tensor, draw: torch.Generator) -> Episode:
         parts = index[:, :, : self.size.shot].flatten(1), index[:, :, self.size.shot :].flatten(1)

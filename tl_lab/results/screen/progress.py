@@ -31,8 +31,16 @@ def progress_callback(enabled: bool) -> ProgressBar | None:
     if not enabled:
         return None
     if sys.stdout.isatty() and sys.stderr.isatty():
-        return RichProgressBar(leave=False, theme=RichProgressBarTheme(metrics_format=".3g"))
+        return _Bar(leave=False, theme=RichProgressBarTheme(metrics_format=".3g"))
     return EpochLines()
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar, with the loss that the module logged last."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
+        """Give what stands beside the bar."""
+        return {**super().get_metrics(trainer, pl_module), **_last_loss(pl_module)}
 
 
 class EpochLines(ProgressBar):
@@ -75,13 +83,18 @@ class EpochLines(ProgressBar):
         if total and total > epoch:
             times.append(f"{duration((now - self._start) / self._done * (total - epoch))} left")
         room = _WIDTH - len("  ".join(words + times))
-        for text in _metrics(trainer.callback_metrics):
+        for text in _metrics({**_last_loss(pl_module), **trainer.callback_metrics}):
             room -= len(text) + 2
             if room < 0:
                 break
             words.append(text)
         if self._enabled:
             _print("  ".join(words + times))
+
+
+def _last_loss(module: pl.LightningModule) -> dict[str, float]:
+    loss = getattr(module, "last_loss", None)
+    return {} if loss is None else {"train/loss": loss}
 
 
 @rank_zero_only

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
 from tl_lab.functional import project_gradient
 from tl_lab.strategies.continual.memory import MemoryStrategy
+from tl_lab.training.sharding import is_sharded
 
 __all__ = ["AGem"]
 
@@ -34,7 +34,7 @@ class AGem(MemoryStrategy):
     def prepare(self, data: DataModule) -> None:
         """Refuse what shards gradients."""
         super().prepare(data)
-        if isinstance(self.trainer.strategy, FSDPStrategy):
+        if is_sharded(self.trainer.strategy):
             raise UserError("strategy=a_gem compares whole gradients, which trainer=fsdp shards: use trainer=ddp")
 
     def on_gradients(self) -> None:

@@ -121,6 +121,10 @@ class ContinualStrategy(Strategy):
 
     # ------------------------------------------------------------------ tasks
 
+    def replay_key(self) -> int:
+        """Tell the tasks apart: what is tied, taught and answered differs."""
+        return self.task
+
     @property
     def stream(self) -> TaskStream:
         """The running trainer's data."""

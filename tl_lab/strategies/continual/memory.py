@@ -161,11 +161,11 @@ class MemoryStrategy(ContinualStrategy):
 
     # ------------------------------------------------------------------ filling
 
-    def training_step(self, batch: Labelled | DomainBatch, batch_idx: int) -> None:
+    def train_on(self, batch: Labelled | DomainBatch, batch_idx: int, again: bool = False) -> None:
         """Update on a batch, and only then offer it to the memory."""
         self._batch = batch.source if isinstance(batch, DomainBatch) else batch
         self._batch_idx, self._logits = batch_idx, None
-        super().training_step(batch, batch_idx)
+        super().train_on(batch, batch_idx, again)
         if self.policy == "reservoir":
             logits = None if self._logits is None else self._whole(self._logits)
             self.memory.add(self.task, self._whole(self._batch.index), self._draw("reservoir"), logits)

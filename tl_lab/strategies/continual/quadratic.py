@@ -148,7 +148,7 @@ class QuadraticStrategy(ContinualStrategy):
             return {}
         value = self.strength * self.penalty(self._tied)
         share = value.detach() / self._loss.clamp(min=torch.finfo(value.dtype).tiny)
-        self._largest_share = torch.maximum(self._largest_share, share)
+        torch.maximum(self._largest_share, share, out=self._largest_share)  # in place: an update may be a graph
         return {self.term: value}
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:

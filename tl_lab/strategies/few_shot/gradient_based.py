@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -80,6 +81,20 @@ class GradientBased(FewShotStrategy):
         if self._tasks != "auto":
             return self._tasks
         return "loop" if self.device.type == "cpu" else "vmap"
+
+    def on_fit_start(self) -> None:
+        """Bring weights to the order in memory that vmap knows; a loop keeps the order that was chosen."""
+        self._arrange()
+        super().on_fit_start()
+
+    def on_test_start(self) -> None:
+        """Do so before a test."""
+        self._arrange()
+        super().on_test_start()
+
+    def _arrange(self) -> None:
+        if self.tasks == "vmap":
+            self.network.to(memory_format=torch.contiguous_format)
 
     # ------------------------------------------------------------------ what a subclass provides
 

@@ -1,0 +1,139 @@
+"""Updates that are replayed: the same code without a recording equals the step that launches each kernel by itself."""
+
+import functools
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from laboratory import BlobPair, Blobs, BlobStream, differing, fit, make, state
+
+from tl_lab.data.inputs.augmentation import Augmentation
+from tl_lab.domain_adaptation.adda import ADDA
+from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Update
+from tl_lab.domain_adaptation.cdan import CDAN
+from tl_lab.domain_adaptation.dann import DANN
+from tl_lab.domain_adaptation.mcd import MCD
+from tl_lab.domain_adaptation.mdd import MDD
+from tl_lab.domain_adaptation.mmd import MMD
+from tl_lab.domain_adaptation.self_training import SelfTraining
+from tl_lab.strategies.continual.ewc import EWC
+from tl_lab.strategies.continual.lwf import LwF
+from tl_lab.strategies.continual.si import SI
+from tl_lab.strategies.from_scratch import FromScratch
+from tl_lab.training.means import Means
+from tl_lab.training.replay import LiveUpdate, Recording, Replayer
+from tl_lab.training.schedules import InverseDecay
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+class Replaying(pl.Callback):
+    """Lets a run on the CPU make its updates as a GPU would replay them; notes what was logged."""
+
+    def __init__(self, replays: bool) -> None:
+        self.replays, self.rows = replays, []
+
+    def on_train_start(self, trainer, pl_module):
+        write = type(pl_module).write
+        pl_module.write = lambda *given: self.rows.append(given) or write(pl_module, *given)
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if self.replays and pl_module.replayer is None:
+            pl_module.takes_several = True
+            pl_module.replayer = Replayer(pl_module, pl_module.optimizers().optimizer, records=False)
+
+
+def both_ways(adaptation=None, data=BlobPair, strategy=FromScratch, epochs=3, **options):
+    """Train with and without replaying; give each way's weights, log and model."""
+    found = []
+    for replays in (False, True):
+        seen = Replaying(replays)
+        given, model = make(
+            strategy,
+            data=data(batch_size=20),
+            adaptation=None if adaptation is None else adaptation(),
+            scheduler=InverseDecay(),
+            **options,
+        )
+        trainer = fit(given, model, epochs=epochs, callbacks=[seen], log_every_n_steps=2)
+        found.append((state(model.network), seen.rows, model, trainer))
+    return found
+
+
+def assert_equal(found):
+    """Weights to the last bit, and the log as far as sums of float32 and of Python's numbers agree."""
+    (weights, rows, _, trainer), (replayed, replayed_rows, model, other) = found
+    assert differing(weights, replayed) == set()
+    assert trainer.global_step == other.global_step
+    done, also_done = (one.fit_loop.epoch_loop.batch_progress.total for one in (trainer, other))
+    assert done == also_done
+    assert len(rows) == len(replayed_rows) > 3
+    for (metrics, *where), (own, *own_where) in zip(rows, replayed_rows, strict=True):
+        assert where == own_where
+        assert own == pytest.approx(metrics, rel=1e-5, abs=1e-6, nan_ok=True)
+    assert any(isinstance(one, Recording) and one.graph is None for one in model.replayer._recordings.values())
+
+
+@pytest.mark.parametrize(
+    "adaptation",
+    [
+        functools.partial(DANN, dropout=0.5, hidden=(8,)),
+        functools.partial(CDAN, hidden=(8,)),
+        functools.partial(MCD, generator_steps=2),
+        functools.partial(ADDA, hidden=(8,)),
+        functools.partial(SelfTraining, strong=Augmentation(noise=0.1), threshold=0.0),
+        MDD,
+        MMD,
+    ],
+    ids=["dann", "cdan", "mcd", "adda", "self_training", "mdd", "mmd"],
+)
+def test_a_replayed_adaptation_trains_to_the_same_bits(adaptation):
+    assert_equal(both_ways(adaptation, dropout=0.5))
+
+
+@pytest.mark.parametrize("strategy", [EWC, LwF, SI])
+def test_a_replayed_stream_trains_to_the_same_bits(strategy):
+    stream = functools.partial(BlobStream, scenario="domain", epochs_per_task=2)
+    found = both_ways(data=stream, strategy=strategy)
+    assert_equal(found)
+    assert found[0][2].facts() == found[1][2].facts()  # how large a penalty became is gathered in each update
+
+
+def test_clipping_and_unfreezing_make_kinds_of_their_own():
+    from tl_lab.model.layer_policy import LayerPolicy
+
+    found = both_ways(data=Blobs, layers=LayerPolicy(unfreeze_every=1), gradient_clip_norm=0.1, epochs=4)
+    assert_equal(found)
+    assert len(found[1][2].replayer._recordings) == 4
+
+
+class _ReadsProgress(DomainAdaptation):
+    def adapt(self, source, target, update):
+        return Adaptation({"own": source.features.mean() * (1 + update.progress)})
+
+
+def test_a_method_that_reads_progress_itself_is_not_replayed():
+    found = both_ways(_ReadsProgress)
+    (weights, *_), (replayed, _, model, _) = found
+    assert differing(weights, replayed) == set()
+    assert model.replayer.reasons == ["update.progress is read as a number, where update.live(...) would do"]
+
+
+def test_numbers_follow_training():
+    recording = Recording((), (), torch.zeros(8), first=1)
+    update = LiveUpdate(Update(0.25, 5), recording).in_phase("second")
+    number = update.live(lambda now: now.progress + now.number + (now.phase == "second"))
+    assert number.item() == pytest.approx(6.25)
+    recording.fill([], [0.5], Update(0.5, 7), seed=lambda use: 0)
+    assert (recording.numbers[0].item(), number.item()) == pytest.approx((0.5, 8.5))
+    assert recording.objections == []
+    assert update.number == 5
+    assert len(recording.objections) == 1
+
+
+def test_means_of_tensors_and_numbers():
+    means = Means()
+    means.add({"a": torch.tensor(1.0), "b": 3.0})
+    means.add({"a": torch.tensor(5.0)}, count=2)
+    assert means.read().values() == pytest.approx({"a": 2.0, "b": 3.0})
+    assert not means

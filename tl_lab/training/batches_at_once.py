@@ -1,0 +1,42 @@
+"""Several batches within one of Lightning's training steps, around which it does more than many an update takes."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar
+
+__all__ = ["looks_at_batches", "next_batch"]
+
+_HOOKS = ("on_train_batch_start", "on_train_batch_end")
+_COUNTED = ("ready", "started", "processed", "completed")
+
+
+def looks_at_batches(trainer: pl.Trainer) -> bool:
+    """Whether a callback wants to be asked before or after every batch; a progress bar does with fewer."""
+    return any(_looks(callback) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
+def _looks(callback: Callback) -> bool:
+    if isinstance(callback, ProgressBar):
+        return False
+    if isinstance(callback, ModelCheckpoint):
+        return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
+    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS)
+
+
+def next_batch(trainer: pl.Trainer) -> tuple[Any, int]:
+    """Take the epoch's next batch within a training step, and let Lightning count it.
+
+    Args:
+        trainer: in an epoch that has more batches; its data module leaves batches where loaders make them.
+
+    Returns:
+        The batch, and its number in the epoch.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    batch, _, _ = next(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+    for progress in (loop.batch_progress.total, loop.batch_progress.current):
+        for state in _COUNTED:
+            setattr(progress, state, getattr(progress, state) + 1)
+    loop._batches_that_stepped += 1
+    return batch, loop.batch_idx

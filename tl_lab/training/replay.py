@@ -1,0 +1,511 @@
+"""Updates that are replayed: recorded once as a graph of a GPU's kernels, and launched whole from then on.
+
+Small networks leave a GPU waiting for the next kernel: launching a hundred of them takes longer than computing them. A
+graph launches all of them at once. What changes from update to update is written into the same memory before each
+replay: the batch, the rates and the numbers that follow training's progress, the seeds of random streams. What is
+logged is summed in memory that stays, too.
+
+The first update of each kind runs as it always does. The second one runs as the code that is to be replayed, and is
+watched: code that waits for the GPU, or that reads training's progress as a number, cannot be replayed, and such
+updates go on running one kernel after the other. The third one is recorded. Without a GPU the same code runs without
+being recorded.
+"""
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import ParallelStrategy
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from tl_lab.domain_adaptation.base import Phase, Update
+from tl_lab.randomness import separate_stream
+from tl_lab.training.means import Means
+
+if TYPE_CHECKING:
+    from tl_lab.training.step import Step
+
+__all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "keep_on_device", "obstacle", "portable_groups"]
+
+_NUMBERS = 256  # rates and other numbers that change from update to update
+_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
+_KEPT = 4  # recordings; a run goes through its kinds of updates in order
+
+
+class LiveUpdate(Update):
+    """Where training stands, for code that is to be replayed: numbers that change are tensors.
+
+    Args:
+        now: the update in which the code runs first.
+        recording: that it belongs to.
+    """
+
+    _now: Update
+    _recording: "Recording"
+
+    def __init__(self, now: Update, recording: "Recording") -> None:
+        object.__setattr__(self, "_now", now)
+        object.__setattr__(self, "_recording", recording)
+
+    @property
+    def progress(self) -> float:
+        """Share of training; whoever reads it here cannot be replayed."""
+        self._recording.object_to("update.progress is read as a number, where update.live(...) would do")
+        return self._now.progress
+
+    @property
+    def number(self) -> int:
+        """Updates done; likewise."""
+        self._recording.object_to("update.number is read as a number, where update.live(...) would do")
+        return self._now.number
+
+    @property
+    def phase(self) -> str:
+        """Name of the phase, the same in each replay."""
+        return self._now.phase
+
+    def live(self, number: Callable[[Update], float]) -> Tensor:
+        """Give the tensor that holds the number in each replay."""
+        return self._recording.number(self._now.phase, number, self._now)
+
+    def in_phase(self, name: str) -> "LiveUpdate":
+        """Give the same update in another phase."""
+        return LiveUpdate(self._now.in_phase(name), self._recording)
+
+
+@dataclass
+class Recording:
+    """One kind of update: what it computes with, and what it is made of.
+
+    Args:
+        batch: source, target and changed inputs, in memory that stays.
+        phases: of the update.
+        numbers: of the replayer, ``(_NUMBERS,)``.
+        first: place of the first of them that is free.
+    """
+
+    batch: tuple[Any, ...]
+    phases: tuple[Phase, ...]
+    numbers: Tensor
+    first: int
+    graph: torch.cuda.CUDAGraph | None = None
+    sums: Tensor | None = None
+    updates: int = 0  # whose values are in the sums
+    names: list[str] = field(default_factory=list)
+    constants: Means = field(default_factory=Means)
+    objections: list[str] = field(default_factory=list)
+    tensors: list[Tensor] = field(init=False)
+    _functions: list[tuple[str, Callable[[Update], float]]] = field(default_factory=list)
+    _streams: list[tuple[str, torch.Generator | None]] = field(default_factory=list)
+    _noted: list[tuple[str, Tensor | float]] = field(default_factory=list)
+    _numbers_used: int = 0
+    _streams_used: int = 0
+
+    def __post_init__(self) -> None:
+        self.tensors = list(_tensors(self.batch))
+
+    def fits(self, tensors: list[Tensor], phases: tuple[Phase, ...]) -> bool:
+        """Whether a batch may take the recorded one's place, where nothing else has changed."""
+        shapes = zip(self.tensors, tensors, strict=False)
+        same = len(tensors) == len(self.tensors) and all(own.shape == other.shape for own, other in shapes)
+        return same and phases == self.phases
+
+    def begin(self) -> None:
+        """Start the code anew."""
+        self._noted, self._numbers_used, self._streams_used = [], 0, 0
+
+    def object_to(self, what: str) -> None:
+        """Note that the code cannot be replayed, and why."""
+        self.objections.append(what)
+
+    # ------------------------------------------------------------------ what the code asks for
+
+    def number(self, phase: str, function: Callable[[Update], float], now: Update) -> Tensor:
+        """Give the place of the next number that changes, ``()``; it is filled when it is asked for first."""
+        place = self._numbers_used
+        self._numbers_used += 1
+        if place == len(self._functions):
+            self._functions.append((phase, function))
+            self.numbers[self.first + place].fill_(function(now))
+        return self.numbers[self.first + place]
+
+    @contextmanager
+    def stream(self, use: str, seed: int) -> Iterator[None]:
+        """Let the code draw from the next random stream of its own, which each replay seeds again."""
+        place, device = self._streams_used, self.numbers.device
+        self._streams_used += 1
+        if device.type != "cuda":
+            if place == len(self._streams):
+                self._streams.append((use, None))
+            with separate_stream(seed):
+                yield
+            return
+        if place == len(self._streams):
+            self._streams.append((use, torch.Generator(device).manual_seed(seed)))
+        own, everyones = self._streams[place][1], torch.cuda.default_generators[device.index or 0]
+        assert own is not None
+        before = everyones.graphsafe_get_state()
+        everyones.graphsafe_set_state(own)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                yield
+        finally:
+            everyones.graphsafe_set_state(before)
+
+    def note(self, quantities: Mapping[str, Tensor | float]) -> None:
+        """Take quantities into the sums."""
+        self._noted += quantities.items()
+
+    def sum_up(self) -> list[str]:
+        """Add what was noted to the sums, and give the tensors' names."""
+        tensors = [(name, value) for name, value in self._noted if isinstance(value, Tensor)]
+        names = [name for name, _ in tensors]
+        if self.sums is None:
+            self.names, self.sums = names, torch.zeros(len(names), device=self.numbers.device)
+            for name, value in self._noted:
+                if not isinstance(value, Tensor):
+                    self.constants.add({name: value})
+        if names == self.names and names:
+            self.sums += torch.stack([value.detach().float() for _, value in tensors])
+        return names
+
+    # ------------------------------------------------------------------ between replays
+
+    def fill(self, tensors: list[Tensor], rates: list[float], now: Update, seed: Callable[[str], int]) -> None:
+        """Write what changes into memory that stays.
+
+        Args:
+            tensors: of a batch, of the same shapes as those of the recorded one.
+            rates: of the optimizer's groups.
+            now: where training stands.
+            seed: of a random stream, by its use.
+        """
+        if tensors:
+            torch._foreach_copy_(self.tensors, tensors, non_blocking=True)
+        values = [*rates, *(function(now.in_phase(phase)) for phase, function in self._functions)]
+        # from pageable memory: the values have left it when the call returns, and nothing waits for the GPU
+        self.numbers[: len(values)].copy_(torch.tensor(values), non_blocking=True)
+        for use, generator in self._streams:
+            if generator is not None:
+                generator.manual_seed(seed(use))
+
+    def generators(self) -> list[torch.Generator]:
+        """List the random streams that a graph must know of."""
+        return [generator for _, generator in self._streams if generator is not None]
+
+    def read_into(self, means: Means) -> None:
+        """Hand the sums over, and start them again from nothing."""
+        if not self.updates or self.sums is None:
+            return
+        for i, name in enumerate(self.names):
+            means.add({name: self.sums[i].clone()}, self.updates)
+        for name, (value, count) in self.constants.items():
+            means.add({name: value * self.updates}, count * self.updates)
+        self.sums.zero_()
+        self.updates = 0
+
+
+class Replayer:
+    """Makes the updates of a strategy by replaying them.
+
+    Args:
+        step: whose updates they are.
+        optimizer: torch's own; it is brought to a form whose state lives on the device.
+        records: record graphs; False runs the same code without.
+        say: called with a sentence when updates of a kind turn out not to be replayable.
+    """
+
+    def __init__(
+        self, step: "Step", optimizer: Optimizer, *, records: bool = True, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._step, self._optimizer, self._records, self._say = step, optimizer, records, say
+        self._recordings: dict[Any, Recording | str | None] = {}  # or why there is none
+        self._last: Recording | None = None
+        self._numbers = torch.zeros(_NUMBERS, device=step.device)
+        self._modules = list(step.modules())
+        self._parameters = list(step.parameters())
+        self._stream = torch.cuda.Stream(step.device) if records else None
+        self._pool = torch.cuda.graph_pool_handle() if records else None
+        for i, group in enumerate(optimizer.param_groups):
+            group["lr"] = self._numbers[i]
+        if step.device.type == "cuda":
+            keep_on_device(optimizer)
+
+    def set_rates(self, rates: list[float]) -> None:
+        """Let an update that is not replayed go by these rates."""
+        self._numbers[: len(rates)].copy_(torch.tensor(rates), non_blocking=True)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Say why some updates are not replayed, once for each reason."""
+        return list(dict.fromkeys(one for one in self._recordings.values() if isinstance(one, str)))
+
+    def update(
+        self,
+        batch: tuple[Any, ...],
+        rates: list[float],
+        now: Update,
+        phases: tuple[Phase, ...],
+        again: bool = False,
+    ) -> bool:
+        """Make an update, or leave it to the caller where it is the first of its kind or cannot be replayed.
+
+        Args:
+            batch: source and target, and the inputs as the adaptation has changed them.
+            rates: of the optimizer's groups.
+            now: where training stands.
+            phases: of the update.
+            again: nothing but the batch can have changed since the last update.
+
+        Returns:
+            Whether the update was made.
+        """
+        tensors = list(_tensors(batch))
+        if again and self._last is not None and self._last.fits(tensors, phases):
+            self._replay(self._last, tensors, rates, now)
+            self._count(len(phases))
+            return True
+        self._last = None
+        kind = (_shape(batch), phases, *self._modes())
+        if kind not in self._recordings:
+            while len(self._recordings) >= _KEPT:
+                self._forget(next(iter(self._recordings)))
+            self._recordings[kind] = None
+            return False
+        recording = self._recordings[kind]
+        if isinstance(recording, str):
+            return False
+        if recording is None:
+            self._try(kind, batch, rates, now, phases)
+        else:
+            self._replay(recording, tensors, rates, now)
+            self._last = recording
+        self._count(len(phases))
+        return True
+
+    def read_into(self, means: Means) -> None:
+        """Hand over the sums of everything that was logged."""
+        for recording in self._recordings.values():
+            if isinstance(recording, Recording):
+                recording.read_into(means)
+
+    def _forget(self, kind: Any) -> None:
+        recording = self._recordings.pop(kind)
+        if isinstance(recording, Recording):
+            recording.read_into(self._step.means)
+
+    def _modes(self) -> tuple[Any, ...]:
+        learning = tuple(parameter.requires_grad for parameter in self._parameters)
+        return self._step.replay_key(), tuple(module.training for module in self._modules), learning
+
+    def _count(self, steps: int) -> None:
+        """Let Lightning count the optimizer's steps."""
+        optimizer = cast(Any, self._step.optimizers())
+        for _ in range(steps):
+            optimizer._on_before_step()
+            optimizer._on_after_step()
+
+    # ------------------------------------------------------------------ running, recording, replaying
+
+    def _try(
+        self, kind: Any, batch: tuple[Any, ...], rates: list[float], now: Update, phases: tuple[Phase, ...]
+    ) -> None:
+        """Make an update as the code that is to be replayed, and see whether it can be."""
+        static = _rebuilt(batch, lambda tensor: tensor.detach().clone(memory_format=torch.preserve_format))
+        recording = Recording(static, phases, self._numbers, len(rates))
+        self.set_rates(rates)
+        with self._beside(), _watched(recording) if self._records else nullcontext():
+            self._run(recording, now)
+        recording.updates += 1
+        if recording.objections:
+            recording.read_into(self._step.means)
+            self._recordings[kind] = recording.objections[0]
+            self._say(f"update.graph: these updates are not replayed: {recording.objections[0]}")
+        else:
+            self._recordings[kind] = recording
+
+    def _replay(self, recording: Recording, tensors: list[Tensor], rates: list[float], now: Update) -> None:
+        recording.fill(tensors, rates, now, self._step.stream_seed)
+        if not self._records:
+            self._run(recording, now)
+        else:
+            if recording.graph is None:
+                recording.graph = self._record(recording, now)
+            recording.graph.replay()
+        recording.updates += 1
+
+    def _run(self, recording: Recording, now: Update) -> list[str]:
+        recording.begin()
+        if torch.is_autocast_enabled(self._numbers.device.type):
+            torch.clear_autocast_cache()  # what was cast before belongs to other memory
+        self._step.recording = recording
+        try:
+            source, target, _ = recording.batch
+            self._step.make_update(source, target, LiveUpdate(now, recording), recording.phases, self._optimizer)
+        finally:
+            self._step.recording = None
+        return recording.sum_up()
+
+    def _record(self, recording: Recording, now: Update) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        for generator in recording.generators():
+            graph.register_generator_state(generator)
+        torch.cuda.synchronize()
+        collects = gc.isenabled()
+        gc.disable()  # nothing may be freed by chance meanwhile
+        try:
+            with self._beside():
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    names = self._run(recording, now)
+                finally:
+                    graph.capture_end()
+        finally:
+            if collects:
+                gc.enable()
+        assert names == recording.names, "an update logs the same quantities in each replay"
+        return graph
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Run on a stream of one's own, as recording asks."""
+        if self._stream is None:
+            yield
+            return
+        before = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(before)
+        with torch.cuda.stream(self._stream):
+            yield
+        before.wait_stream(self._stream)
+
+
+def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
+    """Say what keeps a run from replaying any of its updates; None where nothing does.
+
+    Args:
+        step: about to train.
+        trainer: of the run; once it trains, the optimizer is looked at, too.
+    """
+    if trainer.strategy.root_device.type != "cuda":
+        return f"they run on the {trainer.strategy.root_device.type}"
+    if trainer.world_size > 1 or isinstance(trainer.strategy, ParallelStrategy):
+        return "processes exchange gradients in them"
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        return f"trainer.precision={trainer.precision}"
+    if step.accumulate_batches > 1:
+        return "gradients are accumulated over batches"
+    if trainer._detect_anomaly:
+        return "trainer.detect_anomaly=true looks at each operation"
+    for optimizer in trainer.optimizers:
+        if not isinstance(optimizer, SGD) and not all("capturable" in group for group in optimizer.param_groups):
+            return f"{type(optimizer).__name__} computes with numbers on the CPU"
+        if len(optimizer.param_groups) > _NUMBERS // 2:
+            return f"the optimizer has {len(optimizer.param_groups)} groups"
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
+            return f"the callback {type(callback).__name__} looks into them"
+    return None
+
+
+def describe(step: "Step", trainer: pl.Trainer) -> str:
+    """Say in the run's banner how updates are made on a GPU."""
+    if not step.graph:
+        return "one kernel after the other (update.graph=false)"
+    if (reason := obstacle(step, trainer)) is not None:
+        return f"one kernel after the other: {reason}"
+    return "replayed as graphs, but for the first two of each kind"
+
+
+def keep_on_device(optimizer: Optimizer) -> None:
+    """Bring a torch optimizer to a form whose step reads its rate and its own count from the device."""
+    for group in optimizer.param_groups:
+        group["unreplayed"] = {option: group[option] for option in ("capturable", "fused") if option in group}
+        for option in ("capturable", "fused"):
+            if option in group:
+                group[option] = True
+    for parameter, state in optimizer.state.items():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].to(parameter.device, torch.float32)
+    optimizer._warned_capturable_if_run_uncaptured = True  # the first updates are
+
+
+def portable_groups(state: dict[str, Any]) -> None:
+    """Write an optimizer's options into a checkpoint as they are where nothing is replayed.
+
+    Args:
+        state: of the optimizer, as it gives it; the groups are replaced.
+    """
+    state["param_groups"] = [
+        {
+            name: value.item() if isinstance(value, Tensor) else group["unreplayed"].get(name, value)
+            for name, value in group.items()
+            if name != "unreplayed"
+        }
+        if "unreplayed" in group
+        else group
+        for group in state["param_groups"]
+    ]
+
+
+@contextmanager
+def _watched(recording: Recording) -> Iterator[None]:
+    """Note what waits for the GPU: such code cannot be part of a graph."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    for one in caught:
+        if "called a synchronizing" in str(one.message):
+            recording.object_to(f"{_place(one.filename)}, line {one.lineno}, waits for the GPU")
+        elif "deterministic" not in str(one.message) and "Synchronization debug mode" not in str(one.message):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def _place(filename: str) -> str:
+    parts = filename.split("/")
+    return "/".join(parts[parts.index("tl_lab") :]) if "tl_lab" in parts else "/".join(parts[-2:])
+
+
+def _shape(tree: Any) -> Any:
+    """Describe what a batch is made of: two of one description may take each other's place."""
+    if isinstance(tree, Tensor):
+        return tree.shape, tree.dtype, tree.stride()
+    if isinstance(tree, Mapping):
+        return tuple((name, _shape(value)) for name, value in tree.items())
+    if isinstance(tree, tuple):
+        return type(tree), tuple(_shape(value) for value in tree)
+    return tree
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _tensors(value)
+    elif isinstance(tree, tuple):
+        for value in tree:
+            yield from _tensors(value)
+
+
+def _rebuilt(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, Mapping):
+        return {name: _rebuilt(value, change) for name, value in tree.items()}
+    if isinstance(tree, tuple):
+        values = [_rebuilt(value, change) for value in tree]
+        return type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+    return tree

@@ -1,0 +1,95 @@
+"""Parameters shared out over several GPUs: each process keeps its part of them, and of what the optimizer keeps."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tl_lab.training.parameters import LearningParts
+
+__all__ = ["FullySharded", "is_sharded", "load_weights", "local", "shard", "unshard"]
+
+
+class FullySharded(ModelParallelStrategy):
+    """Lightning's strategy for models that shard themselves, with every process holding a share of everything.
+
+    A training step makes its updates itself, so that no wrapper may stand around it: the parts of the network are
+    sharded one by one (see :func:`shard`), and the forward pass of each gathers its weights.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, **options)
+
+    def setup_environment(self) -> None:
+        """Take all processes for one group."""
+        self._data_parallel_size = self.num_processes * self.num_nodes
+        super().setup_environment()
+
+
+def is_sharded(strategy: Any) -> bool:
+    """Whether a strategy of Lightning's leaves each process a part of the parameters only."""
+    return isinstance(strategy, FSDPStrategy | ModelParallelStrategy)
+
+
+def shard(parts: "LearningParts", mesh: Any) -> None:
+    """Share out the parameters of every part that runs as a module of its own; a second time nothing happens.
+
+    Args:
+        parts: the strategy.
+        mesh: of the processes.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # seconds of imports that other runs are spared
+
+    parts.network.to(memory_format=torch.contiguous_format)  # the only order that can be shared out
+    for module in _units(parts):
+        if not isinstance(module, FSDPModule):
+            fully_shard(module, mesh=mesh)
+
+
+def _units(parts: "LearningParts") -> Iterator[nn.Module]:
+    """Find the outermost modules that are called: of the network its parts, of an adaptation its networks."""
+    found = [parts.network.backbone, parts.network.bottleneck, parts.network.head]
+    if parts.network.target_encoder is not None:
+        found += parts.network.target_encoder.values()
+    waiting = list(parts.adaptation.children())
+    while waiting:
+        module = waiting.pop()
+        if isinstance(module, nn.Sequential | nn.Linear):
+            found.append(module)
+        else:
+            waiting += module.children()
+    return (module for module in found if next(module.parameters(), None) is not None)
+
+
+def unshard(module: nn.Module) -> None:
+    """Let every process hold whole weights from now on: one of them may go on alone."""
+    if not any(_is_spread(parameter) for parameter in module.parameters()):
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.unshard()
+            part.set_reshard_after_forward(False)
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load whole weights into a module, whether or not it is sharded."""
+    if any(_is_spread(parameter) for parameter in module.parameters()):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+        set_model_state_dict(module, dict(weights), options=StateDictOptions(full_state_dict=True))
+    else:
+        module.load_state_dict(weights)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Give this process's part of a tensor."""
+    return tensor.to_local() if _is_spread(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def _is_spread(tensor: Tensor) -> bool:
+    return hasattr(tensor, "to_local")
