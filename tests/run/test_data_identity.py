@@ -83,6 +83,7 @@ def test_data_of_data_have_their_content_hash(tmp_path):
         stream = DataStream(datasets=[ImageFolder(root=str(one)), ImageFolder(root=str(second))], scenario="task")
         stream.load()
         hashes.append(stream.content_hash)
+        assert stream.shape == (3, 224, 224)
     assert hashes[0] == hashes[2] != hashes[1]
     assert "" not in hashes
 

@@ -137,10 +137,10 @@ def _run(
     elif record.completed:
         report(plan, folder, record)
         return record.content.get("objective")
-    if plan.sweep.part and not restarts:
-        check_beside(record, parts.data, Path(HydraConfig.get().sweep.dir))
     if places:
         record.content["data_places"] = dict(places)
+    if plan.sweep.part and not restarts:
+        check_beside(record, parts.data, Path(HydraConfig.get().sweep.dir))
     validators = _validators(plan, parts)
     objective = _objective(plan, parts.data, validators)
     trainer = make_trainer(plan, folder, parts.data, validators, make_loggers(plan, folder, updates_done))

@@ -1,6 +1,8 @@
 """The one decoder: every kind of image becomes the picture that a person would see, or is refused by name."""
 
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
+import tl_lab
 from tl_lab.data.inputs.decoding import IMAGE_TYPES, decode, picture
 from tl_lab.data.inputs.examining import examine, keep_readable, levels_for
 from tl_lab.data.inputs.finding import images_below
@@ -280,6 +283,12 @@ def test_a_long_strip_is_resized_where_it_is_kept_only(tmp_path, size, monkeypat
     x = decode(tmp_path / "a.png", ImageSpec((24, 24), 1, crop_pct=0.9))
     assert made == [(24, 24)]
     assert np.abs(x[0].numpy() - kept).max() <= 2
+
+
+def test_images_are_opened_in_one_place():
+    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(tl_lab.__file__).parent.rglob("*.py")}
+    opening = r"Image\.open\(|imread\(|read_image\(|decode_image\(|default_loader"
+    assert [name for name, text in sources.items() if re.search(opening, text)] == ["decoding.py"]
 
 
 # ---------------------------------------------------------------------- which files

@@ -56,7 +56,10 @@ class DataStream(TaskStream):
         """Read the sets; a backbone is built for the most channels, the largest height and width of them."""
         super().load(request)
         inputs = [self.sets[self.train_name(k)].x for k in range(self.num_tasks)]
-        shapes = [sample_shape(x) for x in inputs if in_memory(x)]
+        # what is on disk has the size that its options give it
+        shapes = [
+            sample_shape(x) if in_memory(x) else module.shape for x, module in zip(inputs, self.modules, strict=True)
+        ]
         if not all(shapes):
             return  # named tensors have no size
         whole = [(*shape, 1, 1)[:3] for shape in shapes]  # vectors (N, D) are D channels of one pixel
