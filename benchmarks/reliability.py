@@ -29,6 +29,7 @@ import tl_lab.run.experiment  # noqa: E402, F401  (once for all processes)
 
 STORED = ROOT / "docs" / "results" / "reliability.json"
 SMALL = ["logger=none", "threads=1", "trainer.enable_progress_bar=false", "backbone=mlp", "backbone.hidden=[8]"]
+DRAWN = ("ewc, class", "pair, dann", "set, from_scratch")  # the others draw no figures, which takes most of the time
 STREAM = ["data=split_digits", "data.num_tasks=2", "data.batches_per_epoch=2", "trainer.max_epochs=1"]
 PAIR = ["data=printed_to_handwritten", "data.source_count=200", "data.source_test_count=50"]
 PAIR += ["data.target_test_count=50", "data.batches_per_epoch=2", "trainer.max_epochs=2"]
@@ -46,7 +47,10 @@ def cases() -> dict[str, list[str]]:
     for method in METHODS:
         found[f"pair, {method}"] = [*PAIR, f"domain_adaptation={method}"]
     found["set, from_scratch"] = ["data=digits", "data.labels=100", "trainer.max_epochs=3"]
-    return {name: [*SMALL, *overrides] for name, overrides in found.items()}
+    return {
+        name: [*SMALL, *overrides, f"figures={str(name in DRAWN).lower()}"]
+        for name, overrides in sorted(found.items(), key=lambda case: case[0] not in DRAWN)
+    }
 
 
 def kills(writes: int) -> Iterator[tuple[int, bool]]:
