@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,30 @@ _CLOCK = {"duration_s", "written", "folder"}
 _LEFT_OUT = {"train.log", ".hydra/hydra.yaml", ".hydra/overrides.yaml", ".hydra/config.yaml"}
 
 
-def run_with_kills(
-    folder: Path, overrides: Sequence[str], every: int | None = None, once: int | None = None, whole: bool = False
-) -> int:
+def run_with_kills(folder: Path, overrides: Sequence[str], kills: Sequence[tuple[int, bool]]) -> int:
     """Run to the end, killed again and again, each time going on as a user would.
 
     Args:
         folder: of the run.
         overrides: of the command line.
-        every: each process dies at its so-manieth write; one that lasts longer ends the run.
-        once: only the first process dies, at its so-manieth write.
-        whole: die after the file has its name, and not before.
+        kills: of each process in turn, at which of its writes it dies, and whether after the file has its name.
 
     Returns:
-        Number of kills.
+        Number of processes that died; one that makes fewer writes than that ends the run.
     """
-    kills = 0
-    while True:
-        at = every if every is not None else once if kills == 0 else None
-        argv = [f"resume={folder}"] if (folder / "config.yaml").exists() else [*overrides, f"hydra.run.dir={folder}"]
-        prepare = None if at is None else functools.partial(_die_at_write, at, whole)
-        start = Start(*argv, output=folder.parent / f"{folder.name}.txt", prepare=prepare)
-        code = start.wait()
-        if code == 0:
-            return kills
+    for number, (write, whole) in enumerate(kills):
+        start = _start(folder, overrides, functools.partial(_die_at_write, write, whole))
+        if (code := start.wait()) == 0:
+            return number
         assert code == -signal.SIGKILL, start.said
-        kills += 1
-        assert kills < 500, "the run gets no further"
+    start = _start(folder, overrides, None)
+    assert start.wait() == 0, start.said
+    return len(kills)
+
+
+def _start(folder: Path, overrides: Sequence[str], prepare: Callable[[], None] | None) -> Start:
+    argv = [f"resume={folder}"] if (folder / "config.yaml").exists() else [*overrides, f"hydra.run.dir={folder}"]
+    return Start(*argv, output=folder.parent / f"{folder.name}.txt", prepare=prepare)
 
 
 def count_writes(folder: Path, overrides: Sequence[str]) -> int:

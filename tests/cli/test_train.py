@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from tl_lab import commands
 from tl_lab.__main__ import main as tl_lab_main
 from tl_lab.cli import arguments
 from tl_lab.cli import train as cli
-from tl_lab.config import choices, conf_dir
+from tl_lab.config import choices, conf_dir, config_hash
 from tl_lab.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,9 +98,17 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["sweep.objective=test/acc"], "sweep.objective=test/acc is a test metric: test data choose nothing"),
         (["backbone=lenett", "sed=1"], "2 mistakes: (1) 'backbone=lenett'"),
         (["resume=nowhere"], "resume: there is no folder 'nowhere'"),
-        (["resume=.", "seed=1"], "nothing else can be given with it (here: seed=1)"),
-        (["-m", "resume=."], "nothing else can be given with it (here: -m)"),
+        (["resume=.", "seed=1"], "nothing but trainer.max_epochs can be given with it (here: seed=1)"),
+        (["-m", "resume=."], "nothing but trainer.max_epochs can be given with it (here: -m)"),
         (["resume=."], "resume: '.' holds no config.yaml"),
+        (["resume="], "'resume=' names no folder: give that of the run to go on with"),
+        (["~seed"], "'~seed' removes what every run reads: set seed instead"),
+        (["~update"], "'~update' removes what every run reads"),
+        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes what every run reads"),
+        (["hydra.run.dir="], "hydra.run.dir= names no folder"),
+        (["-m", "seed=0..3"], "'seed=0..3' is no range: write 'seed=range(0,4)'"),
+        (["-m", "--run"], "--multirun and --run exclude each other"),
+        (["--cfg", "everything"], "--cfg shows all, hydra, job, not 'everything'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -112,6 +121,49 @@ def test_a_mistake_is_one_sentence(program: Program, argv: list[str], said: str)
     assert out == ""
     assert program.seen == []
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_run_that_never_began_is_started_again(program: Program) -> None:
+    assert program("seed=7", "backbone=mlp", "hydra.run.dir='my run'")[0] == 0
+    Path("my run/config.yaml").unlink()  # as a kill leaves it that comes before the first write
+    code, _, err = program("resume=my run")
+    assert code == 1
+    *_, again = err.strip().partition("start it again: python train.py ")
+    assert program(*shlex.split(again)) == (0, "", "")
+    cfg, folder = program.seen[-1]
+    assert (cfg.seed, folder) == (7, Path("my run").absolute())
+
+
+def test_a_configuration_that_was_edited_is_not_resumed(program: Program) -> None:
+    assert program("seed=7", "hydra.run.dir=run")[0] == 0
+    cfg = OmegaConf.load("run/config.yaml")
+    Path("run/results.json").write_text(json.dumps({"status": "running", "config_hash": config_hash(cfg)}))
+    assert program("resume=run")[0] == 0
+    Path("run/results.json").write_text(json.dumps({"status": "running", "config_hash": config_hash(cfg)}))
+    cfg.optimizer.lr = 0.5
+    OmegaConf.save(cfg, "run/config.yaml")
+    code, _, err = program("resume=run")
+    assert (code, "config.yaml was edited since the run began (its hash was" in err) == (1, True)
+
+
+def test_options_that_only_swept_choices_have(program: Program) -> None:
+    """The default strategy has no such option: the sweep's jobs get it, and what they share does not."""
+    given = ["-m", "hydra/launcher=basic", "strategy=ewc,si", "data=split_digits", "strategy.optimizer_state=reset"]
+    code, _, err = program(*given, "hydra.sweep.dir=sweep")
+    assert (code, err) == (0, "")
+    assert [(cfg.strategy._target_.rpartition(".")[2], cfg.strategy.optimizer_state) for cfg, _ in program.seen] == [
+        ("EWC", "reset"),
+        ("SI", "reset"),
+    ]
+    assert "- strategy.optimizer_state=reset\n" in Path("sweep/0/.hydra/overrides.yaml").read_text()
+
+
+def test_the_configuration_of_a_sweep_is_that_of_its_first_job(program: Program) -> None:
+    code, out, err = program("-m", "seed=3,4", "strategy=ewc,si", "data=split_digits", "--cfg", "job")
+    assert (code, err) == (0, "tl_lab: the first of several jobs:\n")
+    shown = OmegaConf.create(out)
+    assert (shown.seed, shown.strategy._target_.rpartition(".")[2]) == (3, "EWC")
+    assert program.seen == []
 
 
 def test_a_run_gets_a_folder_of_its_own(program: Program) -> None:

@@ -101,7 +101,7 @@ class Stub:
         return {"value": 1.0}
 
     def settle(self, told: dict[str, Any], failure: str | None, seconds: float, ended: bool = False) -> dict[str, Any]:
-        return settle(Path(told["folder"]), failure, seconds, None, ended)
+        return settle(self.folder, failure, seconds, None, ended)
 
 
 def test_a_sweep_goes_on_after_a_job_that_took_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -407,8 +407,9 @@ def _check_unedited(cfg: DictConfig, folder: Path) -> None:
     """
     from tl_lab.sweeps.jobs import read_settled
 
-    began, found = read_settled(folder).get("config_hash"), config_hash(cfg)
-    if began not in (None, found):
+    results, found = read_settled(folder), config_hash(cfg)
+    began = results.get("config_hash")
+    if began not in (None, found) and results.get("config_hash_before") != found:
         raise UserError(
             f"resume: {folder / 'config.yaml'} was edited since the run began (its hash was {str(began)[:10]}, and is "
             f"{found[:10]}): restore it, or start a new run with the other settings"

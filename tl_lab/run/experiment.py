@@ -86,7 +86,8 @@ def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | 
         plan = Plan.of(cfg)
         console.say("This run was complete already: nothing is trained; its results were")
         report(plan, folder, record)
-        if not (folder / "figures").exists() and record.writes:
+        undrawn = record.content.get("drawn") is False or not (folder / "figures").exists()
+        if undrawn and plan.figures is not False and record.writes:
             _draw_again(plan, folder, record)
         return record.content.get("objective")
     try:
@@ -330,13 +331,14 @@ def _finish(
         objective=value if math.isfinite(value) else None,
         objective_metric=objective[0],
         doubts=[text for text in doubts if text],
+        drawn=False if _draws(plan) else None,  # a run that is killed while it draws does so once more
         **parts.strategy.artifacts(folder, parts.data),
     )
     try:
         _show(plan, folder, parts, metrics, chosen)
     except Exception as error:  # the numbers stand
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
-    record.update()
+    record.update(drawn=True if _draws(plan) else None)
     report(plan, folder, record)
 
 
@@ -348,11 +350,14 @@ def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
     return at_chance(metrics, sizes, data.num_classes)
 
 
+def _draws(plan: Plan) -> bool:
+    """Whether figures are drawn at the end: in a sweep they would take longer than many a run."""
+    return not plan.sweep.part if plan.figures == "auto" else bool(plan.figures)
+
+
 def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:
     """Draw the figures, and give them and the final metrics to W&B."""
-    # in a sweep they would take longer than many a run
-    wanted = not plan.sweep.part if plan.figures == "auto" else plan.figures
-    figures = draw_figures(folder, parts.strategy, parts.data, chosen) if wanted else {}
+    figures = draw_figures(folder, parts.strategy, parts.data, chosen) if _draws(plan) else {}
     if plan.logger["mode"] != "disabled":
         from tl_lab.results.folder.weights_and_biases import finish_wandb, log_figures
 
@@ -375,6 +380,7 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     trainer = make_trainer(plan, folder, parts.data, {}, [])
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     draw_figures(folder, parts.strategy, parts.data, record.content.get("selection") or ())
+    record.update(drawn=True)
     console.say(f"figures: {folder / 'figures'}")
 
 

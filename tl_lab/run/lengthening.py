@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from tl_lab.config import to_plain
+from tl_lab.config import config_hash, to_plain
 from tl_lab.config.instantiate import class_of
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results, write_json, write_text
@@ -49,7 +49,14 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
     stored = {**to_plain(cfg), "resume": None}
     write_json(
         folder / RESULTS,
-        {**results, "status": "running", "lengthened": [*(results.get("lengthened") or []), earlier]},
+        {
+            **results,
+            "status": "running",
+            "lengthened": [*(results.get("lengthened") or []), earlier],
+            # a kill may come between the two files: either configuration is this run's own
+            "config_hash": config_hash(cfg),
+            "config_hash_before": results.get("config_hash"),
+        },
     )
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(stored)))
 
