@@ -2,8 +2,9 @@ import math
 
 import pytest
 
+from tl_lab.domain_adaptation.reversal_ramp import ReversalRamp
 from tl_lab.errors import UserError
-from tl_lab.training.schedules import Constant, Cosine, InverseDecay, Linear, ReversalRamp, SlantedTriangular, Step
+from tl_lab.training.schedules import Constant, Cosine, InverseDecay, Linear, SlantedTriangular, Step
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.0, 0.0), (0.1, 0.4621), (0.25, 0.8483), (0.5, 0.9866)])

@@ -1,82 +1,117 @@
+import json
+from pathlib import Path
+
 import pytest
 
-from tl_lab.watching.health import Health, reading
+from tl_lab.watching.health import Health, reading, verdict
+
+STORED = Path(__file__).resolve().parents[2] / "docs" / "results" / "adaptation_health.json"
+APART = {"a_distance_start": 1.8, "a_distance": 1.7, "linear_acc": 0.925}
+HEAD = {"linear_acc": 0.6, "mmd": 0.02, "disparity": 0.3, "class_gap": 0.4}
+WITHOUT = {"linear_acc": 0.76, "mmd": 0.17, "disparity": 0.7, "class_gap": 0.84}
 
 
 def said(**facts):
     return reading(Health(**facts))
 
 
-APART = {"a_distance_start": 1.8, "a_distance": 1.7, "linear_acc": 0.925}
-
-
 def test_without_adaptation_the_shift_is_stated():
     assert said(adapts=False, **APART, source_score=0.5, best_source_score=0.9) == (
         "without adaptation the domains' A-distance is 1.80 -> 1.70 (accuracy of a linear domain classifier: .93)"
     )
-
-
-def test_a_discriminator_that_guesses_has_collapsed():
-    text = said(**APART, discriminator_acc=0.5)
-    assert text == (
-        "the discriminator has collapsed (accuracy .50) although a linear classifier tells the domains apart (.93): "
-        "the adversary does nothing"
+    assert said(adapts=False, **APART, head=HEAD).endswith(
+        "; at the head: linear domain accuracy .60, MMD^2 .02, disparity discrepancy .30, "
+        "gap of class means over spread .40"
     )
-    assert "collapsed" in said(**{**APART, "linear_acc": 0.75}, discriminator_acc=0.55)
-    assert "collapsed" not in said(**APART, discriminator_acc=0.56)
-    # a discriminator that guesses because the domains are one has done its work
-    assert said(a_distance_start=1.8, a_distance=0.96, linear_acc=0.74, discriminator_acc=0.5).startswith("aligned")
 
 
-def test_a_discriminator_that_is_always_right_wins():
-    text = said(a_distance_start=1.8, a_distance=1.96, linear_acc=0.99, discriminator_acc=0.97)
-    assert text.startswith("the discriminator wins (accuracy .97, A-distance 1.80 -> 1.96)")
-    assert "wins" not in said(a_distance_start=1.8, a_distance=1.96, linear_acc=0.99, discriminator_acc=0.94)
+BASE = {"linear_acc": 0.6, "disparity": 0.5}
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "text"),
+    ("head", "sign"),
     [
-        (1.8, 1.7, "the domains are still separable (A-distance 1.80 -> 1.70): alignment had little effect on that"),
-        (1.8, 1.2, "the domains came closer but are still separable (A-distance 1.80 -> 1.20)"),
-        (1.2, 1.8, "the domains moved apart (A-distance 1.20 -> 1.80): alignment does not hold against the task"),
-        (1.8, 0.4, "aligned: A-distance 1.80 -> 0.40"),
-        (0.3, 0.4, "the domains were hardly apart before training, nor are they now: A-distance 0.30 -> 0.40"),
-        (None, 1.7, "the domains are separable (A-distance 1.70)"),
-        (None, 0.7, "aligned: A-distance 0.70"),
+        ({"linear_acc": 0.6, "disparity": 0.5}, 1),  # nothing changed
+        ({"linear_acc": 0.5, "disparity": 0.2}, 1),  # nearer by .4 and .6 units
+        ({"linear_acc": 0.645, "disparity": 0.5}, 1),  # farther by .18 and 0: .09 in the mean
+        ({"linear_acc": 0.655, "disparity": 0.5}, -1),  # .22 and 0: .11
+        ({"linear_acc": 0.6, "disparity": 0.62}, -1),  # 0 and .24: .12
+        ({"linear_acc": 0.9, "disparity": 0.0}, 1),  # cut: 1 farther, 1 nearer
+        ({"linear_acc": 0.5}, 1),  # no classes
+        ({"linear_acc": 0.7}, -1),
     ],
 )
-def test_the_distance_says_what_alignment_did(start, end, text):
-    assert said(a_distance_start=start, a_distance=end) == text
+def test_the_verdict_weighs_both_distances_at_the_head(head, sign):
+    assert verdict(head, BASE) == sign
+    assert verdict({**head, "mmd": 9.0, "class_gap": 9.0}, {**BASE, "mmd": 0.1, "class_gap": 0.1}) == sign
 
 
-def test_the_source_stays_or_falls():
-    aligned = {"a_distance_start": 1.8, "a_distance": 0.4}
-    assert said(**aligned, source_score=0.99, best_source_score=0.995).endswith("; source validation stayed at .99")
-    assert said(**aligned, source_score=0.8, best_source_score=0.99).endswith(
-        "; source validation fell from .99 to .80: over-alignment"
+def test_a_fall_of_the_source_outweighs_what_the_domains_do():
+    nearer = {"linear_acc": 0.5, "disparity": 0.0}
+    assert verdict(nearer, BASE, 0.94, 0.98) == 1
+    assert verdict(nearer, BASE, 0.92, 0.98) == -1
+    assert verdict({}, {}) is None
+    assert verdict(HEAD, {}) is None
+
+
+def test_the_sentence_compares_with_no_adaptation():
+    known = {"baseline": WITHOUT, "baseline_origin": "this machine's run with seed 0"}
+    numbers = (
+        "at the head: linear domain accuracy .76 -> .60, MMD^2 .17 -> .02, disparity discrepancy .70 -> .30, gap of "
+        "class means over spread .84 -> .40 (without adaptation -> with it; this machine's run with seed 0)"
     )
-    assert "fell from 1.00 to .90" in said(**APART, source_score=0.9, best_source_score=1.0)
-    assert "source" not in said(**APART, source_score=0.99, best_source_score=0.99)
-    assert "stayed" in said(**aligned, source_score=0.95, best_source_score=None)
+    assert said(**APART, head=HEAD, **known) == f"{numbers}: the target has probably gained"
+    assert said(**APART, head=WITHOUT, baseline=HEAD).endswith("the target has probably lost")
+    text = said(**APART, head=HEAD, **known, source_score=0.9, baseline_source_score=0.99)
+    assert text == f"{numbers}: source validation is .90 beside .99, the target has probably lost"
+
+
+def test_without_such_a_run_the_numbers_stand_alone():
+    text = said(**APART, head=HEAD, discriminator_acc=0.5)
+    assert text.startswith("at the head: linear domain accuracy .60,")
+    assert text.endswith("whether that helps shows beside the same run with domain_adaptation=none")
+    for word in ("collapsed", "little effect", "wins", "gained", "lost"):
+        assert word not in text
+
+
+def test_a_source_that_falls_in_training_is_said():
+    assert said(head=HEAD, source_score=0.8, best_source_score=0.99).endswith(
+        "; source validation fell from .99 to .80 in training"
+    )
+    assert "source validation" not in said(head=HEAD, source_score=0.97, best_source_score=0.99)
 
 
 def test_terms_that_are_too_loud_or_too_faint_are_named():
-    loud = said(**APART, gradient_norms={"task_loss": 0.1, "mmd_loss": 4.0, "pull": 0.5})
+    apart, near = {"head": {"linear_acc": 0.7}}, {"head": {"linear_acc": 0.55}}
+    loud = said(**apart, gradient_norms={"task_loss": 0.1, "mmd_loss": 4.0, "pull": 0.5})
     assert loud.endswith("; the gradient of the mmd loss is 40 times the task's: lower its weight")
-    faint = said(**APART, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
+    faint = said(**apart, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
     assert faint.endswith("; the gradient of the mmd loss is 0.002 of the task's: it hardly acts, raise its weight")
-    aligned = {"a_distance": 0.4, "gradient_norms": {"task_loss": 1.0, "mmd_loss": 0.002}}
-    assert "gradient" not in said(**aligned), "a faint term is enough where the domains are aligned"
-    assert "gradient" not in said(**APART, gradient_norms={"task_loss": 1.0, "l2_penalty": 0.0})
-    assert "gradient" not in said(**APART, gradient_norms={"task_loss": 0.0, "mmd_loss": 1.0})
-    assert "gradient" not in said(**APART, gradient_norms={"mmd_loss": 1.0})
+    assert "gradient" not in said(**near, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
+    assert "gradient" not in said(**apart, gradient_norms={"task_loss": 1.0, "l2_penalty": 0.0})
+    assert "gradient" not in said(**apart, gradient_norms={"task_loss": 0.0, "mmd_loss": 1.0})
+    assert "gradient" not in said(**apart, gradient_norms={"mmd_loss": 1.0})
 
 
 def test_few_samples_are_said():
-    assert said(**APART, scored=15).endswith("; measured on 15 samples of each domain only: uncertain")
-    assert "uncertain" not in said(**APART, scored=50)
+    assert said(**APART, head=HEAD, scored=15).endswith("; measured on 15 samples of each domain only: uncertain")
+    assert "uncertain" not in said(**APART, head=HEAD, scored=50)
 
 
 def test_nothing_known_is_said_to_be_nothing():
     assert said() == said(adapts=False) == "nothing was measured"
+
+
+def test_on_the_stored_runs_the_verdict_has_the_sign_of_the_gain_as_often_as_is_stated():
+    rows = json.loads(STORED.read_text(encoding="utf-8"))
+    without = {row["pair"]: row for row in rows if row["method"] == "none"}
+    hits = {}
+    for row in rows:
+        base = without[row["pair"]]
+        gain = row["target_acc"] - base["target_acc"]
+        if row["method"] != "none" and abs(gain) >= 0.01:
+            sign = verdict(row["head"], base["head"], row["source_score"], base["source_score"])
+            hits.setdefault(row["pair"], []).append((sign > 0) == (gain > 0))
+    full = [each for each in hits.values() if len(each) >= 6]
+    assert len(full) >= 3
+    assert sum(map(sum, hits.values())) / sum(map(len, hits.values())) >= 0.8

@@ -16,13 +16,20 @@ from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Phase
 from tl_lab.domain_adaptation.bounds import SourceOnly, TargetOnly
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.domain_adaptation.none import NoAdaptation
-from tl_lab.functional import reverse_gradient
+from tl_lab.functional import class_mean_gap, linear_domain_accuracy, reverse_gradient
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.problems import SingleLabel
 from tl_lab.strategies.feature_extraction import FeatureExtraction
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import Constant
-from tl_lab.watching.health_check import HealthCheck, _acts, _until_tested, domain_features, gradient_norms
+from tl_lab.watching.health_check import (
+    HealthCheck,
+    _acts,
+    _until_tested,
+    domain_features,
+    gradient_norms,
+    head_distances,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -121,7 +128,8 @@ def test_a_run_trains_to_the_same_bits_with_it_and_is_measured(adaptation, optio
     _, _, health, rows, weights, kept = trained(adaptation(), **options)
     twin = trained(adaptation(), check=False, **options)
     assert not differing(weights, twin[4])
-    assert [len(found) for found in kept] == [5, 7]
+    assert [len(found) for found in kept] == [5, 8]
+    assert set(kept[1]["head"]) == {"linear_acc", "mmd", "disparity", "class_gap"}
     for name in ("a_distance_start", "a_distance"):
         assert 0 <= health.measured[name] <= 2
     assert health.measured["sets"] == ["source/train", "target/train"], "30 validation samples are too few"
@@ -190,6 +198,16 @@ class Prepares(DomainAdaptation):
 def test_what_an_evaluation_prepares_is_prepared_for_each_domain():
     _, model, _, _, _, _ = trained(Prepares())
     assert model.adaptation.prepared[-2:] == [("source", False), ("target", False)]
+
+
+def test_the_head_is_measured_on_its_outputs_with_and_without_classes():
+    draw = torch.Generator().manual_seed(0)
+    source, target = torch.randn(60, 3, generator=draw), torch.randn(40, 3, generator=draw) + 1
+    found = head_distances(source, target)
+    assert found["linear_acc"] == linear_domain_accuracy(source, target)
+    assert found["class_gap"] == class_mean_gap(source, target)
+    assert set(head_distances(source, target, classes=False)) == {"linear_acc", "mmd"}
+    assert head_distances(source, target * torch.nan) == {}
 
 
 class VectorPair(BlobPair):

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tl_lab.domain_adaptation.base import Update, check_weight
+from tl_lab.domain_adaptation.reversal_ramp import ReversalRamp
 from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.heads import mlp
-from tl_lab.training.schedules import ReversalRamp
 
 __all__ = ["Adversary", "domain_loss"]
 

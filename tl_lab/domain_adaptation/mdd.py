@@ -12,13 +12,13 @@ from tl_lab.domain_adaptation.base import (
     check_batch_norm,
     check_weight,
 )
+from tl_lab.domain_adaptation.reversal_ramp import ReversalRamp
 from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
 from tl_lab.functional.precision import in_full_precision
 from tl_lab.model.heads import mlp
 from tl_lab.model.network import Network
 from tl_lab.options import BatchNorm, NonNegative, Positive, Widths
-from tl_lab.training.schedules import ReversalRamp
 
 __all__ = ["MDD", "disagreement", "margin_disparity"]
 

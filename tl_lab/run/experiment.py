@@ -28,6 +28,7 @@ from tl_lab.results.folder.files import remove_leftovers, write_text
 from tl_lab.results.folder.lock import held
 from tl_lab.results.folder.metrics_csv import MetricsCsv
 from tl_lab.results.folder.record import Record
+from tl_lab.results.folder.references import known_reference
 from tl_lab.results.folder.selection import read_rows, selection
 from tl_lab.results.screen import console
 from tl_lab.run.allocator import keep_freed_memory
@@ -317,7 +318,14 @@ def _finish(
         logger.finalize("success")
     if health is not None:
         rows = next(logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv))
-        found = health.health(parts.strategy.adaptation, rows, validation, f"val/source/{parts.data.problem.monitor}")
+        known = known_reference(record.content, folder)  # looked up, never trained
+        found = health.health(
+            parts.strategy.adaptation,
+            rows,
+            validation,
+            f"val/source/{parts.data.problem.monitor}",
+            (known.health, known.origin) if known is not None else None,
+        )
         record.update(health={**health.measured, **dataclasses.asdict(found), "reading": reading(found)})
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}

@@ -17,7 +17,6 @@ __all__ = [
     "Cosine",
     "InverseDecay",
     "Linear",
-    "ReversalRamp",
     "Schedule",
     "SlantedTriangular",
     "Step",
@@ -58,25 +57,6 @@ class InverseDecay(Schedule):
 
     def __call__(self, progress: float) -> float:
         return (1 + self.alpha * progress) ** -self.beta
-
-
-class ReversalRamp(Schedule):
-    """f(p) = 2 / (1 + exp(-gamma p)) - 1, the growth of DANN's lambda from 0 towards 1.
-
-    Args:
-        gamma: how fast, > 0 (paper: 10).
-
-    References:
-        Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.2.2.
-    """
-
-    def __init__(self, gamma: float = 10.0) -> None:
-        if gamma <= 0:
-            raise UserError(f"domain_adaptation.gamma is above 0, not {gamma}")
-        self.gamma = gamma
-
-    def __call__(self, progress: float) -> float:
-        return math.tanh(self.gamma * progress / 2)  # the same function, exact near 0
 
 
 class _Warm(Schedule):

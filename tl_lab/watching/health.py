@@ -3,17 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Health", "reading"]
+__all__ = ["Health", "reading", "verdict"]
 
-# The rules' limits. A linear classifier that is right in three of four cases tells the domains apart: A-distance 1.
-_APART = 1.0
-_TELLS = 0.75
-_COLLAPSED = 0.55  # accuracy of a discriminator that might as well guess
-_WINS = 0.95
-_MOVED = 0.3  # change of the A-distance that counts; two standard errors at 350 scored samples of each domain
+# The verdict's limits, fixed on stored runs of two pairs of domains (benchmarks/adaptation_health.py).
+_FARTHER = 0.1  # mean change of the two distances at the head, in their units, above which they are farther apart
 _LOST = 0.05  # of the source's validation accuracy
+_GUESSES = 0.25  # unit of the linear domain accuracy: half the way from a guess to certainty
+_LEAST_DISPARITY = 0.1  # unit of the disparity where that without adaptation is smaller
+_APART = 0.6  # linear domain accuracy at the head from which a term that hardly acts is worth a word
 _LOUD, _FAINT = 10.0, 0.01  # gradient of a term at the features, in the task loss's
-_FEW = 50  # scored samples of a domain below which the A-distance is not worth much (standard error 0.2 and more)
+_FEW = 50  # scored samples of a domain below which the distances are not worth much
+
+_WORDS = {
+    "linear_acc": "linear domain accuracy",
+    "mmd": "MMD^2",
+    "disparity": "disparity discrepancy",
+    "class_gap": "gap of class means over spread",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,11 @@ class Health:
         source_score: accuracy on the source's validation set, or what takes its place where there are no classes.
         best_source_score: the highest that it was at an earlier epoch or this one.
         scored: samples of each domain that the linear classifier is scored on.
+        head: how far apart the domains are at the head's outputs (``linear_acc``, ``mmd``, ``disparity``,
+            ``class_gap``); empty if not known.
+        baseline: the same of the same configuration without adaptation.
+        baseline_source_score: its score on the source's validation set.
+        baseline_origin: where that run comes from, in words.
     """
 
     adapts: bool = True
@@ -45,20 +56,59 @@ class Health:
     source_score: float | None = None
     best_source_score: float | None = None
     scored: int | None = None
+    head: Mapping[str, float] = field(default_factory=dict)
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    baseline_source_score: float | None = None
+    baseline_origin: str | None = None
+
+
+def verdict(
+    head: Mapping[str, float],
+    baseline: Mapping[str, float],
+    source_score: float | None = None,
+    baseline_source_score: float | None = None,
+    farther: float = _FARTHER,
+    lost: float = _LOST,
+) -> int | None:
+    """Say whether an adaptation probably gained accuracy on the target, without a label of it.
+
+    It probably lost where the source's validation score is more than .05 below that without adaptation
+    (over-alignment), or where the domains are farther apart at the head: the mean of the changes of the linear domain
+    accuracy, in units of .25, and of the disparity discrepancy, in units of what it was (at least .1), each cut to
+    [-1, 1], is above .1.
+    MMD^2 and the gap of class means take no part: they fall, too, where an adversary joins the wrong classes.
+
+    Args:
+        head: ``linear_acc`` and, where there are classes, ``disparity`` of the run.
+        baseline: of the same configuration without adaptation.
+        source_score: on the source's validation set; None if not known.
+        baseline_source_score: the same without adaptation.
+        farther: limit of the mean change.
+        lost: limit of the source's loss.
+
+    Returns:
+        1 for a probable gain, -1 for a probable loss, None where there is nothing to compare.
+    """
+    if source_score is not None and baseline_source_score is not None and baseline_source_score - source_score > lost:
+        return -1
+    units = {"linear_acc": _GUESSES, "disparity": max(_LEAST_DISPARITY, baseline.get("disparity", 0.0))}
+    shared = [name for name in units if name in head and name in baseline]
+    if not shared:
+        return None
+    changes = [max(-1.0, min(1.0, (head[name] - baseline[name]) / units[name])) for name in shared]
+    return -1 if sum(changes) / len(changes) > farther else 1
 
 
 def reading(health: Health) -> str:
-    """Say what the numbers mean, by fixed rules.
+    """Say what the numbers mean, by fixed rules; joined by semicolons,
 
-    Without adaptation: the shift. Otherwise, joined by semicolons,
+    1. without adaptation the shift; else what changed at the head beside the same configuration without adaptation, and
+       whether the target probably gained by it (see :func:`verdict`); without such a run the numbers alone;
+    2. of the source: its validation accuracy fell by more than .05 during training;
+    3. of the gradients at the features: a term's is ten times the task's and more, or, while a linear classifier tells
+       the domains apart at the head, a hundredth and less.
 
-    1. of the adversary: it has collapsed (accuracy up to .55, though a linear classifier reaches .75), or it wins
-       (both .95 and more);
-    2. else of the A-distance: above 1 the domains are separable, and came closer, moved apart or did neither (a change
-       of .3 counts); up to 1 they are aligned, or were hardly apart;
-    3. of the source: its validation accuracy fell by more than .05, or, if the domains are aligned, where it stayed;
-    4. of the gradients at the features: a term's is ten times the task's and more, or, while the domains are
-       separable, a hundredth and less.
+    The A-distance on features is a number without a verdict: it may rise while the target gains.
 
     Args:
         health: what was measured; what is None or missing is passed over.
@@ -66,10 +116,7 @@ def reading(health: Health) -> str:
     Returns:
         One line without an end.
     """
-    if not health.adapts:
-        said = [_shift(health)]
-    else:
-        said = [_adversary(health) or _effect(health), _source(health), *_gradients(health)]
+    said = [_shift(health)] if not health.adapts else [_effect(health), _source(health), *_gradients(health)]
     if health.scored is not None and health.scored < _FEW:
         said.append(f"measured on {health.scored} samples of each domain only: uncertain")
     return "; ".join(filter(None, said)) or "nothing was measured"
@@ -79,42 +126,31 @@ def _shift(health: Health) -> str:
     if health.a_distance is None:
         return ""
     told = "" if health.linear_acc is None else f" (accuracy of a linear domain classifier: {_of(health.linear_acc)})"
-    return f"without adaptation the domains' A-distance is {_change(health)}{told}"
-
-
-def _adversary(health: Health) -> str:
-    own, linear = health.discriminator_acc, health.linear_acc
-    if own is None or linear is None:
-        return ""
-    if own <= _COLLAPSED and linear >= _TELLS:
-        return (
-            f"the discriminator has collapsed (accuracy {_of(own)}) although a linear classifier tells the domains "
-            f"apart ({_of(linear)}): the adversary does nothing"
-        )
-    if own >= _WINS and linear >= _WINS:
-        return (
-            f"the discriminator wins (accuracy {_of(own)}, A-distance {_change(health)}): the features do not follow; "
-            "raise lambda, or make the discriminator weaker"
-        )
-    return ""
+    at_head = f"; {_at_head(health.head, {})}" if health.head else ""
+    return f"without adaptation the domains' A-distance is {_change(health)}{told}{at_head}"
 
 
 def _effect(health: Health) -> str:
-    if health.a_distance is None:
+    if not health.head:
         return ""
-    change = f"A-distance {_change(health)}"
-    if health.a_distance <= _APART:
-        if health.a_distance_start is not None and health.a_distance_start <= _APART:
-            return f"the domains were hardly apart before training, nor are they now: {change}"
-        return f"aligned: {change}"
-    if health.a_distance_start is None:
-        return f"the domains are separable ({change})"
-    gained = health.a_distance_start - health.a_distance
-    if gained >= _MOVED:
-        return f"the domains came closer but are still separable ({change})"
-    if gained <= -_MOVED:
-        return f"the domains moved apart ({change}): alignment does not hold against the task"
-    return f"the domains are still separable ({change}): alignment had little effect on that"
+    numbers = _at_head(health.head, health.baseline)
+    sign = verdict(health.head, health.baseline, health.source_score, health.baseline_source_score)
+    if not health.baseline or sign is None:
+        return f"{numbers}; whether that helps shows beside the same run with domain_adaptation=none"
+    beside = f"{numbers} (without adaptation -> with it; {health.baseline_origin})"
+    score, before = health.source_score, health.baseline_source_score
+    if score is not None and before is not None and before - score > _LOST:
+        return f"{beside}: source validation is {_of(score)} beside {_of(before)}, the target has probably lost"
+    return f"{beside}: the target has probably {'gained' if sign > 0 else 'lost'}"
+
+
+def _at_head(head: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    told = []
+    for name, words in _WORDS.items():
+        if name in head:
+            before = f"{_of(baseline[name])} -> " if name in baseline else ""
+            told.append(f"{words} {before}{_of(head[name])}")
+    return f"at the head: {', '.join(told)}"
 
 
 def _source(health: Health) -> str:
@@ -122,16 +158,15 @@ def _source(health: Health) -> str:
         return ""
     best = health.source_score if health.best_source_score is None else health.best_source_score
     if best - health.source_score > _LOST:
-        return f"source validation fell from {_of(best)} to {_of(health.source_score)}: over-alignment"
-    aligned = health.a_distance is not None and health.a_distance <= _APART
-    return f"source validation stayed at {_of(health.source_score)}" if aligned else ""
+        return f"source validation fell from {_of(best)} to {_of(health.source_score)} in training"
+    return ""
 
 
 def _gradients(health: Health) -> list[str]:
     task = health.gradient_norms.get("task_loss", 0.0)
     if task <= 0:
         return []
-    apart = health.a_distance is not None and health.a_distance > _APART
+    apart = health.head.get("linear_acc", 0.0) > _APART
     said = []
     for name, norm in health.gradient_norms.items():
         ratio, term = norm / task, name.replace("_", " ")
@@ -149,5 +184,5 @@ def _change(health: Health) -> str:
     return f"{start}{health.a_distance:.2f}"
 
 
-def _of(share: float) -> str:
-    return f"{share:.2f}".removeprefix("0")
+def _of(number: float) -> str:
+    return f"{number:.2f}".removeprefix("0")

@@ -195,6 +195,7 @@ class HealthCheck(Callback):
         rows: Sequence[Mapping[str, float]],
         validation: Mapping[str, float],
         monitor: str = f"val/source/{SingleLabel.monitor}",
+        baseline: tuple[Mapping[str, Any], str] | None = None,
     ) -> Health:
         """Put together what was measured and what was logged.
 
@@ -203,6 +204,7 @@ class HealthCheck(Callback):
             rows: of ``metrics.csv``, in the order of their steps.
             validation: scores of the tested checkpoint, which one of the rows holds.
             monitor: name of the source's validation score that orders methods.
+            baseline: health of the same configuration without adaptation, and where it comes from.
         """
         rows, epoch = _until_tested(rows, validation)
         last = [row for row in rows if row.get("epoch") == epoch]
@@ -210,8 +212,13 @@ class HealthCheck(Callback):
         norms = {name.removeprefix("train/grad_norm_"): _mean(rows, name) for name in names}
         source = [row[monitor] for row in rows if monitor in row]
         measured = {name: self.measured.get(name) for name in (*_PAIRED, "scored")}
+        without, origin = baseline or ({}, None)
         return Health(
             adapts=_acts(adaptation),
+            head=self.measured.get("head", {}),
+            baseline=without.get("head") or {},
+            baseline_source_score=without.get("source_score"),
+            baseline_origin=origin,
             discriminator_acc=_mean(last, "train/domain_acc"),
             lambda_end=next((row["train/lambda"] for row in reversed(last) if "train/lambda" in row), None),
             gradient_norms={name: norm for name, norm in norms.items() if norm is not None},

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ class Reference:
     Args:
         metrics: mean of each metric.
         origin: where they come from, in words.
+        health: what was measured of its two domains (``head``, ``source_score``); empty if nothing was.
     """
 
     metrics: Mapping[str, float]
     origin: str
+    health: Mapping[str, Any] = field(default_factory=dict)
 
     def accuracies(self) -> dict[str, float]:
         """Give the leading test metric of each domain, by its name (``""`` where there is one only)."""
@@ -64,14 +66,27 @@ def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | Non
                 found.append(other)
     same = [other for other in found if other["seed"] == content["seed"]]
     if same:
-        return Reference(same[-1]["metrics"], f"this machine's run with seed {content['seed']}")
+        origin = f"this machine's run with seed {content['seed']}"
+        return Reference(same[-1]["metrics"], origin, same[-1].get("health") or {})
     if found:
-        by_seed = {other["seed"]: other["metrics"] for other in found}
-        return Reference(_means(list(by_seed.values())), f"mean of this machine's runs, {len(by_seed)} seeds")
+        by_seed = {other["seed"]: other for other in found}
+        runs = list(by_seed.values())
+        origin = f"mean of this machine's runs, {len(by_seed)} seeds"
+        return Reference(_means([run["metrics"] for run in runs]), origin, _mean_health(runs))
     with contextlib.suppress(OSError, ValueError):
         if stored := json.loads(STORED.read_text(encoding="utf-8")).get(key):
             return Reference(stored["metrics"], stored["origin"])
     return None
+
+
+def _mean_health(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    healths = [run.get("health") or {} for run in runs]
+    if not all(health.get("head") for health in healths):
+        return {}
+    scores = [health.get("source_score") for health in healths]
+    known = [score for score in scores if score is not None]
+    source = statistics.fmean(known) if len(known) == len(scores) else None
+    return {"head": _means([health["head"] for health in healths]), "source_score": source}
 
 
 def _means(rows: list[Mapping[str, float]]) -> dict[str, float]:

@@ -57,6 +57,7 @@ class GradientBased(FewShotStrategy):
         **options: Any,
     ) -> None:
         super().__init__(batch_norm=batch_norm, **options)
+        self._learned: dict[str, nn.Parameter] | None = None
         if inner_steps < 1 or test_inner_steps < 0:
             raise UserError(
                 f"strategy.inner_steps is at least 1 and strategy.test_inner_steps at least 0, not {inner_steps} and "
@@ -189,7 +190,9 @@ class GradientBased(FewShotStrategy):
 
     def _learning(self) -> dict[str, nn.Parameter]:
         """List the network's weights that learn now, by name."""
-        return {name: p for name, p in self.learned_by_name(self.network).items() if p.requires_grad}
+        if self._learned is None:  # looked up in every step; which parameters learn at some time does not change
+            self._learned = self.learned_by_name(self.network)
+        return {name: p for name, p in self._learned.items() if p.requires_grad}
 
     def _gathered(self) -> list[str]:
         """Name batch-norm's buffers that a pass in training would change."""
