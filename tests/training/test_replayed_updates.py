@@ -38,12 +38,12 @@ class Replaying(pl.Callback):
         pl_module.write = lambda *given: self.rows.append(given) or write(pl_module, *given)
 
     def on_train_epoch_start(self, trainer, pl_module):
-        if self.replays and pl_module.replayer is None:
-            pl_module.takes_several = True
+        pl_module.takes_several = self.replays
+        if self.replays and pl_module.replayer is None and trainer.precision == "32-true":
             pl_module.replayer = Replayer(pl_module, pl_module.optimizers().optimizer, records=False)
 
 
-def both_ways(adaptation=None, data=BlobPair, strategy=FromScratch, epochs=3, **options):
+def both_ways(adaptation=None, data=BlobPair, strategy=FromScratch, epochs=3, precision="32-true", **options):
     """Train with and without replaying; give each way's weights, log and model."""
     found = []
     for replays in (False, True):
@@ -55,7 +55,7 @@ def both_ways(adaptation=None, data=BlobPair, strategy=FromScratch, epochs=3, **
             scheduler=InverseDecay(),
             **options,
         )
-        trainer = fit(given, model, epochs=epochs, callbacks=[seen], log_every_n_steps=2)
+        trainer = fit(given, model, epochs=epochs, callbacks=[seen], log_every_n_steps=2, precision=precision)
         found.append((state(model.network), seen.rows, model, trainer))
     return found
 
@@ -105,6 +105,15 @@ def test_clipping_and_unfreezing_make_kinds_of_their_own():
     found = both_ways(data=Blobs, layers=LayerPolicy(unfreeze_every=1), gradient_clip_norm=0.1, epochs=4)
     assert_equal(found)
     assert len(found[1][2].replayer._recordings) == 4
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_a_step_that_takes_several_batches_trains_to_the_same_bits(precision):
+    found = both_ways(data=Blobs, epochs=2, precision=precision)
+    (weights, rows, _, trainer), (own, own_rows, _, other) = found
+    assert differing(weights, own) == set()
+    assert [where for _, *where in rows] == [where for _, *where in own_rows]
+    assert trainer.fit_loop.epoch_loop.batch_progress.total == other.fit_loop.epoch_loop.batch_progress.total
 
 
 class _ReadsProgress(DomainAdaptation):

@@ -31,7 +31,7 @@ def next_batch(trainer: pl.Trainer) -> tuple[Any, int]:
         trainer: in an epoch that has more batches; its data module leaves batches where loaders make them.
 
     Returns:
-        The batch, and its number in the epoch.
+        The batch in the trainer's precision, and its number in the epoch.
     """
     loop = trainer.fit_loop.epoch_loop
     batch, _, _ = next(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
@@ -39,4 +39,4 @@ def next_batch(trainer: pl.Trainer) -> tuple[Any, int]:
         for state in _COUNTED:
             setattr(progress, state, getattr(progress, state) + 1)
     loop._batches_that_stepped += 1
-    return batch, loop.batch_idx
+    return trainer.precision_plugin.convert_input(batch), loop.batch_idx

@@ -1,5 +1,6 @@
 """Parameters shared out over several GPUs: each process keeps its part of them, and of what the optimizer keeps."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +67,16 @@ def _units(parts: "LearningParts") -> Iterator[nn.Module]:
 
 def unshard(module: nn.Module) -> None:
     """Let every process hold whole weights from now on: one of them may go on alone."""
-    if not any(_is_spread(parameter) for parameter in module.parameters()):
-        return
-    from torch.distributed.fsdp import FSDPModule
-
-    for part in module.modules():
-        if isinstance(part, FSDPModule):
-            part.unshard()
-            part.set_reshard_after_forward(False)
+    for part in _sharded(module):
+        part.unshard()
+        part.set_reshard_after_forward(False)
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load whole weights into a module, whether or not it is sharded."""
-    if any(_is_spread(parameter) for parameter in module.parameters()):
+    if sharded := _sharded(module):
+        for part in sharded:  # what a forward pass has gathered would be thrown away with the next one
+            part.reshard()
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
         set_model_state_dict(module, dict(weights), options=StateDictOptions(full_state_dict=True))
@@ -89,6 +87,15 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def local(tensor: Tensor) -> Tensor:
     """Give this process's part of a tensor."""
     return tensor.to_local() if _is_spread(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def _sharded(module: nn.Module) -> list[Any]:
+    """List the modules whose parameters are shared out."""
+    if "torch.distributed.fsdp" not in sys.modules:
+        return []
+    from torch.distributed.fsdp import FSDPModule
+
+    return [part for part in module.modules() if isinstance(part, FSDPModule)]
 
 
 def _is_spread(tensor: Tensor) -> bool:
