@@ -25,6 +25,7 @@ from tl_lab.data.scenarios.permuted_stream import PermutedStream
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.domain_adaptation.none import NoAdaptation
+from tl_lab.domain_adaptation.reversal_ramp import ReversalRamp
 from tl_lab.functional import prototypes, reverse_gradient
 from tl_lab.functional.prototypes import squared_distances
 from tl_lab.model.layer_policy import LayerPolicy
@@ -34,7 +35,7 @@ from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.few_shot.maml import MAML
 from tl_lab.strategies.few_shot.prototypical import Prototypical
 from tl_lab.strategies.from_scratch import FromScratch
-from tl_lab.training.schedules import InverseDecay, ReversalRamp
+from tl_lab.training.schedules import InverseDecay
 
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # as a run does
 

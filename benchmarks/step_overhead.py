@@ -21,12 +21,13 @@ from tl_lab.backbones.lenet import LeNet
 from tl_lab.data.request import Request
 from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 from tl_lab.domain_adaptation.dann import DANN
+from tl_lab.domain_adaptation.reversal_ramp import ReversalRamp
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.from_scratch import FromScratch
-from tl_lab.training.schedules import InverseDecay, ReversalRamp
+from tl_lab.training.schedules import InverseDecay
 
 
 def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
