@@ -193,7 +193,7 @@ def test_the_lines_that_a_run_prints_can_be_pasted(tmp_path, capsys, monkeypatch
     quiet = ["data.labels=50", "figures=false", "trainer.enable_progress_bar=false"]
     main([*small, *quiet, f"hydra.run.dir={arguments.quote(str(folder))}"])
     said = "".join(line.strip() + " " for line in capsys.readouterr().out.splitlines())
-    words = shlex.split(re.search(r"-m tl_lab predict (.*?) <folder", said)[1])
+    words = shlex.split(re.search(r"-m tl_lab predict (.*?) new_images", said)[1])
     assert [Path(word).resolve() for word in words] == [folder]
     (word,) = shlex.split(shlex.quote(f"resume={folder}"))
     main([word])

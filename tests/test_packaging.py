@@ -48,7 +48,7 @@ def test_a_wheel_holds_every_module_and_every_choice(installed: Path) -> None:
 
 
 def test_an_installed_package_finds_its_choices(installed: Path, tmp_path: Path) -> None:
-    listed = _run(installed, tmp_path, "list", "backbone")
+    listed = _run(installed, tmp_path, "list", "backbone", "--plain")
     assert listed.returncode == 0, listed.stderr
     assert "backbone\tlenet\t" in listed.stdout
     shown = _run(installed, tmp_path, "train", "--cfg", "job", "-p", "seed")

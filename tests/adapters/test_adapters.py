@@ -27,6 +27,7 @@ from tl_lab.strategies.fine_tuning import FineTuning
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")
 
+FULL_RATE = LayerPolicy(backbone_lr=1.0)  # fine-tuning has a tenth by itself
 HEAD = {"head.0.weight", "head.0.bias"}
 BIASES = {"conv1.0.bias", "conv1.1.bias", "conv2.0.bias", "conv2.1.bias", "out.1.bias"}
 NORMS = {"conv1.1.weight", "conv1.1.bias", "conv2.1.weight", "conv2.1.bias"}
@@ -49,7 +50,9 @@ def test_two_updates_change_what_the_adapter_owns_and_the_head_and_no_buffer(ada
 @pytest.mark.parametrize(("adapter", "owned"), ADAPTERS)
 def test_one_update_is_the_gradient_step_with_batch_norm_in_evaluation_mode(adapter, owned):
     sgd = functools.partial(torch.optim.SGD, lr=0.1)
-    data, model = make(data=Blobs(batch_size=60), strategy=FineTuning, adapter=adapter(), optimizer=sgd)
+    data, model = make(
+        data=Blobs(batch_size=60), strategy=FineTuning, adapter=adapter(), optimizer=sgd, layers=FULL_RATE
+    )
     expected = state(model.network)
     x, y = data.sets["train"].x, data.sets["train"].y
     weights = dict(model.network.named_parameters())
@@ -100,11 +103,11 @@ def test_layer_policies_set_rates_and_epochs_of_what_the_adapter_owns():
     policy = LayerPolicy(unfreeze_every=1, decay=2.0)
     data, model = make(strategy=FineTuning, adapter=NormOnly(), layers=policy)
     groups = {group["name"]: group["lr"] for group in model.configure_optimizers().param_groups}
-    assert groups == pytest.approx({"backbone/conv1": 0.0125, "backbone/conv2": 0.025, "head": 0.05})
+    assert groups == pytest.approx({"backbone/conv1": 0.00625, "backbone/conv2": 0.0125, "head": 0.05})
     before = state(model.network)
     fit(data, model, epochs=3)  # first the head, then 'out', which has no normalisation, then conv2
     assert differing(before, state(model.network)) == {"backbone.conv2.1.weight", "backbone.conv2.1.bias"} | HEAD
-    assert model.describe_layers() == "conv1 x0.25, conv2 x0.5, frozen: out, conv1 from epoch 4, conv2 from epoch 3"
+    assert model.describe_layers() == "conv1 x0.125, conv2 x0.25, frozen: out, conv1 from epoch 4, conv2 from epoch 3"
 
 
 def test_a_policy_that_leaves_nothing_to_the_adapter_is_refused():

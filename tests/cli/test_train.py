@@ -207,7 +207,7 @@ def test_other_processes_of_a_distributed_run_share_its_folder(
     assert program("seed=0", 'hydra.run.dir="mine"', *added)[0] == 0
     assert program("resume=mine", 'hydra.run.dir="mine"', *added)[0] == 0
     assert {folder for _, folder in program.seen} == {Path("mine").absolute()}
-    assert Path("mine/train_ddp_process_1.log").exists()
+    assert not Path("mine/train_ddp_process_1.log").exists()  # of its own, and only where there is something to say
 
 
 def test_a_further_process_leaves_the_first_one_time_to_say_what_happened(

@@ -175,7 +175,7 @@ def test_an_installed_package_is_listed_trained_swept_and_predicts(site: Path, t
     _image(tmp_path / "images")
     sweep = ["-m", *SMALL, "backbone=pooled,lenet", "hydra.launcher.jobs=2", "hydra.sweep.dir=sweep"]
     with _installed(site):
-        listed = command("list", "backbone", cwd=tmp_path)
+        listed = command("list", "backbone", "--plain", cwd=tmp_path)
         swept = command("train", *sweep, cwd=tmp_path)
         said = command("predict", "sweep/0", "images", cwd=tmp_path)
     assert "backbone\tpooled\tOne convolution, averaged over the image" in listed.stdout, listed.stderr

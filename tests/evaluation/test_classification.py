@@ -36,12 +36,21 @@ def test_meter_without_labels_gives_no_accuracy():
     assert set(meter.compute()) == {"entropy", "info_max", "snd"}
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("row", [[torch.nan, 0.0, 0.0], [torch.inf, 0.0, 0.0], [-torch.inf] * 3])
 @pytest.mark.parametrize("y", [0, 2])
-def test_logits_that_are_no_numbers_have_no_score(value, y):
+def test_logits_that_are_no_numbers_have_no_score(row, y):
     meter = ClassificationMeter(3)
     meter.update(torch.randn(20, 3), torch.zeros(20, dtype=torch.long))
-    meter.update(torch.tensor([[value, 0.0, 0.0]]), torch.tensor([y]))
+    meter.update(torch.tensor([row]), torch.tensor([y]))
     assert all(np.isnan(score) for score in meter.compute().values())
     meter.update(torch.eye(3), torch.arange(3))  # forgotten after compute
     assert meter.compute()["acc"] == 1
+
+
+def test_a_hidden_class_is_no_mistake():
+    """Streams hide the classes of later tasks by -inf."""
+    meter = ClassificationMeter(3)
+    meter.update(torch.tensor([[2.0, 0.0, -torch.inf], [0.0, 3.0, -torch.inf]]), torch.tensor([0, 0]))
+    scores = meter.compute()
+    assert scores["acc"] == 0.5
+    assert np.isfinite(scores["loss"])

@@ -15,8 +15,11 @@ import torch
 from program_starts import Start, two_processes
 
 from tl_lab.cli.train import main
+from tl_lab.config import compose
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load, predict_to_csv
+from tl_lab.run.plan import Plan
+from tl_lab.run.trainer import prepare_machine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -266,18 +269,18 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("strategy.layers.trainable=5", "2 layer groups"),
         ("strategy.layers.trainable=[conv3]", "conv2"),
         ("callbacks.checkpoint.monitor=test/target/acc", "validation metric only"),
-        ("trainer=gpu", "trainer=gpu cannot start"),
+        ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch sees none"),
         ("callbacks.checkpoint.monitor=val/source/ac", "val/source/acc"),
         ("trainer.limit_train_batches=0", "nothing was trained"),
         ("+trainer.max_steps=5", "max_steps is not supported"),
         ("trainer.precision=16-mixed", "needs a GPU"),
         ("trainer.log_every_n_steps=0", "at least 1"),
         ("data.batches_per_epoch=0", "at least 1"),
-        ("optimizer.lr=-1", "learning rate"),
+        ("optimizer.lr=-1", "at least 0"),
         ("strategy.bottleneck=-3", "at least 1"),
-        ("strategy.head.dropout=-1", "in [0, 1)"),
+        ("strategy.head.dropout=-1", "at least 0 and below 1"),
         ("+strategy.head.hiden=1", "'hidden'"),
-        ("strategy.label_smoothing=2", "in [0, 1)"),
+        ("strategy.label_smoothing=2", "at least 0 and below 1"),
         ("domain_adaptation.gamma=-5", "above 0"),
         ("augmentation.scale=[0,1]", "above 0"),
         ("update.gradient_clip_norm=0", "above 0"),
@@ -497,3 +500,15 @@ def test_two_processes_train_as_one_with_the_same_global_batch(options, launched
     rows = [pd.read_csv(tmp_path / trainer / "metrics.csv") for trainer in ("cpu", "ddp_cpu")]
     assert rows[0]["step"].tolist() == rows[1]["step"].tolist()
     pd.testing.assert_series_equal(rows[0]["train/loss"], rows[1]["train/loss"], atol=1e-3)
+
+
+def test_the_number_of_threads_is_the_configurations_own(monkeypatch):
+    """Lightning's launchers of several processes set their own number unless the environment names one."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        prepare_machine(Plan.of(compose(["data=digits", "threads=2"])))
+        assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (2, "2")
+    finally:
+        torch.set_num_threads(before)
+        os.environ.pop("OMP_NUM_THREADS", None)

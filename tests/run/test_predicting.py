@@ -128,7 +128,7 @@ def test_a_table_of_predictions(
     monkeypatch.setattr(inference, "load", lambda *_: model)
     (folder / "0.png").rename(folder / "=cmd.png")
     written = predict_to_csv(tmp_path / "run", [folder / "=cmd.png", folder / "1.png"], arrays=True)
-    assert written == tmp_path / "run" / "predictions" / "=cmd_and_1_more.csv"
+    assert written == tmp_path / "run" / "predictions" / "=cmd.png_and_1_more.csv"
     with written.open(newline="") as file:
         rows = list(csv.DictReader(file))
     answer = model.predict([folder / "=cmd.png", folder / "1.png"], features=True)

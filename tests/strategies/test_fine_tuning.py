@@ -67,7 +67,9 @@ def test_l2_sp_switches_weight_decay_off_for_what_it_covers():
 def test_a_strong_pull_keeps_the_backbone_at_its_start():
     moved = []
     for alpha in (0.0, 10.0):
-        data, model = make(data=Blobs(batch_size=20), strategy=FineTuning, l2_sp={"alpha": alpha})
+        data, model = make(
+            data=Blobs(batch_size=20), strategy=FineTuning, l2_sp={"alpha": alpha}, layers=LayerPolicy(backbone_lr=1.0)
+        )
         start = state(model.network.backbone)
         fit(data, model, epochs=4)
         now = dict(model.network.backbone.named_parameters())

@@ -86,7 +86,7 @@ class Stub:
         self.number, self.overrides, self.name = number, (), f"job {number}"
         self.folder, self.seconds = folder, seconds
 
-    def run(self, tell: Any) -> dict[str, Any]:
+    def run(self, tell: Any, gpu: str | None = None) -> dict[str, Any]:
         self.folder.mkdir()
         tell({"folder": str(self.folder)})
         (self.folder / "results.json").write_text(json.dumps({"schema": 1, "status": "running", "duration_s": 0.0}))

@@ -11,7 +11,7 @@ from tl_lab.training.figures import figures_of_sets
 def test_the_figures_of_labels_agree_on_their_order_and_name_their_set() -> None:
     draw = torch.Generator().manual_seed(0)
     y = (torch.rand(200, 3, generator=draw) < torch.tensor([0.2, 0.5, 0.3])).float()
-    noise = torch.rand(200, 3, generator=draw) * torch.tensor([4.0, 1.0, 0.1])  # the third is ranked best
+    noise = torch.rand(200, 3, generator=draw) * torch.tensor([6.0, 3.0, 0.1])  # the third is ranked best
     meter = MultiLabelMeter(torch.full((3,), 0.5, dtype=torch.double))
     meter.update(2 * y - 1 + noise, y)
     meter.compute()

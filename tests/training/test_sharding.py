@@ -42,7 +42,8 @@ def _group():
 
 
 @pytest.mark.usefixtures("_group")
-def test_one_process_trains_to_the_same_bits():
+def test_one_process_trains_to_the_same_bits(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as a run sets it: Lightning would take more threads for the second one
     plain, _, model = trained("auto")
     expected = state(model)
     sharded, data, spread = trained(FullySharded(process_group_backend="gloo"))

@@ -167,7 +167,8 @@ def _say(hint: Any) -> str:
     if origin is typing.Annotated:
         return _say_limited(hint, arguments[0])
     if origin is tuple and arguments[-1:] != (Ellipsis,):
-        return f"a list of {len(arguments)} values"
+        what = _of(arguments[0]).removeprefix(" of") if len(set(arguments)) == 1 else ""
+        return f"a list of {len(arguments)}{what or ' values'}"
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return "a mapping"
     if inspect.isclass(origin) and issubclass(origin, Iterable):

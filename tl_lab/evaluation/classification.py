@@ -82,7 +82,8 @@ class Counts(Metric):
         cells = (y * self.num_classes + logits.argmax(1)).cpu()  # on a GPU counting is not deterministic
         self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts).to(self.counts)
         self.total_loss += F.cross_entropy(widened(logits), y, reduction="sum")
-        self.undefined += (~logits.isfinite().all(1)).sum()  # of NaN the first class would be the largest
+        # of NaN the first class would be the largest; -inf is what hides a class that is not asked for
+        self.undefined += (~widened(logits).logsumexp(1).isfinite()).sum()
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Give the confusion matrix, ``(C, C)``, rows the true class, and the mean cross-entropy."""
@@ -111,7 +112,7 @@ class ClassificationMeter(Meter):
             self.counts.update(logits, y)
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it; NaN where a logit is not finite."""
+        """Give the scores of all that was taken in, and forget it; NaN where logits give no probabilities."""
         if self.labelled:
             self.last_confusion, loss = self.counts.compute()
             scores = {"loss": loss, **classification_scores(self.last_confusion)}

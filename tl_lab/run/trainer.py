@@ -41,6 +41,8 @@ def prepare_machine(plan: Plan) -> None:
     ):
         raise UserError(f"trainer={plan.trainer.choice} needs a GPU, and PyTorch sees none: use trainer=cpu")
     torch.set_num_threads(plan.threads)
+    # else Lightning, which starts several processes, gives each a number of threads of its own choice
+    os.environ.setdefault("OMP_NUM_THREADS", str(plan.threads))
     torch.set_float32_matmul_precision(plan.precision_of_matmul)
     # deterministic runs would fill each new tensor with NaN, a launch more for each; nothing reads such memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
