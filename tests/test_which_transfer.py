@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from tl_lab.cli.train import main
 from tl_lab.config import compose
@@ -35,6 +36,7 @@ def test_a_sweep_leaves_weights_aside_and_says_so(source, tmp_path):
     main([*few, f"hydra.run.dir={tmp_path / 'plain'}"])
     with pytest.warns(UserWarning, match="starts from random weights, which leaves init_from="):
         main(["-m", *few, f"init_from={source}", f"hydra.sweep.dir={tmp_path / 'given'}", "hydra/launcher=basic"])
+    HydraConfig.instance().cfg = None  # of the sweep, which runs in this process: what follows is no part of it
     plain, given = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("plain", "given/0"))
     assert given["metrics"] == plain["metrics"]
     assert given["weights"] == {

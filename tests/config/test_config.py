@@ -101,7 +101,7 @@ def test_a_right_node_passes() -> None:
         ({"rate": "abc"}, 'part.rate: "abc" is not a number'),
         ({"rate": None}, "part.rate: null is not a number"),
         ({"kind": "c"}, 'part.kind: "c" is not "a" or "b"'),
-        ({"sizes": [1, 2, 3]}, "part.sizes: [1, 2, 3] is not a list of 2 values or null"),
+        ({"sizes": [1, 2, 3]}, "part.sizes: [1, 2, 3] is not a list of 2 whole numbers or null"),
         ({"names": [1]}, "part.names: [1] is not a list of texts or text"),
         ({"on": "yes"}, 'part.on: "yes" is not true or false'),
         ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing needs"),

@@ -39,11 +39,11 @@ def test_a_second_head_cannot_disagree_where_the_outputs_are_alike():
 
 
 def test_a_second_head_disagrees_as_far_as_it_can_where_the_domains_lie_apart():
-    source = 3 * torch.eye(3).repeat(50, 1) + 0.1 * outputs(150)
-    # the shift adds a constant to each output of the second head: one class wins everywhere, and its third agrees
-    assert disparity_discrepancy(source, source + 10) == pytest.approx(2 / 3, abs=0.1)
-    half = torch.cat([source[:75], source[:75] + 10])
-    assert disparity_discrepancy(source, half) == pytest.approx(1 / 3, abs=0.12)
+    draw = torch.Generator().manual_seed(0)
+    source = 3 * torch.eye(2).repeat(75, 1) + 0.1 * torch.randn(150, 2, generator=draw)
+    first = source[::2]  # of one class: a line divides it, shifted along both outputs, from its place on the source
+    assert disparity_discrepancy(source, first + 10) == pytest.approx(1, abs=0.02)
+    assert disparity_discrepancy(source, torch.cat([first, first + 10])) == pytest.approx(1 / 2, abs=0.1)
 
 
 def test_the_disparity_may_be_measured_within_inference_and_repeats():

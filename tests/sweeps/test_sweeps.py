@@ -59,7 +59,7 @@ def test_figures_are_drawn_afterwards_and_are_those_of_the_run(
     drawn = Child(lambda tell: main([*TINY, "seed=0", f"hydra.run.dir={tmp_path / 'alone'}"]))
     while not drawn.ended():
         time.sleep(0.05)
-    before = (tmp_path / "sweep" / "0" / "results.json").read_bytes()
+    before = json.loads((tmp_path / "sweep" / "0" / "results.json").read_text())
     tl_lab_main(["figures", str(tmp_path / "sweep")])
     assert "1 completed run, 1 without figures" in capfd.readouterr().out
     names = {file.name for file in (tmp_path / "alone" / "figures").iterdir()}
@@ -68,7 +68,7 @@ def test_figures_are_drawn_afterwards_and_are_those_of_the_run(
     for name in names:
         one, other = ((tmp_path / run / "figures" / name).read_bytes() for run in ("alone", "sweep/0"))
         assert one == other, name
-    assert (tmp_path / "sweep" / "0" / "results.json").read_bytes() == before
+    assert json.loads((tmp_path / "sweep" / "0" / "results.json").read_text()) == {**before, "drawn": True}
     for folder, said in {"nowhere": "there is no folder", "alone/figures": "there is no completed run below"}.items():
         with pytest.raises(SystemExit):
             tl_lab_main(["figures", str(tmp_path / folder)])

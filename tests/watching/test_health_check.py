@@ -280,7 +280,8 @@ def test_a_run_says_and_keeps_its_health_and_can_leave_it(tmp_path, capsys):
     text = " ".join(capsys.readouterr().out.split())
     health = results["health"]
     assert f"health: {health['reading']}" in text
-    assert "A-distance" in health["reading"]
+    assert "linear domain accuracy" in health["reading"]
+    assert "A-distance" not in health["reading"]  # a number without a verdict
     assert health["sets"] == ["source/train", "target/train"]
     assert 0 < health["discriminator_acc"] < 1
     assert set(health["gradient_norms"]) == {"task_loss", "domain_loss"}

@@ -108,7 +108,7 @@ def _second_head(x: list[Tensor], h: list[Tensor]) -> tuple[Tensor, Tensor]:
             others = log_p.masked_fill(first, -torch.inf).logsumexp(1)  # log(1 - p_h), without cancellation
             value = on_source - others.mean() + _RIDGE * weight.square().sum()
             value.backward()
-            return float(value)
+            return float(value.detach())
 
         optimizer.step(loss)
     return weight.detach(), bias.detach()
