@@ -54,8 +54,10 @@ class Record:
         self.start()
 
     def update(self, **facts: Any) -> None:
-        """Add facts, and write the file."""
-        self.content.update(facts, duration_s=round(self._spent_before + time.monotonic() - self._began, 3))
+        """Add facts, and write the file; what comes after the run's end is no part of its duration."""
+        if not self.completed or "status" in facts:
+            self.content["duration_s"] = round(self._spent_before + time.monotonic() - self._began, 3)
+        self.content.update(facts)
         if self.writes:
             write_json(self.folder / RESULTS, self.content)
 
