@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from portable import portable
 
 from tl_lab.results.folder.files import write_json
 
@@ -80,7 +81,7 @@ def main() -> None:
         found.setdefault("seconds", {})[name] = round(time.monotonic() - began, 1)
         print(f"{name} ({found['seconds'][name]} s): {json.dumps(_short(found[name]))}", flush=True)
         if not given.rehearse:
-            write_json(given.output, found)
+            write_json(given.output, portable(found))
 
 
 def _short(found: Any) -> Any:

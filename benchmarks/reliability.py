@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from portable import portable
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -105,7 +106,7 @@ def _store(rows: list[dict[str, Any]]) -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    STORED.write_text(json.dumps({**said, "rows": rows}, indent=2) + "\n")
+    STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=2) + "\n")
 
 
 if __name__ == "__main__":

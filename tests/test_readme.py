@@ -64,3 +64,18 @@ def test_the_example_method_trains(tmp_path, monkeypatch):
     )
     assert json.loads((tmp_path / "run" / "results.json").read_text())["status"] == "completed"
     assert "train/mean_distance" in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_stored_results_name_no_place_of_a_machine():
+    portable = runpy.run_path(str(ROOT / "benchmarks" / "portable.py"))["portable"]
+    said = [
+        "looked for /home/me/data/omniglot-py/images.zip (the folder)",
+        "and/or, 1/2, docs/results/gpu.json, {'a': '/x/y'}",
+    ]
+    assert portable({"a": said}) == {
+        "a": ["looked for .../images.zip (the folder)", "and/or, 1/2, docs/results/gpu.json, {'a': '.../y'}"]
+    }
+    files = [file for file in (ROOT / "docs" / "results").rglob("*") if file.suffix in (".json", ".csv")]
+    assert len(files) > 20
+    texts = {file.name: file.read_text(encoding="utf-8") for file in files}
+    assert [name for name, text in texts.items() if portable(text) != text] == []
