@@ -19,6 +19,7 @@ from program_starts import Start
 from small_sweeps import TINY, command, results, sweep, table
 
 import tl_lab.run.experiment
+from tl_lab import commands
 from tl_lab.__main__ import main as tl_lab_main
 from tl_lab.cli.train import main
 from tl_lab.errors import UserError
@@ -218,7 +219,7 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=180)[0]
     assert first.returncode == 130, said
-    assert "interrupted; go on with: python train.py -m" in said
+    assert f"interrupted; go on with: {commands.train('-m')} " in said
     assert results(broken / "0")["status"] == "failed"
 
     second = go_on(broken, "second.txt")
