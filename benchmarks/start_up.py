@@ -1,17 +1,27 @@
-"""CPU time from the command to the end of the first update: ``python benchmarks/start_up.py data=digits``.
+"""CPU time from the command to the end of the first update, and the imports in it that belong to other packages.
 
-Each start is a process of its own on a warm file cache; the least of several is printed, beside that of
-``import torch`` alone, which says how fast the machine is just now.
+    uv run python benchmarks/start_up.py
+
+Writes docs/results/start_up.json. Each start is a process of its own on a warm file cache, and all of them take turns;
+the least of several counts. ``import torch`` alone says how fast the machine is just now, so every time is also given
+as a multiple of it.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
+from pathlib import Path
+
+from tl_lab.results.folder.files import write_json
 
 __all__ = ["main"]
 
-_REPEATS = 3
+_RESULT = Path(__file__).parents[1] / "docs" / "results" / "start_up.json"
+_REPEATS = 5
+_MODULES = ("torch", "torch._dynamo", "pytorch_lightning", "wandb")
+_COMMANDS = (("data=digits", "logger=none"), ("data=digits",))
 _IMPORT = """
 import os, {module}
 print(sum(os.times()[:2]))
@@ -38,15 +48,30 @@ program.main(sys.argv[1:])
 """
 
 
-def main(overrides: list[str]) -> None:
-    """Measure a start with some overrides, and its parts that are other packages' imports."""
-    for module in ("torch", "torch._dynamo", "pytorch_lightning"):
-        print(f"import {module:18} {_least(_IMPORT.format(module=module), []):5.1f} s")
-    print(f"to the first update {_least(_FIRST_STEP, overrides):9.1f} s   {' '.join(overrides)}")
-
-
-def _least(code: str, argv: list[str]) -> float:
-    return min(_measure(code, argv) for _ in range(_REPEATS))
+def main() -> None:
+    """Measure the starts in turn, print a table and store it."""
+    starts: dict[str, tuple[str, list[str]]] = {
+        f"import {module}": (_IMPORT.format(module=module), []) for module in _MODULES
+    }
+    starts |= {f"first update, {' '.join(words)}": (_FIRST_STEP, list(words)) for words in _COMMANDS}
+    measured: dict[str, list[float]] = {name: [] for name in starts}
+    for _ in range(_REPEATS):
+        for name, (code, argv) in starts.items():
+            measured[name].append(_measure(code, argv))
+    torch_alone = min(measured["import torch"])
+    rows = [
+        {
+            "start": name,
+            "cpu_s": round(min(times), 2),
+            "cpu_s_all": [round(time, 2) for time in times],
+            "times_import_torch": round(min(times) / torch_alone, 2),
+        }
+        for name, times in measured.items()
+    ]
+    for row in rows:
+        print(f"{row['start']:40} {row['cpu_s']:6.2f} s   {row['times_import_torch']:5.2f} x import torch")
+    versions = {name: metadata.version(name) for name in ("torch", "pytorch-lightning", "torchmetrics", "wandb")}
+    write_json(_RESULT, {"repeats": _REPEATS, "versions": versions, "starts": rows})
 
 
 def _measure(code: str, argv: list[str]) -> float:
@@ -58,4 +83,4 @@ def _measure(code: str, argv: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["data=digits", "logger=none"])
+    main()
