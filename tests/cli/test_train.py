@@ -472,7 +472,7 @@ def test_the_files_are_found_beside_the_package() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("tl-lab pre", {"train", "list", "predict", "test", "report", "figures", "papers", "reproduce"}),
+        ("tl-lab pre", {"train", "list", "predict", "test", "report", "figures", "papers", "reproduce", "weights"}),
         ("tl-lab list ", set(choices())),
         ("tl-lab list optimizer ", {"adam", "adamw", "sgd"}),
         ("tl-lab train strategy=ew", {"strategy=ewc"}),

@@ -10,7 +10,7 @@ _GROUPS = {
     "Run": ("train", "papers", "reproduce"),
     "Use a trained model": ("predict", "test"),
     "Results": ("report", "figures"),
-    "Look up": ("list",),
+    "Look up": ("list", "weights"),
 }
 
 
