@@ -252,7 +252,9 @@ class DataModule(pl.LightningDataModule):
             if not in_memory(x):
                 if spec.bytes_of(len(x)) > 2 * _READY_BYTES:
                     continue  # stays on disk
-                x = ready[use] if use in ready else x.load_all(spec, self.workers)
+                raw, x = x, ready[use] if use in ready else x.load_all(spec, self.workers)
+                for note in getattr(raw, "notes", ()):
+                    changed.setdefault(note, []).append(name)
             elif told := spec.changes(sample_shape(x)):
                 changed.setdefault(", ".join(told), []).append(name)
             if use not in ready:
@@ -488,7 +490,7 @@ class DataModule(pl.LightningDataModule):
         spec, x = self.spec, self.sets[name].x
         augmentation = self.augmentation if training and self._augments(name) else None
         if spec is None or not (self._augments(name) or not in_memory(x) or spec.is_raw(x)):
-            return None
+            return _shortened(spec) if spec is not None and spec.shortens else None
 
         def transform(batch: Any, draw: torch.Generator) -> Inputs:
             batch = spec.fit(batch)
@@ -503,6 +505,10 @@ class DataModule(pl.LightningDataModule):
 
     def _processes(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def _shortened(spec: InputSpec) -> Transform:
+    return lambda batch, draw: spec.shorten(batch)
 
 
 def _check(name: str, samples: Samples) -> None:

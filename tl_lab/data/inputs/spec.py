@@ -24,6 +24,9 @@ class InputSpec(ABC):
     padding: Mapping[str, float] = {}
     """The value that fills up each named tensor where samples of different lengths are joined."""
 
+    shortens: ClassVar[bool] = False
+    """Whether batches of inputs in memory are shortened (see :meth:`shorten`)."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "modality" in cls.__dict__:
@@ -43,6 +46,10 @@ class InputSpec(ABC):
 
     def restore(self, x: Inputs) -> Inputs:
         """Undo :meth:`normalise`."""
+        return x
+
+    def shorten(self, x: Inputs) -> Inputs:
+        """Leave out what is padding in every sample of a prepared batch."""
         return x
 
     def is_raw(self, x: Inputs) -> bool:

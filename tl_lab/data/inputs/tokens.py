@@ -1,7 +1,7 @@
 """Sequences of tokens: numbers of words or pieces of words, with a mask of those that are no padding."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.data.inputs.tokenisers import Encoded, Text, Tokeniser, tokeniser_from
 
 __all__ = ["TokenSpec"]
 
@@ -17,10 +18,13 @@ __all__ = ["TokenSpec"]
 class TokenSpec(InputSpec):
     """Token sequences as ``{"ids": (N, L), "mask": (N, L)}``, both int64; the mask is 1 at tokens, 0 at padding.
 
+    Pairs of texts have ``types``, too: 0 at tokens of the first text, 1 at those of the second.
+
     Args:
         vocabulary: number of different ids, the padding's among them.
         max_length: L at most; longer sequences lose their end.
         padding_id: fills up shorter sequences.
+        tokeniser: makes ids of strings; None where the data come as ids.
     """
 
     modality: ClassVar[str] = "text"
@@ -28,34 +32,79 @@ class TokenSpec(InputSpec):
     vocabulary: int
     max_length: int
     padding_id: int = 0
+    tokeniser: Tokeniser | None = None
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
         """Fill up ids with the padding's, the mask with 0."""
         return {"ids": self.padding_id, "mask": 0}
 
-    def fit(self, raw: Sequence[Sequence[int]] | Mapping[str, Tensor]) -> Inputs:
+    @property
+    def shortens(self) -> bool:  # type: ignore[override]  # a constant elsewhere
+        """Shorten batches of texts; data that come as ids are served as they came."""
+        return self.tokeniser is not None
+
+    def encode(self, texts: Sequence[Text]) -> Encoded:
+        """Tokenise texts or pairs of texts."""
+        assert self.tokeniser is not None
+        return self.tokeniser.encode(texts, self.max_length)
+
+    def fit(self, raw: Sequence[Sequence[int]] | Sequence[Text] | Mapping[str, Tensor]) -> Inputs:
         """Cut sequences to the length, and pad shorter ones to the longest of the batch.
 
         Args:
-            raw: ids of each sequence, or ``ids`` and ``mask`` that were made of them.
+            raw: texts, or pairs of them, where there is a tokeniser; ids of each sequence; or named tensors that were
+                made of them.
         """
         if isinstance(raw, Mapping):
-            return {name: tensor[:, : self.max_length] for name, tensor in raw.items()}
-        rows = [list(row)[: self.max_length] for row in raw]
+            return {name: tensor[..., : self.max_length] for name, tensor in raw.items()}
+        if self.tokeniser is not None and _are_texts(raw):
+            encoded = self.encode(raw)  # type: ignore[arg-type]
+            return self.padded(encoded.ids, encoded.types)
+        return self.padded([list(row)[: self.max_length] for row in raw])  # type: ignore[arg-type]
+
+    def padded(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] = ()) -> dict[str, Tensor]:
+        """Make tensors of sequences, padded to the longest.
+
+        Args:
+            rows: ids of each sequence.
+            types: of each token, where the sequences are pairs.
+        """
         longest = max(map(len, rows))
-        ids = torch.tensor([row + [self.padding_id] * (longest - len(row)) for row in rows], dtype=torch.int64)
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], dtype=torch.int64)
-        return {"ids": ids, "mask": mask}
+        filled = {"ids": (rows, self.padding_id), "mask": ([[1] * len(row) for row in rows], 0)}
+        filled |= {"types": (types, 0)} if types else {}
+        return {
+            name: torch.tensor([[*row, *[value] * (longest - len(row))] for row in values], dtype=torch.int64)
+            for name, (values, value) in filled.items()
+        }
+
+    def shorten(self, x: Inputs) -> Inputs:
+        """Leave out the last places where no sequence of a batch has a token.
+
+        Args:
+            x: named tensors, ``(..., L)``.
+        """
+        if not self.shortens or isinstance(x, Tensor):
+            return x
+        used = x["mask"].flatten(0, -2).any(0).nonzero()
+        length = 1 + int(used[-1]) if len(used) else 1
+        return {name: tensor[..., :length] for name, tensor in x.items()}
 
     def state(self) -> dict[str, Any]:
-        """Give vocabulary, length and padding."""
-        return {"modality": self.modality, **asdict(self)}
+        """Give vocabulary, length and padding, and the tokeniser where there is one."""
+        numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
+        said = {} if self.tokeniser is None else {"tokeniser": self.tokeniser.state()}
+        return {"modality": self.modality, **numbers, **said}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from vocabulary, length and padding."""
-        return cls(**{name: int(value) for name, value in state.items() if name != "modality"})
+        """Build it from vocabulary, length, padding and tokeniser."""
+        numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
+        return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]) if "tokeniser" in state else None)
 
     def __str__(self) -> str:
         return f"up to {self.max_length} tokens of {self.vocabulary}"
+
+
+def _are_texts(raw: Sequence[Any]) -> bool:
+    return bool(raw) and (isinstance(raw[0], str) or (isinstance(raw[0], tuple) and isinstance(raw[0][0], str)))

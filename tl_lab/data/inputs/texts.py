@@ -1,0 +1,105 @@
+"""Texts, kept as strings until a backbone's tokeniser is known."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.data.cache import cached_arrays
+from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.inputs.tokens import TokenSpec
+from tl_lab.errors import UserError
+
+__all__ = ["Texts"]
+
+
+class Texts:
+    """A list of texts, or of pairs of texts, that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+
+    Args:
+        items: strings, or pairs of strings, all of one kind.
+    """
+
+    def __init__(self, items: Sequence[Text]) -> None:
+        self.items = list(items)
+        self.notes: list[str] = []
+        """What tokenising has left out, in words."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, i: int, spec: TokenSpec) -> Inputs:
+        """Tokenise one text: named tensors ``(L,)``."""
+        encoded = spec.encode([self.items[i]])
+        return {name: tensor[0] for name, tensor in spec.padded(encoded.ids, encoded.types).items()}
+
+    def load_all(self, spec: TokenSpec, workers: int = 0) -> dict[str, Tensor]:
+        """Tokenise everything, once for each tokeniser, length and list of texts.
+
+        Args:
+            spec: holds tokeniser and length.
+            workers: ignored; the tokeniser has threads of its own.
+
+        Returns:
+            Named tensors ``(N, L)``, padded to the longest of the set.
+
+        Raises:
+            UserError: the backbone has no tokeniser.
+        """
+        if spec.tokeniser is None:
+            raise UserError("these data are texts, and the backbone takes tokens without naming a tokeniser of its own")
+        key = {"tokeniser": spec.tokeniser.digest, "length": spec.max_length, "texts": self.fingerprint(), "version": 1}
+        found = cached_arrays("tokens", key, lambda: self._encoded(spec))
+        ids, ends, types = found["ids"], found["ends"], found["types"]
+        rows = [part.tolist() for part in np.split(ids, ends[:-1])]
+        kinds = [part.tolist() for part in np.split(types, ends[:-1])] if len(types) else []
+        self.notes = _notes(len(self), *found["counts"].tolist(), spec)
+        return spec.padded(rows, kinds)
+
+    def _encoded(self, spec: TokenSpec) -> dict[str, np.ndarray]:
+        encoded = spec.encode(self.items)
+        return {
+            "ids": np.array([token for row in encoded.ids for token in row], dtype=np.int32),
+            "ends": np.cumsum([len(row) for row in encoded.ids]),
+            "types": np.array([kind for row in encoded.types for kind in row], dtype=np.int8),
+            "counts": np.array([encoded.cut, encoded.unknown, encoded.tokens]),
+        }
+
+    def subset(self, index: Tensor) -> "Texts":
+        """Keep the texts at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
+        places = torch.arange(len(self))[index.cpu()].tolist()
+        return Texts([self.items[i] for i in places])
+
+    def concatenate(self, parts: "Sequence[Texts]") -> "Texts":
+        """Join lists of texts, in order."""
+        return Texts([item for part in parts for item in part.items])
+
+    def texts(self) -> list[str]:
+        """Give each text as one string, by which near-duplicates are found."""
+        return [item if isinstance(item, str) else " ".join(item) for item in self.items]
+
+    def digests(self) -> list[str]:
+        """Give a hash of each text; texts that differ in white space at their ends are equal."""
+        return [hashlib.blake2b(repr(_stripped(item)).encode(), digest_size=16).hexdigest() for item in self.items]
+
+    def fingerprint(self) -> str:
+        """Hash all texts, in their order: 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for item in self.items:
+            digest.update(repr(item).encode() + b"\n")
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Texts({len(self)})"
+
+
+def _stripped(item: Text) -> Text:
+    return item.strip() if isinstance(item, str) else (item[0].strip(), item[1].strip())
+
+
+def _notes(count: int, cut: int, unknown: int, tokens: int, spec: TokenSpec) -> list[str]:
+    said = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
+    return said + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])
