@@ -27,6 +27,8 @@ STATED = {
     ("data", "points"): "backbone=mlp,domain_adaptation=dann",
     ("data", "episodes_of"): "backbone=conv4,domain_adaptation=dann,where=of",
     ("data", "episodes"): "backbone=conv4",
+    ("data", "texts"): "backbone=encoder",
+    ("backbone", "encoder"): "strategy=tuning",
     ("strategy", "prototypes"): "data=episodes",
     ("strategy", "centroid"): "data=episodes,domain_adaptation=none",
 }
@@ -54,6 +56,9 @@ def test_a_header_is_read():
         ({"data": "points"}, {"backbone": "mlp", "domain_adaptation": "dann"}),
         ({"data": "points", "backbone": "lenet"}, {"domain_adaptation": "dann"}),
         ({"data": "points", "domain_adaptation": "mmd"}, {"backbone": "mlp"}),
+        ({"data": "texts"}, {"backbone": "encoder", "strategy": "tuning", "domain_adaptation": "none"}),
+        ({"data": "set", "backbone": "encoder"}, {"strategy": "tuning", "domain_adaptation": "none"}),
+        ({"data": "texts", "strategy": "from_scratch"}, {"backbone": "encoder", "domain_adaptation": "none"}),
         ({"strategy": "prototypes"}, {"data": "episodes", "backbone": "conv4", "domain_adaptation": "none"}),
         ({"strategy": "prototypes", "data": "pair"}, {"domain_adaptation": "dann"}),
         ({"strategy": "centroid", "data": "pair"}, {"domain_adaptation": "none"}),

@@ -6,6 +6,7 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
     # @natural domain_adaptation=dann,where=datasets         of data: if all data that ``datasets`` lists have a target
     # @natural data=glyph_episodes                           of a strategy
     # @natural domain_adaptation=none                        of a strategy that no adaptation acts on
+    # @natural strategy=fine_tuning                          of a backbone that comes with learned weights
 
 ``domain_adaptation=auto`` is replaced by a choice before anything is composed, for each job of a sweep by itself.
 """
@@ -76,6 +77,11 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
     of_data = declarations("data", data)
     if "backbone" not in given and "backbone" in of_data:
         found["backbone"] = Natural(of_data["backbone"], f"natural for data={data}")
+    backbone = found["backbone"].choice if "backbone" in found else choices["backbone"]
+    if "strategy" not in given and "strategy" in (of_backbone := declarations("backbone", backbone)):
+        strategy = of_backbone["strategy"]
+        found["strategy"] = Natural(strategy, f"natural for backbone={backbone}, which has learned weights")
+        of_strategy = declarations("strategy", strategy)
     if choices["domain_adaptation"] != "auto":
         return found
     inner = choices.get(f"data@data.{of_data['where']}") if "where" in of_data else None

@@ -1,0 +1,157 @@
+"""Text encoders of the library transformers."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count
+from tl_lab.backbones.grouping import cut
+from tl_lab.backbones.packaged import packaged
+from tl_lab.data.inputs.tokenisers import FastTokeniser
+from tl_lab.data.inputs.tokens import TokenSpec
+from tl_lab.data.roots import places_of
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional.pooling import Pooling, pooled
+from tl_lab.options import Count
+
+__all__ = ["HFText"]
+
+_POOLINGS = ("mean", "cls", "last")
+
+
+class HFText(Backbone):
+    """A text encoder by the name of a hub or from a folder, its tokens' last states pooled.
+
+    Layer groups are the embeddings, then each block; pooling layers of the published model are left out.
+
+    Args:
+        name: of the hub (``bert-base-uncased``; read from the local cache where it is there) or a folder that
+            ``save_pretrained`` wrote; None for all-MiniLM-L6-v2 from its package (see ``python -m tl_lab weights``).
+        pretrained: start from the published weights; False for random ones in the same architecture.
+        pooling: ``mean`` over all tokens, ``cls``: the first, or ``last``.
+        max_length: tokens of a text at most, special ones included; longer texts lose their end.
+        max_groups: join neighbouring layer groups to at most so many; None to leave them.
+
+    Raises:
+        UserError: the model, its tokeniser or the library is not here, or an option is out of its range.
+
+    References:
+        W. Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
+        Transformers", NeurIPS 2020. https://arxiv.org/abs/2002.10957
+        N. Reimers, I. Gurevych, "Sentence-BERT", EMNLP 2019. https://arxiv.org/abs/1908.10084
+    """
+
+    modalities = frozenset({"text"})
+
+    def __init__(
+        self,
+        name: str | None = None,
+        pretrained: bool = True,
+        pooling: Pooling = "mean",
+        max_length: Count = 256,
+        max_groups: Count | None = None,
+    ) -> None:
+        super().__init__()
+        if pooling not in _POOLINGS:
+            raise UserError(f"backbone.pooling={pooling} is unknown; {nearest(str(pooling), _POOLINGS)}")
+        check_count("backbone.max_length", max_length)
+        source = _source(name)
+        self.net, tokeniser, padding_id = _load(source, name, pretrained)
+        config: Any = self.net.config
+        self.pooling, self._max_groups = pooling, max_groups
+        self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
+        self.num_features = int(config.hidden_size)
+        length = min(max_length, _longest(config))
+        self.spec = TokenSpec(tokeniser.size, length, padding_id, tokeniser)
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Map ``ids`` and ``mask``, ``(B, L)``, and of pairs ``types``, to ``(B, num_features)``."""
+        types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
+        states = self.net(input_ids=x["ids"], attention_mask=x["mask"], **types).last_hidden_state  # (B, L, D)
+        return pooled(states, x["mask"], self.pooling)
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """The embeddings, then each block; what follows the last block belongs to it."""
+        path, blocks = _blocks(self.net)
+        titles = ["embeddings", *(f"block{number}" for number in range(1, len(blocks) + 1))]
+        group_of, current = {}, 0
+        tensors = [*self.net.named_parameters(), *self.net.named_buffers()]
+        places = {module: i for i, (module, _) in enumerate(self.net.named_modules())}
+        for tensor, _ in sorted(tensors, key=lambda pair: places[pair[0].rpartition(".")[0]]):
+            if tensor.startswith(f"{path}."):
+                current = 1 + int(tensor.removeprefix(f"{path}.").partition(".")[0])
+            group_of[tensor] = current
+        return cut(self.net, titles, group_of, self._max_groups)
+
+
+def _blocks(net: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Find the list of blocks: the list of modules with the most parameters."""
+    lists = {path: module for path, module in net.named_modules() if isinstance(module, nn.ModuleList)}
+    if not lists:
+        raise UserError(f"{type(net).__name__} has no list of blocks, by which layers are grouped")
+    path = max(lists, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
+    return path, lists[path]
+
+
+def _longest(config: Any) -> int:
+    """Give the tokens that the positions suffice for; RoBERTa's kin number them from the padding's id on."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return 2**20
+    return positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
+
+
+def _source(name: str | None) -> str:
+    if name is None:
+        return str(packaged("minilm").locate()["model/model.safetensors"].parent)
+    folder = next((place for place in places_of(name) if place.is_dir()), None)
+    if folder is None and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
+        raise UserError(f"backbone.name: there is no folder {name}")
+    return name if folder is None else str(folder)
+
+
+def _load(source: str, name: str | None, pretrained: bool) -> tuple[nn.Module, FastTokeniser, int]:
+    """Read network and tokeniser, from files before the network is asked."""
+    try:
+        import transformers
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+    except ImportError as error:
+        raise UserError("backbone=hf_text needs the library transformers: install tl_lab[text]") from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    said = name or source
+
+    def fetch(kind: Any, **options: Any) -> Any:
+        try:
+            return kind.from_pretrained(source, local_files_only=True, trust_remote_code=False, **options)
+        except OSError:
+            if Path(source).is_dir():
+                raise
+            return kind.from_pretrained(source, trust_remote_code=False, **options)
+
+    try:
+        config = fetch(AutoConfig)
+        net = fetch(AutoModel, dtype=torch.float32) if pretrained else AutoModel.from_config(config)
+    except Exception as error:  # of files, the network and unknown architectures
+        raise UserError(
+            f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name of the hub that is in its "
+            "cache or can be fetched, or null for the packaged MiniLM"
+        ) from error
+    try:
+        made = fetch(AutoTokenizer)
+        tokeniser = FastTokeniser(made.backend_tokenizer.to_str())
+    except Exception as error:
+        raise UserError(f"backbone.name={said} has no tokeniser that can be read ({_first(error)})") from error
+    if getattr(config, "is_encoder_decoder", False):
+        net = net.get_encoder()
+    if getattr(net, "pooler", None) is not None:
+        net.pooler = None
+    padding = next((one for one in (made.pad_token_id, made.eos_token_id) if one is not None), 0)
+    return net, tokeniser, int(padding)
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")

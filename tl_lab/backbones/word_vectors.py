@@ -1,0 +1,113 @@
+"""Word vectors, averaged over a text."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count
+from tl_lab.backbones.packaged import packaged
+from tl_lab.backbones.weights import find_weights
+from tl_lab.data.inputs.tokenisers import Words
+from tl_lab.data.inputs.tokens import TokenSpec
+from tl_lab.errors import UserError
+from tl_lab.functional.pooling import pooled
+from tl_lab.options import Count
+
+__all__ = ["WordVectors", "read_vectors"]
+
+
+class WordVectors(Backbone):
+    """The mean of the vectors of a text's words; words without a vector are left out.
+
+    Args:
+        pretrained: start from GloVe 6B 50d (see ``python -m tl_lab weights``); False for random vectors of its words.
+        weights: a text file of GloVe, word2vec or fastText (a word and its numbers in each line), in place of GloVe's;
+            or ``<name>.npy`` with the words in ``<name>.txt``, one a line.
+        max_length: words of a text at most.
+
+    Raises:
+        UserError: the vectors are not here, or the file is none of vectors.
+
+    References:
+        J. Pennington, R. Socher, C. D. Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014.
+        https://aclanthology.org/D14-1162
+    """
+
+    modalities = frozenset({"text"})
+
+    def __init__(self, pretrained: bool = True, weights: str | None = None, max_length: Count = 256) -> None:
+        super().__init__()
+        check_count("backbone.max_length", max_length)
+        words, vectors = _glove() if weights is None else read_vectors(find_weights(weights))
+        table = torch.from_numpy(vectors).float()
+        if not pretrained and weights is None:
+            table = torch.randn(table.shape) * table.std()
+        reserved = torch.zeros(Words.RESERVED, table.shape[1])
+        self.vectors = nn.Embedding.from_pretrained(torch.cat([reserved, table]), freeze=False, padding_idx=0)
+        self.num_features = table.shape[1]
+        tokeniser = Words(words)
+        self.spec = TokenSpec(tokeniser.size, max_length, 0, tokeniser)
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``; 0 for a text without a known word."""
+        known = x["mask"] * (x["ids"] >= Words.RESERVED)
+        return pooled(self.vectors(x["ids"]), known)
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """One group, ``vectors``."""
+        return [("vectors", [self.vectors])]
+
+
+def _glove() -> tuple[list[str], np.ndarray]:
+    files = packaged("glove").locate()
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            "the words of GloVe are in a parquet file, which needs pyarrow: install tl_lab[text]"
+        ) from error
+    words = pyarrow.parquet.read_table(files["data/glove_6B_index.parquet"], columns=["index"])["index"].to_pylist()
+    return words, np.load(files["data/glove_6B_50d_emb.npy"], allow_pickle=False)
+
+
+def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
+    """Read words and their vectors.
+
+    Args:
+        path: see ``weights`` of :class:`WordVectors`.
+
+    Returns:
+        N words, and the vectors, float32 ``(N, D)``.
+
+    Raises:
+        UserError: the file is none of vectors, naming its first wrong line.
+    """
+    if path.suffix == ".npy":
+        listing = path.with_suffix(".txt")
+        if not listing.is_file():
+            raise UserError(f"backbone.weights: {path} needs its words in {listing}, one a line")
+        words, vectors = listing.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
+        if vectors.ndim != 2 or len(words) != len(vectors):
+            raise UserError(
+                f"backbone.weights: {path} has the shape {vectors.shape}, and {listing} {len(words):,} words"
+            )
+        return words, vectors.astype(np.float32)
+    words, rows = [], []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            parts = line.rstrip().split(" ")
+            if number == 1 and len(parts) == 2:
+                continue  # word2vec and fastText begin with the counts of words and dimensions
+            width = len(rows[0]) if rows else len(parts) - 1
+            if len(parts) <= width or width < 1:
+                raise UserError(f"backbone.weights: line {number} of {path} has {len(parts) - 1} numbers, not {width}")
+            try:
+                rows.append(np.array(parts[-width:], dtype=np.float32))
+            except ValueError as error:
+                raise UserError(f"backbone.weights: line {number} of {path} is no word with its numbers") from error
+            words.append(" ".join(parts[:-width]))
+    if not rows:
+        raise UserError(f"backbone.weights: {path} holds no vectors")
+    return words, np.stack(rows)

@@ -1,0 +1,32 @@
+"""From a vector for each token to one for each text."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Pooling", "pooled"]
+
+Pooling = Literal["mean", "cls", "last"]
+
+
+def pooled(states: Tensor, mask: Tensor, pooling: Pooling = "mean") -> Tensor:
+    """Pool the vectors of each text's tokens.
+
+    Args:
+        states: ``(B, L, D)``.
+        mask: 1 at tokens that count, ``(B, L)``.
+        pooling: ``mean`` over the tokens of the mask (0 where it has none), ``cls``: the first token, ``last``: the
+            last one of the mask.
+
+    Returns:
+        ``(B, D)``.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        places = torch.arange(mask.shape[1], device=mask.device)
+        last = (places * mask).argmax(1)  # (B, L) -> (B,)
+        return states.gather(1, last[:, None, None].expand(-1, 1, states.shape[2])).squeeze(1)
+    weights = mask.unsqueeze(2).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
