@@ -75,7 +75,7 @@ def places_of(path: str | Path) -> list[Path]:
 
 
 def absolute_places(given: object) -> str | list[str] | None:
-    """Find the folders that an option means now, from whatever folder the program is started.
+    """Find the folders, or files, that an option means now, from whatever folder the program is started.
 
     Args:
         given: a path, a list of paths, or None for the folder of data sets.
@@ -89,4 +89,4 @@ def absolute_places(given: object) -> str | list[str] | None:
         data = os.environ.get(ROOT_VARIABLE)
         return str(Path(data).expanduser().absolute()) if data else None
     places = places_of(str(given))
-    return str(next((place for place in places if place.is_dir()), places[0]))
+    return str(next((place for place in places if place.exists()), places[0]))

@@ -68,6 +68,8 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
     elif isinstance(given, Mapping) or not isinstance(given, Sequence):
         x = given if isinstance(given, Mapping) else as_batch(given, model)
         yield from _cut(cast(Inputs, x), batch_size)
+    elif given and model.spec.modality == "text" and not isinstance(given[0], os.PathLike | Mapping):
+        yield from _read_texts(given, model, batch_size)
     elif not given:
         raise UserError("the list of what is to be predicted is empty: give paths, pictures or arrays")
     elif all(isinstance(one, str | os.PathLike) for one in given):
@@ -165,8 +167,32 @@ def _image_spec(model: "TrainedModel", what: str) -> ImageSpec:
     return cast(ImageSpec, model.spec)
 
 
+def _read_texts(texts: Sequence[Any], model: "TrainedModel", batch_size: int) -> Iterator[Named]:
+    """Tokenise texts, or pairs of texts."""
+    if getattr(model.spec, "tokeniser", None) is None:
+        raise UserError("the model has no tokeniser of its own: give it batches of named tensors in Python")
+    whole = [text if isinstance(text, str) else tuple(text) for text in texts]
+    for start in range(0, len(whole), batch_size):
+        part = whole[start : start + batch_size]
+        yield Named([str(start + i) for i in range(len(part))], model.spec.fit(part))
+
+
+def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
+    """Read the texts of a table from the columns that training read them from."""
+    from tl_lab.data.sets.text_table import read_table, texts_of
+
+    if not path.is_file():
+        raise UserError(f"there is no table {path} to predict")
+    reading = {"text_column": ["text"], "encoding": "utf-8", **model.reading}
+    table = read_table(path, reading["encoding"])
+    yield from _read_texts(texts_of(table, reading["text_column"], path), model, batch_size)
+
+
 def _read_path(path: Path, model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
     """Read a folder of images, an image, or a table."""
+    if getattr(model.spec, "tokeniser", None) is not None:
+        yield from _read_text_table(path, model, batch_size)
+        return
     channels = _channels_of(path, model)
     if path.is_dir() and model.spec.modality == "vector":
         raise UserError(f"{path} is a folder, and the model takes vectors: give a CSV file of {channels} columns")

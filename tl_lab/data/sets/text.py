@@ -1,0 +1,166 @@
+"""What sets of texts have in common, and the published ones: SST-2 and TREC."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.request import Request
+from tl_lab.data.roots import find_root, missing
+from tl_lab.data.samples import Samples
+from tl_lab.data.splits import few_in_strata, hold_out
+from tl_lab.errors import UserError
+from tl_lab.options import Count, Fraction
+
+__all__ = ["Sst2", "TextSet", "Trec", "samples_of"]
+
+# a line of the copies that go round has the second half of its label behind the first word of its question
+_MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
+
+
+class TextSet(DataModule):
+    """A labelled set of texts.
+
+    Args:
+        test_count: samples of the test part that are scored, drawn by the seed; None for all.
+        options: those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    modality = "text"
+
+    def __init__(self, *, test_count: Count | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.test_count = test_count
+        self._shape = ()  # texts have none, and nothing of a backbone is filled in from it
+
+    def load(self, request: Request | None = None) -> None:
+        """Read the sets, and leave out test samples beyond ``test_count``."""
+        super().load(request)
+        self._shape = ()
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Name the columns that hold the texts in tables to be predicted."""
+        return {"text_column": ["text"], "encoding": "utf-8"}
+
+    def _read(self) -> dict[str, Samples]:
+        sets = self.read()
+        if self.test_count is None:
+            return sets
+        test = sets["test"]
+        if self.test_count > len(test):
+            raise UserError(f"data.test_count={self.test_count} is more than the {len(test):,} test samples")
+        index = few_in_strata(None, len(test), self.test_count, self.seed)
+        self.notes.append(f"test: {self.test_count:,} of {len(test):,} samples")
+        return {**sets, "test": test.subset(index)}
+
+
+class _Published(TextSet):
+    """A set in the folder of data sets, with a test part of its own.
+
+    Args:
+        root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
+        options: those of :class:`TextSet`.
+    """
+
+    title: ClassVar[str]
+    place: ClassVar[str]
+    how_to_get: ClassVar[str]
+    place_options = ("root",)
+
+    def __init__(self, *, root: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.root = root
+
+    def _file(self, name: str) -> Path:
+        path = find_root(self.root, self.title, self.how_to_get) / self.place / name
+        if not path.is_file():
+            raise missing(self.title, path, self.how_to_get)
+        return path
+
+
+class Sst2(_Published):
+    """SST-2: sentences of film reviews, positive or negative; 67,349 for training, 872 and 1,821 for the rest.
+
+    Args:
+        options: ``root`` and those of :class:`TextSet`.
+
+    References:
+        R. Socher et al., "Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank", EMNLP 2013.
+    """
+
+    title, place = "SST-2", "text/sst2"
+    how_to_get = "put train.tsv, dev.tsv and test.tsv (label, sentence) there"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def read(self) -> dict[str, Samples]:
+        """Read the three parts."""
+        self.class_names = ["negative", "positive"]
+        sets = {name: self._part(file) for name, file in (("train", "train"), ("val", "dev"), ("test", "test"))}
+        self.contents = [samples.fingerprint() for samples in sets.values()]
+        return sets
+
+    def _part(self, name: str) -> Samples:
+        path = self._file(f"{name}.tsv")
+        table = pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, dtype=str, keep_default_na=False)
+        labels = pd.to_numeric(table.iloc[:, 0], errors="coerce")
+        if bool((~labels.isin([0, 1])).any()):
+            row = int((~labels.isin([0, 1])).to_numpy().argmax())
+            raise UserError(f"{path}, row {row + 2}, has the label {table.iloc[row, 0]!r}: labels of SST-2 are 0 and 1")
+        return samples_of(table.iloc[:, 1].tolist(), labels.astype(int).tolist())
+
+
+class Trec(_Published):
+    """TREC: questions by what they ask for, six coarse or fifty fine classes; 5,452 for training and 500 for test.
+
+    Args:
+        fine: tell the fine classes apart, of which 5,444 and 499 questions are here.
+        val_share: of the training part, held out for validation, in (0, 1).
+        options: ``root`` and those of :class:`TextSet`.
+
+    References:
+        X. Li, D. Roth, "Learning Question Classifiers", COLING 2002.
+    """
+
+    title, place = "TREC", "text/trec"
+    how_to_get = "put TREC.train.all and TREC.test.all, or train_5500.label and TREC_10.label for fine classes, there"
+    coarse: ClassVar[tuple[str, ...]] = ("description", "entity", "abbreviation", "human", "location", "number")
+
+    def __init__(self, *, fine: bool = False, val_share: Fraction = 0.1, **options: Any) -> None:
+        super().__init__(**options)
+        self.fine, self.val_share = fine, val_share
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts and cut the validation set from the first."""
+        files = ("train_5500.label", "TREC_10.label") if self.fine else ("TREC.train.all", "TREC.test.all")
+        train, test = (self._lines(name) for name in files)
+        names = sorted({label for label, _ in train}) if self.fine else [str(c) for c in range(len(self.coarse))]
+        self.class_names = names if self.fine else list(self.coarse)
+        parts = []
+        for rows, name in ((train, files[0]), (test, files[1])):
+            if unknown := [label for label, _ in rows if label not in names]:
+                raise UserError(f"{self.place}/{name} has the unknown label {unknown[0]!r}")
+            parts.append(samples_of([text for _, text in rows], [names.index(label) for label, _ in rows]))
+        self.contents = [samples.fingerprint() for samples in parts]
+        y = parts[0].y
+        assert y is not None
+        kept, held_out = hold_out(y, {"val": self.val_share}, self.seed, self.class_names)
+        return {"train": parts[0].subset(kept), "val": parts[0].subset(held_out["val"]), "test": parts[1]}
+
+    def _lines(self, name: str) -> list[tuple[str, str]]:
+        lines = self._file(name).read_text(encoding="latin-1").split("\n")
+        halves = [line.replace(_MISPRINT, _MEANT).partition(" ") for line in lines if line.strip()]
+        return [(label, text.strip()) for label, _, text in halves]
+
+
+def samples_of(texts: Sequence[Text], labels: Sequence[int]) -> Samples:
+    """Make a set of texts and the numbers of their classes."""
+    return Samples(Texts(texts), torch.tensor(labels, dtype=torch.int64))

@@ -1,0 +1,161 @@
+"""Texts of one's own, in a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.roots import places_of
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.text import TextSet, samples_of
+from tl_lab.data.splits import check_shares, split_in_three
+from tl_lab.errors import UserError, nearest
+from tl_lab.options import Fraction
+from tl_lab.texts import listed
+
+__all__ = ["TextTable", "check_columns", "read_table", "texts_of"]
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+class TextTable(TextSet):
+    """A table (csv, tsv, jsonl or parquet) with a text, or two, and a class in each row.
+
+    Args:
+        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two for pairs.
+        label_column: name of the column with the class.
+        val_share: of all rows, for validation.
+        test_share: of all rows, for test.
+        encoding: of a text file.
+        options: those of :class:`~tl_lab.data.sets.text.TextSet`.
+    """
+
+    place_options = ("path",)
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        text_column: str | Sequence[str] = "text",
+        label_column: str = "label",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if path is None:
+            raise UserError("data.path: name the table, a file that ends in " + " or ".join(_ENDINGS))
+        columns = [text_column] if isinstance(text_column, str) else [*text_column]
+        if len(columns) not in (1, 2):
+            raise UserError(f"data.text_column names one column, or two for pairs of texts, not {len(columns)}")
+        check_shares(val_share, test_share)
+        self.path, self.text_columns, self.label_column = path, columns, label_column
+        self.val_share, self.test_share, self.encoding = val_share, test_share, encoding
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Name the columns with the texts, and the encoding."""
+        return {"text_column": self.text_columns, "encoding": self.encoding}
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table and split it, each class keeping its share."""
+        path = next((place for place in places_of(self.path) if place.is_file()), None)
+        if path is None:
+            raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
+        table = read_table(path, self.encoding)
+        texts = texts_of(table, self.text_columns, path)
+        check_columns(table, "label_column", [self.label_column], path)
+        labels = _labels(table[self.label_column], self.label_column, path)
+        self.class_names = sorted(set(labels), key=_order)
+        samples = samples_of(texts, [self.class_names.index(label) for label in labels])
+        self.contents = [samples.fingerprint()]
+        return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+
+
+def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
+    """Read a table; cells of csv and tsv files stay the strings that they are.
+
+    Args:
+        path: a file that ends in .csv, .tsv, .jsonl or .parquet.
+        encoding: of a text file; a byte order mark is left out.
+
+    Raises:
+        UserError: the ending is another, the file is damaged or in another encoding.
+    """
+    kind = path.suffix.lower()
+    if kind not in _ENDINGS:
+        raise UserError(f"{path} ends in {kind or 'nothing'}: tables end in {', '.join(_ENDINGS)}")
+    marked = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    try:
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        if kind == ".jsonl":
+            return pd.read_json(path, lines=True, dtype=False, encoding=marked)
+        return pd.read_csv(path, sep=_SEPARATORS[kind], dtype=str, keep_default_na=False, encoding=marked)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding, as latin-1") from error
+    except ImportError as error:
+        raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a table ({str(error).splitlines()[0]})") from error
+
+
+def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: Path) -> None:
+    """Demand columns.
+
+    Raises:
+        UserError: the table lacks one, naming the nearest.
+    """
+    for name in names:
+        if name not in table.columns:
+            raise UserError(f"data.{option}: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+
+
+def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text]:
+    """Give each row's text, or its pair of texts.
+
+    Args:
+        table: as :func:`read_table` gives it.
+        names: of the column, or of two.
+        path: of the table, for messages.
+
+    Raises:
+        UserError: a column is missing, or a text is empty.
+    """
+    check_columns(table, "text_column", names, path)
+    columns = [table[name].map(_cell).tolist() for name in names]
+    for name, texts in zip(names, columns, strict=True):
+        if empty := [row for row, text in enumerate(texts, 1) if not text.strip()]:
+            raise UserError(
+                f"{path}: column {name!r} is empty in {len(empty):,} of {len(texts):,} rows "
+                f"({listed(map(str, empty))}): fill them or leave these rows out"
+            )
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None or value != value else str(value)
+
+
+def _labels(column: pd.Series, name: str, path: Path) -> list[str]:
+    labels = [_cell(value).strip() for value in column]
+    if empty := [row for row, label in enumerate(labels, 1) if not label]:
+        raise UserError(
+            f"{path}: column {name!r} is empty in {len(empty):,} rows ({listed(map(str, empty))}): fill or remove them"
+        )
+    if len(set(labels)) < 2:
+        raise UserError(f"{path}: column {name!r} holds one class, {labels[0]!r}: there is nothing to tell apart")
+    return labels
+
+
+def _order(label: str) -> tuple[int, float, str]:
+    """Sort numbers by their value, and before words."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
