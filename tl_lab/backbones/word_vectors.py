@@ -85,16 +85,9 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
         UserError: the file is none of vectors, naming its first wrong line.
     """
     if path.suffix == ".npy":
-        listing = path.with_suffix(".txt")
-        if not listing.is_file():
-            raise UserError(f"backbone.weights: {path} needs its words in {listing}, one a line")
-        words, vectors = listing.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
-        if vectors.ndim != 2 or len(words) != len(vectors):
-            raise UserError(
-                f"backbone.weights: {path} has the shape {vectors.shape}, and {listing} {len(words):,} words"
-            )
-        return words, vectors.astype(np.float32)
-    words, rows = [], []
+        return _read_array(path)
+    words: list[str] = []
+    rows: list[np.ndarray] = []
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             parts = line.rstrip().split(" ")
@@ -111,3 +104,13 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
     if not rows:
         raise UserError(f"backbone.weights: {path} holds no vectors")
     return words, np.stack(rows)
+
+
+def _read_array(path: Path) -> tuple[list[str], np.ndarray]:
+    listing = path.with_suffix(".txt")
+    if not listing.is_file():
+        raise UserError(f"backbone.weights: {path} needs its words in {listing}, one a line")
+    words, vectors = listing.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
+    if vectors.ndim != 2 or len(words) != len(vectors):
+        raise UserError(f"backbone.weights: {path} has the shape {vectors.shape}, and {listing} {len(words):,} words")
+    return words, vectors.astype(np.float32)

@@ -56,7 +56,8 @@ class Texts:
         ids, ends, types = found["ids"], found["ends"], found["types"]
         rows = [part.tolist() for part in np.split(ids, ends[:-1])]
         kinds = [part.tolist() for part in np.split(types, ends[:-1])] if len(types) else []
-        self.notes = _notes(len(self), *found["counts"].tolist(), spec)
+        cut, unknown, tokens = found["counts"].tolist()
+        self.notes = _notes(len(self), cut, unknown, tokens, spec)
         return spec.padded(rows, kinds)
 
     def _encoded(self, spec: TokenSpec) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ class TokenSpec(InputSpec):
         assert self.tokeniser is not None
         return self.tokeniser.encode(texts, self.max_length)
 
-    def fit(self, raw: Sequence[Sequence[int]] | Sequence[Text] | Mapping[str, Tensor]) -> Inputs:
+    def fit(self, raw: Any) -> Inputs:
         """Cut sequences to the length, and pad shorter ones to the longest of the batch.
 
         Args:
@@ -59,9 +59,9 @@ class TokenSpec(InputSpec):
         if isinstance(raw, Mapping):
             return {name: tensor[..., : self.max_length] for name, tensor in raw.items()}
         if self.tokeniser is not None and _are_texts(raw):
-            encoded = self.encode(raw)  # type: ignore[arg-type]
+            encoded = self.encode(raw)
             return self.padded(encoded.ids, encoded.types)
-        return self.padded([list(row)[: self.max_length] for row in raw])  # type: ignore[arg-type]
+        return self.padded([list(row)[: self.max_length] for row in raw])
 
     def padded(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] = ()) -> dict[str, Tensor]:
         """Make tensors of sequences, padded to the longest.
