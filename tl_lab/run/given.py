@@ -68,7 +68,7 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
     elif isinstance(given, Mapping) or not isinstance(given, Sequence):
         x = given if isinstance(given, Mapping) else as_batch(given, model)
         yield from _cut(cast(Inputs, x), batch_size)
-    elif given and model.spec.modality == "text" and not isinstance(given[0], os.PathLike | Mapping):
+    elif given and getattr(model.spec, "tokeniser", None) is not None and not isinstance(given[0], os.PathLike):
         yield from _read_texts(given, model, batch_size)
     elif not given:
         raise UserError("the list of what is to be predicted is empty: give paths, pictures or arrays")
@@ -169,8 +169,6 @@ def _image_spec(model: "TrainedModel", what: str) -> ImageSpec:
 
 def _read_texts(texts: Sequence[Any], model: "TrainedModel", batch_size: int) -> Iterator[Named]:
     """Tokenise texts, or pairs of texts."""
-    if getattr(model.spec, "tokeniser", None) is None:
-        raise UserError("the model has no tokeniser of its own: give it batches of named tensors in Python")
     whole = [text if isinstance(text, str) else tuple(text) for text in texts]
     for start in range(0, len(whole), batch_size):
         part = whole[start : start + batch_size]

@@ -3,14 +3,18 @@
 import os
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
+from tl_lab.data.inputs.tokenisers import Words
+from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.data.sets.text import Sst2, Trec
 from tl_lab.data.sets.text_table import TextTable, read_table
 from tl_lab.errors import UserError
+from tl_lab.run.given import read_given
 
 ROWS = {"review": [f"film {i}" for i in range(40)], "stars": [str(1 + i % 3 * 5) for i in range(40)], "id": [*"x" * 40]}
 ROOT = Path(os.environ.get("TL_LAB_DATA", ""))
@@ -49,6 +53,19 @@ def test_every_kind_of_table_gives_the_same_sets(kind: str, tmp_path: Path) -> N
 
 def test_two_columns_are_pairs(tmp_path: Path) -> None:
     assert table(write(tmp_path, "csv"), text_column=["review", "id"]).sets["test"].x.items[0][1] == "x"
+
+
+def test_predictions_read_the_columns_that_training_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "tsv")
+    words = Words(["film"])
+    model = SimpleNamespace(spec=TokenSpec(words.size, 3, 0, words), reading=table(path).reading)
+    (batch,) = read_given(path, model)
+    assert batch.names == [str(i) for i in range(40)]
+    assert batch.x["ids"][7].tolist() == [2, 1]  # film 7
+    (batch,) = read_given(["film", "a film"], model)
+    assert batch.x["ids"].tolist() == [[2, 0], [1, 2]]
+    with pytest.raises(UserError, match="no column 'text'"):
+        next(read_given(path, SimpleNamespace(spec=model.spec, reading={})))
 
 
 def test_fewer_test_samples_are_drawn_by_seed(tmp_path: Path) -> None:
