@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
@@ -31,18 +32,26 @@ __all__ = ["ORIGINALS", "remember", "run_in", "strategy_class"]
 ORIGINALS: list[tuple[Any, str, Any]] = [
     (config_loader_impl, "create_defaults_list", config_loader_impl.create_defaults_list),  # type: ignore[attr-defined]
     (ConfigLoaderImpl, "_compose_config_from_defaults_list", ConfigLoaderImpl._compose_config_from_defaults_list),
-    (FileConfigSource, "load_config", FileConfigSource.load_config),
+    (ConfigRepository, "load_config", ConfigRepository.load_config),
+    (ConfigLoaderImpl, "_load_single_config", ConfigLoaderImpl._load_single_config),
+    (defaults_list, "_create_interpolation_map", defaults_list._create_interpolation_map),
 ]
-"""What is remembered: where it lives, its name, and Hydra's own function."""
+"""What is remembered or cut short: where it lives, its name, and Hydra's own function."""
 
 
 def remember() -> None:
     """Let Hydra keep what it has composed from this project's files; files of other folders may change."""
-    kinds = (_remembered_defaults, _remembered_files, _remembered_texts)
+    kinds = (_remembered_defaults, _remembered_files, _remembered_texts, _copied, _map_where_it_is_used)
     for (place, name, original), kind in zip(ORIGINALS, kinds, strict=True):
         setattr(place, name, kind(original))
     # each composition copies the sources of files, and with this one all that is registered, to write to neither
-    StructuredConfigSource.__deepcopy__ = lambda self, memo: copy.copy(self)  # type: ignore[attr-defined]
+    setattr(registered_source(), "__deepcopy__", lambda self, memo: copy.copy(self))  # noqa: B010
+
+
+def registered_source() -> type:
+    """Give Hydra's class of sources for registered nodes: its plugins are imported anew when it first looks."""
+    Plugins.instance()
+    return SourcesRegistry.instance().resolve("structured")
 
 
 @functools.cache
@@ -119,15 +128,44 @@ def _remembered_files(compose: Any) -> Any:
 
 
 def _remembered_texts(load: Any) -> Any:
-    kept: dict[tuple[str, str], Any] = {}
+    kept: dict[Any, Any] = {}
 
     @functools.wraps(load)
     def load_config(self: Any, config_path: str) -> Any:
-        if self.path != str(conf_dir()):
+        sources = _sources(self)
+        if sources is None:
             return load(self, config_path)
-        key = (self.provider, config_path)
-        if key not in kept:
-            kept[key] = load(self, config_path)
-        return copy.deepcopy(kept[key])
+        if (sources, config_path) not in kept:
+            found = load(self, config_path)
+            if found is None:  # a plugin may register it later
+                return None
+            kept[sources, config_path] = found
+        return copy.copy(kept[sources, config_path])
 
     return load_config
+
+
+def _copied(load: Any) -> Any:
+    """Copy what is merged: merging takes over the nodes themselves, and finding the files only reads them."""
+
+    @functools.wraps(load)
+    def _load_single_config(self: Any, default: Any, repo: Any) -> Any:
+        found = load(self, default, repo)
+        if found.config is repo.load_config(default.config_path).config:
+            found = copy.copy(found)
+            found.config = copy.deepcopy(found.config)
+        return found
+
+    return _load_single_config
+
+
+def _map_where_it_is_used(create: Any) -> Any:
+    """Leave out the mapping for ``${...}`` in a list of defaults that has none: it takes as long as all the rest."""
+    empty = OmegaConf.create()
+
+    @functools.wraps(create)
+    def _create_interpolation_map(overrides: Any, defaults: Any, self_added: bool) -> Any:
+        used = any(getattr(one, "node", one).is_interpolation() for one in defaults)
+        return create(overrides, defaults, self_added) if used else empty
+
+    return _create_interpolation_map

@@ -2,8 +2,7 @@
 
 import hydra
 import pytest
-from composing import ORIGINALS, remember
-from hydra._internal.core_plugins.structured_config_source import StructuredConfigSource
+from composing import ORIGINALS, registered_source, remember
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,7 +31,7 @@ def test_memory_gives_what_the_files_give(overrides: list[str], monkeypatch: pyt
     for place, name, original in ORIGINALS:
         monkeypatch.setattr(place, name, original)
     monkeypatch.setattr("tl_lab.config.natural._REMEMBERED", {})
-    monkeypatch.delattr(StructuredConfigSource, "__deepcopy__")
+    monkeypatch.delattr(registered_source(), "__deepcopy__")
     fresh = composed(*overrides)
     for found in (first, again):
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(fresh)

@@ -29,6 +29,7 @@ SMALL = [
     "data.source_test_count=100",
     "data.target_test_count=1500",
     "data.batches_per_epoch=11",
+    "data.batch_size=16",
     "trainer.max_epochs=2",
     "logger=none",
     "figures=false",

@@ -1,5 +1,6 @@
 """What identifies a configuration: its plain form, and the hash of what determines a run's numbers."""
 
+import copy
 import hashlib
 import json
 import typing
@@ -67,7 +68,11 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     Returns:
         SHA-256 of the rest as canonical JSON, 64 hexadecimal digits.
     """
-    kept = {key: value for key, value in to_plain(cfg).items() if key not in _NOT_HASHED}
+    return _hash(to_plain(cfg))
+
+
+def _hash(plain: Mapping[str, Any]) -> str:
+    kept = copy.deepcopy({key: value for key, value in plain.items() if key not in _NOT_HASHED})
     if not _watches(kept.get("callbacks")):
         kept.pop("validator", None)
     if (kept.get("adapter") or {}).get("_target_", NO_ADAPTER) == NO_ADAPTER:
@@ -123,4 +128,4 @@ def comparison_key(cfg: DictConfig | Mapping[str, Any]) -> str:
     """
     plain = to_plain(cfg)
     plain["data"].pop("seed", None)
-    return config_hash({name: node for name, node in plain.items() if name not in ("domain_adaptation", "seed")})
+    return _hash({name: node for name, node in plain.items() if name not in ("domain_adaptation", "seed")})

@@ -59,7 +59,9 @@ def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | Non
         return None
     found = []
     for path in sorted(folder.resolve().parent.parent.glob(f"*/*/{RESULTS}")):
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, OSError):
+            if key.encode() not in path.read_bytes():  # most of thousands of runs: not worth parsing
+                continue
             other = read_results(path.parent)
             plain = other.get("choices", {}).get("domain_adaptation") in _SOURCE_ONLY
             if plain and other.get("status") == "completed" and other.get("comparison_key") == key:
