@@ -188,7 +188,9 @@ def test_other_launchers_go_on_with_the_same_jobs_only(
 
 
 @pytest.mark.slow
-def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path: Path) -> None:
+def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Real processes: Ctrl-C in the first start, kill -9 of the second, both while a job trains."""
     long = ["trainer.max_epochs=40", "seed=0,1"]
 
@@ -219,6 +221,7 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(tmp_path:
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=180)[0]
     assert first.returncode == 130, said
+    monkeypatch.setattr(sys, "argv", [TRAIN])
     assert f"interrupted; go on with: {commands.train('-m')} " in said
     assert results(broken / "0")["status"] == "failed"
 
