@@ -9,7 +9,7 @@ import copy
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 from hydra._internal import config_loader_impl, defaults_list
@@ -19,7 +19,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.utils import get_class
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, flag_override
 
 from tl_lab.config import choices, conf_dir
 from tl_lab.config.natural import install
@@ -112,19 +112,38 @@ def _remembered_defaults(create: Any) -> Any:
 
 
 def _remembered_files(compose: Any) -> Any:
+    """Keep merged files, and apart from them what all compositions begin with: Hydra's own part and ``config.yaml``."""
     kept: dict[Any, Any] = {}
+
+    def merged(self: Any, defaults: Any, repo: Any) -> Any:
+        cfg = OmegaConf.create()
+        with flag_override(cfg, "no_deepcopy_set_nodes", True):
+            for default in defaults:
+                cfg.merge_with(self._load_single_config(default=default, repo=repo).config)
+        return cfg
 
     @functools.wraps(compose)
     def _compose_config_from_defaults_list(self: Any, defaults: Any, repo: Any) -> Any:
         sources = _sources(repo)
         if sources is None:
             return compose(self, defaults, repo)
-        key = (sources, tuple((one.config_path, one.parent, one.package, one.is_self, one.primary) for one in defaults))
-        if key not in kept:
-            kept[key] = compose(self, defaults, repo)
+        names = [(one.config_path, one.parent, one.package, one.is_self, one.primary) for one in defaults]
+        if (key := (sources, tuple(names))) not in kept:
+            count = next((i for i, name in enumerate(names) if not str(name[0]).startswith("hydra")), 0) + 1
+            if (start := (sources, tuple(names[:count]))) not in kept:
+                kept[start] = merged(self, defaults[:count], repo)
+            beginning = _Merged(config=copy.deepcopy(kept[start]))
+            kept[key] = compose(self, [beginning, *defaults[count:]], repo)
         return copy.deepcopy(kept[key])
 
     return _compose_config_from_defaults_list
+
+
+class _Merged(NamedTuple):
+    """Files that are merged already, in the place of one."""
+
+    config: Any
+    config_path: str = ""
 
 
 def _remembered_texts(load: Any) -> Any:
@@ -150,6 +169,8 @@ def _copied(load: Any) -> Any:
 
     @functools.wraps(load)
     def _load_single_config(self: Any, default: Any, repo: Any) -> Any:
+        if isinstance(default, _Merged):
+            return default
         found = load(self, default, repo)
         if found.config is repo.load_config(default.config_path).config:
             found = copy.copy(found)

@@ -2,15 +2,7 @@
 
 from pathlib import Path
 
-import composing
 import pytest
-import torch
-
-# as a run has by default; on tensors this small, threads that wait for each other cost more than they bring, and on a
-# machine that is busy otherwise a hundred times more
-torch.set_num_threads(1)
-
-composing.remember()
 
 _PROCESSES = 2
 
@@ -29,3 +21,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     undecided = options.numprocesses is None and options.dist == "no" and not (options.tx or options.usepdb)
     if undecided and not options.collectonly and any(Path(arg).is_dir() for arg in config.args):
         options.numprocesses, options.dist = _PROCESSES, "worksteal"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare a process that runs tests; the one that only shares them out does without what takes long to import."""
+    if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
+        return
+    import composing
+    import torch
+
+    # as a run has by default; on tensors this small, threads that wait for each other cost more than they bring, and
+    # on a machine that is busy otherwise a hundred times more
+    torch.set_num_threads(1)
+    composing.remember()
