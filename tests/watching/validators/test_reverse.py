@@ -135,7 +135,7 @@ def test_wrong_options_are_refused(options, said):
 
 TINY = [
     "trainer.max_epochs=2", "trainer.limit_train_batches=20", "data.source_count=600", "data.source_test_count=50",
-    "data.target_test_count=1000", "data.batch_size=32", "logger=none", "health=false", "figures=false",
+    "data.target_test_count=1000", "data.batch_size=16", "logger=none", "health=false", "figures=false",
 ]  # fmt: skip
 
 

@@ -216,6 +216,7 @@ def test_a_loss_of_the_oracle_stops_no_training():
 TINY = [
     "trainer.max_epochs=3", "trainer.limit_train_batches=3", "data.source_count=300", "data.source_test_count=50",
     "data.target_test_count=1500", "data.batch_size=8", "logger=none", "figures=false", "health=false",
+    "backbone=mlp", "backbone.hidden=[32]",
 ]  # fmt: skip
 
 
