@@ -9,7 +9,17 @@ from annotated_types import Interval, Len
 
 from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, Several, Share
 
-__all__ = ["ELSEWHERE", "FILLED", "FILLED_OF_LOGGERS", "NEEDED", "OF_LIBRARIES", "OF_ONE_CLASS", "PLAIN", "PROVIDED"]
+__all__ = [
+    "ADDED",
+    "ELSEWHERE",
+    "FILLED",
+    "FILLED_OF_LOGGERS",
+    "NEEDED",
+    "OF_LIBRARIES",
+    "OF_ONE_CLASS",
+    "PLAIN",
+    "PROVIDED",
+]
 
 OF_ONE_CLASS = frozenset(
     {
@@ -105,7 +115,7 @@ OF_LIBRARIES: dict[str, dict[str, Any]] = {
         "accelerator": Literal["cpu", "gpu", "cuda", "mps", "tpu", "auto"],
         "devices": Annotated[int, Interval(ge=-1)] | Annotated[list[Natural], Len(1)] | Literal["auto"],
         "num_nodes": Count,
-        "max_epochs": Count,
+        "max_epochs": Count | None,
         "limit_train_batches": _Batches,
         "limit_val_batches": _Batches,
         "limit_test_batches": _Batches,
@@ -119,6 +129,9 @@ OF_LIBRARIES: dict[str, dict[str, Any]] = {
     },
 }
 """Of classes of other packages, by the beginning of their name: what their signatures leave open."""
+
+ADDED: dict[str, dict[str, Any]] = {"pytorch_lightning.Trainer": {"max_updates": Count | None}}
+"""Options of other packages' classes that the run takes itself, by the class."""
 
 NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "trainer.precision", "strategy.layers"})
 """Arguments that the run itself reads: a configuration has them, whatever the class's defaults are."""

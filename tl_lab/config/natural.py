@@ -257,7 +257,7 @@ class Loader(ConfigLoaderImpl):
         self._chosen, self._files = {}, repo
         with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra meets the same and explains it
             self._chosen = self._natural(config_name, parsed, repo)
-        texts = [f"{group}={natural.choice}" for group, natural in self._chosen.items()]
+        texts = [f"{group}={natural.choice}" for group, natural in self._chosen.items()] + _length(parsed)
         kept = [one for one in parsed if not (one.input_line == AUTO and "domain_adaptation" in self._chosen)]
         return [*kept, *OverridesParser.create().parse_overrides(texts)], repo
 
@@ -296,6 +296,14 @@ class Loader(ConfigLoaderImpl):
         if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
             return f"data={data} has no target"
         return ""
+
+
+def _length(parsed: Sequence[Override]) -> list[str]:
+    """Let a number of updates on the command line take the place of the number of epochs that the files state."""
+    given = {one.key_or_group: one for one in parsed}
+    updates = given.get("trainer.max_updates")
+    counted = updates is not None and not updates.is_sweep_override() and updates.value() is not None
+    return ["trainer.max_epochs=null"] if counted and "trainer.max_epochs" not in given else []
 
 
 def _first(override: Override) -> Override:

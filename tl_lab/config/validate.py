@@ -15,7 +15,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tl_lab.config.catalogue import choices
-from tl_lab.config.declared import ELSEWHERE, FILLED, FILLED_OF_LOGGERS, OF_LIBRARIES, OF_ONE_CLASS, PLAIN, PROVIDED
+from tl_lab.config.declared import (
+    ADDED,
+    ELSEWHERE,
+    FILLED,
+    FILLED_OF_LOGGERS,
+    OF_LIBRARIES,
+    OF_ONE_CLASS,
+    PLAIN,
+    PROVIDED,
+)
 from tl_lab.config.fitting import misfits
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
@@ -193,7 +202,7 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
         anything = not closed and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if not anything:
             break
-    return Taken(hints, frozenset(needed), anything)
+    return Taken(hints | ADDED.get(name, {}), frozenset(needed), anything)
 
 
 def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:

@@ -78,7 +78,7 @@ def _request(plan: Plan, adaptation: DomainAdaptation) -> Request:
         reveals_target=adaptation.oracle,
         tracks_oracle=bool(plan.validators) and not adaptation.oracle,
         serves=getattr(plan.strategy.kind, "trains_on", "episodes"),
-        epochs_per_task=plan.max_epochs,
+        epochs_per_task=plan.max_epochs or 1,
         jointly=getattr(plan.strategy.kind, "jointly", False),
         validation_samples=plan.validation_samples,
     )
@@ -122,6 +122,7 @@ def _strategy(
         scheduler=plan.scheduler.build(),
         **given,
     )
+    strategy.max_updates = plan.max_updates
     if plan.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
     if plan.update.get("compile"):

@@ -37,7 +37,7 @@ from tl_lab.run.checkpoints import is_trained, last_checkpoint, read_checkpoint,
 from tl_lab.run.data_identity import RESTART, check_beside, forget, has_changed, use_places
 from tl_lab.run.figures import draw_figures
 from tl_lab.run.mishaps import explained
-from tl_lab.run.pairing import check_pairing, check_protocol
+from tl_lab.run.pairing import check_length, check_pairing, check_protocol
 from tl_lab.run.parallel import synchronise_batch_norm
 from tl_lab.run.plan import Plan
 from tl_lab.run.reporting import banner_of, facts_of, report
@@ -149,6 +149,7 @@ def _run(
     if trainer.world_size > 1 and any(validator.ranks_runs for validator in validators.values()):
         raise UserError("validator=reverse trains twice, which it does in one process: leave it out, or use one device")
     health = _health_check(plan, trainer, parts, record)
+    check_length(plan, trainer.max_epochs)
     facts = facts_of(plan, parts, trainer)
     record.update(**facts)
     if trainer.is_global_zero:
@@ -259,9 +260,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
         trainer.validate(parts.strategy, datamodule=parts.data, verbose=False)
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
         return
-    if checkpoint is not None and is_trained(
-        content := read_checkpoint(checkpoint), parts.data.total_epochs_for(plan.max_epochs)
-    ):
+    if checkpoint is not None and is_trained(content := read_checkpoint(checkpoint), trainer.max_epochs or 1):
         parts.strategy.load_state_dict(content["state_dict"])
         parts.strategy.restore(content, parts.data)
         return

@@ -28,10 +28,12 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
     Raises:
         UserError: it cannot go on: fewer epochs, a stream of tasks, nothing that learns, or a run that stopped early.
     """
-    plain, before = to_plain(cfg), int(cfg.trainer.max_epochs)
+    plain, said = to_plain(cfg), f"trainer.max_epochs={epochs}"
+    if cfg.trainer.max_epochs is None:
+        raise UserError(f"{said}: the run of {folder} counts updates, trainer.max_updates: start a new one")
+    before = int(cfg.trainer.max_epochs)
     if epochs == before:
         return
-    said = f"trainer.max_epochs={epochs}"
     if epochs < before:
         raise UserError(f"{said}: the run of {folder} has {before} epochs; it can go on for more, not for fewer")
     if "tasks" in class_of(plain["data"]).traits_for(plain["data"]):

@@ -12,7 +12,7 @@ from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.run.plan import Plan
 
-__all__ = ["check_modality", "check_pairing", "check_protocol", "fitting"]
+__all__ = ["check_length", "check_modality", "check_pairing", "check_protocol", "fitting"]
 
 
 def check_pairing(plan: Plan) -> None:
@@ -69,12 +69,16 @@ def check_pairing(plan: Plan) -> None:
             "use domain_adaptation=none"
         )
     layers = build_node(plan.strategy.option("layers"))
-    waits = layers.unfreeze_every is not None and layers.unfreeze_every >= plan.max_epochs
-    if (layers.freezes_all or waits) and plan.strategy.option("bottleneck") is None:
-        setting = f"unfreeze_every={layers.unfreeze_every}" if waits else f"trainable={layers.trainable}"
+    if layers.freezes_all:
+        _check_reaches(plan, f"trainable={layers.trainable}")
+
+
+def _check_reaches(plan: Plan, setting: str) -> None:
+    """Refuse an adaptation under whose backbone, all frozen by a setting, nothing learns."""
+    if plan.strategy.option("bottleneck") is None:
         raise UserError(
-            f"domain_adaptation={chosen} would reach no parameter, since strategy.layers.{setting} keeps the whole "
-            "backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
+            f"domain_adaptation={plan.adaptation.choice} would reach no parameter, since strategy.layers.{setting} "
+            "keeps the whole backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
         )
 
 
@@ -187,23 +191,10 @@ def check_protocol(plan: Plan) -> None:
     trainer = plan.trainer.option
     if "tasks" in plan.data.kind.traits:
         _check_stream_protocol(plan)
-    if not (trainer("max_epochs") and trainer("max_epochs") > 0):
-        raise UserError(
-            f"trainer.max_epochs is at least 1, not {trainer('max_epochs')}: schedules follow the share of training "
-            "done"
-        )
-    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
-        if trainer(name) is not None:
-            raise UserError(f"trainer.{name} is not supported: schedules follow trainer.max_epochs; set that")
+    _check_limits(plan)
     if not trainer("log_every_n_steps") or trainer("log_every_n_steps") < 1:
         raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer('log_every_n_steps')}")
-    if plan.evaluate == "best" and not (plan.checkpointing.best and plan.validates):
-        raise UserError(
-            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
-            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
-        )
-    if plan.stopping.enabled and not plan.validates:
-        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    check_length(plan, plan.max_epochs)
     if str(trainer("accelerator")) == "cpu" and str(trainer("devices")) in ("-1", "0"):
         raise UserError(
             f"trainer.devices={trainer('devices')} counts GPUs: give the number of processes on the CPU, at least 1"
@@ -216,7 +207,56 @@ def check_protocol(plan: Plan) -> None:
         raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
 
 
+def _check_limits(plan: Plan) -> None:
+    """Refuse a length that is given twice or not at all, or in a unit that schedules do not know."""
+    epochs, updates = plan.max_epochs, plan.max_updates
+    if epochs is not None and updates is not None:
+        raise UserError(
+            f"trainer.max_epochs={epochs} and trainer.max_updates={updates} both set the length of training: give one "
+            "of them (a number of updates needs trainer.max_epochs=null where a file sets both)"
+        )
+    if not ((epochs or updates or 0) > 0):
+        raise UserError(
+            f"trainer.max_epochs is at least 1, not {epochs}, unless trainer.max_updates is given: schedules follow "
+            "the share of training done"
+        )
+    for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
+        if plan.trainer.option(name) is not None:
+            raise UserError(
+                f"trainer.{name} is not supported: schedules follow trainer.max_epochs or trainer.max_updates; set one "
+                "of them"
+            )
+
+
+def check_length(plan: Plan, epochs: int | None) -> None:
+    """Refuse settings that need more epochs than there are.
+
+    Args:
+        plan: of the run.
+        epochs: how many it has; None where ``trainer.max_updates`` is given and the data are not read yet.
+
+    Raises:
+        UserError: naming what to change.
+    """
+    if plan.evaluate == "best" and not (plan.checkpointing.best and plan.validates(epochs)):
+        raise UserError(
+            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
+            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
+        )
+    if plan.stopping.enabled and not plan.validates(epochs):
+        raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
+    if epochs is not None and plan.adaptation.kind.trains_on_target:
+        every = build_node(plan.strategy.option("layers")).unfreeze_every
+        if every is not None and every >= epochs:
+            _check_reaches(plan, f"unfreeze_every={every}")
+
+
 def _check_stream_protocol(plan: Plan) -> None:
+    if plan.max_updates is not None:
+        raise UserError(
+            f"trainer.max_updates={plan.max_updates} does not suit a stream, whose tasks are trained for the same "
+            "number of epochs each: set trainer.max_epochs, and data.batches_per_epoch for a number of updates in each"
+        )
     if plan.evaluate != "last":
         raise UserError(
             f"evaluate={plan.evaluate} does not suit a stream of tasks, of which no epoch of one task is the best: "
@@ -224,7 +264,7 @@ def _check_stream_protocol(plan: Plan) -> None:
         )
     if plan.stopping.enabled:
         raise UserError("early stopping would end a stream within a task: use callbacks=default")
-    if plan.strategy.option("task_ends_with") == "best" and not plan.validates:
+    if plan.strategy.option("task_ends_with") == "best" and not plan.validates(plan.max_epochs):
         raise UserError("strategy.task_ends_with=best needs validation: see trainer.limit_val_batches")
 
 

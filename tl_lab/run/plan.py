@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -42,6 +42,10 @@ class Recipe:
     def with_options(self, **options: Any) -> "Recipe":
         """Replace options that the class has."""
         return replace(self, node={**self.node, **options})
+
+    def without(self, name: str) -> "Recipe":
+        """Leave out an option that the class does not have."""
+        return replace(self, node={key: value for key, value in self.node.items() if key != name})
 
     def build(self, **given: Any) -> Any:
         """Build the object, with arguments that the configuration cannot hold."""
@@ -160,15 +164,19 @@ class Plan:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def max_epochs(self) -> int:
-        """Epochs, of a stream those of each task."""
-        return int(self.trainer.option("max_epochs"))
+    def max_epochs(self) -> int | None:
+        """Epochs, of a stream those of each task; None where updates are counted."""
+        return cast(int | None, self.trainer.option("max_epochs"))
 
     @property
-    def validates(self) -> bool:
-        """Whether there is any validation in the run."""
+    def max_updates(self) -> int | None:
+        """Updates of the whole run; None where epochs are counted."""
+        return cast(int | None, self.trainer.option("max_updates"))
+
+    def validates(self, epochs: int | None) -> bool:
+        """Tell whether there is any validation in so many epochs; None where their number is not known yet."""
         every = self.trainer.option("check_val_every_n_epoch")
-        return self.trainer.option("limit_val_batches") != 0 and every <= self.max_epochs
+        return self.trainer.option("limit_val_batches") != 0 and (epochs is None or every <= epochs)
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Plan":

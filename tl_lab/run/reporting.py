@@ -45,7 +45,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
             **strategy.adaptation.facts(),
             **_parallel_facts(plan, parts, trainer),
             **({"debug": _DEBUGGED} if plan.config.get("debug") else {}),
-            **lengthened_fact(plan.lengthened_from, plan.max_epochs),
+            **lengthened_fact(plan.lengthened_from, trainer.max_epochs),
             **({"settings": chosen} if (chosen := plan.sweep.chosen) else {}),
         },
     }
@@ -82,6 +82,7 @@ def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], tra
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
         "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
         **({"updates": describe(parts.strategy, trainer)} if trainer.strategy.root_device.type == "cuda" else {}),
+        **({"length": f"{plan.max_updates:,} updates, {trainer.max_epochs} epochs"} if plan.max_updates else {}),
         "seed": plan.seed,
         "folder": folder,
     }

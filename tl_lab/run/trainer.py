@@ -18,6 +18,7 @@ from tl_lab.results.folder.metrics_csv import MetricsCsv, RowsBeforeCheckpoints
 from tl_lab.results.names import less_is_better
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.checkpoints import WholeCheckpoints
+from tl_lab.run.length import epochs_of
 from tl_lab.run.plan import Checkpointing, Plan, Recipe, Stopping
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.validators.base import Validator
@@ -53,15 +54,19 @@ def make_trainer(
 ) -> pl.Trainer:
     callbacks = _callbacks(plan, folder, data, validators)
     try:
-        trainer = plan.trainer.with_options(max_epochs=data.total_epochs_for(plan.max_epochs)).build(
-            # tasks differ in their data, and so may the number of batches
-            reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
-            sync_batchnorm=False,  # done in place before training: Lightning replaces the modules
-            inference_mode=plan.strategy.kind.inference_mode,
-            callbacks=callbacks,
-            logger=loggers,
-            default_root_dir=str(folder),
-            plugins=[WholeCheckpoints()],
+        trainer = (
+            plan.trainer.with_options(max_epochs=epochs_of(plan, data))
+            .without("max_updates")
+            .build(
+                # tasks differ in their data, and so may the number of batches
+                reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
+                sync_batchnorm=False,  # done in place before training: Lightning replaces the modules
+                inference_mode=plan.strategy.kind.inference_mode,
+                callbacks=callbacks,
+                logger=loggers,
+                default_root_dir=str(folder),
+                plugins=[WholeCheckpoints()],
+            )
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer={plan.trainer.choice} cannot start: {error}") from error

@@ -175,6 +175,7 @@ class Strategy(Measuring):
 
     def on_train_epoch_start(self) -> None:
         """Freeze and unfreeze for this epoch, and open its dropout stream."""
+        super().on_train_epoch_start()
         self.freeze_for(self.current_epoch)
         self._prepared.clear()
         # a function of seed, process and epoch: nothing has to be kept for a resumed run

@@ -37,6 +37,8 @@ class Step(Objective):
     gradient_clip_norm: float | None
     accumulate_batches: int
     graph: bool | str
+    max_updates: int | None = None
+    """Updates of the whole run; None for as many as its epochs have."""
     takes_several: bool = False
     """Whether a training step takes more batches than the one that it is given."""
     replayer: Replayer | None
@@ -44,6 +46,7 @@ class Step(Objective):
     last_loss: float | None
     """Of the objective, as it was last logged."""
     _unwritten: _Row | None
+    _epoch_began_at: int = 0
 
     @property
     def updates_done(self) -> int:
@@ -69,9 +72,17 @@ class Step(Objective):
         return -(-int(self.trainer.num_training_batches) // self.accumulate_batches)
 
     @property
+    def batches_of_epoch(self) -> int:
+        """Batches of this epoch, of which a run's last has fewer where its updates are counted."""
+        batches = int(self.trainer.num_training_batches)
+        if self.max_updates is None:
+            return batches
+        return min(batches, (self.max_updates - self._epoch_began_at) * self.accumulate_batches)
+
+    @property
     def progress(self) -> float:
         """Share of the run's updates that are done, in [0, 1]."""
-        return self.updates_done / max(1, self.updates_per_epoch * (self.trainer.max_epochs or 1))
+        return self.updates_done / (self.max_updates or max(1, self.updates_per_epoch * (self.trainer.max_epochs or 1)))
 
     def replay_key(self) -> Hashable:
         """Tell apart what updates are made of that neither the batch nor the modules' modes show: the task."""
@@ -90,6 +101,10 @@ class Step(Objective):
         if self.graph and obstacle(self, self.trainer) is None:
             self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
 
+    def on_train_epoch_start(self) -> None:
+        """Note where the epoch begins."""
+        self._epoch_began_at = self._updates_done
+
     # ------------------------------------------------------------------ one batch
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
@@ -97,7 +112,7 @@ class Step(Objective):
         self.train_on(batch, batch_idx)
         if not self.takes_several:
             return
-        every, batches = self.trainer.log_every_n_steps, self.trainer.num_training_batches  # type: ignore[attr-defined]
+        every, batches = self.trainer.log_every_n_steps, self.batches_of_epoch  # type: ignore[attr-defined]
         while (batch_idx + 1) % every and batch_idx + 2 < batches:
             batch, batch_idx = next_batch(self.trainer)
             self.train_on(batch, batch_idx, again=True)
@@ -115,7 +130,7 @@ class Step(Objective):
         rates = self._rates(optimizer, self.schedule(progress))
         source: Labelled | Episode = batch.source if isinstance(batch, DomainBatch) else batch
         target = None if isinstance(batch, Labelled) else batch.target
-        batches = int(self.trainer.num_training_batches)
+        batches = self.batches_of_epoch
         last = batch_idx + 1 == batches
         updates = (batch_idx + 1) % self.accumulate_batches == 0 or last
         # the last group of an epoch may hold fewer batches
@@ -128,6 +143,8 @@ class Step(Objective):
         self.updates_done += updates
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._flush(rates[-1], waits=last)
+        if self.max_updates is not None and self._updates_done >= self.max_updates:
+            self.trainer.should_stop = True  # within an epoch, which ends as others do
 
     def _rates(self, optimizer: Any, factor: float) -> list[float]:
         rates = [group["base_lr"] * factor for group in optimizer.param_groups]
