@@ -63,7 +63,7 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(stored)))
 
 
-def lengthened_fact(lengthened_from: int | None, epochs: int) -> dict[str, str]:
+def lengthened_fact(lengthened_from: int | None, epochs: int | None) -> dict[str, str]:
     """State beside a run's numbers that it was lengthened."""
     if not lengthened_from:
         return {}

@@ -45,7 +45,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
             **strategy.adaptation.facts(),
             **_parallel_facts(plan, parts, trainer),
             **({"debug": _DEBUGGED} if plan.config.get("debug") else {}),
-            **lengthened_fact(plan.lengthened_from, trainer.max_epochs),
+            **lengthened_fact(plan.lengthened_from, plan.max_epochs),
             **({"settings": chosen} if (chosen := plan.sweep.chosen) else {}),
         },
     }

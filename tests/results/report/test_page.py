@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from tl_lab.__main__ import main
 from tl_lab.errors import UserError
+from tl_lab.results import report
 from tl_lab.results.folder.files import write_json
 from tl_lab.results.report.latex import escape
-from tl_lab.results.report.page import svg
+from tl_lab.results.report.page import _cell, svg
 from tl_lab.results.report.writing import write_report
 
 VOID = {"meta", "link", "input", "br", "path", "use"}
@@ -157,3 +158,49 @@ def test_several_folders_make_one_report_beside_their_own(sweep, tmp_path, monke
     assert "| running | still running" in " ".join(text.split())
     assert "<dt>running, or killed</dt><dd>1</dd>" in Path(page).read_text(encoding="utf-8")
     assert (sweep / "summary.md").read_text() == before
+
+
+def rules() -> dict[str, str]:
+    """The declarations of the page's style by selector; those for phones after ``phone``."""
+    text = re.sub(r"/\*.*?\*/", "", (Path(report.__file__).parent / "report.css").read_text(), flags=re.DOTALL)
+    before, _, after = text.partition("@media (max-width: 40rem) {")
+    phone = after.partition("@media")[0]
+    found: dict[str, str] = {}
+    for prefix, part in (("", before), ("phone ", phone)):
+        for names, declared in re.findall(r"([^{}]+)\{([^{}]*)\}", part):
+            for name in names.split(","):
+                found[prefix + name.strip()] = found.get(prefix + name.strip(), "") + declared
+    return found
+
+
+def test_every_table_of_the_page_names_what_it_shows(sweep):
+    text = (sweep / "report.html").read_text(encoding="utf-8")
+    captions = re.findall(r"<table [^>]*><caption>([^<]+)</caption>", text)
+    assert len(captions) == text.count("<table ") == len(set(captions)) >= 6
+    assert {"Metrics and duration by setting", "Single runs", "Runs that did not complete"} <= set(captions)
+
+
+def test_tables_take_the_width_there_is_and_wrap_at_spaces_only():
+    style = rules()
+    assert "width: fit-content" in style[".scroll"]
+    assert "max-width: 100%" in style[".scroll"]
+    assert "130rem" in style["main"]
+    for name in ("td", "th", "td.words"):
+        assert "anywhere" not in style[name]
+    for name in ("td.number", "td.whole"):
+        assert "white-space: nowrap" in style[name]
+    # a number is kept whole in a column of words, too, as that of seeds is where a run has failed
+    assert _cell("12.3 ± 4.5", False) == '<td class="whole">12.3 ± 4.5</td>'
+    assert _cell("12.3 ± 4.5", True) == '<td class="number">12.3 ± 4.5</td>'
+    assert _cell("mmd, 3 layers", False) == "<td>mmd, 3 layers</td>"
+    assert 'class="words"' in _cell("3 layers of the backbone learn, and the head besides", False)
+
+
+def test_the_name_stays_beside_the_result_on_a_phone():
+    style = rules()
+    for name in ("td:first-child", "th:first-child"):
+        assert "position: sticky" in style[name]
+        assert "left: 0" in style[name]
+        assert "background" in style[name]
+        share = int(re.search(r"max-width: (\d+)vw", style[f"phone {name}"])[1])
+        assert share < 50  # of the screen: the result has the rest

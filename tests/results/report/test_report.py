@@ -15,6 +15,7 @@ from tl_lab.results.folder.files import write_json
 from tl_lab.results.report.writing import show_summary, write_report
 from tl_lab.results.tables.collecting import collect
 from tl_lab.results.tables.summarising import paired_differences, summarise
+from tl_lab.results.tables.winners import winners_said
 
 ACCURACY = {
     "none": [0.50, 0.52, 0.54],
@@ -185,6 +186,39 @@ def test_trials_are_no_further_seeds_and_alone_show_no_test_score(tmp_path):
     assert "test accuracy" not in text
     assert "no test score is shown" in text
     assert "test/acc" not in (tmp_path / "trials" / "results.csv").read_text()
+
+
+def test_the_winner_of_a_search_is_named(tmp_path, capsys):
+    """By the metric that the search maximises, in the metric's own sign and unit; a trial that failed wins nothing."""
+    losses = {"0": 0.9, "1": 0.25, "2": 0.7}
+    for name, loss in losses.items():
+        trial = [f"optimizer.lr=0.{name}1", "sweep.trial=true"]
+        _run(
+            tmp_path / "a" / name,
+            trial,
+            {"test/acc": 1.0, "val/loss": loss},
+            objective=-loss,
+            objective_metric="val/loss",
+        )
+    _run(tmp_path / "a" / "3", ["optimizer.lr=9", "sweep.trial=true"], {}, status="failed")
+    assert (
+        winners_said(collect(tmp_path / "a")) == "Best of 3 trials by val loss: `optimizer.lr=0.11` with 0.25 (run 1)."
+    )
+    write_report(tmp_path / "a", figure=False)
+    assert "Best of 3 trials by val loss: `optimizer.lr=0.11`" in (tmp_path / "a" / "summary.md").read_text()
+    show_summary(tmp_path / "a")
+    assert "Best of 3 trials by val loss: optimizer.lr=0.11" in capsys.readouterr().out
+
+    for number, (method, acc) in enumerate([("mmd", 0.5), ("dann", 0.8), ("mmd", 0.6), ("dann", 0.8)]):
+        trial = [f"domain_adaptation={method}", f"optimizer.lr=0.{number}1", "sweep.trial=true"]
+        facts = {"objective": acc, "objective_metric": "val/source/acc"}
+        _run(tmp_path / "b" / str(number), trial, {"val/source/acc": acc}, **facts)
+    assert winners_said(collect(tmp_path / "b")) == (
+        "Best of 4 trials by val source accuracy %, for each method: `domain_adaptation=dann optimizer.lr=0.11` with "
+        "80.0 (run 1); `domain_adaptation=mmd optimizer.lr=0.21` with 60.0 (run 2)."
+    )
+    _run(tmp_path / "c" / "0", ["optimizer.lr=1"], {"val/acc": 0.5}, objective=0.5, objective_metric="val/acc")
+    assert winners_said(collect(tmp_path / "c")) == ""  # no trial
 
 
 def test_a_damaged_run_is_a_row_and_takes_nothing_from_the_others(sweep):

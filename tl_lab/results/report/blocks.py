@@ -32,11 +32,12 @@ Row = Sequence[str | Cell]
 
 
 class Table(NamedTuple):
-    """Rows of cells. From column ``numbers_from`` on cells are numbers."""
+    """Rows of cells under a caption, which names what they show. From column ``numbers_from`` on cells are numbers."""
 
     head: Sequence[str]
     rows: Sequence[Row]
     numbers_from: int | None = None
+    caption: str = ""
 
 
 class Picture(NamedTuple):

@@ -23,6 +23,7 @@ __all__ = ["page", "svg"]
 
 _HERE = Path(__file__).resolve().parent
 _MANY_ROWS = 30  # from which on a table scrolls by itself, and can be searched
+_SHORT = 40  # characters up to which a cell makes no demands on its column
 _NUMBER = re.compile(r"[+-]?\d|< |-?$")
 # greys and dark colours of the figures (tl_lab.results.figures.drawing), which follow the page from light to dark
 _THEMED = {
@@ -165,11 +166,12 @@ def _table(table: Table, name: str) -> str:
     rows = "\n".join(
         f"<tr>{''.join(_cell(cell, right) for cell, right in zip(row, number, strict=True))}</tr>" for row in table.rows
     )
+    caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
     many = len(table.rows) > _MANY_ROWS
     search = f'<input type="search" placeholder="Search rows" aria-label="Search rows" aria-controls="{name}">'
     return (
         f'{search if many else ""}<div class="scroll{" tall" if many else ""}" tabindex="0"><table id="{name}">'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
+        f"{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
     )
 
 
@@ -181,7 +183,8 @@ def _cell(cell: str | Cell, right: bool) -> str:
     shown = _of(cell)
     value = "" if shown.value is None else f' data-value="{float(shown.value)!r}"' if shown.value == shown.value else ""
     text = html.escape(shown.text, quote=False) + (" ≈" if shown.mark == "level" and right else "")
-    kind = "number" if right else "words" if len(shown.text) > 40 else ""
+    whole = right or (len(shown.text) <= _SHORT and _NUMBER.match(shown.text))  # never wrapped inside
+    kind = "number" if right else "whole" if whole else "words" if len(shown.text) > _SHORT else ""
     kind += " long" if kind == "words" and len(shown.text) > 160 else ""  # wide, or its row would be very tall
     return f"<td{_class(shown.mark, kind)}{value}>{text}</td>"
 

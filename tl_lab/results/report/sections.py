@@ -27,6 +27,7 @@ from tl_lab.results.tables.comparing import Standing, data_keys
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, holm
 from tl_lab.results.tables.summarising import independent, paired_differences
+from tl_lab.results.tables.winners import winners_said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,10 @@ def _summary(found: Findings) -> Section:
     runs = found.runs
     completed = int((runs["status"] == "completed").sum())
     said = f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(found.table)} settings."
-    return Section("Summary", [said, *filter(None, [_shared(runs), facts_said(runs), _origin(runs)]), *_warnings(runs)])
+    return Section(
+        "Summary",
+        [said, *filter(None, [winners_said(runs), _shared(runs), facts_said(runs), _origin(runs)]), *_warnings(runs)],
+    )
 
 
 def _shared(runs: "pd.DataFrame") -> str:
@@ -144,7 +148,7 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         f"degrees of freedom, s with ddof = 1); n is the number of seeds; {few}. "
         f"{units_said(found.metrics)} Duration: mean of a run."
     )
-    parts: list[str | Table | Picture] = [Table(head, rows, 1), said]
+    parts: list[str | Table | Picture] = [Table(head, rows, 1, "Metrics and duration by setting"), said]
     if any(found.standings.values()):
         parts.append(_marks_said(found))
     score = readable(leading_metric(found.metrics) or ASSUMED)
@@ -223,7 +227,14 @@ def _beside_best(found: Findings) -> list[Section]:
         f"± {CONFIDENCE:.0%} Student t interval{few}. The best was chosen by the same numbers, which makes "
         "differences to it look larger than they are."
     )
-    return [Section("Beside the best, seed by seed", [Table(head, rows, 2), said], page_only=True, folded=True)]
+    return [
+        Section(
+            "Beside the best, seed by seed",
+            [Table(head, rows, 2, "Differences to the best setting"), said],
+            page_only=True,
+            folded=True,
+        )
+    ]
 
 
 def _differences(found: Findings) -> list[Section]:
@@ -260,7 +271,12 @@ def _differences(found: Findings) -> list[Section]:
         "p of the paired t-test, corrected for the number of settings that the same metric compares; none "
         f"below {FEWEST_SEEDS} seeds: too few to tell."
     )
-    return [Section(f"Difference to `{found.baseline}`, seed by seed", [Table(head, rows, 3), said])]
+    return [
+        Section(
+            f"Difference to `{found.baseline}`, seed by seed",
+            [Table(head, rows, 3, f"Differences to {found.baseline}"), said],
+        )
+    ]
 
 
 def _selection(found: Findings) -> list[Section]:
@@ -286,4 +302,7 @@ def _selection_by(found: Findings, ending: str, names: Sequence[str]) -> Section
         "have chosen without the target's labels. The oracle chose by those labels: for comparison only."
     )
     metric = readable(ending.removeprefix("target_"))
-    return Section(f"Target {metric} by what chooses the epoch", [Table(head, cells, 1), said])
+    return Section(
+        f"Target {metric} by what chooses the epoch",
+        [Table(head, cells, 1, f"Target {metric} at the chosen epochs"), said],
+    )

@@ -45,7 +45,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
             by_labels,
             [
                 *(shown if "label_budgets" in pictures else []),
-                Table(["strategy", "labels", "n", heading(metric), "a run"], rows, 1),
+                Table(["strategy", "labels", "n", heading(metric), "a run"], rows, 1, "Score by strategy and labels"),
                 f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds{few}; each seed draws its own labelled "
                 "samples, the smaller numbers from within the larger ones.",
             ],
@@ -69,7 +69,10 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                 "Does transfer help?",
                 [
                     Table(
-                        ["strategy", "labels", "n", "difference to scratch", "p (paired t, Holm)", "transfer"], rows, 1
+                        ["strategy", "labels", "n", "difference to scratch", "p (paired t, Holm)", "transfer"],
+                        rows,
+                        1,
+                        "Differences to training from scratch",
                     ),
                     f"Difference to `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE:.0%} "
                     f"paired Student t interval; {negative} zero transfer is negative. p is corrected for the number "

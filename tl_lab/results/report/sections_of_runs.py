@@ -32,7 +32,7 @@ def cost(found: Findings) -> Section:
         )
     head = ["setting", "runs", "a run, mean", "a run, longest", "together", "parameters that learn", "of"]
     said = f"All runs together: {duration(timed['duration_s'].sum())}, those that failed included."
-    return Section("Time and cost", [Table(head, rows, 1), said], page_only=True)
+    return Section("Time and cost", [Table(head, rows, 1, "Time and parameters by setting"), said], page_only=True)
 
 
 def failures(found: Findings) -> list[Section]:
@@ -42,7 +42,8 @@ def failures(found: Findings) -> list[Section]:
         return []
     rows = failed[["folder", "setting", "seed", "status", "error"]].astype(object)
     cells = [[plain_cell(value) for value in row] for row in rows.itertuples(index=False)]
-    return [Section("Not completed", [Table(["run", "setting", "seed", "status", "reason"], cells)])]
+    head = ["run", "setting", "seed", "status", "reason"]
+    return [Section("Not completed", [Table(head, cells, caption="Runs that did not complete")])]
 
 
 def single_runs(found: Findings) -> Section:
@@ -65,4 +66,4 @@ def single_runs(found: Findings) -> Section:
                 plain_cell(row["config_hash"])[:10],
             ]
         )
-    return Section("Runs", [Table(head, rows, 2)], page_only=True, folded=True)
+    return Section("Runs", [Table(head, rows, 2, "Single runs")], page_only=True, folded=True)

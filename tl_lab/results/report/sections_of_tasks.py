@@ -35,7 +35,7 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
         Section(
             f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
             [
-                Table(head, with_best(rows, table, metric), 1),
+                Table(head, with_best(rows, table, metric), 1, f"{title(metric)} of each method"),
                 f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}{few}"
                 + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
                 + _choice(expected)
@@ -49,13 +49,18 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
         marked: list[Row] = [[*row[:-1], Cell(row[-1], "good" if row[-1] == "yes" else "bad")] for row in verdicts]
         head = ["method", "measured", "published", "difference", f"within ± {limit}"]
         means = f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}."
-        parts.append(Section("Beside the paper", [Table(head, marked, 1), means]))
+        parts.append(Section("Beside the paper", [Table(head, marked, 1, "Measured and published values"), means]))
     if compared := comparison_rows(table, metric):
         parts.append(
             Section(
                 "Methods compared over tasks",
                 [
-                    Table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared, 2),
+                    Table(
+                        ["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"],
+                        compared,
+                        2,
+                        "Pairs of methods",
+                    ),
                     f"Pairs are the values of `{tasks}`, each with its mean over seeds: mean difference ± "
                     f"{CONFIDENCE:.0%} paired Student t interval over them, and Wilcoxon's signed-rank test, "
                     "two-sided, corrected for the number of methods (none below six pairs). Tasks that share a domain "
@@ -127,6 +132,10 @@ def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section
     return [
         Section(
             "Methods by rank",
-            [*(shown if "ranks" in pictures else []), Table(["method", "mean rank"], ranked, 1), text],
+            [
+                *(shown if "ranks" in pictures else []),
+                Table(["method", "mean rank"], ranked, 1, "Mean rank of each method"),
+                text,
+            ],
         )
     ]

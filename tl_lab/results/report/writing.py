@@ -22,6 +22,7 @@ from tl_lab.results.tables.reproduction import comparison_rows, crossed_rows, ve
 from tl_lab.results.tables.statistics import CONFIDENCE
 from tl_lab.results.tables.summarising import find_crossed, independent, metric_columns, summarise
 from tl_lab.results.tables.trade_off import trade_off
+from tl_lab.results.tables.winners import winners_said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +135,8 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     counts = [n for name in names for n in summary[f"{name} n"]]
     note = f"{_intervals(counts)} {facts_said(runs)}".strip()
     say(Text(), _plain_table(head, rows), Text(note, style="dim"))
+    if best := winners_said(runs):
+        say(Text(best.replace("`", "")))
 
 
 def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":

@@ -59,7 +59,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
         then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
         have no columns of their own: they are what the search gave, not what was swept (``tuned`` names them).
         A search's trials are left out beside other runs (``attrs["trials_left_out"]`` counts them), and alone have no
-        test scores, which choose nothing. Runs of a folder are in natural order.
+        test scores, which choose nothing; ``attrs["objectives"]`` holds the name and value, the larger the better, of
+        the metric that each run was judged by, None where it has none. Runs of a folder are in natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -80,6 +81,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
         rows = [{name: value for name, value in row.items() if not name.startswith(_NEVER_OF_A_TRIAL)} for row in rows]
     elif any(trials):  # a run that won the search would count as one more seed of what was chosen
         rows = [row for row in rows if not row["trial"]]
+    objectives = [row.pop("_objective", None) for row in rows]
     settings = _settings([row.pop("_overrides") for row in rows])
     settings = _told_apart(settings, [row.pop("_content", None) for row in rows])
     marked = [
@@ -91,6 +93,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     metrics = sorted((name for name in names if name not in overrides), key=metric_rank)
     frame = frame.reindex(columns=[*FIRST, *overrides, *metrics])
     frame.attrs["root"], frame.attrs["trials_left_out"] = str(common), len(trials) - len(rows)
+    frame.attrs["objectives"] = objectives
     return frame
 
 
@@ -145,6 +148,8 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
     row |= {name: results.get(name) for name in plain}
     row["_content"] = results.get("content_hash")
+    if results.get("objective") is not None:
+        row["_objective"] = (str(results.get("objective_metric")), float(results["objective"]))
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")
     if row["status"] == "running" and not row["error"]:
         row["error"] = "still running, or ended without a word (killed, out of memory)"
