@@ -16,7 +16,7 @@ from tl_lab.results.report.latex import escape
 from tl_lab.results.report.page import _cell, svg
 from tl_lab.results.report.writing import write_report
 
-VOID = {"meta", "link", "input", "br", "path", "use"}
+VOID = {"meta", "link", "input", "br", "wbr", "path", "use"}
 
 
 class Balanced(HTMLParser):
@@ -193,6 +193,8 @@ def test_tables_take_the_width_there_is_and_wrap_at_spaces_only():
     assert _cell("12.3 ± 4.5", False) == '<td class="whole">12.3 ± 4.5</td>'
     assert _cell("12.3 ± 4.5", True) == '<td class="number">12.3 ± 4.5</td>'
     assert _cell("mmd, 3 layers", False) == "<td>mmd, 3 layers</td>"
+    assert _cell("data.pair=a", False) == "<td>data.pair=<wbr>a</td>"
+    assert tuple(re.search(r"display: (\w+)", style[name])[1] for name in ("wbr", "phone wbr")) == ("none", "inline")
     assert 'class="words"' in _cell("3 layers of the backbone learn, and the head besides", False)
 
 

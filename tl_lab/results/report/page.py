@@ -182,7 +182,9 @@ def _of(cell: str | Cell) -> Cell:
 def _cell(cell: str | Cell, right: bool) -> str:
     shown = _of(cell)
     value = "" if shown.value is None else f' data-value="{float(shown.value)!r}"' if shown.value == shown.value else ""
-    text = html.escape(shown.text, quote=False) + (" ≈" if shown.mark == "level" and right else "")
+    text = html.escape(shown.text, quote=False).replace("=", "=<wbr>") + (
+        " ≈" if shown.mark == "level" and right else ""
+    )
     whole = right or (len(shown.text) <= _SHORT and _NUMBER.match(shown.text))  # never wrapped inside
     kind = "number" if right else "whole" if whole else "words" if len(shown.text) > _SHORT else ""
     kind += " long" if kind == "words" and len(shown.text) > 160 else ""  # wide, or its row would be very tall
