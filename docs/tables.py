@@ -345,7 +345,7 @@ def reproductions_table() -> str:
     """Give each method's mean beside the published one, a row a method of an experiment."""
     lines = ["| experiment | protocol | method | measured | published | reproduced | runs | a run |", "|---" * 8 + "|"]
     for paper, runs, table in _reproductions():
-        expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.verdicts}
+        expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.rows}
         protocol = " and ".join(dict.fromkeys(runs["data_protocol"]))
         for j, method in enumerate(table.methods):
             published = expected.mean(method, table.tasks)
@@ -353,7 +353,8 @@ def reproductions_table() -> str:
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             verdict = verdicts.get(table.named(method), "")
             if verdict and "reduced" in paper.name:  # nothing is reproduced by another recipe
-                verdict = {"yes": "reduced, within tolerance"}.get(verdict, "reduced, outside")
+                words = {"yes": "within tolerance", "no, above": "outside, above", "no, below": "outside, below"}
+                verdict = f"reduced, {words.get(verdict, verdict)}"
             measured = format_metric(
                 expected.metric, float(table.overall[j]), float(table.overall_half[j]), table.overall_both.get(j)
             )

@@ -6,10 +6,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tl_lab.errors import UserError
 
+if TYPE_CHECKING:
+    from tl_lab.results.tables.papers import Paper
+
 __all__ = ["add"]
+
+_AT_ONCE = 5
+"""Seeds that ``--until decided`` adds before it looks again: an estimate from few seeds may ask for far too many."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,6 +27,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
     run = actions.add_parser("run", help="run an experiment, compare it with its paper, and keep its runs")
     run.add_argument("experiment", help="its name, as dann/amazon_reviews")
+    run.add_argument(
+        "--until", choices=["decided"], help="add seeds, a few at a time, until every verdict is yes or no"
+    )
+    run.add_argument("--most", type=int, default=30, help="seeds at which --until gives up (30)")
     run.add_argument("overrides", nargs="*", help="a narrower or changed experiment: compared, but not kept")
     run.set_defaults(command=_run)
 
@@ -31,9 +42,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _list(options: argparse.Namespace) -> None:
-    from tl_lab.results.tables.papers import papers
+    from tl_lab.results.tables.papers import Paper, papers
 
-    rows = [(paper.name, paper.status, paper.reached, paper.date, paper.what) for paper in papers()]
+    def cheapest_first(paper: Paper) -> tuple[bool, float]:
+        hours = paper.hours_to_decide if paper.status == "undecided" else None
+        return hours is None, hours or 0.0
+
+    rows = [
+        (paper.name, paper.status, paper.reached, _to_decide(paper), paper.date, paper.what)
+        for paper in sorted(papers(), key=cheapest_first)
+    ]
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(row))
@@ -45,35 +63,87 @@ def _list(options: argparse.Namespace) -> None:
 
     colours = {"reproduced": "green", "not reproduced": "red"}
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("experiment", "status", "methods within tolerance", "run on", "what it is"):
+    for name in ("experiment", "status", "methods within tolerance", "to decide", "run on", "what it is"):
         table.add_column(name)
     for name, status, *rest in rows:
         table.add_row(Text(name, "bold"), Text(status, colours.get(status, "")), *map(Text, rest))
     Console().print(table)
 
 
+def _to_decide(paper: "Paper") -> str:
+    """Say what an undecided experiment still takes: ``4 more seeds, 1.2 h``."""
+    if paper.status != "undecided":
+        return ""
+    if not paper.more_seeds:
+        return "more seeds than a thousand"
+    return f"{_seeds(paper.more_seeds)}, {paper.hours_to_decide:.1f} h"
+
+
+def _seeds(number: int) -> str:
+    return f"{number} more seed{'' if number == 1 else 's'}"
+
+
 def _run(options: argparse.Namespace) -> int:
-    from tl_lab.config import choices
-    from tl_lab.results.tables.papers import Paper, asked, expected_by, keep, stored
+    from tl_lab.results.tables.papers import expected_by, paper_of
 
     name, changed = options.experiment, list(options.overrides)
-    expected = expected_by(name)
-    outputs = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs"))
-    folder = outputs / "papers" / ("/".join([name, *(["changed"] if changed else [])]))
-    given = [f"experiment={name}", *changed]
-    # started again after an interruption it goes on with what is missing
-    train = [sys.executable, "-m", "tl_lab", "train", *given, f"hydra.sweep.dir={folder}", "sweep.resume=true"]
-    failed = subprocess.run(train, check=False).returncode != 0
+    expected_by(name)
+    if options.until and changed:
+        raise UserError("--until decided adds seeds to an experiment as it is: leave the overrides out")
     if changed:
+        failed = _train(name, changed, _outputs(name) / "changed")
         print("not kept: the overrides change the experiment, whose runs are compared above")
         return int(failed)
-    if failed:
+    paper = paper_of(name) if options.until else None
+    if paper is None or paper.runs is None:
+        paper = _kept(name, [], _outputs(name))
+    _say(paper)
+    return _until_decided(paper, options.most) if options.until else int(paper.status.startswith("not "))
+
+
+def _until_decided(paper: "Paper", most: int) -> int:
+    """Add seeds until each method's interval decides; what was interrupted goes on with the same command."""
+    while paper.status == "undecided":
+        first, more = paper.next_seed, min(paper.more_seeds or _AT_ONCE, _AT_ONCE)
+        seeds = range(first, min(first + more, most))
+        if not seeds:
+            print(f"{paper.name}: still undecided; {_to_decide(paper)} would decide it, and --most is {most}")
+            return 1
+        words = ",".join(map(str, seeds))
+        paper = _kept(
+            paper.name, [f"seed={words}"], _outputs(paper.name) / f"seeds_{words.replace(',', '_')}", add=True
+        )
+        _say(paper)
+    return int(paper.status != "reproduced")
+
+
+def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "Paper":
+    """Run an experiment and keep its runs, beside earlier ones if asked."""
+    from tl_lab.results.tables.papers import keep, paper_of, stored
+
+    if _train(name, overrides, folder):
         raise UserError(f"experiment={name} has not completed; the same command goes on with what is missing")
-    table = stored(name, [folder], shlex.join(["python", "train.py", *given]))
-    paper = Paper(name, "", expected, table, asked(choices("experiment")["experiment"][name], expected))
-    print(f"{name}: {paper.status}" + (f", {paper.reached} methods within the tolerance" if paper.reached else ""))
-    print(f"kept in {keep(name, table)}; docs/tables.py writes the pages")
-    return int(paper.status.startswith("not "))
+    table = stored(name, [folder], shlex.join(["python", "train.py", f"experiment={name}", *overrides]))
+    print(f"kept in {keep(name, table, add)}; docs/tables.py writes the pages")
+    paper = paper_of(name)
+    assert paper is not None
+    return paper
+
+
+def _train(name: str, overrides: list[str], folder: Path) -> bool:
+    """Run an experiment and give whether it failed; started again, it goes on with what is missing."""
+    given = [f"experiment={name}", *overrides, f"hydra.sweep.dir={folder}", "sweep.resume=true"]
+    return subprocess.run([sys.executable, "-m", "tl_lab", "train", *given], check=False).returncode != 0
+
+
+def _outputs(name: str) -> Path:
+    return Path(os.environ.get("TL_LAB_OUTPUTS", "outputs")) / "papers" / name
+
+
+def _say(paper: "Paper") -> None:
+    within = f", {paper.reached} methods within the tolerance" if paper.reached else ""
+    missing = f"; {_to_decide(paper)} would decide it" if paper.status == "undecided" else ""
+    print(f"{paper.name}: {paper.status}{within}{missing}")
 
 
 def _store(options: argparse.Namespace) -> None:

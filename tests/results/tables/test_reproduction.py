@@ -124,17 +124,34 @@ def test_a_table_beside_the_paper():
     assert head == ["pair", "none", "dann", "none, published", "dann, published", "an SVM, published"]
     assert rows[0] == ["a_to_b", "50.0", "51.0", "50.0", "50.0", "40.0"]
     assert rows[-1] == ["mean", "66.7", "69.2", "50.0", "66.7", "40.0"]
-    # the mean of none is .667 beside .5; that of dann is GAIN's mean, .025, above
+    # the mean of none is .667 beside .5; that of dann is GAIN's mean, .025, above; one seed decides nothing
     assert verdict_rows(table, METRIC, expected) == [
-        ["none", "66.7", "50.0", "+16.7", "no, above"],
-        ["dann", "69.2", "66.7", "+2.5", "no, above"],
+        ["none", "66.7", "50.0", "+16.7", "undecided: 2 more seeds"],
+        ["dann", "69.2", "66.7", "+2.5", "undecided: 2 more seeds"],
     ]
-    wide = Reproduces(source="A paper", tolerance=0.03, tasks="data.pair", published=expected.published)
+    # three seeds, .01 apart: the interval of the mean is +- t(2) .01 / sqrt(3) = .0248; with 18, t(17) .01 / sqrt(18)
+    # = .00497 is less than the .005 from the mean to the tolerance's end
+    table = crossed(runs(seeds=(-1, 0, 1)))
+    assert verdict_rows(table, METRIC, expected) == [
+        ["none", "66.7 ± 2.5", "50.0", "+16.7 ± 2.5", "no, above"],
+        ["dann", "69.2 ± 2.5", "66.7", "+2.5 ± 2.5", "undecided: 15 more seeds"],
+    ]
+    wide = Reproduces(source="A paper", tolerance=0.05, tasks="data.pair", published=expected.published)
     assert verdict_rows(table, METRIC, wide)[1][-1] == "yes"
+    errors = {"none": 0.2}
+    unsure = Reproduces(source="A paper", tasks="data.pair", published=expected.published, standard_errors=errors)
+    assert verdict_rows(table, METRIC, unsure)[0][-1] == "undecided"
+
+
+def test_seeds_that_differ_between_tasks_are_missing_runs():
+    frame = runs(seeds=(0, 1, 2))
+    expected = Reproduces(source="A paper", tasks="data.pair", published={"dann": dict(zip(PAIRS, BASE, strict=True))})
+    lacking = frame[(frame["override.data.pair"] != PAIRS[0]) | (frame["seed"] < 2)]
+    assert verdict_rows(crossed(lacking), METRIC, expected)[0][-1] == "runs are missing"
 
 
 def test_one_task_needs_no_key():
-    frame = runs(pairs=PAIRS[:1]).drop(columns="override.data.pair")
+    frame = runs(pairs=PAIRS[:1], seeds=(0, 1, 2)).drop(columns="override.data.pair")
     expected = Reproduces(source="A paper", published={"dann": 0.7})
     table = cross(frame, METRIC, expected.methods, expected.tasks)
     assert table.tasks == [""]

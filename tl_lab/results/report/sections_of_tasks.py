@@ -46,9 +46,13 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
     ]
     if expected is not None and (verdicts := verdict_rows(table, metric, expected)):
         limit = format_metric(metric, expected.tolerance)
-        marked: list[Row] = [[*row[:-1], Cell(row[-1], "good" if row[-1] == "yes" else "bad")] for row in verdicts]
+        marked: list[Row] = [[*row[:-1], Cell(row[-1], _word(row[-1]))] for row in verdicts]
         head = ["method", "measured", "published", "difference", f"within ± {limit}"]
-        means = f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}."
+        means = (
+            f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}. The difference carries its "
+            f"{CONFIDENCE:.0%} interval: yes if all of it lies within the tolerance, no if all of it lies outside, "
+            "undecided otherwise and below three seeds; the number of further seeds is an estimate."
+        )
         parts.append(Section("Beside the paper", [Table(head, marked, 1, "Measured and published values"), means]))
     if compared := comparison_rows(table, metric):
         parts.append(
@@ -139,3 +143,8 @@ def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section
             ],
         )
     ]
+
+
+def _word(verdict: str) -> str:
+    """Give the colour of a verdict; what is undecided, or missing, has none."""
+    return "good" if verdict == "yes" else "bad" if verdict.startswith("no,") else ""

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,21 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import leads, split_name
 from tl_lab.results.tables.collecting import collect
-from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, verdict_rows
+from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, verdict_rows, verdicts
+from tl_lab.results.tables.verdicts import Verdict
 
-__all__ = ["Paper", "asked", "expected_by", "keep", "machine", "papers", "place_of", "stored", "with_earlier"]
+__all__ = [
+    "Paper",
+    "asked",
+    "expected_by",
+    "keep",
+    "machine",
+    "paper_of",
+    "papers",
+    "place_of",
+    "stored",
+    "with_earlier",
+]
 
 _LATER = ("machine", "command")  # columns that the first files do not have
 
@@ -45,7 +58,7 @@ class Paper:
     runs: pd.DataFrame | None
     asked: frozenset[str]
 
-    @property
+    @cached_property
     def crossed(self) -> Crossed | None:
         """Methods by tasks; None without runs."""
         if self.runs is None:
@@ -54,34 +67,64 @@ class Paper:
         return cross(chosen(runs, expected), expected.metric, expected.methods, expected.tasks)
 
     @property
-    def verdicts(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]:
         """Method, measured, published, difference and verdict of each method that is in the paper and was run."""
         table = self.crossed
         return [] if table is None else verdict_rows(table, self.expected.metric, self.expected)
 
+    @cached_property
+    def decisions(self) -> dict[str, Verdict]:
+        """What the seeds decide, by method: those in the paper that were run, with runs of every task and seed."""
+        table = self.crossed
+        return {} if table is None else verdicts(table, self.expected)
+
     @property
     def status(self) -> str:
-        """``reproduced``, ``not reproduced``, ``partly run``, ``not run here``, or ``nothing published``.
+        """``reproduced``, ``not reproduced``, ``undecided``, ``partly run``, ``not run here``, ``nothing published``.
 
         A reduced recipe reproduces nothing: it is ``within its tolerance`` or ``not within its tolerance``.
         """
         if self.runs is None:
             return "not run here"
-        verdicts = [row[-1] for row in self.verdicts]
         if not self.asked:
             return "nothing published"
-        if len(verdicts) < len(self.asked) or any(verdict.endswith("missing") for verdict in verdicts):
+        words = [verdict.word for method, verdict in self.decisions.items() if method in self.asked]
+        if len(words) < len(self.asked):
             return "partly run"
-        good = all(verdict == "yes" for verdict in verdicts)
-        if "reduced" in self.name:
-            return "within its tolerance" if good else "not within its tolerance"
-        return "reproduced" if good else "not reproduced"
+        if any(word.startswith("no,") for word in words):
+            return "not within its tolerance" if "reduced" in self.name else "not reproduced"
+        if "undecided" in words:
+            return "undecided"
+        return "within its tolerance" if "reduced" in self.name else "reproduced"
 
     @property
     def reached(self) -> str:
         """How many methods lie within the tolerance: ``2 of 3``; nothing where there is nothing to compare."""
-        verdicts = [row[-1] for row in self.verdicts]
-        return f"{sum(verdict == 'yes' for verdict in verdicts)} of {len(self.asked)}" if verdicts else ""
+        words = [verdict.word for verdict in self.decisions.values()]
+        return f"{words.count('yes')} of {len(self.asked)}" if words else ""
+
+    @property
+    def more_seeds(self) -> int | None:
+        """How many more seeds are expected to decide every method; 0 if they are, None if no number is known to."""
+        if self.runs is None or self.status in ("partly run", "nothing published"):
+            return None
+        needed = [0 if verdict.decided else verdict.more_seeds for verdict in self.decisions.values()]
+        known = [number for number in needed if number is not None]
+        return max(known) if len(known) == len(needed) else None
+
+    @property
+    def hours_to_decide(self) -> float | None:
+        """How many hours these seeds take, by the mean time of the stored runs; None where that is not known."""
+        more = self.more_seeds
+        if more is None or self.runs is None:
+            return None
+        keys = [f"override.{key}" for key in (self.expected.methods, self.expected.tasks, *self.expected.tuned) if key]
+        return more * float(self.runs.groupby(keys)["duration_s"].mean().sum()) / 3600
+
+    @property
+    def next_seed(self) -> int:
+        """The first seed after those of the stored runs."""
+        return 0 if self.runs is None else int(self.runs["seed"].max()) + 1
 
     @property
     def date(self) -> str:
@@ -91,16 +134,21 @@ class Paper:
 
 def papers() -> list[Paper]:
     """Read every experiment that states what it is held against, with its stored runs."""
-    found = []
-    for name, file in choices("experiment")["experiment"].items():
-        expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
-        if expected is not None:
-            place = place_of(name)
-            # what was swept is a name, also where it looks like a number
-            names = {f"override.{key}": str for key in (expected.methods, expected.tasks, *expected.tuned) if key}
-            runs = pd.read_csv(place, dtype=names) if place.exists() else None
-            found.append(Paper(name, describe(file), expected, runs, asked(file, expected)))
-    return found
+    found = (paper_of(name) for name in choices("experiment")["experiment"])
+    return [paper for paper in found if paper is not None]
+
+
+def paper_of(name: str) -> Paper | None:
+    """Read an experiment with its stored runs; None where it states nothing to be held against."""
+    file = choices("experiment")["experiment"][name]
+    expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
+    if expected is None:
+        return None
+    place = place_of(name)
+    # what was swept is a name, also where it looks like a number
+    names = {f"override.{key}": str for key in (expected.methods, expected.tasks, *expected.tuned) if key}
+    runs = pd.read_csv(place, dtype=names) if place.exists() else None
+    return Paper(name, describe(file), expected, runs, asked(file, expected))
 
 
 def asked(file: Path, expected: Reproduces) -> frozenset[str]:

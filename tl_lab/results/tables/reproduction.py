@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.names import ASSUMED, format_difference, format_metric, less_is_better
 from tl_lab.results.tables.statistics import NO_PAIR, both_of, half_width, holm
+from tl_lab.results.tables.verdicts import Verdict, decide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,7 @@ __all__ = [
     "crossed_rows",
     "swept_keys",
     "verdict_rows",
+    "verdicts",
 ]
 
 _FEWEST_FOR_RANKS = 6
@@ -41,13 +44,15 @@ class Reproduces:
     Args:
         source: paper, table and page that the numbers stand in.
         metric: which of a run's metrics they are, as ``test/target/r2``, in its unit (accuracies: shares in [0, 1]).
-        tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0.
+        tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0; the whole
+            interval must keep to it (:func:`~tl_lab.results.tables.verdicts.decide`).
         methods: the swept key whose values are the compared methods.
         tasks: the swept key whose values are the tasks that the methods are compared on; None for one task.
         tuned: swept keys of which each method, task and seed takes the best value by ``chosen_by``.
         chosen_by: the metric that chooses among runs, the best value of it; none of the target's labels.
         published: by method, a number or, with tasks, a number for each of them; methods that are in the paper only
             are shown beside the others.
+        standard_errors: of the published mean over tasks, by method, where the paper gives them, >= 0.
 
     Raises:
         UserError: a number is no number, or a method's tasks differ from another's.
@@ -61,6 +66,7 @@ class Reproduces:
     tuned: Sequence[str] = ()
     chosen_by: str | None = None
     published: Mapping[str, Any] = field(default_factory=dict)
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.tolerance >= 0:
@@ -79,6 +85,12 @@ class Reproduces:
                 isinstance(numbers, Mapping) and numbers and all(map(_is_number, numbers.values()))
             ):
                 raise UserError(f"{where} gives a number for each value of {self.tasks}, not {numbers!r}")
+        for method, error in self.standard_errors.items():
+            where = f"reproduces.standard_errors.{method}"
+            if method not in self.published:
+                raise UserError(f"{where} belongs to no published number; {nearest(method, self.published)}")
+            if not (_is_number(error) and error >= 0):
+                raise UserError(f"{where} is a number of at least 0, not {error!r}")
         if self.tasks is not None and len({frozenset(numbers) for numbers in self.published.values()}) > 1:
             raise UserError(f"reproduces.published gives different {self.tasks} for different methods")
 
@@ -136,6 +148,7 @@ class Crossed:
         oracles: methods that learned from the target's labels.
         both: the values of two seeds by (task, method); absent otherwise.
         overall_both: the means over tasks of two seeds by method; absent otherwise.
+        overall_of: each seed's mean over tasks by method; absent where seeds are missing.
     """
 
     methods: list[str]
@@ -148,6 +161,7 @@ class Crossed:
     oracles: frozenset[str] = frozenset()
     both: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     overall_both: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    overall_of: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def named(self, method: str) -> str:
         """Name a method; an oracle is marked."""
@@ -228,7 +242,7 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     scores = dict(iter(kept.groupby(["_task", key], sort=False)))
     shape = len(places), len(names)
     mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
-    both, overall_both = {}, {}
+    both, overall_both, overall_of = {}, {}, {}
     for i, place in enumerate(places):
         for j, name in enumerate(names):
             if (place, name) in scores:
@@ -241,10 +255,12 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
         rows = by_seed.xs(name, axis=1, level=0)
         if rows.shape[1] == len(places) and bool(rows.notna().all(axis=None)):
             of_seeds = rows.mean(axis=1).to_numpy(dtype=float)
-            overall_half[j], overall_both[j] = half_width(of_seeds), both_of(of_seeds)
+            overall_half[j], overall_both[j], overall_of[j] = half_width(of_seeds), both_of(of_seeds), of_seeds
     marked = runs["oracle"].fillna(False).astype(bool) if "oracle" in runs else kept[key] != kept[key]
     oracles = frozenset(runs.loc[marked.reindex(runs.index, fill_value=False), key])
-    return Crossed(names, places, seeds, mean, half, mean.mean(axis=0), overall_half, oracles, both, overall_both)
+    return Crossed(
+        names, places, seeds, mean, half, mean.mean(axis=0), overall_half, oracles, both, overall_both, overall_of
+    )
 
 
 def compare_methods(table: Crossed, metric: str = ASSUMED) -> list[Comparison]:
@@ -323,29 +339,35 @@ def crossed_rows(
     return head, rows
 
 
+def verdicts(table: Crossed, expected: Reproduces) -> dict[str, Verdict]:
+    """Hold each method's seeds against the published number, by method; those with runs of all tasks and seeds."""
+    found = {}
+    for j, values in table.overall_of.items():
+        method = table.methods[j]
+        published = expected.mean(method, table.tasks)
+        if published is not None and expected.covered(method, table.tasks):
+            error = float(expected.standard_errors.get(method, 0.0))
+            found[method] = decide(values, published, expected.tolerance, error)
+    return found
+
+
 def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list[str]]:
     """Hold each method's mean against the published one: method, measured, published, difference, verdict."""
     rows = []
+    found = verdicts(table, expected)
     for j, method in enumerate(table.methods):
         published, measured = expected.mean(method, table.tasks), float(table.overall[j])
         if published is None:
             continue
-        difference = measured - published
-        if difference != difference:
-            verdict = "runs are missing"
-        elif not expected.covered(method, table.tasks):
-            verdict = "tasks are missing"
-        elif abs(difference) <= expected.tolerance:
-            verdict = "yes"
-        else:
-            verdict = "no, above" if difference > 0 else "no, below"
+        verdict = found.get(method)
+        missing = "runs are missing" if expected.covered(method, table.tasks) else "tasks are missing"
         rows.append(
             [
                 table.named(method),
                 format_metric(metric, measured, float(table.overall_half[j]), table.overall_both.get(j)),
                 format_metric(metric, published),
-                format_difference(metric, difference),
-                verdict,
+                format_difference(metric, measured - published, verdict.half if verdict else math.nan),
+                verdict.said if verdict else missing,
             ]
         )
     return rows

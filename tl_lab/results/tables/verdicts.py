@@ -1,0 +1,102 @@
+"""Whether a measured mean reproduces a published one, or how many more seeds would tell.
+
+Nothing here imports torch.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
+
+__all__ = ["Verdict", "decide", "difference_half_width"]
+
+_MOST_SEEDS = 1000
+"""Seeds beyond which a number of them is no advice."""
+_ROUNDING = 1e-9
+
+
+class Verdict(NamedTuple):
+    """What an interval says of a published number.
+
+    Attributes:
+        word: ``yes``, ``no, above``, ``no, below`` or ``undecided``.
+        half: half-width of the interval of measured - published; NaN below three seeds.
+        more_seeds: of an undecided verdict, how many seeds are expected to decide it; None where none would, or where
+            it is decided.
+    """
+
+    word: str
+    half: float
+    more_seeds: int | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether it says yes or no."""
+        return self.word != "undecided"
+
+    @property
+    def said(self) -> str:
+        """Write it as a table does: ``undecided: 3 more seeds``."""
+        if self.decided:
+            return self.word
+        if self.more_seeds is None:
+            return "undecided"
+        return f"undecided: {self.more_seeds} more seed{'' if self.more_seeds == 1 else 's'}"
+
+
+def decide(values: Sequence[float] | np.ndarray, published: float, tolerance: float, error: float = 0.0) -> Verdict:
+    """Hold seeds against a published number.
+
+    A mean is reproduced if the whole interval of measured - published lies within the tolerance, and not reproduced if
+    the whole interval lies outside. Anything else is undecided, and so are fewer than three seeds.
+
+    Args:
+        values: one a seed.
+        published: the paper's number.
+        tolerance: largest distance that counts as reproduced, >= 0.
+        error: standard error of the published number, >= 0; 0 where the paper gives none.
+    """
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if n < FEWEST_SEEDS:
+        return Verdict("undecided", math.nan, FEWEST_SEEDS - n)
+    difference, spread = float(values.mean()) - published, float(values.std(ddof=1))
+    half = float(difference_half_width(spread, n, error))
+    if abs(difference) + half <= tolerance + _ROUNDING:
+        return Verdict("yes", half)
+    if abs(difference) - half > tolerance + _ROUNDING:
+        return Verdict("no, above" if difference > 0 else "no, below", half)
+    margin = abs(abs(difference) - tolerance)
+    totals = np.arange(n + 1, _MOST_SEEDS + 1)
+    enough = totals[difference_half_width(spread, totals, error) < margin]
+    return Verdict("undecided", half, int(enough[0]) - n if len(enough) else None)
+
+
+def difference_half_width(
+    spread: float, n: int | np.ndarray, error: float = 0.0, confidence: float = CONFIDENCE
+) -> np.ndarray:
+    """Give the half-width of the interval of a mean over seeds minus a published number.
+
+    ``t sqrt(s^2 / n + e^2)`` with Welch and Satterthwaite's degrees of freedom, in which the published standard error
+    counts as known: ``(s^2 / n + e^2)^2 (n - 1) / (s^2 / n)^2``. Without it, Student's interval over n values.
+
+    Args:
+        spread: standard deviation s over seeds, ddof 1, >= 0.
+        n: number of seeds, >= 2, or an array of such numbers.
+        error: standard error e of the published number, >= 0.
+        confidence: what the interval covers, in (0, 1).
+
+    Returns:
+        The half-width, shaped as ``n``.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    n, share = np.asarray(n), (1 + confidence) / 2
+    of_mean = spread**2 / n
+    both = of_mean + error**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = both**2 * (n - 1) / of_mean**2
+    return np.where(of_mean > 0, stdtrit(freedom, share), ndtri(share)) * np.sqrt(both)
