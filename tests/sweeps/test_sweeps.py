@@ -194,33 +194,25 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(
     """Real processes: Ctrl-C in the first start, kill -9 of the second, both while a job trains."""
     long = ["trainer.max_epochs=40", "seed=0,1"]
 
-    def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, TRAIN, *command(folder, *long, *overrides)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
-        )
-
     def go_on(folder: Path, name: str) -> Start:
         return Start(*command(folder, *long, "sweep.resume=true"), output=tmp_path / name)
 
-    def wait_for(file: Path, process: subprocess.Popen[str] | Start, newer_than: int = 0) -> int:
+    def wait_for(file: Path, process: Start, newer_than: int = 0) -> int:
         for _ in range(6000):
             if file.exists() and file.stat().st_mtime_ns > newer_than:
                 return file.stat().st_mtime_ns
             if process.poll() is not None:
-                raise AssertionError(process.said if isinstance(process, Start) else process.communicate()[0])
+                raise AssertionError(process.said)
             time.sleep(0.02)
         raise AssertionError(f"{file} did not appear")
 
     broken = tmp_path / "broken"
-    first, last = start(broken), [broken / number / "checkpoints" / "last.ckpt" for number in "01"]
+    last = [broken / number / "checkpoints" / "last.ckpt" for number in "01"]
+    first = Start(*command(broken, *long), output=tmp_path / "first.txt")
     wait_for(last[0], first)
-    first.send_signal(signal.SIGINT)
-    said = first.communicate(timeout=180)[0]
-    assert first.returncode == 130, said
+    os.kill(first.pid, signal.SIGINT)
+    code, said = first.wait(180), first.said
+    assert code == 130, said
     monkeypatch.setattr(sys, "argv", [TRAIN])
     assert f"interrupted; go on with: {commands.train('-m')} " in said
     assert results(broken / "0")["status"] == "failed"
