@@ -56,7 +56,6 @@ def run_jobs(
     Raises:
         KeyboardInterrupt: after the jobs that were running have written what they had.
     """
-    gc.collect()
     gc.freeze()  # or a child's collector would copy every page that this process holds
     try:
         return _run(list(jobs), at_once, progress, timeout_s)
