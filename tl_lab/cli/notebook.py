@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tl_lab.run.inference import TrainedModel
+    from tl_lab.run.support import FewShotModel
 
 __all__ = ["Finished", "run"]
 
@@ -48,9 +49,11 @@ class Finished:
         return pd.read_csv(self.folder / "metrics.csv")
 
     @functools.cached_property
-    def model(self) -> "TrainedModel":
+    def model(self) -> "TrainedModel | FewShotModel":
         """The tested model, on the CPU (see :func:`tl_lab.load`)."""
-        model: TrainedModel = import_heavy("tl_lab.run.inference").load(self.folder, config_dir=self.config_dir)
+        model: TrainedModel | FewShotModel = import_heavy("tl_lab.run.inference").load(
+            self.folder, config_dir=self.config_dir
+        )
         return model
 
 

@@ -23,6 +23,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
     parser.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
+    parser.add_argument(
+        "--support",
+        type=Path,
+        help="classify by examples of your own: a folder of class folders, or a table with the columns path and label",
+    )
+    parser.add_argument(
+        "--reject-below", type=float, default=0.0, metavar="P", help="with --support: no label below this confidence"
+    )
     add_allow(parser)
     parser.set_defaults(command=_predict)
 
@@ -30,7 +38,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _predict(options: argparse.Namespace) -> None:
     if not options.run.is_dir():
         raise UserError(f"predict: there is no run's folder {str(options.run)!r}")
-    for path in options.inputs:
+    if options.reject_below and options.support is None:
+        raise UserError("predict: --reject-below belongs to --support")
+    for path in [*options.inputs, *([options.support] if options.support else [])]:
         if not path.exists():
             raise UserError(f"predict: there is no folder or file {str(path)!r}{nearby(path)}")
     print(
@@ -43,5 +53,7 @@ def _predict(options: argparse.Namespace) -> None:
             task=options.task,
             allow=options.allow,
             arrays=options.arrays,
+            support=options.support,
+            reject_below=options.reject_below,
         )
     )

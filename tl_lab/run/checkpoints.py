@@ -1,5 +1,6 @@
 """A run's checkpoints: found, and read as data."""
 
+import contextlib
 import io
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tl_lab.config.stored import read_stored
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
-from tl_lab.results.folder.files import replacing
+from tl_lab.results.folder.files import read_results, replacing
 
 __all__ = [
     "WholeCheckpoints",
@@ -91,7 +92,15 @@ def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
     evaluate = read_stored(run_folder, ("evaluate",)).evaluate
     if evaluate not in ("last", "best"):
         raise UserError(f"{run_folder / 'config.yaml'} is not the configuration of a run: evaluate is {evaluate!r}")
-    return run_folder / "checkpoints" / f"{which or evaluate}.ckpt"
+    chosen = which or ("last" if _is_untrained(run_folder) else evaluate)
+    return run_folder / "checkpoints" / f"{chosen}.ckpt"
+
+
+def _is_untrained(run_folder: Path) -> bool:
+    """Whether a run says that it trained nothing: it has one checkpoint, whatever its configuration would test."""
+    with contextlib.suppress(UserError):
+        return str(read_results(run_folder).get("tested_checkpoint")).startswith("untrained")
+    return False
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from tl_lab.data.inputs.operations import Inputs, move
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
+from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
@@ -34,8 +35,12 @@ from tl_lab.run.given import Given, Named, read_given
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
 from tl_lab.texts import no_formula
+from tl_lab.training.schedules import Constant
 
-__all__ = ["Predictions", "TrainedModel", "load", "predict_to_csv"]
+if TYPE_CHECKING:
+    from tl_lab.run.support import Answers, FewShotModel, GivenSupport, Supported
+
+__all__ = ["Predictions", "TrainedModel", "load", "load_classifier", "predict_to_csv"]
 
 _ARRAYS = ("names", "logits", "features")
 
@@ -135,6 +140,13 @@ class TrainedModel(nn.Module):
             raise UserError("there is nothing to predict: no image is left that can be read, or the array is empty")
         return Predictions(*map(_joined, zip(*parts, strict=True)))
 
+    def with_support(self, support: "GivenSupport") -> "Supported":
+        """Classify by the nearest mean of examples of one's own, on this model's features; see
+        :meth:`~tl_lab.run.support.FewShotModel.with_support`."""
+        from tl_lab.run.support import NearestMean, Supported, read_support
+
+        return Supported(self, NearestMean(self.network), read_support(support, self))
+
     def predict_batches(
         self,
         inputs: Given,
@@ -178,7 +190,7 @@ def load(
     task: int | None = None,
     allow: Sequence[str] = (),
     config_dir: str | Path | None = None,
-) -> TrainedModel:
+) -> "TrainedModel | FewShotModel":
     """Load the model of a run.
 
     Args:
@@ -189,7 +201,8 @@ def load(
         config_dir: the folder of further choices that the run was made with (``--config-dir``).
 
     Returns:
-        The model on the CPU, in evaluation mode.
+        The model on the CPU, in evaluation mode. Of a run that learned from episodes it is a
+        :class:`~tl_lab.run.support.FewShotModel`, which classifies by a support set of one's own.
 
     Raises:
         UserError: the folder holds no run, its files are damaged, or a task is missing, or none of the stream's.
@@ -198,7 +211,27 @@ def load(
         return _load(Path(run), checkpoint, task, allow)
 
 
-def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequence[str]) -> TrainedModel:
+def load_classifier(
+    run: str | Path,
+    checkpoint: str | None = None,
+    task: int | None = None,
+    allow: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+) -> TrainedModel:
+    """Load the model of a run that has classes, labels or numbers of its own; arguments as of :func:`load`.
+
+    Raises:
+        UserError: as :func:`load`, and for a run that learned from episodes.
+    """
+    model = load(run, checkpoint, task, allow, config_dir)
+    if not isinstance(model, TrainedModel):
+        model.predict()  # says what is missing
+    return cast(TrainedModel, model)
+
+
+def _load(
+    folder: Path, checkpoint: str | None, task: int | None, allow: Sequence[str]
+) -> "TrainedModel | FewShotModel":
     cfg = _stored_config(folder, allow)
     path = checkpoint_of(folder, checkpoint)
     content = read_checkpoint(path)
@@ -209,6 +242,8 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
         if name in cfg.backbone:
             cfg.backbone[name] = value  # all weights are in the checkpoint
     shape = tuple(facts["shape"])
+    if facts.get("episodes"):
+        return _few_shot_model(folder, cfg, path, content, allow)
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
     problem = _problem_of(folder, facts, outputs, task)
     with foreign(folder / "config.yaml", allow):
@@ -242,6 +277,44 @@ def _load(folder: Path, checkpoint: str | None, task: int | None, allow: Sequenc
     return TrainedModel(network, problem, shape, facts.get("reading"))
 
 
+def _few_shot_model(
+    folder: Path, cfg: DictConfig, path: Path, content: Mapping[str, Any], allow: Sequence[str]
+) -> "FewShotModel":
+    """Build the strategy of a run that learned from episodes, with the weights of its checkpoint."""
+    from tl_lab.run.support import FewShotModel
+
+    check_foreign({"strategy": cfg.strategy}, folder / "config.yaml", allow)
+    facts = content["model"]
+    with foreign(folder / "config.yaml", allow):
+        backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, tuple(facts["shape"]))
+        adapter: Adapter = build_node(cfg.adapter)
+        recipe = Recipe("strategy", to_plain(cfg.strategy))
+        strategy = recipe.build(
+            backbone=inject(adapter, cfg.seed, backbone),
+            adaptation=NoAdaptation(),
+            problem=SingleLabel(list(facts["class_names"])),
+            num_outputs=cfg.data.train.way if recipe.kind.fixed_way else len(facts["class_names"]),
+            optimizer=torch.optim.SGD,
+            scheduler=Constant(),
+            seed=cfg.seed,
+        )
+    network = strategy.network
+    state = {name: tensor for name, tensor in content["state_dict"].items() if not name.startswith("adaptation.")}
+    if any(name.startswith("network.target_encoder.") for name in state):
+        network.separate_encoders()
+    if any(".target_running_" in name for name in state):
+        network.separate_statistics()
+    try:
+        strategy.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} does not fit {folder / 'config.yaml'}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    network.use("target")
+    network.backbone.spec = _spec(facts, network.backbone)
+    return FewShotModel(strategy, tuple(facts["shape"]), facts.get("reading"), folder)
+
+
 def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> Problem:
     """Build what the outputs that answer predict; runs of the first version predict one class of several."""
     names = _names_of(folder, facts, outputs, task)
@@ -267,10 +340,6 @@ def _head_options(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:
     """Name the outputs that answer; a stream's may be those of one task."""
     names = list(facts["class_names"])
-    if facts.get("episodes"):
-        raise UserError(
-            f"{folder} learned from episodes, and has no classes of its own: it classifies what an episode shows it"
-        )
     if facts.get("scrambled"):
         raise UserError(f"{folder} learned images whose pixels were permuted: it cannot label images as they are")
     if outputs is None or outputs.scenario != "task":
@@ -295,6 +364,8 @@ def predict_to_csv(
     task: int | None = None,
     allow: Sequence[str] = (),
     arrays: bool = False,
+    support: str | Path | None = None,
+    reject_below: float = 0.0,
 ) -> Path:
     """Write labels and confidence for images, folders of images or a table.
 
@@ -309,6 +380,9 @@ def predict_to_csv(
         task: see :func:`load`.
         allow: see :func:`load`.
         arrays: write names, logits and features beside, as ``.npz``.
+        support: a folder with a folder of examples for each class, or a table with the columns ``path`` and ``label``:
+            classify by these (see :meth:`~tl_lab.run.support.FewShotModel.with_support`).
+        reject_below: confidence below which a sample gets no label by a support set, in [0, 1].
 
     Returns:
         The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, of several labels the
@@ -318,8 +392,14 @@ def predict_to_csv(
     Raises:
         UserError: there is nothing to predict, or a file cannot be read or written.
     """
-    model = load(run, checkpoint, task, allow)
     given = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if support is not None:
+        if arrays:
+            raise UserError("logits of a support set's classes are not written: leave --arrays out")
+        supported = load(run, checkpoint, task, allow).with_support(support)
+        answers = supported.predict_batches(given, skip_unreadable=skip_unreadable, reject_below=reject_below)
+        return _write_answers(Path(output) if output else predictions_path(run, given), answers)
+    model = load_classifier(run, checkpoint, task, allow)
     path = Path(output) if output else predictions_path(run, given)
     kept: list[Predictions] = []
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
@@ -335,6 +415,17 @@ def predict_to_csv(
             kept += [batch] if arrays else []
     if arrays:
         _write_arrays(path.with_suffix(".npz"), kept)
+    return path
+
+
+def _write_answers(path: Path, answers: "Iterable[Answers]") -> Path:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["input", "label", "confidence", "nearest_support"])
+        for batch in answers:
+            sure = [f"{value:.4f}" for value in batch.confidence.tolist()]
+            rows = zip(batch.names, batch.labels, sure, batch.nearest, strict=True)
+            table.writerows(map(no_formula, row) for row in rows)
     return path
 
 

@@ -14,7 +14,7 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import SCHEMA, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
-from tl_lab.run.inference import TrainedModel, load
+from tl_lab.run.inference import TrainedModel, load_classifier
 from tl_lab.texts import printable, same_name
 
 __all__ = ["score"]
@@ -54,7 +54,7 @@ def score(
     place = Path(inputs)
     if not place.exists():
         raise UserError(f"there is no folder or file {place} to test on")
-    model = load(run, checkpoint, task, allow)
+    model = load_classifier(run, checkpoint, task, allow)
     batches, labels = _labelled(place, model, skip_unreadable)
     metrics, counted = _measure(model, batches, labels, place)
     name = printable(place.resolve().stem)

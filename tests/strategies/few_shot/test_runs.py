@@ -47,7 +47,7 @@ def test_a_run_tells_its_episodes_and_both_intervals(tmp_path):
     figures = {file.stem for file in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"learning_curves", "episode_test", "embedding_test"}
     with pytest.raises(UserError, match="learned from episodes, and has no classes of its own"):
-        load(tmp_path / "run")
+        load(tmp_path / "run").predict(tmp_path)
 
 
 @pytest.mark.parametrize("strategy", ["prototypical", "baseline", "nearest_centroid"])

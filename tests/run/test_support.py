@@ -1,0 +1,214 @@
+"""Classes of one's own from a few examples of each: every strategy of episodes, and any trained backbone."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from composing import run_in
+from omegaconf import OmegaConf
+from PIL import Image
+from sklearn.neighbors import NearestCentroid
+from torch.nn import functional as F
+
+from tl_lab.__main__ import main
+from tl_lab.errors import UserError
+from tl_lab.run.given import read_given
+from tl_lab.run.inference import TrainedModel, load
+from tl_lab.run.support import FewShotModel
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+QUIET = ["logger=none", "figures=false", "health=false", "threads=1", "trainer.enable_progress_bar=false"]
+EPISODES = ["data=episodes_of", "data.train.way=3", "data.episodes_per_epoch=4", "data.val_episodes=2"]
+EPISODES += ["data.test_episodes=2", "trainer.max_epochs=1", "backbone=conv4", "backbone.width=8"]
+EPISODES += ["domain_adaptation=none"]
+CLASSES = {"left": (slice(None), slice(0, 3)), "right": (slice(None), slice(5, 8)), "top": (slice(0, 3), slice(None))}
+STRATEGIES = ["prototypical", "matching", "maml", "baseline_plus_plus", "nearest_centroid"]
+
+
+def picture(name: str, seed: int) -> np.ndarray:
+    """A grey image of 8x8 pixels: noise, and a bright bar whose place is the class."""
+    pixels = np.random.default_rng(seed).integers(0, 60, (8, 8)).astype(np.uint8)
+    pixels[CLASSES[name]] = 230
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Three, four and five examples of the classes, and two queries of each, named by their class."""
+    support, queries = tmp_path_factory.mktemp("support"), tmp_path_factory.mktemp("queries")
+    for number, name in enumerate(CLASSES):
+        (support / name).mkdir()
+        for i in range(3 + number):
+            Image.fromarray(picture(name, 10 * number + i)).save(support / name / f"{i}.png")
+        for i in range(2):
+            Image.fromarray(picture(name, 100 + 10 * number + i)).save(queries / f"{name}_{i}.png")
+    return support, queries
+
+
+@pytest.fixture(scope="module", params=STRATEGIES)
+def learned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / request.param
+    run_in(folder, *EPISODES, *QUIET, f"strategy={request.param}")
+    return folder
+
+
+def test_queries_are_classified_as_a_test_classifies_them(learned: Path, folders: tuple[Path, Path]) -> None:
+    support, queries = folders
+    model = load(learned)
+    assert isinstance(model, FewShotModel)
+    supported = model.with_support(support)
+    assert supported.class_names == list(CLASSES)
+    answers = supported.predict(queries)
+    expected = supported.learner.logits(supported.support, prepared(model, queries)).softmax(1)
+    assert torch.equal(answers.probabilities, expected)
+    assert torch.equal(answers.values, expected.argmax(1))
+    assert answers.labels == [supported.class_names[i] for i in answers.values]
+    assert torch.equal(answers.confidence, expected.max(1).values)
+    assert answers.names == sorted(file.name for file in queries.iterdir())
+    features = model.embed(supported.support.x)
+    distances = ((model.embed(prepared(model, queries))[:, None] - features[None]) ** 2).sum(2)
+    assert answers.nearest == [supported.support.names[i] for i in distances.argmin(1)]
+    # an example is nearest to itself
+    assert supported.predict(support).nearest == supported.support.names == sorted(supported.support.names)
+
+
+def prepared(model: FewShotModel | TrainedModel, images: Path) -> torch.Tensor:
+    (batch,) = read_given(images, model)
+    return model.spec.prepare(batch.x)
+
+
+@pytest.fixture(scope="module")
+def prototypical(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one") / "prototypical"
+    run_in(folder, *EPISODES, *QUIET, "strategy=prototypical")
+    return folder
+
+
+def test_prototypes_are_means_of_unequal_numbers_of_examples(prototypical: Path, folders: tuple[Path, Path]) -> None:
+    support, queries = folders
+    model = load(prototypical)
+    answers = model.with_support(support).predict(queries)
+    groups = [model.embed(prepared(model, support / name)) for name in CLASSES]
+    assert [len(group) for group in groups] == [3, 4, 5]
+    means = torch.stack([group.mean(0) for group in groups])
+    distances = ((model.embed(prepared(model, queries))[:, None] - means[None]) ** 2).sum(2)
+    torch.testing.assert_close(answers.probabilities, (-distances).softmax(1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_a_table_and_arrays_give_the_same(
+    prototypical: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    support, queries = folders
+    model = load(prototypical)
+    files = sorted(support.rglob("*.png"))
+    table = tmp_path / "support.csv"
+    pd.DataFrame({"path": files, "label": [file.parent.name for file in files]}).to_csv(table, index=False)
+    arrays = {name: [np.array(Image.open(file)) for file in sorted((support / name).iterdir())] for name in CLASSES}
+    answers = [model.with_support(given).predict(queries) for given in (support, table, arrays)]
+    for other in answers[1:]:
+        torch.testing.assert_close(other.probabilities, answers[0].probabilities, rtol=1e-5, atol=1e-6)
+        assert other.labels == answers[0].labels
+
+
+def test_any_trained_backbone_takes_a_support(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    support, queries = folders
+    given = ["data=digits", "domain_adaptation=none", "backbone=mlp", "backbone.hidden=[16]", "trainer.max_epochs=1"]
+    run_in(tmp_path / "run", *given, *QUIET, "trainer.limit_train_batches=2")
+    model = load(tmp_path / "run")
+    assert isinstance(model, TrainedModel)
+    supported = model.with_support(support)
+    parts = [prepared(model, support / name) for name in CLASSES]
+    features = [F.normalize(model.network.features(x).flatten(1)).detach() for x in parts]
+    labels = np.repeat(list(CLASSES), [3, 4, 5])
+    reference = NearestCentroid().fit(torch.cat(features).numpy(), labels)
+    of_queries = F.normalize(model.network.features(prepared(model, queries)).flatten(1)).detach().numpy()
+    assert supported.predict(queries).labels == reference.predict(of_queries).tolist()
+
+
+def test_answers_below_the_threshold_have_no_label(prototypical: Path, folders: tuple[Path, Path]) -> None:
+    support, queries = folders
+    supported = load(prototypical).with_support(support)
+    every = supported.predict(queries)
+    middle = float(every.confidence.median())
+    some = supported.predict(queries, reject_below=middle)
+    assert [bool(label) for label in some.labels] == (every.confidence >= middle).tolist()
+    assert torch.equal(some.values, every.values)
+    with pytest.raises(UserError, match=r"lies in \[0, 1\], not at 2"):
+        supported.predict(queries, reject_below=2)
+
+
+def test_the_command_writes_label_confidence_and_nearest_example(
+    prototypical: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    support, queries = folders
+    words = ["predict", str(prototypical), str(queries), "--support", str(support)]
+    main([*words, "--output", str(tmp_path / "out.csv")])
+    rows = pd.read_csv(tmp_path / "out.csv")
+    answers = load(prototypical).with_support(support).predict(queries)
+    assert rows.columns.tolist() == ["input", "label", "confidence", "nearest_support"]
+    assert rows["label"].tolist() == answers.labels
+    assert rows["nearest_support"].tolist() == answers.nearest
+    np.testing.assert_allclose(rows["confidence"], answers.confidence, atol=5e-5)
+    capsys.readouterr()
+    for wrong, said in (
+        (["predict", str(prototypical), str(queries)], "has no classes of its own: give a few examples"),
+        ([*words[:3], "--reject-below", "0.5"], "belongs to --support"),
+        ([*words[:4], str(tmp_path / "nowhere")], "there is no folder or file"),
+        ([*words, "--arrays"], "leave --arrays out"),
+    ):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (["a/1.png"], "at least two classes, not 1 (a)"),
+        (["a/1.png", "b/notes.txt"], "holds no images"),
+        (["1.png", "2.png"], "has no folders of classes"),
+    ],
+)
+def test_a_wrong_support_is_said(made: list[str], said: str, prototypical: Path, tmp_path: Path) -> None:
+    for name in made:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if name.endswith(".png"):
+            Image.fromarray(picture("left", 0)).save(tmp_path / name)
+        else:
+            (tmp_path / name).write_text("")
+    with pytest.raises(UserError) as refused:
+        load(prototypical).with_support(tmp_path)
+    assert said in str(refused.value)
+
+
+def test_more_ways_of_a_wrong_support(prototypical: Path, tmp_path: Path) -> None:
+    model = load(prototypical)
+    with pytest.raises(UserError, match="the class 'b' of the support set has no example"):
+        model.with_support({"a": [picture("left", 0)], "b": []})
+    (tmp_path / "t.csv").write_text("path,class\na.png,1\n")
+    with pytest.raises(UserError, match="has no column 'label'"):
+        model.with_support(tmp_path / "t.csv")
+    with pytest.raises(UserError, match="there is no folder or table"):
+        model.with_support(tmp_path / "nowhere")
+
+
+def test_a_head_for_a_number_of_classes_takes_no_other(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run_in(tmp_path / "maml", *EPISODES, *QUIET, "strategy=maml")
+    arrays = {name: [picture(name, i) for i in range(2)] for name in ("left", "right")}
+    with pytest.raises(UserError, match=r"learned a head for 3 classes, .* a support of 3 classes, not 2"):
+        load(tmp_path / "maml").with_support(arrays)
+
+
+def test_a_foreign_strategy_is_not_built(prototypical: Path, tmp_path: Path) -> None:
+    folder, mark = tmp_path / "run", tmp_path / "mark"
+    shutil.copytree(prototypical, folder)
+    stored = OmegaConf.load(folder / "config.yaml")
+    stored.strategy.layers = {"_target_": "os.system", "command": f"touch {mark}"}
+    OmegaConf.save(stored, folder / "config.yaml")
+    with pytest.raises(UserError, match=r"names 'os\.system'"):
+        load(folder)
+    assert not mark.exists()

@@ -1,0 +1,289 @@
+"""Classify by examples of one's own: how a run learns from a few examples, together with such examples."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.data.batches import Episode, Labelled
+from tl_lab.data.inputs.finding import class_folders
+from tl_lab.data.inputs.operations import Inputs, apply, count, join, move
+from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.errors import UserError
+from tl_lab.functional import prototypes
+from tl_lab.functional.prototypes import squared_distances
+from tl_lab.run.given import Given, Named, read_given, read_rows, rows_of
+from tl_lab.strategies.few_shot.base import FewShotStrategy
+
+__all__ = ["Answers", "FewShotModel", "GivenSupport", "NearestMean", "Support", "Supported", "read_support"]
+
+GivenSupport: TypeAlias = "str | Path | Mapping[str, Given]"
+"""A folder with a folder of examples for each class, a table (columns ``path`` and ``label``), or examples by class."""
+
+
+class Model(Protocol):
+    """What reading inputs needs to know of a model."""
+
+    spec: InputSpec
+    shape: tuple[int, ...]
+    reading: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Support:
+    """Labelled examples, prepared for a backbone.
+
+    Attributes:
+        class_names: the classes, N of them, in alphabetical order.
+        names: of the examples: their files, or numbers within their class.
+        x: inputs, ``(M, ...)``, sorted by class.
+        y: class of each, ``(M,)``, 0 to N - 1.
+    """
+
+    class_names: list[str]
+    names: list[str]
+    x: Inputs
+    y: Tensor
+
+
+class Answers(NamedTuple):
+    """What a model says of samples by a support set.
+
+    Attributes:
+        labels: names of classes; empty where the confidence is below the threshold.
+        confidence: probability of the likeliest class, ``(N,)``, in [0, 1].
+        probabilities: of all classes, ``(N, C)``.
+        values: the likeliest classes, ``(N,)``, rejected ones too.
+        names: of the samples: their files, or numbers from 0.
+        nearest: for each sample the example whose features are nearest to its own.
+    """
+
+    labels: list[str]
+    confidence: Tensor
+    probabilities: Tensor
+    values: Tensor
+    names: list[str]
+    nearest: list[str]
+
+
+class FewShotModel(nn.Module):
+    """A run that learned from episodes: it has no classes of its own, and takes those of a support set.
+
+    Args:
+        strategy: with the weights of the run.
+        shape: see :class:`~tl_lab.run.inference.TrainedModel`.
+        reading: likewise.
+        folder: of the run, for messages.
+    """
+
+    def __init__(
+        self, strategy: FewShotStrategy, shape: tuple[int, ...], reading: Mapping[str, Any] | None, folder: Path
+    ) -> None:
+        super().__init__()
+        self.strategy, self.shape, self.reading, self.folder = strategy, tuple(shape), dict(reading or {}), folder
+        self.spec = strategy.network.backbone.spec
+        self.eval()
+
+    def with_support(self, support: GivenSupport) -> "Supported":
+        """Take the classes of a support set.
+
+        Args:
+            support: a folder with a folder of examples for each class, a table with the columns ``path`` and
+                ``label``, or a mapping from each class's name to its examples (paths, pictures, arrays or texts).
+
+        Returns:
+            A model that predicts these classes.
+
+        Raises:
+            UserError: a class has no example, there are fewer than two classes, or the run learned with another number
+                of classes and cannot change it.
+        """
+        read = read_support(support, self)
+        learned, way = self.strategy.num_outputs, len(read.class_names)
+        if self.strategy.fixed_way and way != learned:
+            raise UserError(
+                f"{self.folder} learned a head for {learned} classes, whose start belongs to their number: give a "
+                f"support of {learned} classes, not {way}"
+            )
+        return Supported(self, self, read)
+
+    def predict(self, *_: Any, **__: Any) -> Any:
+        """Refuse: without a support set there are no classes to predict.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{self.folder} learned from episodes, and has no classes of its own: give a few examples of each of "
+            "yours, --support <folder of class folders> (in Python: load(run).with_support(folder).predict(...))"
+        )
+
+    def embed(self, x: Inputs) -> Tensor:
+        """Compute features, ``(B, D)``, of prepared inputs."""
+        with torch.no_grad():
+            return self.strategy.network.features(x).flatten(1)
+
+    def logits(self, support: Support, x: Inputs) -> Tensor:
+        """Classify prepared inputs ``(B, ...)`` as the run's test classifies queries: ``(B, C)``."""
+        n = count(x)
+        episode = Episode(
+            Labelled(_one(support.x), support.y[None], torch.arange(len(support.y))[None]),
+            Labelled(_one(x), torch.zeros(1, n, dtype=torch.long), torch.arange(n)[None]),
+            len(support.class_names),
+        )
+        return self.strategy.test_logits(episode)[0]
+
+
+class NearestMean:
+    """Classify by the nearest mean of a class's features, each scaled to length 1; nothing is trained.
+
+    Args:
+        network: gives the features.
+
+    References:
+        Wang, Chao, Weinberger and van der Maaten, SimpleShot, 2019, section 3 (L2N). https://arxiv.org/abs/1911.04623
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    @torch.no_grad()
+    def embed(self, x: Inputs) -> Tensor:
+        """Compute features of length 1, ``(B, D)``, of prepared inputs."""
+        return F.normalize(cast(Any, self.network).features(x).flatten(1))
+
+    def logits(self, support: Support, x: Inputs) -> Tensor:
+        """Give minus the squared distance to each class's mean, ``(B, C)``."""
+        means = prototypes(self.embed(support.x)[None], support.y[None], len(support.class_names))
+        return -squared_distances(self.embed(x)[None], means)[0]
+
+
+class Supported:
+    """A model together with the examples by which it classifies.
+
+    Args:
+        model: tells how inputs are read and prepared.
+        learner: classifies by a support (:class:`FewShotModel` or :class:`NearestMean`).
+        support: the examples.
+    """
+
+    def __init__(self, model: Model, learner: "FewShotModel | NearestMean", support: Support) -> None:
+        self.model, self.learner, self.support = model, learner, support
+        self._embedded = learner.embed(support.x)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes."""
+        return self.support.class_names
+
+    def predict(
+        self, inputs: Given, batch_size: int = 256, *, skip_unreadable: bool = False, reject_below: float = 0.0
+    ) -> Answers:
+        """Classify one sample or many.
+
+        Args:
+            inputs: as :meth:`tl_lab.run.inference.TrainedModel.predict` takes them.
+            batch_size: samples run at once. Batch-norm statistics of a ``transductive`` strategy are those of a batch,
+                and its answers depend on what else is in it.
+            skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
+            reject_below: confidence below which no label is given, in [0, 1].
+
+        Raises:
+            UserError: there is nothing to predict, or the threshold is out of its range.
+        """
+        parts = list(
+            self.predict_batches(inputs, batch_size, skip_unreadable=skip_unreadable, reject_below=reject_below)
+        )
+        if not parts:
+            raise UserError("there is nothing to predict: no image is left that can be read, or the array is empty")
+        return Answers(
+            *(
+                torch.cat(column) if isinstance(column[0], Tensor) else [one for part in column for one in part]
+                for column in zip(*parts, strict=True)
+            )  # type: ignore[arg-type]
+        )
+
+    def predict_batches(
+        self, inputs: Given, batch_size: int = 256, *, skip_unreadable: bool = False, reject_below: float = 0.0
+    ) -> Iterator[Answers]:
+        """Classify batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
+        if not 0 <= reject_below <= 1:
+            raise UserError(f"the confidence below which answers are rejected lies in [0, 1], not at {reject_below}")
+        for names, x in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
+            yield self._answer(names, self.model.spec.prepare(x), reject_below)
+
+    def _answer(self, names: list[str], x: Inputs, reject_below: float) -> Answers:
+        probabilities = self.learner.logits(self.support, x).softmax(1)
+        confidence, values = probabilities.max(1)
+        nearest = torch.cdist(self.learner.embed(x), self._embedded).argmin(1)
+        labels = [
+            self.class_names[value] if sure >= reject_below else ""
+            for value, sure in zip(values.tolist(), confidence.tolist(), strict=True)
+        ]
+        return Answers(labels, confidence, probabilities, values, names, [self.support.names[i] for i in nearest])
+
+
+def read_support(given: GivenSupport, model: Model) -> Support:
+    """Read a support set and prepare it for a model.
+
+    Args:
+        given: see :data:`GivenSupport`.
+        model: tells how inputs are read and prepared.
+
+    Raises:
+        UserError: there is no such place, a class has no example, or there are fewer than two classes.
+    """
+    parts = _named(given, model)
+    if len(parts) < 2:
+        raise UserError(f"a support set has at least two classes, not {len(parts)} ({', '.join(parts) or 'none'})")
+    device = torch.device("cpu")
+    prepared = {name: [model.spec.prepare(move(part.x, device)) for part in of] for name, of in parts.items()}
+    sizes = [sum(map(count, of)) for of in prepared.values()]
+    return Support(
+        list(parts),
+        [name for of in parts.values() for part in of for name in part.names],
+        join([x for of in prepared.values() for x in of]),
+        torch.repeat_interleave(torch.arange(len(parts)), torch.tensor(sizes)),
+    )
+
+
+def _named(given: GivenSupport, model: Model) -> dict[str, list[Named]]:
+    """Read the examples of each class, in the order of the classes' names."""
+    reader = cast(Any, model)
+    if isinstance(given, Mapping):
+        empty = [name for name, of in given.items() if isinstance(of, list | tuple) and not len(of)]
+        if empty:
+            raise UserError(f"the class {empty[0]!r} of the support set has no example")
+        return {str(name): list(read_given(given[name], reader)) for name in sorted(given)}
+    place = Path(given)
+    if place.is_dir():
+        folders = class_folders(place)
+        if not folders:
+            raise UserError(
+                f"{place} has no folders of classes: put the examples of each class into a folder of its own"
+            )
+        return {name: _below(list(read_given(folder, reader)), folder) for name, folder in folders.items()}
+    if not place.is_file():
+        raise UserError(f"there is no folder or table {place} with a support set")
+    rows = rows_of(place)
+    if lacking := {"path", "label"} - rows[0].keys():
+        raise UserError(f"{place} has no column {min(lacking)!r}: a support set's table has the columns path and label")
+    labels = sorted({row["label"] for row in rows})
+    return {
+        label: list(read_rows(place, [{"path": row["path"]} for row in rows if row["label"] == label], reader))
+        for label in labels
+    }
+
+
+def _below(parts: list[Named], folder: Path) -> list[Named]:
+    """Name examples by the folder of their class, too."""
+    return [Named([f"{folder.name}/{name}" for name in part.names], part.x) for part in parts]
+
+
+def _one(x: Inputs) -> Inputs:
+    """Make one episode of a batch."""
+    return apply(x, lambda tensor: tensor[None])
