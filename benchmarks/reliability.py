@@ -1,30 +1,45 @@
 """Does a run that is killed at any of its writes end, once resumed, as one that was never killed?
 
-    python benchmarks/reliability.py                        # every write of every case
-    python benchmarks/reliability.py --cases ewc --kills 20  # the first 20 of the cases whose name holds "ewc"
+    python benchmarks/reliability.py                                   # every write of every case
+    python benchmarks/reliability.py --cases ewc --writes 5             # five writes of the cases named "ewc"
+    python benchmarks/reliability.py --writes 4 --moments 2 --store     # what is stored
 
 For each case (a strategy with a scenario, or a method on two domains) a run without a kill is made first, and its
-writes are counted: every file of a run gets its name by one call. Then a run for each write is killed, in turn before
-and after the file has its name, and resumed; everything in the folder is compared: metrics, protocol, tables, matrices,
-figures, weights, optimizers, random states. What the clock says is left out.
+writes are counted: every file of a run gets its name by one call. Then runs are killed, each once, and resumed: at
+writes, in turn before and after the file has its name, at random moments, and where the test begins. Everything in the
+folder is compared: metrics, protocol, tables, matrices, figures, weights, optimizers, random states. What the clock
+says is left out.
+
+Beside the kills it counts, by the tests: options with values that they do not admit, data that are malformed or do not
+fit, and tries to let a run's folder from elsewhere run code.
 """
 
 import argparse
+import functools
 import json
+import os
 import platform
+import random
+import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 from portable import portable
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "config")]
 
 from killing import contents, count_writes, differing, run_with_kills  # noqa: E402
+from program_starts import Start  # noqa: E402
+from test_options import PLAIN, check, generated, taken_by, wrong_for  # noqa: E402
 
 import tl_lab.run.experiment  # noqa: E402, F401  (once for all processes)
 
@@ -54,53 +69,153 @@ def cases() -> dict[str, list[str]]:
     }
 
 
-def kills(writes: int) -> Iterator[tuple[int, bool]]:
-    """Name the places of a run's kills: a write, and whether the file has its name already."""
-    for number in range(1, writes + 1):
+def kills(writes: int, at_most: int) -> Iterator[tuple[int, bool]]:
+    """Name the places of a run's kills: a write, evenly spread, and whether the file has its name already."""
+    count = min(writes, at_most)
+    for place in range(count):
+        number = 1 + place * writes // count
         yield number, number % 2 == 0
 
 
 def main() -> None:
-    """Kill, resume, compare; the stored result grows with every kill."""
-    options = argparse.ArgumentParser(description=__doc__)
+    """Kill, resume, compare; the stored result grows with every case."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--cases", default="", help="part of the names of the cases to try")
-    options.add_argument("--kills", type=int, default=10**6, help="how many at most")
+    options.add_argument("--writes", type=int, default=10**6, help="writes of each case to kill at, at most")
+    options.add_argument("--moments", type=int, default=1, help="random moments of each case to kill at")
     options.add_argument("--store", action="store_true", help="write docs/results/reliability.json")
     chosen = options.parse_args()
-    left, rows = chosen.kills, list[dict[str, Any]]()
+    rows, tries = list[dict[str, Any]](), {} if chosen.cases else _tries()
     for name, overrides in cases().items():
-        if chosen.cases in name and left > 0:
-            row = _try(name, overrides, left)
-            rows.append(row)
-            left -= row["kills"]
-            print(json.dumps(row), flush=True)
+        if chosen.cases in name:
+            rows.append(_try(name, overrides, chosen.writes, chosen.moments))
+            print(json.dumps(rows[-1]), flush=True)
             if chosen.store:
-                _store(rows)
+                _store(rows, tries)
 
 
-def _try(name: str, overrides: list[str], at_most: int) -> dict[str, Any]:
-    """Kill one case at each of its writes."""
+# ---------------------------------------------------------------------- kills
+
+
+def _try(name: str, overrides: list[str], writes: int, moments: int) -> dict[str, Any]:
+    """Kill runs of one case at writes, at random moments and where the test begins."""
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        writes = count_writes(folder / "unbroken", overrides)
-        unbroken = contents(folder / "unbroken")
-        equal, wrong = 0, {}
-        places = list(kills(writes))[:at_most]
-        for number, whole in places:
+        folder, draw = Path(place), random.Random(name)
+        total = count_writes(folder / "unbroken", overrides)
+        unbroken, began = contents(folder / "unbroken"), time.monotonic()
+        assert Start(*overrides, f"hydra.run.dir={folder / 'timed'}", output=folder / "timed.txt").wait() == 0
+        took = time.monotonic() - began
+        ways: list[tuple[str, str, Callable[[Path], Any]]] = [
+            (
+                "writes",
+                f"{'after' if whole else 'before'} write {number} of {total}",
+                _at_write(overrides, number, whole),
+            )
+            for number, whole in kills(total, writes)
+        ]
+        for _ in range(moments):
+            after = draw.uniform(0.1, 0.95)
+            ways.append(("moments", f"after {after:.0%} of the time", _at_moment(overrides, after * took)))
+        ways.append(("tests", "where the test begins", _at_test(overrides)))
+        row: dict[str, Any] = {"case": name}
+        for kind in ("writes", "moments", "tests"):
+            row[kind] = {"kills": 0, "equal": 0, "different": {}}
+        for number, (kind, said, kill) in enumerate(ways):
             killed = folder / f"killed_{number}"
-            run_with_kills(killed, overrides, [(number, whole)])
-            places_that_differ = differing(unbroken, contents(killed))
-            equal += not places_that_differ
-            if places_that_differ:
-                wrong[f"{'after' if whole else 'before'} write {number}"] = places_that_differ[:5]
-    return {"case": name, "writes": writes, "kills": len(places), "equal": equal, "different": wrong}
+            if not kill(killed):
+                continue  # it had ended before
+            places = differing(unbroken, contents(killed))
+            row[kind]["kills"] += 1
+            row[kind]["equal"] += not places
+            if places:
+                row[kind]["different"][said] = places[:5]
+    return row
 
 
-def _store(rows: list[dict[str, Any]]) -> None:
+def _at_write(overrides: list[str], number: int, whole: bool) -> Callable[[Path], Any]:
+    return lambda folder: run_with_kills(folder, overrides, [(number, whole)])
+
+
+def _at_moment(overrides: list[str], after_s: float) -> Callable[[Path], Any]:
+    return lambda folder: _killed_and_resumed(folder, overrides, prepare=functools.partial(_die_after, after_s))
+
+
+def _at_test(overrides: list[str]) -> Callable[[Path], Any]:
+    return lambda folder: _killed_and_resumed(folder, overrides, dies_at="pytorch_lightning:Trainer.test")
+
+
+def _killed_and_resumed(folder: Path, overrides: list[str], **death: Any) -> bool:
+    """Start a run that dies, and go on with it; False where it ended before."""
+    start = Start(*overrides, f"hydra.run.dir={folder}", output=folder.parent / f"{folder.name}.txt", **death)
+    if start.wait() == 0:
+        return False
+    assert start.returncode == -signal.SIGKILL, start.said
+    begun = (folder / "config.yaml").exists()
+    again = [f"resume={folder}"] if begun else [*overrides, f"hydra.run.dir={folder}"]
+    resumed = Start(*again, output=folder.parent / f"{folder.name}_again.txt")
+    assert resumed.wait() == 0, resumed.said
+    return True
+
+
+def _die_after(seconds: float) -> None:
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+
+
+# ---------------------------------------------------------------------- mistakes, and folders from elsewhere
+
+
+def _tries() -> dict[str, dict[str, int]]:
+    """Count what is refused in a sentence, or runs nothing, of how many tries."""
+    refusals = "refused or damaged or missing or wrong or refuses or empty or mistake or unreadable or truncated"
+    foreign = ["tests/config/test_foreign_folders.py", "tests/config/test_trust.py"]
+    return {
+        "malformed overrides": _overrides_refused(),
+        "malformed data": _passed(
+            ["tests/data", "tests/run/test_input_checks.py", "tests/run/test_inputs_to_predict.py", "-k", refusals]
+        ),
+        "foreign code that did not run": _passed(foreign),
+    }
+
+
+def _overrides_refused() -> dict[str, int]:
+    said = [
+        check({"part": {"_target_": target, name: value}}, {"part": taken_by(target).needed})
+        for target, name, value in generated()
+    ]
+    for where, hint in PLAIN.items():
+        for value in wrong_for(hint):
+            content: Any = value
+            for key in reversed(where.split(".")):
+                content = {key: content}
+            said.append(check(content))
+    return {"tries": len(said), "right": sum(len(one) == 1 and "\n" not in one[0] for one in said)}
+
+
+def _passed(tests: list[str]) -> dict[str, int]:
+    """Run tests, and count those that passed; what lacks its data is no try."""
+    with tempfile.TemporaryDirectory() as place:
+        told = Path(place) / "told.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={told}", *tests]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        (suite,) = ElementTree.parse(told).getroot().iter("testsuite")
+    tries = int(suite.attrib["tests"]) - int(suite.attrib["skipped"])
+    return {"tries": tries, "right": tries - int(suite.attrib["failures"]) - int(suite.attrib["errors"])}
+
+
+def _store(rows: list[dict[str, Any]], tries: dict[str, dict[str, int]]) -> None:
     """Write the rows, and how many kills of how many left no trace."""
+    counts = {
+        f"kills at {said}": {
+            "tries": sum(row[kind]["kills"] for row in rows),
+            "right": sum(row[kind]["equal"] for row in rows),
+        }
+        for kind, said in (("writes", "write points"), ("moments", "random moments"), ("tests", "the test"))
+    }
     said = {
-        "kills": sum(row["kills"] for row in rows),
-        "equal": sum(row["equal"] for row in rows),
+        **counts,
+        **tries,
         "cases": len(rows),
         "of_cases": len(cases()),
         "torch": torch.__version__,

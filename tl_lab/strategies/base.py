@@ -226,6 +226,8 @@ class Strategy(Measuring):
         for callback in self.trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key, {})
             state["dirpath"] = getattr(callback, "dirpath", None)
+            if hasattr(callback, "current_score"):  # which Lightning keeps, and does not take up
+                callback.current_score = state.get("current_score")
 
 
 def _check_options(bottleneck: int | None, head: dict[str, Any], gradient_clip_norm: float | None) -> None:
