@@ -81,17 +81,17 @@ def collect(folder: Path) -> None:
 def count() -> None:
     """Print how often the verdict has the sign of the gain: with its own limits, and with those that two pairs fix."""
     pairs = judged(json.loads(OUT.read_text(encoding="utf-8")))
-    print("pair, right, of, with the limits as they are")
+    print("pair, right, of so many decided, undecided, with the limits as they are")
     for pair, cases in pairs.items():
-        print(f"{pair}, {hits(cases)}, {len(cases)}{', fixed the limits' if pair in FIXED else ''}")
-    others = [cases for pair, cases in pairs.items() if pair not in FIXED]
-    print(f"others, {sum(map(hits, others))}, {sum(map(len, others))}")
-    print("pairs that fix the limits, right and of, on all others")
+        print(f"{pair}, {counts_said(cases)}{', fixed the limits' if pair in FIXED else ''}")
+    for name, those in (("fixed the limits", True), ("others", False)):
+        print(f"{name}, {counts_said([case for pair in pairs if (pair in FIXED) is those for case in pairs[pair]])}")
+    print("pairs that fix the limits, right, of so many decided, undecided, on all others")
     limits = list(itertools.product((-0.1, -0.05, 0.0, 0.05, 0.1, 0.2), (0.03, 0.05, 0.1)))
     for two in itertools.combinations(pairs, 2):
-        best = max(limits, key=lambda each: sum(hits(pairs[pair], *each) for pair in two))
-        rest = [cases for pair, cases in pairs.items() if pair not in two]
-        print(f"{' and '.join(two)}, {best}: {sum(hits(cases, *best) for cases in rest)}, {sum(map(len, rest))}")
+        best = max(limits, key=lambda each: sum(right_less_wrong(pairs[pair], *each) for pair in two))
+        rest = [case for pair, cases in pairs.items() if pair not in two for case in cases]
+        print(f"{' and '.join(two)}, {best}: {counts_said(rest, *best)}")
 
 
 def judged(rows: list[Row]) -> dict[str, list[tuple[Row, Row]]]:
@@ -105,13 +105,26 @@ def judged(rows: list[Row]) -> dict[str, list[tuple[Row, Row]]]:
     return cases
 
 
-def hits(cases: list[tuple[Row, Row]], *limits: float) -> int:
-    """Count the verdicts that have the sign of the gain."""
+def counts(cases: list[tuple[Row, Row]], *limits: float) -> tuple[int, int, int]:
+    """Count the verdicts that have the sign of the gain, those that have the other, and those left undecided."""
     signs = [verdict(r["head"], b["head"], r["source_score"], b["source_score"], *limits) for r, b in cases]
-    return sum(
-        sign is not None and (sign > 0) == (r["target_acc"] > b["target_acc"])
-        for sign, (r, b) in zip(signs, cases, strict=True)
+    right = sum(
+        bool(s) and (s > 0) == (r["target_acc"] > b["target_acc"]) for s, (r, b) in zip(signs, cases, strict=True)
     )
+    undecided = sum(not sign for sign in signs)
+    return right, len(cases) - right - undecided, undecided
+
+
+def right_less_wrong(cases: list[tuple[Row, Row]], *limits: float) -> int:
+    """Score limits: a verdict counts by its sign, an undecided one as nothing."""
+    right, wrong, _ = counts(cases, *limits)
+    return right - wrong
+
+
+def counts_said(cases: list[tuple[Row, Row]], *limits: float) -> str:
+    """Write the counts as a row."""
+    right, wrong, undecided = counts(cases, *limits)
+    return f"{right}, {right + wrong}, {undecided}"
 
 
 if __name__ == "__main__":

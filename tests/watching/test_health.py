@@ -31,12 +31,14 @@ BASE = {"linear_acc": 0.6, "disparity": 0.5}
 @pytest.mark.parametrize(
     ("head", "sign"),
     [
-        ({"linear_acc": 0.6, "disparity": 0.5}, 1),  # nothing changed
+        ({"linear_acc": 0.6, "disparity": 0.5}, 0),  # nothing changed
         ({"linear_acc": 0.5, "disparity": 0.2}, 1),  # nearer by .4 and .6 units
-        ({"linear_acc": 0.645, "disparity": 0.5}, 1),  # farther by .18 and 0: .09 in the mean
+        ({"linear_acc": 0.6, "disparity": 0.4}, 1),  # by 0 and .2
+        ({"linear_acc": 0.645, "disparity": 0.5}, 0),  # farther by .18 and 0: .09 in the mean
         ({"linear_acc": 0.655, "disparity": 0.5}, -1),  # .22 and 0: .11
         ({"linear_acc": 0.6, "disparity": 0.62}, -1),  # 0 and .24: .12
-        ({"linear_acc": 0.9, "disparity": 0.0}, 1),  # cut: 1 farther, 1 nearer
+        ({"linear_acc": 0.9, "disparity": 0.0}, 0),  # cut: 1 farther, 1 nearer
+        ({"linear_acc": 0.8, "disparity": 0.45}, 0),  # .8 farther, .1 nearer: they disagree
         ({"linear_acc": 0.5}, 1),  # no classes
         ({"linear_acc": 0.7}, -1),
     ],
@@ -105,13 +107,19 @@ def test_nothing_known_is_said_to_be_nothing():
 def test_on_the_stored_runs_the_verdict_has_the_sign_of_the_gain_as_often_as_is_stated():
     rows = json.loads(STORED.read_text(encoding="utf-8"))
     without = {row["pair"]: row for row in rows if row["method"] == "none"}
-    hits = {}
+    signs = {}
     for row in rows:
         base = without[row["pair"]]
         gain = row["target_acc"] - base["target_acc"]
         if row["method"] != "none" and abs(gain) >= 0.01:
             sign = verdict(row["head"], base["head"], row["source_score"], base["source_score"])
-            hits.setdefault(row["pair"], []).append((sign > 0) == (gain > 0))
-    full = [each for each in hits.values() if len(each) >= 6]
+            signs.setdefault(row["pair"], []).append(sign * (1 if gain > 0 else -1))
+    full = [each for each in signs.values() if len(each) >= 6]
     assert len(full) >= 3
-    assert sum(map(sum, hits.values())) / sum(map(len, hits.values())) >= 0.8
+    counted = {pair: tuple(each.count(sign) for sign in (1, -1, 0)) for pair, each in signs.items()}
+    assert counted == {  # right, wrong, undecided; the first two fixed the limits
+        "printed_to_handwritten": (6, 0, 4),
+        "moons": (7, 2, 1),
+        "books_to_kitchen": (7, 0, 1),
+        "dvd_to_electronics": (6, 1, 1),
+    }

@@ -73,9 +73,10 @@ def verdict(
     """Say whether an adaptation probably gained accuracy on the target, without a label of it.
 
     It probably lost where the source's validation score is more than .05 below that without adaptation
-    (over-alignment), or where the domains are farther apart at the head: the mean of the changes of the linear domain
-    accuracy, in units of .25, and of the disparity discrepancy, in units of what it was (at least .1), each cut to
-    [-1, 1], is above .1.
+    (over-alignment), or where the domains are farther apart at the head: of the linear domain accuracy, in units of .25,
+    and the disparity discrepancy, in units of what it was (at least .1), each cut to [-1, 1], neither fell, and the
+    mean change is above .1. It probably gained where neither rose and one fell. Between these nothing is said: the two
+    disagree, or hardly changed.
     MMD^2 and the gap of class means take no part: they fall, too, where an adversary joins the wrong classes.
 
     Args:
@@ -87,7 +88,7 @@ def verdict(
         lost: limit of the source's loss.
 
     Returns:
-        1 for a probable gain, -1 for a probable loss, None where there is nothing to compare.
+        1 for a probable gain, -1 for a probable loss, 0 where it is undecided, None where there is nothing to compare.
     """
     if source_score is not None and baseline_source_score is not None and baseline_source_score - source_score > lost:
         return -1
@@ -96,14 +97,17 @@ def verdict(
     if not shared:
         return None
     changes = [max(-1.0, min(1.0, (head[name] - baseline[name]) / units[name])) for name in shared]
-    return -1 if sum(changes) / len(changes) > farther else 1
+    if min(changes) >= 0 and sum(changes) / len(changes) > farther:
+        return -1
+    return 1 if max(changes) <= 0 and min(changes) < 0 else 0
 
 
 def reading(health: Health) -> str:
     """Say what the numbers mean, by fixed rules; joined by semicolons,
 
     1. without adaptation the shift; else what changed at the head beside the same configuration without adaptation, and
-       whether the target probably gained by it (see :func:`verdict`); without such a run the numbers alone;
+       whether the target probably gained or lost by it, or that it is undecided (see :func:`verdict`); without such a
+       run the numbers alone;
     2. of the source: its validation accuracy fell by more than .05 during training;
     3. of the gradients at the features: a term's is ten times the task's and more, or, while a linear classifier tells
        the domains apart at the head, a hundredth and less.
@@ -141,6 +145,8 @@ def _effect(health: Health) -> str:
     score, before = health.source_score, health.baseline_source_score
     if score is not None and before is not None and before - score > _LOST:
         return f"{beside}: source validation is {_of(score)} beside {_of(before)}, the target has probably lost"
+    if sign == 0:
+        return f"{beside}: undecided, the first and the third disagree or hardly changed"
     return f"{beside}: the target has probably {'gained' if sign > 0 else 'lost'}"
 
 
