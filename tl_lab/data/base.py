@@ -196,6 +196,7 @@ class DataModule(pl.LightningDataModule):
             _check(name, samples)
             if samples.y is not None:
                 self.problem.check(name, samples.y, self._classes_in(name))
+                self._check_variety(name, samples.y)
         self.problem.learn(self.training_labels)
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
             self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
@@ -206,6 +207,18 @@ class DataModule(pl.LightningDataModule):
         parts = "".join(name + prints[id(one.x), id(one.y)] for name, one in sorted(self.sets.items()))
         parts += self._what_else_identifies()
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def _check_variety(self, name: str, y: Tensor) -> None:
+        """Refuse training labels that are all the same, and warn of such a set that is scored."""
+        if {"tasks", "episodes"} & self.traits or (alike := self.problem.alike(y)) is None:
+            return  # a task may be one class; episodes are checked by their own classes
+        if name == self.primary:
+            raise UserError(f"the set {name!r} has {alike} in every sample, so that there is nothing to learn")
+        if SetName.parse(name).part != "train":
+            warnings.warn(
+                f"the set {name!r} has {alike} in every sample: a constant answer would score as high there as any",
+                stacklevel=2,
+            )
 
     def _look_for_duplicates(self) -> None:
         """Say which samples of validation and test training has seen, or has chosen by."""

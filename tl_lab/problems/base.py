@@ -102,6 +102,14 @@ class Problem(ABC):
             UserError: shape, type or range are wrong.
         """
 
+    def alike(self, y: Tensor) -> str | None:
+        """Say what all samples have in common if their labels are all the same; None where they differ.
+
+        Args:
+            y: of a set, checked, of at least one sample.
+        """
+        return "the same labels" if bool((y == y[:1]).all()) else None
+
     def learn(self, y: Tensor) -> None:  # noqa: B027  (a hook)
         """Take from the training labels what outputs are relative to (the scale of a regression)."""
 

@@ -67,6 +67,11 @@ class SingleLabel(Problem):
                 f"{count} classes (0 to {count - 1})"
             )
 
+    def alike(self, y: Tensor) -> str | None:
+        """Name the class where there is only one."""
+        first = int(y[0])
+        return f"the class {self.output_names[first]!r}" if bool((y == first).all()) else None
+
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:

@@ -1,0 +1,85 @@
+"""Labels that are all the same: nothing can be learned from them, and little told by them."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.laboratory import BlobPair, Blobs, BlobStream
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.image_folder import ImageFolder
+from tl_lab.errors import UserError
+from tl_lab.problems import MultiLabel, Regression, SingleLabel
+
+
+@pytest.mark.parametrize(
+    ("problem", "y", "said"),
+    [
+        (SingleLabel(["a", "b"]), torch.tensor([1, 1, 1]), "the class 'b'"),
+        (SingleLabel(["a", "b"]), torch.tensor([1, 0, 1]), None),
+        (MultiLabel(["a", "b"]), torch.tensor([[1, 0], [1, 0]]), "the same labels"),
+        (MultiLabel(["a", "b"]), torch.tensor([[1, 0], [1, 1]]), None),
+        (Regression(["a"]), torch.tensor([[0.5], [0.5]]), "the same labels"),
+        (Regression(["a", "b"]), torch.tensor([[0.5, 1.0], [0.5, 2.0]]), None),
+    ],
+)
+def test_labels_that_are_all_the_same_are_named(problem, y, said) -> None:
+    assert problem.alike(y) == said
+
+
+def only(samples: Samples, label: int) -> Samples:
+    return samples.subset((samples.y == label).nonzero()[:, 0])
+
+
+class _One(Blobs):
+    """Blobs of which one part has a single class."""
+
+    def __init__(self, part: str, **options) -> None:
+        super().__init__(**options)
+        self.part = part
+
+    def read(self) -> dict[str, Samples]:
+        sets = super().read()
+        return sets | {self.part: only(sets[self.part], 2)}
+
+
+def test_training_on_one_class_is_refused() -> None:
+    with pytest.raises(UserError, match=r"the set 'train' has the class 'c' in every sample, so that there is nothing"):
+        _One("train").load()
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_score_on_one_class_is_warned_of(part: str) -> None:
+    with pytest.warns(UserWarning, match=rf"the set '{part}' has the class 'c' in every sample: a constant answer"):
+        _One(part).load()
+
+
+class _OneTarget(BlobPair):
+    def read(self) -> dict[str, Samples]:
+        sets = super().read()
+        return sets | {"target/train": replace(only(sets["target/train"], 0), y=None)}
+
+
+class _OneClassATask(BlobStream):
+    def read_tasks(self) -> list[dict[str, Samples]]:
+        return [{name: only(samples, 0) for name, samples in sets.items()} for sets in super().read_tasks()]
+
+
+@pytest.mark.parametrize("data", [Blobs(), _OneTarget(), _OneClassATask()])
+def test_what_has_several_classes_no_labels_or_tasks_of_one_class_is_no_mistake(data) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load()
+
+
+def test_a_folder_with_one_class_folder_is_refused(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    (tmp_path / "cat").mkdir()
+    for number in range(12):
+        Image.fromarray(draw.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / "cat" / f"{number}.png")
+    with pytest.raises(UserError, match=r"the set 'train' has the class 'cat' in every sample"):
+        ImageFolder(root=str(tmp_path)).load()
