@@ -108,9 +108,8 @@ def judged(rows: list[Row]) -> dict[str, list[tuple[Row, Row]]]:
 def counts(cases: list[tuple[Row, Row]], *limits: float) -> tuple[int, int, int]:
     """Count the verdicts that have the sign of the gain, those that have the other, and those left undecided."""
     signs = [verdict(r["head"], b["head"], r["source_score"], b["source_score"], *limits) for r, b in cases]
-    right = sum(
-        bool(s) and (s > 0) == (r["target_acc"] > b["target_acc"]) for s, (r, b) in zip(signs, cases, strict=True)
-    )
+    gains = [r["target_acc"] > b["target_acc"] for r, b in cases]
+    right = sum(sign is not None and sign != 0 and (sign > 0) == gain for sign, gain in zip(signs, gains, strict=True))
     undecided = sum(not sign for sign in signs)
     return right, len(cases) - right - undecided, undecided
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tl_lab import config
+from tl_lab.config.fitting import misfits
 from tl_lab.errors import UserError
 
 GROUPS = {"augmentation", "backbone", "callbacks", "data", "domain_adaptation", "logger", "optimizer", "scheduler"}
@@ -199,3 +201,29 @@ def test_what_the_run_provides_exists() -> None:
         module, _, name = chosen[group]._target_.rpartition(".")
         target = functools.reduce(getattr, [name], __import__(module, fromlist=[name]))
         assert names <= set(inspect.signature(target).parameters), group
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("~optimizer._target_", "optimizer names no class: optimizer._target_ is missing"),
+        ("optimizer._target_=null", "optimizer._target_: 'None' does not exist"),
+        ("~optimizer._partial_", "optimizer lacks 'params'"),
+        ("+data._partial_=true", "data._partial_ has no meaning here: leave it out"),
+        ("+backbone._args_=[1]", "backbone._args_ has no meaning here: leave it out"),
+        ("+strategy._recursive_=false", "strategy._recursive_ has no meaning here: leave it out"),
+        ("+validator.entropy._partial_=true", "validator.entropy._partial_ has no meaning here: leave it out"),
+        ("+strategy.layers._partial_=true", "is not LayerPolicy"),
+        ("~strategy.layers._target_", "is not LayerPolicy"),
+    ],
+)
+def test_what_hydra_would_build_otherwise_is_one_sentence(override: str, said: str) -> None:
+    (mistake,) = config.check(config.compose([override]))
+    assert said in mistake
+    assert "\n" not in mistake
+
+
+def test_a_callable_may_be_a_class_that_is_not_built() -> None:
+    node = {"_target_": f"{__name__}.Thing", "_partial_": True}
+    assert list(misfits(node, Callable[[int], Any])) == list(misfits(node, Any)) == []
+    assert len(list(misfits(node, Thing))) == len(list(misfits(node, Thing | None))) == 1

@@ -6,7 +6,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, is_typeddict
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
@@ -56,7 +56,7 @@ def _fits(value: Any, hint: Any) -> bool:
     """Whether a value can serve; True where that cannot be told."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, dict) and "_target_" in value:
-        return _admits_objects(hint)  # another node's object; its own class decides
+        return _admits_objects(hint, bool(value.get("_partial_")))  # another node's object; its own class decides
     if hint is Any:
         return True
     if hint is None or hint is type(None):
@@ -73,14 +73,17 @@ def _fits(value: Any, hint: Any) -> bool:
     return _fits_class(value, kind, arguments)
 
 
-def _admits_objects(hint: Any) -> bool:
-    """Whether an object of a class can be meant, and not numbers, texts and mappings alone."""
+def _admits_objects(hint: Any, partial: bool) -> bool:
+    """Whether an object of a class can be meant, and not numbers, texts and mappings alone; of a class that is not
+    built yet (``partial``), whether what is called can be meant."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(map(_admits_objects, arguments))
+        return any(_admits_objects(member, partial) for member in arguments)
     if origin is typing.Annotated:
-        return _admits_objects(arguments[0])
+        return _admits_objects(arguments[0], partial)
     kind = origin or hint
+    if partial and inspect.isclass(kind) and not getattr(kind, "_is_protocol", False):
+        return kind in (Any, Callable, object, type)
     plain = inspect.isclass(kind) and issubclass(kind, int | float | str | Mapping | list | tuple | type(None))
     return not (plain or hint is None or origin is Literal or origin is Sequence)
 

@@ -99,11 +99,13 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         known = groups | {path.partition(".")[0] for path in PLAIN}
         yield from (f"there is no key {key!r}; {nearest(key, known)}" for key in plain if key not in known)
         for group in OF_ONE_CLASS & plain.keys():
-            node = plain[group]
-            if not _names_class(node):
+            if not _names_class(plain[group]):
                 yield f"{group} names no class: {group}._target_ is missing; choose one of the group's files"
-            elif group != "optimizer" and (wrong := [key for key in ("_partial_", "_args_") if node.get(key)]):
-                yield f"{group}.{wrong[0]} has no meaning here: leave it out"
+            else:
+                yield from _check_directives(group, plain[group])
+        validators = plain["validator"] if isinstance(plain.get("validator"), dict) else {}
+        for name, node in validators.items():
+            yield from _check_directives(f"validator.{name}", node if isinstance(node, dict) else {})
     callbacks = plain.get("callbacks") or {}
     known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
     for name, node in callbacks.items():
@@ -115,6 +117,13 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         for key in sorted(filled & (plain.get(path) or {}).keys()):
             hint = f"; {ELSEWHERE[where]}" if (where := f"{path}.{key}") in ELSEWHERE else ""
             yield f"{where} is filled in by the run: leave it out{hint}"
+
+
+def _check_directives(path: str, node: dict[str, Any]) -> Iterator[str]:
+    """Refuse what would let Hydra build something else than an object of the class, and of those in its options."""
+    wrong = {"_partial_": path != "optimizer" and node.get("_partial_"), "_args_": node.get("_args_")}
+    wrong["_recursive_"] = node.get("_recursive_", True) is not True
+    yield from (f"{path}.{key} has no meaning here: leave it out" for key, given in wrong.items() if given)
 
 
 def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
