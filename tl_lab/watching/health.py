@@ -73,10 +73,10 @@ def verdict(
     """Say whether an adaptation probably gained accuracy on the target, without a label of it.
 
     It probably lost where the source's validation score is more than .05 below that without adaptation
-    (over-alignment), or where the domains are farther apart at the head: of the linear domain accuracy, in units of .25,
-    and the disparity discrepancy, in units of what it was (at least .1), each cut to [-1, 1], neither fell, and the
-    mean change is above .1. It probably gained where neither rose and one fell. Between these nothing is said: the two
-    disagree, or hardly changed.
+    (over-alignment), or where the domains are farther apart at the head: neither the linear domain accuracy nor the
+    disparity discrepancy fell, and their mean change, the former in units of .25, the latter in units of what it was
+    (at least .1), each cut to [-1, 1], is above .1. It probably gained where neither rose and one fell. Elsewhere it is
+    undecided: the two disagree, or hardly changed.
     MMD^2 and the gap of class means take no part: they fall, too, where an adversary joins the wrong classes.
 
     Args:
