@@ -1,8 +1,11 @@
 """The contract of an adapter: where new knowledge goes in a given backbone."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 from tl_lab.backbones.base import Backbone
+from tl_lab.errors import UserError
 
 __all__ = ["Adapter"]
 
@@ -18,6 +21,15 @@ class Adapter:
     base that is loaded again gives the same outputs."""
     changes_backbone: ClassVar[bool] = True
     """Whether the adapter decides anything; only ``adapter=none`` does not."""
+
+    def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
+        """Say why the adapter cannot act on a backbone, before anything is built; empty where it can.
+
+        Args:
+            backbone: its class.
+            node: its configuration.
+        """
+        return ""
 
     def inject(self, backbone: Backbone) -> Backbone:
         """Put the adapter's parameters into a backbone, or find them there.
@@ -44,6 +56,19 @@ class Adapter:
     def merge(self, backbone: Backbone) -> Backbone:
         """Give the injected backbone as a plain one with the same outputs, what was learned folded into it."""
         return backbone
+
+    def write(self, backbone: Backbone, folder: Path, base: str) -> None:
+        """Write what was learned in the format of the library peft.
+
+        Args:
+            backbone: with the adapter.
+            folder: made where it is missing.
+            base: where the base's weights come from.
+
+        Raises:
+            UserError: that library knows no such adapter.
+        """
+        raise UserError(f"{type(self).__name__} is no adapter of the library peft: export another format")
 
     def describe(self) -> str:
         """Say in a few words what learns."""

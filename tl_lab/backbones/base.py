@@ -1,7 +1,7 @@
 """What every backbone offers, and how its arguments are checked."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -30,6 +30,19 @@ class Backbone(nn.Module):
     spec: InputSpec
     modalities: ClassVar[frozenset[str]] = frozenset({"image"})
     """Of the inputs that it can be built for."""
+    has_layers: ClassVar[bool] = True
+    """Whether it has linear layers or convolutions, beside which an adapter can stand."""
+    takes_prompts: ClassVar[bool] = False
+    """Whether vectors can be put before its tokens; its ``net`` is a model of transformers then."""
+    source: str = ""
+    """Where its weights come from, where the class knows more than the configuration says."""
+    regrouped: tuple[list[str], dict[str, int]] | None = None
+    """Once an adapter is injected: titles of the layer groups, and the number of the group of each tensor by name."""
+
+    @classmethod
+    def family_for(cls, node: Mapping[str, Any]) -> str | None:
+        """Tell from a node of the configuration the model's family, as transformers calls it; None where unknown."""
+        return None
 
     def forward(self, x: Any) -> Tensor:
         """Extract features.

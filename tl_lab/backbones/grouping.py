@@ -5,9 +5,19 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from tl_lab.backbones.base import LayerGroup
+from tl_lab.backbones.base import Backbone, LayerGroup
 
-__all__ = ["TRUNKS", "LooseTensors", "cut", "group_by_structure", "join_weightless", "merge_groups", "partition"]
+__all__ = [
+    "TRUNKS",
+    "LooseTensors",
+    "cut",
+    "group_by_structure",
+    "groups_of",
+    "join_weightless",
+    "merge_groups",
+    "partition",
+    "regroup",
+]
 
 TRUNKS = {
     "blocks",
@@ -167,6 +177,46 @@ def merge_groups(groups: list[LayerGroup], most: int | None) -> list[LayerGroup]
         name = part[0][0] if len(part) == 1 else f"{part[0][0]}..{part[-1][0]}"
         merged.append((name, [module for _, modules in part for module in modules]))
     return merged
+
+
+def groups_of(backbone: Backbone) -> list[LayerGroup]:
+    """Give a backbone's layer groups; with an adapter in it they are those from before, and hold its parameters."""
+    if backbone.regrouped is None:
+        return backbone.layer_groups()
+    titles, group_of = backbone.regrouped
+    return list(zip(titles, partition(backbone, group_of), strict=True))
+
+
+def regroup(backbone: Backbone, groups: list[LayerGroup], title: str = "adapter") -> None:
+    """Keep a backbone's layer groups, with the tensors that an adapter has added to it.
+
+    A tensor that was added to a layer joins the layer's group. What belongs to no layer (a prompt) makes a group of its
+    own at the top, which is unfrozen first and learns at the top's rate.
+
+    Args:
+        backbone: as the adapter has left it; its old tensors are the same objects.
+        groups: from before.
+        title: of the group at the top, where there is one.
+    """
+    owner = {id(tensor): n for n, (_, parts) in enumerate(groups) for part in parts for _, tensor in _tensors(part)}
+    names = dict(_tensors(backbone))
+    group_of = {name: owner[id(tensor)] for name, tensor in names.items() if id(tensor) in owner}
+    places: dict[str, set[int]] = {}
+    for name, number in group_of.items():
+        for prefix in _prefixes(name):
+            places.setdefault(prefix, set()).add(number)
+    titles = [name for name, _ in groups]
+    for name in names.keys() - group_of.keys():
+        around = next((found for prefix in _prefixes(name) if (found := places.get(prefix))), set())
+        group_of[name] = around.copy().pop() if len(around) == 1 else len(groups)
+    backbone.regrouped = ([*titles, title] if len(groups) in group_of.values() else titles, group_of)
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """Give the paths of the modules around a tensor, from the innermost."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _tensors(module: nn.Module, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:

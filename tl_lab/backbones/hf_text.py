@@ -1,6 +1,10 @@
 """Text encoders of the library transformers."""
 
 import inspect
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,16 @@ class HFText(Backbone):
     """
 
     modalities = frozenset({"text"})
+    takes_prompts = True
+
+    @classmethod
+    def family_for(cls, node: Mapping[str, Any]) -> str | None:
+        """Read the family from the model's description, where that is here."""
+        with suppress(UserError, OSError, ValueError):
+            source = _source(node.get("name"))
+            path = Path(source) / "config.json" if Path(source).is_dir() else _cached(source)
+            return str(json.loads(path.read_text(encoding="utf-8"))["model_type"]) if path else None
+        return None
 
     def __init__(
         self,
@@ -60,9 +74,11 @@ class HFText(Backbone):
         check_count("backbone.max_length", max_length)
         source = _source(name)
         self.net, tokeniser, padding_id = _load(source, name, pretrained)
+        self.source = f"{name or packaged('minilm').package} (library transformers)" if pretrained else ""
         config: Any = self.net.config
         self.pooling, self._max_groups = pooling, max_groups
         self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
+        self.spec: TokenSpec
         self.num_features = int(config.hidden_size)
         length = min(max_length, _longest(config))
         self.spec = TokenSpec(tokeniser.size, length, padding_id, tokeniser)
@@ -71,7 +87,20 @@ class HFText(Backbone):
         """Map ``ids`` and ``mask``, ``(B, L)``, and of pairs ``types``, to ``(B, num_features)``."""
         types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
         states = self.net(input_ids=x["ids"], attention_mask=x["mask"], **types).last_hidden_state  # (B, L, D)
+        states = states[:, -x["mask"].shape[1] :]  # what an adapter has put before the tokens is not pooled
         return pooled(states, x["mask"], self.pooling)
+
+    def make_room(self, tokens: int) -> None:
+        """Leave room for vectors before the tokens of a text, and leave types out, which these have none of.
+
+        Raises:
+            UserError: the model's positions do not suffice.
+        """
+        most = _longest(self.net.config) - tokens
+        if most < 1:
+            raise UserError(f"adapter.tokens={tokens} leaves no position for the tokens of texts")
+        self.spec = replace(self.spec, max_length=min(self.spec.max_length, most))
+        self._takes_types = False
 
     def layer_groups(self) -> list[LayerGroup]:
         """The embeddings, then each block; what follows the last block belongs to it."""
@@ -111,6 +140,16 @@ def _source(name: str | None) -> str:
     if folder is None and (name.startswith(("/", ".", "~")) or name.count("/") > 1):
         raise UserError(f"backbone.name: there is no folder {name}")
     return name if folder is None else str(folder)
+
+
+def _cached(name: str) -> Path | None:
+    """Find a model's description in the hub's cache."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    path = try_to_load_from_cache(name, "config.json")
+    return Path(path) if isinstance(path, str) else None
 
 
 def _load(source: str, name: str | None, pretrained: bool) -> tuple[nn.Module, FastTokeniser, int]:

@@ -36,6 +36,7 @@ class WordVectors(Backbone):
     """
 
     modalities = frozenset({"text"})
+    has_layers = False
 
     def __init__(self, pretrained: bool = True, weights: str | None = None, max_length: Count = 256) -> None:
         super().__init__()

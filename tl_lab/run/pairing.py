@@ -114,6 +114,10 @@ def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
             f"strategy={plan.strategy.choice} decides for the whole backbone whether it learns, and "
             f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {valid}"
         )
+    backbone, node = plan.backbone.kind, plan.backbone.node
+    if reason := plan.adapter.build().objection(backbone, node):
+        valid = fitting_nodes("adapter", lambda other: not build_node(other).objection(backbone, node))
+        raise UserError(f"adapter={chosen} does not suit backbone={plan.backbone.choice}: {reason}; valid: {valid}")
     layers = build_node(plan.strategy.option("layers"))
     if layers.freezes_all:
         raise UserError(
@@ -293,9 +297,19 @@ def fitting(group: str, fits: Callable[[Any], bool]) -> str:
         group: of the configuration.
         fits: called with the class of a choice.
     """
+    return fitting_nodes(group, lambda node: fits(class_of(node)))
+
+
+def fitting_nodes(group: str, fits: Callable[[DictConfig], bool]) -> str:
+    """Name the choices of a group whose configuration fits.
+
+    Args:
+        group: of the configuration.
+        fits: called with the node of a choice.
+    """
     names = []
     for name, file in choices(group)[group].items():
         with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
-            if fits(class_of(cast(DictConfig, OmegaConf.load(file)))):
+            if fits(cast(DictConfig, OmegaConf.load(file))):
                 names.append(f"{group}={name}")
     return ", ".join(names)

@@ -1,13 +1,15 @@
 """Which parameters learn, at which rates, and when: a mask over the parameters of a strategy's parts, carried out."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from tl_lab.adapters.base import Adapter
+from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.grouping import groups_of
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
@@ -163,9 +165,9 @@ class LearningParts(Hooks):
             UserError: the policy names groups that there are not, or leaves nothing of what the adapter owns.
         """
         self.layers, self.adapter, self._standing = policy, adapter, []
-        self.groups = {name: list(modules) for name, modules in self.network.backbone.layer_groups()}
+        self.groups = {name: list(modules) for name, modules in groups_of(self.network.backbone)}
         if self.network.target_encoder is not None:
-            for name, modules in self.network.target_encoder["backbone"].layer_groups():  # type: ignore[operator]
+            for name, modules in groups_of(cast(Backbone, self.network.target_encoder["backbone"])):
                 self.groups[name] += modules
         names, self._places = self._names()
         grouped = {group: [names[id(p)] for p in _parameters(modules)] for group, modules in self.groups.items()}

@@ -1,0 +1,110 @@
+"""What adapters of the library peft have in common that put learned vectors before a text's tokens."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from tl_lab.adapters.base import Adapter
+from tl_lab.adapters.beside_layers import peft_library, write_in_format_of_peft
+from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.grouping import groups_of, regroup
+from tl_lab.errors import UserError
+from tl_lab.options import Count
+
+__all__ = ["BeforeTokens"]
+
+
+class BeforeTokens(Adapter):
+    """Puts learned vectors before the tokens of every text; the backbone's own parameters stand still.
+
+    The features are pooled over the text's own tokens. Token types, by which some models tell the texts of a pair
+    apart, are left out.
+
+    Args:
+        tokens: number of vectors, at least 1.
+    """
+
+    impossible: ClassVar[frozenset[str]] = frozenset()
+    """Families of models that cannot take them."""
+
+    def __init__(self, tokens: Count = 10) -> None:
+        self.tokens = tokens
+        self._owned: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def config(self, sizes: Mapping[str, Any]) -> Any:
+        """Build the configuration of the library.
+
+        Args:
+            sizes: options that hold for every such method.
+        """
+
+    def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
+        """Object to anything but text models of transformers, and to families that take no such vectors."""
+        if not backbone.takes_prompts:
+            return "it is no text model of the library transformers, whose tokens something could be put before"
+        family = backbone.family_for(node)
+        return f"models of the family {family} cannot take it" if family in self.impossible else ""
+
+    def inject(self, backbone: Backbone) -> Backbone:
+        """Wrap the model inside the backbone."""
+        if reason := self.objection(type(backbone), {}):
+            raise UserError(f"{type(self).__name__} does not suit {type(backbone).__name__}: {reason}")
+        library, groups, net = peft_library(self), groups_of(backbone), backbone.net
+        known = {id(parameter) for parameter in backbone.parameters()}
+        config: Any = net.config
+        sizes = {"num_virtual_tokens": self.tokens, "task_type": "FEATURE_EXTRACTION"}
+        sizes |= {"token_dim": backbone.num_features, "num_layers": config.num_hidden_layers}
+        backbone.make_room(self.tokens)  # type: ignore[operator]
+        try:
+            backbone.net = library.PeftModelForFeatureExtraction(net, self.config(sizes))
+            self._try(backbone)
+        except UserError:
+            raise
+        except Exception as error:  # each family fails in its own way
+            raise UserError(
+                f"{type(self).__name__} does not suit models of the family {config.model_type} "
+                f"({str(error).partition(chr(10))[0][:120]}): choose an adapter that stands beside layers, as adapter=lora"
+            ) from error
+        self._owned = frozenset(name for name, one in backbone.named_parameters() if id(one) not in known)
+        regroup(backbone, groups, title="prompts")
+        return backbone
+
+    def _try(self, backbone: Backbone) -> None:
+        """Run two tokens through the backbone, as some families fail only then."""
+        mode = backbone.training
+        backbone.eval()
+        with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            backbone({"ids": torch.ones(1, 2, dtype=torch.int64), "mask": torch.ones(1, 2, dtype=torch.int64)})
+        backbone.train(mode)
+
+    def owns(self, parameter: str) -> bool:
+        """Own the vectors, and what makes them."""
+        return parameter in self._owned
+
+    def merge(self, backbone: Backbone) -> Backbone:
+        """Refuse: vectors before the tokens are no change of weights."""
+        raise UserError(
+            f"vectors before the tokens ({type(self).__name__}) cannot be folded into a backbone's weights: start from "
+            "a run with an adapter that stands beside layers, as adapter=lora"
+        )
+
+    def describe(self) -> str:
+        """Say what learns."""
+        return f"{type(self).__name__} of {self.tokens} tokens"
+
+    def write(self, backbone: Backbone, folder: Path, base: str) -> None:
+        """Write what was learned in the library's own format.
+
+        Args:
+            backbone: with the adapter.
+            folder: made where it is missing.
+            base: where the base's weights come from, in words or as a name of the hub.
+        """
+        net: Any = backbone.net
+        write_in_format_of_peft(net, net.peft_config["default"], folder, base)
