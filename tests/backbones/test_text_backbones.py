@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoders_at_hand import tiny
 from torch.nn import functional as F
 
 from tl_lab.backbones.packaged import PACKAGED
@@ -20,37 +21,6 @@ def needs(name: str) -> None:
     if PACKAGED[name].state() == "missing":
         pytest.skip(f"{PACKAGED[name].package} is absent: {PACKAGED[name].how_to_get()}")
     pytest.importorskip("pyarrow" if name == "glove" else "transformers", reason="tl_lab[text] is not installed")
-
-
-def tiny(folder: Path, kind: str) -> Path:
-    """Save a random encoder of two blocks with a tokeniser of three words."""
-    transformers = pytest.importorskip("transformers", reason="tl_lab[text] is not installed")
-    import tokenizers
-
-    words = {word: i for i, word in enumerate(["[P]", "[U]", "a", "b", "c"])}
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[U]"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    sizes = {"vocab_size": 5, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}
-    if kind == "gpt2":
-        sizes = {"vocab_size": 5, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 12, "bos_token_id": 1}
-        sizes |= {"eos_token_id": 1}
-    elif kind == "distilbert":
-        sizes = {
-            "vocab_size": 5,
-            "dim": 8,
-            "n_layers": 2,
-            "n_heads": 2,
-            "hidden_dim": 16,
-            "max_position_embeddings": 12,
-        }
-    else:
-        sizes |= {"intermediate_size": 16, "max_position_embeddings": 12}
-    torch.manual_seed(0)
-    transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[P]", unk_token="[U]").save_pretrained(
-        folder
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

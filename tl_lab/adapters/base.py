@@ -22,6 +22,9 @@ class Adapter:
     changes_backbone: ClassVar[bool] = True
     """Whether the adapter decides anything; only ``adapter=none`` does not."""
 
+    needs_source: ClassVar[bool] = False
+    """Whether the base's weights must be such that can be found again, as checkpoints cannot hold them."""
+
     def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
         """Say why the adapter cannot act on a backbone, before anything is built; empty where it can.
 

@@ -54,11 +54,13 @@ class BeforeTokens(Adapter):
         """Wrap the model inside the backbone."""
         if reason := self.objection(type(backbone), {}):
             raise UserError(f"{type(self).__name__} does not suit {type(backbone).__name__}: {reason}")
-        library, groups, net = peft_library(self), groups_of(backbone), backbone.net
+        library, groups = peft_library(self), groups_of(backbone)
+        net: Any = backbone.net
         known = {id(parameter) for parameter in backbone.parameters()}
         config: Any = net.config
         sizes = {"num_virtual_tokens": self.tokens, "task_type": "FEATURE_EXTRACTION"}
         sizes |= {"token_dim": backbone.num_features, "num_layers": config.num_hidden_layers}
+        sizes["num_attention_heads"] = config.num_attention_heads
         backbone.make_room(self.tokens)  # type: ignore[operator]
         try:
             backbone.net = library.PeftModelForFeatureExtraction(net, self.config(sizes))
@@ -68,19 +70,19 @@ class BeforeTokens(Adapter):
         except Exception as error:  # each family fails in its own way
             raise UserError(
                 f"{type(self).__name__} does not suit models of the family {config.model_type} "
-                f"({str(error).partition(chr(10))[0][:120]}): choose an adapter that stands beside layers, as adapter=lora"
+                f"({str(error).partition(chr(10))[0][:120]}): use an adapter that stands beside layers, as lora"
             ) from error
         self._owned = frozenset(name for name, one in backbone.named_parameters() if id(one) not in known)
         regroup(backbone, groups, title="prompts")
         return backbone
 
     def _try(self, backbone: Backbone) -> None:
-        """Run two tokens through the backbone, as some families fail only then."""
+        """Run two short texts through the backbone, as some families fail only then."""
         mode = backbone.training
         backbone.eval()
         with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
-            backbone({"ids": torch.ones(1, 2, dtype=torch.int64), "mask": torch.ones(1, 2, dtype=torch.int64)})
+            backbone({"ids": torch.ones(2, 2, dtype=torch.int64), "mask": torch.tensor([[1, 1], [1, 0]])})
         backbone.train(mode)
 
     def owns(self, parameter: str) -> bool:

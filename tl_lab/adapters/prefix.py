@@ -31,5 +31,3 @@ class PrefixTuning(BeforeTokens):
         """Build the library's configuration."""
         library = peft_library(self)
         return library.PrefixTuningConfig(**sizes)
-
-

@@ -9,17 +9,19 @@ from torch import nn
 from tl_lab.errors import UserError
 from tl_lab.texts import listed
 
-__all__ = ["AUTO", "FEEDFORWARD", "adaptable", "exactly", "resolve"]
+__all__ = ["ALL", "AUTO", "FEEDFORWARD", "adaptable", "exactly", "resolve"]
 
 AUTO, ALL = "auto", "all-linear"
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # what libraries call projections to queries, keys and values, and the second layer of a block's perceptron
-_QUERIES_VALUES = (("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("query_proj", "value_proj"))
-_QUERIES_VALUES += (("q", "v"), ("qkv",), ("Wqkv",), ("c_attn",), ("query_key_value",), ("in_proj",))
-_KEYS_VALUES = (("key", "value"), ("k_proj", "v_proj"), ("k_lin", "v_lin"), ("key_proj", "value_proj"))
-_KEYS_VALUES += (("k", "v"), ("qkv",), ("Wqkv",), ("c_attn",), ("query_key_value",), ("in_proj",))
+_FUSED = [("qkv",), ("Wqkv",), ("c_attn",), ("query_key_value",), ("in_proj",)]
+_QUERIES_VALUES = [("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("query_proj", "value_proj")]
+_KEYS_VALUES = [("key", "value"), ("k_proj", "v_proj"), ("k_lin", "v_lin"), ("key_proj", "value_proj")]
 FEEDFORWARD = ("output.dense", "ffn_output", "ffn.lin2", "mlp.c_proj", "mlp.Wo", "mlp.fc2", "down_proj", "wo")
-_ATTENTION: Mapping[str, Sequence[tuple[str, ...]]] = {"query, value": _QUERIES_VALUES, "key, value": _KEYS_VALUES}
+_ATTENTION: Mapping[str, list[tuple[str, ...]]] = {
+    "query, value": [*_QUERIES_VALUES, ("q", "v"), *_FUSED],
+    "key, value": [*_KEYS_VALUES, ("k", "v"), *_FUSED],
+}
 
 
 def adaptable(root: nn.Module, one_dimensional: bool = True) -> tuple[list[str], int]:
@@ -48,7 +50,9 @@ def adaptable(root: nn.Module, one_dimensional: bool = True) -> tuple[list[str],
     return names, left_out
 
 
-def resolve(root: nn.Module, targets: str, names: Sequence[str], attention: str, feedforward: bool = False) -> list[str]:
+def resolve(
+    root: nn.Module, targets: str, names: Sequence[str], attention: str, feedforward: bool = False
+) -> list[str]:
     """Choose layers of a network.
 
     Args:
@@ -123,7 +127,7 @@ def _is_plain(module: nn.Module) -> bool:
     if _is_transposed(module):
         return True
     if isinstance(module, nn.Linear):
-        return type(module).forward is nn.Linear.forward
-    ones = (1,) * len(module.dilation)  # type: ignore[arg-type]
-    plain = type(module) in _CONVOLUTIONS and module.groups == 1 and module.padding_mode == "zeros"
-    return plain and tuple(module.dilation) == ones  # type: ignore[arg-type]
+        return type(module).forward is nn.Linear.forward or type(module).__module__.startswith("bitsandbytes.")
+    kind: Any = module
+    plain = type(module) in _CONVOLUTIONS and kind.groups == 1 and kind.padding_mode == "zeros"
+    return bool(plain and set(kind.dilation) == {1})

@@ -12,10 +12,11 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.request import Request
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
+from tl_lab.model.base_weights import Base
 from tl_lab.model.network import weights_stream
 from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
-from tl_lab.run.weights import inject, start_from, used_weights
+from tl_lab.run.weights import base_of, inject, start_from, used_weights
 from tl_lab.strategies.base import Strategy
 
 __all__ = ["Parts", "build", "build_backbone", "build_strategy", "check_inputs"]
@@ -47,10 +48,10 @@ def build(plan: Plan) -> Parts:
     data: DataModule = plan.data.build()
     adaptation: DomainAdaptation = plan.adaptation.build()
     data.load(_request(plan, adaptation))
-    adapter, backbone = _adapted(plan, data)
+    adapter, backbone, base = _adapted(plan, data)
     check_inputs(plan, backbone, data)
     data.use(backbone.spec)
-    return Parts(data, _strategy(plan, data, backbone, adapter, adaptation))
+    return Parts(data, _strategy(plan, data, backbone, adapter, adaptation, base))
 
 
 def check_inputs(plan: Plan, backbone: Backbone, data: DataModule) -> None:
@@ -91,22 +92,32 @@ def build_strategy(plan: Plan, data: DataModule) -> Strategy:
         plan: of the run, checked.
         data: of the shape and classes of the run's own.
     """
-    adapter, backbone = _adapted(plan, data)
-    return _strategy(plan, data, backbone, adapter, plan.adaptation.build())
+    adapter, backbone, base = _adapted(plan, data)
+    return _strategy(plan, data, backbone, adapter, plan.adaptation.build(), base)
 
 
-def _adapted(plan: Plan, data: DataModule) -> tuple[Adapter, Backbone]:
-    """Build the backbone with the weights that it starts from, and inject the adapter."""
+def _adapted(plan: Plan, data: DataModule) -> tuple[Adapter, Backbone, Base | None]:
+    """Build the backbone with the weights that it starts from, identify them, and inject the adapter."""
+
+    def build(node: dict[str, Any]) -> Backbone:
+        return build_backbone(Recipe("backbone", node), plan.seed, data.shape)
+
     recipe, init_from = used_weights(plan)
     backbone = build_backbone(recipe, plan.seed, data.shape)
     if init_from is not None:
-        backbone = start_from(init_from, backbone)
+        backbone = start_from(init_from, backbone, build)
     adapter: Adapter = plan.adapter.build()
-    return adapter, inject(adapter, plan.seed, backbone)
+    base = base_of(plan, backbone)
+    return adapter, inject(adapter, plan.seed, backbone), base
 
 
 def _strategy(
-    plan: Plan, data: DataModule, backbone: Backbone, adapter: Adapter, adaptation: DomainAdaptation
+    plan: Plan,
+    data: DataModule,
+    backbone: Backbone,
+    adapter: Adapter,
+    adaptation: DomainAdaptation,
+    base: Base | None = None,
 ) -> Strategy:
     update = {name: value for name, value in plan.update.items() if name != "compile"}
     given: Mapping[str, Any] = {"seed": plan.seed, **update}
@@ -122,7 +133,7 @@ def _strategy(
         scheduler=plan.scheduler.build(),
         **given,
     )
-    strategy.max_updates = plan.max_updates
+    strategy.max_updates, strategy.base = plan.max_updates, base
     if plan.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
     if plan.update.get("compile"):

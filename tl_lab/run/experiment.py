@@ -261,7 +261,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
         return
     if checkpoint is not None and is_trained(content := read_checkpoint(checkpoint), trainer.max_epochs or 1):
-        parts.strategy.load_state_dict(content["state_dict"])
+        parts.strategy.load_state_dict(parts.strategy.whole_state(content))
         parts.strategy.restore(content, parts.data)
         return
     synchronise_batch_norm(plan, parts, trainer)
@@ -283,7 +283,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
     if plan.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"
     content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
-    load_weights(parts.strategy, content["state_dict"])
+    load_weights(parts.strategy, parts.strategy.whole_state(content))
     parts.strategy.last_validation = content["last_validation"]
     restore_problem(parts.data.problem, content)
     if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):
@@ -382,7 +382,7 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
         _load_tested(plan, folder, parts)
     else:
         content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-        parts.strategy.load_state_dict(content["state_dict"])
+        parts.strategy.load_state_dict(parts.strategy.whole_state(content))
         parts.strategy.restore(content, parts.data)
     trainer = make_trainer(plan, folder, parts.data, {}, [])
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
@@ -408,6 +408,7 @@ def _quiet() -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*`past_key_values` is deprecated.*")  # prefixes, by peft
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen layers, teachers

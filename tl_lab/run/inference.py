@@ -24,6 +24,7 @@ from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
+from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import TaskHead
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
@@ -239,7 +240,7 @@ def _load(
     if facts is None:
         raise UserError(f"{path} does not say what its classes are: it was not written by a run of this program")
     for name, value in (("pretrained", False), ("weights", None)):
-        if name in cfg.backbone:
+        if name in cfg.backbone and "base" not in facts:
             cfg.backbone[name] = value  # all weights are in the checkpoint
     shape = tuple(facts["shape"])
     if facts.get("episodes"):
@@ -249,6 +250,7 @@ def _load(
     with foreign(folder / "config.yaml", allow):
         backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape)
         adapter: Adapter = build_node(cfg.adapter)
+        base = hash_of(backbone) if "base" in facts else None
         backbone = inject(adapter, cfg.seed, backbone)
     network = Network(
         backbone,
@@ -258,9 +260,10 @@ def _load(
         **_head_options(cfg, folder),
     )
     prefix = "network."
-    weights = {n.removeprefix(prefix): t for n, t in content["state_dict"].items() if n.startswith(prefix)}
-    if any(name.startswith("target_encoder.") for name in weights):
+    if any(name.startswith("network.target_encoder.") for name in content["state_dict"]):
         network.separate_encoders()
+    state = filled_up(content, nn.ModuleDict({"network": network}), base, str(path))
+    weights = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     if any(".target_running_" in name for name in weights):
         network.separate_statistics()
     try:

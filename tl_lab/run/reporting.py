@@ -16,6 +16,7 @@ from tl_lab.run.build import Parts
 from tl_lab.run.lengthening import lengthened_fact
 from tl_lab.run.plan import Plan
 from tl_lab.run.weights import describe_weights, weights_hash
+from tl_lab.strategies.base import Strategy
 from tl_lab.training.replay import describe
 from tl_lab.watching.validators.reverse import ReverseValidation
 
@@ -35,6 +36,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
             "total": sum(parameter.numel() for parameter in strategy.parameters()),
             "trainable": sum(parameter.numel() for parameter in strategy.learned_parameters()),
         },
+        **({"adapter": _adapter_size(strategy)} if strategy.adapter.changes_backbone else {}),
         "device": _device(trainer),
         "oracle": strategy.adaptation.oracle,
         "weights": {"from": describe_weights(plan), "sha256": weights_hash(plan)},
@@ -68,6 +70,23 @@ def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, 
     return facts
 
 
+def _adapter_size(strategy: Strategy) -> dict[str, Any]:
+    """Count what the adapter trains, and the bytes that it takes on disk; name the base that is not stored with it."""
+    learned = strategy.learned_by_name(strategy.network.backbone).values()
+    size = {
+        "parameters": sum(parameter.numel() for parameter in learned),
+        "bytes": sum(parameter.numel() * parameter.element_size() for parameter in learned),
+    }
+    return {**size, "base": None if strategy.base is None else strategy.base.state()}
+
+
+def _adapter_line(strategy: Strategy, size: dict[str, Any]) -> str:
+    where = f"; base not stored: {strategy.base.source}" if strategy.base else "; base stored in the checkpoints"
+    number, count = size["bytes"], size["parameters"]
+    disk = f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.1f} kB"
+    return f"{strategy.adapter.describe()}: {count:,} parameters, {disk} on disk{where}"
+
+
 def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], trainer: pl.Trainer) -> dict[str, Any]:
     network, adapter = parts.strategy.network, parts.strategy.adapter
     return {
@@ -78,7 +97,7 @@ def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], tra
         "weights": describe_weights(plan),
         "parameters": facts["parameters"],
         "layers": parts.strategy.describe_layers(),
-        **({"adapter": adapter.describe()} if adapter.changes_backbone else {}),
+        **({"adapter": _adapter_line(parts.strategy, facts["adapter"])} if adapter.changes_backbone else {}),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
         "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
         **({"updates": describe(parts.strategy, trainer)} if trainer.strategy.root_device.type == "cuda" else {}),

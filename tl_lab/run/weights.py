@@ -1,21 +1,27 @@
 """Where a backbone's weights come from: random, published, a file, or an earlier run."""
 
+import copy
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from tl_lab.adapters import Adapter, NoAdapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.weights import find_weights
+from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.data.cache import file_hash
 from tl_lab.errors import UserError
+from tl_lab.model.base_weights import Base, filled_up, hash_of
 from tl_lab.model.network import weights_stream
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import Plan, Recipe
 
-__all__ = ["check_weights", "describe_weights", "inject", "start_from", "used_weights", "weights_hash"]
+__all__ = ["base_of", "check_weights", "describe_weights", "inject", "start_from", "used_weights", "weights_hash"]
 
 _LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
 
@@ -88,18 +94,48 @@ def inject(adapter: Adapter, seed: int, backbone: Backbone) -> Backbone:
         return adapter.inject(backbone)
 
 
-def start_from(run_folder: Path, backbone: Backbone) -> Backbone:
+def base_of(plan: Plan, backbone: Backbone) -> Base | None:
+    """Identify what an adapter is put on, where it can be found again: published weights, or a file.
+
+    Args:
+        plan: of the run.
+        backbone: with these weights, and no adapter yet.
+
+    Returns:
+        Source and hash; None without an adapter, and for random and learned weights.
+    """
+    recipe, init_from = used_weights(plan)
+    known = any(recipe.option(name) for name in _LEARNED)
+    if init_from is not None or not known or not plan.adapter.kind.changes_backbone:
+        if plan.adapter.kind.needs_source:
+            raise UserError(
+                f"adapter={plan.adapter.choice} stores no base, so that it needs one that can be found again: give "
+                "backbone.pretrained=true or backbone.weights=<file>, without init_from"
+            )
+        return None
+    return Base(backbone.source or describe_weights(plan), hash_of(backbone))
+
+
+def start_from(run_folder: Path, backbone: Backbone, build: Callable[[dict[str, Any]], Backbone]) -> Backbone:
     """Give the backbone the weights that an earlier run has learned, its adapter's folded in.
 
     Args:
         run_folder: of the earlier run.
         backbone: like the one that it learned.
+        build: makes a backbone of a node of the configuration, where the earlier run's checkpoint leaves out what its
+            adapter was put on.
 
     Raises:
         UserError: the folder holds no run, or its backbone is another one.
     """
     path = checkpoint_of(run_folder)
-    learned = read_checkpoint(path)["state_dict"]
+    content = read_checkpoint(path)
+    if content.get("model", {}).get("base"):
+        with foreign(run_folder / "config.yaml"):
+            backbone = build(to_plain(read_stored(run_folder).backbone))
+        learned = _with_base(content, backbone, run_folder, path)
+    else:
+        learned = content["state_dict"]
     own = "network.target_encoder.backbone."  # a new run goes on from the encoder of the domain adapted to
     prefix = own if any(name.startswith(own) for name in learned) else "network.backbone."
     weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
@@ -118,6 +154,16 @@ def start_from(run_folder: Path, backbone: Backbone) -> Backbone:
             "options and number of input channels"
         ) from error
     return adapter.merge(adapted)
+
+
+def _with_base(content: dict[str, Any], backbone: Backbone, run_folder: Path, path: Path) -> dict[str, Tensor]:
+    """Fill up a state from a backbone; it is another object than the one that the state is loaded into."""
+    sha256 = hash_of(backbone)
+    _, adapted = _adapted_as_in(run_folder, copy.deepcopy(backbone))
+    parts: dict[str, nn.Module] = {"backbone": adapted}
+    if any(name.startswith("network.target_encoder.") for name in content["state_dict"]):
+        parts["target_encoder"] = nn.ModuleDict({"backbone": copy.deepcopy(adapted)})
+    return filled_up(content, nn.ModuleDict({"network": nn.ModuleDict(parts)}), sha256, str(path))
 
 
 def _adapted_as_in(run_folder: Path, backbone: Backbone) -> tuple[Adapter, Backbone]:

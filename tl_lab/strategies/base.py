@@ -14,6 +14,7 @@ from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError, nearest
+from tl_lab.model.base_weights import Base, filled_up, without_base
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import Network, weights_stream
 from tl_lab.options import Count, Probability, Widths
@@ -23,7 +24,7 @@ from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
 from tl_lab.training.replay import portable_groups
 from tl_lab.training.schedules import Schedule
-from tl_lab.training.sharding import FullySharded, local, shard
+from tl_lab.training.sharding import FullySharded, is_sharded, local, shard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +87,8 @@ class Strategy(Measuring):
     """Whether the backbone may start from learned weights; otherwise such weights are left aside, and that is said."""
     takes_adapter: ClassVar[bool] = True
     """Whether an adapter may decide which parameters of the backbone learn."""
+    base: Base | None
+    """What the adapter was put on, where that can be found again: checkpoints leave it out."""
 
     def __init__(
         self,
@@ -135,7 +138,7 @@ class Strategy(Measuring):
         self.make_optimizer, self.schedule = optimizer, scheduler
         self.gradient_clip_norm, self.accumulate_batches = gradient_clip_norm, accumulate_batches
         self.decays_all = weight_decay_on == "all"
-        self.graph = graph
+        self.graph, self.base = graph, None
         self.find_groups(layers, adapter or NoAdapter())
         self.updates_done, self.feeds_features = 0, False
         self.meters = nn.ModuleDict()
@@ -206,6 +209,18 @@ class Strategy(Measuring):
             "problem": self.problem.state(),
             **({"reading": reading} if (reading := self.data.reading) else {}),
         }
+        if self.base is not None and not is_sharded(self.trainer.strategy):
+            checkpoint["model"]["base"] = self.base.state()
+            learned = {id(parameter) for parameter in self.learned_parameters()}
+            checkpoint["state_dict"] = without_base(checkpoint["state_dict"], self, learned)
+
+    def whole_state(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Give a checkpoint's state, with what it leaves out of the adapter's base.
+
+        Raises:
+            UserError: the base that was found is another one.
+        """
+        return filled_up(checkpoint, self, None if self.base is None else self.base.sha256)
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
         """Take up what :meth:`on_save_checkpoint` keeps beside the weights, with or without a trainer.
@@ -221,6 +236,7 @@ class Strategy(Measuring):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up a checkpoint to go on training."""
+        checkpoint["state_dict"] = self.whole_state(checkpoint)
         self.restore(checkpoint, self.data)
         # a run's folder may have been moved; Lightning would forget its best score then
         for callback in self.trainer.checkpoint_callbacks:

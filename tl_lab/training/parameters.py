@@ -12,6 +12,7 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.grouping import groups_of
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
+from tl_lab.model.base_weights import BACKBONES
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.mask import Mask, Rule, narrowed
 from tl_lab.model.network import Network
@@ -19,7 +20,6 @@ from tl_lab.training.hooks import Hooks
 
 __all__ = ["LearningParts"]
 
-_BACKBONES = ("network.backbone.", "network.target_encoder.backbone.")
 _BESIDE = {
     "bottleneck": "network.bottleneck",
     "head": "network.head",
@@ -185,7 +185,7 @@ class LearningParts(Hooks):
         for path, module in self.named_modules():
             for own, parameter in module._parameters.items():
                 name = f"{path}.{own}"
-                if parameter is not None and name.startswith(_BACKBONES) and id(parameter) not in names:
+                if parameter is not None and name.startswith(BACKBONES) and id(parameter) not in names:
                     names[id(parameter)], places[name] = name, (module, own)
         return names, places
 
@@ -200,7 +200,7 @@ def _split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _in_backbone(name: str) -> str:
     """Give a parameter's name in its backbone."""
-    prefix = next(prefix for prefix in _BACKBONES if name.startswith(prefix))
+    prefix = next(prefix for prefix in BACKBONES if name.startswith(prefix))
     return name.removeprefix(prefix)
 
 
