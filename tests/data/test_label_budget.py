@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 import torch
-from laboratory import BlobPair, Blobs
+from laboratory import BlobPair, Blobs, BlobStream
 
+from tl_lab.config import compose, config_hash, to_plain
 from tl_lab.data.scenarios.inner import build_inner
 from tl_lab.data.sets.digits import Digits
 from tl_lab.data.splits import few_labels
@@ -61,9 +62,23 @@ def test_only_the_training_set_is_cut():
     assert "train: 100 of 1,258 labelled samples" in few.facts()["inputs"]
 
 
+def test_the_budget_of_a_pair_limits_its_source():
+    pair, whole = BlobPair(labels=6), BlobPair()
+    for data in (pair, whole):
+        data.load()
+    assert pair.class_counts.tolist() == [2, 2, 2]
+    assert len(pair.sets["source/train"]) == 6
+    assert len(pair.sets["target/train"]) == len(whole.sets["target/train"])
+    others = [name for name in whole.sets if name != "source/train"]
+    assert all(pair.sets[name].fingerprint() == whole.sets[name].fingerprint() for name in others)
+    plain = to_plain(compose(["data=printed_to_handwritten"]))
+    assert plain["data"].pop("labels") is None
+    assert config_hash(compose(["data=printed_to_handwritten"])) == config_hash(plain)
+
+
 def test_data_that_offer_more_than_labels_have_no_budget():
-    with pytest.raises(UserError, match=r"data\.labels=6 limits the training set of supervised data; BlobPair"):
-        BlobPair(labels=6).load()
+    with pytest.raises(UserError, match=r"data\.labels=6 limits the training set .* or the source's; BlobStream"):
+        BlobStream(labels=6).load()
     with pytest.raises(UserError, match="learned alone"):
         build_inner(Blobs(labels=6), seed=0)
     data = Blobs(labels=6)

@@ -90,6 +90,9 @@ def _drop_added(kept: dict[str, Any]) -> None:
             node = node.get(key) if isinstance(node, dict) else None
         if isinstance(node, dict) and node.get(last, default) == default:
             node.pop(last, None)
+    data = kept.get("data")
+    if isinstance(data, dict) and "protocol" in data and data.get("labels", "") is None:
+        data.pop("labels")  # of a pair, which had no such option
     if not kept.get("validation", True):
         kept.pop("validation")
     strategy = kept.get("strategy")

@@ -47,7 +47,7 @@ class DataModule(pl.LightningDataModule):
         augmentation: random changes to training images; None for none.
         workers: processes that decode images on disk.
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
-        labels: of supervised data: labelled samples that the training set keeps (see
+        labels: labelled samples that the training set keeps, of a pair the source's (see
             :func:`~tl_lab.data.splits.few_labels`); None for all.
         near_duplicates: similarity, in (0, 1], from which on images or texts that are in more than one part of the data
             count as duplicates (see :func:`~tl_lab.data.duplicates.shared_samples`); None for equal samples only.
@@ -237,10 +237,10 @@ class DataModule(pl.LightningDataModule):
         return False  # whether two sets have samples in common by what the configuration asks for
 
     def _keep_few(self, labels: int) -> None:
-        if self.traits != {"labels"}:
+        if not self.traits <= {"labels", "target"}:
             raise UserError(
-                f"data.labels={labels} limits the training set of supervised data; {type(self).__name__} offers more "
-                f"({', '.join(sorted(self.traits))}): leave it out"
+                f"data.labels={labels} limits the training set of supervised data, or the source's; "
+                f"{type(self).__name__} offers more ({', '.join(sorted(self.traits))}): leave it out"
             )
         train = self.sets[self.primary]
         assert train.y is not None

@@ -75,7 +75,7 @@ def test_fewer_test_samples_are_drawn_by_seed(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == 3
     assert set(drawn[0]) < set(whole)
-    with pytest.raises(UserError, match="test_count=9 is more than the 8 test samples"):
+    with pytest.raises(UserError, match="test_count=9 is more than the 8 samples of test"):
         table(path, test_count=9)
 
 

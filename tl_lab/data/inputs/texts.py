@@ -83,7 +83,7 @@ class Texts:
         return [item if isinstance(item, str) else " ".join(item) for item in self.items]
 
     def digests(self) -> list[str]:
-        """Give a hash of each text; texts that differ in white space at their ends are equal."""
+        """Give a hash of each text; texts that differ in white space alone are equal."""
         return [hashlib.blake2b(repr(_stripped(item)).encode(), digest_size=16).hexdigest() for item in self.items]
 
     def fingerprint(self) -> str:
@@ -98,7 +98,8 @@ class Texts:
 
 
 def _stripped(item: Text) -> Text:
-    return item.strip() if isinstance(item, str) else (item[0].strip(), item[1].strip())
+    """Leave white space out: copies of a set differ in what their tokenisers have put between words and signs."""
+    return "".join(item.split()) if isinstance(item, str) else ("".join(item[0].split()), "".join(item[1].split()))
 
 
 def _notes(count: int, cut: int, unknown: int, tokens: int, spec: TokenSpec) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
@@ -18,18 +19,18 @@ from tl_lab.data.splits import few_in_strata, hold_out
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Fraction
 
-__all__ = ["Sst2", "TextSet", "Trec", "samples_of"]
+__all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
 # a line of the copies that go round has the second half of its label behind the first word of its question
 _MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
 
 
-class TextSet(DataModule):
-    """A labelled set of texts.
+class OfTexts(DataModule):
+    """What sets and pairs of texts have in common.
 
     Args:
-        test_count: samples of the test part that are scored, drawn by the seed; None for all.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        test_count: samples of each test part that are scored, drawn by the seed; None for all.
+        options: those of the class beside it.
     """
 
     modality = "text"
@@ -50,23 +51,33 @@ class TextSet(DataModule):
         return {"text_column": ["text"], "encoding": "utf-8"}
 
     def _read(self) -> dict[str, Samples]:
-        sets = self.read()
-        if self.test_count is None:
-            return sets
-        test = sets["test"]
-        if self.test_count > len(test):
-            raise UserError(f"data.test_count={self.test_count} is more than the {len(test):,} test samples")
-        index = few_in_strata(None, len(test), self.test_count, self.seed)
-        self.notes.append(f"test: {self.test_count:,} of {len(test):,} samples")
-        return {**sets, "test": test.subset(index)}
+        sets = super()._read()
+        for name in [name for name in sets if SetName.parse(name).part == "test"] if self.test_count else []:
+            test, count = sets[name], int(self.test_count or 0)
+            if count > len(test):
+                raise UserError(f"data.test_count={count} is more than the {len(test):,} samples of {name}")
+            sets[name] = test.subset(few_in_strata(None, len(test), count, self.seed))
+            self.notes.append(f"{name}: {count:,} of {len(test):,} samples")
+        return sets
 
 
-class _Published(TextSet):
-    """A set in the folder of data sets, with a test part of its own.
+class TextSet(OfTexts):
+    """A labelled set of texts.
+
+    Args:
+        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+
+class Published(OfTexts):
+    """Texts in the folder of data sets.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        options: those of :class:`TextSet`.
+        options: those of the class beside it.
     """
 
     title: ClassVar[str]
@@ -85,7 +96,7 @@ class _Published(TextSet):
         return path
 
 
-class Sst2(_Published):
+class Sst2(Published, TextSet):
     """SST-2: sentences of film reviews, positive or negative; 67,349 for training, 872 and 1,821 for the rest.
 
     Args:
@@ -118,7 +129,7 @@ class Sst2(_Published):
         return samples_of(table.iloc[:, 1].tolist(), labels.astype(int).tolist())
 
 
-class Trec(_Published):
+class Trec(Published, TextSet):
     """TREC: questions by what they ask for, six coarse or fifty fine classes; 5,452 for training and 500 for test.
 
     Args:

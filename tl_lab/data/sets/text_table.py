@@ -1,53 +1,63 @@
 """Texts of one's own, in a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+import torch
+from torch import Tensor
 
+from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
-from tl_lab.data.sets.text import TextSet, samples_of
-from tl_lab.data.splits import check_shares, split_in_three
+from tl_lab.data.sets.text import OfTexts, TextSet, samples_of
+from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
+from tl_lab.problems import Problem, Regression, SingleLabel
 from tl_lab.texts import listed
 
-__all__ = ["TextTable", "check_columns", "read_table", "texts_of"]
+__all__ = ["TableOfTexts", "TextTable", "check_columns", "read_table", "texts_of", "three_parts"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-class TextTable(TextSet):
-    """A table (csv, tsv, jsonl or parquet) with a text, or two, and a class in each row.
+class TableOfTexts(OfTexts):
+    """Reads the rows of a table.
 
     Args:
-        path: of the file; a relative one may start from ``TL_LAB_DATA``.
-        text_column: name of the column with the text; a list of two for pairs.
-        label_column: name of the column with the class.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
-        options: those of :class:`~tl_lab.data.sets.text.TextSet`.
+        options: those of the class beside it.
     """
 
     place_options = ("path",)
 
-    def __init__(
-        self,
-        *,
-        path: str | None = None,
-        text_column: str | Sequence[str] = "text",
-        label_column: str = "label",
-        val_share: Fraction = 0.1,
-        test_share: Fraction = 0.2,
-        encoding: str = "utf-8",
-        **options: Any,
-    ) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+
+    @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Tell classes from numbers."""
+        return Regression if node.get("predict") == "numbers" else SingleLabel
+
+    def take(
+        self,
+        path: str | None,
+        text_column: str | Sequence[str],
+        label_column: str,
+        val_share: float,
+        test_share: float,
+        encoding: str,
+        predict: str,
+    ) -> None:
+        """Check and keep the options that say how the table is read.
+
+        Raises:
+            UserError: one is missing or out of its range.
+        """
         if path is None:
             raise UserError("data.path: name the table, a file that ends in " + " or ".join(_ENDINGS))
         columns = [text_column] if isinstance(text_column, str) else [*text_column]
@@ -56,25 +66,107 @@ class TextTable(TextSet):
         check_shares(val_share, test_share)
         self.path, self.text_columns, self.label_column = path, columns, label_column
         self.val_share, self.test_share, self.encoding = val_share, test_share, encoding
+        self.problem_kind = self.problem_for({"predict": predict})
+        self.problem = self.problem_kind(())
 
     @property
     def reading(self) -> dict[str, Any]:
         """Name the columns with the texts, and the encoding."""
         return {"text_column": self.text_columns, "encoding": self.encoding}
 
-    def read(self) -> dict[str, Samples]:
-        """Read the table and split it, each class keeping its share."""
+    def rows(self, *further: tuple[str, str]) -> tuple[Samples, dict[str, list[str]]]:
+        """Read the table.
+
+        Args:
+            further: options that name further columns, and these columns.
+
+        Returns:
+            Texts with their labels, and the cells of the further columns by option.
+
+        Raises:
+            UserError: the file, a column or a label is missing or damaged.
+        """
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
         table = read_table(path, self.encoding)
         texts = texts_of(table, self.text_columns, path)
         check_columns(table, "label_column", [self.label_column], path)
-        labels = _labels(table[self.label_column], self.label_column, path)
-        self.class_names = sorted(set(labels), key=_order)
-        samples = samples_of(texts, [self.class_names.index(label) for label in labels])
+        if self.problem_kind is Regression:
+            self.class_names = [self.label_column]
+            samples = Samples(Texts(texts), _numbers(table[self.label_column], self.label_column, path)[:, None])
+        else:
+            labels = _labels(table[self.label_column], self.label_column, path)
+            self.class_names = sorted(set(labels), key=_order)
+            samples = samples_of(texts, [self.class_names.index(label) for label in labels])
         self.contents = [samples.fingerprint()]
+        for option, name in further:
+            check_columns(table, option, [name], path)
+        return samples, {option: [_cell(value).strip() for value in table[name]] for option, name in further}
+
+
+class TextTable(TableOfTexts, TextSet):
+    """A table (csv, tsv, jsonl or parquet) with a text, or two, and a class or a number in each row.
+
+    Args:
+        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two for pairs.
+        label_column: name of the column with the class or the number.
+        group_column, domain_column: names of columns whose cells number the samples' groups and domains; None for none.
+        time_column: name of a column with numbers or dates; None for none.
+        predict: ``classes`` or ``numbers``.
+        val_share: of all rows, for validation.
+        test_share: of all rows, for test.
+        encoding: of a text file.
+        options: those of :class:`~tl_lab.data.sets.text.TextSet`.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        text_column: str | Sequence[str] = "text",
+        label_column: str = "label",
+        group_column: str | None = None,
+        domain_column: str | None = None,
+        time_column: str | None = None,
+        predict: Literal["classes", "numbers"] = "classes",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.take(path, text_column, label_column, val_share, test_share, encoding, predict)
+        named = {"group_column": group_column, "domain_column": domain_column, "time_column": time_column}
+        self.further = {option: name for option, name in named.items() if name is not None}
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table and split it, each class keeping its share."""
+        samples, further = self.rows(*self.further.items())
+        columns = {
+            option.removesuffix("_column"): _times(cells, self.further[option]) if "time" in option else _codes(cells)
+            for option, cells in further.items()
+        }
+        samples = replace(samples, columns=columns)
+        if self.problem_kind is Regression:
+            return three_parts(samples, self.val_share, self.test_share, self.seed)
         return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+
+
+def three_parts(samples: Samples, val_share: float, test_share: float, seed: int) -> dict[str, Samples]:
+    """Split samples at random, without looking at labels.
+
+    Args:
+        samples: to be split.
+        val_share: of all samples, for validation.
+        test_share: of all samples, for test.
+        seed: the run's seed.
+    """
+    count = len(samples)
+    rest, test = random_split(count, max(1, round(test_share * count)), seed, "test")
+    train, val = random_split(len(rest), max(1, round(val_share * count)), seed, "val")
+    return {"train": samples.subset(rest[train]), "val": samples.subset(rest[val]), "test": samples.subset(test)}
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
@@ -151,6 +243,32 @@ def _labels(column: pd.Series, name: str, path: Path) -> list[str]:
     if len(set(labels)) < 2:
         raise UserError(f"{path}: column {name!r} holds one class, {labels[0]!r}: there is nothing to tell apart")
     return labels
+
+
+def _numbers(column: pd.Series, name: str, path: Path) -> Tensor:
+    values = pd.to_numeric(column, errors="coerce")
+    if bool(values.isna().any()):
+        row = int(values.isna().to_numpy().argmax())
+        raise UserError(f"{path}: column {name!r} holds {column.iloc[row]!r} in row {row + 1}, which is no number")
+    return torch.from_numpy(values.to_numpy().astype("float32"))
+
+
+def _codes(cells: Sequence[str]) -> Tensor:
+    """Number the different cells in their order."""
+    known = {cell: number for number, cell in enumerate(sorted(set(cells), key=_order))}
+    return torch.tensor([known[cell] for cell in cells])
+
+
+def _times(cells: Sequence[str], name: str) -> Tensor:
+    """Read numbers as they are, and dates as seconds since 1970."""
+    numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
+    if bool(numbers.isna().any()):
+        dates = pd.to_datetime(pd.Series(cells), errors="coerce", utc=True, format="mixed")
+        if bool(dates.isna().any()):
+            wrong = cells[int(dates.isna().to_numpy().argmax())]
+            raise UserError(f"data.time_column={name} holds {wrong!r}, which is neither a number nor a date")
+        numbers = dates.map(lambda date: date.timestamp())
+    return torch.from_numpy(numbers.to_numpy().astype("float64"))
 
 
 def _order(label: str) -> tuple[int, float, str]:

@@ -1,0 +1,278 @@
+"""Published sets of texts, and of pairs of texts, whose parts must be cut: MR, CoLA, AG News, RTE, MRPC, STS-B."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.text import Published, TextSet, samples_of
+from tl_lab.data.splits import check_shares, hold_out, split_in_three
+from tl_lab.errors import UserError
+from tl_lab.options import Fraction
+from tl_lab.problems import Regression
+
+__all__ = ["AgNews", "Cola", "Mr", "Mrpc", "Rte", "StsB", "similarities"]
+
+
+class _Cut(Published, TextSet):
+    """A published set whose training part gives up a share for validation.
+
+    Args:
+        val_share: of the training part, held out for validation, in (0, 1).
+        options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+    """
+
+    def __init__(self, *, val_share: Fraction = 0.1, **options: Any) -> None:
+        super().__init__(**options)
+        self.val_share = val_share
+
+    def cut(self, train: Samples, test: Samples) -> dict[str, Samples]:
+        """Hold validation samples out of training ones, each class keeping its share."""
+        self.contents = [train.fingerprint(), test.fingerprint()]
+        assert train.y is not None
+        kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
+        return {"train": train.subset(kept), "val": train.subset(held_out["val"]), "test": test}
+
+    def table(self, name: str, header: int | None = 0, encoding: str = "utf-8-sig") -> pd.DataFrame:
+        """Read a file of cells between tabs, in which quotation marks mean nothing."""
+        path = self._file(name)
+        try:
+            return pd.read_csv(
+                path,
+                sep="\t",
+                quoting=csv.QUOTE_NONE,
+                header=header,
+                dtype=str,
+                keep_default_na=False,
+                encoding=encoding,
+            )
+        except (ValueError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): {self.how_to_get}") from error
+
+    def classes(self, column: Sequence[str], known: Sequence[str], name: str) -> list[int]:
+        """Number the labels of a file.
+
+        Raises:
+            UserError: a label is none of the known ones.
+        """
+        if wrong := [(row, label) for row, label in enumerate(column, 1) if label not in known]:
+            row, label = wrong[0]
+            raise UserError(f"{self.place}/{name}, row {row}, has the label {label!r}: labels are {', '.join(known)}")
+        return [known.index(label) for label in column]
+
+
+class Mr(Published, TextSet):
+    """MR: sentences of film reviews, 5,331 positive and 5,331 negative; two thirds of them stand in SST-2, too.
+
+    Args:
+        val_share: of all sentences, for validation.
+        test_share: of all sentences, for test.
+        options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+
+    References:
+        B. Pang, L. Lee, "Seeing Stars", ACL 2005. https://arxiv.org/abs/cs/0506075
+    """
+
+    title, place = "MR", "text/mr"
+    how_to_get = "put rt-polarity.neg and rt-polarity.pos there"
+
+    def __init__(self, *, val_share: Fraction = 0.1, test_share: Fraction = 0.1, **options: Any) -> None:
+        super().__init__(**options)
+        check_shares(val_share, test_share)
+        self.val_share, self.test_share = val_share, test_share
+
+    def read(self) -> dict[str, Samples]:
+        """Read both files and split them."""
+        self.class_names = ["negative", "positive"]
+        texts, labels = [], []
+        for label, ending in enumerate(("neg", "pos")):
+            lines = self._file(f"rt-polarity.{ending}").read_text(encoding="latin-1").split("\n")
+            found = [line.strip() for line in lines if line.strip()]
+            texts += found
+            labels += [label] * len(found)
+        samples = samples_of(texts, labels)
+        self.contents = [samples.fingerprint()]
+        return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+
+
+class Cola(_Cut):
+    """CoLA: sentences of linguists, acceptable or not; 8,551 for training, the 516 of other sources for test.
+
+    Args:
+        options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+
+    References:
+        A. Warstadt, A. Singh, S. R. Bowman, "Neural Network Acceptability Judgments", TACL 2019.
+        https://arxiv.org/abs/1805.12471
+    """
+
+    title, place = "CoLA", "text/cola"
+    how_to_get = "put train.tsv and dev.tsv (sentence, label) there"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts; the second is the test."""
+        self.class_names = ["unacceptable", "acceptable"]
+        return self.cut(*(self._part(name) for name in ("train.tsv", "dev.tsv")))
+
+    def _part(self, name: str) -> Samples:
+        table = self.table(name, header=None)
+        return samples_of(table[0].tolist(), self.classes(table[1].tolist(), ("0", "1"), name))
+
+
+class AgNews(_Cut):
+    """AG News: descriptions of news, four topics; 10,001 of the training set's 120,000, and the 7,600 of the test.
+
+    Titles, which the training sample lacks, are left out of both; so are training descriptions that the test has, too.
+
+    Args:
+        options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+
+    References:
+        X. Zhang, J. Zhao, Y. LeCun, "Character-level Convolutional Networks for Text Classification", NeurIPS 2015.
+        https://arxiv.org/abs/1509.01626
+    """
+
+    title, place = "AG News", "text/ag_news"
+    how_to_get = "put train_10k.tsv (description, topic) and test.csv (label, title, description) there"
+    topics: ClassVar[tuple[str, ...]] = ("World", "Sports", "Business", "Sci/Tech")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts, and leave out of the first what is in the second."""
+        self.class_names = list(self.topics)
+        test = pd.read_csv(self._file("test.csv"), dtype=str, keep_default_na=False)
+        known = set(test["description"].str.strip())
+        train = self.table("train_10k.tsv", header=None)
+        here = train[0].str.strip().isin(known)
+        if bool(here.any()):
+            self.notes.append(f"{int(here.sum())} training descriptions that are in the test left out")
+            train = train[~here]
+        numbers = [str(n) for n in range(1, 5)]
+        return self.cut(
+            samples_of(train[0].tolist(), self.classes(train[1].tolist(), self.topics, "train_10k.tsv")),
+            samples_of(test["description"].tolist(), self.classes(test["label"].tolist(), numbers, "test.csv")),
+        )
+
+
+class Rte(_Cut):
+    """RTE: does a text entail a hypothesis; 2,490 pairs for training, the development set's 277 for test.
+
+    Args:
+        options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+
+    References:
+        A. Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding", ICLR
+        2019. https://arxiv.org/abs/1804.07461
+    """
+
+    title, place = "RTE", "glue/rte"
+    how_to_get = "put train.tsv and dev.tsv there"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts; the second is the test."""
+        self.class_names = ["entailment", "not_entailment"]
+        return self.cut(*(self._part(name) for name in ("train.tsv", "dev.tsv")))
+
+    def _part(self, name: str) -> Samples:
+        table = self.table(name)
+        pairs = list(zip(table["sentence1"], table["sentence2"], strict=True))
+        return samples_of(pairs, self.classes(table["label"].tolist(), self.class_names, name))
+
+
+class Mrpc(_Cut):
+    """MRPC: are two sentences of news paraphrases; 4,076 pairs for training and 1,725 for test.
+
+    Args:
+        options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+
+    References:
+        W. B. Dolan, C. Brockett, "Automatically Constructing a Corpus of Sentential Paraphrases", IWP 2005.
+    """
+
+    title, place = "MRPC", "glue/mrpc"
+    how_to_get = "put msr_paraphrase_train.txt and msr_paraphrase_test.txt there"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def read(self) -> dict[str, Samples]:
+        """Read both parts."""
+        self.class_names = ["different", "paraphrase"]
+        return self.cut(*(self._part(f"msr_paraphrase_{name}.txt") for name in ("train", "test")))
+
+    def _part(self, name: str) -> Samples:
+        table = self.table(name)
+        pairs = list(zip(table["#1 String"], table["#2 String"], strict=True))
+        return samples_of(pairs, self.classes(table["Quality"].tolist(), ("0", "1"), name))
+
+
+class StsB(Published, TextSet):
+    """STS-B: how similar two sentences are, from 0 to 5; 5,749 pairs for training, 1,500 and 1,379 for the rest.
+
+    Args:
+        options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
+
+    References:
+        D. Cer et al., "SemEval-2017 Task 1: Semantic Textual Similarity", SemEval 2017.
+        https://arxiv.org/abs/1708.00055
+    """
+
+    title, place = "STS-B", "glue/stsb"
+    how_to_get = "put sts-train.tsv, sts-dev.tsv and sts-test.tsv there"
+    problem_kind = Regression
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def read(self) -> dict[str, Samples]:
+        """Read the three parts."""
+        self.class_names = ["similarity"]
+        parts = {"train": "train", "val": "dev", "test": "test"}
+        sets = {name: similarities(self, file)[0] for name, file in parts.items()}
+        self.contents = [samples.fingerprint() for samples in sets.values()]
+        return sets
+
+
+def similarities(data: Published, part: str) -> tuple[Samples, list[str]]:
+    """Read a file of STS-B.
+
+    Args:
+        data: knows the folder.
+        part: ``train``, ``dev`` or ``test``.
+
+    Returns:
+        Pairs with their similarity, ``(N, 1)`` in [0, 5], and the genre of each: ``captions``, ``news``, ``forums``.
+
+    Raises:
+        UserError: a line has no seven cells, or a score that is none.
+    """
+    name = f"sts-{part}.tsv"
+    lines = data._file(name).read_text(encoding="utf-8").split("\n")
+    pairs: list[Text] = []
+    scores, genres = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        try:
+            genre, score, first, second = cells[0], float(cells[4]), cells[5], cells[6]
+        except (IndexError, ValueError) as error:
+            raise UserError(f"{data.place}/{name}, line {number}, is no pair with a score ({error})") from error
+        pairs.append((first.strip(), second.strip()))
+        scores.append(score)
+        # one of the files writes the genre in the singular
+        genres.append(genre.removeprefix("main-").replace("forum", "forums").replace("forumss", "forums"))
+    return Samples(Texts(pairs), torch.tensor(scores)[:, None]), genres

@@ -1,0 +1,124 @@
+"""Pairs of domains of texts: STS-B's genres, and tables with a column that names the domain."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.sets.pairs import name_pair
+from tl_lab.data.sets.text import OfTexts, Published
+from tl_lab.data.sets.text_corpora import StsB, similarities
+from tl_lab.data.sets.text_table import TableOfTexts, three_parts
+from tl_lab.data.splits import random_split, split_in_three
+from tl_lab.errors import UserError
+from tl_lab.options import Fraction
+from tl_lab.problems import Regression
+
+__all__ = ["StsBGenres", "TextTablePair"]
+
+
+class StsBGenres(Published, OfTexts, DomainPair):
+    """STS-B's genres: how similar two sentences of captions, news or forums are, from 0 to 5.
+
+    Args:
+        pair: ``captions_to_news``, instead of the next two; several sources: ``captions+forums_to_news``.
+        source: a genre or a list of them.
+        target: a genre.
+        options: ``root``, ``test_count`` and those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
+
+    References:
+        D. Cer et al., "SemEval-2017 Task 1: Semantic Textual Similarity", SemEval 2017.
+        https://arxiv.org/abs/1708.00055
+    """
+
+    title, place, how_to_get = StsB.title, StsB.place, StsB.how_to_get
+    genres: ClassVar[tuple[str, ...]] = ("captions", "news", "forums")
+    problem_kind = Regression
+
+    def __init__(
+        self,
+        *,
+        pair: str | None = None,
+        source: str | Sequence[str] | None = "captions",
+        target: str | None = "news",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.sources, self.target = name_pair(pair, source, target, self.genres)
+
+    def read(self) -> dict[str, Samples]:
+        """Read the three files, and take the genres out of them."""
+        self.class_names = ["similarity"]
+        sets: dict[str, Samples] = {}
+        for part, file in (("train", "train"), ("val", "dev"), ("test", "test")):
+            samples, genres = similarities(self, file)
+            for domain, names in (("source", self.sources), ("target", [self.target])):
+                chosen = torch.tensor([genre in names for genre in genres])
+                sets[f"{domain}/{part}"] = samples.subset(chosen.nonzero()[:, 0])
+        del sets["target/val"]  # nothing is chosen by the target's labels
+        self.contents = [samples.fingerprint() for samples in sets.values()]
+        return sets
+
+
+class TextTablePair(TableOfTexts, OfTexts, DomainPair):
+    """Rows of a table whose domain stands in a column: some domains are the source, and another is the target.
+
+    Args:
+        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two for pairs.
+        label_column: name of the column with the class or the number.
+        domain_column: name of the column with the domain.
+        pair: ``a_to_b``, instead of the next two.
+        source: a domain or a list of them.
+        target: a domain.
+        predict: ``classes`` or ``numbers``.
+        val_share: of the source's rows, for validation.
+        test_share: of each domain's rows, for test.
+        encoding: of a text file.
+        options: ``test_count`` and those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
+    """
+
+    place_options = ("path",)
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        text_column: str | Sequence[str] = "text",
+        label_column: str = "label",
+        domain_column: str = "domain",
+        pair: str | None = None,
+        source: str | Sequence[str] | None = None,
+        target: str | None = None,
+        predict: Literal["classes", "numbers"] = "classes",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.take(path, text_column, label_column, val_share, test_share, encoding, predict)
+        self.domain_column, self._named = domain_column, (pair, source, target)
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table, and split each domain."""
+        samples, further = self.rows(("domain_column", self.domain_column))
+        domains = further["domain_column"]
+        sources, target = name_pair(*self._named, sorted(set(domains)))
+        of = {
+            name: samples.subset(torch.tensor([domain in names for domain in domains]).nonzero()[:, 0])
+            for name, names in (("source", sources), ("target", [target]))
+        }
+        source, seed = of["source"], self.seed
+        if self.problem_kind is Regression:
+            parts = three_parts(source, self.val_share, self.test_share, seed)
+        else:
+            parts = split_in_three(source, self.val_share, self.test_share, seed, self.class_names)
+        count = len(of["target"])
+        train, test = random_split(count, max(1, round(self.test_share * count)), seed, "target/test")
+        if len(train) == 0:
+            raise UserError(f"data.target: the domain {target!r} has {count} rows, too few for training and test")
+        whole = {f"source/{name}": part for name, part in parts.items()}
+        return {**whole, "target/train": of["target"].subset(train), "target/test": of["target"].subset(test)}
