@@ -411,11 +411,43 @@ def test_a_run_leaves_the_base_out_and_finds_it_again(tmp_path):
     with torch.no_grad():
         x = {"ids": torch.tensor([[2, 3, 4]]), "mask": torch.ones(1, 3, dtype=torch.int64)}
         torch.testing.assert_close(merged.eval()(x), model.network.backbone(x), atol=1e-6, rtol=0)
+    _exports_agree(tmp_path / "run", folder, x, model)
     weights = load_file(folder / "model.safetensors")
     key = next(key for key in weights if "query.weight" in key)
     save_file({**weights, key: weights[key] + 1}, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="without the base that they were learned on"):
         load(tmp_path / "run")
+
+
+def _exports_agree(run, base, x, model):
+    """Read each format with the library that it is meant for."""
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    from tl_lab.run.exporting import export
+
+    def close(net):
+        states = net.eval()(input_ids=x["ids"], attention_mask=x["mask"]).last_hidden_state
+        torch.testing.assert_close(states.mean(1), expected, atol=1e-6, rtol=0)
+
+    with torch.no_grad():
+        expected = model.network.backbone(x)
+        close(AutoModel.from_pretrained(export(run, "hf")))
+        folder = export(run, "peft")
+        close(PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder))
+        tensors = load_file(export(run) / "model.safetensors")
+        plain = {
+            f"backbone.net.{name}" for name in AutoModel.from_pretrained(base).state_dict() if "pooler" not in name
+        }
+        assert tensors.keys() == plain | {f"head.0.{name}" for name in ("weight", "bias")}
+        outputs = expected @ tensors["head.0.weight"].T + tensors["head.0.bias"]
+        torch.testing.assert_close(outputs, model.network(x))
+    about = json.loads((run / "export" / "safetensors" / "about.json").read_text())
+    assert about["classes"] == ["0", "1"]
+    assert (run / "export" / "safetensors" / "tokenizer.json").is_file()
+    with pytest.raises(UserError, match=r"format=pt is unknown"):
+        export(run, "pt")
 
 
 def test_every_choice_is_built_and_says_what_it_is():

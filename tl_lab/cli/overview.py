@@ -8,7 +8,7 @@ __all__ = ["show"]
 
 _GROUPS = {
     "Run": ("train", "papers", "reproduce"),
-    "Use a trained model": ("predict", "test"),
+    "Use a trained model": ("predict", "test", "export"),
     "Results": ("report", "figures"),
     "Look up": ("list", "weights"),
 }

@@ -77,13 +77,20 @@ class TrainedModel(nn.Module):
         shape: channels, height and width of the data it was trained on; tables of pixel values have this form. ``()``
             where inputs are named tensors.
         reading: how the files were read that it learned from (:attr:`~tl_lab.data.base.DataModule.reading`).
+        adapter: that the backbone has.
     """
 
     def __init__(
-        self, network: Network, problem: Problem, shape: tuple[int, ...], reading: Mapping[str, Any] | None = None
+        self,
+        network: Network,
+        problem: Problem,
+        shape: tuple[int, ...],
+        reading: Mapping[str, Any] | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
         super().__init__()
         self.network, self.problem, self.shape = network, problem, tuple(shape)
+        self.adapter = adapter
         self.reading = dict(reading or {})
         self.spec = network.backbone.spec
         self.eval()
@@ -277,7 +284,7 @@ def _load(
     network.backbone.spec = _spec(facts, network.backbone)
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
-    return TrainedModel(network, problem, shape, facts.get("reading"))
+    return TrainedModel(network, problem, shape, facts.get("reading"), adapter)
 
 
 def _few_shot_model(

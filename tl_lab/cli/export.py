@@ -1,0 +1,36 @@
+"""``export``: a run's network in formats that other programs read."""
+
+import argparse
+from pathlib import Path
+
+from tl_lab.cli.trusting import add_allow
+from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
+
+__all__ = ["add"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("export", help="write a run's network for other programs")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument(
+        "--format",
+        choices=["safetensors", "peft", "hf", "onnx"],
+        default="safetensors",
+        help="safetensors: all weights, an adapter's folded in; peft: the adapter alone; hf: a folder of transformers",
+    )
+    parser.add_argument("--output", type=Path, help="folder to write to; default: <run>/export/<format>")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
+    add_allow(parser)
+    parser.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    if not options.run.is_dir():
+        raise UserError(f"export: there is no run's folder {str(options.run)!r}")
+    print(
+        import_heavy("tl_lab.run.exporting").export(
+            options.run, options.format, options.output, checkpoint=options.checkpoint, allow=options.allow
+        )
+    )

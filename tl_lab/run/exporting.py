@@ -1,0 +1,176 @@
+"""A run's trained network in formats that other programs read."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.adapters import Adapter
+from tl_lab.adapters.beside_layers import root_of
+from tl_lab.config.stored import read_stored
+from tl_lab.errors import UserError, nearest
+from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
+from tl_lab.run.inference import TrainedModel, load
+
+__all__ = ["FORMATS", "export"]
+
+
+def export(
+    run: str | Path,
+    kind: str = "safetensors",
+    output: str | Path | None = None,
+    checkpoint: str | None = None,
+    allow: Sequence[str] = (),
+) -> Path:
+    """Write the network of a run.
+
+    Args:
+        run: the run's folder.
+        kind: a key of :data:`FORMATS`.
+        output: folder to write to; None for ``<run>/export/<kind>``. It appears whole or not at all.
+        checkpoint: ``best`` or ``last``; None for the one that the run tested.
+        allow: names of backbones, beside the project's own, that the run's configuration may name.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder holds no run, or its network cannot be written in that format.
+    """
+    if kind not in FORMATS:
+        raise UserError(f"--format={kind} is unknown; {nearest(kind, FORMATS)}")
+    folder = Path(output) if output else Path(run) / "export" / kind
+    model = load(run, checkpoint, allow=allow)
+    content = read_checkpoint(checkpoint_of(Path(run), checkpoint))
+    beside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        FORMATS[kind](model, content, beside)
+        (beside / "about.json").write_text(json.dumps(_about(Path(run), kind, content), indent=1) + "\n", "utf-8")
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return folder
+
+
+def _about(run: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what the files are, in plain values."""
+    facts, stored = content["model"], read_stored(run)
+    return {
+        "format": kind,
+        "classes": list(facts["class_names"]),
+        "problem": facts.get("problem", {}).get("name"),
+        "input": {name: value for name, value in facts.get("spec", {}).items() if name != "tokeniser"},
+        "backbone": stored.backbone._target_,
+        "adapter": stored.adapter._target_,
+        "base": facts.get("base"),
+    }
+
+
+def _safetensors(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
+    """Write all weights, what an adapter has learned folded in, and what prepares the inputs."""
+    from safetensors.torch import save_file
+
+    merged = _merged(model)
+    save_file(_apart(merged.network.state_dict()), str(folder / "model.safetensors"))
+    _write_tokeniser(content, folder)
+
+
+def _peft(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
+    """Write the adapter alone, as the library peft does, and the head beside."""
+    from safetensors.torch import save_file
+
+    base = content["model"].get("base")
+    if base is None:
+        raise UserError(
+            "--format=peft writes an adapter without its base, and the weights that this run's was put on cannot be "
+            "found again (they were random, or learned by an earlier run): use --format=safetensors"
+        )
+    _adapter(model).write(model.network.backbone, folder, base["source"].partition(" (")[0])
+    head = {n: t for n, t in model.network.state_dict().items() if n.startswith(("bottleneck.", "head."))}
+    save_file(_apart(head), str(folder / "head.safetensors"))
+
+
+def _hf(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
+    """Write the encoder as transformers saves it, with its tokeniser, and the head beside."""
+    from safetensors.torch import save_file
+
+    merged = _merged(model)
+    net: Any = root_of(merged.network.backbone)
+    if not hasattr(net, "save_pretrained"):
+        raise UserError(
+            f"--format=hf writes models of the library transformers, and this run's backbone is "
+            f"{type(merged.network.backbone).__name__}: use --format=safetensors"
+        )
+    net.save_pretrained(str(folder))
+    head = {n: t for n, t in merged.network.state_dict().items() if n.startswith(("bottleneck.", "head."))}
+    save_file(_apart(head), str(folder / "head.safetensors"))
+    _write_tokeniser(content, folder)
+
+
+def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
+    """Write the network as a graph from inputs, prepared as the run's were, to outputs; the batch may have any size."""
+    merged = _merged(model)
+    shape = content["model"].get("spec", {})
+    if merged.spec.modality == "text":
+        length = min(8, int(shape["max_length"]))
+        x: Any = {"ids": torch.ones(2, length, dtype=torch.int64), "mask": torch.ones(2, length, dtype=torch.int64)}
+        free: Any = {"ids": {0: "samples", 1: "tokens"}, "mask": {0: "samples", 1: "tokens"}}
+    elif merged.spec.modality == "image":
+        x, free = torch.zeros(2, int(shape["channels"]), *shape["size"]), {0: "samples"}
+    else:
+        x, free = torch.zeros(2, int(shape["length"])), {0: "samples"}
+    try:
+        import onnxscript  # noqa: F401  # what PyTorch's exporter needs
+
+        program = torch.onnx.export(
+            merged.network, (x,), dynamo=True, dynamic_shapes=(free,), output_names=["outputs"], verbose=False
+        )
+    except ImportError as error:
+        raise UserError(
+            f"--format=onnx needs the libraries onnx and onnxscript ({error}): install tl_lab[onnx]"
+        ) from error
+    except Exception as error:  # of operations that have no counterpart
+        raise UserError(f"this network cannot be written as ONNX ({str(error).splitlines()[0][:160]})") from error
+    assert program is not None
+    program.save(str(folder / "model.onnx"))
+    _write_tokeniser(content, folder)
+
+
+FORMATS: Mapping[str, Callable[[TrainedModel, Mapping[str, Any], Path], None]] = MappingProxyType(
+    {"safetensors": _safetensors, "peft": _peft, "hf": _hf, "onnx": _onnx}
+)
+"""What writes a network into a folder, by the format's name."""
+
+
+def _adapter(model: TrainedModel) -> Adapter:
+    assert model.adapter is not None
+    return model.adapter
+
+
+def _merged(model: TrainedModel) -> TrainedModel:
+    """Fold what the adapter has learned into the weights, in place."""
+    network = model.network
+    network.backbone = _adapter(model).merge(network.backbone)
+    return model
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory, which the format does not know."""
+    return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
+
+
+def _write_tokeniser(content: Mapping[str, Any], folder: Path) -> None:
+    state = content["model"].get("spec", {}).get("tokeniser")
+    if state and "definition" in state:
+        (folder / "tokenizer.json").write_text(state["definition"], encoding="utf-8")
+    elif state:
+        (folder / "words.txt").write_text(state["words"] + "\n", encoding="utf-8")
