@@ -212,3 +212,12 @@ def test_a_foreign_strategy_is_not_built(prototypical: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"names 'os\.system'"):
         load(folder)
     assert not mark.exists()
+
+
+def test_an_adapter_under_episodes_takes_a_support(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    support, queries = folders
+    run_in(tmp_path / "run", *EPISODES, *QUIET, "strategy=prototypical", "adapter=lora")
+    answers = load(tmp_path / "run").with_support(support).predict(queries)
+    assert len(answers.labels) == 6
+    assert set(answers.labels) <= set(CLASSES)

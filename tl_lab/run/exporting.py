@@ -15,7 +15,7 @@ from tl_lab.adapters.beside_layers import root_of
 from tl_lab.config.stored import read_stored
 from tl_lab.errors import UserError, nearest
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
-from tl_lab.run.inference import TrainedModel, load
+from tl_lab.run.inference import TrainedModel, load_classifier
 
 __all__ = ["FORMATS", "export"]
 
@@ -45,7 +45,7 @@ def export(
     if kind not in FORMATS:
         raise UserError(f"--format={kind} is unknown; {nearest(kind, FORMATS)}")
     folder = Path(output) if output else Path(run) / "export" / kind
-    model = load(run, checkpoint, allow=allow)
+    model = load_classifier(run, checkpoint, allow=allow)
     content = read_checkpoint(checkpoint_of(Path(run), checkpoint))
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)

@@ -298,6 +298,7 @@ def _few_shot_model(
     with foreign(folder / "config.yaml", allow):
         backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, tuple(facts["shape"]))
         adapter: Adapter = build_node(cfg.adapter)
+        base = hash_of(backbone) if "base" in facts else None
         recipe = Recipe("strategy", to_plain(cfg.strategy))
         strategy = recipe.build(
             backbone=inject(adapter, cfg.seed, backbone),
@@ -309,9 +310,10 @@ def _few_shot_model(
             seed=cfg.seed,
         )
     network = strategy.network
-    state = {name: tensor for name, tensor in content["state_dict"].items() if not name.startswith("adaptation.")}
-    if any(name.startswith("network.target_encoder.") for name in state):
+    if any(name.startswith("network.target_encoder.") for name in content["state_dict"]):
         network.separate_encoders()
+    whole = filled_up({**content}, strategy, base, str(path))
+    state = {name: tensor for name, tensor in whole.items() if not name.startswith("adaptation.")}
     if any(".target_running_" in name for name in state):
         network.separate_statistics()
     try:
