@@ -148,6 +148,7 @@ def benchmarks_table() -> str:
             f"{step['ratio_max']:.3f}) | LeNet, {step['batch_size']} + {step['batch_size']} images, "
             f"{step['repeats']} x {step['steps']} steps in turn, {step['frame_ms']:.1f} and "
             f"{step['by_hand_ms']:.1f} ms, PyTorch {step['torch']} |",
+            *_phases_rows(),
             f"| feature extraction, every step / computed once | {cache['ratio']:.1f} | {cache['epochs']} epochs, "
             f"{cache['plain_s']:.0f} s and {cache['cached_s']:.0f} s, test accuracy {accuracy}"
             f"{' (every test score equal to six digits)' if same else ''}; `{cache['overrides']}` |",
@@ -155,6 +156,17 @@ def benchmarks_table() -> str:
             *others,
         ]
     )
+
+
+def _phases_rows() -> list[str]:
+    found = json.loads((RESULTS / "phases.json").read_text())
+    how = f"LeNet, {found['batch_size']} + {found['batch_size']} images, {found['repeats']} x {found['steps']} steps"
+    return [
+        f"| a batch of {name}, frame / by hand | {one['ratio_median']:.3f} ({one['ratio_min']:.3f} to "
+        f"{one['ratio_max']:.3f}) | {how} in turn, {one['passes']:.1f} and {one['passes_by_hand']} passes through an "
+        f"encoder, {one['frame_ms']:.1f} and {one['by_hand_ms']:.1f} ms, PyTorch {found['torch']} |"
+        for name, one in found["methods"].items()
+    ]
 
 
 def strengths_table() -> str:
