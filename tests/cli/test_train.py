@@ -391,7 +391,15 @@ def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     module.predict_to_csv = lambda *given, **named: called.append((given, named))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tl_lab.run.inference", module)
     tl_lab_main(["predict", str(tmp_path), str(tmp_path), "--checkpoint", "best"])
-    named = {"checkpoint": "best", "skip_unreadable": False, "task": None, "allow": [], "arrays": False}
+    named = {
+        "checkpoint": "best",
+        "skip_unreadable": False,
+        "task": None,
+        "allow": [],
+        "arrays": False,
+        "support": None,
+        "reject_below": 0.0,
+    }
     assert called == [((tmp_path, [tmp_path], None), named)]
     with pytest.raises(SystemExit) as end:
         tl_lab_main(["predict", str(tmp_path / "no"), str(tmp_path)])
