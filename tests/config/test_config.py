@@ -177,6 +177,14 @@ def test_options_that_came_later_leave_the_hash_as_it_was(strategy: str, rate: f
     assert config.config_hash(decayed) != config.config_hash(given)  # the top group learns at another rate
 
 
+def test_the_label_budget_of_a_pair_came_later_at_any_depth() -> None:
+    pair = {"protocol": "inductive", "seed": 0}
+    for data in (lambda node: node, lambda node: {"datasets": [node, node]}, lambda node: {"of": node}):
+        before, now, cut = ({"data": data({**pair, **own})} for own in ({}, {"labels": None}, {"labels": 50}))
+        assert config.config_hash(now) == config.config_hash(before)
+        assert config.config_hash(cut) != config.config_hash(before)
+
+
 def test_the_hash_follows_what_changes_numbers() -> None:
     base = {
         "seed": 0,

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -90,9 +90,9 @@ def _drop_added(kept: dict[str, Any]) -> None:
             node = node.get(key) if isinstance(node, dict) else None
         if isinstance(node, dict) and node.get(last, default) == default:
             node.pop(last, None)
-    data = kept.get("data")
-    if isinstance(data, dict) and "protocol" in data and data.get("labels", "") is None:
-        data.pop("labels")  # of a pair, which had no such option
+    for node in _mappings(kept.get("data")):
+        if "protocol" in node and node.get("labels", "") is None:
+            node.pop("labels")  # of a pair, which had no such option
     if not kept.get("validation", True):
         kept.pop("validation")
     strategy = kept.get("strategy")
@@ -100,6 +100,14 @@ def _drop_added(kept: dict[str, Any]) -> None:
     if isinstance(layers, dict) and layers.get("backbone_lr", 1.0) is None and layers.get("decay", 1.0) == 1:
         target = str(kept["strategy"].get("_target_"))
         layers["backbone_lr"] = _BACKBONE_RATES.get(target.rpartition(".")[2], 1.0)
+
+
+def _mappings(value: Any) -> Iterator[dict[str, Any]]:
+    """Find the mappings in a node at any depth: inner data are nodes of their own."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _mappings(item)
 
 
 def _watches(callbacks: Any) -> bool:
