@@ -1,6 +1,7 @@
 """``python -m tl_lab papers``: list the experiments of papers, run one, keep its runs."""
 
 import argparse
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -97,7 +98,8 @@ def _run(options: argparse.Namespace) -> int:
     paper = paper_of(name) if options.until else None
     if paper is None or paper.runs is None:
         paper = _kept(name, [], _outputs(name))
-    _say(paper)
+    else:
+        _say(paper)
     return _until_decided(paper, options.most) if options.until else int(paper.status.startswith("not "))
 
 
@@ -113,20 +115,25 @@ def _until_decided(paper: "Paper", most: int) -> int:
         paper = _kept(
             paper.name, [f"seed={words}"], _outputs(paper.name) / f"seeds_{words.replace(',', '_')}", add=True
         )
-        _say(paper)
-    return int(paper.status != "reproduced")
+    return int(paper.status.startswith("not "))
 
 
 def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "Paper":
-    """Run an experiment and keep its runs, beside earlier ones if asked."""
+    """Run an experiment, say how it compares, and keep its runs, beside earlier ones if asked."""
     from tl_lab.results.tables.papers import keep, paper_of, stored
 
     if _train(name, overrides, folder):
         raise UserError(f"experiment={name} has not completed; the same command goes on with what is missing")
     table = stored(name, [folder], shlex.join(["python", "train.py", f"experiment={name}", *overrides]))
+    paper = paper_of(name)
+    assert paper is not None
+    if not add:  # runs that may not be kept are compared all the same
+        _say(dataclasses.replace(paper, runs=table))
     print(f"kept in {keep(name, table, add)}; docs/tables.py writes the pages")
     paper = paper_of(name)
     assert paper is not None
+    if add:
+        _say(paper)
     return paper
 
 

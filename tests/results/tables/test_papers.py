@@ -1,5 +1,6 @@
 """Only an experiment's own, whole runs become stored numbers."""
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -226,6 +227,24 @@ def test_seeds_are_added_until_the_verdict_is_decided(tmp_path, monkeypatch, cap
     with pytest.raises(SystemExit):
         main(["papers", "run", EXPERIMENT, "seed=3", "--until", "decided"])
     assert "leave the overrides out" in capsys.readouterr().err
+
+
+def test_a_reproduced_reduced_recipe_ends_well(tmp_path, monkeypatch, capsys):
+    close = {"none": [0.52, 0.521, 0.522, 0.521], "dann_paper": [0.766, 0.767, 0.768, 0.767]}
+    _stands_for_training(tmp_path, monkeypatch, close)
+    main(["papers", "run", EXPERIMENT, "--until", "decided"])  # no exit code
+    assert "within its tolerance, 2 of 2 methods" in capsys.readouterr().out
+
+
+def test_runs_of_uncommitted_code_are_compared_before_they_are_refused(tmp_path, monkeypatch, capsys):
+    _stands_for_training(tmp_path, monkeypatch, {"none": [0.52], "dann_paper": [0.70]})
+    commit = {"git_commit": "abc+changes"}
+    monkeypatch.setattr(f"{__name__}._run", functools.partial(_run, **commit))
+    with pytest.raises(SystemExit):
+        main(["papers", "run", EXPERIMENT])
+    said = capsys.readouterr()
+    assert "undecided, 0 of 2 methods within the tolerance" in said.out
+    assert "committed code only" in said.err
 
 
 def test_adding_seeds_ends_at_a_number(tmp_path, monkeypatch, capsys):
