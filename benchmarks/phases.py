@@ -10,7 +10,6 @@ turn. The passes of the frame are counted as well.
 """
 
 import argparse
-import functools
 import json
 import statistics
 import time
@@ -19,18 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from quiet import Stopwatch, quiet_trainer
+from step_overhead import build, through_the_frame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tl_lab.backbones.lenet import LeNet
-from tl_lab.data.request import Request
 from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 from tl_lab.domain_adaptation.adda import ADDA
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.domain_adaptation.mcd import MCD, discrepancy
-from tl_lab.model.layer_policy import LayerPolicy
-from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import InverseDecay
@@ -38,32 +33,6 @@ from tl_lab.training.schedules import InverseDecay
 STORED = Path(__file__).resolve().parent.parent / "docs" / "results" / "phases.json"
 PRETRAIN = 1e-6  # of ADDA: the first update alone learns the source
 Batch = tuple[Tensor, Tensor, Tensor]
-
-
-def build(adaptation: DomainAdaptation, steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
-    """Build data and strategy as a run would."""
-    data = PrintedToHandwritten(batch_size=batch_size, batches_per_epoch=steps)
-    data.load(Request(adapts=True))
-    backbone = LeNet(in_channels=1, input_size=(8, 8))
-    data.use(backbone.spec)
-    strategy = FromScratch(
-        backbone=backbone,
-        adaptation=adaptation,
-        problem=SingleLabel([str(c) for c in range(10)]),
-        optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
-        scheduler=InverseDecay(),
-        layers=LayerPolicy(),
-        head={"hidden": [100, 100]},
-    )
-    return data, strategy
-
-
-def through_the_frame(data: PrintedToHandwritten, strategy: FromScratch) -> float:
-    """Train for one epoch; CPU seconds."""
-    watch = Stopwatch()
-    trainer = quiet_trainer(callbacks=[watch], limit_val_batches=0, log_every_n_steps=10)
-    trainer.fit(strategy, datamodule=data)
-    return watch.cpu_s
 
 
 def passes(method: Callable[[], DomainAdaptation], steps: int, batch_size: int) -> float:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from tl_lab.backbones.lenet import LeNet
 from tl_lab.data.request import Request
 from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
+from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.domain_adaptation.dann import DANN
 from tl_lab.domain_adaptation.reversal_ramp import ReversalRamp
 from tl_lab.functional import reverse_gradient
@@ -30,7 +31,7 @@ from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import InverseDecay
 
 
-def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
+def build(adaptation: DomainAdaptation, steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
     """Build data and strategy as a run would."""
     data = PrintedToHandwritten(batch_size=batch_size, batches_per_epoch=steps)
     data.load(Request(adapts=True))
@@ -38,7 +39,7 @@ def build(steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratc
     data.use(backbone.spec)
     strategy = FromScratch(
         backbone=backbone,
-        adaptation=DANN(),
+        adaptation=adaptation,
         problem=SingleLabel([str(c) for c in range(10)]),
         optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
         scheduler=InverseDecay(),
@@ -95,9 +96,9 @@ def main() -> None:
     torch.set_num_threads(1)
     ratios, frame, hand = [], [], []
     for repeat in range(given.repeats + 1):
-        data, strategy = build(given.steps, given.batch_size)
+        data, strategy = build(DANN(), given.steps, given.batch_size)
         a = through_the_frame(data, strategy)
-        data, strategy = build(given.steps, given.batch_size)
+        data, strategy = build(DANN(), given.steps, given.batch_size)
         b = by_hand(data, strategy, given.steps, given.batch_size)
         if repeat:  # the first round warms up
             frame.append(a)
