@@ -84,3 +84,28 @@ def test_pairs_are_of_equal_size_and_the_target_has_no_labels():
         assert len(batch.source.x) == len(batch.target.x) == 4
         assert isinstance(batch.target, Unlabelled)
         assert not hasattr(batch.target, "y")
+
+
+def test_batches_of_similar_lengths_hold_every_sample_once_in_an_order_of_their_own():
+    lengths = torch.randint(3, 60, (1000,), generator=torch.Generator().manual_seed(0))
+    options = {"count": 1000, "batch_size": 10}
+    plain = list(order(**options).epoch(0))
+    bucketed = list(order(**options, lengths=lengths).epoch(0))
+    assert torch.cat(bucketed).sort()[0].equal(torch.arange(1000))
+
+    def padded(batches):
+        return sum(int(lengths[index].max()) * len(index) for index in batches)
+
+    assert padded(bucketed) < 1.05 * int(lengths.sum()) < 1.5 * int(lengths.sum()) < padded(plain)
+    longest = torch.tensor([int(lengths[index].max()) for index in bucketed])
+    assert not longest.equal(longest.sort()[0])  # long batches come among short ones
+    assert torch.cat(list(order(**options, lengths=lengths).epoch(0))).equal(torch.cat(bucketed))
+    assert not torch.cat(list(order(**options, lengths=lengths).epoch(1))).equal(torch.cat(bucketed))
+
+
+def test_processes_share_out_batches_of_similar_lengths():
+    lengths = torch.arange(10).flip(0)
+    alone = list(order(lengths=lengths).epoch(2))
+    shared = [list(order(rank=rank, world_size=2, lengths=lengths).epoch(2)) for rank in (0, 1)]
+    for whole, *parts in zip(alone, *shared, strict=True):
+        assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())

@@ -25,6 +25,7 @@ _NOT_HASHED = frozenset(
 # Options that came later are left out while they change nothing: runs from before them keep their hash. By name alone
 # where several nodes have them.
 _NEUTRAL = {"debug": False, "lengthened_from": None, "levels": None, "near_duplicates": None, "max_updates": None}
+_NEUTRAL |= {"test_count": None}
 _ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all", ("validation", "samples"): 2000}
 _ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
 _BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it could be left open; 1.0 elsewhere

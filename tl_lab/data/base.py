@@ -49,6 +49,7 @@ class DataModule(pl.LightningDataModule):
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
         labels: labelled samples that the training set keeps, of a pair the source's (see
             :func:`~tl_lab.data.splits.few_labels`); None for all.
+        test_count: samples of each test part that are scored, drawn by the seed; None for all.
         near_duplicates: similarity, in (0, 1], from which on images or texts that are in more than one part of the data
             count as duplicates (see :func:`~tl_lab.data.duplicates.shared_samples`); None for equal samples only.
     """
@@ -85,6 +86,7 @@ class DataModule(pl.LightningDataModule):
         workers: Natural = 0,
         batches_per_epoch: Count | None = None,
         labels: Count | None = None,
+        test_count: Count | None = None,
         near_duplicates: Similarity | None = None,
     ) -> None:
         super().__init__()
@@ -100,6 +102,7 @@ class DataModule(pl.LightningDataModule):
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.batches_per_epoch, self.labels = batches_per_epoch, labels
         self.near_duplicates, self.duplicates = near_duplicates, list[Shared]()
+        self.test_count = test_count
         self.sets: dict[str, Samples] = {}
         self.outputs: Outputs | None = None  # of a stream: which belong to which task
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
@@ -184,7 +187,7 @@ class DataModule(pl.LightningDataModule):
             request: what the run needs; None leaves :attr:`request` as it is.
         """
         self.request = request or self.request
-        self.sets = self._read()
+        self.sets = self.limited(self._read())
         self.problem = self.problem_kind(self.class_names)
         if self.labels is not None:
             self._keep_few(self.labels)
@@ -207,6 +210,24 @@ class DataModule(pl.LightningDataModule):
         parts = "".join(name + prints[id(one.x), id(one.y)] for name, one in sorted(self.sets.items()))
         parts += self._what_else_identifies()
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
+
+    def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
+        """Leave out test samples beyond ``test_count``, and note it.
+
+        Raises:
+            UserError: there are fewer, or the data come as episodes.
+        """
+        count = self.test_count
+        if count is None:
+            return sets
+        if "episodes" in self.traits:
+            raise UserError(f"data.test_count={count}: episodes are drawn from all test images; set data.test_episodes")
+        for name, test in [(name, one) for name, one in sets.items() if SetName.parse(name).part == "test"]:
+            if count > len(test):
+                raise UserError(f"data.test_count={count} is more than the {len(test):,} samples of {name}")
+            sets[name] = test.subset(few_in_strata(None, len(test), count, self.seed))
+            self.notes.append(f"{name}: {count:,} of {len(test):,} samples")
+        return sets
 
     def _check_variety(self, name: str, y: Tensor) -> None:
         """Refuse training labels that are all the same, and warn of such a set that is scored."""
@@ -446,7 +467,8 @@ class DataModule(pl.LightningDataModule):
         if self.batch_size % world_size:
             raise UserError(f"data.batch_size={self.batch_size} cannot be shared among {world_size} processes")
         size = batch_size or self.batch_size
-        order = BatchOrder(len(self.sets[name]), size, True, self.seed, name, num_batches, rank, world_size)
+        lengths = None if self.has_features(name) else self.lengths(name)
+        order = BatchOrder(len(self.sets[name]), size, True, self.seed, name, num_batches, rank, world_size, lengths)
         return self._serve(name, order, training=True)
 
     def loader(self, name: str, cached: bool = True, shared: bool = True, index: Tensor | None = None) -> Loader:
@@ -472,6 +494,10 @@ class DataModule(pl.LightningDataModule):
         if index is not None:
             samples = samples.subset(index.to(self.device) if in_memory(samples.x) else index)
         return Loader(samples, order, self.device, transform, self.spec, self.workers)
+
+    def lengths(self, name: str) -> Tensor | None:
+        """Give the length of each sample of a set, ``(N,)``, on the CPU, where batches of similar ones save padding."""
+        return None
 
     def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
         """Fetch inputs of a set as the network gets them.

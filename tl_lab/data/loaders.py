@@ -6,7 +6,7 @@ take the same order through a :class:`torch.utils.data.DataLoader` with workers.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -52,7 +52,11 @@ class BatchOrder:
         num_batches: batches in an epoch; None for one pass without the incomplete rest (training).
         rank: number of this process.
         world_size: number of processes.
+        lengths: of each sample, ``(count,)``; training batches hold samples of similar lengths then: each run of
+            ``WINDOW`` batches of the permutation is sorted by length, and the batches are shuffled. None: as they come.
     """
+
+    WINDOW: ClassVar[int] = 50
 
     count: int
     batch_size: int
@@ -62,6 +66,7 @@ class BatchOrder:
     num_batches: int | None = None
     rank: int = 0
     world_size: int = 1
+    lengths: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -83,7 +88,8 @@ class BatchOrder:
             yield from index.tensor_split(len(self))
             return
         size = self.size
-        index = self._permutations(epoch, len(self) * size).to(device)
+        index = self._permutations(epoch, len(self) * size)
+        index = (index if self.lengths is None else self._bucketed(index, self.lengths, epoch)).to(device)
         for start in range(0, len(self) * size, size):
             yield index[start + self.rank : start + size : self.world_size]
 
@@ -91,6 +97,12 @@ class BatchOrder:
         draw = generator(self.seed, "order", self.name, epoch)
         passes = -(-length // self.count)
         return torch.cat([torch.randperm(self.count, generator=draw) for _ in range(passes)])[:length]
+
+    def _bucketed(self, index: Tensor, lengths: Tensor, epoch: int) -> Tensor:
+        parts = index.split(self.WINDOW * self.size)
+        batches = torch.cat([part[lengths[part].argsort(stable=True)] for part in parts]).view(-1, self.size)
+        draw = generator(self.seed, "order of batches", self.name, epoch)
+        return batches[torch.randperm(len(batches), generator=draw)].flatten()
 
 
 class Loader:

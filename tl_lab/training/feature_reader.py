@@ -136,8 +136,11 @@ class FeatureReader:
         self.network.use(self.data.domain_of(name))
         width = self.network.encoder()[0].num_features
         features = torch.zeros((len(self.data.sets[name]), width), device=self.device)
-        for part in self.stream(name, "backbone", cached=False, shared=True, bar=large):
-            features[part.index] = part.values.to(features)
+        lengths = self.data.lengths(name)
+        order = None if lengths is None else lengths.argsort(stable=True)  # texts of similar lengths need less padding
+        for part in self.stream(name, "backbone", index=order, cached=False, shared=True, bar=large):
+            place = part.index if order is None else order.to(self.device)[part.index]
+            features[place] = part.values.to(features)
         return features if self._reduce is None else self._reduce(features)
 
     def classify(self, features: Tensor) -> Tensor:

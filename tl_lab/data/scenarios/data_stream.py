@@ -48,7 +48,7 @@ class DataStream(TaskStream):
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the sets, each of which is a task."""
         self.template = self.modules[0]
-        tasks = [module._read() for module in self.modules]
+        tasks = [module.limited(module._read()) for module in self.modules]
         self.task_classes = [list(module.class_names) for module in self.modules]
         return tasks
 

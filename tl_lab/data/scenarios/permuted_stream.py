@@ -61,7 +61,7 @@ class PermutedStream(TaskStream):
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the set once; every task shares it."""
         assert self.template is not None
-        sets = {name: self._padded(samples) for name, samples in self.template._read().items()}
+        sets = {name: self._padded(samples) for name, samples in self.template.limited(self.template._read()).items()}
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
         return [dict(sets) for _ in range(self.tasks_wanted)]
 

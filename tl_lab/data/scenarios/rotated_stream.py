@@ -46,7 +46,7 @@ class RotatedStream(TaskStream):
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the set once; every task shares it."""
         assert self.template is not None
-        sets = self.template._read()
+        sets = self.template.limited(self.template._read())
         if any(in_memory(samples.x) and len(sample_shape(samples.x)) != 3 for samples in sets.values()):
             raise UserError(f"only images can be turned: data.of={type(self.template).__name__} holds no images")
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]

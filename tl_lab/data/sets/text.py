@@ -1,23 +1,23 @@
 """What sets of texts have in common, and the published ones: SST-2 and TREC."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
-from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
-from tl_lab.data.splits import few_in_strata, hold_out
+from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
-from tl_lab.options import Count, Fraction
+from tl_lab.options import Fraction
 
 __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
@@ -29,43 +29,40 @@ class OfTexts(DataModule):
     """What sets and pairs of texts have in common.
 
     Args:
-        test_count: samples of each test part that are scored, drawn by the seed; None for all.
+        length_buckets: form training batches of texts of similar lengths, which need less padding.
         options: those of the class beside it.
     """
 
     modality = "text"
 
-    def __init__(self, *, test_count: Count | None = None, **options: Any) -> None:
+    def __init__(self, *, length_buckets: bool = True, **options: Any) -> None:
         super().__init__(**options)
-        self.test_count = test_count
+        self.length_buckets = length_buckets
         self._shape = ()  # texts have none, and nothing of a backbone is filled in from it
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets, and leave out test samples beyond ``test_count``."""
+        """Read the sets; texts have no shape."""
         super().load(request)
         self._shape = ()
+
+    def lengths(self, name: str) -> Tensor | None:
+        """Count the tokens of each text, where batches are formed by length."""
+        x = self.sets[name].x
+        if not self.length_buckets or not isinstance(x, Mapping):
+            return None
+        return x["mask"].sum(-1).cpu()
 
     @property
     def reading(self) -> dict[str, Any]:
         """Name the columns that hold the texts in tables to be predicted."""
         return {"text_column": ["text"], "encoding": "utf-8"}
 
-    def _read(self) -> dict[str, Samples]:
-        sets = super()._read()
-        for name in [name for name in sets if SetName.parse(name).part == "test"] if self.test_count else []:
-            test, count = sets[name], int(self.test_count or 0)
-            if count > len(test):
-                raise UserError(f"data.test_count={count} is more than the {len(test):,} samples of {name}")
-            sets[name] = test.subset(few_in_strata(None, len(test), count, self.seed))
-            self.notes.append(f"{name}: {count:,} of {len(test):,} samples")
-        return sets
-
 
 class TextSet(OfTexts):
     """A labelled set of texts.
 
     Args:
-        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+        options: those of :class:`~tl_lab.data.base.DataModule`.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -26,7 +26,7 @@ class StsBGenres(Published, OfTexts, DomainPair):
         pair: ``captions_to_news``, instead of the next two; several sources: ``captions+forums_to_news``.
         source: a genre or a list of them.
         target: a genre.
-        options: ``root``, ``test_count`` and those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
+        options: ``root`` and those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
 
     References:
         D. Cer et al., "SemEval-2017 Task 1: Semantic Textual Similarity", SemEval 2017.
@@ -77,7 +77,7 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         val_share: of the source's rows, for validation.
         test_share: of each domain's rows, for test.
         encoding: of a text file.
-        options: ``test_count`` and those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
+        options: those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
 
     place_options = ("path",)
