@@ -8,7 +8,8 @@ from tl_lab.run.build import build
 from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan
 
-TAKES = {"mlp": {"image", "vector"}, "hf_text": {"text"}, "word_vectors": {"text"}}
+TAKES = {"mlp": {"image", "vector", "table"}, "hf_text": {"text"}, "word_vectors": {"text"}}
+TAKES |= {"ft_transformer": {"table"}}
 """Modalities of backbones; of the others, images."""
 DATA = {
     "digits": "image",
@@ -19,6 +20,7 @@ DATA = {
     "moons": "vector",
     "amazon_reviews": "vector",
     "sst2": "text",
+    "adult": "table",
 }
 
 

@@ -124,6 +124,11 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
         length = min(8, int(shape["max_length"]))
         x: Any = {"ids": torch.ones(2, length, dtype=torch.int64), "mask": torch.ones(2, length, dtype=torch.int64)}
         free: Any = {"ids": {0: "samples", 1: "tokens"}, "mask": {0: "samples", 1: "tokens"}}
+    elif merged.spec.modality == "table":
+        numbers, categories = len(shape["numbers"]), len(shape["categories"])
+        x = {"numbers": torch.zeros(2, numbers), "known": torch.ones(2, numbers)} if numbers else {}
+        x |= {"categories": torch.zeros(2, categories, dtype=torch.int64)} if categories else {}
+        free = {name: {0: "samples"} for name in x}
     elif merged.spec.modality == "image":
         x, free = torch.zeros(2, int(shape["channels"]), *shape["size"]), {0: "samples"}
     else:

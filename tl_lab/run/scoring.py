@@ -37,8 +37,8 @@ def score(
     Args:
         run: the run's folder.
         inputs: a folder with a sub-folder of images for each class, named as the run's classes; or a CSV file, with a
-            column ``path`` or a column for each value, and beside it ``label`` (a class by its name) or a column for
-            each label (0 or 1) or quantity, by their names.
+            column ``path`` or a column for each value, and beside it ``label`` (a class by its name; of tables the
+            column that training read) or a column for each label (0 or 1) or quantity, by their names.
         output: the JSON file to write; None for ``<run>/tests/<name of inputs>.json``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         task: see :func:`tl_lab.run.inference.load`.
@@ -93,7 +93,8 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
     if place.is_dir():
         return _of_folder(place, model, skip)
     rows = rows_of(place)
-    columns = ["label"] if isinstance(model.problem, SingleLabel) else model.class_names
+    label = model.reading.get("label_column", "label")
+    columns = [label] if isinstance(model.problem, SingleLabel) else model.class_names
     if missing := [name for name in columns if name not in rows[0]]:
         raise UserError(f"{place} has no column {missing[0]!r} with the truth; {nearest(missing[0], rows[0])}")
     values = [[row[name] for name in columns] for row in rows]

@@ -8,16 +8,15 @@ from typing import Any, ClassVar
 import pandas as pd
 import torch
 
-from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
-from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
-from tl_lab.data.splits import few_in_strata, hold_out
+from tl_lab.data.sets.few_tested import FewTested
+from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
-from tl_lab.options import Count, Fraction
+from tl_lab.options import Fraction
 
 __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
@@ -25,19 +24,17 @@ __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 _MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
 
 
-class OfTexts(DataModule):
+class OfTexts(FewTested):
     """What sets and pairs of texts have in common.
 
     Args:
-        test_count: samples of each test part that are scored, drawn by the seed; None for all.
-        options: those of the class beside it.
+        options: ``test_count`` and those of the class beside it.
     """
 
     modality = "text"
 
-    def __init__(self, *, test_count: Count | None = None, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.test_count = test_count
         self._shape = ()  # texts have none, and nothing of a backbone is filled in from it
 
     def load(self, request: Request | None = None) -> None:
@@ -49,16 +46,6 @@ class OfTexts(DataModule):
     def reading(self) -> dict[str, Any]:
         """Name the columns that hold the texts in tables to be predicted."""
         return {"text_column": ["text"], "encoding": "utf-8"}
-
-    def _read(self) -> dict[str, Samples]:
-        sets = super()._read()
-        for name in [name for name in sets if SetName.parse(name).part == "test"] if self.test_count else []:
-            test, count = sets[name], int(self.test_count or 0)
-            if count > len(test):
-                raise UserError(f"data.test_count={count} is more than the {len(test):,} samples of {name}")
-            sets[name] = test.subset(few_in_strata(None, len(test), count, self.seed))
-            self.notes.append(f"{name}: {count:,} of {len(test):,} samples")
-        return sets
 
 
 class TextSet(OfTexts):
