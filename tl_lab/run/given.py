@@ -21,6 +21,7 @@ from tl_lab.data.inputs.levels import Levels
 from tl_lab.data.inputs.operations import Inputs, count, take
 from tl_lab.data.inputs.pixels import check_pixels, pixel_values
 from tl_lab.errors import UserError
+from tl_lab.run.given_audio import read_audio
 from tl_lab.texts import printable
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
     Raises:
         UserError: there is nothing of the kind, a file cannot be read, or an array has the wrong shape or range.
     """
-    if isinstance(given, str | os.PathLike):
+    if model.spec.modality == "audio" and not isinstance(given, Mapping):
+        yield from (Named(*batch) for batch in read_audio(given, model, batch_size, skip))
+    elif isinstance(given, str | os.PathLike):
         yield from _read_path(Path(given), model, batch_size, skip)
     elif isinstance(given, Image.Image):
         yield from _read_pictures([given], model, batch_size)
