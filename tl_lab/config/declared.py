@@ -37,7 +37,7 @@ OF_ONE_CLASS = frozenset(
 """Groups of which a run has one object."""
 
 PROVIDED: dict[str, frozenset[str]] = {
-    "backbone": frozenset({"in_channels", "input_size"}),
+    "backbone": frozenset({"in_channels", "input_size", "columns"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
         | {"gradient_clip_norm", "accumulate_batches", "weight_decay_on", "graph", "outputs", "adapter"}
@@ -137,6 +137,7 @@ NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "tr
 """Arguments that the run itself reads: a configuration has them, whatever the class's defaults are."""
 
 FILLED: dict[str, frozenset[str]] = {
+    "backbone": frozenset({"columns"}),
     "strategy": PROVIDED["strategy"],
     "trainer": PROVIDED["trainer"]
     | {"inference_mode", "reload_dataloaders_every_n_epochs"}

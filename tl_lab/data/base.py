@@ -65,7 +65,7 @@ class DataModule(pl.LightningDataModule):
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set is another one in later epochs."""
     modality: ClassVar[str] = "image"
-    """Of the inputs: ``image``, ``vector``, ``text``, ``audio`` or ``tokens_with_boxes``."""
+    """Of the inputs: ``image``, ``vector``, ``table``, ``text``, ``audio`` or ``tokens_with_boxes``."""
     problem_kind: type[Problem] = SingleLabel
     """What is predicted."""
     monitored: str = "val"
@@ -176,6 +176,15 @@ class DataModule(pl.LightningDataModule):
     @property
     def reading(self) -> dict[str, Any]:
         """State how files were read, as plain values, for predictions on others: they are read alike."""
+        return {}
+
+    @property
+    def for_backbone(self) -> dict[str, Any]:
+        """Give what a backbone is built for, by the names of its arguments, where that is no shape of one tensor."""
+        return {}
+
+    def baselines(self) -> dict[str, float]:
+        """Score what a user would pick instead of a network, by the names of metrics; empty where nothing is known."""
         return {}
 
     # ------------------------------------------------------------------ what the run calls

@@ -100,10 +100,10 @@ def _adapted(plan: Plan, data: DataModule) -> tuple[Adapter, Backbone, Base | No
     """Build the backbone with the weights that it starts from, identify them, and inject the adapter."""
 
     def build(node: dict[str, Any]) -> Backbone:
-        return build_backbone(Recipe("backbone", node), plan.seed, data.shape)
+        return build_backbone(Recipe("backbone", node), plan.seed, data.shape, data.for_backbone)
 
     recipe, init_from = used_weights(plan)
-    backbone = build_backbone(recipe, plan.seed, data.shape)
+    backbone = build_backbone(recipe, plan.seed, data.shape, data.for_backbone)
     if init_from is not None:
         backbone = start_from(init_from, backbone, build)
     adapter: Adapter = plan.adapter.build()
@@ -148,7 +148,9 @@ def backbones(strategy: Strategy) -> list[Backbone]:
     return [strategy.network.backbone, *([] if own is None else [cast(Backbone, own["backbone"])])]
 
 
-def build_backbone(recipe: Recipe, seed: int, shape: tuple[int, ...]) -> Backbone:
+def build_backbone(
+    recipe: Recipe, seed: int, shape: tuple[int, ...], given: Mapping[str, Any] | None = None
+) -> Backbone:
     """Build a backbone, its weights from their own random stream.
 
     Args:
@@ -156,8 +158,9 @@ def build_backbone(recipe: Recipe, seed: int, shape: tuple[int, ...]) -> Backbon
         seed: of the run.
         shape: channels, height and width of the data; they fill what the configuration leaves open. ``()`` where the
             data have none, and nothing is filled in.
+        given: what else the data give (see :attr:`~tl_lab.data.base.DataModule.for_backbone`).
     """
-    known = {"in_channels": shape[0], "input_size": shape[1:]} if shape else {}
+    known = {**({"in_channels": shape[0], "input_size": shape[1:]} if shape else {}), **(given or {})}
     open_ones: dict[str, Any] = {name: value for name, value in known.items() if recipe.option(name) is None}
     with weights_stream(seed, "backbone"):
         return cast(Backbone, recipe.build(**open_ones))

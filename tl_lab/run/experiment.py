@@ -311,7 +311,7 @@ def _finish(
         raise UserError(f"{folder} was deleted or moved while the run was at work: its configuration is gone")
     validation = parts.strategy.last_validation
     metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
-    metrics |= parts.strategy.whole_validation | parts.strategy.last_test
+    metrics |= parts.strategy.whole_validation | parts.strategy.last_test | parts.data.baselines()
     metrics |= _run_scores(plan, folder, parts, validators)
     for logger in trainer.loggers:
         logger.finalize("success")

@@ -120,10 +120,20 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
     """Write the network as a graph from inputs, prepared as the run's were, to outputs; the batch may have any size."""
     merged = _merged(model)
     shape = content["model"].get("spec", {})
+    if merged.spec.modality not in ("image", "vector", "table", "text"):
+        raise UserError(
+            f"--format=onnx writes networks of images, vectors, tables and texts, and this one takes "
+            f"{merged.spec.modality} inputs: use --format=safetensors"
+        )
     if merged.spec.modality == "text":
         length = min(8, int(shape["max_length"]))
         x: Any = {"ids": torch.ones(2, length, dtype=torch.int64), "mask": torch.ones(2, length, dtype=torch.int64)}
         free: Any = {"ids": {0: "samples", 1: "tokens"}, "mask": {0: "samples", 1: "tokens"}}
+    elif merged.spec.modality == "table":
+        numbers, categories = len(shape["numbers"]), len(shape["categories"])
+        x = {"numbers": torch.zeros(2, numbers), "known": torch.ones(2, numbers)} if numbers else {}
+        x |= {"categories": torch.zeros(2, categories, dtype=torch.int64)} if categories else {}
+        free = {name: {0: "samples"} for name in x}
     elif merged.spec.modality == "image":
         x, free = torch.zeros(2, int(shape["channels"]), *shape["size"]), {0: "samples"}
     else:

@@ -21,6 +21,7 @@ from tl_lab.data.inputs.levels import Levels
 from tl_lab.data.inputs.operations import Inputs, count, take
 from tl_lab.data.inputs.pixels import check_pixels, pixel_values
 from tl_lab.errors import UserError
+from tl_lab.run.given_audio import read_audio
 from tl_lab.texts import printable
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
     Raises:
         UserError: there is nothing of the kind, a file cannot be read, or an array has the wrong shape or range.
     """
-    if isinstance(given, str | os.PathLike):
+    if model.spec.modality == "audio" and not isinstance(given, Mapping):
+        yield from (Named(*batch) for batch in read_audio(given, model, batch_size, skip))
+    elif isinstance(given, str | os.PathLike):
         yield from _read_path(Path(given), model, batch_size, skip)
     elif isinstance(given, Image.Image):
         yield from _read_pictures([given], model, batch_size)
@@ -186,10 +189,30 @@ def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iter
     yield from _read_texts(texts_of(table, reading["text_column"], path), model, batch_size)
 
 
+def _read_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
+    """Read the rows of a table from the columns that training read."""
+    from tl_lab.data.sets.text_table import read_table
+
+    if not path.is_file():
+        raise UserError(f"there is no table {path} to predict")
+    table = read_table(path, model.reading.get("encoding", "utf-8"))
+    table.columns = [str(name).strip() for name in table.columns]
+    yield from _rows_of_table(table, path, model, batch_size)
+
+
+def _rows_of_table(table: Any, path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
+    if table.empty:
+        raise UserError(f"{path} has no rows below its header")
+    yield from _cut(cast(Any, model.spec).encode(table, str(path)), batch_size)
+
+
 def _read_path(path: Path, model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
     """Read a folder of images, an image, or a table."""
     if getattr(model.spec, "tokeniser", None) is not None:
         yield from _read_text_table(path, model, batch_size)
+        return
+    if model.spec.modality == "table":
+        yield from _read_table(path, model, batch_size)
         return
     channels = _channels_of(path, model)
     if path.is_dir() and model.spec.modality == "vector":
@@ -274,13 +297,20 @@ def read_rows(
 
     Args:
         path: of the table, which files in it are relative to.
-        rows: cells by column: ``path``, or a value of each pixel (0..255), or of each number of a vector.
+        rows: cells by column: ``path``, or a value of each pixel (0..255), or of each number of a vector; of a model of
+            tables the columns that it learned from, by their names.
         model: tells the shape of its inputs.
         batch_size, skip: see :func:`read_given`.
 
     Raises:
         UserError: a row has the wrong number of values, or one that is no number, or lies outside of the range.
     """
+    if model.spec.modality == "table":
+        import pandas as pd
+
+        table = pd.DataFrame([{name.strip(): cell for name, cell in row.items()} for row in rows])
+        yield from _rows_of_table(table, path, model, batch_size)
+        return
     channels, height, width = model.shape
     vectors = model.spec.modality == "vector"
     if "path" in rows[0] and not vectors:

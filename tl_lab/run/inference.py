@@ -20,6 +20,7 @@ from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.operations import Inputs, move
 from tl_lab.data.inputs.spec import InputSpec, spec_from
+from tl_lab.data.inputs.table import TableSpec
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.none import NoAdaptation
@@ -255,7 +256,7 @@ def _load(
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
     problem = _problem_of(folder, facts, outputs, task)
     with foreign(folder / "config.yaml", allow):
-        backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape)
+        backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape, _given(facts))
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
         backbone = inject(adapter, cfg.seed, backbone)
@@ -296,7 +297,8 @@ def _few_shot_model(
     check_foreign({"strategy": cfg.strategy}, folder / "config.yaml", allow)
     facts = content["model"]
     with foreign(folder / "config.yaml", allow):
-        backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, tuple(facts["shape"]))
+        node = Recipe("backbone", to_plain(cfg.backbone))
+        backbone = build_backbone(node, cfg.seed, tuple(facts["shape"]), _given(facts))
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
         recipe = Recipe("strategy", to_plain(cfg.strategy))
@@ -453,6 +455,12 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     cfg = read_stored(folder)
     check_foreign({"backbone": cfg.backbone, "adapter": cfg.adapter}, path, allow)
     return cfg
+
+
+def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the backbone was built for beside the shape of its inputs."""
+    spec = facts.get("spec", {})
+    return {"columns": spec_from(spec)} if spec.get("modality") == TableSpec.modality else {}
 
 
 def _spec(facts: Mapping[str, Any], backbone: Backbone) -> InputSpec:

@@ -163,5 +163,8 @@ def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
 
 def _samples(plan: Plan) -> tuple[str, str]:
     """Name what such a model labels, and an example of where it may lie."""
-    vectors = plan.data.kind.modality_for(plan.data.node) == "vector"
-    return ("samples", "new_samples.csv") if vectors else ("images", "new_images")
+    rows = {"vector": "samples", "table": "rows", "text": "texts"}
+    modality = plan.data.kind.modality_for(plan.data.node)
+    if modality == "audio":
+        return "recordings", "new_recordings"
+    return (rows[modality], f"new_{rows[modality]}.csv") if modality in rows else ("images", "new_images")

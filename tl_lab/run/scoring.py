@@ -10,10 +10,12 @@ from torch import Tensor
 
 from tl_lab.data.inputs.finding import class_folders, images_below
 from tl_lab.data.inputs.image_files import ImageFiles
+from tl_lab.data.inputs.recordings import recordings_below
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import SingleLabel
 from tl_lab.results.folder.files import SCHEMA, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
+from tl_lab.run.given_audio import batches_of_recordings
 from tl_lab.run.inference import TrainedModel, load_classifier
 from tl_lab.texts import printable, same_name
 
@@ -36,9 +38,9 @@ def score(
 
     Args:
         run: the run's folder.
-        inputs: a folder with a sub-folder of images for each class, named as the run's classes; or a CSV file, with a
-            column ``path`` or a column for each value, and beside it ``label`` (a class by its name) or a column for
-            each label (0 or 1) or quantity, by their names.
+        inputs: a folder with a sub-folder of images or recordings for each class, named as the run's classes; or a CSV
+            file, with a column ``path`` or a column for each value, and beside it ``label`` (a class by its name; of
+            tables the column that training read) or a column for each label (0 or 1) or quantity, by their names.
         output: the JSON file to write; None for ``<run>/tests/<name of inputs>.json``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         task: see :func:`tl_lab.run.inference.load`.
@@ -93,7 +95,8 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
     if place.is_dir():
         return _of_folder(place, model, skip)
     rows = rows_of(place)
-    columns = ["label"] if isinstance(model.problem, SingleLabel) else model.class_names
+    label = model.reading.get("label_column", "label")
+    columns = [label] if isinstance(model.problem, SingleLabel) else model.class_names
     if missing := [name for name in columns if name not in rows[0]]:
         raise UserError(f"{place} has no column {missing[0]!r} with the truth; {nearest(missing[0], rows[0])}")
     values = [[row[name] for name in columns] for row in rows]
@@ -119,12 +122,17 @@ def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[N
     if not folders:
         raise UserError(f"{place} has no sub-folders: give one for each class, such as {model.class_names[0]!r}")
     files: dict[str, Tensor] = {}
+    heard = model.spec.modality == "audio"
     for name, folder in folders.items():
         y = _label([name], model, f"the folder {folder}")
-        files |= {f"{folder.name}/{file}": y for file in images_below(folder)}
+        found = [str(one.relative_to(folder)) for one in recordings_below(folder)] if heard else images_below(folder)
+        files |= {f"{folder.name}/{file}": y for file in found}
     if not files:
-        raise UserError(f"{place} holds no images in its sub-folders")
+        raise UserError(f"{place} holds no {'recordings' if heard else 'images'} in its sub-folders")
     labels = {printable(name): y for name, y in files.items()}
+    if heard:
+        batches = batches_of_recordings(list(files), [place / name for name in files], model, skip=skip)
+        return (Named(*batch) for batch in batches), labels
     return read_files(ImageFiles(place, list(files)), model, skip=skip), labels
 
 

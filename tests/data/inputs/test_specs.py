@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from tl_lab.data.inputs.audio import AudioSpec
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.spec import spec_from
+from tl_lab.data.inputs.table import TableSpec
 from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.errors import UserError
@@ -14,6 +16,8 @@ SPECS = [
     ImageSpec((8, 8), 1),
     VectorSpec(5),
     TokenSpec(vocabulary=9, max_length=4, padding_id=2),
+    AudioSpec(8000, bands=4, window=200, hop=80),
+    TableSpec(("age",), (30.5,), (2.0,), ("age",), ("job", "town"), (("a", "b"), ())),
 ]
 
 

@@ -20,7 +20,7 @@ class InputSpec(ABC):
     """
 
     modality: ClassVar[str]
-    """``image``, ``vector``, ``text``, ``audio`` or ``tokens_with_boxes``."""
+    """``image``, ``vector``, ``table``, ``text``, ``audio`` or ``tokens_with_boxes``."""
     padding: Mapping[str, float] = {}
     """The value that fills up each named tensor where samples of different lengths are joined."""
 

@@ -1,6 +1,6 @@
 """Texts of one's own, in a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tl_lab.data.inputs.table import mixture_of
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.roots import places_of
@@ -20,7 +21,18 @@ from tl_lab.options import Fraction
 from tl_lab.problems import Problem, Regression, SingleLabel
 from tl_lab.texts import listed
 
-__all__ = ["TableOfTexts", "TextTable", "check_columns", "read_table", "texts_of", "three_parts"]
+__all__ = [
+    "TableOfTexts",
+    "TextTable",
+    "check_columns",
+    "labels_of",
+    "numbers_of",
+    "read_table",
+    "sorted_labels",
+    "texts_of",
+    "three_parts",
+    "times_of",
+]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -94,10 +106,10 @@ class TableOfTexts(OfTexts):
         check_columns(table, "label_column", [self.label_column], path)
         if self.problem_kind is Regression:
             self.class_names = [self.label_column]
-            samples = Samples(Texts(texts), _numbers(table[self.label_column], self.label_column, path)[:, None])
+            samples = Samples(Texts(texts), numbers_of(table[self.label_column], self.label_column, path)[:, None])
         else:
-            labels = _labels(table[self.label_column], self.label_column, path)
-            self.class_names = sorted(set(labels), key=_order)
+            labels = labels_of(table[self.label_column], self.label_column, path)
+            self.class_names = sorted_labels(labels)
             samples = samples_of(texts, [self.class_names.index(label) for label in labels])
         self.contents = [samples.fingerprint()]
         for option, name in further:
@@ -145,7 +157,7 @@ class TextTable(TableOfTexts, TextSet):
         """Read the table and split it, each class keeping its share."""
         samples, further = self.rows(*self.further.items())
         columns = {
-            option.removesuffix("_column"): _times(cells, self.further[option]) if "time" in option else _codes(cells)
+            option.removesuffix("_column"): times_of(cells, self.further[option]) if "time" in option else _codes(cells)
             for option, cells in further.items()
         }
         samples = replace(samples, columns=columns)
@@ -234,7 +246,17 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None or value != value else str(value)
 
 
-def _labels(column: pd.Series, name: str, path: Path) -> list[str]:
+def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
+    """Read the classes of a column.
+
+    Args:
+        column: its cells.
+        name: of the column, for messages.
+        path: of the table, likewise.
+
+    Raises:
+        UserError: a cell is empty, all are the same, or numbers are mixed with names.
+    """
     labels = [_cell(value).strip() for value in column]
     if empty := [row for row, label in enumerate(labels, 1) if not label]:
         raise UserError(
@@ -242,10 +264,17 @@ def _labels(column: pd.Series, name: str, path: Path) -> list[str]:
         )
     if len(set(labels)) < 2:
         raise UserError(f"{path}: column {name!r} holds one class, {labels[0]!r}: there is nothing to tell apart")
+    if mixed := mixture_of(set(labels)):
+        raise UserError(f"{path}: the classes in column {name!r} are {mixed}: write every class in one way")
     return labels
 
 
-def _numbers(column: pd.Series, name: str, path: Path) -> Tensor:
+def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
+    """Read the numbers of a column, ``(N,)`` float32.
+
+    Raises:
+        UserError: a cell is none.
+    """
     values = pd.to_numeric(column, errors="coerce")
     if bool(values.isna().any()):
         row = int(values.isna().to_numpy().argmax())
@@ -255,12 +284,16 @@ def _numbers(column: pd.Series, name: str, path: Path) -> Tensor:
 
 def _codes(cells: Sequence[str]) -> Tensor:
     """Number the different cells in their order."""
-    known = {cell: number for number, cell in enumerate(sorted(set(cells), key=_order))}
+    known = {cell: number for number, cell in enumerate(sorted_labels(cells))}
     return torch.tensor([known[cell] for cell in cells])
 
 
-def _times(cells: Sequence[str], name: str) -> Tensor:
-    """Read numbers as they are, and dates as seconds since 1970."""
+def times_of(cells: Sequence[str], name: str) -> Tensor:
+    """Read numbers as they are, and dates as seconds since 1970, ``(N,)`` float64.
+
+    Raises:
+        UserError: a cell is neither.
+    """
     numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
     if bool(numbers.isna().any()):
         dates = pd.to_datetime(pd.Series(cells), errors="coerce", utc=True, format="mixed")
@@ -271,8 +304,12 @@ def _times(cells: Sequence[str], name: str) -> Tensor:
     return torch.from_numpy(numbers.to_numpy().astype("float64"))
 
 
+def sorted_labels(labels: Iterable[str]) -> list[str]:
+    """List different labels: numbers by their value, and before words."""
+    return sorted(set(labels), key=_order)
+
+
 def _order(label: str) -> tuple[int, float, str]:
-    """Sort numbers by their value, and before words."""
     try:
         return 0, float(label), label
     except ValueError:

@@ -1,0 +1,254 @@
+"""Tables: kinds of columns, standardised numbers, categories, splits, pairs, and the trees beside the network."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from composing import run_in
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from tl_lab.backbones.mlp import MLP
+from tl_lab.data.inputs.table import MISSING, TableSpec, column_kinds, learn_columns, mixture_of
+from tl_lab.data.sets.table import Table, TablePair
+from tl_lab.data.sets.table_corpora import Adult, Compas, Electricity
+from tl_lab.errors import UserError
+from tl_lab.run.inference import load, predict_to_csv
+from tl_lab.run.scoring import score
+
+ROOT = Path(os.environ.get("TL_LAB_DATA", ""))
+real = pytest.mark.skipif(not (ROOT / "adult").is_dir(), reason="TL_LAB_DATA with the folder adult is not here")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def people(count: int = 60) -> pd.DataFrame:
+    """Rows whose label follows age and job; one age in ten is missing."""
+    draw = np.random.default_rng(0)
+    age, job = draw.integers(20, 60, count), draw.choice(["cook", "smith", "clerk"], count)
+    rich = np.where(age + 10 * (job == "clerk") > 42, "yes", "no")
+    cells = [("?" if i % 10 == 3 else str(a)) for i, a in enumerate(age)]
+    town, year = np.where(np.arange(count) % 2, "north", "south"), [f"20{10 + i % 9}-03-01" for i in range(count)]
+    return pd.DataFrame({"age": cells, "job": job, "town": town, "year": year, "label": rich})
+
+
+def written(folder: Path, table: pd.DataFrame, name: str = "people.csv") -> str:
+    table.to_csv(folder / name, index=False)
+    return str(folder / name)
+
+
+def loaded(data: Table | TablePair):
+    data.load()
+    return data
+
+
+# ---------------------------------------------------------------------- columns
+
+
+def test_numbers_and_categories_are_told_apart() -> None:
+    table = pd.DataFrame({"a": ["1", "?", "2.5"], "b": ["x", "1", ""], "c": ["1", "2", "3"], "d": ["", "?", "NA"]})
+    assert column_kinds(table, [*"abcd"], ["c"], MISSING, "t") == (["a"], ["b", "c"])
+    typed = pd.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, None]})
+    assert column_kinds(typed, [*"abc"], [], MISSING, "t") == (["a", "c"], ["b"])
+    with pytest.raises(UserError, match=r"column 'a' holds numbers and words .'two' in row 3.*data\.missing"):
+        column_kinds(pd.DataFrame({"a": ["1", "2", "two"]}), ["a"], [], MISSING, "t")
+
+
+def test_numbers_are_standardised_by_the_training_rows() -> None:
+    train = pd.DataFrame({"n": ["1", "3", "?"], "c": ["b", "a", "b"]})
+    spec = learn_columns(train, ["n"], ["c"], MISSING, 10, "t")
+    assert (spec.mean, spec.deviation, spec.gaps, spec.values) == ((2.0,), (1.0,), ("n",), (("a", "b"),))
+    x = spec.prepare(pd.DataFrame({"c": ["b", "new", "?", "a"], "n": [" 5 ", "2", "", "1"], "other": [1, 2, 3, 4]}))
+    assert x["numbers"].tolist() == [[3.0], [0.0], [0.0], [-1.0]]
+    assert x["known"].tolist() == [[1.0], [1.0], [0.0], [1.0]]
+    assert x["categories"].tolist() == [[2], [0], [0], [1]]  # unseen and missing values are 0
+    raw = spec.encode(train, "t")
+    torch.testing.assert_close(spec.restore(spec.normalise(raw)), raw)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"c": ["a"]}, "has no column 'n'; did you mean|has no column 'n'; valid: c"),
+        ({"n": ["x"], "c": ["a"]}, "column 'n' holds 'x' in row 1, which is no number"),
+        ({"n": ["inf"], "c": ["a"]}, "column 'n' holds 'inf' in row 1, which is no number"),
+    ],
+)
+def test_rows_that_do_not_fit_are_one_sentence(table: dict, said: str) -> None:
+    spec = TableSpec(("n",), (0.0,), (1.0,), (), ("c",), (("a",),))
+    with pytest.raises(UserError, match=said):
+        spec.encode(pd.DataFrame(table), "rows.csv")
+
+
+def test_constant_and_free_columns() -> None:
+    table = pd.DataFrame({"n": ["7", "7"], "c": ["a", "b"]})
+    assert learn_columns(table, ["n"], [], MISSING, 10, "t").deviation == (1.0,)
+    with pytest.raises(UserError, match=r"'c' has 2 different values, more than data.most_categories=1: .*data.drop"):
+        learn_columns(table, [], ["c"], MISSING, 1, "t")
+
+
+def test_labels_that_mix_numbers_and_names() -> None:
+    assert mixture_of({"0", "1", "yes"}) == "numbers (0, 1) and names (yes)"
+    assert mixture_of({"0", "1", "A"}) == mixture_of({"0", "12"}) == mixture_of({"a b", "c"}) == ""
+
+
+# ---------------------------------------------------------------------- sets
+
+
+def test_a_table_is_split_and_says_what_it_holds(tmp_path: Path) -> None:
+    data = loaded(Table(path=written(tmp_path, people()), group_column="town", time_column="year"))
+    assert {name: len(samples) for name, samples in data.sets.items()} == {"train": 42, "val": 6, "test": 12}
+    assert data.class_names == ["no", "yes"]
+    assert data.notes[:3] == ["1 number (age)", "2 categories (job, town)", "numbers are missing in age"]
+    assert data.column_values == {"group": ["north", "south"]}
+    train = data.sets["train"]
+    assert torch.equal(train.columns["group"] + 1, train.x["categories"][:, 1])  # the group is an input, too
+    known = [float(age) for age, town in zip(people().age, people().town, strict=True) if age != "?" and town]
+    assert set(train.x["numbers"][train.x["known"] > 0].tolist()) <= set(known)
+    hidden = loaded(Table(path=data.path, group_column="town", use_group=False, drop=["year"]))
+    assert hidden.columns.categories == ("job",)
+
+
+def test_rows_in_the_order_of_time(tmp_path: Path) -> None:
+    data = loaded(Table(path=written(tmp_path, people()), time_column="year", split="time", test_share=0.25))
+    times = {name: samples.columns["time"] for name, samples in data.sets.items()}
+    assert len(times["test"]) == 15
+    assert times["train"].max() <= times["val"].min() <= times["val"].max() <= times["test"].min()
+    with pytest.raises(UserError, match=r"data\.split=time needs the column with the time"):
+        Table(path=data.path, split="time")
+
+
+def test_kinds_of_files_give_the_same_rows(tmp_path: Path) -> None:
+    table = people().assign(age=pd.to_numeric(people().age, errors="coerce"))
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table.to_parquet(tmp_path / "people.parquet")
+    one = loaded(Table(path=str(tmp_path / "people.parquet"), drop=["year"]))
+    other = loaded(Table(path=written(tmp_path, people()), drop=["year"]))
+    assert one.columns == other.columns
+    assert one.fingerprint() == other.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"label_column": "lable"}, "data.label_column: .* has no column 'lable'; did you mean 'label'"),
+        ({"drop": ["ag"]}, "data.drop: .* has no column 'ag'"),
+        ({"label_column": "mixed"}, r"the classes in column 'mixed' are numbers \(1\) and names \(two\)"),
+        ({"missing": ["-"], "drop": ["year"]}, "column 'age' holds numbers and words"),
+    ],
+)
+def test_mistakes_are_one_sentence(options: dict, said: str, tmp_path: Path) -> None:
+    table = people().assign(mixed=np.where(np.arange(60) % 2, "1", "two"))
+    with pytest.raises(UserError, match=said) as refused:
+        loaded(Table(path=written(tmp_path, table), **options))
+    assert "\n" not in str(refused.value)
+
+
+def test_domains_by_a_value_and_by_time(tmp_path: Path) -> None:
+    path = written(tmp_path, people())
+    pair = loaded(TablePair(path=path, domain_column="town", source="north", target="south", drop=["year"]))
+    assert pair.sets["target/train"].y is None
+    assert pair.columns.categories == ("job",)  # what tells the domains apart is no input
+    assert len(pair.sets["target/train"]) + len(pair.sets["target/test"]) == 30
+    cut = loaded(TablePair(path=path, domain_column="year", cut=0.5, time_column="year"))
+    assert cut.sets["source/train"].columns["time"].max() <= cut.sets["target/test"].columns["time"].min()
+    with pytest.raises(UserError, match="there is no domain 'east'; valid: north, south"):
+        loaded(TablePair(path=path, domain_column="town", source="north", target="east"))
+
+
+# ---------------------------------------------------------------------- networks and trees
+
+
+def test_a_row_is_numbers_flags_and_vectors_of_categories() -> None:
+    spec = TableSpec(("a", "b"), (0.0, 0.0), (1.0, 1.0), ("b",), ("c",), (("x", "y"),))
+    net = MLP(hidden=(), columns=spec)
+    x = {"numbers": torch.tensor([[1.0, 0.0]]), "known": torch.tensor([[1.0, 0.0]]), "categories": torch.tensor([[2]])}
+    expected = torch.cat([torch.tensor([[1.0, 0.0, 0.0]]), net.row.embeddings[0].weight[2:3]], 1)
+    torch.testing.assert_close(net(x), expected)
+    assert net.num_features == 5
+    MLP(hidden=(4,), columns=spec).check_layer_groups()
+
+
+def test_a_run_on_two_domains_beside_its_trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    path = written(tmp_path, people(200))
+    given = [f"data.path={path}", "data.domain_column=town", "data.source=north", "data.target=south"]
+    given += ["data.time_column=year", "trainer.max_epochs=1", "logger=none", "figures=false", "health=false"]
+    found = run_in(tmp_path / "run", "data=table_pair", "data.batch_size=16", "backbone.hidden=[8]", *given)
+    data = loaded(TablePair(path=path, domain_column="town", source="north", target="south", time_column="year"))
+    data.use(data.columns)
+
+    def rows(name: str) -> np.ndarray:
+        x = data.sets[name].x
+        return np.column_stack([np.where(x["known"] > 0, x["numbers"], np.nan), x["categories"]])
+
+    trees = HistGradientBoostingClassifier(random_state=0, categorical_features=[1])
+    trees.fit(rows("source/train"), data.sets["source/train"].y)
+    expected = float((trees.predict(rows("target/test")) == data.sets["target/test"].y.numpy()).mean())
+    assert found["metrics"]["test/target trees/acc"] == pytest.approx(expected)
+    model = load(tmp_path / "run")
+    assert model.spec == data.columns
+    said = pd.read_csv(predict_to_csv(tmp_path / "run", path))
+    assert set(said.label) <= {"no", "yes"}
+    truth = score(tmp_path / "run", path, tmp_path / "scores.json")
+    right = float((said.label == people(200).label).mean())
+    assert truth["metrics"]["test/people/acc"] == pytest.approx(right)
+
+
+def test_trees_predict_numbers_in_their_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path))
+    table = pd.DataFrame({"x": np.arange(400) % 20, "label": 1000 + 10 * (np.arange(400) % 20)})
+    data = loaded(Table(path=written(tmp_path, table), predict="numbers"))
+    data.use(data.columns)
+    scores = data.baselines()
+    assert scores["test/trees/r2"] > 0.99
+    assert scores["test/trees/mae"] < 2
+
+
+# ---------------------------------------------------------------------- published tables
+
+
+@real
+def test_adult_as_published() -> None:
+    data = loaded(Adult(label_column="income", group_column="sex", drop=["fnlwgt"]))
+    assert [len(data.sets[name]) for name in ("train", "val", "test")] == [29305, 3256, 16281]
+    assert data.class_names == ["<=50K", ">50K"]
+    assert float(data.sets["test"].y.double().mean()) == pytest.approx(3846 / 16281)
+    assert data.column_values["group"] == ["Female", "Male"]
+    assert len(data.columns.numbers) == 5
+    assert data.columns.values[-1][-1] == "Yugoslavia"
+
+
+@real
+def test_compas_and_its_published_rates() -> None:
+    """False positive and false negative rates of scores of at least 5, in per cent, as ProPublica gave them."""
+    data = loaded(
+        Compas(label_column="two_year_recid", group_column="race", use_group=False, drop=["compas_screening_date"])
+    )
+    y, decile, race = (
+        torch.cat([one(data.sets[name]) for name in data.sets])
+        for one in (
+            lambda samples: samples.y,
+            lambda samples: samples.columns["decile"],
+            lambda samples: samples.columns["group"],
+        )
+    )
+    assert len(y) == 7214
+    rates = {}
+    for group in ("African-American", "Caucasian"):
+        here = race == data.column_values["group"].index(group)
+        high = decile[here] >= 5
+        rates[group] = [
+            round(100 * float(part.double().mean()), 2) for part in (high[y[here] == 0], ~high[y[here] == 1])
+        ]
+    assert rates == {"African-American": [44.85, 27.99], "Caucasian": [23.45, 47.72]}
+    assert "race" not in data.columns.categories
+
+
+@real
+def test_elec2_in_the_order_of_time() -> None:
+    data = loaded(Electricity(label_column="class", group_column="day", time_column="row"))
+    assert sum(len(samples) for samples in data.sets.values()) == 45312
+    assert data.sets["train"].columns["time"].tolist() == list(range(len(data.sets["train"])))
+    assert data.columns.numbers == ("day", "period", "nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")

@@ -1,0 +1,77 @@
+"""Convolutions over a spectrogram."""
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
+from tl_lab.data.inputs.audio import AudioSpec
+from tl_lab.errors import UserError
+from tl_lab.options import Count, Positive, Probability
+
+__all__ = ["AudioCNN"]
+
+
+class AudioCNN(Backbone):
+    """Blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling over a mel spectrogram, averaged over time.
+
+    Behind a recording's end all maps are kept at 0, so that what a batch is padded to changes nothing. Features are the
+    means over time of the last maps in each of the remaining bands: ``num_features = widths[-1] * (bands >> blocks)``.
+
+    Args:
+        widths: maps of each block; as many halvings of bands and time.
+        bands: mel bands of the spectrogram, at least ``2 ** len(widths)``.
+        rate: samples a second that recordings are brought to.
+        dropout: of the features, in [0, 1).
+        seconds: of a recording at most; longer ones lose their end.
+
+    Raises:
+        UserError: an argument is out of its range.
+    """
+
+    modalities = frozenset({"audio"})
+
+    def __init__(
+        self,
+        widths: tuple[Count, ...] = (16, 32, 64, 64),
+        bands: Count = 64,
+        rate: Count = 8000,
+        dropout: Probability = 0.0,
+        seconds: Positive = 10.0,
+    ) -> None:
+        super().__init__()
+        maps = [check_count("backbone.widths", width) for width in widths]
+        self.halvings = len(maps)
+        if not maps or bands < 2**self.halvings:
+            raise UserError(f"backbone.bands={bands} is less than 2 to the number of backbone.widths, {len(maps)}")
+        self.blocks = nn.ModuleList(_Block(before, after) for before, after in zip([1, *maps], maps, strict=False))
+        self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
+        self.num_features = maps[-1] * (bands >> self.halvings)
+        # frames of 25 ms, a step of 10 ms
+        self.spec = AudioSpec(rate, "mel", bands, max(2, rate // 40), max(1, rate // 100), float(seconds))
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``."""
+        maps, length = x["mel"][:, None], x["length"]
+        whole = -(-maps.shape[-1] // 2**self.halvings) * 2**self.halvings
+        maps = nn.functional.pad(maps, (0, whole - maps.shape[-1]))
+        for block in self.blocks:
+            maps = block(maps, length)
+            length = (length + 1) // 2
+        features = maps.sum(-1) / length[:, None, None]  # (B, C, M', L') -> (B, C, M')
+        return self.dropout(features.flatten(1))
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """One group for each block: ``block1``, ``block2``, ..."""
+        return [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.norm, self.pool = nn.BatchNorm2d(after), nn.MaxPool2d(2)
+
+    def forward(self, maps: Tensor, length: Tensor) -> Tensor:
+        inside = torch.arange(maps.shape[-1], device=maps.device) < length[:, None]
+        # rectified maps are at least 0, so that what is behind the end never wins a pooling
+        return self.pool(self.norm(self.convolution(maps)).relu() * inside[:, None, None])

@@ -1,0 +1,140 @@
+"""The encoder of Whisper, on the true length of each recording."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.backbones.base import Backbone, LayerGroup
+from tl_lab.backbones.ctranslate2 import read_variables, whisper_state
+from tl_lab.backbones.packaged import packaged
+from tl_lab.data.inputs.audio import AudioSpec
+from tl_lab.data.roots import places_of
+from tl_lab.errors import UserError
+from tl_lab.functional.pooling import pooled
+from tl_lab.options import Positive
+
+__all__ = ["Whisper", "packaged_whisper"]
+
+
+class Whisper(Backbone):
+    """The encoder of Whisper; its states, 50 a second, are averaged over each recording's own length.
+
+    The published encoder sees 30 seconds, of which silence fills what a recording leaves. Here frames and positions
+    end with the recording, and shorter recordings of a batch neither see nor change what others are padded with.
+
+    Args:
+        name: of the hub (``openai/whisper-tiny.en``; read from the local cache where it is there) or a folder that
+            ``save_pretrained`` wrote; None for tiny.en from its package (see ``python -m tl_lab weights``).
+        pretrained: start from the published weights; False for random ones in the same architecture.
+        seconds: of a recording at most, up to 30; longer ones lose their end.
+
+    Raises:
+        UserError: the model or the library transformers is not here, or an option is out of its range.
+
+    References:
+        A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", ICML 2023.
+        https://arxiv.org/abs/2212.04356
+    """
+
+    modalities = frozenset({"audio"})
+
+    def __init__(self, name: str | None = None, pretrained: bool = True, seconds: Positive = 30.0) -> None:
+        super().__init__()
+        net, self.source = _encoder(name, pretrained)
+        self.conv1, self.conv2, self.blocks, self.norm = net.conv1, net.conv2, net.layers, net.layer_norm
+        self.register_buffer("positions", net.embed_positions.weight.detach().clone())  # sinusoids: never learned
+        self.num_features = self.positions.shape[1]
+        longest = len(self.positions) * 2 * 160 / 16000
+        if not 0 < seconds <= longest:
+            raise UserError(f"backbone.seconds lies above 0 and at most at {longest:g}, not at {seconds:g}")
+        self.spec = AudioSpec(bands=net.conv1.in_channels, seconds=float(seconds))
+
+    positions: Tensor
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``."""
+        states, mask = self.states(x)
+        return pooled(states, mask)
+
+    def states(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the states, ``(B, ceil(L / 2), D)``, and the mask of those that belong to a recording."""
+        inside = _within(x["length"], x["mel"].shape[-1])
+        heard = F.gelu(self.conv1(x["mel"])) * inside[:, None]  # as if each ended there: convolutions pad with 0
+        states = F.gelu(self.conv2(heard)).transpose(1, 2)  # (B, D, L) -> (B, ceil(L / 2), D)
+        states = states + self.positions[: states.shape[1]]
+        mask = _within((x["length"] + 1) // 2, states.shape[1])
+        unseen = torch.zeros(mask.shape, dtype=states.dtype, device=states.device)
+        unseen = unseen.masked_fill(mask == 0, torch.finfo(states.dtype).min)[:, None, None]
+        unseen = unseen.expand(-1, -1, states.shape[1], -1)
+        for block in self.blocks:
+            states = block(states, unseen)
+        return self.norm(states), mask
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """The convolutions, then each block; the last norm belongs to the last block."""
+        groups: list[LayerGroup] = [("convolutions", [self.conv1, self.conv2, _Holder(self.positions)])]
+        groups += [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
+        groups[-1][1].append(self.norm)
+        return groups
+
+
+class _Holder(nn.Module):
+    def __init__(self, positions: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("positions", positions)
+
+
+def _within(length: Tensor, longest: int) -> Tensor:
+    """Give 1 at places before each length, ``(B, longest)``, and 0 behind."""
+    return (torch.arange(longest, device=length.device) < length[:, None]).to(torch.float32)
+
+
+def packaged_whisper() -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read tiny.en from its package.
+
+    Returns:
+        Sizes for ``WhisperConfig`` of the library transformers, and the state of its ``WhisperModel``.
+    """
+    state = whisper_state(read_variables(packaged("whisper").locate()["model/model.bin"]))
+    width = state["encoder.conv1.weight"].shape[0]
+    layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.layers."))
+    hidden = state["encoder.layers.0.fc1.weight"].shape[0]
+    sizes = {"d_model": width, "vocab_size": len(state["decoder.embed_tokens.weight"])}
+    for part in ("encoder", "decoder"):
+        sizes |= {f"{part}_layers": layers, f"{part}_attention_heads": width // 64, f"{part}_ffn_dim": hidden}
+    return sizes, state
+
+
+def _encoder(name: str | None, pretrained: bool) -> tuple[Any, str]:
+    """Build the library's encoder, and say where its weights come from."""
+    try:
+        import transformers
+        from transformers import WhisperConfig, WhisperModel
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+    except ImportError as error:
+        raise UserError("backbone=whisper needs the library transformers: install tl_lab[speech]") from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if name is None:
+        sizes, state = packaged_whisper()
+        net = WhisperEncoder(WhisperConfig(**sizes))
+        if pretrained:
+            net.load_state_dict({n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")})
+        return net, f"{packaged('whisper').package} (tiny.en)" if pretrained else ""
+    folder = next((place for place in places_of(name) if place.is_dir()), None)
+    source = str(folder or name)
+    try:
+        config: Any = WhisperConfig.from_pretrained(source, local_files_only=folder is not None)
+        if not pretrained:
+            return WhisperEncoder(config), ""
+        model = WhisperModel.from_pretrained(source, local_files_only=Path(source).is_dir(), dtype=torch.float32)
+    except Exception as error:  # of files, the network and unknown architectures
+        said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
+        raise UserError(
+            f"backbone.name={name} cannot be read as Whisper ({said}); give a folder, a name of the hub, or null "
+            "for the packaged tiny.en"
+        ) from error
+    return model.encoder, f"{name} (library transformers)"

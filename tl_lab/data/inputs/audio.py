@@ -1,0 +1,111 @@
+"""Recordings, as spectrograms or as waves of one rate."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.functional.log_mel import log_mel, mel_bands
+
+__all__ = ["AudioSpec", "resampled"]
+
+
+@dataclass(frozen=True)
+class AudioSpec(InputSpec):
+    """Recordings as ``{"mel": (N, M, L), "length": (N,)}`` or ``{"wave": (N, L), "length": (N,)}``, padded with 0.
+
+    Args:
+        rate: samples a second that recordings are brought to.
+        features: ``mel``: logarithms of power in M bands (see :func:`~tl_lab.functional.log_mel.log_mel`); ``wave``:
+            samples.
+        bands: M.
+        window, hop: samples of a frame, and between two frames.
+        seconds: of a recording at most; longer ones lose their end.
+        standardise: bring each wave to mean 0 and variance 1.
+    """
+
+    modality: ClassVar[str] = "audio"
+    shortens: ClassVar[bool] = True
+
+    rate: int = 16000
+    features: Literal["mel", "wave"] = "mel"
+    bands: int = 80
+    window: int = 400
+    hop: int = 160
+    seconds: float = 30.0
+    standardise: bool = False
+
+    @cached_property
+    def filters(self) -> Tensor:
+        """The bands' weights of the frequencies."""
+        return mel_bands(self.rate, self.window, self.bands)
+
+    def features_of(self, wave: np.ndarray, rate: int) -> Tensor:
+        """Turn a recording into what the network sees of it.
+
+        Args:
+            wave: samples in [-1, 1], ``(S,)``, at least one.
+            rate: samples a second.
+
+        Returns:
+            ``(M, L)`` or ``(L,)``, float32.
+        """
+        x = torch.from_numpy(resampled(wave, rate, self.rate)[: int(self.seconds * self.rate)])
+        if self.features == "mel":
+            return log_mel(x, self.filters, self.window, self.hop)
+        return (x - x.mean()) / (x.var(unbiased=False) + 1e-7).sqrt() if self.standardise else x
+
+    def cuts(self, samples: int, rate: int) -> bool:
+        """Whether a recording loses its end."""
+        return samples / rate > self.seconds
+
+    def joined(self, parts: list[Tensor]) -> dict[str, Tensor]:
+        """Pad features of recordings to the longest."""
+        longest = max(part.shape[-1] for part in parts)
+        padded = torch.stack([F.pad(part, (0, longest - part.shape[-1])) for part in parts])
+        return {self.features: padded, "length": torch.tensor([part.shape[-1] for part in parts])}
+
+    def fit(self, raw: Any) -> Inputs:
+        """Take pairs of a wave and its rate, or tensors that were made of them."""
+        return raw if isinstance(raw, Mapping) else self.joined([self.features_of(*one) for one in raw])
+
+    def shorten(self, x: Inputs) -> Inputs:
+        """Leave out the end where no recording of a batch has anything."""
+        assert isinstance(x, Mapping)
+        return {**x, self.features: x[self.features][..., : int(x["length"].max())]}
+
+    def mismatch(self, shape: tuple[int, ...]) -> str:
+        """Refuse images and vectors."""
+        return "" if not shape else "it takes recordings"
+
+    def state(self) -> dict[str, Any]:
+        """Give rate, features and their sizes."""
+        return {"modality": self.modality, **asdict(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build it from rate, features and their sizes."""
+        return cls(**{name: value for name, value in state.items() if name != "modality"})
+
+    def __str__(self) -> str:
+        what = f"{self.bands} mel bands" if self.features == "mel" else "waves"
+        return f"{what} at {self.rate:,} Hz, up to {self.seconds:g} s"
+
+
+def resampled(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """Bring a wave to another rate by a polyphase filter, float32."""
+    if rate == to:
+        return wave.astype(np.float32)
+    from math import gcd
+
+    from scipy.signal import resample_poly
+
+    common = gcd(rate, to)
+    return resample_poly(wave.astype(np.float64), to // common, rate // common).astype(np.float32)

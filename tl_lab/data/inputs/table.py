@@ -1,0 +1,266 @@
+"""Rows of a table: numbers, which may be missing, and categories."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.errors import UserError, nearest
+from tl_lab.texts import listed
+
+__all__ = ["MISSING", "TableSpec", "cells_of", "column_kinds", "learn_columns", "mixture_of"]
+
+MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
+"""Cells that stand for a missing value, unless others are named."""
+_MOST_NUMBERS = 0.5  # share of a column's cells from which on a word among numbers is taken for a mistake
+
+
+@dataclass(frozen=True)
+class TableSpec(InputSpec):
+    """Rows as ``numbers`` (N, K) float32, ``known`` (N, K), 1 where a number is there, and ``categories`` (N, M) int64.
+
+    Numbers are standardised by mean and deviation of the training rows; a missing one becomes 0, the mean. Category 0
+    stands for a missing value and for one that training has not seen.
+
+    Args:
+        numbers: names of the columns with numbers.
+        mean: of each, over the training rows that have it.
+        deviation: likewise; 1 for a constant column.
+        gaps: names of the columns with numbers that training rows lack.
+        categories: names of the columns with categories.
+        values: of each of them, the categories in the order of their codes, from 1 on.
+        missing: cells that stand for a missing value.
+    """
+
+    modality: ClassVar[str] = "table"
+
+    numbers: tuple[str, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    gaps: tuple[str, ...]
+    categories: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    missing: tuple[str, ...] = MISSING
+
+    def encode(self, table: pd.DataFrame, origin: str) -> dict[str, Tensor]:
+        """Turn rows into tensors; numbers keep their units.
+
+        Args:
+            table: with the columns by name; others are ignored.
+            origin: of the table, for messages.
+
+        Raises:
+            UserError: a column is absent, or holds a word where training had numbers.
+        """
+        for name in (*self.numbers, *self.categories):
+            if name not in table.columns:
+                raise UserError(f"{origin} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+        x = {}
+        if self.numbers:
+            rows = np.stack([_numbers(table[name], name, self.missing, origin) for name in self.numbers], 1)
+            known = ~np.isnan(rows)
+            x["numbers"] = torch.from_numpy(np.where(known, rows, 0.0)).float()
+            x["known"] = torch.from_numpy(known).float()
+        if self.categories:
+            codes = [
+                self._codes(table[name], values) for name, values in zip(self.categories, self.values, strict=True)
+            ]
+            x["categories"] = torch.from_numpy(np.stack(codes, 1))
+        return x
+
+    def _codes(self, column: pd.Series, values: Sequence[str]) -> np.ndarray:
+        known = {value: code for code, value in enumerate(values, 1)}
+        return cells_of(column).map(known).fillna(0).to_numpy(np.int64)
+
+    def fit(self, raw: Any) -> Inputs:
+        """Take rows of a data frame, or tensors that were made of them."""
+        return self.encode(raw, "the table") if isinstance(raw, pd.DataFrame) else raw
+
+    def normalise(self, x: Inputs) -> Inputs:
+        """Standardise the numbers, and put the mean where there is none."""
+        assert isinstance(x, Mapping)
+        return self._changed(x, lambda numbers, mean, deviation: (numbers - mean) / deviation)
+
+    def restore(self, x: Inputs) -> Inputs:
+        """Undo :meth:`normalise`."""
+        assert isinstance(x, Mapping)
+        return self._changed(x, lambda numbers, mean, deviation: numbers * deviation + mean)
+
+    def _changed(self, x: Mapping[str, Tensor], change: Any) -> dict[str, Tensor]:
+        if not self.numbers:
+            return dict(x)
+        numbers = x["numbers"].double()
+        scaled = change(numbers, numbers.new_tensor(self.mean), numbers.new_tensor(self.deviation))
+        return {**x, "numbers": scaled.float() * x["known"]}
+
+    def mismatch(self, shape: tuple[int, ...]) -> str:
+        """Refuse images and vectors."""
+        return "" if not shape else "it takes rows of a table"
+
+    def state(self) -> dict[str, Any]:
+        """Give all columns, as lists."""
+        return {"modality": self.modality, **{name: _lists(value) for name, value in asdict(self).items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build it from its columns."""
+        return cls(**{name: _tuples(value) for name, value in state.items() if name != "modality"})
+
+    def __str__(self) -> str:
+        return f"{len(self.numbers)} numbers and {len(self.categories)} categories a row"
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, tuple | list) else value
+
+
+def cells_of(column: pd.Series) -> pd.Series:
+    """Write a column's cells as strings without white space around them; a missing value is empty."""
+    if pd.api.types.is_string_dtype(column.dtype) or column.dtype == object:
+        return column.map(lambda cell: "" if cell is None or cell != cell else str(cell).strip())
+    return column.map(lambda cell: "" if pd.isna(cell) else str(cell))
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(column.dtype)) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def _numbers(column: pd.Series, name: str, missing: Collection[str], origin: str) -> np.ndarray:
+    """Read numbers, NaN where a cell is missing, ``(N,)`` float64."""
+    if _is_numeric(column):
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        wrong = np.isinf(values)
+        cells = column
+    else:
+        cells = cells_of(column)
+        absent = cells.isin(list(missing)).to_numpy()
+        values = np.where(absent, np.nan, pd.to_numeric(cells, errors="coerce").to_numpy(np.float64))
+        wrong = np.isinf(values) | (np.isnan(values) & ~absent)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UserError(f"{origin}: column {name!r} holds {cells.iloc[row]!r} in row {row + 1}, which is no number")
+    return values
+
+
+def column_kinds(
+    table: pd.DataFrame, names: Sequence[str], categorical: Collection[str], missing: Collection[str], origin: str
+) -> tuple[list[str], list[str]]:
+    """Tell columns with numbers from those with categories.
+
+    Args:
+        table: with all columns.
+        names: of the columns that are inputs.
+        categorical: columns whose numbers are codes of categories.
+        missing: cells that stand for a missing value.
+        origin: of the table, for messages.
+
+    Returns:
+        Names of the columns with numbers, and of those with categories, in their order; columns without any value are
+        in neither.
+
+    Raises:
+        UserError: a column holds words among numbers.
+    """
+    numbers, categories = [], []
+    for name in names:
+        cells = cells_of(table[name])
+        present = cells[~cells.isin(list(missing))]
+        if present.empty:
+            continue
+        readable = pd.to_numeric(present, errors="coerce").notna()
+        if name in categorical or pd.api.types.is_bool_dtype(table[name].dtype):
+            categories.append(name)
+        elif bool(readable.all()):
+            numbers.append(name)
+        elif float(readable.mean()) > _MOST_NUMBERS:
+            row = int((~readable).to_numpy().argmax())
+            raise UserError(
+                f"{origin}: column {name!r} holds numbers and words ({present.iloc[row]!r} in row "
+                f"{int(present.index[row]) + 1}): name words for missing values in data.missing, or the column in "
+                "data.categorical"
+            )
+        else:
+            categories.append(name)
+    return numbers, categories
+
+
+def learn_columns(
+    table: pd.DataFrame,
+    numbers: Sequence[str],
+    categories: Sequence[str],
+    missing: Sequence[str],
+    most_categories: int,
+    origin: str,
+) -> TableSpec:
+    """Learn means, deviations and categories from the training rows.
+
+    Args:
+        table: the training rows.
+        numbers: names of the columns with numbers.
+        categories: names of the columns with categories.
+        missing: cells that stand for a missing value.
+        most_categories: of a column; one with more is no category.
+        origin: of the table, for messages.
+
+    Raises:
+        UserError: a column has too many categories, or nothing is left to learn from.
+    """
+    if not numbers and not categories:
+        raise UserError(f"{origin} has no column left to learn from: see data.drop")
+    mean, deviation, gaps = [], [], []
+    for name in numbers:
+        values = _numbers(table[name], name, missing, origin)
+        known = values[~np.isnan(values)]
+        mean.append(float(known.mean()) if len(known) else 0.0)
+        spread = float(known.std()) if len(known) else 0.0
+        deviation.append(spread if spread > 1e-12 * abs(mean[-1]) else 1.0)
+        gaps += [name] if len(known) < len(values) else []
+    values_of = []
+    for name in categories:
+        cells = cells_of(table[name])
+        found = sorted(set(cells[~cells.isin(list(missing))]))
+        if len(found) > most_categories:
+            raise UserError(
+                f"{origin}: column {name!r} has {len(found):,} different values, more than data.most_categories="
+                f"{most_categories:,}: leave it out with data.drop, or raise that number"
+            )
+        values_of.append(tuple(found))
+    return TableSpec(
+        tuple(numbers),
+        tuple(mean),
+        tuple(deviation),
+        tuple(gaps),
+        tuple(categories),
+        tuple(values_of),
+        tuple(missing),
+    )
+
+
+def mixture_of(labels: Collection[str]) -> str:
+    """Say that labels mix numbers with names, with examples; empty if they do not.
+
+    Single signs may be mixed, as those of digits and letters are.
+    """
+    words = sorted(label for label in labels if not _is_number(label))
+    digits = sorted(label for label in labels if _is_number(label))
+    if not words or not digits or all(len(label) == 1 for label in labels):
+        return ""
+    return f"numbers ({listed(digits[:3])}) and names ({listed(words[:3])})"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""Tables of one's own: a row a sample, columns by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+
+from tl_lab.data.inputs.table import cells_of
+from tl_lab.data.roots import places_of
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.sets.pairs import name_pair
+from tl_lab.data.sets.tables import OfTables, numbered
+from tl_lab.data.sets.text_table import check_columns, three_parts, times_of
+from tl_lab.data.splits import check_shares, random_split, split_in_three
+from tl_lab.errors import UserError
+from tl_lab.options import Fraction
+from tl_lab.problems import Regression
+
+__all__ = ["OfTablePairs", "Table", "TablePair", "file_of", "in_time"]
+
+_BEFORE, _AFTER = "before", "after"
+
+
+class Table(OfTables):
+    """A table (csv, tsv, jsonl or parquet) with numbers and categories, and a class or a number to predict.
+
+    Args:
+        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        domain_column: name of a column whose values number the samples' domains, and which is no input; None for none.
+        split: ``random``, each class keeping its share; or ``time``: the earliest rows for training, the latest for
+            test.
+        val_share: of all rows, for validation.
+        test_share: of all rows, for test.
+        encoding: of a text file.
+        options: those of :class:`~tl_lab.data.sets.tables.OfTables`.
+    """
+
+    place_options = ("path",)
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        domain_column: str | None = None,
+        split: Literal["random", "time"] = "random",
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_shares(val_share, test_share)
+        if split == "time" and self.time_column is None:
+            raise UserError("data.split=time needs the column with the time: give data.time_column")
+        self.path, self.domain_column, self.split, self.encoding = path, domain_column, split, encoding
+        self.val_share, self.test_share = val_share, test_share
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table and split it."""
+        place = file_of(self.path)
+        table = self.table_at(place, self.encoding)
+        samples = self.rows_of(table, place, self.domain_column)
+        if self.domain_column is not None:
+            codes, self.column_values["domain"] = numbered(table[self.domain_column])
+            samples = Samples(samples.x, samples.y, columns={**samples.columns, "domain": codes})
+        return self.encoded(self._parts(samples), table, place, self.domain_column)
+
+    def _parts(self, samples: Samples) -> dict[str, Samples]:
+        if self.split == "time":
+            return in_time(samples, self.val_share, self.test_share)
+        if self.problem_kind is Regression:
+            return three_parts(samples, self.val_share, self.test_share, self.seed)
+        return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+
+
+def file_of(path: str | None) -> Path:
+    """Find the file that an option names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path is None:
+        raise UserError("data.path: name the table, a file that ends in .csv, .tsv, .jsonl or .parquet")
+    found = next((place for place in places_of(path) if place.is_file()), None)
+    if found is None:
+        raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(path)))}")
+    return found
+
+
+def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, Samples]:
+    """Split samples by their column ``time``: training before validation before test; equal times stay in order.
+
+    Args:
+        samples: with the column.
+        val_share: of all samples, for validation.
+        test_share: of all samples, for test.
+    """
+    order, count = samples.columns["time"].argsort(stable=True), len(samples)
+    test = count - max(1, round(test_share * count))
+    val = test - max(1, round(val_share * count))
+    if val < 1:
+        raise UserError(f"{count} rows are too few for training, validation and test")
+    return {
+        "train": samples.subset(order[:val]),
+        "val": samples.subset(order[val:test]),
+        "test": samples.subset(order[test:]),
+    }
+
+
+class OfTablePairs(OfTables, DomainPair):
+    """Cuts the rows of a table into a source and a target.
+
+    Args:
+        domain_column: name of the column whose values are the domains; with ``cut``, of numbers or dates. It is no
+            input.
+        cut: share of the rows, in the order of ``domain_column``, that are the domain ``before``; the others are
+            ``after``. None where the values themselves are the domains.
+        pair: ``a_to_b``, instead of the next two.
+        source: a domain or a list of them; with ``cut`` None stands for ``before``.
+        target: a domain; with ``cut`` None stands for ``after``.
+        val_share: of the source's rows, for validation.
+        test_share: of each domain's rows, for test.
+        options: those of :class:`~tl_lab.data.sets.tables.OfTables` and
+            :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
+    """
+
+    def __init__(
+        self,
+        *,
+        domain_column: str = "domain",
+        cut: Fraction | None = None,
+        pair: str | None = None,
+        source: str | Sequence[str] | None = None,
+        target: str | None = None,
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_shares(val_share, test_share)
+        if cut is not None and pair is None:
+            source, target = source or _BEFORE, target or _AFTER
+        self.domain_column, self.cut, self._named = domain_column, cut, (pair, source, target)
+        self.val_share, self.test_share = val_share, test_share
+
+    def paired_rows(self, table: pd.DataFrame, origin: Path) -> dict[str, Samples]:
+        """Split the rows of each domain.
+
+        Args:
+            table: with all rows.
+            origin: of the table, for messages.
+        """
+        check_columns(table, "domain_column", [self.domain_column], origin)
+        samples = self.rows_of(table, origin, self.domain_column)
+        domains = self._domains(table)
+        sources, target = name_pair(*self._named, sorted(set(domains)))
+        of_source = samples.subset(torch.tensor([one in sources for one in domains]).nonzero()[:, 0])
+        of_target = samples.subset(torch.tensor([one == target for one in domains]).nonzero()[:, 0])
+        if self.problem_kind is Regression:
+            parts = three_parts(of_source, self.val_share, self.test_share, self.seed)
+        else:
+            parts = split_in_three(of_source, self.val_share, self.test_share, self.seed, self.class_names)
+        count = len(of_target)
+        if count < 2:
+            raise UserError(f"data.target: the domain {target!r} has {count} rows, too few for training and test")
+        train, test = random_split(count, max(1, round(self.test_share * count)), self.seed, "target/test")
+        sets = {f"source/{name}": part for name, part in parts.items()}
+        sets |= {"target/train": of_target.subset(train), "target/test": of_target.subset(test)}
+        return self.encoded(sets, table, origin, self.domain_column)
+
+    def _domains(self, table: pd.DataFrame) -> list[str]:
+        cells = cells_of(table[self.domain_column]).tolist()
+        if self.cut is None:
+            return cells
+        order = times_of(cells, self.domain_column).argsort(stable=True).tolist()
+        early = set(order[: max(1, round(self.cut * len(order)))])
+        return [_BEFORE if row in early else _AFTER for row in range(len(cells))]
+
+
+class TablePair(OfTablePairs):
+    """Rows of a table as a pair of domains: by the values of a column, or before and after a point of it.
+
+    Args:
+        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        encoding: of a text file.
+        options: those of :class:`OfTablePairs`.
+    """
+
+    place_options = ("path",)
+
+    def __init__(self, *, path: str | None = None, encoding: str = "utf-8", **options: Any) -> None:
+        super().__init__(**options)
+        self.path, self.encoding = path, encoding
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table, and split each domain."""
+        place = file_of(self.path)
+        return self.paired_rows(self.table_at(place, self.encoding), place)

@@ -1,0 +1,200 @@
+"""What sets and pairs of domains of tables have in common."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.cache import file_hash
+from tl_lab.data.inputs.table import MISSING, TableSpec, cells_of, column_kinds, learn_columns
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.text_table import check_columns, labels_of, numbers_of, read_table, sorted_labels, times_of
+from tl_lab.data.sets.trees import tree_scores
+from tl_lab.errors import UserError
+from tl_lab.options import Count
+from tl_lab.problems import Problem, Regression, SingleLabel
+from tl_lab.texts import listed
+
+__all__ = ["OfTables", "numbered"]
+
+_FEW_NAMED = 12  # columns of a kind that are named one by one
+
+
+class OfTables(DataModule):
+    """What sets and pairs of domains of tables have in common.
+
+    Columns are sorted into numbers and categories by what they hold. Means and deviations of the numbers, and the
+    categories, are those of the training rows (of the source, in a pair).
+
+    Args:
+        label_column: name of the column with the class or the number to predict.
+        group_column: name of a column whose values number the samples' groups; None for none.
+        time_column: name of a column with numbers or dates, which is no input; None for none.
+        use_group: let the group be an input, too.
+        drop: names of columns that are no inputs.
+        categorical: names of columns whose numbers are codes of categories.
+        missing: cells that stand for a missing value; None for the empty cell, ``?``, ``NA`` and their kin.
+        most_categories: of a column; one with more is refused.
+        predict: ``classes`` or ``numbers``.
+        trees: fit a tree ensemble of scikit-learn to the same training rows, and score it beside the network.
+        options: those of the class beside it.
+    """
+
+    modality = "table"
+
+    def __init__(
+        self,
+        *,
+        label_column: str = "label",
+        group_column: str | None = None,
+        time_column: str | None = None,
+        use_group: bool = True,
+        drop: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        missing: Sequence[str] | None = None,
+        most_categories: Count = 1000,
+        predict: Literal["classes", "numbers"] = "classes",
+        trees: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.label_column, self.group_column, self.time_column = label_column, group_column, time_column
+        self.use_group, self.drop, self.categorical = use_group, list(drop), list(categorical)
+        self.missing = tuple(MISSING if missing is None else missing)
+        self.most_categories, self.trees = most_categories, trees
+        self.problem_kind = self.problem_for({"predict": predict})
+        self.problem = self.problem_kind(())
+        self.columns: TableSpec | None = None
+        self.column_values: dict[str, list[str]] = {}
+        """What the numbers in a column of :attr:`Samples.columns` stand for, by its name (``group``)."""
+
+    @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Tell classes from numbers."""
+        return Regression if node.get("predict") == "numbers" else SingleLabel
+
+    @property
+    def for_backbone(self) -> dict[str, Any]:
+        """Give the columns, which a backbone is built for."""
+        return {"columns": self.columns}
+
+    def baselines(self) -> dict[str, float]:
+        """Score a tree ensemble that learned from the same training rows."""
+        if not self.trees:
+            return {}
+        return tree_scores(self.sets, self.primary, self.test_names, self.problem, self.seed, self.fingerprint())
+
+    def facts(self) -> dict[str, str]:
+        """State the baseline beside what every data states."""
+        trees = {"trees": "histogram gradient boosting of scikit-learn on the same rows"} if self.trees else {}
+        return {**super().facts(), **trees}
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Name the column with the truth, and the encoding."""
+        return {"label_column": self.label_column, "encoding": getattr(self, "encoding", "utf-8")}
+
+    # ------------------------------------------------------------------ reading
+
+    def table_at(self, path: Path, encoding: str = "utf-8") -> pd.DataFrame:
+        """Read a file, and note its hash."""
+        table = read_table(path, encoding)
+        table.columns = [str(name).strip() for name in table.columns]
+        self.contents.append(file_hash(path))
+        return table
+
+    def rows_of(self, table: pd.DataFrame, origin: Path, domain_column: str | None = None) -> Samples:
+        """Give labels, groups and times of a table's rows; inputs are the rows' numbers until :meth:`encoded`.
+
+        Raises:
+            UserError: a column is missing, or holds what it may not.
+        """
+        self._check_named(table, origin, domain_column)
+        if self.problem_kind is Regression:
+            self.class_names = [self.label_column]
+            y = numbers_of(cells_of(table[self.label_column]), self.label_column, origin)[:, None]
+        else:
+            labels = labels_of(cells_of(table[self.label_column]), self.label_column, origin)
+            self.class_names = sorted_labels(labels)
+            places = {name: number for number, name in enumerate(self.class_names)}
+            y = torch.tensor([places[label] for label in labels])
+        return Samples(torch.arange(len(table)), y, columns=self._known_columns(table))
+
+    def _check_named(self, table: pd.DataFrame, origin: Path, domain_column: str | None) -> None:
+        named = {"label_column": self.label_column, "group_column": self.group_column, "time_column": self.time_column}
+        for option, name in {**named, "domain_column": domain_column}.items():
+            if name is not None:
+                check_columns(table, option, [name], origin)
+        check_columns(table, "drop", self.drop, origin)
+        check_columns(table, "categorical", self.categorical, origin)
+        if twice := sorted({name for name in table.columns if (table.columns == name).sum() > 1}):
+            raise UserError(f"{origin} has several columns called {listed(twice)}: rename them")
+
+    def _known_columns(self, table: pd.DataFrame) -> dict[str, Tensor]:
+        columns = {}
+        if self.group_column is not None:
+            columns["group"], self.column_values["group"] = numbered(table[self.group_column])
+        if self.time_column is not None:
+            columns["time"] = times_of(cells_of(table[self.time_column]).tolist(), self.time_column)
+        return columns
+
+    def encoded(
+        self, sets: dict[str, Samples], table: pd.DataFrame, origin: Path, domain_column: str | None = None
+    ) -> dict[str, Samples]:
+        """Put tensors in the place of rows' numbers, by what the training rows hold.
+
+        Args:
+            sets: as the split made them of :meth:`rows_of`.
+            table: with all rows.
+            origin: of the table, for messages.
+            domain_column: name of a column that is no input, either.
+        """
+        others = {self.label_column, self.time_column, domain_column, *self.drop}
+        others |= set() if self.use_group else {self.group_column}
+        names = [name for name in table.columns if name not in others]
+        kinds = column_kinds(table, names, self.categorical, self.missing, str(origin))
+        train = table.iloc[rows_in(sets[self.primary])]
+        self.columns = learn_columns(train, *kinds, self.missing, self.most_categories, str(origin))
+        self.notes += kinds_said(*kinds, [name for name in names if name not in (*kinds[0], *kinds[1])])
+        if lacking := self.columns.gaps:
+            self.notes.append(f"numbers are missing in {listed(lacking)}")
+        return {
+            name: Samples(
+                self.columns.encode(table.iloc[rows_in(samples)], str(origin)), samples.y, columns=samples.columns
+            )
+            for name, samples in sets.items()
+        }
+
+
+def rows_in(samples: Samples) -> np.ndarray:
+    """Give the numbers of the rows that stand for inputs."""
+    assert isinstance(samples.x, Tensor)
+    return samples.x.numpy()
+
+
+def kinds_said(numbers: Sequence[str], categories: Sequence[str], empty: Sequence[str] = ()) -> list[str]:
+    """Say which columns are numbers, which are categories, and which hold nothing."""
+    kinds = {"number": numbers, "category": categories, "empty column": empty}
+    plural = {"number": "numbers", "category": "categories", "empty column": "empty columns"}
+    return [
+        f"{len(names)} {word if len(names) == 1 else plural[word]} ({listed(names, _FEW_NAMED)})"
+        for word, names in kinds.items()
+        if names
+    ]
+
+
+def numbered(column: pd.Series) -> tuple[Tensor, list[str]]:
+    """Number the different cells of a column in their order.
+
+    Returns:
+        The number of each row's cell, ``(N,)`` int64, and the cells.
+    """
+    cells = cells_of(column).tolist()
+    values = sorted_labels(cells)
+    places = {value: number for number, value in enumerate(values)}
+    return torch.tensor([places[cell] for cell in cells]), values

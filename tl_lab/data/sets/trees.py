@@ -1,0 +1,92 @@
+"""A tree ensemble beside a network: what a user of tables would pick instead."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from tl_lab.data.cache import cached_arrays
+from tl_lab.data.names import SetName
+from tl_lab.data.samples import Samples
+from tl_lab.problems import Problem, Regression
+
+__all__ = ["tree_scores"]
+
+_LEAST = 1e-12  # probability of a class that the trees have not seen
+_MOST_CATEGORIES = 254  # that scikit-learn's trees tell apart by themselves
+
+
+def tree_scores(
+    sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, seed: int, fingerprint: str
+) -> dict[str, float]:
+    """Fit scikit-learn's histogram gradient boosting, as it comes, and score it.
+
+    Args:
+        sets: of rows, as :class:`~tl_lab.data.inputs.table.TableSpec` prepares them.
+        train: name of the set to learn from.
+        tests: names of the sets to score.
+        problem: what is predicted.
+        seed: of the run.
+        fingerprint: of the data; what was computed once is kept.
+
+    Returns:
+        Scores by metric, ``test/trees/acc``; of a set of a domain ``test/target trees/acc``.
+    """
+    key = {"version": 1, "data": fingerprint, "train": train, "seed": seed, "problem": problem.name}
+    key |= {"count": len(sets[train]), "rows": {name: len(sets[name]) for name in tests}}
+    outputs = cached_arrays("trees", key, lambda: _outputs(sets, train, tests, problem, seed))
+    scores: dict[str, float] = {}
+    for name in tests:
+        y = sets[name].y
+        assert y is not None
+        meter = problem.meter()
+        meter.update(torch.from_numpy(outputs[name.replace("/", "_")]), y.cpu())
+        where = SetName.parse(name)
+        trees = " ".join(filter(None, [where.domain, "trees"]))
+        scores |= {f"{where.part}/{trees}/{metric}": value for metric, value in meter.compute().items()}
+    return scores
+
+
+def _outputs(
+    sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, seed: int
+) -> dict[str, np.ndarray]:
+    """Compute what a head would give: logits, or numbers on the scale of the outputs."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    x, categorical = _rows(sets[train].x)
+    y = sets[train].y
+    assert y is not None
+    options: dict[str, Any] = {"random_state": seed, "categorical_features": categorical}
+    rows = {name: _rows(sets[name].x)[0] for name in tests}
+    with threadpool_limits(1):  # sums over threads differ in their last bits
+        if isinstance(problem, Regression):
+            scaled = problem.scale(y.cpu()).numpy()
+            models = [HistGradientBoostingRegressor(**options).fit(x, scaled[:, k]) for k in range(scaled.shape[1])]
+            return {
+                name.replace("/", "_"): np.stack([model.predict(rows[name]) for model in models], 1) for name in tests
+            }
+        model = HistGradientBoostingClassifier(**options).fit(x, y.cpu().numpy())
+        found = {}
+        for name in tests:
+            p = np.full((len(rows[name]), problem.num_outputs), _LEAST)
+            p[:, model.classes_] = model.predict_proba(rows[name]).clip(min=_LEAST)
+            found[name.replace("/", "_")] = np.log(p)
+        return found
+
+
+def _rows(x: Any) -> tuple[np.ndarray, list[bool]]:
+    """Put numbers, NaN where they are missing, and codes side by side; tell which columns are categories."""
+    parts: list[np.ndarray] = []
+    categorical: list[bool] = []
+    if "numbers" in x:
+        numbers: Tensor = torch.where(x["known"] > 0, x["numbers"], torch.nan)
+        parts.append(numbers.cpu().double().numpy())
+        categorical += [False] * numbers.shape[1]
+    if "categories" in x:
+        codes = x["categories"].cpu().numpy()
+        parts.append(codes.astype(np.float64))
+        categorical += [bool(codes[:, k].max(initial=0) <= _MOST_CATEGORIES) for k in range(codes.shape[1])]
+    return np.concatenate(parts, 1), categorical
