@@ -37,7 +37,7 @@ def _learning_from(*traits: str) -> list[str]:
 
 
 ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
-FEW_SHOT = _learning_from("labels", "episodes")
+FEW_SHOT, MULTI_TASK = _learning_from("labels", "episodes"), _learning_from("labels", "several tasks")
 
 
 def _from_few_samples(strategy: str) -> list[str]:
@@ -55,7 +55,8 @@ def train(folder, *overrides: str) -> dict:
 def test_all_backbones_and_strategies_are_tried():
     of_texts = {"hf_text", "word_vectors"}  # with weights that are not here everywhere: test_text_backbones.py
     assert set(BACKBONES) | of_texts == set(choices("backbone")["backbone"])
-    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} == set(choices("strategy")["strategy"])
+    several = {*MULTI_TASK}  # tests/strategies/multi_task
+    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} | several == set(choices("strategy")["strategy"])
 
 
 @pytest.mark.parametrize("strategy", ORDINARY)

@@ -181,7 +181,7 @@ def test_data_are_never_refused_for_an_adaptation_that_nobody_named(name: str):
     if traits <= {"labels", "target"}:
         check_pairing(Plan.of(cfg))
     else:
-        with pytest.raises(UserError, match=r"comes with (tasks|episodes)"):
+        with pytest.raises(UserError, match=r"comes with (several )?(tasks|episodes)"):
             check_pairing(Plan.of(cfg))
 
 
