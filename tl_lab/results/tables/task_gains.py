@@ -3,7 +3,7 @@
 Nothing here imports torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tl_lab.results.names import leading_metric, split_name
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Gain", "find_gains"]
 
 _SETS = f"{OVERRIDE}data.datasets"
-_TOGETHER = ("data.datasets", "data.sampling", "data.temperature", "strategy.weighting", "strategy.dwa_temperature")
+_TOGETHER: tuple[str, ...] = (
+    "data.datasets",
+    "data.sampling",
+    "data.temperature",
+    "strategy.weighting",
+    "strategy.dwa_temperature",
+)
 _TOGETHER += ("strategy.gradnorm_alpha", "strategy.cagrad_c", "strategy.weights_lr", "strategy.cosines_every")
 """What changes nothing where there is one task."""
 
@@ -95,9 +101,10 @@ def find_gains(runs: "pd.DataFrame") -> list[Gain]:
                 continue
             together, other = (pairs[column].to_numpy(dtype=float) for column in (name, f"{name} alone"))
             said = paired_t(together - other)
-            found.append((str(setting), task, name, said.n, float(together.mean()), float(other.mean()), said))
-    corrected = holm([said.p if said.n >= FEWEST_SEEDS else None for *_, said in found])
-    return [Gain(*row, said.mean, said.half, p, said.both) for (*row, said), p in zip(found, corrected, strict=True)]
+            means = float(together.mean()), float(other.mean())
+            found.append(Gain(str(setting), task, name, said.n, *means, said.mean, said.half, said.p, said.both))
+    corrected = holm([gain.p if gain.n >= FEWEST_SEEDS else None for gain in found])
+    return [replace(gain, p=p) for gain, p in zip(found, corrected, strict=True)]
 
 
 def _names(text: object) -> tuple[str, ...]:
