@@ -38,6 +38,7 @@ def _learning_from(*traits: str) -> list[str]:
 
 ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
 FEW_SHOT, MULTI_TASK = _learning_from("labels", "episodes"), _learning_from("labels", "several tasks")
+UNTRAINED = [name for name in _learning_from("labels") if not strategy_class(name).trains]
 
 
 def _from_few_samples(strategy: str) -> list[str]:
@@ -55,8 +56,8 @@ def train(folder, *overrides: str) -> dict:
 def test_all_backbones_and_strategies_are_tried():
     of_texts = {"hf_text", "word_vectors"}  # with weights that are not here everywhere: test_text_backbones.py
     assert set(BACKBONES) | of_texts == set(choices("backbone")["backbone"])
-    several = {*MULTI_TASK}  # tests/strategies/multi_task
-    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} | several == set(choices("strategy")["strategy"])
+    others = {*MULTI_TASK, *UNTRAINED}  # tests/strategies/multi_task, test_zero_shot.py, test_prompting.py
+    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} | others == set(choices("strategy")["strategy"])
 
 
 @pytest.mark.parametrize("strategy", ORDINARY)

@@ -75,6 +75,8 @@ KINDS: dict[str, Kind] = {
     "f1_macro": _share("macro F1", refines="acc"),
     "f1_tuned": _share("macro F1 (tuned thresholds)"),
     "subset_acc": _share("exact match"),
+    "open_acc": _share("accuracy among all pretraining classes"),
+    "chance": _share("accuracy of guessing"),
     "spearman": Kind("Spearman", digits="z.3f", bounds=(-1.0, 1.0)),
     "mae": Kind("MAE", higher=False, bounds=(0.0, math.inf)),
     "mse": Kind("MSE", higher=False, bounds=(0.0, math.inf)),
