@@ -85,8 +85,8 @@ class ZeroShot(Strategy):
         if getattr(backbone.spec, "tokeniser", None) is not None:
             self.network.bottleneck = UnitLength()
         elif (known := backbone.classifier()) is not None:
-            self.groups = label_groups(names, known, self.label_map)
-            head = GroupedHead(self.network.num_features, self.groups)
+            self.mapped = label_groups(names, known, self.label_map)
+            head = GroupedHead(self.network.num_features, self.mapped)
             head.linear = _linear(known)
             self.network.head = head
         else:
@@ -111,7 +111,7 @@ class ZeroShot(Strategy):
 
     def _without_unmapped(self, name: str, samples: Samples) -> Samples:
         assert samples.y is not None
-        unmapped = [k for k, group in enumerate(self.groups) if not group]
+        unmapped = [k for k, group in enumerate(self.mapped) if not group]
         here = ~torch.isin(samples.y.cpu(), torch.tensor(unmapped, dtype=torch.int64))
         if bool(here.all()):
             return samples
@@ -168,7 +168,7 @@ class ZeroShot(Strategy):
         super()._take_in(name, features, batch)
         if isinstance(self.network.head, GroupedHead) and isinstance(batch, Labelled):
             best = self.network.head.linear(features).argmax(1).tolist()
-            right = [k in self.groups[y] for k, y in zip(best, batch.y.tolist(), strict=True)]
+            right = [k in self.mapped[y] for k, y in zip(best, batch.y.tolist(), strict=True)]
             self._among_all.setdefault(name, []).extend(right)
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
@@ -187,7 +187,7 @@ class ZeroShot(Strategy):
         if self.reason:
             return {**facts, "zero-shot": f"not applicable: {self.reason}; guessing is right in {1 / count:.1%}"}
         if isinstance(self.network.head, GroupedHead):
-            unmapped = [name for name, group in zip(self.problem.output_names, self.groups, strict=True) if not group]
+            unmapped = [name for name, group in zip(self.problem.output_names, self.mapped, strict=True) if not group]
             said = f"classifier of the pretraining task, {count - len(unmapped)} of {count} classes mapped"
             said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
         else:
@@ -200,7 +200,7 @@ class ZeroShot(Strategy):
         super().on_save_checkpoint(checkpoint)
         checkpoint["model"]["unit_length"] = isinstance(self.network.bottleneck, UnitLength)
         if isinstance(self.network.head, GroupedHead):
-            checkpoint["model"]["groups"] = self.groups
+            checkpoint["model"]["groups"] = self.mapped
 
 
 def check_templates(option: str, templates: Sequence[str], *places: str) -> list[str]:
