@@ -37,7 +37,8 @@ def _learning_from(*traits: str) -> list[str]:
 
 
 ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
-FEW_SHOT = _learning_from("labels", "episodes")
+FEW_SHOT, MULTI_TASK = _learning_from("labels", "episodes"), _learning_from("labels", "several tasks")
+UNTRAINED = [name for name in _learning_from("labels") if not strategy_class(name).trains]
 
 
 def _from_few_samples(strategy: str) -> list[str]:
@@ -54,14 +55,12 @@ def train(folder, *overrides: str) -> dict:
 
 def test_all_backbones_and_strategies_are_tried():
     of_texts = {"hf_text", "word_vectors"}  # with weights that are not here everywhere: test_text_backbones.py
-    of_others = {
-        "ft_transformer",
-        "whisper",
-        "audio_cnn",
-        "wav2vec2",
-    }  # which take no images: each has a test of its own
-    assert set(BACKBONES) | of_texts | of_others == set(choices("backbone")["backbone"])
-    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} == set(choices("strategy")["strategy"])
+    # with weights that are not here everywhere, or of other inputs than images; each has a test of its own
+    trained = {"squeezenet1_0", *(f"efficientnet_lite{size}" for size in range(3))}
+    of_others = {"ft_transformer", "whisper", "audio_cnn", "wav2vec2"}
+    assert set(BACKBONES) | of_texts | trained | of_others == set(choices("backbone")["backbone"])
+    others = {*MULTI_TASK, *UNTRAINED}  # tests/strategies/multi_task, test_zero_shot.py, test_prompting.py
+    assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} | others == set(choices("strategy")["strategy"])
 
 
 @pytest.mark.parametrize("strategy", ORDINARY)

@@ -3,14 +3,29 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError
 
-__all__ = ["Backbone", "LayerGroup", "check_count", "check_probability", "check_size"]
+__all__ = ["Backbone", "Classifier", "LayerGroup", "check_count", "check_probability", "check_size"]
+
+
+class Classifier(NamedTuple):
+    """The linear classifier of the task that a backbone was trained for.
+
+    Attributes:
+        weight: ``(K, num_features)``.
+        bias: ``(K,)``.
+        names: of each of the K classes, one or several.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    names: Sequence[Sequence[str]]
+
 
 LayerGroup = tuple[str, list[nn.Module]]
 
@@ -66,6 +81,10 @@ class Backbone(nn.Module):
             Pairs of a group's name and its modules.
         """
         raise NotImplementedError
+
+    def classifier(self) -> Classifier | None:
+        """Read the classifier of the task that the weights come from; None where it is not known."""
+        return None
 
     def check_layer_groups(self) -> None:
         """Verify that every parameter and buffer is in exactly one group.

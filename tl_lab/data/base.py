@@ -55,7 +55,8 @@ class DataModule(pl.LightningDataModule):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """What this data offers: ``labels``, ``domains`` (several labelled ones), ``target``, ``tasks``, ``episodes``."""
+    """What this data offers: ``labels``, ``domains`` (several labelled ones), ``several tasks``
+    (at once), ``target``, ``tasks`` (one after the other), ``episodes``."""
     paired: ClassVar[bool] = False
     """Whether there are two domains whose distance can be measured, and validators that look at both."""
     keeps_best: ClassVar[bool] = True
@@ -159,6 +160,9 @@ class DataModule(pl.LightningDataModule):
     def _read(self) -> dict[str, Samples]:
         return self.read()
 
+    def _make_problem(self) -> Problem:
+        return self.problem_kind(self.class_names)
+
     def _what_else_identifies(self) -> str:
         return ""  # what is done to the samples, beside the samples themselves
 
@@ -197,7 +201,7 @@ class DataModule(pl.LightningDataModule):
         """
         self.request = request or self.request
         self.sets = self.limited(self._read())
-        self.problem = self.problem_kind(self.class_names)
+        self.problem = self._make_problem()
         if self.labels is not None:
             self._keep_few(self.labels)
         x = self.sets[self.primary].x
@@ -267,7 +271,7 @@ class DataModule(pl.LightningDataModule):
         return False  # whether two sets have samples in common by what the configuration asks for
 
     def _keep_few(self, labels: int) -> None:
-        if not self.traits <= {"labels", "target"}:
+        if not self.traits <= {"labels", "several tasks", "target"}:
             raise UserError(
                 f"data.labels={labels} limits the training set of supervised data, or the source's; "
                 f"{type(self).__name__} offers more ({', '.join(sorted(self.traits))}): leave it out"

@@ -110,7 +110,8 @@ def _differing(y: Tensor | None, other: Tensor | None, places: np.ndarray) -> in
     if y is None or other is None or y.shape[1:] != other.shape[1:]:
         return 0
     here = np.flatnonzero(places >= 0)
-    differ = y.cpu()[here] != other.cpu()[places[here]]
+    one, another = y.cpu()[here], other.cpu()[places[here]]
+    differ = (one != another) & (one == one) & (another == another)  # a label that is missing (NaN) differs from none
     return int(differ.reshape(len(here), -1).any(1).sum())
 
 

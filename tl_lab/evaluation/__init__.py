@@ -11,6 +11,7 @@ from tl_lab.evaluation.episodes import EPISODIC, EpisodeMeter, episode_scores
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, multi_label_scores
 from tl_lab.evaluation.regression import REGRESSION, RegressionMeter, regression_scores
+from tl_lab.evaluation.several import TASK_MEAN, SeveralMeter
 
 __all__ = [
     "EPISODIC",
@@ -18,11 +19,13 @@ __all__ = [
     "LABEL_FREE",
     "MULTI_LABEL",
     "REGRESSION",
+    "TASK_MEAN",
     "ClassificationMeter",
     "EpisodeMeter",
     "Meter",
     "MultiLabelMeter",
     "RegressionMeter",
+    "SeveralMeter",
     "classification_scores",
     "episode_scores",
     "label_free_scores",

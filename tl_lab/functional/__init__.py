@@ -32,6 +32,9 @@ from tl_lab.functional.prototypes import cosine_similarities, prototypes
 from tl_lab.functional.quadratic import merge_quadratics, quadratic_penalty
 from tl_lab.functional.reservoir import reservoir_slots
 from tl_lab.functional.support_heads import cosine_scores, fit_heads, linear_scores, random_heads
+from tl_lab.functional.task_gradients import cagrad, gradient_cosines, gram_matrix, pcgrad
+from tl_lab.functional.task_sampling import annealed_exponent, sampling_shares
+from tl_lab.functional.task_weighting import dynamic_weights, gradnorm_gradient, uncertainty_objective
 from tl_lab.functional.weighted_risk import controlled_risk, weighted_risk
 
 __all__ = [
@@ -43,10 +46,12 @@ __all__ = [
     "a_distance",
     "adapt",
     "add_path_contributions",
+    "annealed_exponent",
     "attention_logits",
     "average_accuracy",
     "backward_transfer",
     "batch_nuclear_norm",
+    "cagrad",
     "certainty_weights",
     "class_mean_gap",
     "classifier_ratio",
@@ -57,6 +62,7 @@ __all__ = [
     "covariance",
     "disparity_discrepancy",
     "distillation_loss",
+    "dynamic_weights",
     "effective_sample_size",
     "fisher_diagonal",
     "fisher_sums",
@@ -64,6 +70,9 @@ __all__ = [
     "forgetting",
     "forward_transfer",
     "gaussian_kernel",
+    "gradient_cosines",
+    "gradnorm_gradient",
+    "gram_matrix",
     "information_maximisation",
     "kernel_mean_matching",
     "kliep_ratio",
@@ -81,6 +90,7 @@ __all__ = [
     "over_tasks",
     "path_contributions",
     "path_importance",
+    "pcgrad",
     "project_gradient",
     "prototypes",
     "quadratic_penalty",
@@ -89,9 +99,11 @@ __all__ = [
     "reptile_gradient",
     "reservoir_slots",
     "reverse_gradient",
+    "sampling_shares",
     "sensitivity_sums",
     "soft_neighbourhood_density",
     "squared_distances",
+    "uncertainty_objective",
     "weighted_risk",
     "with_gradient",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["TaskHead", "mlp"]
+__all__ = ["GroupedHead", "TaskHead", "UnitLength", "mlp"]
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
@@ -77,3 +77,31 @@ class TaskHead(nn.Module):
 
     def extra_repr(self) -> str:
         return f"active={self.active}"
+
+
+class UnitLength(nn.Module):
+    """Scales features ``(B, D)`` to length 1, so that a linear layer behind it computes cosines."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scale each sample's features."""
+        return nn.functional.normalize(features.flatten(1))
+
+
+class GroupedHead(nn.Module):
+    """A classifier of K classes that answers by groups of them: log of the sum of exp of the group's logits.
+
+    Args:
+        inputs: width of the input.
+        groups: numbers of the classes in each group; a group without any is never the answer.
+    """
+
+    def __init__(self, inputs: int, groups: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.groups = [list(group) for group in groups]
+        self.linear = nn.Linear(inputs, 1 + max((k for group in self.groups for k in group), default=0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the groups' logits: ``(B, D)`` -> ``(B, number of groups)``."""
+        logits = self.linear(features)
+        none = logits.new_full((len(logits),), -torch.inf)
+        return torch.stack([logits[:, group].logsumexp(1) if group else none for group in self.groups], 1)

@@ -3,24 +3,29 @@
 from tl_lab.problems.base import Criterion, Prediction, Problem
 from tl_lab.problems.multi_label import MultiLabel
 from tl_lab.problems.regression import Regression
+from tl_lab.problems.several import Several
 from tl_lab.problems.single_label import SingleLabel
 
 __all__ = [
     "ALL",
     "PROBLEMS",
+    "SEVERAL",
     "Criterion",
     "MultiLabel",
     "Prediction",
     "Problem",
     "Regression",
+    "Several",
     "SingleLabel",
     "restore",
 ]
 
 PROBLEMS: dict[str, type[Problem]] = {kind.name: kind for kind in (SingleLabel, MultiLabel, Regression)}
-"""Every problem by its name."""
+"""Every problem of one task by its name."""
 ALL = frozenset(PROBLEMS)
-"""The names of all problems, for methods that take any."""
+"""The names of all problems of one task, for methods that take any."""
+SEVERAL = frozenset({Several.name})
+"""The name of several tasks at once."""
 
 
 def restore(state: dict[str, object]) -> Problem:
@@ -30,6 +35,7 @@ def restore(state: dict[str, object]) -> Problem:
         ValueError: there is no problem of that name.
     """
     name = str(state["name"])
-    if name not in PROBLEMS:
-        raise ValueError(f"there is no problem {name!r}; valid: {', '.join(PROBLEMS)}")
-    return PROBLEMS[name].from_state(state)
+    known: dict[str, type[Problem]] = {**PROBLEMS, Several.name: Several}
+    if name not in known:
+        raise ValueError(f"there is no problem {name!r}; valid: {', '.join(known)}")
+    return known[name].from_state(state)

@@ -69,11 +69,14 @@ KINDS: dict[str, Kind] = {
     "acc": _share("accuracy"),
     "auroc": _share("AUROC"),
     "r2": Kind("R²", digits="z.3f", bounds=(-math.inf, 1.0)),
+    "task_mean": Kind("mean over tasks", digits="z.3f", bounds=(-math.inf, 1.0)),
     "balanced_acc": _share("balanced accuracy", refines="acc"),
     "map": _share("mAP"),
     "f1_macro": _share("macro F1", refines="acc"),
     "f1_tuned": _share("macro F1 (tuned thresholds)"),
     "subset_acc": _share("exact match"),
+    "open_acc": _share("accuracy among all pretraining classes"),
+    "chance": _share("accuracy of guessing"),
     "spearman": Kind("Spearman", digits="z.3f", bounds=(-1.0, 1.0)),
     "mae": Kind("MAE", higher=False, bounds=(0.0, math.inf)),
     "mse": Kind("MSE", higher=False, bounds=(0.0, math.inf)),
@@ -92,10 +95,12 @@ LEADING = {
     "acc": "Accuracies and F1 in per cent.",
     "auroc": "AUROC, mAP, F1 and exact matches in per cent.",
     "r2": "MAE in the unit of the target, MSE in its square.",
+    "task_mean": "The mean over tasks is that of accuracy, AUROC or R², as shares of 1.",
 }
 """The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""
 ASSUMED = next(iter(LEADING))
 """The leading metric of runs that do not record their problem, as earlier versions did not."""
+_OVER_TASKS = "task_mean"
 _TRANSFER = ("bwt", "fwt", "forgetting")
 _LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # how such names end
 
@@ -190,6 +195,8 @@ def leading_metric(names: Iterable[str]) -> str | None:
     """
     taken = [split_name(name) for name in names]
     metrics = {each.metric for each in taken}
+    if _OVER_TASKS in metrics:  # beside the metrics of the tasks that it is the mean of
+        return _OVER_TASKS
     for metric in (*LEADING, *(metric for metric, kind in KINDS.items() if kind.score)):
         if metric in metrics:
             return metric

@@ -26,7 +26,7 @@ from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import filled_up, hash_of
-from tl_lab.model.heads import TaskHead
+from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.results.folder.files import replacing
@@ -267,6 +267,7 @@ def _load(
         blocks=None if outputs is None else outputs.blocks,
         **_head_options(cfg, folder),
     )
+    _change_parts(network, facts)
     prefix = "network."
     if any(name.startswith("network.target_encoder.") for name in content["state_dict"]):
         network.separate_encoders()
@@ -286,6 +287,14 @@ def _load(
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
     return TrainedModel(network, problem, shape, facts.get("reading"), adapter)
+
+
+def _change_parts(network: Network, facts: Mapping[str, Any]) -> None:
+    """Put parts in place that are neither linear layers nor chosen by the configuration."""
+    if facts.get("unit_length"):
+        network.bottleneck = UnitLength()
+    if (groups := facts.get("groups")) is not None:
+        network.head = GroupedHead(network.num_features, groups)
 
 
 def _few_shot_model(

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
-from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter
+from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter, SeveralMeter
 from tl_lab.evaluation.multi_label import scores_by_label
+from tl_lab.problems import Several
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
@@ -34,22 +35,30 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     Returns:
         Figures by name.
     """
-    figures = {}
+    figures: dict[str, Figure] = {}
     for name in data.test_names:
         meter, what, where = strategy.meters[name], _tested(name), name.replace("/", "_")
-        if isinstance(meter, ClassificationMeter):
-            title = f"Confusion matrix, {what}"
-            figures[f"confusion_{where}"] = confusion_matrix(meter.last_confusion, data.class_names, title)
-        elif isinstance(meter, MultiLabelMeter):
-            figures |= {f"{kind}_{where}": figure for kind, figure in _of_labels(meter, data, what).items()}
-        elif isinstance(meter, RegressionMeter):
-            figures[f"predictions_{where}"] = prediction_scatter(
-                meter.last_targets,
-                meter.last_predicted,
-                data.class_names,
-                title=f"Predicted against true values, {what}",
-            )
+        if isinstance(meter, SeveralMeter) and isinstance(data.problem, Several):
+            for task, part in data.problem.tasks.items():
+                names = part.problem.output_names
+                figures |= _of_meter(meter.of(task), names, f"{task}, {what}", f"{task}_{where}")
+        else:
+            figures |= _of_meter(meter, data.class_names, what, where)
     return figures
+
+
+def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict[str, Figure]:
+    """Draw how one set was answered in one task."""
+    if isinstance(meter, ClassificationMeter) and hasattr(meter, "last_confusion"):
+        return {f"confusion_{where}": confusion_matrix(meter.last_confusion, names, f"Confusion matrix, {what}")}
+    if isinstance(meter, MultiLabelMeter) and len(meter.last_labels):
+        return {f"{kind}_{where}": figure for kind, figure in _of_labels(meter, names, what).items()}
+    if isinstance(meter, RegressionMeter) and len(meter.last_targets):
+        title = f"Predicted against true values, {what}"
+        return {
+            f"predictions_{where}": prediction_scatter(meter.last_targets, meter.last_predicted, names, title=title)
+        }
+    return {}
 
 
 def _tested(name: str) -> str:
@@ -58,12 +67,12 @@ def _tested(name: str) -> str:
     return f"test set of {'the ' if of in ('source', 'target') else ''}{of}" if of else "test set"
 
 
-def _of_labels(meter: MultiLabelMeter, data: "DataModule", what: str) -> dict[str, Figure]:
+def _of_labels(meter: MultiLabelMeter, class_names: list[str], what: str) -> dict[str, Figure]:
     """Draw three figures, in all of which the label that is ranked best stands first."""
     found = scores_by_label(meter.last_probabilities, meter.last_labels)
     order = found["auroc"].nan_to_num(-1.0).argsort(descending=True, stable=True)
     p, y = meter.last_probabilities[:, order], meter.last_labels[:, order].int()
-    names, predicted = [data.class_names[k] for k in order.tolist()], (p >= 0.5).int()
+    names, predicted = [class_names[k] for k in order.tolist()], (p >= 0.5).int()
     scores = {
         name: {"auroc": float(found["auroc"][k]), "ap": float(found["map"][k])}
         for name, k in zip(names, order.tolist(), strict=True)

@@ -124,7 +124,7 @@ class FastTokeniser(Tokeniser):
         unknown = getattr(backend.model, "unk_token", None)
         number = None if unknown is None else backend.token_to_id(unknown)
         ids = [one.ids for one in found]
-        pairs = bool(texts) and not isinstance(texts[0], str)
+        pairs = any(not isinstance(text, str) for text in texts)  # tasks may mix texts and pairs
         return Encoded(
             ids,
             [one.type_ids for one in found] if pairs else [],

@@ -20,6 +20,7 @@ from tl_lab.results.names import (
 from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said, format_summary, said_p
 from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, told
 from tl_lab.results.report.sections_of_labels import label_parts
+from tl_lab.results.report.sections_of_multi_task import gain_parts
 from tl_lab.results.report.sections_of_runs import cost, failures, single_runs
 from tl_lab.results.report.sections_of_tasks import crossed_parts, ranking_parts
 from tl_lab.results.tables.collecting import OVERRIDE, SELECTION
@@ -53,6 +54,7 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
         *crossed_parts(found.crossed, found.expected),
         *ranking_parts(found.ranking, pictures),
         *label_parts(found, pictures),
+        *gain_parts(found),
         _settings(found, pictures),
         *_curves(pictures),
         *_beside_best(found),

@@ -4,7 +4,7 @@ Nothing here imports torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from tl_lab.results.tables.curves import Curve, curve_names, mean_curve, read_cu
 from tl_lab.results.tables.label_budgets import Budget, Transfer, find_budgets, find_transfer
 from tl_lab.results.tables.reproduction import Crossed, Reproduces
 from tl_lab.results.tables.summarising import find_crossed, headline, independent, leading_on_target, summarise
+from tl_lab.results.tables.task_gains import Gain, find_gains
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ class Findings:
         ranking: of methods over data sets; None where there are too few.
         budgets: the leading metric's name and its summary by number of labels; None where that was not swept.
         transfer: each way of transfer against learning from scratch.
+        gains: each task that was learned with others against itself alone.
     """
 
     runs: "pd.DataFrame"
@@ -53,6 +55,7 @@ class Findings:
     ranking: Ranking | None
     budgets: tuple[str, list[Budget]] | None
     transfer: list[Transfer]
+    gains: list[Gain] = field(default_factory=list)
 
     @property
     def main_metric(self) -> str | None:
@@ -103,6 +106,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
         ranking=rank_methods(crossed[0], crossed[1]) if crossed is not None and over_data else None,
         budgets=budgets,
         transfer=find_transfer(runs, *budgets) if budgets is not None else [],
+        gains=find_gains(runs),
     )
 
 

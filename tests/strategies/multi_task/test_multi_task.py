@@ -1,0 +1,239 @@
+"""Several tasks on one backbone: what an update is made of, and whole runs on small data."""
+
+import functools
+import math
+import warnings
+
+import pandas as pd
+import pytest
+import torch
+from composing import run_in
+from laboratory import SIZES, blobs, fit, make
+
+import tl_lab
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.tasks import Tasks, TasksInBatches
+from tl_lab.data.sets.tasks_of_table import TasksOfTable
+from tl_lab.errors import UserError
+from tl_lab.functional import dynamic_weights
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.problems import MultiLabel, Regression, Several, SingleLabel
+from tl_lab.strategies.multi_task.multi_task import MultiTask
+from tl_lab.strategies.multi_task.weighting import WEIGHTINGS
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+class BlobTasks(TasksInBatches):
+    """Which patch is bright, as a class; how bright images are, as a number; and two labels that each third lacks."""
+
+    def __init__(self, tasks=("place", "light", "marks"), **options) -> None:
+        super().__init__(**options)
+        self.kept = tasks
+
+    def read(self) -> dict[str, Samples]:
+        every = {"place": SingleLabel(["a", "b", "c"]), "light": Regression(["lux"]), "marks": MultiLabel(["x", "y"])}
+        self.several = Several(tasks={name: every[name] for name in self.kept})
+        self.class_names = self.several.output_names
+        sets = {}
+        for i, (name, count) in enumerate(SIZES.items()):
+            found = blobs(count, self.seed + i)
+            labels = {
+                "place": found.y[:, None].float(),
+                "light": found.x.mean((1, 2, 3))[:, None],
+                "marks": torch.stack([found.y == 0, found.y < 2], 1).float(),
+            }
+            labels["marks"][::3] = math.nan
+            sets[name] = Samples(found.x, torch.cat([labels[task] for task in self.kept], 1))
+        return sets
+
+
+def built(weighting="uniform", tasks=("place", "light", "marks"), **options):
+    data, adam = BlobTasks(tasks, batch_size=20, seed=0), functools.partial(torch.optim.Adam, lr=0.03)
+    return make(MultiTask, data, weighting=weighting, optimizer=adam, layers=LayerPolicy(backbone_lr=1.0), **options)
+
+
+@pytest.mark.parametrize("weighting", sorted(WEIGHTINGS))
+def test_every_weighting_learns(weighting):
+    data, model = built(weighting, cosines_every=2)
+    trainer = fit(data, model, epochs=4)
+    trainer.test(model, datamodule=data, verbose=False)
+    scores = model.last_test
+    assert all(math.isfinite(value) for value in scores.values())
+    assert scores["test/place/acc"] > 0.5
+    parts = [scores["test/place/acc"], scores["test/light/r2"], scores["test/marks/auroc"]]
+    assert scores["test/task_mean"] == pytest.approx(sum(parts) / 3)
+    assert model.cosines.diagonal().tolist() == pytest.approx([1, 1, 1])
+    assert model.artifacts(None, data)["gradient_cosines"]["tasks"] == ["place", "light", "marks"]
+    if weighting in ("dwa", "gradnorm"):
+        assert model.weighting.said().sum().item() == pytest.approx(3)
+        assert model.weighting.said().tolist() != pytest.approx([1, 1, 1])
+
+
+class Watched(MultiTask):
+    """Keeps each task's gradients, and what the optimizer gets."""
+
+    def task_loss(self, outputs, y, weights=None):
+        loss = super().task_loss(outputs, y, weights)
+        parameters = [*self.network.backbone.parameters(), *self.network.head.parameters()]
+        self.of_each = [
+            torch.autograd.grad(one, parameters, retain_graph=True, allow_unused=True) for one in self._losses[0]
+        ]
+        return loss
+
+    def on_gradients(self):
+        self.of_shared = [p.grad.clone() for p in self.network.backbone.parameters()]
+        self.of_heads = [p.grad.clone() for p in self.network.head.parameters()]
+
+
+def one_update(weighting):
+    data = BlobTasks(batch_size=20, seed=0)
+    _, model = make(Watched, data, weighting=weighting, cosines_every=0)
+    fit(data, model, epochs=1, limit_train_batches=1)
+    count = len(model.of_shared)
+    flat = [torch.cat([part.flatten() for part in one[:count]]).double() for one in model.of_each]
+    heads = [torch.stack(parts).sum(0) for parts in list(zip(*model.of_each, strict=True))[count:]]
+    return model, torch.cat([p.flatten() for p in model.of_shared]).double(), torch.stack(flat), heads
+
+
+def test_the_tasks_count_alike():
+    model, shared, gradients, heads = one_update("uniform")
+    torch.testing.assert_close(shared, gradients.sum(0), rtol=1e-4, atol=1e-6)  # in single precision
+    for own, expected in zip(model.of_heads, heads, strict=True):
+        torch.testing.assert_close(own, expected)
+
+
+def test_conflicts_are_taken_out_of_the_shared_gradient_and_not_of_the_heads(monkeypatch):
+    conflicting = torch.tensor([2.0, -0.5, 1.0], dtype=torch.double)
+    monkeypatch.setattr("tl_lab.strategies.multi_task.weighting.pcgrad", lambda gram, orders: conflicting)
+    model, shared, gradients, heads = one_update("pcgrad")
+    torch.testing.assert_close(shared, conflicting @ gradients, rtol=1e-4, atol=1e-6)
+    for own, expected in zip(model.of_heads, heads, strict=True):
+        torch.testing.assert_close(own, expected)
+
+
+def test_one_task_is_learned_as_alone_whatever_the_weighting():
+    states = []
+    for weighting in ("uniform", "dwa", "pcgrad", "cagrad"):
+        data, model = built(weighting, tasks=("place",), cosines_every=0)
+        fit(data, model, epochs=1)
+        states.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    for other in states[1:]:
+        torch.testing.assert_close(other, states[0], rtol=1e-5, atol=1e-6)
+
+
+def test_dynamic_weights_follow_the_epochs_losses():
+    data, model = built("dwa", cosines_every=0)
+    kept = []
+    original = model.weighting.end_epoch
+    model.weighting.end_epoch = lambda losses: (kept.append(losses.clone()), original(losses))
+    fit(data, model, epochs=3)
+    torch.testing.assert_close(model.weighting.said(), dynamic_weights(kept[2], kept[1]).float())
+
+
+def test_figures_of_every_task_and_of_the_cosines():
+    data, model = built(tasks=("place", "light"), cosines_every=1)
+    fit(data, model, epochs=1).test(model, datamodule=data, verbose=False)
+    assert set(model.figures(data)) == {"confusion_place_test", "predictions_light_test", "gradient_cosines"}
+
+
+def test_draws_follow_the_tasks_shares():
+    data = Tasks(datasets=["digits", "digits_value"], sampling="uniform", batch_size=50, batches_per_epoch=40, seed=0)
+    data.load()
+    order = data.train_loader("train").order
+    first = len(data.sets["train"]) // 2
+    drawn = torch.cat(list(order.epoch(0)))
+    assert abs(float((drawn < first).double().mean()) - 0.5) < 0.03
+    counts = torch.bincount(drawn, minlength=2 * first)
+    assert int(counts.max() - counts[counts > 0].min()) <= 1  # a set goes round before it repeats
+    assert not torch.equal(torch.cat(list(order.epoch(1))), drawn)
+    assert data.shares(0).tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_sets_of_classes_labels_and_numbers_in_one_run_and_its_answers(tmp_path):
+    results = run_in(
+        tmp_path / "run", "strategy=multi_task", "data=tasks", "data.datasets=[digits,digits_properties,digits_value]",
+        "backbone=mlp", "backbone.hidden=[16]", "trainer.max_epochs=1", "data.batches_per_epoch=8", "logger=none",
+        "data.test_count=40", "trainer.enable_progress_bar=false", "strategy.cosines_every=4", "figures=false",
+    )  # fmt: skip
+    assert results["status"] == "completed"
+    assert {"test/digits/acc", "test/digits_properties/auroc", "test/digits_value/r2"} <= set(results["metrics"])
+    assert results["problem"] == {"name": "several", "monitor": "task_mean"}
+    assert len(results["gradient_cosines"]["mean"]) == 3
+    assert results["sizes"]["test"] == 120
+    model = tl_lab.load(tmp_path / "run")
+    answers = model.predict(torch.rand(3, 1, 8, 8))
+    assert answers.labels[0].startswith("digits: ")
+    assert "; digits_value: " in answers.labels[0]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "said"),
+    [
+        (["digits", "digits"], "names digits twice"),
+        (["digits", "printed_to_handwritten"], "printed_to_handwritten is no plain labelled set"),
+        ([], "lists sets, as"),
+        (["digit"], "there is no data=digit; did you mean"),
+    ],
+)
+def test_sets_that_are_no_tasks_are_refused(datasets, said):
+    with pytest.raises(UserError, match=said):
+        Tasks(datasets=datasets)
+
+
+def test_inputs_of_two_kinds_are_refused():
+    with pytest.raises(UserError, match="of the kinds image and text, which no backbone takes"):
+        Tasks.modality_for({"datasets": ["digits", "sst2"]})
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = {
+        "text": [f"text {i}" for i in range(20)],
+        "topic": ["a", "b", "", "b"] * 5,
+        "stars": ["1", "", "", "4.5"] * 5,
+        "polite": ["1", "0", "", ""] * 5,
+        "formal": ["0", "0", "", "1"] * 5,
+    }
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    return str(tmp_path / "table.csv")
+
+
+def test_a_table_with_empty_cells(table):
+    tasks = {"topic": "classes", "stars": "numbers", "tone": ["polite", "formal"]}
+    data = TasksOfTable(path=table, tasks=tasks, batch_size=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data.load()
+    assert "5 of 20 rows without any label left out" in data.notes
+    assert {name: len(samples) for name, samples in data.sets.items()} == {"train": 10, "val": 2, "test": 3}
+    y = torch.cat([samples.y for samples in data.sets.values()])
+    assert data.several.known(y).sum(0).tolist() == [15, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ({"topic": "class"}, "data.tasks.topic=class: classes, numbers or a list of columns; did you mean 'classes'"),
+        ({"topics": "classes"}, "data.tasks.topics: .* has no column 'topics'; did you mean 'topic'"),
+        ({"topic": "numbers"}, "column 'topic', row 1, holds 'a', which is not a number"),
+        ({"tone": ["polite", "stars"]}, "column 'stars', row 4, holds '4.5', which is not 0 or 1"),
+        ({"topic": "classes", "all": ["topic"]}, "uses the column 'topic' in two tasks, whose labels would contradict"),
+        (None, "data.tasks says what is predicted"),
+    ],
+)
+def test_tasks_that_a_table_does_not_have_are_refused(table, tasks, said):
+    with pytest.raises(UserError, match=said):
+        TasksOfTable(path=table, tasks=tasks).load()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weighting": "pgrad"}, "strategy.weighting=pgrad does not exist; did you mean 'pcgrad'"),
+        ({"weighting": "pcgrad", "accumulate_batches": 2}, "set update.accumulate_batches=1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        built(**options)

@@ -1,0 +1,207 @@
+"""Several data sets learned at once on one backbone, each a task with a head of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import sample_shape
+from tl_lab.data.loaders import BatchOrder, Loader
+from tl_lab.data.request import Request
+from tl_lab.data.samples import Samples, in_memory
+from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities
+from tl_lab.data.splits import few_in_strata
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional import annealed_exponent, sampling_shares
+from tl_lab.options import Count, Positive
+from tl_lab.problems import Problem, Several
+from tl_lab.randomness import generator
+
+__all__ = ["TaskOrder", "Tasks", "TasksInBatches"]
+
+SAMPLINGS = ("proportional", "uniform", "temperature", "annealed")
+_PARTS = ("train", "val", "test")
+
+
+@dataclass
+class TaskOrder(BatchOrder):
+    """Batches in which each place is given to a task at random, and filled by that task's next sample.
+
+    Args:
+        tasks: number of each sample's task, ``(count,)``.
+        shares: of the draws, by task, for an epoch.
+    """
+
+    tasks: Tensor | None = None
+    shares: Any = None
+
+    def _permutations(self, epoch: int, length: int) -> Tensor:
+        assert self.tasks is not None
+        draw = generator(self.seed, "order", self.name, epoch)
+        chosen = torch.multinomial(self.shares(epoch), length, replacement=True, generator=draw)
+        index = torch.empty(length, dtype=torch.int64)
+        for task in range(int(self.tasks.max()) + 1):
+            members, places = (self.tasks == task).nonzero()[:, 0], (chosen == task).nonzero()[:, 0]
+            passes = -(-len(places) // len(members))
+            order = [members[torch.randperm(len(members), generator=draw)] for _ in range(passes)]
+            index[places] = torch.cat(order)[: len(places)] if order else places
+        return index
+
+
+class TasksInBatches(DataModule):
+    """What data of several tasks have in common: their problem, and the test samples that are scored.
+
+    Args:
+        test_count: test samples that are scored (of each set, where there are several), drawn by the seed; None for
+            all.
+        options: those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    traits = frozenset({"labels", "several tasks"})
+    problem_kind: type[Problem] = Several
+
+    def __init__(self, *, test_count: Count | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.test_count = test_count
+        self.several = Several()
+
+    @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Say that there are several tasks, whatever they predict."""
+        return Several
+
+    def _make_problem(self) -> Problem:
+        return self.several
+
+    def few_tested(self, samples: Samples, name: str) -> Samples:
+        """Leave out test samples beyond ``test_count``."""
+        if self.test_count is None:
+            return samples
+        if self.test_count > len(samples):
+            raise UserError(
+                f"data.test_count={self.test_count} is more than the {len(samples):,} test samples of {name}"
+            )
+        self.notes.append(f"{name}/test: {self.test_count:,} of {len(samples):,} samples")
+        return samples.subset(few_in_strata(None, len(samples), self.test_count, self.seed))
+
+
+class Tasks(TasksInBatches):
+    """Several labelled sets, joined: a sample has the labels of its own set's task, and lacks all others.
+
+    Args:
+        datasets: names of choices of data, built with their files' values, or nodes of the configuration; one alone is
+            learned as it would be among others.
+        sampling: of training batches: ``proportional`` to the sets' sizes, each sample once an epoch; ``uniform``, each
+            task alike; ``temperature``, by size^(1 / temperature); ``annealed``, from proportional towards uniform over
+            the epochs (:func:`~tl_lab.functional.annealed_exponent`).
+        temperature: of ``sampling=temperature``, above 0; 1 is proportional.
+        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+
+    Raises:
+        UserError: no set, one that is named twice or is no plain labelled set, or sets of different kinds of inputs.
+    """
+
+    def __init__(
+        self,
+        *,
+        datasets: Sequence[Any],
+        sampling: Literal["proportional", "uniform", "temperature", "annealed"] = "proportional",
+        temperature: Positive = 2.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if sampling not in SAMPLINGS:
+            raise UserError(f"data.sampling={sampling} does not exist; {nearest(str(sampling), SAMPLINGS)}")
+        if isinstance(datasets, str) or not len(datasets):
+            raise UserError(f"data.datasets lists sets, as [rte,mrpc,stsb], not {datasets!r}")
+        self.sampling, self.temperature = sampling, float(temperature)
+        self.names = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
+        if twice := [name for i, name in enumerate(self.names) if name in self.names[:i]]:
+            raise UserError(f"data.datasets names {twice[0]} twice: a task is learned once, with one set of labels")
+        self.modules = [build_inner(one, self.seed) for one in datasets]
+        for name, module in zip(self.names, self.modules, strict=True):
+            if module.traits != {"labels"} or isinstance(module, TasksInBatches):
+                raise UserError(
+                    f"data.datasets: {name} is no plain labelled set, of which several can be learned at once"
+                )
+
+    @classmethod
+    def modality_for(cls, node: Mapping[str, Any]) -> str:
+        """Take over the modality of the sets.
+
+        Raises:
+            UserError: they differ.
+        """
+        given = node.get("datasets") or []
+        if isinstance(given, str) or not len(inner_classes(given)):
+            raise UserError(f"data.datasets lists sets, as [rte,mrpc,stsb], not {given!r}")
+        kinds = inner_modalities(given)
+        if len(set(kinds)) > 1:
+            said = " and ".join(sorted(set(kinds)))
+            raise UserError(f"data.datasets have inputs of the kinds {said}, which no backbone takes: name sets of one")
+        return kinds[0]
+
+    def read(self) -> dict[str, Samples]:
+        """Read all sets, put their labels side by side, and join the samples."""
+        read = {name: module._read() for name, module in zip(self.names, self.modules, strict=True)}
+        for name, sets in read.items():
+            if lacking := [part for part in _PARTS if part not in sets]:
+                raise UserError(f"data.datasets: {name} has no set {lacking[0]!r}")
+        of_each = {name: module._make_problem() for name, module in zip(self.names, self.modules, strict=True)}
+        self.several = Several(tasks=of_each)
+        self.class_names = list(self.several.output_names)
+        for name, module in zip(self.names, self.modules, strict=True):
+            self.notes += [f"{name}: {note}" for note in module.notes]
+            read[name]["test"] = self.few_tested(read[name]["test"], name)
+        return {part: self._joined({name: sets[part] for name, sets in read.items()}) for part in _PARTS}
+
+    def _joined(self, parts: Mapping[str, Samples]) -> Samples:
+        widened = []
+        for name, samples in parts.items():
+            assert samples.y is not None
+            widened.append(Samples(samples.x, self.several.widened(name, samples.y)))
+        shapes = {str(sample_shape(one.x)) if in_memory(one.x) else "those on disk" for one in widened}
+        if len(shapes) > 1:
+            said = " and ".join(sorted(shapes))
+            raise UserError(
+                f"data.datasets ({', '.join(parts)}) have inputs of the shapes {said}: sets that share batches have one"
+            )
+        return Samples.concatenate(widened)
+
+    def load(self, request: Request | None = None) -> None:
+        """Read the sets; what is on disk has the size that its options give it."""
+        super().load(request)
+        if not in_memory(self.sets[self.primary].x):
+            self._shape = self.modules[0].shape
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """State how files of the first set were read."""
+        return self.modules[0].reading
+
+    def facts(self) -> dict[str, str]:
+        """State how samples were drawn."""
+        how = f"{self.sampling} {self.temperature:g}" if self.sampling == "temperature" else self.sampling
+        return {**super().facts(), "sampling": how}
+
+    def shares(self, epoch: int) -> Tensor:
+        """Give each task's share of the draws in an epoch, ``(T,)``."""
+        exponents = {
+            "proportional": 1.0,
+            "uniform": 0.0,
+            "temperature": 1 / self.temperature,
+            "annealed": annealed_exponent(epoch, self.request.epochs_per_task),
+        }
+        return sampling_shares(self.several.known(self.training_labels).sum(0).cpu(), exponents[self.sampling])
+
+    def train_loader(self, name: str, num_batches: int | None = None, batch_size: int | None = None) -> Loader:
+        """Serve the joined training sets, each place of a batch filled by the task that was drawn for it."""
+        loader = super().train_loader(name, num_batches, batch_size)
+        if name == self.primary and self.sampling != "proportional":
+            given = {field.name: getattr(loader.order, field.name) for field in fields(BatchOrder)}
+            tasks = self.several.known(self.training_labels).int().argmax(1).cpu()
+            loader.order = TaskOrder(**given, tasks=tasks, shares=self.shares)
+        return loader

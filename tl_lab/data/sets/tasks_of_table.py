@@ -1,0 +1,136 @@
+"""Texts of one's own in a table with a column for each of several tasks, of which cells may be empty."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.request import Request
+from tl_lab.data.roots import places_of
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.tasks import TasksInBatches
+from tl_lab.data.sets.text_table import check_columns, read_table, texts_of, three_parts
+from tl_lab.data.splits import check_shares
+from tl_lab.errors import UserError, nearest
+from tl_lab.options import Fraction
+from tl_lab.problems import MultiLabel, Problem, Regression, Several, SingleLabel
+
+__all__ = ["TasksOfTable"]
+
+_KINDS = ("classes", "numbers")
+
+
+class TasksOfTable(TasksInBatches):
+    """A table whose rows have a text, or two, and labels of several tasks; an empty cell is a label that is missing.
+
+    Args:
+        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two for pairs.
+        tasks: by the name of each task: ``classes`` or ``numbers`` in the column of this name, or a list of columns of
+            0 and 1, whose labels are predicted together.
+        val_share: of all rows, for validation.
+        test_share: of all rows, for test.
+        encoding: of a text file.
+        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+
+    Raises:
+        UserError: a column is missing or serves two tasks, or a cell does not fit its task.
+    """
+
+    modality = "text"
+    place_options = ("path",)
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        text_column: str | Sequence[str] = "text",
+        tasks: Mapping[str, str | Sequence[str]] | None = None,
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        check_shares(val_share, test_share)
+        if path is None:
+            raise UserError("data.path: name the table")
+        if not tasks:
+            raise UserError(
+                "data.tasks says what is predicted, as {topic: classes, stars: numbers, tone: [polite, formal]}"
+            )
+        self.path, self.encoding, self.wanted = path, encoding, dict(tasks)
+        self.text_columns = [text_column] if isinstance(text_column, str) else [*text_column]
+        self.val_share, self.test_share = val_share, test_share
+        self._shape = ()
+        used: list[str] = []
+        for task, kind in self.wanted.items():
+            if isinstance(kind, str) and kind not in _KINDS:
+                raise UserError(
+                    f"data.tasks.{task}={kind}: classes, numbers or a list of columns; {nearest(kind, _KINDS)}"
+                )
+            used += [task] if isinstance(kind, str) else [*kind]
+        if twice := [name for i, name in enumerate(used) if name in used[:i]]:
+            raise UserError(
+                f"data.tasks uses the column {twice[0]!r} in two tasks, whose labels would contradict each other"
+            )
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Name the columns with the texts, and the encoding."""
+        return {"text_column": self.text_columns, "encoding": self.encoding}
+
+    def load(self, request: Request | None = None) -> None:
+        """Read the table; texts have no shape."""
+        super().load(request)
+        self._shape = ()
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table, leave rows without any label out, and split it."""
+        path = next((place for place in places_of(self.path) if place.is_file()), None)
+        if path is None:
+            raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
+        table = read_table(path, self.encoding)
+        texts = texts_of(table, self.text_columns, path)
+        problems, columns = {}, []
+        for task, kind in self.wanted.items():
+            names = [task] if isinstance(kind, str) else list(kind)
+            check_columns(table, f"tasks.{task}", names, path)
+            problems[task], labels = _labels(table[names], kind, f"{path}, column")
+            columns.append(labels)
+        self.several = Several(tasks=problems)
+        self.class_names = list(self.several.output_names)
+        y = torch.cat(columns, 1)
+        kept = self.several.known(y).any(1)
+        if not bool(kept.all()):
+            self.notes.append(f"{int((~kept).sum()):,} of {len(y):,} rows without any label left out")
+        samples = Samples(Texts(texts), y).subset(kept.nonzero()[:, 0])
+        self.contents = [samples.fingerprint()]
+        sets = three_parts(samples, self.val_share, self.test_share, self.seed)
+        return {**sets, "test": self.few_tested(sets["test"], "table")}
+
+
+def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple[Problem, Tensor]:
+    """Read the columns of one task: its problem, and labels ``(N, W)`` with NaN for empty cells."""
+    texts = cells.map(lambda value: "" if value is None or value != value else str(value).strip())
+    if kind == "classes":
+        column = texts.iloc[:, 0]
+        names = sorted(set(column) - {""})
+        if len(names) < 2:
+            raise UserError(f"{where} {cells.columns[0]!r}, holds {len(names)} classes: there is nothing to tell apart")
+        numbers = {name: float(i) for i, name in enumerate(names)}
+        return SingleLabel(names), torch.tensor([[numbers.get(cell, torch.nan)] for cell in column])
+    columns = []
+    for name in texts:
+        values = pd.to_numeric(texts[name].where(texts[name] != ""), errors="coerce")
+        wrong = (values.isna() & (texts[name] != "")) | (values.notna() & ~values.isin([0, 1]) & (kind != "numbers"))
+        if bool(wrong.any()):
+            row = int(wrong.to_numpy().argmax())
+            needed = "a number" if kind == "numbers" else "0 or 1"
+            raise UserError(f"{where} {name!r}, row {row + 1}, holds {texts[name].iloc[row]!r}, which is not {needed}")
+        columns.append(torch.from_numpy(values.to_numpy(dtype="float32")))
+    names = list(map(str, cells.columns))
+    return (Regression(names) if kind == "numbers" else MultiLabel(names)), torch.stack(columns, 1)

@@ -1,0 +1,62 @@
+"""How several tasks on one set of outputs are measured: each by its own meter, and their mean."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from tl_lab.evaluation.meter import Meter
+
+__all__ = ["TASK_MEAN", "SeveralMeter"]
+
+TASK_MEAN = "task_mean"
+"""The mean over the tasks of the metric that chooses in each of them."""
+
+
+class SeveralMeter(Meter):
+    """Collects the tasks' outputs and those labels that are there.
+
+    Args:
+        meters: of each task, by its name.
+        parts: takes outputs and labels of a batch apart: by task those of the samples that have its labels.
+        monitors: the metric of each task that the mean is made of.
+    """
+
+    def __init__(
+        self,
+        meters: Mapping[str, Meter],
+        parts: Callable[[Tensor, Tensor], Mapping[str, tuple[Tensor, Tensor]]],
+        monitors: Mapping[str, str],
+    ) -> None:
+        super().__init__()
+        self.names, self.parts, self.monitors = list(meters), parts, dict(monitors)
+        self.meters = nn.ModuleList(meters.values())  # names of tasks may hold any sign
+        self._seen: set[str] = set()
+
+    def of(self, name: str) -> Meter:
+        """Give a task's own meter."""
+        return cast(Meter, self.meters[self.names.index(name)])
+
+    def update(self, outputs: Tensor, y: Tensor | None) -> None:
+        """Take in a batch; without labels there is nothing to score."""
+        if y is None:
+            return
+        for name, (of_task, labels) in self.parts(outputs, y).items():
+            if len(labels):
+                self.of(name).update(of_task, labels)
+                self._seen.add(name)
+
+    def compute(self) -> dict[str, float]:
+        """Give each task's scores as ``<task>/<score>``, their mean and the sum of the losses; a task without labels in
+        the set has none."""
+        if not self._seen:
+            return {}
+        found = {name: self.of(name).compute() for name in self.names if name in self._seen}
+        self._seen = set()
+        leading = [scores[self.monitors[name]] for name, scores in found.items()]
+        defined = [value for value in leading if not math.isnan(value)]  # R² of constant targets is not
+        broken = any(not math.isfinite(scores["loss"]) for scores in found.values())
+        mean = math.nan if broken or not defined else sum(defined) / len(defined)
+        each = {f"{name}/{score}": value for name, scores in found.items() for score, value in scores.items()}
+        return {"loss": sum(scores["loss"] for scores in found.values()), TASK_MEAN: mean, **each}

@@ -1,0 +1,53 @@
+"""Classes described by texts: directions of their descriptions, and what a neutral text would get."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["class_directions", "contextual_calibration", "neutral_bias"]
+
+
+def class_directions(embeddings: Sequence[Tensor]) -> Tensor:
+    """Average the descriptions of each class on the sphere: mean of unit vectors, scaled to length 1 again.
+
+    Args:
+        embeddings: of the descriptions of each class, ``(M_c, D)``.
+
+    Returns:
+        ``(C, D)``, each of length 1.
+    """
+    return F.normalize(torch.stack([F.normalize(of_class).mean(0) for of_class in embeddings]))
+
+
+def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
+    """Give what is added to each class's cosine so that a neutral text has the same for all: minus its own cosine.
+
+    Args:
+        directions: of the classes, ``(C, D)``, of length 1.
+        neutral: embeddings of texts that say nothing, ``(M, D)``.
+
+    Returns:
+        ``(C,)``, the mean over the texts.
+    """
+    return -(F.normalize(neutral) @ directions.T).mean(0)
+
+
+def contextual_calibration(log_p: Tensor, neutral: Tensor) -> Tensor:
+    """Divide the probabilities of labels by those of inputs without content, and let them add up to 1 again.
+
+    q = softmax(log p - log mean p_neutral): W = diag(p_neutral)^-1 and b = 0.
+
+    Args:
+        log_p: of the labels, ``(N, C)``, up to a constant for each row.
+        neutral: likewise of the inputs without content, ``(M, C)``.
+
+    Returns:
+        log q, ``(N, C)``.
+
+    References:
+        Z. Zhao et al., "Calibrate Before Use: Improving Few-Shot Performance of Language Models", ICML 2021, section 5.
+        https://arxiv.org/abs/2102.09690
+    """
+    return (log_p.log_softmax(1) - neutral.softmax(1).mean(0).log()).log_softmax(1)

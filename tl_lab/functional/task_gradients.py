@@ -1,0 +1,119 @@
+"""Gradients of several tasks: how far they agree, and how they are put together where they do not.
+
+What is put together is a sum of the tasks' gradients with coefficients, and these follow from the gradients' inner
+products alone, ``gram[i, j] = g_i . g_j``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["cagrad", "gradient_cosines", "gram_matrix", "pcgrad"]
+
+_TINY = 1e-20
+
+
+def gram_matrix(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
+    """Compute the inner products of gradients.
+
+    Args:
+        gradients: of each of T tasks, a tensor each parameter; None (no gradient) counts as 0.
+
+    Returns:
+        ``(T, T)`` in double precision, on the CPU.
+    """
+    count = len(gradients)
+    gram = torch.zeros(count, count, dtype=torch.float64)
+    for i in range(count):
+        for j in range(i + 1):
+            pairs = zip(gradients[i], gradients[j], strict=True)
+            products = [(a * b).sum(dtype=torch.float64) for a, b in pairs if a is not None and b is not None]
+            gram[i, j] = gram[j, i] = float(torch.stack(products).sum()) if products else 0.0
+    return gram
+
+
+def gradient_cosines(gram: Tensor) -> Tensor:
+    """Compute the cosines between the tasks' gradients, ``(T, T)``; NaN beside a gradient of 0.
+
+    Args:
+        gram: inner products, ``(T, T)``.
+    """
+    norms = gram.diagonal().sqrt()
+    return (gram / (norms[:, None] * norms)).clamp(-1, 1)
+
+
+def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
+    """Take out of each task's gradient what points against another's, and add them up.
+
+    A copy of g_i meets the others one after the other; where it points against g_j, (g . g_j < 0), it loses
+    (g . g_j / g_j . g_j) g_j. Without conflicts the result is the sum of the gradients.
+
+    Args:
+        gram: inner products of the gradients, ``(T, T)``.
+        orders: for each task the order in which it meets the others.
+
+    Returns:
+        Coefficient of each gradient in the result, ``(T,)``.
+
+    References:
+        T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
+        https://arxiv.org/abs/2001.06782
+    """
+    total = torch.zeros(len(gram), dtype=gram.dtype)
+    for i, order in enumerate(orders):
+        own = torch.zeros(len(gram), dtype=gram.dtype)
+        own[i] = 1
+        for j in order:
+            product = float(own @ gram[:, j])
+            if j != i and product < 0 and float(gram[j, j]) > _TINY:
+                own[j] -= product / gram[j, j]
+        total += own
+    return total
+
+
+def cagrad(gram: Tensor, aversion: float = 0.4) -> Tensor:
+    """Maximise the improvement of the task that improves least, near the mean gradient.
+
+    Over directions d with |d - g_0| <= c |g_0|, g_0 the mean gradient, the least g_t . d is greatest at d = g_0 +
+    (sqrt(phi) / |g_w|) g_w, where g_w = sum_t w_t g_t, phi = c^2 |g_0|^2, and w is the point of the simplex at which
+    g_w . g_0 + sqrt(phi) |g_w| is least. The result here is T d, so that it is the sum of the gradients at c = 0.
+
+    Args:
+        gram: inner products of the gradients, ``(T, T)``.
+        aversion: c, in [0, 1).
+
+    Returns:
+        Coefficient of each gradient in T d, ``(T,)``.
+
+    References:
+        B. Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, algorithm 1.
+        https://arxiv.org/abs/2110.14048
+    """
+    from scipy.optimize import minimize
+
+    count = len(gram)
+    scale = float(gram.diagonal().mean())
+    ones = torch.ones(count, dtype=gram.dtype)
+    if count == 1 or aversion == 0 or scale <= _TINY:
+        return ones
+    g = gram.numpy() / scale  # inner products near 1, for the search's tolerances
+    mean = np.full(count, 1 / count)
+    root = aversion * float(np.sqrt(max(mean @ g @ mean, 0.0)))
+
+    def value(w: np.ndarray) -> float:
+        return float(w @ g @ mean + root * np.sqrt(max(w @ g @ w, 0.0) + 1e-12))
+
+    found = minimize(
+        value,
+        mean,
+        bounds=[(0.0, 1.0)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-12, "maxiter": 200},
+    )
+    norm = float(np.sqrt(max(found.x @ g @ found.x, 0.0)))
+    if norm * norm <= _TINY:
+        return ones
+    return ones + count * root / norm * torch.from_numpy(found.x).to(gram)

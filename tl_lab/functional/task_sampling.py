@@ -1,0 +1,33 @@
+"""How often each of several tasks is drawn, where their sets differ in size."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["annealed_exponent", "sampling_shares"]
+
+
+def sampling_shares(sizes: Tensor, exponent: float) -> Tensor:
+    """Share draws out among tasks: n_t^exponent / sum_k n_k^exponent.
+
+    Args:
+        sizes: samples n of each task, ``(T,)``, above 0.
+        exponent: 1 draws in proportion to the sizes, 0 draws each task alike; 1 / temperature lies between.
+
+    Returns:
+        Shares, ``(T,)``, double precision, whose sum is 1.
+    """
+    return torch.softmax(exponent * sizes.double().log(), 0)
+
+
+def annealed_exponent(epoch: int, epochs: int, last: float = 0.2) -> float:
+    """Let sampling go from proportional towards equal shares over a run: 1 - (1 - last) e / (E - 1).
+
+    Args:
+        epoch: e, from 0.
+        epochs: E, of the whole run.
+        last: the exponent in the last epoch.
+
+    References:
+        A. C. Stickland, I. Murray, "BERT and PALs", ICML 2019, section 4.1. https://arxiv.org/abs/1902.02671
+    """
+    return 1 - (1 - last) * min(epoch, epochs - 1) / max(1, epochs - 1)

@@ -1,0 +1,76 @@
+"""Weights of several tasks that are learned together, from their losses alone."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["dynamic_weights", "gradnorm_gradient", "uncertainty_objective"]
+
+
+def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor) -> Tensor:
+    """Weigh each task by its noise, which is learned with the rest.
+
+    With s_t = log sigma_t^2 the objective is the sum over the tasks of exp(-s_t) L_t / 2 + s_t / 2 where numbers are
+    predicted, and of exp(-s_t) L_t + s_t / 2 where classes are. At a fixed loss the first is least at sigma^2 = L, the
+    second at sigma^2 = 2 L.
+
+    Args:
+        losses: L, of each task, ``(T,)``; 0 for a task that has no labels in a batch.
+        log_variances: s, ``(T,)``.
+        numbers: whether each task predicts numbers, ``(T,)``, bool.
+
+    Returns:
+        A scalar.
+
+    References:
+        A. Kendall, Y. Gal, R. Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
+        Semantics", CVPR 2018, equations 7 and 10. https://arxiv.org/abs/1705.07115
+    """
+    half = torch.where(numbers, 0.5, 1.0)
+    return (half * torch.exp(-log_variances) * losses + log_variances / 2).sum()
+
+
+def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> Tensor:
+    """Weigh more what improves less: dynamic weight average.
+
+    w_t = T exp(r_t / temperature) / sum_k exp(r_k / temperature) with r_t = last_t / before_t.
+
+    Args:
+        last: mean loss of each task in the epoch before, ``(T,)``, above 0.
+        before: in the epoch before that, ``(T,)``, above 0.
+        temperature: above 0; a large one makes the weights equal.
+
+    Returns:
+        Weights, ``(T,)``, whose sum is T.
+
+    References:
+        S. Liu, E. Johns, A. J. Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equation 7.
+        https://arxiv.org/abs/1803.10704
+    """
+    return len(last) * torch.softmax(last / before.clamp(min=torch.finfo(before.dtype).tiny) / temperature, 0)
+
+
+def gradnorm_gradient(weights: Tensor, norms: Tensor, losses: Tensor, first: Tensor, alpha: float = 1.5) -> Tensor:
+    """Differentiate GradNorm's loss by the weights.
+
+    The loss is the sum over the tasks of |w_t n_t - mean_k(w_k n_k) r_t^alpha|, in which the second part counts as
+    constant and r_t is the task's share of its first loss, divided by the mean share: tasks that have learned less get
+    larger gradients.
+
+    Args:
+        weights: w, ``(T,)``.
+        norms: n, of the gradients of the unweighted losses, ``(T,)``.
+        losses: of each task now, ``(T,)``.
+        first: of each task at the first update, ``(T,)``, above 0.
+        alpha: how strongly the tasks' rates are tied together, at least 0; 0 makes the weighted norms equal.
+
+    Returns:
+        The gradient, ``(T,)``.
+
+    References:
+        Z. Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks", ICML
+        2018, equations 1 and 2. https://arxiv.org/abs/1711.02257
+    """
+    share = losses / first.clamp(min=torch.finfo(first.dtype).tiny)
+    rate = share / share.mean()
+    weighted = weights * norms
+    return torch.sign(weighted - weighted.mean() * rate**alpha) * norms

@@ -1,0 +1,37 @@
+"""What a report says of tasks that were learned together and alone.
+
+Nothing here imports torch.
+"""
+
+from tl_lab.results.names import format_difference, format_metric, heading
+from tl_lab.results.report.blocks import Cell, Row, Section, Table, said_p
+from tl_lab.results.tables.findings import Findings
+from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
+
+__all__ = ["gain_parts"]
+
+
+def gain_parts(found: Findings) -> list[Section]:
+    """Show each task beside its own single-task runs."""
+    if not found.gains:
+        return []
+    rows: list[Row] = [
+        [
+            each.setting,
+            heading(each.metric).removeprefix("test "),
+            str(each.n),
+            Cell(format_metric(each.metric, each.together), value=each.together),
+            Cell(format_metric(each.metric, each.alone), value=each.alone),
+            Cell(format_difference(each.metric, each.difference, each.half, each.both), value=each.difference),
+            said_p(each.p),
+            Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
+        ]
+        for each in found.gains
+    ]
+    head = ["setting", "task", "n", "together", "alone", "difference", "p (paired t, Holm)", "learning together"]
+    said = (
+        f"Means over the n seeds that both have, and the difference seed by seed ± {CONFIDENCE:.0%} paired Student t "
+        "interval. The single-task runs have the same number of updates and the same batch size. p is corrected for "
+        f"the number of rows; below {FEWEST_SEEDS} common seeds nothing is said."
+    )
+    return [Section("Does learning together help?", [Table(head, rows, 2, "Tasks learned together and alone"), said])]

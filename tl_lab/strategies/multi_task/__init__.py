@@ -1,0 +1,1 @@
+"""Strategies that learn several tasks at once."""

@@ -1,0 +1,233 @@
+"""Several tasks learned at once on one backbone, with a head for each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.data.base import DataModule
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional import gradient_cosines, gram_matrix
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.options import Natural, NonNegative, Positive, Probability
+from tl_lab.problems import SEVERAL, Several
+from tl_lab.problems.several import SeveralCriterion
+from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.fine_tuning import BACKBONE_RATE
+from tl_lab.strategies.multi_task.weighting import WEIGHTINGS, Options
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["MultiTask"]
+
+
+class MultiTask(Strategy):
+    """Learn several tasks at once: the backbone is shared, as far as the layer policy lets it learn.
+
+    The head's last layer has outputs of its own for each task; hidden layers are shared. A task's loss is the mean over
+    the samples of a batch that have its labels, and exactly 0 where none has. ``weighting`` says how the losses become
+    one update; ``pcgrad``, ``cagrad`` and ``gradnorm`` look at each task's gradient by the shared parameters, one
+    backward pass a task. Cosines between these gradients are measured every so many updates.
+
+    Args:
+        layers: which layer groups learn; the top one at 0.1 of the head's rate if the policy says nothing else.
+        weighting: ``uniform``: every task counts alike; ``samples``: every label does; ``uncertainty``, ``dwa``,
+            ``gradnorm``, ``pcgrad`` or ``cagrad``.
+        dwa_temperature: of ``dwa``, above 0; a large one makes the weights equal.
+        gradnorm_alpha: of ``gradnorm``, at least 0: how strongly the tasks' rates are tied together.
+        cagrad_c: of ``cagrad``, in [0, 1): how far from the mean gradient the update may lie; 0 is ``uniform``.
+        weights_lr: learning rate of what ``uncertainty`` and ``gradnorm`` learn; None for the head's, and .025.
+        cosines_every: updates between two measurements of the gradients' cosines; 0 for none.
+        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+
+    Raises:
+        UserError: a weighting that does not exist; one that looks at gradients where they cannot be had one by one.
+
+    References:
+        See the functions of :mod:`tl_lab.functional` that the weightings are made of.
+    """
+
+    needs = frozenset({"labels", "several tasks"})
+    handles = frozenset({"labels", "several tasks"})
+    problems = SEVERAL
+    wants_weights = True
+
+    cosine_sums: Tensor
+    cosine_counts: Tensor
+
+    def __init__(
+        self,
+        *,
+        layers: LayerPolicy,
+        weighting: Literal["uniform", "samples", "uncertainty", "dwa", "gradnorm", "pcgrad", "cagrad"] = "uniform",
+        dwa_temperature: Positive = 2.0,
+        gradnorm_alpha: NonNegative = 1.5,
+        cagrad_c: Probability = 0.4,
+        weights_lr: Positive | None = None,
+        cosines_every: Natural = 20,
+        **options: Any,
+    ) -> None:
+        super().__init__(layers=layers.or_rate(BACKBONE_RATE), **options)
+        if weighting not in WEIGHTINGS:
+            raise UserError(f"strategy.weighting={weighting} does not exist; {nearest(str(weighting), WEIGHTINGS)}")
+        assert isinstance(self.problem, Several), "the data have several tasks"
+        self.names = list(self.problem.tasks)
+        numbers, seed = self.problem.numbers, self.seed
+        self.weighting_name = weighting
+        self.weighting = WEIGHTINGS[weighting](Options(numbers, seed, dwa_temperature, gradnorm_alpha, cagrad_c))
+        self.weights_lr, self.cosines_every = weights_lr, cosines_every
+        if self.weighting.needs_gradients and self.accumulate_batches > 1:
+            raise UserError(
+                f"strategy.weighting={weighting} looks at the gradients of each batch: set update.accumulate_batches=1"
+            )
+        count = len(self.names)
+        self.register_buffer("cosine_sums", torch.zeros(count, count, dtype=torch.float64))
+        self.register_buffer("cosine_counts", torch.zeros(count, count, dtype=torch.float64))
+        self._losses: tuple[Tensor, Tensor] | None = None  # of the batch at hand: means and counts
+        self._epoch = torch.zeros(2, count, dtype=torch.float64)  # sums of losses, and how many were summed
+
+    # ------------------------------------------------------------------ what learns
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Add what the weighting learns, at its own rate and without decay."""
+        groups = super().parameter_groups()
+        if learned := list(self.weighting.parameters()):
+            head = self.make_optimizer.keywords["lr"]  # type: ignore[attr-defined]
+            rate = self.weights_lr or self.weighting.default_lr or head
+            groups.append({"name": "weighting", "share": rate / head, "params": learned, "weight_decay": 0.0})
+        return groups
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """List the parameters that all tasks share and that learn in this epoch."""
+        head = self.network.head
+        hidden = list(head.children())[:-1] if isinstance(head, nn.Sequential) else []
+        modules = [self.network.backbone, self.network.bottleneck, *hidden]
+        found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+        return list(found.values())
+
+    def on_fit_start(self) -> None:
+        """Refuse what would compute other gradients than those of the tasks."""
+        if self.weighting.needs_gradients:
+            chosen = f"strategy.weighting={self.weighting_name}"
+            if self.trainer.world_size > 1:
+                raise UserError(f"{chosen} computes the tasks' gradients in one process: use one device")
+            if str(self.trainer.precision).startswith("16"):
+                raise UserError(
+                    f"{chosen} does not suit trainer.precision={self.trainer.precision}: use bf16-mixed or 32-true"
+                )
+            if not self._may_be_shared():
+                raise UserError(
+                    f"{chosen} acts on parameters that the tasks share, of which none learns: let layers learn, or set "
+                    "strategy.bottleneck"
+                )
+        super().on_fit_start()
+
+    def _may_be_shared(self) -> list[nn.Parameter]:
+        modules = [self.network.backbone, self.network.bottleneck, *list(self.network.head.children())[:-1]]
+        return [p for module in modules for p in self.learned_by_name(module).values()]
+
+    # ------------------------------------------------------------------ one update
+
+    def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Compute each task's loss, and what the weighting makes of them."""
+        assert isinstance(self.criterion, SeveralCriterion)
+        losses, counts = self.criterion.by_task(outputs, y, weights)
+        self._losses = losses, counts
+        self._note_losses(losses.detach(), counts)
+        return self.weighting.objective(losses, counts)
+
+    def _note_losses(self, losses: Tensor, counts: Tensor) -> None:
+        if self.recording is not None:
+            self.recording.object_to("which tasks a batch has labels of is read as numbers")
+        here = (counts > 0).tolist()
+        said = self.weighting.said()
+        self.note({f"{name}_loss": losses[k] for k, name in enumerate(self.names) if here[k]})
+        self.note({f"{name}_weight": said[k] for k, name in enumerate(self.names)})
+        self._epoch += torch.stack([losses.double().cpu(), torch.tensor(here, dtype=torch.float64)])
+
+    def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
+        """Forget the losses of the batch before."""
+        self._losses = None
+        super().train_on(batch, batch_idx, again)
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Look at the tasks' gradients where that is wanted, and compute those of the objective."""
+        due = bool(self.cosines_every) and self._updates_done % max(1, self.cosines_every) == 0
+        shared = self.shared_parameters()
+        if self._losses is None or not shared or not (self.weighting.needs_gradients or (due and len(self.names) > 1)):
+            super().manual_backward(loss, *args, **kwargs)
+            return
+        losses, counts = self._losses
+        gradients = [torch.autograd.grad(one, shared, retain_graph=True, allow_unused=True) for one in losses]
+        gram, present = gram_matrix(gradients), (counts > 0).cpu()
+        if due:
+            self._note_cosines(gram, present)
+        super().manual_backward(loss, *args, **kwargs)
+        factors = self.weighting.coefficients(gram, losses.detach().cpu(), present, self._updates_done)
+        if factors is not None:
+            self._reweigh(shared, gradients, (factors - self.weighting.weights.cpu().double()).tolist())
+
+    @staticmethod
+    def _reweigh(
+        shared: list[nn.Parameter], gradients: Sequence[Sequence[Tensor | None]], changes: list[float]
+    ) -> None:
+        """Add to the shared parameters' gradients what the objective's weights lack."""
+        for of_task, change in zip(gradients, changes, strict=True):
+            for parameter, gradient in zip(shared, of_task, strict=True):
+                if change and gradient is not None and parameter.grad is not None:
+                    parameter.grad.add_(gradient, alpha=change)
+
+    def _note_cosines(self, gram: Tensor, present: Tensor) -> None:
+        cosines = gradient_cosines(gram)
+        known = cosines.isfinite() & present[:, None] & present
+        self.cosine_sums += torch.where(known, cosines, 0).to(self.cosine_sums)
+        self.cosine_counts += known.to(self.cosine_counts)
+        pairs = [(i, j) for i in range(len(gram)) for j in range(i) if bool(known[i, j])]
+        self.note({f"cosine_{self.names[j]}_{self.names[i]}": float(cosines[i, j]) for i, j in pairs})
+
+    def on_update(self) -> None:
+        """Let the weighting act."""
+        self.weighting.after_update()
+
+    def on_train_epoch_end(self) -> None:
+        """Hand the weighting the epoch's mean losses."""
+        super().on_train_epoch_end()
+        sums = self._epoch.to(self.device)
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        self.weighting.end_epoch(torch.where(sums[1] > 0, sums[0] / sums[1], torch.nan))
+        self._epoch.zero_()
+
+    # ------------------------------------------------------------------ what is said
+
+    @property
+    def cosines(self) -> Tensor:
+        """Mean cosines between the tasks' gradients, ``(T, T)``; NaN where none was measured."""
+        return (self.cosine_sums / self.cosine_counts).cpu()
+
+    def facts(self) -> dict[str, str]:
+        """State the weighting, and the weights at the end where they change."""
+        said: str = self.weighting_name
+        if self.updates_done and self.weighting_name in ("uncertainty", "dwa", "gradnorm"):
+            weights = zip(self.names, self.weighting.said().tolist(), strict=True)
+            said += f" ({', '.join(f'{name} {value:.3g}' for name, value in weights)} at the end)"
+        return {**super().facts(), "weighting": said}
+
+    def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
+        """Keep the mean cosines."""
+        if not bool(self.cosine_counts.any()):
+            return {}
+        matrix = [[None if value != value else round(value, 6) for value in row] for row in self.cosines.tolist()]
+        return {"gradient_cosines": {"tasks": self.names, "mean": matrix}}
+
+    def figures(self, data: DataModule) -> "dict[str, Figure]":
+        """Add the matrix of cosines."""
+        from tl_lab.results.figures.cosines import cosine_matrix
+
+        figures = super().figures(data)
+        if len(self.names) > 1 and bool(self.cosine_counts.any()):
+            figures["gradient_cosines"] = cosine_matrix(self.cosines.numpy(), self.names)
+        return figures

@@ -1,0 +1,209 @@
+"""How the losses of several tasks become one update: one class a method, found by its name."""
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.functional import cagrad, dynamic_weights, gradnorm_gradient, pcgrad, uncertainty_objective
+from tl_lab.randomness import generator
+
+__all__ = ["WEIGHTINGS", "Options", "Weighting"]
+
+
+class Options(NamedTuple):
+    """What weightings are told.
+
+    Attributes:
+        numbers: whether each task predicts numbers, ``(T,)``, bool.
+        seed: of the run.
+        dwa_temperature: see :func:`~tl_lab.functional.dynamic_weights`.
+        gradnorm_alpha: see :func:`~tl_lab.functional.gradnorm_gradient`.
+        cagrad_c: see :func:`~tl_lab.functional.cagrad`.
+    """
+
+    numbers: Tensor
+    seed: int
+    dwa_temperature: float
+    gradnorm_alpha: float
+    cagrad_c: float
+
+
+class Weighting(nn.Module):
+    """Every task's loss counts alike: the objective is their sum.
+
+    Args:
+        options: see there.
+    """
+
+    needs_gradients: ClassVar[bool] = False
+    """Whether the tasks' gradients by the shared parameters are computed one by one in each update."""
+    default_lr: ClassVar[float | None] = None
+    """Learning rate of what is learned here; None for the head's."""
+
+    weights: Tensor
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.register_buffer("weights", torch.ones(len(options.numbers)))
+
+    def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
+        """Give what is minimised.
+
+        Args:
+            losses: mean loss of each task in the batch, ``(T,)``, 0 for a task without labels in it.
+            counts: samples of the batch with labels of each task, ``(T,)``.
+        """
+        return (self.weights * losses).sum()
+
+    def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
+        """Give the factor that each task's gradient by the shared parameters gets in place of its weight.
+
+        Args:
+            gram: inner products of the gradients of the unweighted losses, ``(T, T)``, double precision.
+            losses: as for :meth:`objective`, on the CPU.
+            present: whether each task has labels in the batch, ``(T,)``.
+            update: number of the update.
+
+        Returns:
+            Factors, ``(T,)``; None to leave the objective's own.
+        """
+        return None
+
+    def after_update(self) -> None:
+        """Act after the optimizer's step."""
+
+    def end_epoch(self, losses: Tensor) -> None:
+        """Take the mean loss of each task over an epoch, ``(T,)``, NaN for a task that was not seen."""
+
+    def said(self) -> Tensor:
+        """Give the weights as they are logged, ``(T,)``."""
+        return self.weights
+
+
+class Samples(Weighting):
+    """Every label counts alike: tasks weigh by their shares in the batch, which ``data.sampling`` decides."""
+
+    def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
+        """Give the mean over all labels of the batch."""
+        return (losses * counts).sum() / counts.sum().clamp(min=1)
+
+
+class Uncertainty(Weighting):
+    """Weights follow from each task's noise, which is learned (:func:`~tl_lab.functional.uncertainty_objective`)."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.log_variances = nn.Parameter(torch.zeros(len(options.numbers)))
+
+    def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
+        """Weigh the tasks that have labels in the batch."""
+        here = counts > 0
+        return uncertainty_objective(losses[here], self.log_variances[here], self.options.numbers.to(here.device)[here])
+
+    def said(self) -> Tensor:
+        """Give the factor of each loss."""
+        half = torch.where(self.options.numbers, 0.5, 1.0).to(self.log_variances)
+        return half * torch.exp(-self.log_variances.detach())
+
+
+class Dwa(Weighting):
+    """Weights follow from how much the losses fell in the two epochs before
+    (:func:`~tl_lab.functional.dynamic_weights`)."""
+
+    history: Tensor
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.register_buffer("history", torch.full((2, len(options.numbers)), torch.nan))
+
+    def end_epoch(self, losses: Tensor) -> None:
+        """Take an epoch's losses; from the third epoch on the weights differ."""
+        last = torch.where(losses.isnan(), self.history[1].to(losses), losses)
+        self.history = torch.stack([self.history[1], last.to(self.history)])
+        if bool(self.history.isfinite().all()):
+            self.weights = dynamic_weights(self.history[1], self.history[0], self.options.dwa_temperature)
+
+
+class GradNorm(Weighting):
+    """Weights are learned so that the tasks' gradients are of comparable size and the tasks learn at similar rates
+    (:func:`~tl_lab.functional.gradnorm_gradient`).
+
+    The norms are those over all shared parameters that learn; the paper takes the last shared layer's alone.
+    """
+
+    needs_gradients = True
+    default_lr = 0.025
+    first: Tensor
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.register_buffer("first", torch.full((len(options.numbers),), torch.nan))
+        self.learned = nn.Parameter(torch.ones(len(options.numbers)))
+
+    def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
+        """Weigh the losses by what was learned so far."""
+        return (self.learned.detach() * losses).sum()
+
+    def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
+        """Set the weights' gradient for the optimizer, of the tasks that are there."""
+        unknown = self.first.cpu().isnan() & present
+        self.first = torch.where(unknown, losses.float(), self.first.cpu()).to(self.first.device)
+        here = present.nonzero()[:, 0]
+        gradient = torch.zeros(len(losses), dtype=torch.float64)
+        if len(here) > 1:
+            norms = gram.diagonal()[here].sqrt()
+            known = self.first.cpu().double()[here], self.learned.detach().cpu().double()[here]
+            gradient[here] = gradnorm_gradient(
+                known[1], norms, losses.double()[here], known[0], self.options.gradnorm_alpha
+            )
+        self.learned.grad = gradient.to(self.learned)
+        return None
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Keep the weights positive, and their sum the number of tasks."""
+        self.learned.clamp_(min=1e-3)
+        self.learned.mul_(len(self.learned) / self.learned.sum())
+
+    def said(self) -> Tensor:
+        """Give what was learned."""
+        return self.learned.detach()
+
+
+class PCGrad(Weighting):
+    """Shared parameters follow the gradients without the parts that conflict (:func:`~tl_lab.functional.pcgrad`)."""
+
+    needs_gradients = True
+
+    def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
+        """Draw the orders in which the gradients meet, anew in each update."""
+        draw = generator(self.options.seed, "pcgrad", update)
+        orders = [torch.randperm(len(gram), generator=draw).tolist() for _ in range(len(gram))]
+        return pcgrad(gram, orders)
+
+
+class CAGrad(Weighting):
+    """Shared parameters follow the direction that helps the worst task most (:func:`~tl_lab.functional.cagrad`)."""
+
+    needs_gradients = True
+
+    def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
+        """Search among the tasks that are there."""
+        here = present.nonzero()[:, 0]
+        found = torch.ones(len(gram), dtype=gram.dtype)
+        found[here] = cagrad(gram[here][:, here], self.options.cagrad_c)
+        return found
+
+
+WEIGHTINGS: dict[str, type[Weighting]] = {
+    "uniform": Weighting,
+    "samples": Samples,
+    "uncertainty": Uncertainty,
+    "dwa": Dwa,
+    "gradnorm": GradNorm,
+    "pcgrad": PCGrad,
+    "cagrad": CAGrad,
+}
+"""Every way of weighting by its name."""

@@ -1,0 +1,287 @@
+"""No examples at all: classes described by their names, or found among those of the pretraining task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Classifier
+from tl_lab.data.batches import Labelled, Unlabelled
+from tl_lab.data.inputs.operations import move
+from tl_lab.data.samples import Samples
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional.class_texts import class_directions, neutral_bias
+from tl_lab.model.heads import GroupedHead, UnitLength
+from tl_lab.options import Positive
+from tl_lab.strategies.base import Strategy
+from tl_lab.texts import listed
+
+__all__ = ["ZeroShot", "check_templates", "label_groups", "readable_name"]
+
+
+class ZeroShot(Strategy):
+    """Classify without any training and without examples; whether that can be done depends on the backbone.
+
+    Text encoders: a class is the mean direction of its descriptions (templates times names), and a text gets the class
+    with the largest cosine, less what a neutral text would get. Images: the classifier of the backbone's pretraining
+    task answers for those of its classes that stand for one of the data's; ``open_acc`` is the share of samples for
+    which such a class wins among all classes of the pretraining task. Anything else is not applicable: the run
+    says so and gives the accuracy of guessing, and no other number.
+
+    Args:
+        templates: of texts, each with ``{}`` where the name of the class stands.
+        descriptions: one or several texts for a class, in place of its name; None for the names as they are.
+        neutral: texts that say nothing, whose cosines are subtracted; empty for no calibration.
+        temperature: that cosines are divided by; it changes the confidence, never the answer.
+        label_map: of images: for a class of the data the names of classes of the pretraining task; None for those of
+            the same name. Classes without any are left out of the test.
+        scores: ``test``: the test set; ``all``: every labelled sample, for nothing is learned from any.
+        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+
+    Raises:
+        UserError: a template without ``{}``, or names that there are not.
+
+    References:
+        A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, section
+        3.1.4. https://arxiv.org/abs/2103.00020
+    """
+
+    needs = frozenset({"labels"})
+    handles = frozenset({"labels"})
+    problems = frozenset({"single_label"})
+    trains = False
+    takes_adapter = False
+    wants_weights = True
+
+    def __init__(
+        self,
+        *,
+        templates: Sequence[str] = ("{}",),
+        descriptions: Mapping[str, str | Sequence[str]] | None = None,
+        neutral: Sequence[str] = ("N/A",),
+        temperature: Positive = 0.05,
+        label_map: Mapping[str, str | Sequence[str]] | None = None,
+        scores: Literal["test", "all"] = "test",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if options.get("bottleneck"):
+            raise UserError("strategy.bottleneck is null for zero_shot, which would leave it at random")
+        if scores not in ("test", "all"):
+            raise UserError(f"strategy.scores is 'test' or 'all', not {scores!r}")
+        self.templates = check_templates("strategy.templates", templates, "{}")
+        self.descriptions, self.label_map = _listed(descriptions), _listed(label_map)
+        self.neutral, self.temperature, self.scored = list(neutral), float(temperature), scores
+        for option, given in (("descriptions", self.descriptions), ("label_map", self.label_map)):
+            if unknown := [name for name in given if name not in self.problem.output_names]:
+                raise UserError(
+                    f"strategy.{option} names the class {unknown[0]!r}, which the data do not have; "
+                    f"{nearest(unknown[0], self.problem.output_names)}"
+                )
+        self.reason = ""  # why it is not applicable
+        self.left_out: dict[str, int] = {}
+        backbone, names = self.network.backbone, self.problem.output_names
+        if getattr(backbone.spec, "tokeniser", None) is not None:
+            self.network.bottleneck = UnitLength()
+        elif (known := backbone.classifier()) is not None:
+            self.mapped = label_groups(names, known, self.label_map)
+            head = GroupedHead(self.network.num_features, self.mapped)
+            head.linear = _linear(known)
+            self.network.head = head
+        else:
+            self.reason = (
+                f"{type(backbone).__name__} encodes no texts, and no classifier of the task of its weights is known"
+            )
+        self._built = False
+        self._among_all: dict[str, list[bool]] = {}
+
+    # ------------------------------------------------------------------ what answers
+
+    def setup(self, stage: str) -> None:
+        """Choose the samples that are scored."""
+        super().setup(stage)
+        sets = self.data.sets
+        if self.scored == "all" and stage == "test":
+            names = [self.data.primary, *self.data.val_names, *self.data.test_names]
+            sets[self.data.test_names[0]] = Samples.concatenate([sets[name] for name in dict.fromkeys(names)])
+        if isinstance(self.network.head, GroupedHead):
+            for name in self.data.test_names if stage == "test" else self.data.val_names:
+                sets[name] = self._without_unmapped(name, sets[name])
+
+    def _without_unmapped(self, name: str, samples: Samples) -> Samples:
+        assert samples.y is not None
+        unmapped = [k for k, group in enumerate(self.mapped) if not group]
+        here = ~torch.isin(samples.y.cpu(), torch.tensor(unmapped, dtype=torch.int64))
+        if bool(here.all()):
+            return samples
+        self.left_out[name] = int((~here).sum())
+        if not bool(here.any()):
+            raise UserError(f"no sample of the set {name!r} is of a class that strategy.label_map names")
+        return samples.subset(here.nonzero()[:, 0].to(samples.y.device))
+
+    def on_validation_epoch_start(self) -> None:
+        """Describe the classes."""
+        super().on_validation_epoch_start()
+        self._build()
+
+    def on_test_epoch_start(self) -> None:
+        """Describe the classes."""
+        super().on_test_epoch_start()
+        self._build()
+
+    @torch.no_grad()
+    def _build(self) -> None:
+        if self._built or self.reason or isinstance(self.network.head, GroupedHead):
+            return
+        texts = [self._texts_of(name) for name in self.problem.output_names]
+        directions = class_directions([self._embedded(of_class) for of_class in texts])
+        head = cast(nn.Linear, next(iter(self.network.head.children())))
+        head.weight.copy_(directions / self.temperature)
+        head.bias.zero_()
+        if self.neutral:
+            head.bias.copy_(neutral_bias(directions, self._embedded(self.neutral)) / self.temperature)
+        self._built = True
+
+    def _texts_of(self, name: str) -> list[str]:
+        described = self.descriptions.get(name, [readable_name(name)])
+        return [template.replace("{}", text) for template in self.templates for text in described]
+
+    def _embedded(self, texts: list[str]) -> Tensor:
+        spec = self.network.backbone.spec
+        encoded = cast(Any, spec).encode(texts)
+        if encoded.cut:
+            raise UserError(
+                f"strategy.descriptions: {encoded.cut} of them are longer than the {cast(Any, spec).max_length} tokens "
+                "that the backbone takes, and would lose their end: shorten them"
+            )
+        return self.network.features(move(cast(Any, spec).fit(texts), self.device))
+
+    # ------------------------------------------------------------------ what is said
+
+    def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
+        if not self.reason:
+            super()._measure(name, batch, batch_idx)
+
+    def _take_in(self, name: str, features: Tensor, batch: Labelled | Unlabelled) -> None:
+        """Take a batch in; of a pretraining task also whether the right class wins among all of its classes."""
+        super()._take_in(name, features, batch)
+        if isinstance(self.network.head, GroupedHead) and isinstance(batch, Labelled):
+            best = self.network.head.linear(features).argmax(1).tolist()
+            right = [k in self.mapped[y] for k, y in zip(best, batch.y.tolist(), strict=True)]
+            self._among_all.setdefault(name, []).extend(right)
+
+    def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
+        if not self.reason:
+            scores = super()._scores(prefixes)
+            for name, right in self._among_all.items():
+                if name in prefixes and right:
+                    scores[f"{prefixes[name]}/open_acc"] = sum(right) / len(right)
+            self._among_all = {}
+            return scores
+        return {f"{prefix}/chance": 1 / self.problem.num_outputs for prefix in prefixes.values()}
+
+    def facts(self) -> dict[str, str]:
+        """State how classes were described, or why they could not be."""
+        facts, count = super().facts(), self.problem.num_outputs
+        if self.reason:
+            return {**facts, "zero-shot": f"not applicable: {self.reason}; guessing is right in {1 / count:.1%}"}
+        if isinstance(self.network.head, GroupedHead):
+            unmapped = [name for name, group in zip(self.problem.output_names, self.mapped, strict=True) if not group]
+            said = f"classifier of the pretraining task, {count - len(unmapped)} of {count} classes mapped"
+            said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
+        else:
+            said = f"{len(self.templates)} template{'s' * (len(self.templates) > 1)} x names"
+            said += ", calibrated by a neutral text" if self.neutral else ", not calibrated"
+        return {**facts, "zero-shot": said + ("; every labelled sample is scored" if self.scored == "all" else "")}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the configuration does not say of the network's parts."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["model"]["unit_length"] = isinstance(self.network.bottleneck, UnitLength)
+        if isinstance(self.network.head, GroupedHead):
+            checkpoint["model"]["groups"] = self.mapped
+
+
+def check_templates(option: str, templates: Sequence[str], *places: str) -> list[str]:
+    """Refuse templates that lack a placeholder.
+
+    Args:
+        option: that they come from.
+        templates: at least one.
+        places: each of which a template must have.
+
+    Raises:
+        UserError: naming the first that lacks one.
+    """
+    if isinstance(templates, str) or not len(templates):
+        raise UserError(f"{option} lists at least one template, as [{places[0]}], not {templates!r}")
+    for template in templates:
+        if lacking := [place for place in places if place not in template]:
+            raise UserError(f"{option}: {template!r} lacks the placeholder {lacking[0]}")
+    return list(templates)
+
+
+def readable_name(name: str) -> str:
+    """Write the name of a class as words: ``back_pack`` is ``back pack``."""
+    return " ".join(name.replace("_", " ").replace("-", " ").split())
+
+
+def label_groups(names: Sequence[str], known: Classifier, label_map: Mapping[str, Sequence[str]]) -> list[list[int]]:
+    """Find the classes of a pretraining task that stand for each class of the data.
+
+    Args:
+        names: of the data's classes.
+        known: the classifier of the pretraining task.
+        label_map: for a class the names of such classes; others take those of their own name, if there are.
+
+    Returns:
+        Numbers of the pretraining task's classes, for each class; empty where there is none.
+
+    Raises:
+        UserError: an unknown name, a class of the pretraining task in two groups, or no match at all.
+    """
+    numbers: dict[str, list[int]] = {}
+    for number, synonyms in enumerate(known.names):
+        for name in synonyms:
+            numbers.setdefault(_key(name), []).append(number)
+    groups = []
+    for name in names:
+        given = label_map.get(name)
+        for one in given or ():
+            if _key(one) not in numbers:
+                raise UserError(
+                    f"strategy.label_map.{name}: no class of the pretraining task is called {one!r}; "
+                    f"{nearest(_key(one), numbers)}"
+                )
+        wanted = [readable_name(name)] if given is None else given
+        groups.append(sorted({number for one in wanted for number in numbers.get(_key(one), [])}))
+    owners: dict[int, str] = {}
+    for name, group in zip(names, groups, strict=True):
+        for number in group:
+            if number in owners:
+                raise UserError(
+                    f"strategy.label_map: {known.names[number][0]!r} stands for both {owners[number]!r} and {name!r}"
+                )
+            owners[number] = name
+    if not owners:
+        raise UserError(
+            f"no class of the data ({listed(names)}) is called as one of the pretraining task: give strategy.label_map"
+        )
+    return groups
+
+
+def _key(name: str) -> str:
+    return readable_name(name).lower()
+
+
+def _linear(known: Classifier) -> nn.Linear:
+    linear = nn.Linear(known.weight.shape[1], known.weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(known.weight)
+        linear.bias.copy_(known.bias)
+    return linear
+
+
+def _listed(given: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
+    return {str(name): [texts] if isinstance(texts, str) else list(texts) for name, texts in (given or {}).items()}
