@@ -7,6 +7,7 @@ from tl_lab import __version__, commands
 __all__ = ["show"]
 
 _GROUPS = {
+    "Before a run": ("assess",),
     "Run": ("train", "papers", "reproduce"),
     "Use a trained model": ("predict", "test", "export"),
     "Results": ("report", "figures"),

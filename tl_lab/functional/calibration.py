@@ -15,12 +15,12 @@ class Reliability(NamedTuple):
     """Accuracy against confidence by bins of equal width.
 
     Attributes:
-        count: samples of each bin, ``(B,)``.
+        counts: samples of each bin, ``(B,)``.
         confidence, accuracy: means of each bin, ``(B,)``; NaN where it is empty.
         error: expected calibration error, ``sum_b n_b / N |accuracy_b - confidence_b|``.
     """
 
-    count: np.ndarray
+    counts: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
     error: float

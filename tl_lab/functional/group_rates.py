@@ -46,7 +46,7 @@ def gaps(by_group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         by_group: ``(..., G)``; groups with NaN are left out.
     """
-    high, low = np.nanmax(by_group, -1), np.nanmin(by_group, -1)
+    high, low = np.fmax.reduce(by_group, -1), np.fmin.reduce(by_group, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return high - low, np.where(high > 0, low / high, np.nan)
 
