@@ -214,7 +214,7 @@ def test_a_reference_survives_its_file(tmp_path):
 def test_emissions_are_electricity_times_the_countrys_factor():
     assert emissions(2.0, "FRA") == pytest.approx(0.112078)
     assert emissions(2.0, "USA") == pytest.approx(0.738946)
-    with pytest.raises(UserError, match="assess.country=XYZ"):
+    with pytest.raises(UserError, match="country=XYZ"):
         emissions(1.0, "XYZ")
 
 

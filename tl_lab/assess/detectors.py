@@ -36,6 +36,8 @@ class Reference:
         components: principal components of its features, ``(N, K)``.
         correct: whether its answers are right, ``(N,)`` 0 or 1.
         centre, directions: that new features are projected by, ``(D,)``, ``(D, K)``.
+        features: as the head sees them, ``(N, D)``.
+        labels: classes ``(N,)``.
         temperature: by which logits are divided.
     """
 
@@ -44,6 +46,8 @@ class Reference:
     correct: np.ndarray
     centre: np.ndarray
     directions: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray
     temperature: float
 
     def project(self, features: Tensor) -> np.ndarray:
@@ -61,7 +65,7 @@ class Reference:
         Raises:
             KeyError: an array is missing.
         """
-        names = ("probabilities", "components", "correct", "centre", "directions")
+        names = ("probabilities", "components", "correct", "centre", "directions", "features", "labels")
         return cls(**{name: np.asarray(arrays[name]) for name in names}, temperature=float(arrays["temperature"]))
 
 
@@ -121,7 +125,14 @@ def reference_of(logits: Tensor, features: Tensor, labels: Tensor, temperature: 
     directions = right[: min(_COMPONENTS, max(1, kept))].T
     correct = (p.argmax(1) == labels).double()
     return Reference(
-        p.numpy(), ((x - centre) @ directions).numpy(), correct.numpy(), centre.numpy(), directions.numpy(), temperature
+        p.numpy(),
+        ((x - centre) @ directions).numpy(),
+        correct.numpy(),
+        centre.numpy(),
+        directions.numpy(),
+        features.float().numpy(),
+        labels.cpu().numpy(),
+        temperature,
     )
 
 

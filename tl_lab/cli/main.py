@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from tl_lab import __version__
 from tl_lab.cli import (
     assess,
+    card,
     completion,
+    drift,
     export,
     figures,
     list,
@@ -26,7 +28,7 @@ from tl_lab.errors import UserError
 
 __all__ = ["main"]
 
-_COMMANDS = (list, assess, predict, test, report, figures, papers, reproduce, export, weights)
+_COMMANDS = (list, assess, predict, test, drift, card, report, figures, papers, reproduce, export, weights)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

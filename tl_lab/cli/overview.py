@@ -7,11 +7,10 @@ from tl_lab import __version__, commands
 __all__ = ["show"]
 
 _GROUPS = {
-    "Before a run": ("assess",),
     "Run": ("train", "papers", "reproduce"),
-    "Use a trained model": ("predict", "test", "export"),
+    "Use a trained model": ("predict", "test", "drift", "card", "export"),
     "Results": ("report", "figures"),
-    "Look up": ("list", "weights"),
+    "Look up": ("list", "assess", "weights"),
 }
 
 
