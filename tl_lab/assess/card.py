@@ -64,12 +64,12 @@ def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list
     found = _assessment(run, assessment)
     name = str(results.get("name") or run.name)
     summary = (
-        f"A {_word(choices, 'backbone')} trained by `{_word(choices, 'strategy')}` on `{_word(choices, 'data')}`"
+        f"Backbone `{_word(choices, 'backbone')}`, trained by `{_word(choices, 'strategy')}` on `{_word(choices, 'data')}`"
         f"{_adapted(choices)}, by tl_lab {(results.get('versions') or {}).get('tl_lab', '')}."
     )
     sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
-    sections += [_metrics(results), _from_assessment(run, found, "calibration", "Calibration")]
-    sections += [_from_assessment(run, found, "bias", "Groups"), _drift(run), _energy(results, found)]
+    sections += [_metrics(results), _from_assessment(run, choices, found, "calibration", "Calibration")]
+    sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
     sections += [_licences(results, config), _repeat(run, results)]
     parameters = (results.get("parameters") or {}).get("total")
     tiles = [
@@ -128,13 +128,18 @@ def _metrics(results: Mapping[str, Any]) -> Section:
 def _with_interval(metric: str, value: float, count: int | None) -> str:
     if metric in ("acc", "accuracy") and count and is_share(metric):
         return wilson(value * count, int(count)).text(percent=True)
-    return format_metric(metric, value, None)
+    return f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
 
 
-def _from_assessment(run: Path, found: Mapping[str, Any] | None, part: str, title: str) -> Section:
+def _from_assessment(
+    run: Path, choices: Mapping[str, Any], found: Mapping[str, Any] | None, part: str, title: str
+) -> Section:
     """Take a part over from the assessment, with its main numbers."""
     if found is None:
-        command = commands.command("assess", "data=...", "backbone=...", f"init_from={run}", f"assess={part}")
+        data, backbone = _word(choices, "data"), _word(choices, "backbone")
+        command = commands.command(
+            "assess", f"data={data}", f"backbone={backbone}", f"init_from={run}", f"assess={part}"
+        )
         return Section(title, [f"Not assessed: `{command}` does."])
     one = (found.get("parts") or {}).get(part) or {
         "status": "not assessed",
