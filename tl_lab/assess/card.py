@@ -63,10 +63,9 @@ def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list
     config, choices = read_stored(run), results.get("choices") or {}
     found = _assessment(run, assessment)
     name = str(results.get("name") or run.name)
-    summary = (
-        f"Backbone `{_word(choices, 'backbone')}`, trained by `{_word(choices, 'strategy')}` on `{_word(choices, 'data')}`"
-        f"{_adapted(choices)}, by tl_lab {(results.get('versions') or {}).get('tl_lab', '')}."
-    )
+    names = [_word(choices, group) for group in ("backbone", "strategy", "data")]
+    version = (results.get("versions") or {}).get("tl_lab", "")
+    summary = f"Backbone `{names[0]}`, trained by `{names[1]}` on `{names[2]}`{_adapted(choices)}, by tl_lab {version}."
     sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
     sections += [_metrics(results), _from_assessment(run, choices, found, "calibration", "Calibration")]
     sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
