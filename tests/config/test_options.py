@@ -21,7 +21,7 @@ from tl_lab.config.validate import taken_by
 GROUPS = [group for group in choices() if "/" not in group and group not in ("experiment", "search")]
 FREE_TEXT = {"name", "weights", "root", "pair", "source", "target", "align", "trainable", "strategy", "devices"}
 FREE_TEXT |= {"path", "text_column", "label_column", "encoding", "targets"}
-FREE_TEXT |= {"group_column", "domain_column", "time_column"}
+FREE_TEXT |= {"group_column", "domain_column", "time_column", "pretraining", "runs", "decision"}
 
 # for each kind of option what it takes, and what it does not
 NOT_NUMBERS = [None, True, "x", "", {"a": 1}, math.nan, math.inf]

@@ -46,7 +46,7 @@ UNCHECKED = frozenset(
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
 # groups of which several are chosen: group=[a,b], or +group=c beside the defaults
 _LISTS = frozenset({"logger", "validator"})
-_OPTIONAL = frozenset({"experiment", "search"})  # groups of which nothing need be chosen
+_OPTIONAL = frozenset({"assess", "experiment", "search"})  # groups of which nothing need be chosen
 _RANGE = re.compile(r"([^=]+)=(\d+)\.\.\.?(\d+)")
 MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(

@@ -6,14 +6,29 @@ import sys
 from collections.abc import Sequence
 
 from tl_lab import __version__
-from tl_lab.cli import completion, export, figures, list, overview, papers, predict, report, reproduce, test, weights
+from tl_lab.cli import (
+    assess,
+    card,
+    completion,
+    drift,
+    export,
+    figures,
+    list,
+    overview,
+    papers,
+    predict,
+    report,
+    reproduce,
+    test,
+    weights,
+)
 from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
 
 __all__ = ["main"]
 
-_COMMANDS = (list, predict, test, report, figures, papers, reproduce, export, weights)
+_COMMANDS = (list, assess, predict, test, drift, card, report, figures, papers, reproduce, export, weights)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

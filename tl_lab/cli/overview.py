@@ -8,9 +8,9 @@ __all__ = ["show"]
 
 _GROUPS = {
     "Run": ("train", "papers", "reproduce"),
-    "Use a trained model": ("predict", "test", "export"),
+    "Use a trained model": ("predict", "test", "drift", "card", "export"),
     "Results": ("report", "figures"),
-    "Look up": ("list", "weights"),
+    "Look up": ("list", "assess", "weights"),
 }
 
 

@@ -160,6 +160,8 @@ def prepare(given: list[str]) -> Launch:
         UserError: something in them is wrong.
     """
     flags, overrides = arguments.split(given)
+    if own := [text for text in overrides if text.lstrip("+").startswith(("assess=", "assess."))]:
+        raise UserError(f"{own[0]!r} is no option of a run: {commands.command('assess', *overrides)} assesses")
     overrides = _debugged(overrides)
     # Hydra finds outside folders by the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]

@@ -1,5 +1,6 @@
 """A run's trained network in formats that other programs read."""
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,7 @@ def export(
     beside.mkdir(parents=True)
     try:
         FORMATS[kind](model, content, beside)
+        _write_card(Path(run), beside)
         (beside / "about.json").write_text(json.dumps(_about(Path(run), kind, content), indent=1) + "\n", "utf-8")
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -59,6 +61,17 @@ def export(
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return folder
+
+
+def _write_card(run: Path, folder: Path) -> None:
+    """Put the model card beside the weights, as README.md, too, which hubs show; runs without results have none."""
+    from tl_lab.results.folder.files import RESULTS, read_results
+
+    if not (run / RESULTS).is_file() or read_results(run).get("status") != "completed":
+        return
+    write: Callable[..., list[Path]] = importlib.import_module("tl_lab.assess.card").write_card
+    text, _ = write(run, folder)
+    shutil.copy(text, folder / "README.md")
 
 
 def _about(run: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["page", "svg"]
+__all__ = ["document", "page", "svg", "tiles_of"]
 
 _HERE = Path(__file__).resolve().parent
 _MANY_ROWS = 30  # from which on a table scrolls by itself, and can be searched
@@ -39,6 +39,21 @@ def page(title: str, runs: "pd.DataFrame", sections: Sequence[Section], figures:
     Args:
         title: what the report is about.
         runs: a row a run, for the counts at the top.
+        sections: the first one is the summary.
+        figures: by name; they are drawn into the page.
+
+    Returns:
+        The page; it loads nothing from elsewhere.
+    """
+    return document(title, _tiles(runs), sections, figures)
+
+
+def document(title: str, tiles: str, sections: Sequence[Section], figures: Mapping[str, "Figure"]) -> str:
+    """Write sections as a page.
+
+    Args:
+        title: of the page.
+        tiles: HTML that stands above the summary, as :func:`tiles_of` writes it.
         sections: the first one is the summary.
         figures: by name; they are drawn into the page.
 
@@ -65,7 +80,7 @@ def page(title: str, runs: "pd.DataFrame", sections: Sequence[Section], figures:
 <main>
 <h1>{html.escape(title)}</h1>
 <p class="under">Written {written}</p>
-{_tiles(runs)}
+{tiles}
 {summary}
 {body}
 </main>
@@ -119,7 +134,15 @@ def _tiles(runs: "pd.DataFrame") -> str:
     tiles.append(("settings", f"{runs['setting'].nunique():,}", ""))
     tiles.append(("seeds", f"{runs['seed'].nunique():,}", ""))
     tiles.append(("time, all runs", duration(float(runs["duration_s"].fillna(0).sum())), ""))
-    cells = "".join(f'<div class="{mark}"><dt>{name}</dt><dd>{value}</dd></div>' for name, value, mark in tiles)
+    return tiles_of(tiles)
+
+
+def tiles_of(tiles: Sequence[tuple[str, str, str]]) -> str:
+    """Write facts as tiles: name, value, and a mark (``bad``) or nothing."""
+    cells = "".join(
+        f'<div class="{mark}"><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>'
+        for name, value, mark in tiles
+    )
     return f'<dl class="tiles">{cells}</dl>'
 
 

@@ -1,0 +1,224 @@
+"""An assessment from its command line to its files; bad input costs one part, not the others."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tl_lab.assess import running
+from tl_lab.assess.asking import read
+from tl_lab.assess.bias import audit
+from tl_lab.assess.data_size import rule_of_thumb
+from tl_lab.assess.detectors import Reference, detect, moved_most, reference_of
+from tl_lab.assess.fairness import by_group
+from tl_lab.assess.footprint import emissions, shares
+from tl_lab.assess.results import NotApplicable, PartResult, wilson
+from tl_lab.assess.transferability import agreement
+from tl_lab.assess.writing import plain, sections
+from tl_lab.errors import UserError
+from tl_lab.functional.group_rates import cell_counts, rates
+from tl_lab.results.report.blocks import Picture
+
+Y = np.array([0, 1, 1, 1, 1, 0, 1, 0, 0, 1])
+ANSWER = np.array([0, 1, 1, 1, 0, 0, 1, 1, 0, 0])
+GROUP = np.repeat([0, 1], 5)
+QUICK = ["similarity", "transferability", "data_size", "calibration", "bias", "drift"]
+
+
+@pytest.fixture(scope="module")
+def assessed(tmp_path_factory):
+    """Assess moons -> moons by a multilayer perceptron: seconds, and every quick part has something to say of it."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TL_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("TL_LAB_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+    try:
+        return running.carry_out(["data=moons", "assess=quick", "assess.samples=120", "assess.permutations=50"])
+    finally:
+        patch.undo()
+
+
+def test_every_part_of_a_quick_assessment_answers_with_a_sentence_numbers_and_a_picture(assessed):
+    found, _ = assessed
+    assert list(found.parts) == QUICK
+    for name, part in found.parts.items():
+        if name == "bias":
+            assert part == NotApplicable(
+                "Bias audit", "The data have no column of groups: give one where the data take `group_column`."
+            )
+            continue
+        assert isinstance(part, PartResult), part
+        assert part.sentence.endswith(".")
+        assert part.measures
+        assert part.figures
+        assert part.confidence in ("high", "moderate", "low")
+    assert len(found.verdict) == 3
+    assert all("(confidence: " in sentence for sentence in found.verdict)
+
+
+def test_the_files_hold_what_was_found(assessed):
+    found, folder = assessed
+    stored = json.loads((folder / "assessment.json").read_text(encoding="utf-8"))
+    assert stored == json.loads(json.dumps(plain(found)))
+    distance = stored["parts"]["similarity"]["measures"]["mlp/a_distance"]
+    assert distance["low"] <= distance["value"] <= distance["high"]
+    assert stored["parts"]["bias"]["status"] == "not applicable"
+    page = (folder / "assessment.html").read_text(encoding="utf-8")
+    assert "http" not in page.replace("http://www.w3.org", "")  # needs nothing else
+    pictures = [part for section in sections(found) for part in section.parts if isinstance(part, Picture)]
+    assert page.count("<svg") == len(pictures) > 6
+    assert all(sentence.split("**")[1] in page for sentence in found.verdict)
+
+
+def test_target_labels_choose_nothing(assessed):
+    material = assessed[0].material
+    assert material.whole["target/train"].y is None
+    assert (material.train, material.validation) == ("source/train", "source/val")
+
+
+def test_a_part_that_fails_is_one_sentence_and_the_others_still_run(assessed):
+    material = assessed[0].material
+    labels = {name: samples.y for name, samples in material.drawn.items()}
+    probes, material._probes = material._probes, {}
+    train = material.drawn["source/train"]
+    material.drawn["source/train"] = type(train)(train.x, torch.zeros_like(labels["source/train"]))
+    try:
+        found = running.run_parts(material, {})
+    finally:
+        material.drawn["source/train"], material._probes = train, probes
+    assert isinstance(found["similarity"], PartResult)
+    for name in ("transferability", "data_size", "calibration", "drift"):
+        assert isinstance(found[name], NotApplicable)
+        assert found[name].failed
+        assert "the labels have one only" in found[name].why
+        assert "\n" not in found[name].why
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data=moons", "assess=similarty"], "did you mean 'similarity'"),
+        (["data=moons", "backbone=[lenet,mpl]"], "did you mean 'mlp'"),
+        (["data=moons", "assess.folds=1"], "assess.folds"),
+        (["data=moons", "backbone=[]"], "names no backbone"),
+        (["data=split_digits"], "assess the data of one task"),
+    ],
+)
+def test_a_mistake_is_one_sentence(overrides, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        running.carry_out(overrides, tmp_path)
+
+
+def test_several_backbones_share_everything_else():
+    asked = read(["data=digits", "backbone=[lenet,mlp]", "assess=transferability", "seed=3"])
+    assert [plan.backbone.choice for plan in asked.plans] == ["lenet", "mlp"]
+    assert {plan.data.choice for plan in asked.plans} == {"digits"}
+    assert {plan.seed for plan in asked.plans} == {3}
+    assert asked.options.parts == ("transferability",)
+    assert "assess" not in asked.plans[0].config
+
+
+@pytest.mark.parametrize(("labels", "rule"), [(499, "head"), (500, "upper"), (5000, "upper"), (5001, "all layers")])
+def test_the_rule_of_thumb(labels, rule):
+    assert rule in rule_of_thumb(labels)
+
+
+def test_agreement_weighs_the_top_of_the_ranking_most():
+    accuracies = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
+    assert agreement(accuracies, accuracies) == pytest.approx(1)
+    assert agreement({name: -value for name, value in accuracies.items()}, accuracies) == pytest.approx(-1)
+    top = agreement({"a": 2, "b": 3, "c": 1, "d": 0}, accuracies)
+    bottom = agreement({"a": 3, "b": 2, "c": 0, "d": 1}, accuracies)
+    assert top < bottom < 1
+    assert agreement({"a": 1.0}, accuracies) is None
+
+
+def test_wilsons_interval_by_hand():
+    # Wilson 1927: 8 of 10
+    found = wilson(8, 10)
+    assert (found.low, found.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+    assert wilson(10, 10).high == pytest.approx(1)
+
+
+# ---------------------------------------------------------------------- bias
+
+
+def test_fairlearns_rates_are_those_of_the_counts():
+    pytest.importorskip("fairlearn")
+    found, expected = by_group(Y, ANSWER, GROUP, ["a", "b"]), rates(cell_counts(Y, ANSWER, GROUP, 2))
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values), name
+
+
+def test_the_audit_of_a_small_table():
+    pytest.importorskip("fairlearn")
+    found = audit(Y, ANSWER, GROUP, ["a", "b", "nobody"])
+    assert found.counts == [5, 5, 0]
+    assert found.differences["selection_rate"].value == pytest.approx(0.2)
+    assert found.ratios["selection_rate"].value == pytest.approx(2 / 3)
+    assert max(found.differences[name].value for name in ("tpr", "fpr")) == pytest.approx(1 / 3)
+    assert [m.value for m in found.rates["accuracy"][:2]] == pytest.approx([0.8, 0.6])
+    assert np.isnan(found.rates["accuracy"][2].value)
+    for one in found.differences.values():
+        assert one.low <= one.value <= one.high
+
+
+def test_one_group_alone_is_refused():
+    with pytest.raises(ValueError, match="fewer than two of them have samples"):
+        audit(Y, ANSWER, np.zeros(10, int), ["a", "b"])
+
+
+# ---------------------------------------------------------------------- drift
+
+
+def _reference(n, draw):
+    logits, features = torch.randn(n, 3, generator=draw), torch.randn(n, 8, generator=draw)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
+    return reference_of(logits, features, labels, 1.0), logits, features
+
+
+def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level():
+    draw = torch.Generator().manual_seed(20)
+    alarms = 0
+    for _ in range(200):
+        reference = _reference(60, draw)[0]
+        _, logits, features = _reference(60, draw)
+        found = detect(reference, logits.softmax(1).numpy(), reference.project(features), permutations=99)
+        alarms += found.drifted
+    assert alarms / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # .081
+
+
+def test_a_shift_is_found_and_its_samples_are_named():
+    draw = torch.Generator().manual_seed(0)
+    reference, _, features = _reference(200, draw)
+    features[:5] += 30
+    _, logits, _ = _reference(200, draw)
+    found = detect(reference, (3 * logits).softmax(1).numpy(), reference.project(features))
+    assert found.drifted
+    assert found.detections["softmax_ks"].p < 0.01
+    assert {i for i, _ in moved_most(reference, reference.project(features), 5)} == set(range(5))
+
+
+def test_a_reference_survives_its_file(tmp_path):
+    reference = _reference(20, torch.Generator().manual_seed(1))[0]
+    np.savez(tmp_path / "reference.npz", **reference.arrays())
+    with np.load(tmp_path / "reference.npz") as arrays:
+        again = Reference.from_arrays(arrays)
+    for name, value in reference.arrays().items():
+        assert np.array_equal(again.arrays()[name], value), name
+
+
+# ---------------------------------------------------------------------- energy
+
+
+def test_emissions_are_electricity_times_the_countrys_factor():
+    assert emissions(2.0, "FRA") == pytest.approx(0.112078)
+    assert emissions(2.0, "USA") == pytest.approx(0.738946)
+    with pytest.raises(UserError, match="country=XYZ"):
+        emissions(1.0, "XYZ")
+
+
+def test_shares_sum_to_the_total():
+    found = shares(3.0, {"a": 1.0, "b": 2.5, "c": 0.0})
+    assert sum(found.values()) == pytest.approx(3.0)
+    assert found["b"] == pytest.approx(2.5 * found["a"])

@@ -1,0 +1,125 @@
+"""Calibration, selective accuracy, estimated accuracy, power laws, WEAT, rates by group."""
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from tl_lab.functional.calibration import calibration, reliability, risk_coverage, temperature
+from tl_lab.functional.estimated_accuracy import average_threshold, confidence_based, difference_of_confidences
+from tl_lab.functional.group_rates import cell_counts, gaps, rates, resampled
+from tl_lab.functional.power_law import fit_power_law
+from tl_lab.functional.word_association import weat
+
+
+def _calibrated(n, seed=0, sharpness=2.0):
+    """Logits and labels drawn with their own probabilities."""
+    draw = torch.Generator().manual_seed(seed)
+    logits = sharpness * torch.randn(n, 3, generator=draw)
+    return logits, torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
+
+
+def test_the_calibration_error_is_torchmetrics_own():
+    logits, y = _calibrated(500)
+    p = (3 * logits).softmax(1)
+    found = reliability(p.max(1).values.numpy(), (p.argmax(1) == y).numpy())
+    assert found.error == pytest.approx(float(multiclass_calibration_error(p, y, 3, n_bins=15)), abs=1e-6)
+
+
+def test_a_calibrated_classifier_shows_no_more_than_the_bias():
+    logits, y = _calibrated(400)
+    found = calibration(logits.softmax(1), y)
+    assert found.error > 0.02  # of sampling alone
+    assert found.p > 0.05
+    assert found.error == pytest.approx(found.bias, abs=0.03)
+    sure = calibration((4 * logits).softmax(1), y)
+    assert sure.p == pytest.approx(1 / 201)
+    assert sure.low > sure.bias
+
+
+@pytest.mark.parametrize("t", [0.5, 3.0])
+def test_the_temperature_is_found_again(t):
+    logits, y = _calibrated(20_000)
+    assert temperature(t * logits, y) == pytest.approx(t, rel=0.04)
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused():
+    with pytest.raises(ValueError, match="sum to one"):
+        calibration(torch.full((4, 3), 0.2), torch.zeros(4))
+
+
+def test_risk_against_coverage_by_hand():
+    coverage, risk, area = risk_coverage(np.array([0.9, 0.6, 0.8, 0.7]), np.array([1, 0, 1, 0]))
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1]
+    assert risk.tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
+    assert area == pytest.approx((1 / 3 + 1 / 2) / 4)
+
+
+def test_estimates_of_a_calibrated_classifier_cover_its_accuracy():
+    logits, y = _calibrated(4000)
+    p = logits.softmax(1)
+    c, right = p.max(1).values.numpy(), (p.argmax(1) == y).numpy()
+    new, accuracy = c[2000:], right[2000:].mean()
+    for found in (
+        confidence_based(new),
+        difference_of_confidences(c[:2000], right[:2000], new),
+        average_threshold(c[:2000], right[:2000], new),
+    ):
+        assert found.low < accuracy < found.high
+        assert found.high - found.low < 0.1
+
+
+def test_estimates_fall_with_confidence():
+    reference, right = np.linspace(0.5, 1, 100), np.arange(100) >= 20  # the 20 least sure are wrong
+    lower = reference - 0.1
+    assert difference_of_confidences(reference, right, lower).accuracy == pytest.approx(0.8 - 0.1)
+    assert average_threshold(reference, right, reference).accuracy == pytest.approx(0.8)
+    # 0.1 is 19.8 steps of 0.5 / 99: twenty more lie below the threshold
+    assert average_threshold(reference, right, lower).accuracy == pytest.approx(0.6)
+    assert average_threshold(reference, np.zeros(100, bool), lower).accuracy == 0
+
+
+def test_a_power_law_is_found_again_and_inverted():
+    n = [50, 100, 200, 400, 800, 1600]
+    found = fit_power_law(n, [2.0 * k**-0.5 + 0.05 for k in n])
+    assert (found.scale, found.exponent, found.floor) == pytest.approx((2.0, 0.5, 0.05), abs=1e-6)
+    assert found.labels_for(found.error(3000)) == pytest.approx(3000)
+    assert found.labels_for(0.01) == np.inf
+    with pytest.raises(ValueError, match="three numbers of labels"):
+        fit_power_law([10, 10, 20], [0.5, 0.4, 0.3])
+
+
+def test_weat_of_vectors_on_two_axes():
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    x = torch.tensor([[2.0, 0.1], [1.0, 0.0]])
+    effect, p = weat(x, x.flip(1), a, b)
+    assert 1.7 < effect < 2
+    assert p == 0  # no other split of four words puts more of A first
+    assert weat(x.flip(1), x, a, b)[0] == pytest.approx(-effect)
+
+
+Y = np.array([0, 1, 1, 1, 1, 0, 1, 0, 0, 1])
+ANSWER = np.array([0, 1, 1, 1, 0, 0, 1, 1, 0, 0])
+GROUP = np.repeat([0, 1], 5)
+
+
+def test_rates_by_group_of_a_small_table():
+    found = rates(cell_counts(Y, ANSWER, GROUP, 2))
+    assert found["accuracy"].tolist() == pytest.approx([0.8, 0.6])
+    assert found["tpr"].tolist() == pytest.approx([0.75, 0.5])
+    assert found["fpr"].tolist() == pytest.approx([0, 1 / 3])
+    difference, ratio = gaps(found["selection_rate"])
+    assert (difference, ratio) == (pytest.approx(0.2), pytest.approx(2 / 3))
+    assert max(gaps(found["tpr"])[0], gaps(found["fpr"])[0]) == pytest.approx(1 / 3)  # equalised odds
+    assert gaps(found["tpr"]) == (pytest.approx(0.25), pytest.approx(2 / 3))  # equal opportunity
+
+
+def test_drawn_counts_are_a_bootstrap_over_samples():
+    cells = cell_counts(np.tile(Y, 20), np.tile(ANSWER, 20), np.tile(GROUP, 20), 2)
+    spread = rates(resampled(cells, 2000))["tpr"].std(0)
+    draw = np.random.default_rng(1)
+    again = []
+    for _ in range(1000):
+        i = draw.integers(200, size=200)
+        again.append(rates(cell_counts(*(np.tile(v, 20)[i] for v in (Y, ANSWER, GROUP)), 2))["tpr"])
+    assert spread == pytest.approx(np.std(again, 0), rel=0.1)

@@ -1,0 +1,281 @@
+"""Bias audit: the same rates for each group, of decisions that came with the data and of models trained on them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tl_lab.assess.answering import answerer_of, base_of
+from tl_lab.assess.fairness import by_group
+from tl_lab.assess.material import Material
+from tl_lab.assess.pictures import bars
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.functional.group_rates import RATES, cell_counts, gaps, rates, resampled
+from tl_lab.results.report.blocks import Cell, Table
+
+__all__ = ["Audit", "assess", "audit"]
+
+TITLE = "Bias audit"
+_MOST_GROUPS = 20
+_SMALL = 30  # samples of a group below which its rates say little
+_NOT_GROUPS = frozenset({"time", "decile", "text_id", "index"})
+_DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
+_SAID = {"selection_rate": "selected", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "accuracy": "accuracy"}
+
+
+class Audit(NamedTuple):
+    """Rates of one decision by group.
+
+    Attributes:
+        counts: samples of each group, ``(G,)``.
+        rates: of each group by name, with intervals, in the order of the groups.
+        differences, ratios: between the extreme groups by rate, with bootstrap intervals.
+    """
+
+    counts: list[int]
+    rates: Mapping[str, list[Measure]]
+    differences: Mapping[str, Measure]
+    ratios: Mapping[str, Measure]
+
+
+def audit(
+    y: np.ndarray, answer: np.ndarray, group: np.ndarray, names: Sequence[str], draws: int = 1000, seed: int = 0
+) -> Audit:
+    """Compare the rates of a binary decision between groups.
+
+    Args:
+        y: labels ``(N,)``, 0 or 1.
+        answer: decisions ``(N,)``, 0 or 1.
+        group: numbers ``(N,)``, from 0; negative ones are left out.
+        names: of the groups.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Raises:
+        ValueError: fewer than two groups have samples.
+    """
+    cells = cell_counts(y, answer, group, len(names))
+    present = cells.sum((1, 2)) > 0
+    if int(present.sum()) < 2:
+        raise ValueError("an audit compares groups, and fewer than two of them have samples")
+    drawn = rates(resampled(cells, draws, seed))
+    found = by_group(y, answer, group, names)
+    per_group = {
+        name: [Measure(float(found[name][g]), *_ends(drawn[name][:, g])) for g in range(len(names))] for name in RATES
+    }
+    differences, ratios = {}, {}
+    for name in RATES:
+        difference, ratio = gaps(found[name][present])
+        again = gaps(drawn[name][:, present])
+        differences[name] = Measure(float(difference), *_ends(again[0]))
+        ratios[name] = Measure(float(ratio), *_ends(again[1]))
+    return Audit(cells.sum((1, 2)).tolist(), per_group, differences, ratios)
+
+
+def assess(material: Material) -> PartResult | NotApplicable:
+    """Audit decisions by each column of groups.
+
+    Args:
+        material: of the assessment.
+    """
+    if not material.classifies:
+        return NotApplicable(TITLE, "Rates by group are those of decisions for classes, and these data have none.")
+    name = material.deployment or material.test or material.validation
+    columns = _columns(material, name)
+    if not columns:
+        return NotApplicable(TITLE, "The data have no column of groups: give one where the data take `group_column`.")
+    result = PartResult(TITLE, "", "moderate")
+    sentences = []
+    for column in columns:
+        sentences += _by_column(material, name, column, result)
+    result.sentence = " ".join(sentences[:2])
+    result.confidence = _confidence(result)
+    result.notes.append(
+        "Differences are between the extreme groups, so that chance alone makes them larger than zero; intervals are "
+        "by bootstrap over samples. Classes are audited one against the rest."
+    )
+    return result
+
+
+def _columns(material: Material, name: str) -> list[str]:
+    known = material.drawn[name].columns
+    if material.options.groups:
+        if lacking := [one for one in material.options.groups if one not in known]:
+            raise ValueError(f"the data have no column {lacking[0]!r}; they have {', '.join(known) or 'none'}")
+        return material.options.groups
+    return [
+        one
+        for one, values in known.items()
+        if one not in _NOT_GROUPS and not values.is_floating_point() and 1 < len(values.unique()) <= _MOST_GROUPS
+    ]
+
+
+def _by_column(material: Material, name: str, column: str, result: PartResult) -> list[str]:
+    """Audit the given decision on all samples, then the model's and its base's on held-out ones."""
+    groups = _group_names(material, column)
+    sentences = []
+    if given := _given(material, column):
+        title, y, answer, group = given
+        sentences.append(_one(title, y, answer, group, groups, column, result, material))
+    answerer = answerer_of(material)
+    predicted = answerer.logits(name).argmax(1)
+    group = material.drawn[name].columns[column].numpy()
+    base = base_of(material, name).argmax(1) if answerer.run is not None else None
+    for positive, title in _positives(material):
+        y = (material.labels(name) == positive).numpy()
+        said = f"{answerer.name}, {title}" if title else answerer.name
+        sentences.append(_one(said, y, (predicted == positive).numpy(), group, groups, column, result, material))
+        if base is not None:
+            before = f"base, {title}" if title else "base"
+            _one(before, y, (base == positive).numpy(), group, groups, column, result, material)
+            _amplification(said, before, column, result, y, predicted == positive, base == positive, group, groups)
+    _calibration(material, name, column, groups, answerer.probabilities(name), result)
+    return sentences
+
+
+def _positives(material: Material) -> list[tuple[int, str]]:
+    """List the classes that are audited: the second of two, or each of several against the rest."""
+    names = material.class_names
+    return [(1, "")] if len(names) == 2 else [(c, f"{one} against the rest") for c, one in enumerate(names[:10])]
+
+
+def _group_names(material: Material, column: str) -> list[str]:
+    values = getattr(material.data, "column_values", {}).get(column)
+    if values:
+        return [str(value) for value in values]
+    most = max(int(samples.columns[column].max()) for samples in material.whole.values() if column in samples.columns)
+    return [f"{column} {number}" for number in range(most + 1)]
+
+
+def _given(material: Material, column: str) -> tuple[str, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Read a decision that came with the data, over all samples of all sets."""
+    sets = [one for one in material.whole.values() if one.y is not None and column in one.columns]
+    text = material.options.decision or ("decile>=5" if sets and "decile" in sets[0].columns else None)
+    if text is None or not sets:
+        return None
+    found = _DECISION.fullmatch(text)
+    if found is None or found[1] not in sets[0].columns:
+        raise ValueError(f"assess.decision is <column>>=<number> with a column of the data, not {text!r}")
+    whole = [torch.cat([one.columns[name] for one in sets]).numpy() for name in (found[1], column)]
+    y = torch.cat([one.y for one in sets if one.y is not None]).numpy()
+    positive = _positives(material)[0][0]
+    return f"given decision {text}", y == positive, whole[0] >= float(found[2]), whole[1]
+
+
+def _one(
+    title: str,
+    y: np.ndarray,
+    answer: np.ndarray,
+    group: np.ndarray,
+    groups: Sequence[str],
+    column: str,
+    result: PartResult,
+    material: Material,
+) -> str:
+    """Audit one decision, and add it to the result; gives the sentence."""
+    found = audit(y, answer, group, groups, seed=material.plan.seed)
+    where = f"{column}/{title}"
+    shown = [g for g in range(len(groups)) if found.counts[g] > 0]
+    for name in RATES:
+        result.measures |= {f"{where}/{groups[g]}/{name}": found.rates[name][g] for g in shown}
+        result.measures[f"{where}/difference/{name}"] = found.differences[name]
+        result.measures[f"{where}/ratio/{name}"] = found.ratios[name]
+    rows: list[list[str | Cell]] = [
+        [groups[g], f"{found.counts[g]:,}", *(_share(found.rates[name][g]) for name in RATES)] for g in shown
+    ]
+    rows.append([Cell("difference (95 %)", "best"), "", *(found.differences[n].text(percent=True) for n in RATES)])
+    rows.append([Cell("ratio (95 %)", "best"), "", *(found.ratios[n].text(2) for n in RATES)])
+    result.tables.append(Table([column, "n", *(_SAID[name] for name in RATES)], rows, 1, title[:1].upper() + title[1:]))
+    small = [f"{groups[g]} ({found.counts[g]})" for g in shown if found.counts[g] < _SMALL]
+    if small:
+        said = f"> Groups of fewer than {_SMALL} samples, whose rates say little: {', '.join(small)}."
+        result.notes += [said] if said not in result.notes else []
+    large = [g for g in shown if found.counts[g] >= _SMALL]
+    if len(large) < 2:
+        return f"For {title}, no two groups of {column} have {_SMALL} samples."
+    result.figures[f"False positive rate of {title} by {column}, with 95 % intervals"] = bars(
+        {groups[g]: found.rates["fpr"][g] for g in large}, "false positive rate", percent=True
+    )
+    high = max(large, key=lambda g: _known(found.rates["fpr"][g].value, -1))
+    low = min(large, key=lambda g: _known(found.rates["fpr"][g].value, 2))
+    a, b = found.rates["fpr"][high], found.rates["fpr"][low]
+    return (
+        f"{title[:1].upper() + title[1:]}: the false positive rate is {a.value:.1%} for {groups[high]} and "
+        f"{b.value:.1%} for {groups[low]}, the false negative rate {found.rates['fnr'][high].value:.1%} and "
+        f"{found.rates['fnr'][low].value:.1%}."
+    )
+
+
+def _amplification(
+    tuned: str,
+    before: str,
+    column: str,
+    result: PartResult,
+    y: np.ndarray,
+    answer: torch.Tensor,
+    base: torch.Tensor,
+    group: np.ndarray,
+    groups: Sequence[str],
+    draws: int = 500,
+) -> None:
+    """Add how much larger the tuned model's differences are than its base's, samples paired in the bootstrap."""
+    both = [one.numpy() for one in (answer, base)]
+    draw = np.random.default_rng(0)
+    again: dict[str, list[float]] = {name: [] for name in RATES}
+    for _ in range(draws):
+        i = draw.integers(len(y), size=len(y))
+        found = [rates(cell_counts(y[i], one[i], group[i], len(groups))) for one in both]
+        for name in RATES:
+            large, small = (float(gaps(one[name][~np.isnan(one[name])])[0]) for one in found)
+            again[name].append(large - small)
+    rows: list[list[str | Cell]] = []
+    for name in RATES:
+        value = (
+            result.measures[f"{column}/{tuned}/difference/{name}"].value
+            - result.measures[f"{column}/{before}/difference/{name}"].value
+        )
+        one = result.measures[f"{column}/{tuned}/amplification/{name}"] = Measure(value, *_ends(np.array(again[name])))
+        rows.append([_SAID[name], one.text(percent=True)])
+    result.tables.append(Table(["rate", "tuned - base (95 %)"], rows, 1, "Amplification of differences by tuning"))
+
+
+def _calibration(
+    material: Material, name: str, column: str, groups: Sequence[str], p: torch.Tensor, result: PartResult
+) -> None:
+    """Add the mean stated probability beside the observed rate for each group."""
+    positive = _positives(material)[0][0]
+    y, group = (material.labels(name) == positive).numpy(), material.drawn[name].columns[column].numpy()
+    rows: list[list[str | Cell]] = []
+    for g, said in enumerate(groups):
+        inside = group == g
+        if inside.any():
+            observed, stated = wilson(int(y[inside].sum()), int(inside.sum())), float(p[inside, positive].mean())
+            result.measures[f"{column}/calibration/{said}"] = Measure(
+                stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
+            )
+            rows.append([said, f"{stated:.1%}", observed.text(percent=True)])
+    title = f"Calibration by {column}: stated and observed share of {material.class_names[positive]}"
+    result.tables.append(Table([column, "stated", "observed (95 %)"], rows, 1, title))
+
+
+def _confidence(result: PartResult) -> Confidence:
+    widths = [(m.high or 0) - (m.low or 0) for key, m in result.measures.items() if "/difference/fpr" in key]
+    return "high" if widths and min(widths) < 0.1 else "moderate" if widths and min(widths) < 0.25 else "low"
+
+
+def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None, None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _share(one: Measure) -> str | Cell:
+    return "-" if one.value != one.value else Cell(one.text(percent=True, digits=3), value=one.value)
+
+
+def _known(value: float, otherwise: float) -> float:
+    return otherwise if value != value else value

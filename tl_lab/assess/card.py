@@ -1,0 +1,236 @@
+"""The model card of a run, from what lies in its folder and its assessment. Nothing here imports torch."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tl_lab import commands
+from tl_lab.assess.footprint import FACTORS, emissions
+from tl_lab.assess.results import Measure, wilson
+from tl_lab.config.stored import read_stored, read_yaml
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import read_results, write_text
+from tl_lab.results.names import duration, format_metric, is_score, is_share, readable, split_name
+from tl_lab.results.report.blocks import Cell, Picture, Section, Table
+from tl_lab.results.report.markdown import markdown
+from tl_lab.results.report.page import document, tiles_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = ["NAMES", "card", "write_card"]
+
+NAMES = ("model_card.md", "model_card.html")
+_WATTS = 15.0  # of a busy core, where nothing was measured
+
+
+def write_card(run: Path, folder: Path | None = None, assessment: Path | None = None) -> list[Path]:
+    """Write ``model_card.md`` and ``model_card.html``.
+
+    Args:
+        run: a completed run's folder.
+        folder: where to; None for the run's own.
+        assessment: an ``assessment.json``; None for the newest of this run below the outputs, if there is one.
+
+    Returns:
+        The two files.
+
+    Raises:
+        UserError: the folder holds no completed run, or the assessment cannot be read.
+    """
+    sections, tiles = card(run, assessment)
+    place = folder or run
+    title = sections[0].title
+    page = document(title, tiles_of(tiles), sections, {})
+    texts = (markdown(sections), page)
+    return [write_text(place / name, text) for name, text in zip(NAMES, texts, strict=True)]
+
+
+def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list[tuple[str, str, str]]]:
+    """Lay the card out; arguments as of :func:`write_card`.
+
+    Returns:
+        Sections, the first with the title and the summary, and tiles.
+    """
+    results = read_results(run)
+    if results.get("status") != "completed":
+        raise UserError(
+            f"card: the run in {run} is {results.get('status', 'unknown')}, and a card is of a completed run"
+        )
+    config, choices = read_stored(run), results.get("choices") or {}
+    found = _assessment(run, assessment)
+    name = str(results.get("name") or run.name)
+    names = [_word(choices, group) for group in ("backbone", "strategy", "data")]
+    version = (results.get("versions") or {}).get("tl_lab", "")
+    summary = f"Backbone `{names[0]}`, trained by `{names[1]}` on `{names[2]}`{_adapted(choices)}, by tl_lab {version}."
+    sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
+    sections += [_metrics(results), _from_assessment(run, choices, found, "calibration", "Calibration")]
+    sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
+    sections += [_licences(results, config), _repeat(run, results)]
+    parameters = (results.get("parameters") or {}).get("total")
+    tiles = [
+        ("data", _word(choices, "data"), ""),
+        ("backbone", _word(choices, "backbone"), ""),
+        ("parameters", "-" if parameters is None else f"{parameters:,}", ""),
+        ("trained in", duration(float(results.get("duration_s") or 0)), ""),
+    ]
+    return sections, tiles
+
+
+def _word(choices: Mapping[str, Any], group: str) -> str:
+    return str(choices.get(group) or "-")
+
+
+def _adapted(choices: Mapping[str, Any]) -> str:
+    adaptation = choices.get("domain_adaptation")
+    return "" if adaptation in (None, "none") else f", adapted to the target by `{adaptation}`"
+
+
+def _use(choices: Mapping[str, Any], results: Mapping[str, Any]) -> list[Section]:
+    parts: list[str | Table | Picture] = [
+        f"Intended: predictions for samples like the test data of `{_word(choices, 'data')}`; the numbers below hold "
+        "for these.",
+        "Not intended: decisions about people without an audit of their groups and a person who answers for them; data "
+        "that have drifted (see `Drift reference`).",
+    ]
+    if results.get("oracle"):
+        parts.append("> The run learned from target labels: it is an oracle for comparisons, not a method.")
+    return [Section("Intended use", parts)]
+
+
+def _data(results: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Section]:
+    sizes = results.get("sizes") or {}
+    rows = [[str(name), f"{count:,}"] for name, count in sizes.items()]
+    parts: list[str | Table | Picture] = [Table(["set", "samples"], rows, 1, f"Sets of {_word(choices, 'data')}")]
+    protocol = results.get("protocol") or {}
+    parts += [f"{name}: {value}." for name, value in protocol.items() if isinstance(value, str)]
+    parts.append(f"Fingerprint of the data: `{results.get('data_hash', '-')}`.")
+    return [Section("Training data", parts)]
+
+
+def _metrics(results: Mapping[str, Any]) -> Section:
+    metrics, sizes = results.get("metrics") or {}, results.get("sizes") or {}
+    rows: list[list[str | Cell]] = []
+    for name, value in metrics.items():
+        split, part, metric = split_name(name)
+        if split != "test" or value is None or metric.endswith("_ci95") or not is_score(metric):
+            continue
+        count = sizes.get(f"{part}/test" if part else "test")
+        rows.append([part or "all", readable(metric), _with_interval(metric, float(value), count)])
+    said = "Intervals of shares are Wilson's over the test samples of one run; they say nothing of other seeds."
+    return Section("Metrics", [Table(["test set", "metric", "value (95 %)"], rows, 2), said])
+
+
+def _with_interval(metric: str, value: float, count: int | None) -> str:
+    if metric in ("acc", "accuracy") and count and is_share(metric):
+        return wilson(value * count, int(count)).text(percent=True)
+    return f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
+
+
+def _from_assessment(
+    run: Path, choices: Mapping[str, Any], found: Mapping[str, Any] | None, part: str, title: str
+) -> Section:
+    """Take a part over from the assessment, with its main numbers."""
+    if found is None:
+        data, backbone = _word(choices, "data"), _word(choices, "backbone")
+        command = commands.command(
+            "assess", f"data={data}", f"backbone={backbone}", f"init_from={run}", f"assess={part}"
+        )
+        return Section(title, [f"Not assessed: `{command}` does."])
+    one = (found.get("parts") or {}).get(part) or {
+        "status": "not assessed",
+        "why": "The assessment left this part out.",
+    }
+    if one.get("status") != "assessed":
+        return Section(title, [str(one.get("why"))])
+    rows: list[list[str | Cell]] = [
+        [name, Measure(**{k: v for k, v in m.items() if k != "p"}).text()]
+        for name, m in one["measures"].items()
+        if m.get("value") is not None and (part != "bias" or "difference" in name or "/fpr" in name)
+    ]
+    return Section(title, [str(one["sentence"]), Table(["quantity", "value (95 %)"], rows, 1)])
+
+
+def _drift(run: Path) -> Section:
+    reference = run / "drift_reference.npz"
+    command = commands.command("drift", str(run), "data=...")
+    state = "lies beside the weights" if reference.is_file() else "is fitted at the first call"
+    return Section(
+        "Drift reference", [f"A reference of held-out data {state}; new data are held against it: `{command}`."]
+    )
+
+
+def _energy(results: Mapping[str, Any], found: Mapping[str, Any] | None) -> Section:
+    seconds = float(results.get("duration_s") or 0)
+    kwh = seconds * _WATTS / 3.6e6
+    each = ", ".join(f"{1000 * emissions(kwh, country):.2f} g in {country}" for country in FACTORS)
+    parts: list[str | Table | Picture] = [
+        f"Training took {duration(seconds)} on {results.get('device', 'an unknown device')}: about {1000 * kwh:.2f} Wh "
+        f"(estimated at {_WATTS:g} W a core), CO2e {each}."
+    ]
+    if found and found.get("footprint"):
+        one = found["footprint"]
+        parts.append(
+            f"The assessment used {1000 * one['kwh']:.2f} Wh, {1000 * one['kg']:.2f} g CO2e ({one['source']})."
+        )
+    return Section("Energy", parts)
+
+
+def _licences(results: Mapping[str, Any], config: "DictConfig") -> Section:
+    weights = results.get("weights") or {}
+    licence = _licence_of(str(config.backbone.get("_target_", "")), json.dumps(weights))
+    parts: list[str | Table | Picture] = [
+        f"Backbone: weights {weights.get('from', 'unknown')}; licence {licence}.",
+        "Data: the publishers of the data set the terms; a model trained on data for research only inherits these.",
+        "Code: MIT.",
+    ]
+    return Section("Licences", parts)
+
+
+def _licence_of(target: str, weights: str) -> str:
+    """Find the licence of packaged weights by their names; those of others are their publishers'."""
+    from tl_lab.backbones.packaged import PACKAGED
+
+    for name, one in PACKAGED.items():
+        names = (name, one.package, *one.files)
+        if any(text and text in weights for text in names):
+            return one.licence
+    return "of their publisher" if "random" not in weights else "as the code's, for they were random at the start"
+
+
+def _repeat(run: Path, results: Mapping[str, Any]) -> Section:
+    try:
+        overrides = [str(one) for one in read_yaml(run / ".hydra" / "overrides.yaml") or []]
+    except UserError:
+        overrides = []
+    versions = results.get("versions") or {}
+    said = ", ".join(f"{name} {number}" for name, number in versions.items())
+    again = shlex.join(["python", "train.py", *overrides])
+    return Section(
+        "To repeat this",
+        [f"`{again}`", f"`{commands.command('reproduce', str(run))}` compares the numbers.", f"Versions: {said}."],
+    )
+
+
+def _assessment(run: Path, given: Path | None) -> Mapping[str, Any] | None:
+    """Read an assessment: the one given, or the newest that names the run."""
+    if given is not None:
+        try:
+            found = json.loads(given.read_text(encoding="utf-8"))
+            assert isinstance(found["parts"], dict)
+            return found
+        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+            raise UserError(f"card: {given} is no assessment.json that can be read") from error
+    root = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs")) / "assessments"
+    for path in sorted(root.glob("*/*/assessment.json"), key=lambda one: one.parent.name, reverse=True):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            named = [text.partition("=")[2] for text in found["overrides"] if text.startswith("init_from=")]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if named and Path(named[0]).absolute() == run.absolute():
+            return found
+    return None

@@ -1,0 +1,112 @@
+"""Whether test and deployment data still look like held-out training data, and the accuracy estimated on them."""
+
+from tl_lab.assess.answering import answerer_of
+from tl_lab.assess.detectors import DETECTORS, Drift, detect, reference_of
+from tl_lab.assess.material import Material
+from tl_lab.assess.pictures import bars
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.results.report.blocks import Cell, Table, said_p
+
+__all__ = ["advice", "assess", "detections_table", "estimates_table"]
+
+TITLE = "Drift"
+
+
+def assess(material: Material) -> PartResult | NotApplicable:
+    """Hold test data against validation data.
+
+    Args:
+        material: of the assessment.
+    """
+    if not material.classifies:
+        return NotApplicable(TITLE, "The detectors look at class probabilities, and these data have no classes.")
+    sets = [name for name in (material.test, material.deployment) if name is not None]
+    if not sets:
+        return NotApplicable(TITLE, "There is no test set to hold against the validation data.")
+    answerer, held_out = answerer_of(material), material.validation
+    heat = answerer.temperature()
+    subject = material.subjects[0]
+    reference = reference_of(
+        answerer.logits(held_out), material.features(subject, held_out), material.labels(held_out), heat
+    )
+    result = PartResult(TITLE, "", "moderate")
+    sentences = []
+    for name in sets:
+        found = detect(
+            reference,
+            answerer.probabilities(name, heat).numpy(),
+            reference.project(material.features(subject, name)),
+            alpha=material.options.alpha,
+            permutations=material.options.permutations,
+            seed=material.plan.seed,
+        )
+        said = material.said(name)
+        y = material.labels(name)
+        known = wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))
+        result.tables += [detections_table(found, f"{said} against {material.said(held_out)}")]
+        result.tables += [estimates_table(found, known, f"Accuracy on {said}, estimated without labels")]
+        result.measures |= {f"{name}/{key}": Measure(one.statistic, p=one.p) for key, one in found.detections.items()}
+        result.measures |= {f"{name}/{key}": Measure(*one) for key, one in found.estimates.items()}
+        result.measures[f"{name}/accuracy"] = known
+        estimates = {key: Measure(*one) for key, one in found.estimates.items()}
+        result.figures[f"Accuracy on {said}: estimated without labels, and known"] = bars(
+            {**estimates, "known": known}, "accuracy", percent=True, line=found.accuracy
+        )
+        verb = "differ from" if found.drifted else "do not differ from"
+        p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
+        sentences.append(f"{said} data {verb} held-out {material.said(held_out)} data (p {p}): {advice(found, known)}")
+    result.sentence = " ".join(one[:1].upper() + one[1:] for one in sentences)
+    result.confidence = _confidence(material, sets)
+    result.notes.append(
+        "Each detector corrects for its dimensions, and all together for their number; the reference is validation "
+        "data, never training data. CBPE, DoC and ATC assume that labels depend on inputs as before."
+    )
+    return result
+
+
+def advice(found: Drift, known: Measure | None = None) -> str:
+    """Say what to do, in a clause.
+
+    Args:
+        found: by the detectors.
+        known: accuracy on the new samples, where they have labels.
+    """
+    low = min(one.low for one in found.estimates.values())
+    high = max(one.high for one in found.estimates.values())
+    span = f"estimated accuracy {low:.0%} to {high:.0%}, {found.accuracy:.0%} on the reference"
+    if known is not None:
+        span += f", known {known.value:.0%}"
+        lost, missed = (known.high or 0) < found.accuracy, (known.high or 0) < low
+        if lost and missed:
+            return f"retrain or adapt; estimates without labels miss the loss here, and are not to be trusted ({span})."
+        if lost and found.drifted:
+            return f"retrain or adapt ({span})."
+    if not found.drifted:
+        return f"keep the model ({span})."
+    if high < found.accuracy:
+        return f"label some of the new data and retrain on old and new together ({span})."
+    return f"label a sample of the new data before deciding; the estimates do not show a loss ({span})."
+
+
+def detections_table(found: Drift, caption: str) -> Table:
+    """List what each detector says."""
+    rows: list[list[str | Cell]] = [
+        [DETECTORS[name], f"{one.statistic:.3f}", said_p(one.p), f"{one.rejected} of {one.dimensions}"]
+        for name, one in found.detections.items()
+    ]
+    rows.append([Cell("all together", "best"), "", said_p(found.p), "drift" if found.drifted else "no drift"])
+    return Table(["detector", "statistic", "p", "rejected"], rows, 1, caption)
+
+
+def estimates_table(found: Drift, known: Measure | None, caption: str) -> Table:
+    """List the estimated accuracies beside the known one."""
+    rows: list[list[str | Cell]] = [[name, Measure(*one).text(percent=True)] for name, one in found.estimates.items()]
+    rows.append(["reference, known", f"{found.accuracy:.0%}"])
+    if known is not None:
+        rows.append(["known", known.text(percent=True)])
+    return Table(["estimate", "accuracy (95 %)"], rows, 1, caption)
+
+
+def _confidence(material: Material, sets: list[str]) -> Confidence:
+    smallest = min(len(material.drawn[name]) for name in (*sets, material.validation))
+    return "high" if smallest >= 500 else "moderate" if smallest >= 100 else "low"

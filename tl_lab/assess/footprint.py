@@ -1,0 +1,98 @@
+"""Energy and emissions: measured by codecarbon where it is installed, else estimated from processor time."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tl_lab.errors import UserError
+
+__all__ = ["FACTORS", "Footprint", "FootprintMeter", "emissions", "shares"]
+
+FACTORS: Mapping[str, float] = {"FRA": 0.056039, "USA": 0.369473}
+"""kg CO2e of a kWh of electricity by country, from codecarbon's own table."""
+_WATTS = 15.0  # of a busy core with its memory, where nothing can be measured
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Electricity and emissions.
+
+    Args:
+        kwh: of electricity.
+        kg: of CO2e.
+        source: how it was found.
+    """
+
+    kwh: float
+    kg: float
+    source: str
+
+
+def emissions(kwh: float, country: str) -> float:
+    """Convert electricity to kg CO2e.
+
+    Args:
+        kwh: >= 0.
+        country: ISO code of three letters.
+
+    Raises:
+        UserError: the country's factor is not known here.
+    """
+    if country not in FACTORS:
+        raise UserError(
+            f"assess.country={country}: without the library codecarbon only {', '.join(FACTORS)} are known: install "
+            "tl_lab[energy]"
+        )
+    return kwh * FACTORS[country]
+
+
+def shares(total: float, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Share a total out in proportion to processor time; the shares sum to it."""
+    whole = sum(seconds.values())
+    return {name: total * value / whole if whole > 0 else total / len(seconds) for name, value in seconds.items()}
+
+
+@dataclass
+class FootprintMeter:
+    """Watches a process from :meth:`start` to :meth:`stop`.
+
+    Args:
+        country: ISO code of three letters.
+    """
+
+    country: str = "USA"
+    _tracker: Any = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+
+    def start(self) -> None:
+        """Begin; the interval between samples is a second, shorter than what is watched."""
+        self._began = time.process_time()
+        try:
+            from codecarbon import OfflineEmissionsTracker
+        except ImportError:
+            return
+        self._tracker = OfflineEmissionsTracker(
+            country_iso_code=self.country,
+            save_to_file=False,
+            log_level="error",
+            allow_multiple_runs=True,
+            measure_power_secs=1,
+        )
+        self._tracker.start()
+
+    def stop(self) -> Footprint:
+        """End, and give what was used.
+
+        Raises:
+            UserError: nothing measures, and the country is not known.
+        """
+        if self._tracker is not None:
+            kg = float(self._tracker.stop() or 0.0)
+            kwh = float(self._tracker.final_emissions_data.energy_consumed)
+            counters = os.access("/sys/class/powercap/intel-rapl", os.R_OK)
+            how = "measured by codecarbon" if counters else "estimated by codecarbon from load and rated power"
+            return Footprint(kwh, kg, how)
+        kwh = (time.process_time() - self._began) * _WATTS / 3.6e6
+        return Footprint(kwh, emissions(kwh, self.country), f"estimated: processor time at {_WATTS:g} W a core")

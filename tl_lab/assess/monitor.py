@@ -1,0 +1,243 @@
+"""The drift monitor of a run: a reference that lies in its folder, and new data held against it."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.assess.detectors import DETECTORS, Drift, Reference, detect, moved_most, reference_of
+from tl_lab.assess.drift import advice
+from tl_lab.assess.probes import fit_probe
+from tl_lab.assess.results import Measure, wilson
+from tl_lab.config.catalogue import using
+from tl_lab.config.identity import to_plain
+from tl_lab.config.instantiate import build_node, foreign
+from tl_lab.config.stored import read_stored
+from tl_lab.data.base import DataModule
+from tl_lab.data.request import Request
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional.calibration import temperature
+from tl_lab.problems import SingleLabel
+from tl_lab.randomness import generator
+from tl_lab.results.folder.files import SCHEMA, replacing, write_json
+from tl_lab.run.inference import TrainedModel, load_classifier
+from tl_lab.training.feature_reader import FeatureReader
+
+__all__ = ["REFERENCE", "Monitored", "New", "fit_reference", "monitor", "write"]
+
+REFERENCE = "drift_reference.npz"
+_MOST = 2000  # samples of the reference, and of new data
+
+
+@dataclass(frozen=True)
+class New:
+    """New samples as the model sees them.
+
+    Args:
+        said: what they are.
+        names: of the samples.
+        logits: ``(M, C)``.
+        features: as the head sees them, ``(M, D)``.
+        labels: classes ``(M,)``, where they are known.
+    """
+
+    said: str
+    names: list[str]
+    logits: Tensor
+    features: Tensor
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """What the monitor says.
+
+    Args:
+        new: samples.
+        drift: what the detectors say.
+        known: accuracy on the new samples where they have labels.
+        forgets: accuracy on the reference of a head refitted to the new samples alone; None without labels.
+        moved: names of the samples that moved most, with their distances.
+        advice: in a clause.
+    """
+
+    new: New
+    drift: Drift
+    known: Measure | None
+    forgets: Measure | None
+    moved: list[tuple[str, float]]
+    advice: str
+
+
+def monitor(
+    run: Path,
+    given: Sequence[str],
+    *,
+    part: str | None = None,
+    alpha: float = 0.05,
+    correction: str = "bonferroni",
+    detectors: Sequence[str] = tuple(DETECTORS),
+    allow: Sequence[str] = (),
+) -> Monitored:
+    """Hold new data against the reference of a run, which is fitted at the first call.
+
+    Args:
+        run: its folder.
+        given: ``data=...`` with its options, or one folder or file of new samples.
+        part: of ``data=``, the set that is new; None for the test set.
+        alpha: level of the tests, in (0, 1).
+        correction: over the dimensions of a detector, ``bonferroni`` or ``fdr``.
+        detectors: keys of :data:`~tl_lab.assess.detectors.DETECTORS`.
+        allow: names beside the project's own that the run's configuration may name.
+
+    Raises:
+        UserError: the folder holds no run with classes, or the new data cannot be read.
+    """
+    if wrong := [name for name in detectors if name not in DETECTORS]:
+        raise UserError(f"drift: there is no detector {wrong[0]!r}; {nearest(wrong[0], DETECTORS)}")
+    if not 0 < alpha < 1:
+        raise UserError(f"drift: --alpha is a level between 0 and 1, not {alpha:g}")
+    model = load_classifier(run, allow=allow)
+    if not isinstance(model.problem, SingleLabel):
+        raise UserError(f"drift: {run} predicts no classes, and the detectors look at class probabilities")
+    reference = _read(run) or fit_reference(run, model, allow)
+    new = _new(model, given, part)
+    found = detect(
+        reference,
+        (new.logits.double() / reference.temperature).softmax(1).numpy(),
+        (components := reference.project(new.features)),
+        alpha=alpha,
+        correction=correction,
+        detectors=tuple(detectors),
+    )
+    known, forgets = None, None
+    if new.labels is not None:
+        known = wilson(int((new.logits.argmax(1) == new.labels).sum()), len(new.labels))
+        forgets = _forgets(reference, new)
+    moved = [(new.names[i], distance) for i, distance in moved_most(reference, components)]
+    return Monitored(new, found, known, forgets, moved, advice(found, known))
+
+
+def fit_reference(run: Path, model: TrainedModel, allow: Sequence[str] = ()) -> Reference:
+    """Fit a reference to the run's own validation data, and keep it in the run's folder.
+
+    Args:
+        run: its folder.
+        model: of the run.
+        allow: as in :func:`monitor`.
+
+    Raises:
+        UserError: the run's data cannot be read any more, or have no validation set with labels.
+    """
+    cfg = read_stored(run)
+    with foreign(run / "config.yaml", allow):
+        data: DataModule = build_node(to_plain(cfg.data))
+    data.load(Request())
+    name = next((one for one in ("val", "source/val") if one in data.sets and data.sets[one].y is not None), None)
+    if name is None:
+        raise UserError(f"drift: the data of {run} have no validation set with labels to fit a reference to")
+    y = data.sets[name].y
+    assert y is not None
+    logits, features, index = _see(model, data, name)
+    reference = reference_of(logits, features, y[index], temperature(logits, y[index]))
+    with replacing(run / REFERENCE) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, **reference.arrays())  # type: ignore[arg-type]
+    return reference
+
+
+def _read(run: Path) -> Reference | None:
+    try:
+        with np.load(run / REFERENCE, allow_pickle=False) as arrays:
+            return Reference.from_arrays(arrays)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # damaged: it is fitted again
+
+
+def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Give logits and features of a set, or of a draw from it, and the positions of its samples."""
+    count = len(data.sets[name])
+    index = torch.arange(count)
+    if count > _MOST:
+        index = torch.randperm(count, generator=generator(data.seed, "drift", name))[:_MOST].sort()[0]
+    data.sets = {name: data.sets[name].subset(index)}
+    data.use(model.spec)
+    reader = FeatureReader(model.network, data)
+    features = reader.read(name, "head", cached=False)
+    return reader.classify(features).cpu(), features.cpu(), index
+
+
+def _new(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
+    paths = [text for text in given if "=" not in text]
+    if not paths:
+        return _from_data(model, given, part)
+    if len(paths) > 1 or len(given) > 1:
+        raise UserError(f"drift: give data=..., or one folder or file of new samples, not {' '.join(given)}")
+    if not Path(paths[0]).exists():
+        raise UserError(f"drift: there is no folder or file {paths[0]!r}; new data are given by data=..., too")
+    found = model.predict(paths[0], logits=True, features=True)
+    assert found.logits is not None
+    assert found.features is not None
+    return New(paths[0], found.names, found.logits, found.features)
+
+
+def _from_data(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
+    from tl_lab.assess.asking import read
+
+    plan = read([*given, "assess=drift"]).plans[0]
+    with using([]):
+        data: DataModule = plan.data.build()
+    data.load(Request())
+    name = part or data.test_names[-1]
+    if name not in data.sets:
+        raise UserError(f"drift: data={plan.data.choice} has no set {name!r}; {nearest(name, data.sets)}")
+    y = data.sets[name].y
+    known = y is not None and isinstance(data.problem, SingleLabel) and data.class_names == model.class_names
+    logits, features, index = _see(model, data, name)
+    names = [f"{name}[{i}]" for i in index.tolist()]
+    labels = y[index] if known and y is not None else None
+    return New(f"data={plan.data.choice}, {name}", names, logits, features, labels)
+
+
+def _forgets(reference: Reference, new: New) -> Measure | None:
+    """Score a head refitted to the new samples alone on the reference."""
+    assert new.labels is not None
+    if len(new.labels.unique()) < 2:
+        return None
+    probe = fit_probe(new.features.float(), new.labels)
+    answers = probe.logits(torch.from_numpy(reference.features), reference.probabilities.shape[1]).argmax(1).numpy()
+    return wilson(int((answers == reference.labels).sum()), len(reference.labels))
+
+
+def write(found: Monitored, run: Path, output: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Write what the monitor says as JSON.
+
+    Args:
+        found: by :func:`monitor`.
+        run: its folder.
+        output: the file; None for one in ``<run>/drift``, named by the time.
+    """
+    drift = found.drift
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "new": found.new.said,
+        "count": len(found.new.names),
+        "drift": drift.drifted,
+        "p": drift.p,
+        "detectors": {name: one._asdict() for name, one in drift.detections.items()},
+        "reference_accuracy": drift.accuracy,
+        "estimated_accuracy": {name: one._asdict() for name, one in drift.estimates.items()},
+        "known_accuracy": None if found.known is None else found.known.plain(),
+        "accuracy_on_reference_after_retraining_on_new_alone": None if found.forgets is None else found.forgets.plain(),
+        "moved_most": [{"sample": name, "distance": distance} for name, distance in found.moved],
+        "advice": found.advice,
+    }
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    return write_json(output or run / "drift" / f"{name}.json", content), content

@@ -1,0 +1,116 @@
+"""An assessment from its command line to its files: each part by itself, so that one that fails stops no other."""
+
+import functools
+import importlib
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_lab.assess.asking import Asked, read
+from tl_lab.assess.footprint import Footprint, FootprintMeter
+from tl_lab.assess.material import Material
+from tl_lab.assess.results import NotApplicable, PartResult
+from tl_lab.assess.verdict import verdict
+from tl_lab.errors import UserError, root_cause
+
+__all__ = ["Assessed", "carry_out", "run_parts"]
+
+
+@dataclass
+class Assessed:
+    """An assessment.
+
+    Args:
+        asked: what was asked for.
+        material: what was looked at.
+        parts: results by part, in order.
+        verdict: three sentences with their confidence.
+        seconds: of processor time by part.
+        footprint: energy of all of it; None where it is not known.
+    """
+
+    asked: Asked
+    material: Material
+    parts: Mapping[str, PartResult | NotApplicable]
+    verdict: Sequence[str]
+    seconds: Mapping[str, float]
+    footprint: Footprint | None
+
+
+def carry_out(overrides: Sequence[str], output: Path | None = None) -> tuple[Assessed, Path]:
+    """Assess, and write ``assessment.json`` and ``assessment.html``.
+
+    Args:
+        overrides: see :func:`tl_lab.assess.asking.read`.
+        output: folder to write to; None for a new one below the outputs.
+
+    Returns:
+        The assessment, and the folder.
+
+    Raises:
+        UserError: a mistake in the overrides, or data that cannot be read.
+    """
+    from tl_lab.assess.writing import new_folder, write
+
+    asked = read(overrides)
+    meter = FootprintMeter(asked.options.country)
+    meter.start()
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what training would warn of
+        material = Material(asked.plans, asked.options)
+    seconds = {"reading": time.process_time() - began}
+    parts = run_parts(material, seconds)
+    footprint = _stopped(meter)
+    if "energy" in asked.options.parts:
+        from tl_lab.assess.energy import assess as energy
+
+        parts["energy"] = _guarded("energy", lambda: energy(material, footprint, seconds))
+    assessed = Assessed(asked, material, parts, verdict(material, parts), seconds, footprint)
+    folder = output or new_folder(asked)
+    write(assessed, folder)
+    return assessed, folder
+
+
+def run_parts(material: Material, seconds: dict[str, float]) -> dict[str, PartResult | NotApplicable]:
+    """Run the parts that were asked for, but energy, which is known at the end.
+
+    Args:
+        material: of the assessment.
+        seconds: processor time is added here, by part.
+    """
+    found: dict[str, PartResult | NotApplicable] = {}
+    for name in material.options.parts:
+        if name == "energy":
+            continue
+        began = time.process_time()
+        module = importlib.import_module(f"tl_lab.assess.{name}")
+        found[name] = _guarded(name, functools.partial(module.assess, material), getattr(module, "TITLE", name))
+        seconds[name] = time.process_time() - began
+    return found
+
+
+def _guarded(name: str, work: Callable[[], PartResult | NotApplicable], title: str = "") -> PartResult | NotApplicable:
+    """Run a part; what it stumbles over becomes one sentence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return work()
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the data hold: the other parts still run
+        cause = root_cause(error)
+        said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        kind = "" if isinstance(cause, UserError | ValueError) else f" ({type(cause).__name__})"
+        return NotApplicable(
+            title or name.capitalize(), f"{said[:1].upper()}{said[1:]}{kind}.".replace("..", "."), True
+        )
+
+
+def _stopped(meter: FootprintMeter) -> Footprint | None:
+    try:
+        return meter.stop()
+    except UserError:
+        return None

@@ -1,0 +1,192 @@
+"""Which backbone: scores of transferability on labelled training data, ranked, and checked afterwards."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.assess.material import RAW, Material
+from tl_lab.assess.measured_runs import measured
+from tl_lab.assess.pictures import bars, scatter_scores
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.functional.class_separation import h_score, regularised_h_score, transrate
+from tl_lab.functional.label_transfer import leep, nce
+from tl_lab.functional.log_evidence import logme
+from tl_lab.randomness import generator
+from tl_lab.results.report.blocks import Cell, Table
+
+__all__ = ["agreement", "assess"]
+
+TITLE = "Which backbone"
+_COMPONENTS = 32  # of the principal components that mixtures are fitted to
+SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor], float]]] = {
+    "logme": ("LogME", logme),
+    "h_score": ("H-score", h_score),
+    "regularised_h_score": ("H-score, regularised", regularised_h_score),
+    "transrate": ("TransRate", transrate),
+}
+
+
+def assess(material: Material) -> PartResult | NotApplicable:
+    """Score and rank the backbones, and the raw inputs beside them, on labelled training data.
+
+    Neither test data nor target labels choose: scores see training labels, the probe is scored on validation data.
+
+    Args:
+        material: of the assessment.
+    """
+    if not material.classifies:
+        return NotApplicable(TITLE, "The scores rank features for classes, and these data have none.")
+    y = material.labels(material.train)
+    measures: dict[str, Measure] = {}
+    found: dict[str, dict[str, Measure]] = {}
+    for name in material.representations:
+        x = material.representation(name, material.train)
+        found[name] = {key: _folded(score, x, y, material) for key, (_, score) in SCORES.items()}
+        found[name] |= _from_source(material, name, x, y)
+        found[name]["probe"] = _probe(material, name)
+        if RAW in material.representations and name != RAW:
+            found[name]["gain"] = _gain(material, name)
+        measures |= {f"{name}/{key}": value for key, value in found[name].items()}
+    order = sorted(found, key=lambda name: -found[name]["logme"].value)
+    notes = _notes(material)
+    rows = [_row(rank, name, found[name]) for rank, name in enumerate(order, 1)]
+    head = ["rank by LogME", "representation", *(said for said, _ in SCORES.values()), "LEEP", "NCE", "linear probe"]
+    tables = [
+        Table(head, rows, 2, f"Scores on {len(y):,} samples of {material.said(material.train)}; higher is better")
+    ]
+    tables += _checked(material, found, measures, notes)
+    figures = {
+        "LogME in nats per sample, with 95 % intervals of a jackknife over folds": bars(
+            {name: found[name]["logme"] for name in order}, "LogME"
+        ),
+        "LogME against the validation accuracy of a linear probe": scatter_scores(
+            {name: (found[name]["logme"].value, found[name]["probe"].value) for name in order},
+            "LogME",
+            "probe's validation accuracy",
+        ),
+    }
+    sentence, confidence = _sentence(material, found, order)
+    return PartResult(TITLE, sentence, confidence, measures, tables, figures, notes, {"ranking": order})
+
+
+def _folded(score: Callable[[Tensor, Tensor], float], x: Tensor, y: Tensor, material: Material) -> Measure:
+    """Compute a score with the interval of a jackknife over folds."""
+    whole, folds = score(x, y), material.options.folds
+    if len(x) < 2 * folds:
+        raise ValueError(f"{folds} folds need at least {2 * folds} samples, and there are {len(x)}")
+    fold = torch.randperm(len(x), generator=generator(material.plan.seed, "jackknife")) % folds
+    left_out = np.array([score(x[fold != k], y[fold != k]) for k in range(folds)])
+    spread = float(np.sqrt((folds - 1) / folds * np.square(left_out - left_out.mean()).sum()))
+    return Measure(whole, whole - 1.96 * spread, whole + 1.96 * spread)
+
+
+def _from_source(material: Material, name: str, x: Tensor, y: Tensor) -> dict[str, Measure]:
+    """Compute LEEP and NCE from source classes: those of an earlier run, or the parts of a Gaussian mixture."""
+    from tl_lab.assess.source_classes import probabilities
+
+    p = probabilities(material, name, x)
+    return {"leep": Measure(leep(p, y)), "nce": Measure(nce(p.argmax(1), y))}
+
+
+def _probe(material: Material, name: str) -> Measure:
+    y = material.labels(material.validation)
+    answers = material.logits(name, material.validation).argmax(1)
+    return wilson(int((answers == y).sum()), len(y))
+
+
+def _gain(material: Material, name: str) -> Measure:
+    """Compare a probe with one on the raw inputs, on the same validation samples."""
+    y = material.labels(material.validation)
+    right = [(material.logits(one, material.validation).argmax(1) == y).double() for one in (name, RAW)]
+    difference = right[0] - right[1]
+    half = 1.96 * float(difference.std(correction=0)) / len(y) ** 0.5
+    return Measure(float(difference.mean()), float(difference.mean()) - half, float(difference.mean()) + half)
+
+
+def _row(rank: int, name: str, found: dict[str, Measure]) -> list[str | Cell]:
+    scores: list[str | Cell] = [
+        Cell(found[key].short(_digits(found[key].value)), value=found[key].value) for key in SCORES
+    ]
+    scores += [f"{found[key].value:.3f}" for key in ("leep", "nce")]
+    mark = "best" if rank == 1 else ""
+    return [Cell(str(rank), mark), Cell(name, mark), *scores, found["probe"].text(percent=True)]
+
+
+def _digits(value: float) -> int:
+    return 1 if abs(value) >= 10 else 3
+
+
+def agreement(scores: dict[str, float], accuracies: dict[str, float]) -> float | None:
+    """Weighted Kendall tau of scores and accuracies over the names that have both; None for fewer than two.
+
+    Mistakes at the top of the ranking by accuracy weigh most.
+    """
+    from scipy.stats import weightedtau
+
+    names = [name for name in scores if name in accuracies]
+    if len(names) < 2:
+        return None
+    found = weightedtau([accuracies[n] for n in names], [scores[n] for n in names], rank=None, additive=True)
+    return None if found.statistic != found.statistic else float(found.statistic)
+
+
+def _checked(
+    material: Material, found: dict[str, dict[str, Measure]], measures: dict[str, Measure], notes: list[str]
+) -> list[Table]:
+    """Hold each score against the probe, and against finished runs where there are any."""
+    probe = {name: one["probe"].value for name, one in found.items()}
+    runs = measured(material)
+    rows: list[list[str | Cell]] = []
+    for key, (said, _) in SCORES.items():
+        scores = {name: one[key].value for name, one in found.items()}
+        taus = [agreement(scores, probe), agreement(scores, {name: mean for name, (mean, _) in runs.items()})]
+        for where, tau in zip(("probe", "runs"), taus, strict=True):
+            if tau is not None:
+                measures[f"tau/{key}/{where}"] = Measure(tau)
+        rows.append([said, *("-" if tau is None else f"{tau:.2f}" for tau in taus)])
+    if runs:
+        said = ", ".join(f"{name} {mean:.1%} ({n} run{'s' if n > 1 else ''})" for name, (mean, n) in runs.items())
+        notes.append(f"Fine-tuning accuracy measured by finished runs on these data: {said}.")
+    else:
+        notes.append(
+            "No finished fine-tuning run on these data was found, so that the ranking is checked by the probe."
+        )
+    if len(found) < 2:
+        return []
+    return [Table(["score", "τ with the probe", "τ with runs"], rows, 1, "Weighted Kendall τ: 1 for the same ranking")]
+
+
+def _notes(material: Material) -> list[str]:
+    notes = []
+    if untaught := [one.name for one in material.subjects if not one.learned]:
+        are = "has" if len(untaught) == 1 else "have"
+        notes.append(
+            f"> {', '.join(untaught)} {are} random weights: the scores say what an untrained network's features carry. "
+            "Give `backbone.weights`, `backbone.pretrained=true` or `init_from=<run>` for what was learned elsewhere."
+        )
+    if material.paired:
+        notes.append(f"All scores use labels of {material.said(material.train)} only; target labels never choose.")
+    notes.append(
+        "LEEP and NCE use the classes of the run given by `init_from`, or else the parts of a Gaussian mixture on the "
+        "features (N-LEEP), since the backbones come without their classifiers."
+    )
+    return notes
+
+
+def _sentence(material: Material, found: dict[str, dict[str, Measure]], order: list[str]) -> tuple[str, Confidence]:
+    best, probe = order[0], {name: one["probe"] for name, one in found.items()}
+    said = f"LogME ranks {best} first ({found[best]['logme'].text()})"
+    if len(order) == 1:
+        return f"{said}; its linear probe reaches {probe[best].text(percent=True)} on validation data.", "moderate"
+    first, second = (found[name]["logme"] for name in order[:2])
+    apart = (first.low or 0) > (second.high or 0)
+    winner = max(probe, key=lambda name: probe[name].value)
+    agrees = winner == best
+    verdict = "a linear probe agrees" if agrees else f"a linear probe prefers {winner}"
+    of = "" if agrees else f" against {probe[best].value:.0%}"
+    said += f", ahead of {order[1]} ({second.text()}); {verdict} ({probe[winner].text(percent=True)}{of})."
+    if best == RAW or winner == RAW:
+        said += " No backbone does better than the raw inputs by both: transfer may not pay here."
+    return said, "high" if apart and agrees else "moderate" if agrees or apart else "low"

@@ -1,0 +1,106 @@
+"""Three sentences: whether to transfer, from what and how, and whether to trust the result."""
+
+from collections.abc import Mapping
+
+from tl_lab.assess.material import RAW, Material
+from tl_lab.assess.results import Measure, NotApplicable, PartResult
+
+__all__ = ["verdict"]
+
+Parts = Mapping[str, PartResult | NotApplicable]
+
+
+def verdict(material: Material, parts: Parts) -> list[str]:
+    """Sum an assessment up.
+
+    Args:
+        material: of the assessment.
+        parts: results by part.
+
+    Returns:
+        Three sentences, each with its confidence; fewer where fewer parts have something to say.
+    """
+    said = [_whether(material, parts), _how(material, parts), _trust(material, parts)]
+    found = [one for one in said if one]
+    for part in parts.values():  # one part alone says its own
+        if len(found) < 1 and isinstance(part, PartResult):
+            found.append(_with(part.sentence, part.confidence))
+    return found or ["No part of the assessment applies to these data."]
+
+
+def _whether(material: Material, parts: Parts) -> str:
+    ranking, similarity = parts.get("transferability"), parts.get("similarity")
+    if isinstance(ranking, PartResult):
+        gains = {
+            one.name: ranking.measures[f"{one.name}/gain"]
+            for one in material.subjects
+            if one.learned and f"{one.name}/gain" in ranking.measures
+        }
+        if gains:
+            best = max(gains, key=lambda name: gains[name].value)
+            gain = gains[best]
+            points = f"{100 * gain.value:+.0f} points ({100 * (gain.low or 0):+.0f} to {100 * (gain.high or 0):+.0f})"
+            if (gain.low or 0) > 0:
+                return _with(f"**Transfer pays**: a probe on {best} beats one on the raw inputs by {points}.", "high")
+            if (gain.high or 0) < 0:
+                return _with(
+                    f"**Transfer does not pay**: a probe on {best} falls behind one on the raw inputs by {points}.",
+                    "high",
+                )
+            return _with(
+                f"**It is open whether transfer pays**: a probe on {best} differs from raw inputs by {points}.", "low"
+            )
+        untaught = [one.name for one in material.subjects if not one.learned]
+        if untaught:
+            near = _nearness(similarity)
+            return _with(f"**Nothing is transferred yet**: {', '.join(untaught)} has random weights{near}.", "high")
+    return _with(similarity.sentence, similarity.confidence) if isinstance(similarity, PartResult) else ""
+
+
+def _nearness(similarity: PartResult | NotApplicable | None) -> str:
+    if not isinstance(similarity, PartResult):
+        return ""
+    found = next((m for name, m in similarity.measures.items() if name.endswith("/a_distance")), None)
+    return "" if found is None else f"; the two sets are {found.text(1)} of 2 apart by the proxy A-distance"
+
+
+def _how(material: Material, parts: Parts) -> str:
+    ranking, size = parts.get("transferability"), parts.get("data_size")
+    said = []
+    if isinstance(ranking, PartResult):
+        order = [name for name in ranking.facts["ranking"] if name != RAW]
+        said.append(f"take {order[0]}" if len(order) > 1 else f"with {order[0]}")
+    if isinstance(size, PartResult):
+        said.append(f"{size.facts['rule']} (the rule of thumb for {size.measures['labels'].value:,.0f} labels)")
+    if not said:
+        return ""
+    confidence = ranking.confidence if isinstance(ranking, PartResult) else "moderate"
+    return _with(f"**How**: {', '.join(said)}.", confidence)
+
+
+def _trust(material: Material, parts: Parts) -> str:
+    held_out, drift, bias = (parts.get(name) for name in ("calibration", "drift", "bias"))
+    said, confidence = [], "moderate"
+    if isinstance(held_out, PartResult):
+        name = material.deployment or material.test
+        accuracy: Measure = held_out.measures[f"{name}/accuracy"]
+        said.append(f"expect {accuracy.text(percent=True)} on {material.said(str(name))}")
+        ece = held_out.measures[f"{name}/ece"]
+        sound = (ece.p or 0) >= material.options.alpha
+        said.append("with confidence that can be believed" if sound else f"with confidence off by {ece.value:.0%}")
+        confidence = held_out.confidence
+    if isinstance(drift, PartResult):
+        last = material.deployment or material.test
+        drifted = any(
+            (m.p or 1) < material.options.alpha / 4 for key, m in drift.measures.items() if key.startswith(f"{last}/")
+        )
+        said.append("and the data have drifted" if drifted else "and no drift is found")
+    if isinstance(bias, PartResult):
+        gaps = [m for key, m in bias.measures.items() if key.endswith("/difference/fpr")]
+        if gaps:
+            said.append(f"the false positive rate differs by {gaps[-1].text(percent=True)} between groups")
+    return _with(f"**Trust**: {', '.join(said)}.".replace(", and", " and"), confidence) if said else ""
+
+
+def _with(sentence: str, confidence: str) -> str:
+    return f"{sentence} (confidence: {confidence})"

@@ -1,0 +1,35 @@
+"""``card``: a run's model card, as Markdown and as a page."""
+
+import argparse
+from pathlib import Path
+
+from tl_lab.cli.arguments import nearby
+from tl_lab.errors import UserError
+
+__all__ = ["add"]
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("card", help="write a run's model card: use, data, metrics, groups, energy, licences")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("--assessment", type=Path, help="an assessment.json; default: the newest with init_from=<run>")
+    parser.add_argument("--output", type=Path, help="folder to write to; default: the run's own")
+    parser.set_defaults(command=_card)
+
+
+def _card(options: argparse.Namespace) -> None:
+    if not options.run.is_dir():
+        raise UserError(f"card: there is no run's folder {str(options.run)!r}{nearby(options.run)}")
+    from tl_lab.assess.card import card, write_card
+    from tl_lab.assess.writing import rows_shown
+    from tl_lab.results.report.blocks import Table
+    from tl_lab.results.screen.console import say
+
+    paths = write_card(options.run, options.output, options.assessment)
+    sections, _ = card(options.run, options.assessment)
+    metrics = next(part for section in sections if section.title == "Metrics" for part in section.parts)
+    assert isinstance(metrics, Table)
+    say(sections[0].title, rows_shown(metrics))
+    for path in paths:
+        print(path)

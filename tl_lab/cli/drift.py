@@ -1,0 +1,81 @@
+"""``drift``: whether new data still look like those that a run was validated on; exit code 2 where they do not."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_lab.cli.arguments import nearby
+from tl_lab.cli.trusting import add_allow
+from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
+
+if TYPE_CHECKING:
+    from tl_lab.assess.monitor import Monitored
+
+__all__ = ["add"]
+
+_DRIFTED = 2  # exit code
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("drift", help="say whether new data differ from a run's; exit code 2 where they do")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("new", nargs="+", help="data=... with its options, or a folder or file of new samples")
+    parser.add_argument("--part", help="of data=...: the set that is new; default: the test set")
+    parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests")
+    parser.add_argument("--correction", choices=["bonferroni", "fdr"], default="bonferroni", help="over dimensions")
+    parser.add_argument("--detectors", help="some of softmax_ks,classes_chi2,pca_ks,pca_mmd; default: all")
+    parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/drift/<time>.json")
+    parser.add_argument("--json", action="store_true", help="print the JSON and nothing else")
+    add_allow(parser)
+    parser.set_defaults(command=_drift)
+
+
+def _drift(options: argparse.Namespace) -> int:
+    if not options.run.is_dir():
+        raise UserError(f"drift: there is no run's folder {str(options.run)!r}{nearby(options.run)}")
+    module = import_heavy("tl_lab.assess.monitor")
+    chosen = {"detectors": options.detectors.split(",")} if options.detectors else {}
+    found = module.monitor(
+        options.run,
+        options.new,
+        part=options.part,
+        alpha=options.alpha,
+        correction=options.correction,
+        allow=options.allow,
+        **chosen,
+    )
+    path, content = module.write(found, options.run, options.output)
+    if options.json:
+        print(json.dumps(content))
+    else:
+        _show(found)
+        print(path)
+    return _DRIFTED if found.drift.drifted else 0
+
+
+def _show(found: "Monitored") -> None:
+    from rich.text import Text
+
+    from tl_lab.assess.drift import detections_table, estimates_table
+    from tl_lab.assess.writing import rows_shown
+    from tl_lab.results.report.blocks import Table
+    from tl_lab.results.screen.console import say
+
+    drift = found.drift
+    moved = Table(["sample", "distance"], [[name, f"{distance:.2f}"] for name, distance in found.moved], 1,
+                  "Samples that moved most, in deviations of the reference")  # fmt: skip
+    forgets = [] if found.forgets is None else [
+        Text(f"Retrained on these data alone, a head would score {found.forgets.text(percent=True)} on the reference, "
+             f"{drift.accuracy:.0%} now.")
+    ]  # fmt: skip
+    say(
+        Text.assemble(("Drift" if drift.drifted else "No drift", "bold"), (f"   {found.new.said}", "dim")),
+        Text(found.advice[:1].upper() + found.advice[1:]),
+        *forgets,
+        rows_shown(detections_table(drift, f"{len(found.new.names):,} new samples against the reference")),
+        rows_shown(estimates_table(drift, found.known, "Accuracy")),
+        rows_shown(moved),
+    )

@@ -1,0 +1,147 @@
+"""Whether a classifier is as sure as it is right: calibration error with its bias, temperature, selective accuracy."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.functional.label_transfer import check_probabilities
+
+__all__ = ["Calibration", "Reliability", "calibration", "reliability", "risk_coverage", "temperature"]
+
+
+class Reliability(NamedTuple):
+    """Accuracy against confidence by bins of equal width.
+
+    Attributes:
+        counts: samples of each bin, ``(B,)``.
+        confidence, accuracy: means of each bin, ``(B,)``; NaN where it is empty.
+        error: expected calibration error, ``sum_b n_b / N |accuracy_b - confidence_b|``.
+    """
+
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    error: float
+
+
+class Calibration(NamedTuple):
+    """Expected calibration error beside what a perfectly calibrated classifier would show.
+
+    Attributes:
+        error: found.
+        bias: its mean over labels drawn with the stated confidences: what sampling alone gives.
+        p: share of such draws with an error at least as large, (1 + k) / (1 + draws).
+        low, high: 95 % interval of the error by bootstrap over samples.
+    """
+
+    error: float
+    bias: float
+    p: float
+    low: float
+    high: float
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
+    """Sort samples into bins of confidence.
+
+    Args:
+        confidence: of the answers, ``(N,)``, in [0, 1].
+        correct: whether each is right, ``(N,)``, 0 or 1.
+        bins: of equal width over [0, 1].
+
+    References:
+        Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    where = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(where, minlength=bins)
+    sums = [np.bincount(where, weights=values, minlength=bins) for values in (confidence, correct.astype(float))]
+    with np.errstate(invalid="ignore"):
+        sure, right = (values / count for values in sums)
+    return Reliability(count, sure, right, float(np.abs(sums[1] - sums[0]).sum() / max(1, len(confidence))))
+
+
+def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: int = 200, seed: int = 0) -> Calibration:
+    """Expected calibration error of the most probable class, its bias and its interval.
+
+    Args:
+        probabilities: ``(N, C)``, rows sum to 1.
+        labels: classes ``(N,)``.
+        bins: of confidence.
+        draws: of labels for the bias, and of samples for the interval.
+        seed: of both.
+
+    Raises:
+        ValueError: rows do not sum to one, or there is no sample.
+
+    References:
+        Broecker and Smith, Increasing the Reliability of Reliability Diagrams, Weather and Forecasting 22 (2007).
+    """
+    confidence, correct = _answers(probabilities, labels)
+    draw = np.random.default_rng(seed)
+    found = reliability(confidence, correct, bins).error
+    calibrated = [reliability(confidence, draw.random(len(confidence)) < confidence, bins).error for _ in range(draws)]
+    again = (draw.integers(len(confidence), size=len(confidence)) for _ in range(draws))
+    resampled = [reliability(confidence[i], correct[i], bins).error for i in again]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    reached = int(np.sum(np.asarray(calibrated) >= found))
+    return Calibration(found, float(np.mean(calibrated)), (1 + reached) / (1 + draws), float(low), float(high))
+
+
+def temperature(logits: Tensor, labels: Tensor) -> float:
+    """Find the temperature T whose ``softmax(logits / T)`` gives the labels the largest likelihood.
+
+    Args:
+        logits: of samples that training has not seen, ``(N, C)``.
+        labels: classes ``(N,)``.
+
+    Returns:
+        In [1/20, 20]; above 1 where the classifier was too sure.
+
+    Raises:
+        ValueError: there is no sample, or a logit is not finite.
+
+    References:
+        Guo et al., ICML 2017, section 4.2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    outputs, y = logits.detach().cpu().double(), labels.cpu()
+    if not len(outputs) or not bool(outputs.isfinite().all()):
+        raise ValueError("temperature scaling needs finite logits of at least one sample")
+
+    def loss(log_t: float) -> float:
+        return float(torch.nn.functional.cross_entropy(outputs / float(np.exp(log_t)), y))
+
+    bound = float(np.log(20))
+    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6}).x))
+
+
+def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Error among the surest samples, for every share of them that is answered.
+
+    Args:
+        confidence: ``(N,)``, any order-preserving score.
+        correct: ``(N,)``, 0 or 1.
+
+    Returns:
+        Coverage ``(N,)`` ascending to 1, the risk at each, and the area below (AURC).
+
+    Raises:
+        ValueError: there is no sample.
+
+    References:
+        Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, NIPS 2017.
+    """
+    if not len(confidence):
+        raise ValueError("selective accuracy needs at least one sample")
+    order = np.argsort(-confidence, kind="stable")
+    counted = np.arange(1, len(order) + 1)
+    risk = np.cumsum(1 - correct[order].astype(float)) / counted
+    return counted / len(order), risk, float(risk.mean())
+
+
+def _answers(probabilities: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    confidence, answer = check_probabilities(probabilities).max(1)
+    return confidence.numpy(), (answer == labels.cpu()).numpy()

@@ -1,0 +1,109 @@
+"""How well features separate classes, by their covariances alone: H-score and TransRate."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["h_score", "regularised_h_score", "transrate"]
+
+
+def h_score(features: Tensor, labels: Tensor) -> float:
+    """Trace of ``cov(f)^-1 cov(E[f | y])``: the variance between classes in units of the whole; higher is better.
+
+    With the centred features' left singular vectors U it is ``sum_c n_c |mean of U over class c|^2``, which needs no
+    inverse of a covariance that may be singular.
+
+    Args:
+        features: ``(N, D)``.
+        labels: classes ``(N,)``.
+
+    Returns:
+        In [0, min(C - 1, rank)].
+
+    Raises:
+        ValueError: there is one class only, or no feature varies.
+
+    References:
+        Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning, ICIP 2019.
+    """
+    centred = _centred(features, labels)
+    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
+    kept = left[:, values > max(centred.shape) * torch.finfo(centred.dtype).eps * values[0]]
+    means, counts = _class_means(kept, labels)
+    return float((counts * means.square().sum(1)).sum())
+
+
+def regularised_h_score(features: Tensor, labels: Tensor) -> float:
+    """H-score with the features' covariance shrunk towards a multiple of the identity (Ledoit and Wolf).
+
+    ``(1 - s) trace(C_s^-1 cov(E[f | y]))`` with the shrunk covariance C_s and its shrinkage s: what few samples of
+    many features need.
+
+    Args:
+        features: ``(N, D)``.
+        labels: classes ``(N,)``.
+
+    Raises:
+        ValueError: there is one class only, or no feature varies.
+
+    References:
+        Ibrahim, Ponomareva and Mazumder, Newer is Not Always Better: Rethinking Transferability Metrics, Their
+        Peculiarities, Stability and Performance, ECML PKDD 2022, section 4.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    centred = _centred(features, labels)
+    shrunk, shrinkage = ledoit_wolf(centred.numpy(), assume_centered=True)
+    means, counts = _class_means(centred, labels)
+    # (C, D), whose product is the covariance of the class means over the samples, N - 1 as published
+    weighted = means * (counts / (len(centred) - 1)).sqrt()[:, None]
+    solved = torch.linalg.solve(torch.from_numpy(shrunk), weighted.T)
+    return float((1 - shrinkage) * (weighted.T * solved).sum())
+
+
+def transrate(features: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
+    """Coding rate of the features less that of each class: R(Z) - sum_c n_c / N R(Z_c); higher is better.
+
+    R(Z) = 1/2 log det(I + Z'Z / (N epsilon)), on features centred over all samples.
+
+    Args:
+        features: ``(N, D)``.
+        labels: classes ``(N,)``.
+        epsilon: squared distortion, > 0.
+
+    Returns:
+        Nats.
+
+    Raises:
+        ValueError: there is one class only, or no feature varies.
+
+    References:
+        Huang et al., Frustratingly Easy Transferability Estimation, ICML 2022, equation 6.
+    """
+    centred = _centred(features, labels)
+    parts = [centred[labels == c] for c in labels.unique()]
+    within = sum(len(part) / len(centred) * _coding_rate(part, epsilon) for part in parts)
+    return float(_coding_rate(centred, epsilon) - within)
+
+
+def _coding_rate(z: Tensor, epsilon: float) -> Tensor:
+    """Compute the rate from the smaller of the two products, which have the same determinant."""
+    product = z.T @ z if z.shape[1] <= len(z) else z @ z.T
+    return torch.linalg.slogdet(torch.eye(len(product), dtype=z.dtype) + product / (len(z) * epsilon))[1] / 2
+
+
+def _centred(features: Tensor, labels: Tensor) -> Tensor:
+    f = features.detach().cpu().double()
+    if len(labels.unique()) < 2:
+        raise ValueError("class separation compares classes, and the labels have one only")
+    centred = f - f.mean(0)
+    if not bool(centred.abs().max() > 1e-12 * (1 + f.abs().max())):
+        raise ValueError("no feature varies over the samples")
+    return centred
+
+
+def _class_means(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the mean of each class that occurs, ``(C, D)``, and its samples, ``(C,)``."""
+    y = labels.cpu().unique(return_inverse=True)[1]
+    indicator = torch.nn.functional.one_hot(y).to(values)  # (N, C)
+    counts = indicator.sum(0)
+    return indicator.T @ values / counts[:, None], counts

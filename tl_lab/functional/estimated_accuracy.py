@@ -1,0 +1,91 @@
+"""Accuracy on data without labels, estimated from confidence: CBPE, DoC and ATC, with intervals."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Estimated", "average_threshold", "confidence_based", "difference_of_confidences"]
+
+
+class Estimated(NamedTuple):
+    """An estimate of an accuracy with its 95 % interval, all in [0, 1]."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+def confidence_based(confidence: np.ndarray) -> Estimated:
+    """Take the mean confidence for the accuracy (CBPE): right for calibrated probabilities under covariate shift.
+
+    The interval is that of a sum of independent answers, each right with its confidence.
+
+    Args:
+        confidence: calibrated probabilities of the answers, ``(N,)``.
+    """
+    _check(confidence)
+    half = 1.96 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(confidence)
+    return _within(float(confidence.mean()), half)
+
+
+def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -> Estimated:
+    """Lower the reference accuracy by as much as the mean confidence has fallen (DoC).
+
+    Args:
+        reference: confidence of held-out reference samples, ``(N,)``.
+        correct: whether each of their answers is right, ``(N,)``.
+        confidence: of the new samples, ``(M,)``.
+
+    References:
+        Guillory et al., Predicting with Confidence on Unseen Distributions, ICCV 2021, equation 4 with a slope of 1.
+    """
+    _check(reference, confidence)
+    gap = correct.astype(float) - reference
+    variance = gap.var() / len(gap) + confidence.var() / len(confidence)
+    return _within(float(confidence.mean() + gap.mean()), 1.96 * float(np.sqrt(variance)))
+
+
+def average_threshold(
+    reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray, draws: int = 200, seed: int = 0
+) -> Estimated:
+    """Count the new samples above the threshold that leaves the reference's errors below it (ATC).
+
+    The threshold t solves #{reference < t} = #{wrong answers}; the interval is by bootstrap over both sets.
+
+    Args:
+        reference: confidence of held-out reference samples, ``(N,)``.
+        correct: whether each of their answers is right, ``(N,)``.
+        confidence: of the new samples, ``(M,)``.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    References:
+        Garg et al., Leveraging Unlabeled Data to Predict Out-of-Distribution Performance, ICLR 2022, equation 4.
+    """
+    _check(reference, confidence)
+    draw = np.random.default_rng(seed)
+    found = _above(reference, correct, confidence)
+    drawn = []
+    for _ in range(draws):
+        i, j = (draw.integers(len(values), size=len(values)) for values in (reference, confidence))
+        drawn.append(_above(reference[i], correct[i], confidence[j]))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimated(found, min(found, float(low)), max(found, float(high)))
+
+
+def _above(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -> float:
+    wrong = int((~correct.astype(bool)).sum())
+    if wrong == len(reference):
+        return 0.0
+    threshold = np.sort(reference)[wrong]  # as many reference samples lie below it as answers are wrong
+    return float((confidence >= threshold).mean())
+
+
+def _within(mean: float, half: float) -> Estimated:
+    mean = min(1.0, max(0.0, mean))
+    return Estimated(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def _check(*sets: np.ndarray) -> None:
+    if any(len(values) == 0 for values in sets):
+        raise ValueError("an estimated accuracy needs samples of each set")

@@ -1,0 +1,75 @@
+"""How much a source classifier's answers say about target labels: LEEP and NCE."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_probabilities", "leep", "nce"]
+
+
+def leep(probabilities: Tensor, labels: Tensor) -> float:
+    """Log expected empirical prediction: mean_i log sum_z P(y_i | z) p_iz; at most 0, higher is better.
+
+    P(y | z) is the share of class y among the samples' source probabilities of z. A source class without mass is left
+    out.
+
+    Args:
+        probabilities: p, of the source's classes, ``(N, Z)``, rows sum to 1.
+        labels: target classes ``(N,)``, int64.
+
+    Raises:
+        ValueError: rows do not sum to one, or there is no sample.
+
+    References:
+        Nguyen, Hassner, Seeger and Archambeau, LEEP: A New Measure to Evaluate Transferability of Learned
+        Representations, ICML 2020, equation 2.
+    """
+    p = check_probabilities(probabilities)
+    joint = _one_hot(labels).T @ p / len(p)  # (C, Z)
+    mass = joint.sum(0)
+    conditional = torch.where(mass > 0, joint / mass.clamp(min=torch.finfo(p.dtype).tiny), 0)
+    expected = (p @ conditional.T).gather(1, labels.cpu().unique(return_inverse=True)[1][:, None])
+    return float(expected.log().mean())
+
+
+def nce(source_labels: Tensor, labels: Tensor) -> float:
+    """Negative conditional entropy -H(Y | Z) of target labels given source labels; at most 0, higher is better.
+
+    Args:
+        source_labels: z, ``(N,)``, int64.
+        labels: y, ``(N,)``, int64.
+
+    Raises:
+        ValueError: there is no sample.
+
+    References:
+        Tran, Nguyen and Hassner, Transferability and Hardness of Supervised Classification Tasks, ICCV 2019.
+    """
+    if not len(labels):
+        raise ValueError("NCE needs at least one sample")
+    joint = _one_hot(labels).T @ _one_hot(source_labels) / len(labels)
+    conditional = joint / joint.sum(0)
+    return float(torch.where(joint > 0, joint * conditional.clamp(min=1e-300).log(), 0).sum())
+
+
+def check_probabilities(p: Tensor, tolerance: float = 1e-3) -> Tensor:
+    """Give rows of probabilities in double precision on the CPU.
+
+    Args:
+        p: ``(N, C)``.
+        tolerance: largest deviation of a row's sum from 1.
+
+    Raises:
+        ValueError: there is no row, a value lies outside [0, 1], or a row does not sum to 1.
+    """
+    p = p.detach().cpu().double()
+    if p.dim() != 2 or not len(p):
+        raise ValueError(f"probabilities are a table with a row a sample, not of shape {tuple(p.shape)}")
+    if not bool(((p >= -tolerance) & (p <= 1 + tolerance)).all()):  # NaN, too
+        raise ValueError("probabilities lie between 0 and 1")
+    if float((p.sum(1) - 1).abs().max()) > tolerance:
+        raise ValueError(f"probabilities of a sample sum to one, and those of some sum to {float(p.sum(1).max()):.3g}")
+    return p.clamp(0, 1)
+
+
+def _one_hot(labels: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(labels.cpu().unique(return_inverse=True)[1]).double()

@@ -1,0 +1,97 @@
+"""LogME: how well a Bayesian linear model explains labels by features, without fitting one."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["gaussian_evidence", "logme"]
+
+_GRID = 161  # ratios tried first, over the whole range
+_SPAN = 30.0  # natural logarithms on either side of the features' own scale
+_ROUNDS = 60  # of the golden section
+
+
+def logme(features: Tensor, labels: Tensor) -> float:
+    """Log maximum evidence per sample, averaged over the classes that occur; higher is better.
+
+    Each class is a column ``y = 1[label = c]``; see :func:`gaussian_evidence`. Features are used as they are, neither
+    centred nor scaled.
+
+    Args:
+        features: ``(N, D)``; N may be below D.
+        labels: classes ``(N,)``, int64.
+
+    Returns:
+        Nats per sample; it may be of either sign.
+
+    Raises:
+        ValueError: there is one class only, or a feature is not finite.
+
+    References:
+        You, Liu, Wang and Long, LogME: Practical Assessment of Pre-trained Models for Transfer Learning, ICML 2021,
+        section 4. Classes without samples are left out, and evidence is exact where N < D.
+    """
+    present = labels.unique()
+    if len(present) < 2:
+        raise ValueError("LogME compares classes, and the labels have one only")
+    targets = (labels[:, None] == present[None, :]).double()
+    return float(gaussian_evidence(features, targets)[0].mean())
+
+
+def gaussian_evidence(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Maximise ``log N(y; 0, F F' / alpha + I / beta) / N`` over alpha and beta, for each column y.
+
+    With F = U S V', ``z = U'y`` and t = alpha / beta, the best beta is N / (sum_i z_i^2 / (1 + s_i^2 / t) + |y|^2 -
+    |z|^2), so that the search is over t alone.
+
+    Args:
+        features: F, ``(N, D)``.
+        targets: ``(N, K)``, columns y; classes as 0 and 1, or numbers.
+
+    Returns:
+        The evidence of each column in nats per sample, ``(K,)``, and alpha and beta where it is largest, ``(K,)``.
+
+    Raises:
+        ValueError: there is no sample, or a value is not finite.
+    """
+    f, y = features.detach().cpu().double(), targets.detach().cpu().double()
+    if not len(f) or not bool(f.isfinite().all() and y.isfinite().all()):
+        raise ValueError("features and targets are finite numbers of at least one sample")
+    left, spectrum = _basis(f)
+    z2 = (left.T @ y).square()  # (r, K)
+    rest = (y.square().sum(0) - z2.sum(0)).clamp(min=0)  # (K,)
+    floor = 1e-12 * y.square().sum(0).clamp(min=torch.finfo(torch.float64).tiny)
+
+    def evidence(log_t: Tensor) -> tuple[Tensor, Tensor]:  # (..., K) -> two of that shape
+        ratio = spectrum[:, None] / log_t.exp()[..., None, :]  # (..., r, K)
+        residual = ((z2 / (1 + ratio)).sum(-2) + rest).clamp(min=floor)
+        beta = len(y) / residual
+        value = -ratio.log1p().sum(-2) / 2 + len(y) / 2 * (beta.log() - 1 - math.log(2 * math.pi))
+        return value / len(y), beta
+
+    centre = math.log(float(spectrum.mean())) if len(spectrum) else 0.0
+    best = _maximum(lambda log_t: evidence(log_t)[0], centre, y.shape[1])
+    value, beta = evidence(best)
+    return value, best.exp() * beta, beta
+
+
+def _basis(f: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the left singular vectors ``(N, r)`` and squared singular values ``(r,)`` of the rank that F has."""
+    left, values, _ = torch.linalg.svd(f, full_matrices=False)
+    kept = values > max(f.shape) * torch.finfo(f.dtype).eps * (values[0] if len(values) else 0)
+    return left[:, kept], values[kept].square()
+
+
+def _maximum(function: Callable[[Tensor], Tensor], centre: float, columns: int) -> Tensor:
+    """Maximise a function of one number for each column: the best of a grid, then a golden section around it."""
+    grid = torch.linspace(centre - _SPAN, centre + _SPAN, _GRID, dtype=torch.float64)
+    values = torch.stack([function(point.expand(columns)) for point in grid])  # (G, K)
+    step, middle = float(grid[1] - grid[0]), grid[values.argmax(0)]
+    low, high, golden = middle - step, middle + step, (math.sqrt(5) - 1) / 2
+    for _ in range(_ROUNDS):
+        first, second = high - golden * (high - low), low + golden * (high - low)
+        better = function(first) > function(second)
+        low, high = torch.where(better, low, first), torch.where(better, second, high)
+    return (low + high) / 2

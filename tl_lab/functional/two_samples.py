@@ -1,0 +1,132 @@
+"""Whether two samples come from one distribution: tests for each feature, for counts and for all features at once."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.functional.kernels import gaussian_kernel, mmd_unbiased
+from tl_lab.randomness import generator
+
+__all__ = ["FeatureTests", "chi2_counts", "ks_features", "mmd_test"]
+
+
+class FeatureTests(NamedTuple):
+    """Kolmogorov-Smirnov tests of each feature.
+
+    Attributes:
+        statistic: D of each feature, ``(K,)``.
+        p_values: uncorrected, ``(K,)``.
+        p: of all together, corrected for their number, in [0, 1].
+        rejected: how many features differ by the correction at its level.
+    """
+
+    statistic: np.ndarray
+    p_values: np.ndarray
+    p: float
+    rejected: int
+
+
+def ks_features(reference: Tensor, new: Tensor, correction: str = "bonferroni", alpha: float = 0.05) -> FeatureTests:
+    """Test each feature by itself, and correct for their number.
+
+    Args:
+        reference: ``(N, K)``.
+        new: ``(M, K)``.
+        correction: ``bonferroni`` (K times the smallest p) or ``fdr`` (the smallest p of Benjamini and Hochberg).
+        alpha: level, in (0, 1), at which features are counted as different.
+
+    Raises:
+        ValueError: a set is empty, a value is not finite, or the correction is unknown.
+
+    References:
+        Rabanser, Guennemann and Lipton, Failing Loudly: An Empirical Study of Methods for Detecting Dataset Shift,
+        NeurIPS 2019, section 3.2.
+    """
+    from scipy.stats import false_discovery_control, ks_2samp
+
+    a, b = _numbers(reference), _numbers(new)
+    tests = [ks_2samp(a[:, k], b[:, k]) for k in range(a.shape[1])]
+    statistic = np.array([float(test.statistic) for test in tests])
+    p_values = np.array([float(test.pvalue) for test in tests])
+    if correction == "bonferroni":
+        corrected = np.minimum(1.0, len(p_values) * p_values)
+    elif correction == "fdr":
+        corrected = false_discovery_control(p_values, method="bh")
+    else:
+        raise ValueError(f"the correction is bonferroni or fdr, not {correction!r}")
+    return FeatureTests(statistic, p_values, float(corrected.min()), int((corrected < alpha).sum()))
+
+
+def chi2_counts(reference: Tensor, new: Tensor, classes: int) -> tuple[float, float]:
+    """Test whether predicted classes are as frequent in both sets, by Pearson's chi-squared test.
+
+    Classes that occur in neither are left out: their expected count of 0 would make the statistic meaningless.
+
+    Args:
+        reference: classes ``(N,)``, int64.
+        new: classes ``(M,)``, int64.
+        classes: number of classes.
+
+    Returns:
+        The statistic and p; 0 and 1 where one class occurs only.
+
+    Raises:
+        ValueError: a set is empty.
+    """
+    from scipy.stats import chi2_contingency
+
+    if not len(reference) or not len(new):
+        raise ValueError("the chi-squared test needs samples of both sets")
+    table = np.stack([torch.bincount(y.cpu(), minlength=classes).numpy() for y in (reference, new)])
+    table = table[:, table.sum(0) > 0]
+    if table.shape[1] < 2:
+        return 0.0, 1.0
+    found = chi2_contingency(table, correction=False)
+    return float(found.statistic), float(found.pvalue)
+
+
+def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
+    """Unbiased squared maximum mean discrepancy, and its p by permuting which sample is of which set.
+
+    The kernel is exp(-d^2 / m) with the median m of all squared distances; p = (1 + #{permuted >= found}) / (1 + P).
+
+    Args:
+        x: ``(N, D)``, N >= 2.
+        y: ``(M, D)``, M >= 2.
+        permutations: P, >= 1.
+        seed: of the permutations.
+
+    Returns:
+        The estimate, which may be below 0, and p in [1 / (P + 1), 1].
+
+    Raises:
+        UserError: a set has fewer than two samples.
+
+    References:
+        Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), equation 3 and section 5.
+    """
+    both = torch.cat([x.detach().cpu().double(), y.detach().cpu().double()])
+    n, m = len(x), len(y)
+    kernel = gaussian_kernel(both)
+    found = float(mmd_unbiased(kernel, n))
+    draw = generator(seed, "mmd permutations")
+    first = torch.zeros(len(both), permutations, dtype=kernel.dtype)
+    for k in range(permutations):
+        first[torch.randperm(len(both), generator=draw)[:n], k] = 1
+    product = kernel @ first
+    within_x = (first * product).sum(0)  # with the diagonal, which is 1 everywhere
+    towards = product.sum(0) - within_x
+    within_y = kernel.sum() - within_x - 2 * towards
+    permuted = (within_x - n) / (n * (n - 1)) + (within_y - m) / (m * (m - 1)) - 2 * towards / (n * m)
+    # equal splits differ in the last bits
+    return found, (1 + int((permuted >= found - 1e-12).sum())) / (1 + permutations)
+
+
+def _numbers(x: Tensor) -> np.ndarray:
+    x = x.detach().cpu().double()
+    x = x[:, None] if x.dim() == 1 else x.flatten(1)
+    if not len(x) or not bool(x.isfinite().all()):
+        raise ValueError("each set has finite values of at least one sample")
+    return x.numpy()
