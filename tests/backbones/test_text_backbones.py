@@ -9,7 +9,9 @@ import torch
 from encoders_at_hand import tiny
 from torch.nn import functional as F
 
+from tl_lab.backbones.lstm import LSTM
 from tl_lab.backbones.packaged import PACKAGED
+from tl_lab.backbones.text_cnn import TextCNN
 from tl_lab.backbones.word_vectors import WordVectors, read_vectors
 from tl_lab.errors import UserError
 
@@ -97,6 +99,25 @@ def test_minilm_gives_its_published_embedding() -> None:
     torch.testing.assert_close(vector, torch.tensor([0.0677, 0.0635, 0.0487, 0.0793, 0.0374]), atol=6e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_mixture_of_layers_begins_as_their_mean_and_learns_which_count(encoders, kind: str) -> None:
+    from tl_lab.backbones.hf_text import HFText
+
+    backbone = HFText(name=str(encoders[1][kind]), layers="mixed").eval()
+    x = backbone.spec.fit(TEXTS)
+    states = backbone.net(input_ids=x["ids"], attention_mask=x["mask"], output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    mask = x["mask"].unsqueeze(2).float()
+    expected = (sum(states) / 3 * mask).sum(1) / mask.sum(1)
+    torch.testing.assert_close(backbone(x), expected)
+    with torch.no_grad():
+        backbone.mixture.scores.copy_(torch.tensor([0.0, 0.0, 40.0]))
+        backbone.mixture.scale.fill_(2.0)
+    torch.testing.assert_close(backbone(x), 2 * (states[-1] * mask).sum(1) / mask.sum(1))
+    backbone.check_layer_groups()
+    assert [name for name, _ in backbone.layer_groups()] == ["embeddings", "block1", "block2", "mixture"]
+
+
 # ---------------------------------------------------------------------- word vectors
 
 
@@ -146,3 +167,52 @@ def test_a_file_that_is_none_of_vectors_is_refused(content: str, said: str, tmp_
     (tmp_path / "v.txt").write_text(content)
     with pytest.raises(UserError, match=said):
         read_vectors(tmp_path / "v.txt")
+
+
+# ---------------------------------------------------------------------- networks on word vectors
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> str:
+    rows = np.random.default_rng(0).normal(size=(5, 4)).round(2)
+    path = tmp_path / "five.txt"
+    path.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in zip("abcde", rows, strict=True)))
+    return str(path)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "last"])
+def test_an_lstm_sees_each_text_as_if_it_were_alone(words: str, pooling: str) -> None:
+    backbone = LSTM(hidden=3, layers=2, pooling=pooling, weights=words).eval()
+    texts = ["a b c d", "e", "c a", "unknown"]
+    together = backbone(backbone.spec.fit(texts))
+    assert together.shape == (4, 6)
+    for text, features in zip(texts, together, strict=True):
+        torch.testing.assert_close(backbone(backbone.spec.fit([text]))[0], features)
+    states, (last, _) = backbone.lstm(backbone.vectors(backbone.spec.fit(["a b c d"])["ids"]))
+    expected = {"mean": states[0].mean(0), "max": states[0].amax(0), "last": torch.cat([last[-2, 0], last[-1, 0]])}
+    torch.testing.assert_close(together[0], expected[pooling])
+    backbone.check_layer_groups()
+
+
+def test_filters_give_their_largest_answer_within_the_text(words: str) -> None:
+    backbone = TextCNN(widths=[1, 3], maps=2, weights=words).eval()
+    texts = ["a b c d e", "b", "unknown"]
+    together = backbone(backbone.spec.fit(texts))
+    assert together.shape == (3, 4)
+    for text, features in zip(texts, together, strict=True):
+        torch.testing.assert_close(backbone(backbone.spec.fit([text]))[0], features)
+    vectors = backbone.vectors(backbone.spec.fit([texts[0]])["ids"])[0].detach().numpy()  # (5, 4)
+    filled = np.concatenate([vectors, np.zeros((2, 4), np.float32)])
+    for number, (width, layer) in enumerate(zip([1, 3], backbone.filters, strict=True)):
+        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        answers = [(weight * filled[i : i + width].T).sum((1, 2)) + bias for i in range(5)]
+        expected = np.maximum(np.max(answers, 0), 0)
+        np.testing.assert_allclose(together[0, 2 * number : 2 * number + 2].detach().numpy(), expected, atol=1e-6)
+    backbone.check_layer_groups()
+
+
+def test_options_of_networks_on_word_vectors_are_checked(words: str) -> None:
+    with pytest.raises(UserError, match="did you mean 'max'"):
+        LSTM(pooling="maxi", weights=words)
+    with pytest.raises(UserError, match=r"backbone\.widths must name different widths"):
+        TextCNN(widths=[3, 3], weights=words)

@@ -2,11 +2,11 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from tl_lab.data.inputs.tokenisers import FastTokeniser
 from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError, nearest
-from tl_lab.functional.pooling import Pooling, pooled
+from tl_lab.functional.pooling import Pooling, mixed, pooled
 from tl_lab.options import Count
 
 __all__ = ["HFText"]
@@ -36,6 +36,7 @@ class HFText(Backbone):
             ``save_pretrained`` wrote; None for all-MiniLM-L6-v2 from its package (see ``python -m tl_lab weights``).
         pretrained: start from the published weights; False for random ones in the same architecture.
         pooling: ``mean`` over all tokens, ``cls``: the first, or ``last``.
+        layers: ``last``, or ``mixed``: a mixture of the embeddings and all blocks with learned weights (ELMo).
         max_length: tokens of a text at most, special ones included; longer texts lose their end.
         max_groups: join neighbouring layer groups to at most so many; None to leave them.
 
@@ -65,12 +66,15 @@ class HFText(Backbone):
         name: str | None = None,
         pretrained: bool = True,
         pooling: Pooling = "mean",
+        layers: Literal["last", "mixed"] = "last",
         max_length: Count = 256,
         max_groups: Count | None = None,
     ) -> None:
         super().__init__()
         if pooling not in _POOLINGS:
             raise UserError(f"backbone.pooling={pooling} is unknown; {nearest(str(pooling), _POOLINGS)}")
+        if layers not in ("last", "mixed"):
+            raise UserError(f"backbone.layers={layers} is unknown; {nearest(str(layers), ['last', 'mixed'])}")
         check_count("backbone.max_length", max_length)
         source = _source(name)
         self.net, tokeniser, padding_id = _load(source, name, pretrained)
@@ -80,13 +84,16 @@ class HFText(Backbone):
         self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
         self.spec: TokenSpec
         self.num_features = int(config.hidden_size)
+        self.mixture = _Mixture(1 + len(_blocks(self.net)[1])) if layers == "mixed" else None
         length = min(max_length, _longest(config))
         self.spec = TokenSpec(tokeniser.size, length, padding_id, tokeniser)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``ids`` and ``mask``, ``(B, L)``, and of pairs ``types``, to ``(B, num_features)``."""
         types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
-        states = self.net(input_ids=x["ids"], attention_mask=x["mask"], **types).last_hidden_state  # (B, L, D)
+        options = {**types, "output_hidden_states": self.mixture is not None}
+        out = self.net(input_ids=x["ids"], attention_mask=x["mask"], **options)
+        states = out.last_hidden_state if self.mixture is None else self.mixture(out.hidden_states)  # (B, L, D)
         states = states[:, -x["mask"].shape[1] :]  # what an adapter has put before the tokens is not pooled
         return pooled(states, x["mask"], self.pooling)
 
@@ -103,7 +110,7 @@ class HFText(Backbone):
         self._takes_types = False
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The embeddings, then each block; what follows the last block belongs to it."""
+        """The embeddings, then each block; what follows the last block belongs to it; then a mixture of layers."""
         path, blocks = _blocks(self.net)
         titles = ["embeddings", *(f"block{number}" for number in range(1, len(blocks) + 1))]
         group_of, current = {}, 0
@@ -113,7 +120,19 @@ class HFText(Backbone):
             if tensor.startswith(f"{path}."):
                 current = 1 + int(tensor.removeprefix(f"{path}.").partition(".")[0])
             group_of[tensor] = current
-        return cut(self.net, titles, group_of, self._max_groups)
+        groups = cut(self.net, titles, group_of, self._max_groups)
+        return groups if self.mixture is None else [*groups, ("mixture", [self.mixture])]
+
+
+class _Mixture(nn.Module):
+    """Learns how much each layer counts; all count alike at first."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.scores, self.scale = nn.Parameter(torch.zeros(layers)), nn.Parameter(torch.ones(()))
+
+    def forward(self, layers: Sequence[Tensor]) -> Tensor:
+        return mixed(layers, self.scores, self.scale)
 
 
 def _blocks(net: nn.Module) -> tuple[str, nn.ModuleList]:

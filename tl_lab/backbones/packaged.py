@@ -131,7 +131,7 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
                 "data/glove_6B_index.parquet": "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
             },
             licence="PDDL-1.0",
-            used_by="backbone=word_vectors",
+            used_by="backbone=word_vectors, lstm, text_cnn",
         ),
         "smollm2": Packaged(
             what="the weights of the language model SmolLM2-135M-Instruct",

@@ -15,7 +15,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional.pooling import pooled
 from tl_lab.options import Count
 
-__all__ = ["WordVectors", "read_vectors"]
+__all__ = ["WordVectors", "read_vectors", "word_table"]
 
 
 class WordVectors(Backbone):
@@ -40,16 +40,8 @@ class WordVectors(Backbone):
 
     def __init__(self, pretrained: bool = True, weights: str | None = None, max_length: Count = 256) -> None:
         super().__init__()
-        check_count("backbone.max_length", max_length)
-        words, vectors = _glove() if weights is None else read_vectors(find_weights(weights))
-        table = torch.from_numpy(vectors).float()
-        if not pretrained and weights is None:
-            table = torch.randn(table.shape) * table.std()
-        reserved = torch.zeros(Words.RESERVED, table.shape[1])
-        self.vectors = nn.Embedding.from_pretrained(torch.cat([reserved, table]), freeze=False, padding_idx=0)
-        self.num_features = table.shape[1]
-        tokeniser = Words(words)
-        self.spec = TokenSpec(tokeniser.size, max_length, 0, tokeniser)
+        self.vectors, self.spec = word_table(pretrained, weights, max_length)
+        self.num_features = self.vectors.embedding_dim
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``; 0 for a text without a known word."""
@@ -59,6 +51,23 @@ class WordVectors(Backbone):
     def layer_groups(self) -> list[LayerGroup]:
         """One group, ``vectors``."""
         return [("vectors", [self.vectors])]
+
+
+def word_table(pretrained: bool, weights: str | None, max_length: int) -> tuple[nn.Embedding, TokenSpec]:
+    """Build a table of word vectors and the input that goes with it, for the arguments of :class:`WordVectors`.
+
+    Returns:
+        Vectors that learn, with zeros for padding and unknown words; and the declaration of their input.
+    """
+    check_count("backbone.max_length", max_length)
+    words, vectors = _glove() if weights is None else read_vectors(find_weights(weights))
+    table = torch.from_numpy(vectors).float()
+    if not pretrained and weights is None:
+        table = torch.randn(table.shape) * table.std()
+    reserved = torch.zeros(Words.RESERVED, table.shape[1])
+    tokeniser = Words(words)
+    layer = nn.Embedding.from_pretrained(torch.cat([reserved, table]), freeze=False, padding_idx=0)
+    return layer, TokenSpec(tokeniser.size, max_length, 0, tokeniser)
 
 
 def _glove() -> tuple[list[str], np.ndarray]:

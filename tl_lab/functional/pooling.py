@@ -1,11 +1,12 @@
 """From a vector for each token to one for each text."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Pooling", "pooled"]
+__all__ = ["Pooling", "mixed", "pooled"]
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -30,3 +31,20 @@ def pooled(states: Tensor, mask: Tensor, pooling: Pooling = "mean") -> Tensor:
         return states.gather(1, last[:, None, None].expand(-1, 1, states.shape[2])).squeeze(1)
     weights = mask.unsqueeze(2).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def mixed(layers: Sequence[Tensor], scores: Tensor, scale: Tensor) -> Tensor:
+    """Mix the states of a network's layers: ``scale * sum_l softmax(scores)_l h_l``, equation 1 of ELMo.
+
+    Args:
+        layers: states h_l of L layers, each ``(..., D)``.
+        scores: ``(L,)``.
+        scale: gamma, ``()``.
+
+    Returns:
+        ``(..., D)``.
+
+    References:
+        M. E. Peters et al., "Deep Contextualized Word Representations", NAACL 2018. https://arxiv.org/abs/1802.05365
+    """
+    return scale * torch.einsum("l,l...->...", scores.softmax(0), torch.stack(list(layers)))
