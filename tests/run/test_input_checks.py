@@ -11,6 +11,7 @@ from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan
 
 TAKES = {"mlp": {"image", "vector", "table"}, "hf_text": {"text"}, "word_vectors": {"text"}}
+TAKES |= {"lstm": {"text"}, "text_cnn": {"text"}}
 TAKES |= {"ft_transformer": {"table"}, "whisper": {"audio"}, "audio_cnn": {"audio"}, "wav2vec2": {"audio"}}
 """Modalities of backbones; of the others, images."""
 DATA = {

@@ -1,0 +1,127 @@
+"""SetFit: an encoder tuned on pairs of a few labelled samples, with a logistic regression on its features."""
+
+from typing import Any
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Episode, Labelled, Unlabelled
+from tl_lab.domain_adaptation.base import Phase, Update
+from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.options import Positive
+from tl_lab.randomness import generator
+from tl_lab.strategies.base import Strategy
+
+__all__ = ["SetFit", "draw_partners", "pair_loss"]
+
+
+class SetFit(Strategy):
+    """Tune a backbone so that samples of a class have similar features, and fit a logistic regression on these.
+
+    Each sample of a batch is paired with another one of its class and with one of another class, both drawn anew; an
+    epoch is one of SetFit's "iterations", a batch of B samples 2 B pairs. The regression is fitted to the features of
+    the training set before every validation and test, and becomes the network's head.
+
+    Args:
+        inverse_penalty: C of the logistic regression, > 0.
+        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+
+    Raises:
+        UserError: there is a bottleneck, or the head has hidden layers.
+
+    References:
+        L. Tunstall et al., "Efficient Few-Shot Learning Without Prompts", 2022, section 3.
+        https://arxiv.org/abs/2209.11055
+    """
+
+    handles = frozenset({"labels"})
+    problems = frozenset({"single_label"})
+    wants_weights = True
+
+    def __init__(self, *, layers: LayerPolicy, inverse_penalty: Positive = 1.0, **options: Any) -> None:
+        super().__init__(layers=layers.or_rate(1.0), **options)
+        if len(list(self.network.head.children())) != 1 or not isinstance(self.network.bottleneck, nn.Identity):
+            raise UserError(
+                "strategy=setfit fits one linear layer on the backbone's features: set strategy.bottleneck=null and "
+                "leave strategy.head as it is"
+            )
+        self.inverse_penalty = float(inverse_penalty)
+        self._fitted_at = -1
+
+    def objective(
+        self, source: Labelled | Episode, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
+    ) -> Tensor:
+        """Compare each sample with one of its class and one of another (see :func:`pair_loss`)."""
+        assert isinstance(source, Labelled)
+        labels = self.data.training_labels
+        draw = generator(self.seed, "pairs", self.updates_done, self.global_rank)
+        partners = torch.cat(draw_partners(source.index.cpu(), labels.cpu(), draw)).to(self.device)
+        anchors = self.features(source.x)
+        others = self.features(self.data.inputs_at(self.data.primary, partners))
+        loss = pair_loss(anchors.repeat(2, 1), others, source.y.repeat(2) == labels[partners])
+        self.note({"loss": loss, "pair_loss": loss})
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Fit the head to the training set's features."""
+        super().on_validation_epoch_start()
+        self._fit_head(self.data)
+
+    def on_train_epoch_end(self) -> None:
+        """Fit the head where no validation has, so that every checkpoint holds one."""
+        super().on_train_epoch_end()
+        self._fit_head(self.data)
+
+    def _fit_head(self, data: DataModule) -> None:
+        if self._fitted_at == self.updates_done or self.trainer.sanity_checking:
+            return
+        features = self.reader(data).backbone_features(data.primary).double().cpu().numpy()
+        labels = data.training_labels.cpu().numpy()
+        fitted = LogisticRegression(C=self.inverse_penalty, max_iter=1000).fit(features, labels)
+        weights, offsets = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
+        if len(weights) == 1:  # two classes have one score: split it, so that the softmax gives the same probabilities
+            weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
+        (head,) = self.network.head.children()
+        assert isinstance(head, nn.Linear)
+        with torch.no_grad():
+            head.weight.copy_(weights)
+            head.bias.copy_(offsets)
+        self._fitted_at = self.updates_done
+
+    def facts(self) -> dict[str, str]:
+        """State what the head is."""
+        return {**super().facts(), "head": f"logistic regression on the tuned features, C = {self.inverse_penalty:g}"}
+
+
+def draw_partners(index: Tensor, labels: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw for each sample one of its class (another one, where there is one) and one of another class.
+
+    Args:
+        index: positions of B samples, ``(B,)``.
+        labels: classes of all N samples, ``(N,)``, at least two of them different.
+        draw: what is drawn from.
+
+    Returns:
+        Positions of the same class and of another one, each ``(B,)``.
+    """
+    same = labels[index, None] == labels[None]  # (B, N)
+    itself = torch.zeros_like(same).scatter_(1, index[:, None], True)
+    alone = same.sum(1, keepdim=True) == 1
+    positives = torch.multinomial((same & (~itself | alone)).float(), 1, generator=draw)
+    negatives = torch.multinomial((~same).float(), 1, generator=draw)
+    return positives[:, 0], negatives[:, 0]
+
+
+def pair_loss(left: Tensor, right: Tensor, alike: Tensor) -> Tensor:
+    """Give the mean of ``(cos(l, r) - [alike])^2`` over pairs.
+
+    Args:
+        left: features, ``(B, D)``.
+        right: likewise.
+        alike: whether a pair is of one class, ``(B,)``.
+    """
+    return (F.cosine_similarity(left, right) - alike.to(left.dtype)).square().mean()
