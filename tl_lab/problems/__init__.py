@@ -1,6 +1,7 @@
 """What is predicted: one file a problem. A data module names its problem; nothing else knows losses or metrics."""
 
 from tl_lab.problems.base import Criterion, Prediction, Problem
+from tl_lab.problems.findings import Findings
 from tl_lab.problems.multi_label import MultiLabel
 from tl_lab.problems.regression import Regression
 from tl_lab.problems.several import Several
@@ -11,6 +12,7 @@ __all__ = [
     "PROBLEMS",
     "SEVERAL",
     "Criterion",
+    "Findings",
     "MultiLabel",
     "Prediction",
     "Problem",

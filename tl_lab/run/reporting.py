@@ -126,6 +126,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
+    if content.get("findings"):
+        console.findings(content["findings"])
     for text in content.get("doubts") or ():
         console.say(f"Doubtful: {text}.")
     if content.get("health"):

@@ -13,6 +13,7 @@ from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
 from tl_lab.results.figures.regression import prediction_scatter
+from tl_lab.training.explaining import figures_of_maps
 from tl_lab.training.feature_reader import FeatureReader
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
                 figures |= _of_meter(meter.of(task), names, f"{task}, {what}", f"{task}_{where}")
         else:
             figures |= _of_meter(meter, data.class_names, what, where)
-    return figures
+    return figures | (figures_of_maps(strategy, data) if data.screens else {})
 
 
 def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict[str, Figure]:
