@@ -57,7 +57,7 @@ def test_all_backbones_and_strategies_are_tried():
     of_texts = {"hf_text", "word_vectors", "lstm", "text_cnn"}  # test_text_backbones.py
     # with weights that are not here everywhere, or of other inputs than images; each has a test of its own
     trained = {"squeezenet1_0", *(f"efficientnet_lite{size}" for size in range(3))}
-    of_others = {"ft_transformer", "whisper", "audio_cnn", "wav2vec2"}
+    of_others = {"ft_transformer", "whisper", "audio_cnn", "wav2vec2", "layout_text"}
     assert set(BACKBONES) | of_texts | trained | of_others == set(choices("backbone")["backbone"])
     others = {*MULTI_TASK, *UNTRAINED}  # tests/strategies/multi_task, test_zero_shot.py, test_prompting.py
     assert {*ORDINARY, *CONTINUAL, *FEW_SHOT} | others == set(choices("strategy")["strategy"])

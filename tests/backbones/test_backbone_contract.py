@@ -155,7 +155,13 @@ def test_a_layer_used_in_two_blocks_belongs_to_the_first() -> None:
 
 
 TEXT = {"hf_text", "word_vectors"}  # built in test_text_backbones.py, for the weights that are here
-OTHERS = {"ft_transformer", "whisper", "audio_cnn", "wav2vec2"}  # of other inputs than images, with tests of their own
+OTHERS = {
+    "ft_transformer",
+    "whisper",
+    "audio_cnn",
+    "wav2vec2",
+    "layout_text",
+}  # of other inputs than images, with tests of their own
 
 
 def test_every_configuration_builds() -> None:

@@ -12,6 +12,7 @@ from tl_lab.run.plan import Plan
 
 TAKES = {"mlp": {"image", "vector", "table"}, "hf_text": {"text"}, "word_vectors": {"text"}}
 TAKES |= {"ft_transformer": {"table"}, "whisper": {"audio"}, "audio_cnn": {"audio"}, "wav2vec2": {"audio"}}
+TAKES |= {"layout_text": {"tokens_with_boxes"}}
 """Modalities of backbones; of the others, images."""
 DATA = {
     "digits": "image",
@@ -24,6 +25,7 @@ DATA = {
     "sst2": "text",
     "adult": "table",
     "spoken_digits": "audio",
+    "receipts": "tokens_with_boxes",
 }
 REPRESENTATIVES = {frozenset(TAKES.get(name, {"image"})): name for name in sorted(choices("backbone")["backbone"])}
 """A backbone for each set of modalities."""
