@@ -62,7 +62,7 @@ class LayoutText(Backbone):
     ) -> None:
         super().__init__()
         check_count("backbone.cells", cells)
-        self.text = HFText(name, pretrained and not small, "mean", max_length, max_groups)
+        self.text = HFText(name=name, pretrained=pretrained and not small, max_length=max_length, max_groups=max_groups)
         known = self.text.spec
         if small:
             self.text.net = _small(known.vocabulary, known.padding_id, max_length)

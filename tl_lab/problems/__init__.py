@@ -19,8 +19,8 @@ __all__ = [
     "Prediction",
     "Problem",
     "Regression",
-    "Several",
     "Sequence",
+    "Several",
     "SingleLabel",
     "restore",
 ]

@@ -48,7 +48,7 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
         else:
             figures |= _of_meter(meter, data.class_names, what, where)
     figures |= _of_pages(strategy, data)
-    return figures | (figures_of_maps(strategy, data) if data.screens else {})
+    return figures | (figures_of_maps(strategy, data) if getattr(data, "screens", False) else {})
 
 
 def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict[str, Figure]:
@@ -67,7 +67,7 @@ def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict
 
 def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
     """Draw the first pages of each test set, where the data are pages."""
-    if not isinstance(data.problem, Sequence) or not hasattr(data, "pages"):
+    if not hasattr(data, "pages") or not isinstance(data.problem, Sequence):
         return {}
     kinds = list(dict.fromkeys(name.partition("-")[2] for name in data.class_names if name != "O"))
     reader, figures = FeatureReader(strategy.network, data, device=strategy.device), {}
