@@ -65,6 +65,8 @@ class DataModule(pl.LightningDataModule):
     """Whether a model of these data can label samples from elsewhere."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set is another one in later epochs."""
+    screens: ClassVar[bool] = False
+    """Whether each class or label is a finding, to be reported with intervals and an operating point."""
     modality: ClassVar[str] = "image"
     """Of the inputs: ``image``, ``vector``, ``table``, ``text``, ``audio`` or ``tokens_with_boxes``."""
     problem_kind: type[Problem] = SingleLabel

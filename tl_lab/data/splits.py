@@ -1,5 +1,6 @@
 """Splits of a labelled set into training, validation and test."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "check_shares",
     "few_in_strata",
     "few_labels",
+    "group_split",
     "hold_out",
     "of_classes",
     "random_split",
@@ -213,6 +215,36 @@ def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tenso
         raise UserError(f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between")
     order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
     return order[held_out:].sort().values, order[:held_out].sort().values
+
+
+def group_split(groups: Tensor, shares: Mapping[str, float], seed: int, what: str) -> dict[str, Tensor]:
+    """Split at random so that no group is in two parts.
+
+    Groups are drawn into each part until it has its share of the samples, rounded; what is left is ``train``.
+
+    Args:
+        groups: number of each sample's group, ``(N,)`` int64.
+        shares: of each part to hold out, by its name, each in (0, 1).
+        seed: the run's seed.
+        what: the groups are, in the plural, for the message.
+
+    Returns:
+        Sorted indices of ``train`` and of each part.
+
+    Raises:
+        UserError: there are too few groups for a part.
+    """
+    numbers, sizes = np.unique(groups.cpu().numpy(), return_counts=True)
+    order = np.random.default_rng(derive_seed(seed, "groups", *shares)).permutation(len(numbers))
+    part_of, place = np.full(len(numbers), "train", dtype=object), 0
+    for part, share in shares.items():
+        wanted, taken = max(1, round(share * len(groups))), 0
+        while taken < wanted and place < len(order):
+            part_of[order[place]], taken, place = part, taken + sizes[order[place]], place + 1
+    if place >= len(order):
+        raise UserError(f"{len(numbers)} {what} are too few for training and {', '.join(shares)}: lower the shares")
+    of_sample = part_of[np.searchsorted(numbers, groups.cpu().numpy())]
+    return {part: torch.from_numpy(np.flatnonzero(of_sample == part)) for part in ("train", *shares)}
 
 
 def of_classes(samples: Samples, classes: Tensor) -> Samples:

@@ -1,7 +1,7 @@
 """No adaptation: the lower bound that every method is compared with."""
 
 from tl_lab.domain_adaptation.base import DomainAdaptation
-from tl_lab.problems import ALL, SEVERAL
+from tl_lab.problems import ALL, OF_PLACES, SEVERAL
 
 __all__ = ["NoAdaptation"]
 
@@ -9,6 +9,6 @@ __all__ = ["NoAdaptation"]
 class NoAdaptation(DomainAdaptation):
     """Training sees the source alone; every hook does nothing."""
 
-    problems = ALL | SEVERAL
+    problems = ALL | SEVERAL | OF_PLACES.keys()
     needs_target = False
     trains_on_target = False

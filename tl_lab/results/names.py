@@ -70,6 +70,10 @@ KINDS: dict[str, Kind] = {
     "auroc": _share("AUROC"),
     "r2": Kind("R²", digits="z.3f", bounds=(-math.inf, 1.0)),
     "task_mean": Kind("mean over tasks", digits="z.3f", bounds=(-math.inf, 1.0)),
+    "entity_f1": _share("entity F1"),
+    "entity_precision": _share("entity precision"),
+    "entity_recall": _share("entity recall"),
+    "token_acc": _share("tag accuracy"),
     "balanced_acc": _share("balanced accuracy", refines="acc"),
     "map": _share("mAP"),
     "f1_macro": _share("macro F1", refines="acc"),
@@ -96,6 +100,7 @@ LEADING = {
     "auroc": "AUROC, mAP, F1 and exact matches in per cent.",
     "r2": "MAE in the unit of the target, MSE in its square.",
     "task_mean": "The mean over tasks is that of accuracy, AUROC or R², as shares of 1.",
+    "entity_f1": "F1, precision and recall of entities, and accuracies of tags, in per cent.",
 }
 """The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""
 ASSUMED = next(iter(LEADING))

@@ -29,6 +29,7 @@ from tl_lab.results.folder.lock import held
 from tl_lab.results.folder.metrics_csv import MetricsCsv
 from tl_lab.results.folder.record import Record
 from tl_lab.results.folder.references import known_reference
+from tl_lab.results.folder.screening_csv import write_screening
 from tl_lab.results.folder.selection import read_rows, selection
 from tl_lab.results.screen import console
 from tl_lab.run.allocator import keep_freed_memory
@@ -45,6 +46,7 @@ from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_t
 from tl_lab.run.weights import check_weights
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
+from tl_lab.training.screening import screening_rows
 from tl_lab.training.sharding import load_weights, unshard
 from tl_lab.watching.doubts import at_chance, exploded
 from tl_lab.watching.health import reading
@@ -331,6 +333,9 @@ def _finish(
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
     doubts = [exploded(read_rows(folder / "metrics.csv")), *_at_chance(parts.data, metrics)]
     value = objective[1] * metrics.get(objective[0], math.nan)
+    findings = screening_rows(parts.strategy, parts.data) if parts.data.screens else []
+    if findings:
+        write_screening(folder / "findings.csv", findings)
     record.complete(
         metrics,
         tested_checkpoint=tested,
@@ -339,6 +344,7 @@ def _finish(
         objective_metric=objective[0],
         doubts=[text for text in doubts if text],
         drawn=False if _draws(plan) else None,  # a run that is killed while it draws does so once more
+        **({"findings": findings} if findings else {}),
         **parts.strategy.artifacts(folder, parts.data),
     )
     try:

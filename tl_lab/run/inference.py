@@ -29,6 +29,7 @@ from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
+from tl_lab.problems import Sequence as SequenceProblem
 from tl_lab.results.folder.files import replacing
 from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
@@ -172,12 +173,15 @@ class TrainedModel(nn.Module):
     def answer(self, batches: Iterable[Named], logits: bool = False, features: bool = False) -> Iterator[Predictions]:
         """Predict batches that are read already (see :mod:`tl_lab.run.given`)."""
         device = next(self.network.parameters()).device
-        for names, x in batches:
+        for names, x, texts in batches:
             seen = self.network.features(self.spec.prepare(move(x, device)))
             outputs = self.network.head(seen).cpu()
+            if isinstance(self.problem, SequenceProblem) and not isinstance(x, Tensor):
+                outputs = self.problem.without_padding(outputs, x["words"].cpu())
             answer = self.problem.predict(outputs)
+            named = texts is not None and isinstance(self.problem, SequenceProblem)
             yield Predictions(
-                self.problem.words(answer.values),
+                self.problem.fields(answer.values, texts) if named else self.problem.words(answer.values),  # type: ignore
                 *answer[1:],
                 answer.values,
                 names,
@@ -190,7 +194,18 @@ def _joined(parts: Sequence[Any]) -> Any:
     """Join one field of several batches."""
     if isinstance(parts[0], list):
         return [one for part in parts for one in part]
-    return None if parts[0] is None else torch.cat(list(parts))
+    if parts[0] is None:
+        return None
+    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]  # of tags a batch's own
+    return torch.cat([_filled(part, longest) for part in parts])
+
+
+def _filled(part: Tensor, shape: Sequence[int]) -> Tensor:
+    """Fill up with 0 what a batch of shorter sequences lacks."""
+    lacking = [size - own for size, own in zip(shape, part.shape[1:], strict=True)]
+    if not any(lacking):
+        return part
+    return nn.functional.pad(part, [size for missing in reversed(lacking) for size in (0, missing)])
 
 
 def load(
@@ -430,6 +445,8 @@ def predict_to_csv(
         batches = model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays)
         for number, batch in enumerate(batches):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
+            if isinstance(model.problem, SequenceProblem):
+                columns["label"] = batch.labels  # with the words, which tags alone do not know
             if number == 0:
                 # a label may have any name
                 head = "input" if "input" not in columns else "input file"

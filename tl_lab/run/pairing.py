@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tl_lab.config import choices
 from tl_lab.config.instantiate import build_node, class_of
+from tl_lab.config.nodes import read_node
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.run.plan import Plan
@@ -310,6 +311,6 @@ def fitting_nodes(group: str, fits: Callable[[DictConfig], bool]) -> str:
     names = []
     for name, file in choices(group)[group].items():
         with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
-            if fits(cast(DictConfig, OmegaConf.load(file))):
+            if fits(read_node(file)):  # with what a file shares with others: its class may stand there
                 names.append(f"{group}={name}")
     return ", ".join(names)

@@ -126,6 +126,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         tested_checkpoint=content["tested_checkpoint"],
         protocol=protocol,
     )
+    if content.get("findings"):
+        console.findings(content["findings"])
     for text in content.get("doubts") or ():
         console.say(f"Doubtful: {text}.")
     if content.get("health"):
@@ -165,6 +167,8 @@ def _samples(plan: Plan) -> tuple[str, str]:
     """Name what such a model labels, and an example of where it may lie."""
     rows = {"vector": "samples", "table": "rows", "text": "texts"}
     modality = plan.data.kind.modality_for(plan.data.node)
+    if modality == "tokens_with_boxes":
+        return "recognised pages", "new_pages.tsv"
     if modality == "audio":
         return "recordings", "new_recordings"
     return (rows[modality], f"new_{rows[modality]}.csv") if modality in rows else ("images", "new_images")

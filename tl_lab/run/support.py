@@ -213,7 +213,7 @@ class Supported:
         """Classify batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
         if not 0 <= reject_below <= 1:
             raise UserError(f"the confidence below which answers are rejected lies in [0, 1], not at {reject_below}")
-        for names, x in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
+        for names, x, _ in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
             yield self._answer(names, self.model.spec.prepare(x), reject_below)
 
     def _answer(self, names: list[str], x: Inputs, reject_below: float) -> Answers:

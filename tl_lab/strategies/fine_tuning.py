@@ -10,6 +10,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.options import NonNegative, Positive
+from tl_lab.problems import ALL, OF_PLACES
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.linear_probe import probe_of
 
@@ -55,6 +56,7 @@ class FineTuning(Strategy):
     """
 
     wants_weights = True
+    problems = ALL | OF_PLACES.keys()
 
     def __init__(
         self,
@@ -71,6 +73,8 @@ class FineTuning(Strategy):
         self.probes = (
             tuple((linear_probe or {}).get("inverse_penalty", ())) if (linear_probe or {}).get("enabled") else ()
         )
+        if self.probes and self.problem.name in OF_PLACES:
+            raise UserError("strategy.linear_probe fits one label a sample, and these data have one for each word")
         if self.probes and (
             len(list(self.network.head.children())) != 1 or not isinstance(self.network.bottleneck, nn.Identity)
         ):

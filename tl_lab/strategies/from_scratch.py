@@ -1,5 +1,6 @@
 """Training from random weights."""
 
+from tl_lab.problems import ALL, OF_PLACES
 from tl_lab.strategies.base import Strategy
 
 __all__ = ["FromScratch"]
@@ -11,5 +12,6 @@ class FromScratch(Strategy):
     Weights that the backbone could start from are left aside: one sweep compares this with the ways of transfer.
     """
 
+    problems = ALL | OF_PLACES.keys()
     transfers = False
     takes_adapter = False

@@ -1,13 +1,15 @@
 """Linear probes: a linear model on fixed features, as the weights of a head."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
-from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
+from tl_lab.errors import UserError
+from tl_lab.problems import Findings, MultiLabel, Problem, Regression, SingleLabel
 
 __all__ = ["Probe", "fit_label_probe", "fit_linear_probe", "fit_value_probe", "probe_of"]
 
@@ -24,8 +26,19 @@ def probe_of(problem: Problem) -> Probe:
         return lambda features, y, val_features, val_y, *options, **more: fit_value_probe(
             features, problem.scale(y), val_features, problem.scale(val_y), *options, **more
         )
+    if isinstance(problem, Findings):
+        return _of_known_labels
     probes: dict[str, Probe] = {SingleLabel.name: fit_linear_probe, MultiLabel.name: fit_label_probe}
     return probes[problem.name]
+
+
+def _of_known_labels(features: Tensor, y: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor, float]:
+    """Fit a probe for each finding, if all labels are known."""
+    if bool((y < 0).any()) or bool((rest[1] < 0).any()):
+        raise UserError(
+            "a linear probe needs labels that are all known: set data.missing and data.uncertain to zero or one"
+        )
+    return fit_label_probe(features, y, *rest, **options)
 
 
 def fit_linear_probe(

@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter, SeveralMeter
 from tl_lab.evaluation.multi_label import scores_by_label
-from tl_lab.problems import Several
+from tl_lab.evaluation.sequence import tags_of
+from tl_lab.problems import Sequence, Several
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
+from tl_lab.results.figures.pages import tagged_pages
 from tl_lab.results.figures.regression import prediction_scatter
+from tl_lab.training.explaining import figures_of_maps
 from tl_lab.training.feature_reader import FeatureReader
 
 if TYPE_CHECKING:
@@ -44,7 +47,8 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
                 figures |= _of_meter(meter.of(task), names, f"{task}, {what}", f"{task}_{where}")
         else:
             figures |= _of_meter(meter, data.class_names, what, where)
-    return figures
+    figures |= _of_pages(strategy, data)
+    return figures | (figures_of_maps(strategy, data) if getattr(data, "screens", False) else {})
 
 
 def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict[str, Figure]:
@@ -59,6 +63,25 @@ def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict
             f"predictions_{where}": prediction_scatter(meter.last_targets, meter.last_predicted, names, title=title)
         }
     return {}
+
+
+def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
+    """Draw the first pages of each test set, where the data are pages."""
+    if not hasattr(data, "pages") or not isinstance(data.problem, Sequence):
+        return {}
+    kinds = list(dict.fromkeys(name.partition("-")[2] for name in data.class_names if name != "O"))
+    reader, figures = FeatureReader(strategy.network, data, device=strategy.device), {}
+    for name in data.test_names:
+        pages, y = data.pages[name], data.sets[name].y
+        assert y is not None
+        index = torch.arange(min(3, len(pages)))
+        outputs = next(iter(reader.stream(name, "outputs", index=index))).values.cpu()
+        predicted, true = tags_of(outputs.argmax(-1), y.cpu()[index][:, : outputs.shape[1]], data.class_names)
+        drawn = [(pages.items[k].words, pages.items[k].boxes) for k in index.tolist()]
+        ours, theirs = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
+        title = f"Fields, {_tested(name)}"
+        figures[f"pages_{name.replace('/', '_')}"] = tagged_pages(drawn, ours, theirs, kinds, title)
+    return figures
 
 
 def _tested(name: str) -> str:

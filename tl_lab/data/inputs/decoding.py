@@ -10,8 +10,9 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
+from tl_lab.data.inputs.dicom import DICOM_TYPES, WINDOW, open_dicom
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.levels import Depth, Levels
+from tl_lab.data.inputs.levels import WINDOWED, Depth, Levels
 
 __all__ = ["IMAGE_TYPES", "decode", "depth_of", "open_image", "picture", "reason", "require_regular", "to_eight_bits"]
 
@@ -81,6 +82,8 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
     """
     if isinstance(source, Path):
         require_regular(source)
+        if source.suffix.lower() in DICOM_TYPES:
+            return open_dicom(source)
     try:
         return Image.open(source, formats=_formats())
     except Image.DecompressionBombError as error:
@@ -139,6 +142,8 @@ def depth_of(image: Image.Image) -> Depth | None:
     Raises:
         ValueError: it holds NaN or infinity.
     """
+    if WINDOW in image.info:
+        return Depth(WINDOWED, *image.info[WINDOW])
     if not image.mode.startswith("I") and image.mode != "F":
         return None
     values = _values(image)

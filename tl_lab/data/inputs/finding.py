@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tl_lab.data.inputs.decoding import IMAGE_TYPES
+from tl_lab.data.inputs.dicom import DICOM_TYPES
 from tl_lab.errors import UserError
 from tl_lab.texts import listed, one_line, printable, same_name
 
@@ -21,7 +22,7 @@ def is_left_aside(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Whether a file counts as an image, by its name."""
-    return not is_left_aside(name) and Path(name).suffix.lower() in IMAGE_TYPES
+    return not is_left_aside(name) and Path(name).suffix.lower() in IMAGE_TYPES | DICOM_TYPES
 
 
 def sub_folders(folder: Path) -> list[str]:

@@ -6,9 +6,11 @@ from typing import NamedTuple, Self
 
 from tl_lab.errors import UserError
 
-__all__ = ["Depth", "Levels"]
+__all__ = ["WINDOWED", "Depth", "Levels"]
 
 _GIVEN = "given"
+WINDOWED = "windowed"
+"""Of files that say themselves which of their values are black and white."""
 _BITS = {"16-bit": (8, 10, 12, 14, 16), "32-bit": (8, 10, 12, 14, 16, 24, 31, 32), "float": (8, 10, 12, 14, 16)}
 _OVER = 1.01  # resampled floats go a little beyond their range
 
@@ -17,7 +19,8 @@ class Depth(NamedTuple):
     """What values an image of more than 8 bits holds.
 
     Attributes:
-        kind: ``16-bit``, ``32-bit`` or ``float``.
+        kind: ``16-bit``, ``32-bit`` or ``float``; or ``windowed``: ``low`` and ``high`` are what the file shows as
+            black and as white.
         low: the least value.
         high: the largest value, or the largest that its file says it may hold.
     """
@@ -64,7 +67,7 @@ class Levels:
         """
         lows: dict[str, float] = {}
         highs: dict[str, float] = {}
-        for kind, low, high in depths:
+        for kind, low, high in (depth for depth in depths if depth.kind != WINDOWED):
             lows[kind], highs[kind] = min(low, lows.get(kind, low)), max(high, highs.get(kind, high))
         return cls({kind: (0.0, _white(Depth(kind, lows[kind], highs[kind]))) for kind in highs})
 
@@ -90,6 +93,8 @@ class Levels:
         """
         if self.chosen:
             return self.ranges[_GIVEN]
+        if depth.kind == WINDOWED:
+            return depth.low, depth.high
         if depth.kind not in self.ranges:
             return 0.0, _white(depth)
         black, white = self.ranges[depth.kind]

@@ -133,6 +133,22 @@ class FastTokeniser(Tokeniser):
             sum(map(len, ids)),
         )
 
+    def encode_words(self, words: Sequence[str], max_length: int) -> tuple[list[int], list[int | None]]:
+        """Tokenise words that are known already.
+
+        Args:
+            words: of one text.
+            max_length: tokens at most, special ones included.
+
+        Returns:
+            Ids, and the number of the word that each token belongs to; None for special ones.
+        """
+        backend = self._backend
+        backend.no_padding()
+        backend.enable_truncation(max_length)
+        found = backend.encode(list(words), is_pretokenized=True)
+        return found.ids, found.word_ids
+
     def state(self) -> dict[str, Any]:
         """Give the definition."""
         return {"kind": self.kind, "definition": self.definition}

@@ -30,6 +30,7 @@ from tl_lab.texts import listed
 __all__ = [
     "ImageFolder",
     "ImageFolderPair",
+    "ImageReading",
     "Scan",
     "find_folder",
     "given_parts",
@@ -175,8 +176,8 @@ def scan_flat(folder: Path) -> Scan:
 # ---------------------------------------------------------------------- data modules
 
 
-class _Reader:
-    """What the two modules share: how a folder becomes sets, and the options for it."""
+class ImageReading:
+    """What data of image files share: how files become sets, and the options for it."""
 
     notes: list[str]
     contents: list[str]
@@ -216,7 +217,7 @@ class _Reader:
         """Let all parts of a folder decode values of more than 8 bits alike."""
         files = [samples.x for samples in sets.values() if isinstance(samples.x, ImageFiles)]
         levels = levels_for(files, self.given_levels, folder)
-        if any(part.depths() for part in files):
+        if levels.ranges and any(part.depths() for part in files):
             self.notes.append(f"{folder.name}: {levels} shown from black to white")
         self.levels = levels
         return {
@@ -255,7 +256,7 @@ class _Reader:
         )
 
 
-class ImageFolder(_Reader, DataModule):
+class ImageFolder(ImageReading, DataModule):
     """A folder of class folders of images, with a given split or one made by seed, each class keeping its share.
 
     Given: ``root/train/CLASS/...`` with ``root/val/CLASS/...`` and ``root/test/CLASS/...``; what is missing of
@@ -311,7 +312,7 @@ class ImageFolder(_Reader, DataModule):
         self._note_sizes(self.sets, spec)
 
 
-class ImageFolderPair(_Reader, DomainPair):
+class ImageFolderPair(ImageReading, DomainPair):
     """Folders of images: a labelled source (or several), and a target whose labels serve the final score only.
 
     The target is one of

@@ -30,9 +30,12 @@ from tl_lab.results.names import (
     split_name,
 )
 
-__all__ = ["banner", "final_table", "health", "next_steps", "say", "selection"]
+__all__ = ["banner", "final_table", "findings", "health", "next_steps", "say", "selection"]
 
 _WIDTH = 100
+
+
+_SHARES_OF_FINDINGS = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
 
 
 def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | None = None) -> None:
@@ -99,6 +102,29 @@ def final_table(
     within = isinstance(protocol, Mapping) and "episodes" in protocol
     shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol, within), style="dim")]
     say(*shown, stream=stream)
+
+
+def findings(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
+    """Show what each finding's score is worth.
+
+    Args:
+        rows: see :func:`tl_lab.training.screening.screening_rows`.
+        stream: where to; None: standard output.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("finding")
+    for name in ("positive", "AUROC %", "95 % interval", "sensitivity %", "specificity %", "ECE %"):
+        table.add_column(name, justify="right")
+    several = len({row["set"] for row in rows}) > 1
+    for row in rows:
+        title = f"{row['finding']} ({row['set']})" if several else str(row["finding"])
+        shares = {name: format_metric("acc", row[name]) for name in _SHARES_OF_FINDINGS}
+        ends = f"{shares['low']} to {shares['high']}"
+        cells = [f"{row['positive']:,} of {row['samples']:,}", shares["auroc"], ends]
+        cells += [shares[name] for name in ("sensitivity", "specificity", "calibration_error")]
+        table.add_row(Text(title), *cells)
+    note = "Interval by DeLong; decisions at 90 % specificity on validation; ECE is the calibration error."
+    say(Text(), table, Text(note, style="dim"), stream=stream)
 
 
 def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:

@@ -1,0 +1,142 @@
+"""A text encoder that sees where on the page its words stand."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.backbones.base import Backbone, LayerGroup, check_count
+from tl_lab.backbones.hf_text import HFText
+from tl_lab.data.inputs.layout import EXTENT, LayoutSpec
+from tl_lab.errors import UserError
+from tl_lab.functional.boxes import relative_bucket
+from tl_lab.options import Count
+
+__all__ = ["LayoutText"]
+
+_BINS = 32  # of relative distances along each side
+_SMALL = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512}
+
+
+class LayoutText(Backbone):
+    """A text encoder with embeddings of each token's box, and a bias of its attention by how far boxes are apart.
+
+    To the vector of each token are added those of its box's left and right (one table), top and bottom (another), width
+    and height, each cut into ``cells`` (LayoutLM). To the logits of each attention head is added a number for the
+    horizontal and one for the vertical distance of two boxes, the same in all layers (LayoutLMv2). Both start at 0, so
+    that training begins from the text encoder as it is. A word's features are the state of its first token.
+
+    Args:
+        name: of the hub or a folder, of an encoder that takes vectors of tokens (BERT's kin); None for
+            all-MiniLM-L6-v2 from its package. LayoutLM's own kind gets its boxes as it was trained to.
+        pretrained: start from the published weights; False for random ones in the same architecture.
+        small: in place of that network a random one of two blocks, 128 wide, with its tokeniser.
+        positions: add embeddings of boxes.
+        bias: add the bias by distances of boxes.
+        cells: of each side of a page.
+        max_length: tokens of a page at most, special ones included; words behind them have the features 0.
+        max_groups: join neighbouring layer groups to at most so many; None to leave them.
+
+    Raises:
+        UserError: the model is not here or takes no vectors, or an option is out of its range.
+
+    References:
+        Y. Xu et al., "LayoutLM: Pre-training of Text and Layout for Document Image Understanding", KDD 2020.
+        https://arxiv.org/abs/1912.13318
+        Y. Xu et al., "LayoutLMv2: Multi-modal Pre-training for Visually-Rich Document Understanding", ACL 2021.
+        https://arxiv.org/abs/2012.14740
+    """
+
+    modalities = frozenset({"tokens_with_boxes"})
+
+    def __init__(
+        self,
+        name: str | None = None,
+        pretrained: bool = True,
+        small: bool = False,
+        positions: bool = True,
+        bias: bool = True,
+        cells: Count = 64,
+        max_length: Count = 512,
+        max_groups: Count | None = None,
+    ) -> None:
+        super().__init__()
+        check_count("backbone.cells", cells)
+        self.text = HFText(name=name, pretrained=pretrained and not small, max_length=max_length, max_groups=max_groups)
+        known = self.text.spec
+        if small:
+            self.text.net = _small(known.vocabulary, known.padding_id, max_length)
+        self.source = "" if small else self.text.source
+        config: Any = self.text.net.config
+        self.native = config.model_type.startswith("layoutlm")
+        if self.native:
+            self.text.net.pooler = nn.Identity()  # which its kind calls unasked
+        if not self.native and config.model_type in ("t5", "mt5", "umt5"):
+            raise UserError(f"backbone.name={name} takes no mask for each head: give an encoder of BERT's kin")
+        self.num_features, self.cells = int(config.hidden_size), cells
+        self.places: nn.ModuleDict | None = None
+        if positions and not self.native:
+            kinds = ("across", "down", "width", "height")
+            self.places = nn.ModuleDict({kind: _zero(cells, self.num_features) for kind in kinds})
+        self.distances: nn.ModuleDict | None = None
+        if bias:
+            heads = int(config.num_attention_heads)
+            self.distances = nn.ModuleDict({kind: _zero(_BINS, heads) for kind in ("across", "down")})
+        length = max_length if small else known.max_length
+        assert known.tokeniser is not None
+        self.spec = LayoutSpec(known.vocabulary, length, known.padding_id, known.tokeniser)
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Map a batch of pages to the features of its words, ``(B, W, num_features)``."""
+        net: Any = self.text.net
+        mask = self._mask(x) if self.distances is not None else x["mask"]
+        if self.native:
+            states = net(input_ids=x["ids"], attention_mask=mask, bbox=x["boxes"]).last_hidden_state
+        else:
+            vectors = net.get_input_embeddings()(x["ids"])
+            states = net(inputs_embeds=vectors + self._of_boxes(x["boxes"]), attention_mask=mask).last_hidden_state
+        places = x["first"].clamp(min=0)[..., None].expand(-1, -1, states.shape[2])
+        return states.gather(1, places) * (x["first"] >= 0)[..., None]  # (B, T, D) -> (B, W, D)
+
+    def _of_boxes(self, boxes: Tensor) -> Tensor | float:
+        """Embed boxes, ``(B, T, 4)`` -> ``(B, T, D)``."""
+        if self.places is None:
+            return 0.0
+        left, top, right, bottom = boxes.unbind(-1)
+        across, down = self.places["across"], self.places["down"]
+        sums = across(self._cell(left)) + across(self._cell(right)) + down(self._cell(top)) + down(self._cell(bottom))
+        return sums + self.places["width"](self._cell(right - left)) + self.places["height"](self._cell(bottom - top))
+
+    def _cell(self, place: Tensor) -> Tensor:
+        return (place * self.cells // (EXTENT + 1)).clamp(0, self.cells - 1)
+
+    def _mask(self, x: dict[str, Tensor]) -> Tensor:
+        """Add distances of boxes to the mask: ``(B, heads, T, T)``, added to the logits of the attention."""
+        assert self.distances is not None
+        boxes, added = x["boxes"], None
+        for kind, side in (("across", 0), ("down", 1)):
+            middle = (boxes[..., side] + boxes[..., side + 2]) // 2
+            apart = relative_bucket(middle[:, None, :] - middle[:, :, None], _BINS)  # (B, T, T)
+            part = self.distances[kind](apart).permute(0, 3, 1, 2)
+            added = part if added is None else added + part
+        assert added is not None
+        return added.masked_fill(x["mask"][:, None, None] == 0, torch.finfo(added.dtype).min)
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Those of the text encoder; what is added for boxes belongs to the first."""
+        groups = [(title, list(modules)) for title, modules in self.text.layer_groups()]
+        groups[0][1].extend(part for part in (self.places, self.distances) if part is not None)
+        return groups
+
+
+def _zero(count: int, width: int) -> nn.Embedding:
+    table = nn.Embedding(count, width)
+    nn.init.zeros_(table.weight)
+    return table
+
+
+def _small(vocabulary: int, padding_id: int, length: int) -> nn.Module:
+    from transformers import BertConfig, BertModel
+
+    sizes = {**_SMALL, "vocab_size": vocabulary, "pad_token_id": padding_id, "max_position_embeddings": length}
+    return BertModel(BertConfig(**sizes), add_pooling_layer=False)

@@ -1,0 +1,60 @@
+"""Medical images in DICOM files, with the window that they are to be shown in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["DICOM_TYPES", "WINDOW", "open_dicom"]
+
+DICOM_TYPES = frozenset({".dcm", ".dicom"})
+"""The endings, in small letters, of files that count as DICOM."""
+WINDOW = "window"
+"""Under which name an opened image keeps the values that are shown as black and as white."""
+
+
+def open_dicom(path: Path) -> Image.Image:
+    """Read a grey DICOM image: the first frame, in the units of its modality (of CT, Hounsfield's).
+
+    The window is the file's first: with centre c and width w it goes from c - .5 - (w - 1) / 2 to c - .5 + (w - 1) / 2,
+    as the standard defines it. Where the file has none it goes from the least to the largest value. Of MONOCHROME1 its
+    lower end is white.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        An image of floats whose ``info`` holds the window.
+
+    Raises:
+        OSError: the library pydicom is not installed, or the file is no grey image.
+    """
+    try:
+        import pydicom
+        from pydicom.pixels import apply_modality_lut
+    except ImportError as error:
+        raise OSError("a DICOM file needs the library pydicom: install tl_lab[medical]") from error
+    data: Any = pydicom.dcmread(path)
+    if int(data.get("SamplesPerPixel", 1)) != 1:
+        raise OSError("a DICOM file in colour, of which only grey ones are read")
+    values = np.asarray(apply_modality_lut(data.pixel_array, data), dtype=np.float32)
+    values = values[0] if values.ndim == 3 else values
+    image = Image.fromarray(values)
+    low, high = _window(data, values)
+    image.info[WINDOW] = (high, low) if data.get("PhotometricInterpretation") == "MONOCHROME1" else (low, high)
+    return image
+
+
+def _window(data: Any, values: np.ndarray) -> tuple[float, float]:
+    centre, width = (_first(data.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if centre is not None and width is not None and width > 1:
+        return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    low, high = float(values.min()), float(values.max())
+    return low, high if high > low else low + 1
+
+
+def _first(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(value[0] if hasattr(value, "__len__") and not isinstance(value, str) else value)

@@ -1,0 +1,217 @@
+"""Pages: words with the boxes that they stand in."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.data.cache import cached_arrays
+from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.data.inputs.tokenisers import FastTokeniser, Tokeniser, tokeniser_from
+from tl_lab.errors import UserError
+
+__all__ = ["EXTENT", "LayoutSpec", "Page", "Pages", "page_of"]
+
+EXTENT = 1000
+"""Width and height of every page, in the units of boxes."""
+
+
+class Page(NamedTuple):
+    """A page.
+
+    Attributes:
+        words: in reading order.
+        boxes: of each word, left, top, right and bottom, whole numbers in 0..1000.
+    """
+
+    words: tuple[str, ...]
+    boxes: tuple[tuple[int, int, int, int], ...]
+
+
+def page_of(
+    words: Sequence[str], boxes: Sequence[Sequence[float]], size: tuple[float, float] | None, where: str
+) -> Page:
+    """Bring boxes to the units of a page.
+
+    Args:
+        words: in reading order.
+        boxes: left, top, right and bottom of each.
+        size: width and height of the page; None for the extent of its boxes.
+        where: the page comes from, for messages.
+
+    Raises:
+        UserError: there are no words, or a box is outside of the page or upside down.
+    """
+    if not words:
+        raise UserError(f"{where} holds no words")
+    width, height = size or (max(box[2] for box in boxes) or 1, max(box[3] for box in boxes) or 1)
+    for number, (left, top, right, bottom) in enumerate(boxes, 1):
+        if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
+            raise UserError(
+                f"{where}: the box of word {number} ({words[number - 1]!r}), {left:g} {top:g} {right:g} {bottom:g}, "
+                f"lies outside of its page of {width:g} x {height:g}, or ends before it begins"
+            )
+    scale = EXTENT / width, EXTENT / height, EXTENT / width, EXTENT / height
+    return Page(
+        tuple(words),
+        tuple(tuple(round(value * by) for value, by in zip(box, scale, strict=True)) for box in boxes),  # type: ignore[misc]
+    )
+
+
+@dataclass(frozen=True)
+class LayoutSpec(InputSpec):
+    """Pages as ``ids`` and ``mask`` (N, T), ``boxes`` (N, T, 4), ``first`` (N, W) and ``words`` (N,), all int64.
+
+    ``first`` is the place of each word's first token, -1 where it is cut off or there is no word.
+
+    Args:
+        vocabulary: number of different ids, the padding's among them.
+        max_length: T at most; what is beyond is cut off.
+        padding_id: fills up shorter pages.
+        tokeniser: cuts words into tokens.
+    """
+
+    modality: ClassVar[str] = "tokens_with_boxes"
+    shortens: ClassVar[bool] = True
+
+    vocabulary: int
+    max_length: int
+    padding_id: int
+    tokeniser: Tokeniser
+
+    @property
+    def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
+        """Fill up ids with the padding's, places of words with -1, all else with 0."""
+        return {"ids": self.padding_id, "first": -1}
+
+    def encode(self, page: Page) -> tuple[list[int], list[list[int]], list[int]]:
+        """Tokenise a page: ids, boxes of the tokens, and the place of each word's first token."""
+        assert isinstance(self.tokeniser, FastTokeniser)
+        ids, owners = self.tokeniser.encode_words(page.words, self.max_length)
+        edges = {None: [0, 0, 0, 0]}
+        boxes = [edges[None] if owner is None else list(page.boxes[owner]) for owner in owners]
+        if owners and owners[-1] is None:
+            boxes[-1] = [EXTENT] * 4  # as LayoutLM marks the end
+        places: dict[int, int] = {}
+        for place, owner in enumerate(owners):
+            if owner is not None:
+                places.setdefault(owner, place)
+        return ids, boxes, [places.get(word, -1) for word in range(len(page.words))]
+
+    def fit(self, raw: Any) -> Inputs:
+        """Tokenise pages, or take tensors that were made of them."""
+        if isinstance(raw, Mapping):
+            return raw
+        return self.joined([self.encode(page) for page in raw])
+
+    def joined(self, rows: Sequence[tuple[list[int], list[list[int]], list[int]]]) -> dict[str, Tensor]:
+        """Pad encoded pages to the longest."""
+        tokens, words = max(len(ids) for ids, _, _ in rows), max(len(first) for _, _, first in rows)
+        return {
+            "ids": torch.tensor([[*ids, *[self.padding_id] * (tokens - len(ids))] for ids, _, _ in rows]),
+            "mask": torch.tensor([[1] * len(ids) + [0] * (tokens - len(ids)) for ids, _, _ in rows]),
+            "boxes": torch.tensor([[*boxes, *[[0] * 4] * (tokens - len(boxes))] for _, boxes, _ in rows]),
+            "first": torch.tensor([[*first, *[-1] * (words - len(first))] for _, _, first in rows]),
+            "words": torch.tensor([len(first) for _, _, first in rows]),
+        }
+
+    def shorten(self, x: Inputs) -> Inputs:
+        """Leave out the end where no page of a batch has tokens, and places where none has words."""
+        assert isinstance(x, Mapping)
+        used = x["mask"].flatten(0, -2).any(0).nonzero()
+        tokens, words = 1 + int(used[-1]) if len(used) else 1, max(1, int(x["words"].max()))
+        shorter = {name: x[name][..., :tokens] for name in ("ids", "mask")}
+        return {**x, **shorter, "boxes": x["boxes"][..., :tokens, :], "first": x["first"][..., :words]}
+
+    def mismatch(self, shape: tuple[int, ...]) -> str:
+        """Refuse images and vectors."""
+        return "" if not shape else "it takes pages of words with boxes"
+
+    def state(self) -> dict[str, Any]:
+        """Give vocabulary, length, padding and tokeniser."""
+        numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
+        return {"modality": self.modality, **numbers, "tokeniser": self.tokeniser.state()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build it from vocabulary, length, padding and tokeniser."""
+        numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
+        return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]))
+
+    def __str__(self) -> str:
+        return f"up to {self.max_length} tokens of {self.vocabulary}, with boxes"
+
+
+class Pages:
+    """A list of pages that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+
+    Args:
+        items: the pages.
+    """
+
+    def __init__(self, items: Sequence[Page]) -> None:
+        self.items = list(items)
+        self.notes: list[str] = []
+        """What tokenising has left out, in words."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, i: int, spec: LayoutSpec) -> Inputs:
+        """Tokenise one page: named tensors without the dimension of samples."""
+        return {name: tensor[0] for name, tensor in spec.joined([spec.encode(self.items[i])]).items()}
+
+    def load_all(self, spec: LayoutSpec, workers: int = 0) -> dict[str, Tensor]:
+        """Tokenise everything, once for each tokeniser, length and list of pages.
+
+        Args:
+            spec: holds tokeniser and length.
+            workers: ignored; the tokeniser has threads of its own.
+        """
+        key = {"tokeniser": spec.tokeniser.digest, "length": spec.max_length, "pages": self.fingerprint(), "version": 1}
+        found = cached_arrays("pages", key, lambda: self._encoded(spec))
+        cuts, ends = found["tokens"][:-1], found["words"][:-1]
+        rows = zip(
+            np.split(found["ids"], cuts), np.split(found["boxes"], cuts), np.split(found["first"], ends), strict=True
+        )
+        lost = int((found["first"] < 0).sum())
+        self.notes = [f"{lost:,} words lie behind the {spec.max_length} tokens that are read"] if lost else []
+        return spec.joined([tuple(part.tolist() for part in row) for row in rows])
+
+    def _encoded(self, spec: LayoutSpec) -> dict[str, np.ndarray]:
+        rows = [spec.encode(page) for page in self.items]
+        return {
+            "ids": np.array([number for ids, _, _ in rows for number in ids], dtype=np.int64),
+            "boxes": np.array([box for _, boxes, _ in rows for box in boxes], dtype=np.int64),
+            "first": np.array([place for _, _, first in rows for place in first], dtype=np.int64),
+            "tokens": np.cumsum([len(ids) for ids, _, _ in rows]),
+            "words": np.cumsum([len(first) for _, _, first in rows]),
+        }
+
+    def subset(self, index: Tensor) -> "Pages":
+        """Keep the pages at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
+        return Pages([self.items[i] for i in torch.arange(len(self))[index.cpu()].tolist()])
+
+    def concatenate(self, parts: "Sequence[Pages]") -> "Pages":
+        """Join lists of pages, in order."""
+        return Pages([item for part in parts for item in part.items])
+
+    def texts(self) -> list[str]:
+        """Give each page as one string, by which near-duplicates are found."""
+        return [" ".join(page.words) for page in self.items]
+
+    def digests(self) -> list[str]:
+        """Give a hash of each page."""
+        return [hashlib.blake2b(repr(page).encode(), digest_size=16).hexdigest() for page in self.items]
+
+    def fingerprint(self) -> str:
+        """Hash all pages, in their order: 64 hexadecimal digits."""
+        return hashlib.sha256("\n".join(self.digests()).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Pages({len(self)})"

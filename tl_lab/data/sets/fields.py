@@ -1,0 +1,94 @@
+"""Where the value of a field stands among the words of a page: transcribed values are never quite the words."""
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
+
+__all__ = ["find_amount", "find_lines", "find_text", "plain"]
+
+_LEAST = 0.8  # similarity from which on lines are taken for a value
+_LINES = 7  # that a value spans at most
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def plain(text: str) -> str:
+    """Leave letters and digits, in capitals."""
+    return "".join(sign for sign in text.upper() if sign.isalnum())
+
+
+def find_text(value: str, words: Sequence[str]) -> tuple[int, int] | None:
+    """Find the shortest run of words that holds a value whole.
+
+    Args:
+        value: of a field, such as a date.
+        words: of the page.
+
+    Returns:
+        First word and the one behind the last; None where there is none.
+    """
+    wanted = plain(value)
+    if not wanted:
+        return None
+    for length in range(1, len(value.split()) + 2):
+        for first in range(len(words) - length + 1):
+            if wanted in plain("".join(words[first : first + length])):
+                return first, first + length
+    return None
+
+
+def find_lines(value: str, lines: Sequence[tuple[int, int]], words: Sequence[str]) -> tuple[int, int] | None:
+    """Find the lines that together are most like a value.
+
+    Args:
+        value: of a field, such as an address.
+        lines: first word and the one behind the last of each.
+        words: of the page.
+
+    Returns:
+        First word and the one behind the last; None where nothing is alike.
+    """
+    wanted, best, found = plain(value), _LEAST, None
+    if not wanted:
+        return None
+    texts = [plain("".join(words[first:end])) for first, end in lines]
+    for start in range(len(lines)):
+        text = ""
+        for stop in range(start, min(start + _LINES, len(lines))):
+            text += texts[stop]
+            if len(text) > len(wanted) / _LEAST * 1.3:
+                break
+            matcher = SequenceMatcher(None, text, wanted, autojunk=False)
+            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best and (ratio := matcher.ratio()) > best:
+                best, found = ratio, (lines[start][0], lines[stop][1])
+    return found
+
+
+def find_amount(
+    value: str, lines: Sequence[tuple[int, int]], words: Sequence[str], tops: Sequence[float]
+) -> int | None:
+    """Find the word that holds an amount; of several the first beside the word TOTAL, else the last.
+
+    Args:
+        value: the amount, ``60.30``.
+        lines: first word and the one behind the last of each.
+        words: of the page.
+        tops: vertical middle of each word's box.
+
+    Returns:
+        The word; None where there is none.
+    """
+    wanted = "".join(_DIGITS.findall(value)).replace(",", "")
+    hits = [i for i, word in enumerate(words) if "".join(_DIGITS.findall(word)).replace(",", "") == wanted]
+    hits = [i for i in hits if "." in words[i] or "." not in value]
+    if not hits:
+        return None
+    height = sorted(abs(b - a) for a, b in pairwise(tops) if a != b) or [1.0]
+    near = height[len(height) // 2] / 2
+    for first, end in lines:
+        text = plain("".join(words[first:end]))
+        if "TOTAL" in text and "SUBTOTAL" not in text:
+            beside = [i for i in hits if abs(tops[i] - tops[first]) <= near]
+            if beside:
+                return beside[0]
+    return hits[-1]

@@ -1,0 +1,245 @@
+"""Images that a table names, with classes or findings: of patients, none of whom may be on both sides of a split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.image_files import ImageFiles
+from tl_lab.data.inputs.spec import InputSpec
+from tl_lab.data.inputs.table import cells_of
+from tl_lab.data.samples import Samples
+from tl_lab.data.sets.image_folder import ImageReading, Scan, find_folder
+from tl_lab.data.sets.table import file_of
+from tl_lab.data.sets.tables import numbered
+from tl_lab.data.sets.text_table import check_columns, labels_of, read_table, sorted_labels
+from tl_lab.data.splits import group_split, split_in_three
+from tl_lab.errors import UserError
+from tl_lab.options import Count, Fraction, Limits
+from tl_lab.problems import Findings, Problem, SingleLabel
+from tl_lab.problems.findings import UNCERTAIN, UNKNOWN
+from tl_lab.texts import listed
+
+__all__ = ["ImageTable", "Reading"]
+
+Reading = Literal["ignore", "zero", "one", "self_train"]
+_READ_AS = {"ignore": UNKNOWN, "zero": 0, "one": 1, "self_train": UNCERTAIN}
+_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class ImageTable(ImageReading, DataModule):
+    """A table with a row for each image: its file, and its class or its findings.
+
+    Findings stand in a column each, 1 or 0, -1 where the label is uncertain and an empty cell where there is none, as
+    in CheXpert; or in one column that lists those that are there, as in ChestX-ray14.
+
+    Args:
+        path: of the table; a relative one may start from ``TL_LAB_DATA``.
+        root: folder that the files' names start from; None for that of the table.
+        image_column: name of the column with the files.
+        label_column: name of the column with the class; None where there are findings.
+        findings: names of the columns with a finding each; with ``finding_column`` those that are told apart.
+        finding_column: name of the column that lists findings; None where each has its own.
+        separator: between the findings in a cell.
+        uncertain: what an uncertain label is in training: ``ignore``, ``zero``, ``one``, or ``self_train``: what the
+            network says of it at the moment. Such labels are not scored.
+        missing: what a missing label is, likewise; as ``zero`` and ``one`` it is scored, too.
+        patient_column: name of the column with the patient; None where each image is one of its own.
+        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
+        view_column: name of the column with the view; None for none.
+        views: that are kept; None for all.
+        val_share: of all images, or of the training ones where a column gives the test, for validation.
+        test_share: of all images, for test.
+        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them; they are named and counted.
+        size: height and width for a backbone that has no size of its own.
+        channels: 1 (grey) or 3 (RGB), likewise.
+        levels: of images of more than 8 bits, the values shown as black and white; None: of DICOM files their window,
+            else 0 and the largest value of the smallest usual range.
+        encoding: of a text file.
+        options: those of :class:`~tl_lab.data.base.DataModule`.
+    """
+
+    place_options = ("path", "root")
+    screens = True
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        root: str | None = None,
+        image_column: str = "path",
+        label_column: str | None = None,
+        findings: Sequence[str] = (),
+        finding_column: str | None = None,
+        separator: str = "|",
+        uncertain: Reading = "ignore",
+        missing: Reading = "ignore",
+        patient_column: str | None = None,
+        split_column: str | None = None,
+        view_column: str | None = None,
+        views: Sequence[str] | None = None,
+        val_share: Fraction = 0.1,
+        test_share: Fraction = 0.2,
+        unreadable: Literal["stop", "skip"] = "stop",
+        size: Count = 224,
+        channels: Literal[1, 3] = 1,
+        levels: Limits | None = None,
+        encoding: str = "utf-8",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self._set_reading("auto", val_share, test_share, unreadable, size, channels, levels)
+        if (label_column is None) == (not findings):
+            raise UserError(
+                "data.label_column names the column with the class, or data.findings the findings: give one"
+            )
+        if views is not None and view_column is None:
+            raise UserError("data.views needs the column with the view: give data.view_column")
+        self.path, self.root, self.image_column, self.encoding = path, root, image_column, encoding
+        self.label_column, self.findings = label_column, list(findings)
+        self.finding_column, self.separator = finding_column, separator
+        self.uncertain, self.missing = uncertain, missing
+        self.patient_column, self.split_column = patient_column, split_column
+        self.view_column, self.views = view_column, None if views is None else list(views)
+        self.problem_kind = self.problem_for({"label_column": label_column})
+        self.problem = self.problem_kind(())
+        self.column_values: dict[str, list[str]] = {}
+
+    @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Tell a class from findings."""
+        return SingleLabel if node.get("label_column") else Findings
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width that a backbone without a size of its own is built for."""
+        return self.channels, self.size, self.size
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table, look at the images, and split them by patients."""
+        place = file_of(self.path)
+        self.contents = []
+        table = self._views(self.prepared(read_table(place, self.encoding), place), place)
+        columns = {"image_column": self.image_column, "patient_column": self.patient_column}
+        for option, name in {**columns, "split_column": self.split_column}.items():
+            if name is not None:
+                check_columns(table, option, [name], place)
+        y = self._classes(table, place) if self.findings == [] else self._findings(table, place)
+        root = place.parent if self.root is None else find_folder(self.root, "data.root")
+        files = ImageFiles(root, cells_of(table[self.image_column]).tolist())
+        seen = self._samples(Scan(files, torch.arange(len(table)), self.class_names))
+        assert seen.y is not None
+        rows = seen.y
+        patients = self._patients(table)[rows]
+        whole = Samples(seen.x, y[rows], columns={"patient": patients})
+        sets = self._parts(whole, table.iloc[rows.numpy()], place)
+        self.contents.append("".join(str(one.y.tolist()) for one in sets.values() if one.y is not None))
+        return self._levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
+
+    def prepared(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
+        """Add columns that follow from others (a hook)."""
+        return table
+
+    def _views(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
+        if self.views is None:
+            return table
+        assert self.view_column is not None
+        check_columns(table, "view_column", [self.view_column], place)
+        views = cells_of(table[self.view_column])
+        if unknown := [view for view in self.views if view not in set(views)]:
+            raise UserError(f"data.views: {place} has no view {unknown[0]!r}; valid: {listed(sorted(set(views)))}")
+        kept = table[views.isin(self.views)].reset_index(drop=True)
+        self.notes.append(f"{len(kept):,} of {len(table):,} images of the views {listed(self.views)}")
+        return kept
+
+    def _classes(self, table: pd.DataFrame, place: Path) -> Tensor:
+        assert self.label_column is not None
+        check_columns(table, "label_column", [self.label_column], place)
+        labels = labels_of(cells_of(table[self.label_column]), self.label_column, place)
+        self.class_names = sorted_labels(labels)
+        return torch.tensor([self.class_names.index(label) for label in labels])
+
+    def _findings(self, table: pd.DataFrame, place: Path) -> Tensor:
+        """Read findings as ``(N, L)`` of 0, 1, unknown and uncertain."""
+        self.class_names = list(self.findings)
+        if self.finding_column is not None:
+            check_columns(table, "finding_column", [self.finding_column], place)
+            cells = cells_of(table[self.finding_column]).map(
+                lambda cell: {w.strip() for w in cell.split(self.separator)}
+            )
+            return torch.tensor([[float(name in found) for name in self.findings] for found in cells])
+        check_columns(table, "findings", self.findings, place)
+        meaning = {"": _READ_AS[self.missing], "-1": _READ_AS[self.uncertain], "0": 0, "1": 1}
+        columns = []
+        for name in self.findings:
+            cells = cells_of(table[name]).map(lambda cell: cell.removesuffix(".0"))
+            if (wrong := ~cells.isin(list(meaning))).any():
+                row = int(wrong.to_numpy().argmax())
+                raise UserError(
+                    f"{place}: the finding {name!r} is {cells.iloc[row]!r} in row {row + 1}: findings are 1, 0, -1 "
+                    "(uncertain) or empty (missing)"
+                )
+            columns.append(torch.tensor([float(meaning[cell]) for cell in cells]))
+        return torch.stack(columns, 1)
+
+    def _scored(self, name: str, samples: Samples) -> Samples:
+        """Leave what only training may guess out of the other parts."""
+        if name == "train" or samples.y is None or self.problem_kind is SingleLabel:
+            return samples
+        return replace(samples, y=samples.y.clamp(min=UNKNOWN))
+
+    # ------------------------------------------------------------------ patients
+
+    def _patients(self, table: pd.DataFrame) -> Tensor:
+        if self.patient_column is None:
+            return torch.arange(len(table))
+        codes, self.column_values["patient"] = numbered(table[self.patient_column])
+        return codes
+
+    def _parts(self, whole: Samples, table: pd.DataFrame, place: Path) -> dict[str, Samples]:
+        patients, shares = whole.columns["patient"], {"val": self.val_share, "test": self.test_share}
+        if self.split_column is not None:
+            given = cells_of(table[self.split_column]).map(lambda cell: _PARTS.get(cell.lower(), ""))
+            return self._given(whole, given.tolist(), place)
+        if self.patient_column is None and self.problem_kind is SingleLabel:
+            return split_in_three(whole, self.val_share, self.test_share, self.seed, self.class_names)
+        index = group_split(patients, shares, self.seed, "patients" if self.patient_column else "images")
+        return {name: whole.subset(places) for name, places in index.items()}
+
+    def _given(self, whole: Samples, parts: list[str], place: Path) -> dict[str, Samples]:
+        """Take a given split, if no patient is on both sides of it."""
+        if "" in parts or not {"train", "test"} <= set(parts):
+            raise UserError(
+                f"data.split_column={self.split_column}: cells of {place} are train, val and test, with some of train "
+                "and test"
+            )
+        index = {name: torch.tensor([i for i, one in enumerate(parts) if one == name]) for name in dict.fromkeys(parts)}
+        patients = whole.columns["patient"]
+        of = {name: set(patients[places].tolist()) for name, places in index.items()}
+        for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
+            if both := sorted(of.get(name, set()) & of.get(other, set())):
+                names = [self.column_values["patient"][one] for one in both] if self.patient_column else map(str, both)
+                raise UserError(
+                    f"{place}: {len(both)} patients are in {name} and in {other} ({listed(names)}): give each patient "
+                    "to one part, or leave data.split_column out to split by patients"
+                )
+        sets = {name: whole.subset(places) for name, places in index.items()}
+        if "val" not in sets:
+            train = sets["train"]
+            held_out = group_split(train.columns["patient"], {"val": self.val_share}, self.seed, "patients")
+            sets |= {name: train.subset(places) for name, places in held_out.items()}
+        return {name: sets[name] for name in ("train", "val", "test")}
+
+    def use(self, spec: InputSpec) -> None:
+        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        super().use(spec)
+        assert isinstance(spec, ImageSpec)
+        self._note_sizes(self.sets, spec)

@@ -1,0 +1,99 @@
+"""How tags of sequences are measured: entities that are found whole, and single tags."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from tl_lab.evaluation.meter import Meter
+from tl_lab.functional.entities import count_entities, precision_recall_f1
+
+__all__ = ["PADDING", "SEQUENCE", "SequenceMeter", "tags_of"]
+
+PADDING = -100
+"""The label of places where a sequence has no word."""
+SEQUENCE = ("loss", "entity_f1", "entity_precision", "entity_recall", "token_acc")
+"""Scores of a set with labels."""
+
+
+def tags_of(numbers: Tensor, y: Tensor, names: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
+    """Write predicted and true tags of each sequence as words, without its padding.
+
+    Args:
+        numbers: predicted, ``(N, W)``.
+        y: true, ``(N, W)``, :data:`PADDING` behind the last word.
+        names: of the tags.
+    """
+    predicted, true = [], []
+    for ours, theirs in zip(numbers.tolist(), y.tolist(), strict=True):
+        inside = [place for place, tag in enumerate(theirs) if tag != PADDING]
+        predicted.append([names[ours[place]] for place in inside])
+        true.append([names[theirs[place]] for place in inside])
+    return predicted, true
+
+
+class EntityCounts(Metric):
+    """Sums over sequences, and over processes.
+
+    Args:
+        names: of the tags.
+    """
+
+    full_state_update = False
+    right: Tensor
+    given: Tensor
+    wanted: Tensor
+    tokens: Tensor
+    hits: Tensor
+    total_loss: Tensor
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = list(names)
+        for name in ("right", "given", "wanted", "tokens", "hits", "total_loss"):
+            self.add_state(name, torch.zeros((), dtype=torch.double), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, y: Tensor) -> None:
+        """Take in logits ``(B, W, C)`` and tags ``(B, W)``."""
+        counted, numbers = y != PADDING, outputs.argmax(-1)
+        right, given, wanted = count_entities(*tags_of(numbers.cpu(), y.cpu(), self.names))
+        self.right += right.total()
+        self.given += given.total()
+        self.wanted += wanted.total()
+        self.tokens += counted.sum()
+        self.hits += (numbers == y)[counted].sum()
+        self.total_loss += F.cross_entropy(outputs[counted].double(), y[counted], reduction="sum")
+
+    def compute(self) -> Tensor:
+        """Give the sums, in the order of their names."""
+        return torch.stack([self.right, self.given, self.wanted, self.tokens, self.hits, self.total_loss])
+
+
+class SequenceMeter(Meter):
+    """Counts entities and tags.
+
+    Args:
+        names: of the tags.
+
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.counts = EntityCounts(names)
+
+    def update(self, outputs: Tensor, y: Tensor | None) -> None:
+        """Take in logits ``(B, W, C)`` and tags ``(B, W' >= W)``; without tags there is nothing to score."""
+        if y is not None:
+            self.counts.update(outputs, y[:, : outputs.shape[1]])
+
+    def compute(self) -> dict[str, float]:
+        """Give the scores of all that was taken in, and forget it."""
+        if not self.counts.update_called:
+            return {}
+        right, given, wanted, tokens, hits, loss = self.counts.compute().tolist()
+        self.counts.reset()
+        precision, recall, f1 = precision_recall_f1(right, given, wanted)
+        scores = {"loss": loss / max(tokens, 1), "entity_f1": f1, "entity_precision": precision}
+        return {**scores, "entity_recall": recall, "token_acc": hits / max(tokens, 1)}

@@ -1,0 +1,34 @@
+"""Places of words on a page, as numbers for embeddings."""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["relative_bucket"]
+
+
+def relative_bucket(distance: Tensor, bins: int = 32, longest: int = 500) -> Tensor:
+    """Number signed distances: near ones one by one, far ones by their logarithm, up to a longest.
+
+    Half of the bins are for distances of at least 0, half for those below. Of each half of n, the first n / 2 are 0, 1,
+    2, ...; the others grow by a constant factor up to ``longest``; what lies beyond shares the last one.
+
+    Args:
+        distance: whole numbers, of any shape.
+        bins: an even number of at least 4.
+        longest: distance from which on all share the last bin.
+
+    Returns:
+        Bins, 0 to ``bins - 1``, int64.
+
+    References:
+        C. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 21,
+        2020. https://arxiv.org/abs/1910.10683
+    """
+    half = bins // 2
+    exact = half // 2
+    size = distance.abs()
+    share = torch.log(size.clamp(min=exact).double() / exact) / math.log(longest / exact)
+    far = (exact + (share * (half - exact)).long()).clamp(max=half - 1)
+    return torch.where(size < exact, size, far) + half * (distance < 0).long()

@@ -1,0 +1,132 @@
+"""Several findings for each sample, some of whose labels are unknown."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, best_thresholds, f1_by_label, scores_by_label
+from tl_lab.problems.base import Criterion, Groups, check_class_weights, check_smoothing
+from tl_lab.problems.multi_label import BinaryCrossEntropy, MultiLabel
+
+__all__ = ["UNCERTAIN", "UNKNOWN", "Findings"]
+
+UNKNOWN, UNCERTAIN = -1, -2
+"""Labels that count nowhere, and labels for which training takes the network's own decision."""
+
+
+class MaskedCrossEntropy(BinaryCrossEntropy):
+    """Binary cross-entropy over the known labels; an uncertain one is what the network says of it at the moment."""
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss of logits ``(B, L)`` and labels ``(B, L)``."""
+        own = (outputs.detach() >= 0).to(outputs)
+        truth = torch.where(y == UNCERTAIN, own, y.to(outputs).clamp(min=0))
+        target = truth * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(outputs, target, pos_weight=self.positive_weight, reduction="none")
+        counted = (y != UNKNOWN).to(losses)
+        if reduction == "none":
+            return (losses * counted).sum(1) / counted.sum(1).clamp(min=1)
+        return (losses * counted).sum() / counted.sum().clamp(min=1)
+
+
+class FindingsMeter(MultiLabelMeter):
+    """Scores each finding on the samples whose label of it is known."""
+
+    def compute(self) -> dict[str, float]:
+        """Give the scores of all that was taken in, and forget it; NaN where an output is not finite."""
+        if not self.outputs.update_called:
+            return {}
+        outputs, y = self.collected()
+        for metric in (self.outputs, self.labels):
+            metric.reset()
+        p, known = outputs.double().sigmoid(), y >= 0
+        whole = known.all(1)
+        self.last_probabilities, self.last_labels = p[whole], y[whole]
+        if not bool(outputs.isfinite().all()):
+            return dict.fromkeys(MULTI_LABEL, math.nan)
+        columns: dict[str, list[Tensor]] = {name: [] for name in ("auroc", "map", "f1_macro", "f1_tuned")}
+        for label in range(y.shape[1]):
+            here = known[:, label]
+            own, truth = p[here][:, [label]], y[here][:, [label]]
+            if not len(truth):
+                continue
+            ranking = scores_by_label(own, truth)
+            columns["auroc"].append(ranking["auroc"])
+            columns["map"].append(ranking["map"])
+            columns["f1_macro"].append(f1_by_label(own >= 0.5, truth.bool()))
+            columns["f1_tuned"].append(f1_by_label(own >= self.thresholds[label].to(own), truth.bool()))
+        losses = F.binary_cross_entropy_with_logits(outputs.double(), y.double().clamp(min=0), reduction="none")
+        scores = {name: float(torch.cat(parts).nanmean()) if parts else math.nan for name, parts in columns.items()}
+        scores["loss"] = float((losses * known).sum() / known.sum().clamp(min=1))
+        right = ((p >= 0.5) == y.bool())[whole].all(1)
+        scores["subset_acc"] = float(right.double().mean()) if len(right) else math.nan
+        return {name: scores[name] for name in MULTI_LABEL}
+
+
+class Findings(MultiLabel):
+    """Labels are ``(N, L)`` of 0, 1 and -1, which is unknown; of training samples -2, too, which is uncertain."""
+
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse other values, another number of labels, and a training label that is never known."""
+        if y.dim() != 2 or y.shape[1] != self.num_outputs:
+            raise UserError(f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} a sample")
+        if not bool(((y == 0) | (y == 1) | (y == UNKNOWN) | (y == UNCERTAIN)).all()):
+            raise UserError(f"the set {name!r} has labels other than 0, 1 and unknown ones")
+
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the loss; ``balanced``: a finding that n of N known samples have weighs (N - n) / n where it is 1."""
+        weight = None
+        if check_class_weights(class_weights):
+            assert y is not None, "balanced class weights need the training labels"
+            have, known = self.counts(y).float(), (y.cpu() >= 0).sum(0).float()
+            weight = (known - have).clamp(min=1) / have.clamp(min=1)
+        return MaskedCrossEntropy(weight, check_smoothing(label_smoothing))
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's mean over its known labels, ``(B,)``."""
+        return MaskedCrossEntropy()(outputs, y.clamp(min=UNKNOWN), reduction="none")
+
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build what ranks and decides."""
+        return FindingsMeter(self.thresholds)
+
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the share of known labels that are right at .5."""
+        known = (y >= 0).float()
+        right = ((outputs >= 0) == y.bool()).float()
+        return {"label_acc": (right * known).sum() / known.sum().clamp(min=1)}
+
+    def groups(self, y: Tensor) -> Groups:
+        """Group by the combination of findings; unknown ones count as absent."""
+        return super().groups(y.clamp(min=0))
+
+    def counts(self, y: Tensor) -> Tensor:
+        """Count the samples that are known to have each finding."""
+        return (y.cpu() == 1).sum(0)
+
+    def facts(self, y: Tensor) -> dict[str, str]:
+        """State how many of the known training labels are 1, and how many are not known."""
+        known = (y.cpu() >= 0).sum(0).clamp(min=1).double()
+        shares = (100 * self.counts(y).double() / known).tolist()
+        each = ", ".join(f"{name} {share:.1f} %" for name, share in zip(self.output_names, shares, strict=True))
+        lacking = float((y.cpu() < 0).double().mean())
+        return {"prevalence": each, **({"labels not known": f"{100 * lacking:.1f} %"} if lacking else {})}
+
+    def calibrate(self, meter: Meter) -> None:
+        """Choose the thresholds on the known labels of the validation set."""
+        if not isinstance(meter, FindingsMeter) or not meter.outputs.update_called:
+            return
+        outputs, y = meter.collected()
+        if not bool(outputs.isfinite().all()):
+            return
+        for label in range(y.shape[1]):
+            here = y[:, label] >= 0
+            if bool(here.any()):
+                p = outputs[here][:, [label]].double().sigmoid()
+                self.thresholds[label] = best_thresholds(p, y[here][:, [label]])[0]

@@ -1,0 +1,155 @@
+"""A tag for each word of a sequence, which together mark entities."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence as Listed
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.evaluation.sequence import PADDING, SEQUENCE, SequenceMeter
+from tl_lab.functional.entities import entities
+from tl_lab.functional.likelihoods import CATEGORICAL
+from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, check_class_weights, check_smoothing
+
+__all__ = ["Sequence", "TagCrossEntropy"]
+
+Words = Iterable[Listed[str]]
+
+
+class TagCrossEntropy(Criterion):
+    """Cross-entropy of the tags, a mean over all words of a batch.
+
+    Args:
+        weight: of each tag, ``(C,)``; None for equal weights.
+        label_smoothing: share of the target spread over the tags, in [0, 1).
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.balanced, self.label_smoothing = weight is not None, label_smoothing
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss of logits ``(B, W, C)`` and tags ``(B, W' >= W)``; ``none``: each sample's own mean."""
+        y = y[:, : outputs.shape[1]]
+        options: dict[str, Any] = {"weight": self.weight, "label_smoothing": self.label_smoothing}
+        if reduction == "mean":
+            return F.cross_entropy(outputs.flatten(0, 1), y.flatten(), ignore_index=PADDING, **options)
+        losses = F.cross_entropy(outputs.transpose(1, 2), y, ignore_index=PADDING, reduction="none", **options)
+        return losses.sum(1) / (y != PADDING).sum(1).clamp(min=1)
+
+
+class Sequence(Problem):
+    """Tags are ``(N, W)`` int64, -100 behind a sequence's last word; the outputs are logits ``(N, W, C)``.
+
+    Tags are named ``O``, ``B-<kind>`` and ``I-<kind>``. The metric that chooses is the F1 of entities: one counts as
+    found if its kind, its first and its last word are right.
+    """
+
+    name = "sequence"
+    monitor = "entity_f1"
+    labelled = SEQUENCE
+    likelihood = CATEGORICAL
+
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse what is no tag."""
+        if y.is_floating_point() or y.dim() != 2:
+            raise UserError(f"the set {name!r} has tags of {y.dtype}, {tuple(y.shape)}: give one a word")
+        inside = y[y != PADDING]
+        if not len(inside) or int(inside.min()) < 0 or int(inside.max()) >= self.num_outputs:
+            raise UserError(f"the set {name!r} has tags beyond the {self.num_outputs} that there are, or none")
+        if bool((y == PADDING).all(1).any()):
+            row = int((y == PADDING).all(1).nonzero()[0, 0])
+            raise UserError(f"sample {row + 1} of the set {name!r} has no word")
+
+    def alike(self, y: Tensor) -> str | None:
+        """Say that there is one tag only."""
+        inside = y[y != PADDING]
+        return f"the tag {self.output_names[int(inside[0])]!r}" if bool((inside == inside[0]).all()) else None
+
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the cross-entropy; ``balanced``: weight N / (C n_c) for a tag that n_c of the N training words have."""
+        weight = None
+        if check_class_weights(class_weights):
+            assert y is not None, "balanced class weights need the training labels"
+            counts = self.counts(y)
+            weight = counts.sum() / (len(counts) * counts.clamp(min=1).float())
+        return TagCrossEntropy(weight, check_smoothing(label_smoothing))
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's mean over its words, ``(B,)``."""
+        return TagCrossEntropy()(outputs, y, reduction="none")
+
+    def predict(self, outputs: Tensor) -> Prediction:
+        """Give the most probable tag of each place; the confidence is their mean probability."""
+        confidence, best = outputs.softmax(-1).max(-1)
+        inside = (~outputs[..., 1:].isinf().all(-1)).to(confidence)  # see without_padding
+        return Prediction(best, (confidence * inside).sum(1) / inside.sum(1).clamp(min=1), None)
+
+    def without_padding(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """Let places behind a sequence's last word be sure of the first tag, ``O``.
+
+        Args:
+            outputs: logits, ``(N, W, C)``.
+            lengths: words of each sequence, ``(N,)``.
+        """
+        sure = torch.full((outputs.shape[-1],), -torch.inf)
+        sure[0] = 0.0
+        behind = torch.arange(outputs.shape[1]) >= lengths[:, None]
+        return torch.where(behind[..., None], sure, outputs)
+
+    def fields(self, values: Tensor, texts: Words) -> list[str]:
+        """Write the words of the entities: ``company ACME LTD; total 9.00``.
+
+        Args:
+            values: tags, ``(N, W)``.
+            texts: words of each sequence.
+        """
+        return [
+            "; ".join(f"{kind} {' '.join(words[first:end])}" for kind, first, end in self.entities(tags[: len(words)]))
+            for tags, words in zip(values, texts, strict=True)
+        ]
+
+    def words(self, values: Tensor) -> list[str]:
+        """Name the entities with their places: ``total 41``, ``company 3-6``."""
+        return [
+            "; ".join(f"{kind} {first}" + (f"-{end - 1}" if end > first + 1 else "") for kind, first, end in found)
+            for found in map(self.entities, values)
+        ]
+
+    def entities(self, values: Tensor) -> list[tuple[str, int, int]]:
+        """Find the entities of one sequence of tags, ``(W,)``."""
+        return entities([self.output_names[tag] for tag in values.tolist()])
+
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build what counts entities."""
+        return SequenceMeter(self.output_names)
+
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the share of words whose tag is right."""
+        y = y[:, : outputs.shape[1]]
+        counted = y != PADDING
+        return {"token_acc": ((outputs.argmax(-1) == y) & counted).sum() / counted.sum().clamp(min=1)}
+
+    def groups(self, y: Tensor) -> Groups:
+        """Group by whether a sample has any entity."""
+        return Groups((y > 0).any(1).long(), ["no entity", "entities"], "entities")
+
+    def counts(self, y: Tensor) -> Tensor:
+        """Count the words that have each tag."""
+        return torch.bincount(y[y != PADDING].cpu(), minlength=self.num_outputs)
+
+    def facts(self, y: Tensor) -> dict[str, str]:
+        """State how many entities of each kind training has."""
+        rows = [[tag for tag in row if tag != PADDING] for row in y.tolist()]
+        found = [kind for row in rows for kind, _, _ in self.entities(torch.tensor(row))]
+        kinds = dict.fromkeys(name.partition("-")[2] for name in self.output_names if name != "O")
+        return {"entities": ", ".join(f"{kind} {found.count(kind):,}" for kind in kinds)}

@@ -1,0 +1,117 @@
+"""Where on its images a network looks: class activation maps by gradients."""
+
+from typing import TYPE_CHECKING
+
+import matplotlib
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from tl_lab.results.figures.drawing import INK, STYLE, numpy_of, shortened
+
+if TYPE_CHECKING:
+    from tl_lab.data.base import DataModule
+    from tl_lab.training.measuring import Measuring
+
+__all__ = ["activation_maps", "figures_of_maps", "last_maps"]
+
+_IMAGES = 8  # of a test set that are shown
+
+
+def last_maps(net: nn.Module) -> nn.Module | None:
+    """Find the last convolution of a network; None where it has none."""
+    found = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    return found[-1] if found else None
+
+
+def activation_maps(network: nn.Module, layer: nn.Module, x: Tensor, outputs: Tensor) -> Tensor:
+    """Compute Grad-CAM by captum: relu(sum_k a_k A_k), a_k the mean gradient of an output by the maps A_k.
+
+    Args:
+        network: whose outputs are ``(B, C)``, in evaluation mode.
+        layer: a convolution of it.
+        x: images as the network takes them, ``(B, C, H, W)``.
+        outputs: number of the output that is explained for each image, ``(B,)``.
+
+    Returns:
+        Maps, enlarged to the images, ``(B, H, W)``, each between 0 and 1 (0 where it is flat).
+
+    References:
+        R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", ICCV
+        2017. https://arxiv.org/abs/1610.02391
+    """
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    with torch.enable_grad():
+        maps = LayerGradCam(network, layer).attribute(
+            x.detach().requires_grad_(), target=outputs, relu_attributions=True
+        )
+    maps = LayerAttribution.interpolate(maps, tuple(x.shape[-2:]), "bilinear").detach()[:, 0]
+    return maps / maps.amax((1, 2), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
+    """Draw a few test images with the map of what the network says of them.
+
+    Args:
+        strategy: tested, on its device.
+        data: images.
+
+    Returns:
+        A figure for each test set; none where captum is not installed or the network has no convolution.
+    """
+    try:
+        import captum  # noqa: F401
+    except ImportError:
+        return {}
+    layer = last_maps(strategy.network.encoder()[0])
+    if layer is None or data.modality != "image":
+        return {}
+    figures = {}
+    was_training = strategy.network.training
+    strategy.network.eval()
+    try:
+        for name in data.test_names:
+            index = torch.arange(min(_IMAGES, len(data.sets[name])))
+            if len(data.sets[name]) > _IMAGES:  # spread over the set, whose order may follow the classes
+                index = torch.linspace(0, len(data.sets[name]) - 1, _IMAGES).round().long()
+            strategy.network.use(data.domain_of(name))
+            x = data.inputs_at(name, index)
+            assert isinstance(x, Tensor)
+            with torch.no_grad():
+                said = strategy.network(x).argmax(1)
+            maps = activation_maps(strategy.network, layer, x, said)
+            assert data.spec is not None
+            images = data.spec.restore(x)
+            assert isinstance(images, Tensor)
+            titles = [data.class_names[k] for k in said.tolist()]
+            figures[f"activation_maps_{name.replace('/', '_')}"] = drawn(images, maps, titles)
+    finally:
+        strategy.network.train(was_training)
+    return figures
+
+
+@matplotlib.rc_context(STYLE)
+def drawn(images: Tensor, maps: Tensor, titles: list[str]) -> Figure:
+    """Show images above the same images under their maps.
+
+    Args:
+        images: in [0, 1], ``(B, C, H, W)``.
+        maps: in [0, 1], ``(B, H, W)``.
+        titles: what is explained, B texts.
+    """
+    shown, heat = numpy_of(images.cpu()), numpy_of(maps.cpu())
+    figure = Figure(figsize=(1.3 * len(shown), 3.1), layout="constrained")
+    axes = figure.subplots(2, len(shown), squeeze=False)
+    for k, image in enumerate(shown):
+        picture = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        for row in range(2):
+            ax = axes[row, k]
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            ax.set_xticks([])
+            ax.set_yticks([])
+        axes[1, k].imshow(heat[k], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+        axes[0, k].set_title(shortened(titles[k], 14), fontsize=8, color=INK)
+    axes[0, 0].set_ylabel("image", fontsize=8)
+    axes[1, 0].set_ylabel("Grad-CAM", fontsize=8)
+    return figure

@@ -1,0 +1,70 @@
+"""What each finding's score is worth on the test sets: area under the curve, an operating point, calibration."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tl_lab.functional.screening import auroc_interval, calibration_error, rates_at, threshold_at
+from tl_lab.problems import SingleLabel
+from tl_lab.training.feature_reader import FeatureReader
+
+if TYPE_CHECKING:
+    from tl_lab.data.base import DataModule
+    from tl_lab.training.measuring import Measuring
+
+__all__ = ["screening_rows"]
+
+_SPECIFICITY = 0.9
+
+
+def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, Any]]:
+    """Report every finding on every test set.
+
+    The operating point is the lowest threshold with a specificity of 90 % on the validation set that chooses the
+    checkpoint; test data choose nothing.
+
+    Args:
+        strategy: tested, on its device.
+        data: its data.
+
+    Returns:
+        A row a finding and test set: ``set``, ``finding``, ``samples`` with a known label, ``positive`` of them,
+        ``auroc`` with ``low`` and ``high`` (DeLong, 95 %), ``threshold``, ``sensitivity`` and ``specificity`` there,
+        ``calibration_error``.
+    """
+    reader = FeatureReader(strategy.network, data, device=strategy.device, adaptation=strategy.adaptation)
+    chooser = next(name for name in data.val_names if strategy.calibrates_on(name))
+    known = dict(_findings(reader, data, chooser))
+    rows = []
+    for name in data.test_names:
+        for finding, (p, y) in _findings(reader, data, name):
+            threshold = threshold_at(*known[finding], _SPECIFICITY)
+            area, low, high = auroc_interval(p, y)
+            sensitivity, specificity = rates_at(p, y, threshold)
+            row = {"set": name, "finding": finding, "samples": len(y), "positive": int(y.sum())}
+            row |= {"auroc": area, "low": low, "high": high, "threshold": threshold}
+            row |= {"sensitivity": sensitivity, "specificity": specificity}
+            rows.append({**row, "calibration_error": calibration_error(p, y)})
+    return rows
+
+
+def _findings(reader: FeatureReader, data: "DataModule", name: str) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Yield each finding with the probabilities and labels of the samples whose label is known."""
+    reader.prepare(data.domain_of(name))
+    values, index = zip(*reader.stream(name, "outputs"), strict=True)
+    outputs, order = torch.cat(values).double().cpu(), torch.cat(index).cpu()
+    y = data.sets[name].y
+    assert y is not None
+    y = y.cpu()[order]
+    if isinstance(data.problem, SingleLabel):
+        p = outputs.softmax(1)
+        first = 1 if p.shape[1] == 2 else 0  # of two classes the second is the finding
+        yield from ((data.class_names[c], (p[:, c], (y == c).long())) for c in range(first, p.shape[1]))
+        return
+    p = outputs.sigmoid()
+    for label, title in enumerate(data.class_names):
+        here = y[:, label] >= 0
+        if bool(here.any()):
+            yield title, (p[here, label], y[here, label].long())
