@@ -54,7 +54,7 @@ def train(folder, *overrides: str) -> dict:
 
 
 def test_all_backbones_and_strategies_are_tried():
-    of_texts = {"hf_text", "word_vectors", "lstm", "text_cnn"}  # test_text_backbones.py
+    of_texts = {"hf_text", "hf_causal", "word_vectors", "lstm", "text_cnn"}  # test_text_backbones.py
     # with weights that are not here everywhere, or of other inputs than images; each has a test of its own
     trained = {"squeezenet1_0", *(f"efficientnet_lite{size}" for size in range(3))}
     of_others = {"ft_transformer", "whisper", "audio_cnn", "wav2vec2"}
