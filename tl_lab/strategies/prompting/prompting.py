@@ -263,6 +263,8 @@ class Prompting(Strategy):
             log_p = self._log_probabilities(number, name, texts)
             self.meters[name].update(log_p, batch.y)  # type: ignore[operator]
             self.right.setdefault(number, []).extend((log_p.argmax(1) == batch.y).tolist())
+            if number == 0:  # item by item one prompt is compared, as drawn first
+                self.keep_answers(name, log_p, batch.y, batch)
 
     # ------------------------------------------------------------------ what is said
 
