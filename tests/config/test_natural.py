@@ -31,6 +31,7 @@ STATED = {
     ("backbone", "encoder"): "strategy=tuning",
     ("strategy", "prototypes"): "data=episodes",
     ("strategy", "centroid"): "data=episodes,domain_adaptation=none",
+    ("strategy", "asking"): "backbone=model,adapter=lora",
 }
 WAITS = "strategy.layers.unfreeze_every=99"
 # the hash of the run without any override, as versions before natural choices had it
@@ -55,6 +56,11 @@ def test_a_header_is_read():
         ({"data": "set"}, {"domain_adaptation": "none"}),
         ({"data": "points"}, {"backbone": "mlp", "domain_adaptation": "dann"}),
         ({"data": "points", "backbone": "lenet"}, {"domain_adaptation": "dann"}),
+        (
+            {"data": "points", "strategy": "asking"},
+            {"backbone": "model", "adapter": "lora", "domain_adaptation": "dann"},
+        ),
+        ({"strategy": "asking", "adapter": "none"}, {"backbone": "model", "domain_adaptation": "dann"}),
         ({"data": "points", "domain_adaptation": "mmd"}, {"backbone": "mlp"}),
         ({"data": "texts"}, {"backbone": "encoder", "strategy": "tuning", "domain_adaptation": "none"}),
         ({"data": "set", "backbone": "encoder"}, {"strategy": "tuning", "domain_adaptation": "none"}),

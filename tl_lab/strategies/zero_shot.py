@@ -48,7 +48,7 @@ class ZeroShot(Strategy):
     """
 
     needs = frozenset({"labels"})
-    handles = frozenset({"labels"})
+    handles = frozenset({"labels", "domains", "target"})
     problems = frozenset({"single_label"})
     trains = False
     takes_adapter = False

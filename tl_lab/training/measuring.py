@@ -29,6 +29,9 @@ class Measuring(Step):
     last_test: dict[str, float]
     whole_validation: dict[str, float]
     """At the end: validation scores of the sets of which each validation scored a part, on all of their samples."""
+    answers: dict[str, list[tuple[int, int]]] | None = None
+    """By test set: positions and 1 where the sample is right; None where nobody asks (see
+    :mod:`tl_lab.training.answers`)."""
     scorers: list[Scorer]
     _prepared: set[str]
     """Domains whose evaluation was prepared in this validation or test."""
@@ -53,9 +56,17 @@ class Measuring(Step):
 
     def _take_in(self, name: str, features: Tensor, batch: Labelled | Unlabelled) -> None:
         if isinstance(batch, Labelled):
-            self.meters[name].update(*self.classify(features, batch))  # type: ignore[operator]
+            outputs, y = self.classify(features, batch)
+            self.meters[name].update(outputs, y)  # type: ignore[operator]
+            self.keep_answers(name, outputs, y, batch)
         else:
             self.meters[name].update(self.network.head(features), None)  # type: ignore[operator]
+
+    def keep_answers(self, name: str, outputs: Tensor, y: Tensor, batch: Labelled) -> None:
+        """Keep which test samples are right, where that was asked for."""
+        if self.answers is not None and (wrong := self.problem.wrong(outputs, y)) is not None:
+            right = (1 - wrong).long().tolist()
+            self.answers.setdefault(name, []).extend(zip(batch.index.tolist(), right, strict=True))
 
     def _prepare_evaluation(self, domain: str | None) -> None:
         if str(domain) in self._prepared:

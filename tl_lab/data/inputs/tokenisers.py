@@ -149,6 +149,22 @@ class FastTokeniser(Tokeniser):
         found = backend.encode(list(words), is_pretokenized=True)
         return found.ids, found.word_ids
 
+    def pieces(self, text: str) -> list[int]:
+        """Tokenise a part of a text: neither special tokens nor an end that is cut off."""
+        backend = self._backend
+        backend.no_truncation()
+        return list(backend.encode(text, add_special_tokens=False).ids)
+
+    def whole(self, text: str) -> list[int]:
+        """Tokenise a text of any length, with the special tokens that stand before it (a language model's start)."""
+        backend = self._backend
+        backend.no_truncation()
+        return list(backend.encode(text).ids)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Write tokens as text, special ones left out."""
+        return str(self._backend.decode(list(ids)))
+
     def state(self) -> dict[str, Any]:
         """Give the definition."""
         return {"kind": self.kind, "definition": self.definition}

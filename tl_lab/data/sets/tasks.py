@@ -16,7 +16,7 @@ from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modali
 from tl_lab.data.splits import few_in_strata
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import annealed_exponent, sampling_shares
-from tl_lab.options import Count, Positive
+from tl_lab.options import Positive
 from tl_lab.problems import Problem, Several
 from tl_lab.randomness import generator
 
@@ -54,18 +54,17 @@ class TaskOrder(BatchOrder):
 class TasksInBatches(DataModule):
     """What data of several tasks have in common: their problem, and the test samples that are scored.
 
+    ``test_count`` limits the test samples of each set.
+
     Args:
-        test_count: test samples that are scored (of each set, where there are several), drawn by the seed; None for
-            all.
         options: those of :class:`~tl_lab.data.base.DataModule`.
     """
 
     traits = frozenset({"labels", "several tasks"})
     problem_kind: type[Problem] = Several
 
-    def __init__(self, *, test_count: Count | None = None, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.test_count = test_count
         self.several = Several()
 
     @classmethod
@@ -75,6 +74,10 @@ class TasksInBatches(DataModule):
 
     def _make_problem(self) -> Problem:
         return self.several
+
+    def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
+        """Leave the joined sets as they are: each set's test samples were limited before."""
+        return sets
 
     def few_tested(self, samples: Samples, name: str) -> Samples:
         """Leave out test samples beyond ``test_count``."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.request import Request
@@ -38,6 +39,7 @@ class OfTexts(DataModule):
     def __init__(self, *, length_buckets: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.length_buckets = length_buckets
+        self.strings: dict[str, Texts] = {}  # the texts as they were written, once tokens have taken their place
         self._shape = ()  # texts have none, and nothing of a backbone is filled in from it
 
     def load(self, request: Request | None = None) -> None:
@@ -51,6 +53,11 @@ class OfTexts(DataModule):
         if not self.length_buckets or not isinstance(x, Mapping):
             return None
         return x["mask"].sum(-1).cpu()
+
+    def use(self, spec: InputSpec) -> None:
+        """Tokenise the sets, and keep the texts, which prompts are made of."""
+        self.strings = {name: samples.x for name, samples in self.sets.items() if isinstance(samples.x, Texts)}
+        super().use(spec)
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -80,4 +80,36 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                 ],
             )
         )
-    return parts
+    return parts + item_parts(found)
+
+
+def item_parts(found: Findings) -> list[Section]:
+    """Show each way of transfer against learning from scratch on the same test items."""
+    if not found.items:
+        return []
+    rows: list[Row] = [
+        [
+            each.budget.way,
+            Cell(f"{each.budget.labels:,}", value=each.budget.labels),
+            f"{each.n:,}",
+            f"{each.gained:,}",
+            f"{each.lost:,}",
+            Cell(_in_points(each.difference, each.low, each.high), value=each.difference),
+            said_p(each.p),
+            Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
+        ]
+        for each in found.items
+    ]
+    head = ["strategy", "labels", "items", "it alone right", "scratch alone right", "difference, points"]
+    text = (
+        "The same test items, those of all common seeds together, answered by each strategy and by "
+        f"`strategy=from_scratch` with the same labels: difference of the accuracies, its {CONFIDENCE:.0%} bootstrap "
+        "interval over items, and McNemar's exact test, corrected for the number of rows. It says how sure the "
+        "difference is for other items of the kind, and nothing of how other draws of the labels differ."
+    )
+    shown = Table([*head, "p (McNemar, Holm)", "transfer"], rows, 1, "Differences item by item")
+    return [Section("Does transfer help, item by item?", [shown, text])]
+
+
+def _in_points(difference: float, low: float, high: float) -> str:
+    return f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"

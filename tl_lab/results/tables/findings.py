@@ -13,6 +13,7 @@ from tl_lab.results.names import less_is_better
 from tl_lab.results.tables.collecting import OVERRIDE, Folders, collect, expected_of
 from tl_lab.results.tables.comparing import Ranking, Standing, data_keys, rank_methods, standings
 from tl_lab.results.tables.curves import Curve, curve_names, mean_curve, read_curves
+from tl_lab.results.tables.items import Items, find_items
 from tl_lab.results.tables.label_budgets import Budget, Transfer, find_budgets, find_transfer
 from tl_lab.results.tables.reproduction import Crossed, Reproduces
 from tl_lab.results.tables.summarising import find_crossed, headline, independent, leading_on_target, summarise
@@ -42,6 +43,7 @@ class Findings:
         ranking: of methods over data sets; None where there are too few.
         budgets: the leading metric's name and its summary by number of labels; None where that was not swept.
         transfer: each way of transfer against learning from scratch.
+        items: each way of transfer against learning from scratch, test item by test item.
         gains: each task that was learned with others against itself alone.
     """
 
@@ -55,6 +57,7 @@ class Findings:
     ranking: Ranking | None
     budgets: tuple[str, list[Budget]] | None
     transfer: list[Transfer]
+    items: list[Items] = field(default_factory=list)
     gains: list[Gain] = field(default_factory=list)
 
     @property
@@ -106,6 +109,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
         ranking=rank_methods(crossed[0], crossed[1]) if crossed is not None and over_data else None,
         budgets=budgets,
         transfer=find_transfer(runs, *budgets) if budgets is not None else [],
+        items=find_items(runs, budgets[1]) if budgets is not None else [],
         gains=find_gains(runs),
     )
 

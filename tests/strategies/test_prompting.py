@@ -1,0 +1,204 @@
+"""Prompts: how they are written, what a small random language model makes of them, and whole runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from composing import run_in
+
+import tl_lab
+from tl_lab.backbones.hf_causal import HFCausal
+from tl_lab.data.sets.arithmetic import Arithmetic, word_problem
+from tl_lab.errors import UserError
+from tl_lab.strategies.prompting.asking import begin, continued, scores_of
+from tl_lab.strategies.prompting.prompting import Prompting
+from tl_lab.strategies.prompting.prompts import orders_of, prompts_of, template_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+def tiny_causal(folder: Path, kind: str = "llama") -> Path:
+    """Save a random language model of two blocks, whose tokens are letters, digits and a few signs."""
+    transformers = pytest.importorskip("transformers", reason="tl_lab[text] is not installed")
+    import tokenizers
+
+    signs = ["[P]", "[U]", *map(chr, range(ord(" "), ord("~"))), "\n"]
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({s: i for i, s in enumerate(signs)}, unk_token="[U]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+    made.decoder = tokenizers.decoders.Fuse()
+    sizes = {"vocab_size": len(signs), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    if kind == "gpt2":
+        sizes |= {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 512}
+    else:
+        sizes |= {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+        sizes |= {"intermediate_size": 16, "max_position_embeddings": 512}
+    torch.manual_seed(0)
+    net = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **sizes))
+    for parameter in net.parameters():  # far from the even answers of a fresh model
+        torch.nn.init.normal_(parameter, std=0.6) if parameter.dim() > 1 else None
+    net.save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[P]", unk_token="[U]").save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def model(request, tmp_path_factory):
+    return HFCausal(name=str(tiny_causal(tmp_path_factory.mktemp(request.param), request.param))).eval()
+
+
+def by_hand(model, text: str, word: str) -> float:
+    """Sum the word's log-probabilities in one reading of everything."""
+    ids, own = model.tokeniser.pieces(text + word), model.tokeniser.pieces(word)
+    with torch.no_grad():
+        log_p = model.net(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    first = len(ids) - len(own)
+    return sum(float(log_p[first - 1 + i, token]) for i, token in enumerate(own))
+
+
+def test_words_are_scored_as_in_one_reading(model):
+    start, questions = "ab c\n\n", ["x: 1", "yyy zz: 22", "q"]
+    beginning = begin(model, model.tokeniser.pieces(start))
+    asked = [model.tokeniser.pieces(question) for question in questions]
+    for words in (["+", "-"], ["yes", "n", "ok"]):
+        tokens = [model.tokeniser.pieces(word) for word in words]
+        expected = torch.tensor([[by_hand(model, start + question, word) for word in words] for question in questions])
+        torch.testing.assert_close(
+            scores_of(model, beginning, asked, tokens, normalised=False), expected, rtol=1e-4, atol=1e-4
+        )
+        lengths = torch.tensor([float(len(word)) for word in words])
+        found = scores_of(model, beginning, asked, tokens)
+        torch.testing.assert_close(found, expected / lengths, rtol=1e-4, atol=1e-4)
+        # what was read once is read again unchanged, and without a beginning everything is in the question
+        torch.testing.assert_close(scores_of(model, beginning, asked, tokens), found)
+        whole = [model.tokeniser.pieces(start + question) for question in questions]
+        torch.testing.assert_close(scores_of(model, begin(model, []), whole, tokens), found, rtol=1e-4, atol=1e-4)
+
+
+def test_a_continuation_is_the_likeliest_token_each_time(model):
+    ids = model.tokeniser.pieces("go on")
+    found = continued(model, begin(model, ids[:2]), ids[2:], 6, frozenset())
+    with torch.no_grad():
+        for _ in range(6):
+            ids.append(int(model.net(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    assert found == ids[-6:]
+    assert continued(model, begin(model, []), ids[:5], 6, frozenset(found[:1])) == []
+
+
+def test_features_are_those_of_the_last_token_or_their_mean(model):
+    x = model.spec.fit(["abc", "a"])
+    states = [model.net.base_model(input_ids=x["ids"][i : i + 1, :n]).last_hidden_state[0] for i, n in ((0, 3), (1, 1))]
+    torch.testing.assert_close(model(x), torch.stack([one[-1] for one in states]), rtol=1e-4, atol=1e-5)
+    model.check_layer_groups()
+
+
+def test_templates_are_filled_in_one_pass():
+    template = template_of("{text} / {second}: {label}")
+    assert template.fill(("a {second}", "b")) == "a {second} / b:"
+    assert template.gap == " "
+    assert template_of("{text}\n{label}").gap == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Label: {label}", r"lacks the placeholder \{text\}"),
+        ("{text}", r"lacks the placeholder \{label\}"),
+        ("{text} {label}!", "does not end with its only"),
+    ],
+)
+def test_templates_without_their_places_are_refused(text, said):
+    with pytest.raises(UserError, match=said):
+        template_of(text)
+
+
+def test_prompts_cross_templates_draws_and_orders():
+    assert len(orders_of([1, 2, 3], 4, 0, 0)) == 4
+    assert orders_of([1, 2, 3], 2, 0, 0)[0] == (1, 2, 3)
+    assert sorted(orders_of([1, 2], 5, 0, 0)) == [(1, 2), (2, 1)]  # there are no more
+    assert orders_of([], 3, 0, 0) == [()]
+    prompts = prompts_of(2, [[4, 5], [6, 7]], 2, 0)
+    assert len(prompts) == 8
+    assert {(p.template, p.draw, p.order) for p in prompts} == {
+        (t, d, o) for t in (0, 1) for d in (0, 1) for o in (0, 1)
+    }
+
+
+def test_problems_state_the_way_to_their_answers(monkeypatch):
+    data = Arithmetic(count=60, seed=1)
+    data.load()
+    assert {name: len(one) for name, one in data.sets.items()} == {"train": 42, "val": 6, "test": 12}
+    texts = [text for one in data.sets.values() for text in one.x.items]
+    assert len(set(texts)) == 60
+    assert set(torch.cat([one.columns["steps"] for one in data.sets.values()]).tolist()) == {1, 2, 3}
+    for text, y in zip(data.sets["train"].x.items, data.sets["train"].y.tolist(), strict=True):
+        equations = data.reasoning[text].rstrip(".").split(". ")
+        assert all(eval(e.partition("=")[0]) == int(e.partition("=")[2]) for e in equations)
+        assert int(equations[-1].partition("=")[2]) == y
+        assert 0 <= y <= 20
+    assert word_problem(np.random.default_rng(0), 3, 20).steps == 3
+    monkeypatch.setattr(Arithmetic, "steps", (1,))
+    with pytest.raises(UserError, match="count=600 is more than the different problems with numbers up to 2"):
+        Arithmetic(count=600, largest=2).load()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_causal(tmp_path_factory.mktemp("causal"))
+
+
+def ask(place, folder, *overrides):
+    return run_in(
+        place, "strategy=prompting", "data=arithmetic", "data.count=60", "data.largest=3", "backbone=hf_causal",
+        f"backbone.name={folder}", "logger=none", "figures=false", "trainer.enable_progress_bar=false",
+        "strategy.templates=['{text}: {label}']", *overrides,
+    )  # fmt: skip
+
+
+def test_a_run_states_the_mean_and_the_spread_of_its_prompts(folder, tmp_path, capsys):
+    results = ask(tmp_path / "run", folder, "strategy.shots=1", "strategy.draws=3", "data.test_count=8")
+    accuracies = torch.tensor([one["acc"] for one in results["prompts"]], dtype=torch.double)
+    assert len(accuracies) == 3
+    assert results["metrics"]["test/acc"] == pytest.approx(accuracies.mean().item())
+    assert results["metrics"]["test/spread_acc"] == pytest.approx(accuracies.std().item())
+    assert results["metrics"]["test/most_acc"] == accuracies.max().item()
+    assert "3 prompts (1 template x 3 draws of 1 x 1 order) for 8 texts: 24 questions" in capsys.readouterr().out
+    with pytest.raises(UserError, match="asked a language model by prompts"):
+        tl_lab.load(tmp_path / "run")
+
+
+def test_demonstrations_that_do_not_fit_are_left_out(folder, tmp_path, capsys):
+    results = ask(tmp_path / "long", folder, "strategy.shots=6", "strategy.draws=1", "data.test_count=2")
+    (prompt,) = results["prompts"]
+    assert prompt["shots"] < 6
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads 512 tokens at most" in said
+    )
+
+
+def test_the_model_reasons_before_it_answers(folder, tmp_path, monkeypatch):
+    asked = []
+    original = Prompting._reasoned
+
+    def watched(self, beginning, question):
+        found = original(self, beginning, question)
+        asked.append((self.model.tokeniser.text_of(beginning.ids), self.model.tokeniser.text_of(found)))
+        return found
+
+    monkeypatch.setattr(Prompting, "_reasoned", watched)
+    options = ["strategy.shots=1", "strategy.draws=1", "data.test_count=2", "strategy.reasoning_tokens=5"]
+    ask(tmp_path / "run", folder, "strategy.calibrated=false", *options)
+    assert len(asked) == 2
+    beginning, question = asked[0]
+    assert " = " in beginning.partition("Reasoning:")[2].partition("Answer:")[0]
+    assert 0 <= len(question.partition("Reasoning:")[2].partition("\nAnswer:")[0]) <= 5
+
+
+def test_what_makes_no_prompt_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="label_words names the class 'x', which the data do not have"):
+        ask(tmp_path / "words", folder, "strategy.label_words={x: y}")
+    with pytest.raises(UserError, match="asks a language model, and MLP is none: use backbone=hf_causal"):
+        run_in(tmp_path / "mlp", "strategy=prompting", "data=digits", "backbone=mlp", "logger=none")

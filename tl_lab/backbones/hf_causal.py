@@ -1,0 +1,112 @@
+"""Language models of the library transformers: their features, and what prompts ask them."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tl_lab.backbones.gguf import converted
+from tl_lab.backbones.hf_text import HFText, longest, source_of
+from tl_lab.backbones.packaged import packaged
+from tl_lab.data.inputs.tokenisers import FastTokeniser
+from tl_lab.errors import UserError
+from tl_lab.functional.pooling import Pooling, pooled
+from tl_lab.options import Count
+
+__all__ = ["HFCausal"]
+
+
+class HFCausal(HFText):
+    """A language model that reads from left to right, by the name of a hub or from a folder.
+
+    As a backbone it gives its tokens' last states, pooled, and works under any strategy. ``strategy=prompting`` asks it
+    for the probability of words.
+
+    Args:
+        name: of the hub (``gpt2``; read from the local cache where it is there), or a folder that ``save_pretrained``
+            wrote; None for SmolLM2-135M-Instruct from its package (see ``python -m tl_lab weights``), which is
+            converted once and kept in the cache.
+        pretrained: start from the published weights; False for random ones in the same architecture.
+        pooling: ``last``: the last token of a text, which has read all others; or ``mean`` over all tokens.
+        max_length: tokens of a text at most; longer texts lose their end. Prompts may be as long as the model takes.
+        max_groups: join neighbouring layer groups to at most so many; None to leave them.
+
+    Raises:
+        UserError: the model, its tokeniser or a library is not here, or an option is out of its range.
+
+    References:
+        L. Ben Allal et al., "SmolLM2: When Smol Goes Big", 2025. https://arxiv.org/abs/2502.02737
+    """
+
+    causal = True
+    default = "smollm2"
+
+    def __init__(
+        self,
+        name: str | None = None,
+        pretrained: bool = True,
+        pooling: Pooling = "last",
+        max_length: Count = 256,
+        max_groups: Count | None = None,
+    ) -> None:
+        super().__init__(
+            name=name, pretrained=pretrained, pooling=pooling, max_length=max_length, max_groups=max_groups
+        )
+        self.max_context = longest(self.net.config)
+
+    @classmethod
+    def family_for(cls, node: Mapping[str, Any]) -> str | None:
+        """Read the family from the model's description, where that is here."""
+        if node.get("name") is None:
+            return "llama"
+        with suppress(UserError):
+            return super().family_for(node)
+        return None
+
+    @classmethod
+    def source_for(cls, name: str | None) -> str:
+        """Find the folder, or the name, that a model is read from."""
+        if name is not None:
+            return source_of(name)
+        known = packaged(cls.default)
+        ((file, path),) = known.locate().items()
+        return str(converted(Path(path), known.files[file]))
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``."""
+        net: Any = self.net
+        states = net.base_model(input_ids=x["ids"], attention_mask=x["mask"], use_cache=False).last_hidden_state
+        states = states[:, -x["mask"].shape[1] :]  # what an adapter has put before the tokens is not pooled
+        return pooled(states, x["mask"], self.pooling)
+
+    # ------------------------------------------------------------------ what prompts ask
+
+    @property
+    def tokeniser(self) -> FastTokeniser:
+        """What makes tokens of strings."""
+        return cast(FastTokeniser, self.spec.tokeniser)
+
+    @torch.no_grad()
+    def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        """Read tokens after those that were read before.
+
+        Args:
+            ids: tokens, ``(B, L)``, shorter rows filled up at their end.
+            mask: 1 at tokens, ``(B, P + L)`` with the P tokens that were read before.
+            past: what :meth:`read` gave for these; it is changed in place. None at the start.
+
+        Returns:
+            Last states, ``(B, L, D)``, and what is to be given to read on.
+        """
+        net: Any = self.net
+        found = net.base_model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True)
+        return found.last_hidden_state, found.past_key_values
+
+    @torch.no_grad()
+    def next_token(self, states: Tensor) -> Tensor:
+        """Give log-probabilities of the token that follows states ``(..., D)``: ``(..., vocabulary)``."""
+        net: Any = self.net
+        return net.get_output_embeddings()(states).float().log_softmax(-1)

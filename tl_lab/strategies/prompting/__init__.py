@@ -1,0 +1,1 @@
+"""Prompts to a language model: no weights change."""

@@ -1,0 +1,129 @@
+"""Asking a language model: probabilities of words after a prompt, and greedy continuations."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Beginning", "Reader", "begin", "continued", "scores_of"]
+
+
+class Reader(Protocol):
+    """A language model, such as :class:`~tl_lab.backbones.hf_causal.HFCausal`."""
+
+    def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]: ...
+
+    def next_token(self, states: Tensor) -> Tensor: ...
+
+
+class Beginning(NamedTuple):
+    """What all questions of a prompt begin with, read once.
+
+    Attributes:
+        ids: its tokens.
+        past: what the model keeps of them; None where there are none.
+    """
+
+    ids: list[int]
+    past: Any
+
+
+def begin(model: Reader, ids: Sequence[int], device: torch.device | str = "cpu") -> Beginning:
+    """Read the tokens that several questions share.
+
+    Args:
+        model: that reads.
+        ids: the shared tokens; may be empty.
+        device: of the model.
+    """
+    if not ids:
+        return Beginning([], None)
+    row = torch.tensor([list(ids)], device=device)
+    return Beginning(list(ids), model.read(row, torch.ones_like(row))[1])
+
+
+def scores_of(
+    model: Reader,
+    beginning: Beginning,
+    questions: Sequence[Sequence[int]],
+    words: Sequence[Sequence[int]],
+    normalised: bool = True,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Score words as continuations of questions: log p(word | beginning, question), over its tokens.
+
+    Args:
+        model: that is asked.
+        beginning: of all questions.
+        questions: tokens of each, at least one.
+        words: tokens of each, at least one.
+        normalised: divide by the number of tokens of the word.
+        device: of the model.
+
+    Returns:
+        ``(N, C)``.
+    """
+    if all(len(word) == 1 for word in words):  # one reading answers for all words
+        states, _ = _read(model, beginning, questions, device)
+        last = torch.tensor([len(question) - 1 for question in questions], device=device)
+        log_p = model.next_token(states[torch.arange(len(questions), device=device), last])
+        return log_p[:, [word[0] for word in words]]
+    columns = []
+    for word in words:
+        rows = [[*question, *word[:-1]] for question in questions]
+        states, _ = _read(model, beginning, rows, device)
+        total = torch.zeros(len(questions), device=device)
+        for place, token in enumerate(word):
+            at = torch.tensor([len(question) - 1 + place for question in questions], device=device)
+            total += model.next_token(states[torch.arange(len(questions), device=device), at])[:, token]
+        columns.append(total / len(word) if normalised else total)
+    return torch.stack(columns, 1)
+
+
+def continued(
+    model: Reader,
+    beginning: Beginning,
+    question: Sequence[int],
+    most: int,
+    stop: frozenset[int],
+    device: torch.device | str = "cpu",
+) -> list[int]:
+    """Continue a question with the likeliest token each time.
+
+    Args:
+        model: that is asked.
+        beginning: of the question.
+        question: its tokens, at least one.
+        most: tokens at most.
+        stop: tokens at which to end; they are left out.
+        device: of the model.
+    """
+    found: list[int] = []
+    states, past = _read(model, beginning, [list(question)], device)
+    length = len(beginning.ids) + len(question)
+    while len(found) < most:
+        token = int(model.next_token(states[0, -1]).argmax())
+        if token in stop:
+            break
+        found.append(token)
+        length += 1
+        mask = torch.ones(1, length, dtype=torch.int64, device=device)
+        states, past = model.read(torch.tensor([[token]], device=device), mask, past)
+    return found
+
+
+def _read(
+    model: Reader, beginning: Beginning, rows: Sequence[Sequence[int]], device: torch.device | str
+) -> tuple[Tensor, Any]:
+    """Read rows after the beginning, which each row takes a copy of."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+    own = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+    past = None
+    if beginning.past is not None:
+        past = copy.deepcopy(beginning.past)  # reading changes it
+        past.batch_repeat_interleave(len(rows))
+    mask = torch.cat([own.new_ones(len(rows), len(beginning.ids)), own], 1)
+    return model.read(ids, mask, past)

@@ -1,0 +1,336 @@
+"""A language model that is asked, with a few labelled examples in the prompt or without any."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tl_lab.backbones.hf_causal import HFCausal
+from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Labelled
+from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.splits import few_in_strata, few_labels
+from tl_lab.errors import UserError, nearest
+from tl_lab.functional.class_texts import contextual_calibration
+from tl_lab.options import Count, Natural
+from tl_lab.randomness import derive_seed
+from tl_lab.results.screen import console
+from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.prompting.asking import Beginning, begin, continued, scores_of
+from tl_lab.strategies.prompting.prompts import CONTENT_FREE, Demonstration, Prompt, prompts_of, template_of
+from tl_lab.strategies.zero_shot import readable_name
+
+__all__ = ["Prompting"]
+
+_BETWEEN = "\n\n"
+_REASONING, _ANSWER = "\nReasoning:", "\nAnswer:"
+
+
+class Prompting(Strategy):
+    """Ask a language model for the label: the word that is likeliest after the prompt.
+
+    A prompt is a template, filled for each of a few demonstrations with their labels, and for the text in question up
+    to its label. Label words are scored by the mean log-probability of their tokens, and calibrated by inputs without
+    content. Several templates, draws of demonstrations and orders are crossed; the scores are means over all of these
+    prompts, and their spread is stated: none is chosen.
+
+    Args:
+        templates: each with ``{text}`` (of pairs also ``{second}``) and ``{label}`` at its end.
+        label_words: words for a class in place of its name; None for the names.
+        shots: demonstrations in a prompt, of the training set's labels; 0 for none.
+        draws: how often demonstrations are drawn.
+        orders: of each draw's demonstrations.
+        calibrated: divide by the probabilities after inputs without content.
+        normalised: score words by the mean over their tokens; False takes the sum.
+        reasoning_tokens: let the model write so many tokens of reasoning before it is asked for the label; 0 for none.
+            Demonstrations show the steps that the data know.
+        batch_size: texts read at once.
+        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+
+    Raises:
+        UserError: a template without its placeholders, an unknown class, or a backbone that is no language model.
+
+    References:
+        T. Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020. https://arxiv.org/abs/2005.14165
+        Z. Zhao et al., "Calibrate Before Use", ICML 2021. https://arxiv.org/abs/2102.09690
+        J. Wei et al., "Chain-of-Thought Prompting Elicits Reasoning in Large Language Models", NeurIPS 2022.
+        https://arxiv.org/abs/2201.11903
+    """
+
+    needs = frozenset({"labels"})
+    handles = frozenset({"labels"})
+    problems = frozenset({"single_label"})
+    trains = False
+    takes_adapter = False
+    wants_weights = True
+
+    def __init__(
+        self,
+        *,
+        templates: Sequence[str] = ("Text: {text}\nLabel: {label}",),
+        label_words: Mapping[str, str] | None = None,
+        shots: Natural = 4,
+        draws: Count = 2,
+        orders: Count = 1,
+        calibrated: bool = True,
+        normalised: bool = True,
+        reasoning_tokens: Natural = 0,
+        batch_size: Count = 16,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if not isinstance(self.network.backbone, HFCausal):
+            raise UserError(
+                f"strategy=prompting asks a language model, and {type(self.network.backbone).__name__} is none: use "
+                "backbone=hf_causal"
+            )
+        if isinstance(templates, str) or not len(templates):
+            raise UserError("strategy.templates lists at least one template, as ['Text: {text}\\nLabel: {label}']")
+        self.templates = [template_of(text) for text in templates]
+        names = self.problem.output_names
+        if unknown := [name for name in label_words or {} if name not in names]:
+            raise UserError(
+                f"strategy.label_words names the class {unknown[0]!r}, which the data do not have; "
+                f"{nearest(unknown[0], names)}"
+            )
+        self.words = [str((label_words or {}).get(name, readable_name(name))) for name in names]
+        if len(set(self.words)) < len(self.words):
+            raise UserError(f"strategy.label_words: two classes have the same word ({', '.join(self.words)})")
+        self.shots, self.draws, self.orders = shots, draws, orders
+        self.calibrated, self.normalised = calibrated, normalised
+        self.reasoning_tokens, self.batch_size = reasoning_tokens, batch_size
+        self.prompts: list[Prompt] = []
+        self.right: dict[int, list[bool]] = {}
+        self.left_out: dict[int, int] = {}  # demonstrations of each prompt that the context had no room for
+        self._ready: dict[int, tuple[Beginning, Tensor | None]] = {}
+
+    @property
+    def model(self) -> HFCausal:
+        """The language model."""
+        return cast(HFCausal, self.network.backbone)
+
+    # ------------------------------------------------------------------ prompts
+
+    def _strings(self, name: str) -> list[Text]:
+        strings = getattr(self.data, "strings", {})
+        if name not in strings:
+            raise UserError(
+                f"strategy=prompting needs texts as they were written, which {type(self.data).__name__} lacks"
+            )
+        return cast(list[Text], strings[name].items)
+
+    def on_test_epoch_start(self) -> None:
+        """Draw the demonstrations, and say how much is going to be asked."""
+        super().on_test_epoch_start()
+        self._ready, self.right, self.left_out = {}, {}, {}
+        train = self.data.sets[self.data.primary]
+        assert train.y is not None
+        draws = self.draws if self.shots else 1
+        self.prompts = prompts_of(
+            len(self.templates), [self._draw(train.y.cpu(), k) for k in range(draws)], self.orders, self.seed
+        )
+        if not isinstance(self._strings(self.data.test_names[0])[0], str):
+            for template in self.templates:
+                if "{second}" not in template.before:
+                    raise UserError(
+                        f"strategy.templates: {template.before!r} lacks {{second}} for the pairs' second text"
+                    )
+        count = sum(len(self.data.sets[name]) for name in self.data.test_names)
+        console.say(
+            f"Prompting: {len(self.prompts)} prompts ({len(self.templates)} template"
+            f"{'s' * (len(self.templates) > 1)} x {draws} draw{'s' * (draws > 1)} of {self.shots} x "
+            f"{len(self.prompts) // (len(self.templates) * draws)} order) for {count:,} texts: "
+            f"{len(self.prompts) * count:,} questions"
+        )
+
+    def _draw(self, y: Tensor, number: int) -> list[int]:
+        """Draw demonstrations, as many of each class as can be, and mix them."""
+        if not self.shots:
+            return []
+        if self.shots > len(y):
+            raise UserError(f"strategy.shots={self.shots} is more than the {len(y):,} labelled samples")
+        seed, names = derive_seed(self.seed, "demonstrations", number), self.problem.output_names
+        if self.shots >= len(names):
+            drawn = few_labels(y, self.shots, seed, names)
+        else:
+            drawn = few_in_strata(None, len(y), self.shots, seed)
+        mixed = torch.randperm(len(drawn), generator=torch.Generator().manual_seed(seed))
+        return cast(list[int], drawn[mixed].tolist())
+
+    def _written(self, prompt: Prompt) -> list[str]:
+        """Write the demonstrations of a prompt."""
+        template, train = self.templates[prompt.template], self.data.sets[self.data.primary]
+        assert train.y is not None
+        texts, steps = self._strings(self.data.primary), getattr(self.data, "reasoning", {})
+        shown = [
+            Demonstration(
+                texts[i], self.words[int(train.y[i])], steps.get(texts[i], "") if self.reasoning_tokens else ""
+            )
+            for i in prompt.demonstrations
+        ]
+        return [
+            f"{template.fill(one.text)}{_REASONING} {one.reasoning}{_ANSWER} {one.label}"
+            if one.reasoning
+            else f"{template.fill(one.text)}{template.gap}{one.label}"
+            for one in shown
+        ]
+
+    def _word_tokens(self, prompt: Prompt) -> list[list[int]]:
+        gap = " " if self.reasoning_tokens else self.templates[prompt.template].gap
+        return [self.model.tokeniser.pieces(gap + word) for word in self.words]
+
+    def _beginning(self, number: int, room: int) -> Beginning:
+        """Read the demonstrations once; the first are left out where the model's context does not suffice.
+
+        Args:
+            number: of the prompt.
+            room: tokens that the longest question needs, its label included.
+        """
+        written, self.left_out[number] = self._written(self.prompts[number]), 0
+        while True:
+            text = "".join(one + _BETWEEN for one in written)
+            ids = self.model.tokeniser.whole(text)
+            if len(ids) + room <= self.model.max_context:
+                return begin(self.model, ids, self.device)
+            if not written:
+                raise UserError(
+                    f"a text needs {room} tokens, and the model reads {self.model.max_context} at most: shorten it"
+                )
+            written = written[1:]
+            self.left_out[number] += 1
+
+    # ------------------------------------------------------------------ asking
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Ask nothing: prompts are slow, and nothing is chosen by the validation set."""
+
+    def on_validation_epoch_end(self) -> None:
+        """Score nothing."""
+        self.last_validation = {}
+
+    def _questions(self, prompt: Prompt, texts: Sequence[Text]) -> list[list[int]]:
+        template = self.templates[prompt.template]
+        return [self.model.tokeniser.pieces(template.fill(text)) for text in texts]
+
+    def _prepare_prompt(self, number: int, name: str) -> tuple[Beginning, Tensor | None]:
+        """Read what a prompt begins with, and the label words' probabilities after inputs without content."""
+        if number not in self._ready:
+            prompt = self.prompts[number]
+            words = self._word_tokens(prompt)
+            extra = max(map(len, words)) + 1 + (self.reasoning_tokens + 8 if self.reasoning_tokens else 0)
+            longest = max(map(len, self._questions(prompt, self._strings(name))))
+            beginning = self._beginning(number, longest + extra)
+            neutral = None
+            if self.calibrated:
+                pairs = not isinstance(self._strings(name)[0], str)
+                free = [(text, text) if pairs else text for text in CONTENT_FREE]
+                questions = self._questions(prompt, free)
+                if self.reasoning_tokens:
+                    questions = [[*one, *self.model.tokeniser.pieces(_ANSWER)] for one in questions]
+                neutral = scores_of(self.model, beginning, questions, words, self.normalised, self.device)
+            self._ready[number] = beginning, neutral
+        return self._ready[number]
+
+    def _log_probabilities(self, number: int, name: str, texts: Sequence[Text]) -> Tensor:
+        prompt = self.prompts[number]
+        beginning, neutral = self._prepare_prompt(number, name)
+        questions = self._questions(prompt, texts)
+        if self.reasoning_tokens:
+            questions = [self._reasoned(beginning, question) for question in questions]
+        words, parts = self._word_tokens(prompt), []
+        for start in range(0, len(questions), self.batch_size):
+            part = questions[start : start + self.batch_size]
+            parts.append(scores_of(self.model, beginning, part, words, self.normalised, self.device))
+        log_p = torch.cat(parts)
+        return log_p.log_softmax(1) if neutral is None else contextual_calibration(log_p, neutral)
+
+    def _reasoned(self, beginning: Beginning, question: list[int]) -> list[int]:
+        """Let the model reason, and ask for the answer behind it."""
+        tokeniser = self.model.tokeniser
+        asked = [*question, *tokeniser.pieces(_REASONING)]
+        stop = frozenset(tokeniser.pieces("\n") + tokeniser.pieces("\n\n"))
+        thought = continued(self.model, beginning, asked, self.reasoning_tokens, stop, self.device)
+        return [*asked, *thought, *tokeniser.pieces(_ANSWER)]
+
+    def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
+        assert isinstance(batch, Labelled)
+        strings = self._strings(name)
+        texts = [strings[i] for i in batch.index.tolist()]
+        for number in range(len(self.prompts)):
+            log_p = self._log_probabilities(number, name, texts)
+            self.meters[name].update(log_p, batch.y)  # type: ignore[operator]
+            self.right.setdefault(number, []).extend((log_p.argmax(1) == batch.y).tolist())
+            if number == 0:  # item by item one prompt is compared, as drawn first
+                self.keep_answers(name, log_p, batch.y, batch)
+
+    # ------------------------------------------------------------------ what is said
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Accuracy of each prompt."""
+        return [sum(right) / len(right) for _, right in sorted(self.right.items()) if right]
+
+    def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
+        scores = super()._scores(prefixes)
+        found = self.accuracies
+        if len(found) > 1:
+            mean = sum(found) / len(found)
+            spread = math.sqrt(sum((one - mean) ** 2 for one in found) / (len(found) - 1))
+            prefix = next(iter(prefixes.values()))
+            scores |= {
+                f"{prefix}/spread_acc": spread,
+                f"{prefix}/least_acc": min(found),
+                f"{prefix}/most_acc": max(found),
+            }
+        return scores
+
+    def facts(self) -> dict[str, str]:
+        """State how the model is asked."""
+        said = f"{self.shots} shots, {'calibrated' if self.calibrated else 'not calibrated'}"
+        if self.reasoning_tokens:
+            said += f", up to {self.reasoning_tokens} tokens of reasoning"
+        said += f", mean over {len(self.templates)} x {self.draws if self.shots else 1} x {self.orders} prompts"
+        return {**super().facts(), "prompting": said}
+
+    def on_test_epoch_end(self) -> None:
+        """Score, and say how far the prompts are apart."""
+        super().on_test_epoch_end()
+        if len(found := self.accuracies) > 1:
+            each = ", ".join(f"{one:.1%}" for one in found[:10]) + (" ..." if len(found) > 10 else "")
+            console.say(f"Accuracy by prompt: {each}; the table has their mean")
+        if dropped := sum(self.left_out.values()):
+            console.say(
+                f"{dropped} demonstrations of {len(self.prompts)} prompts were left out: the model reads "
+                f"{self.model.max_context} tokens at most"
+            )
+
+    def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
+        """Keep the accuracy of each prompt."""
+        rows = zip(self.prompts, self.accuracies, self.left_out.values(), strict=True)
+        return {
+            "prompts": [
+                {
+                    "template": prompt.template,
+                    "draw": prompt.draw,
+                    "order": prompt.order,
+                    "shots": len(prompt.demonstrations) - dropped,
+                    "acc": accuracy,
+                }
+                for prompt, accuracy, dropped in rows
+            ]
+        }
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the language model out: nothing of it was learned."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["state_dict"] = {}
+        checkpoint["model"]["prompted"] = True
+
+    def whole_state(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Give the state as it is: nothing was learned."""
+        return self.state_dict()
