@@ -34,6 +34,7 @@ __all__ = ["RAW", "Material", "Subject"]
 RAW = "raw inputs"
 """What stands beside the backbones: the inputs themselves, images at no more than 16 x 16 pixels."""
 _RAW_SIDE = 16
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Material:
                 f"{' and '.join(sorted(beyond))}: assess the data of one task"
             )
         torch.set_num_threads(self.plan.threads)
+        # large batches of large images allocate more than they compute
+        self.data.eval_batch_size = min(self.data.eval_batch_size, _BATCH)
         self.data.load(Request())
         self.whole = dict(self.data.sets)  # as they were read
         self.sizes = {name: len(samples) for name, samples in self.data.sets.items()}
