@@ -20,11 +20,11 @@ __all__ = ["agreement", "assess"]
 
 TITLE = "Which backbone"
 _COMPONENTS = 32  # of the principal components that mixtures are fitted to
-SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor], float]]] = {
+SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, bool], float]]] = {
     "logme": ("LogME", logme),
     "h_score": ("H-score", h_score),
     "regularised_h_score": ("H-score, regularised", regularised_h_score),
-    "transrate": ("TransRate", transrate),
+    "transrate": ("TransRate", lambda x, y, exact: transrate(x, y)),
 }
 
 
@@ -70,13 +70,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     return PartResult(TITLE, sentence, confidence, measures, tables, figures, notes, {"ranking": order})
 
 
-def _folded(score: Callable[[Tensor, Tensor], float], x: Tensor, y: Tensor, material: Material) -> Measure:
-    """Compute a score with the interval of a jackknife over folds."""
-    whole, folds = score(x, y), material.options.folds
+def _folded(score: Callable[[Tensor, Tensor, bool], float], x: Tensor, y: Tensor, material: Material) -> Measure:
+    """Compute a score with the interval of a jackknife over folds, whose own scores may be less exact."""
+    whole, folds = score(x, y, True), material.options.folds
     if len(x) < 2 * folds:
         raise ValueError(f"{folds} folds need at least {2 * folds} samples, and there are {len(x)}")
     fold = torch.randperm(len(x), generator=generator(material.plan.seed, "jackknife")) % folds
-    left_out = np.array([score(x[fold != k], y[fold != k]) for k in range(folds)])
+    left_out = np.array([score(x[fold != k], y[fold != k], False) for k in range(folds)])
     spread = float(np.sqrt((folds - 1) / folds * np.square(left_out - left_out.mean()).sum()))
     return Measure(whole, whole - 1.96 * spread, whole + 1.96 * spread)
 
