@@ -1,8 +1,11 @@
 """An assessment from its command line to its files; bad input costs one part, not the others."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -161,6 +164,30 @@ def test_the_audit_of_a_small_table():
     assert np.isnan(found.rates["accuracy"][2].value)
     for one in found.differences.values():
         assert one.low <= one.value <= one.high
+
+
+@pytest.mark.real_data
+def test_the_published_rates_of_compas():
+    pytest.importorskip("fairlearn")
+    folder = Path(os.environ.get("TL_LAB_DATA", "")) / "compas" / "compas-scores-two-years.csv"
+    if not folder.is_file():
+        pytest.skip("compas lies not below TL_LAB_DATA")
+    table = pd.read_csv(folder)
+    names = ["African-American", "Caucasian"]
+    group = table["race"].map({name: i for i, name in enumerate(names)}).fillna(-1).astype(int).to_numpy()
+    found = audit(table["two_year_recid"].to_numpy() == 1, table["decile_score"].to_numpy() >= 5, group, names)
+    assert [100 * one.value for one in found.rates["fpr"]] == pytest.approx([44.85, 23.45], abs=0.005)
+    assert [100 * one.value for one in found.rates["fnr"]] == pytest.approx([27.99, 47.72], abs=0.005)
+    assert 0.17 < found.differences["fpr"].low < 0.214 < found.differences["fpr"].high < 0.26
+
+
+def test_small_groups_count_in_no_difference():
+    pytest.importorskip("fairlearn")
+    y, answer = np.tile(Y, 20), np.tile(ANSWER, 20)
+    group = np.repeat([0, 1, 2], [100, 99, 1])
+    found = audit(y, answer, group, ["a", "b", "one"], least=30)
+    two = audit(y[:199], answer[:199], group[:199], ["a", "b"])
+    assert found.differences["accuracy"].value == pytest.approx(two.differences["accuracy"].value)
 
 
 def test_one_group_alone_is_refused():

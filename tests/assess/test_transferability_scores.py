@@ -88,6 +88,22 @@ def test_one_hot_features_of_the_classes_reach_the_largest_h_score():
     assert h_score(torch.eye(4)[y], y) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("shape", [(40, 12), (15, 60)])
+def test_the_fast_basis_gives_the_same_scores_and_shrinkage_is_ledoit_and_wolfs(shape):
+    from sklearn.covariance import ledoit_wolf
+
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(len(x)) % 3
+    for score in (logme, h_score, regularised_h_score):
+        assert score(x, y, exact=False) == pytest.approx(score(x, y), rel=1e-9)
+    centred = x - x.mean(0)
+    shrunk, shrinkage = ledoit_wolf(centred.numpy(), assume_centered=True)
+    means = torch.stack([centred[y == c].mean(0) for c in range(3)])[y]
+    inverse = torch.linalg.inv(torch.from_numpy(shrunk))
+    expected = (1 - shrinkage) * float((inverse @ means.T @ means).trace()) / (len(x) - 1)
+    assert regularised_h_score(x, y) == pytest.approx(expected, rel=1e-9)
+
+
 def test_transrate_is_the_difference_of_coding_rates():
     # two classes on two lines: log det of a diagonal matrix, by hand
     x = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)

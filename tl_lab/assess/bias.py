@@ -41,7 +41,13 @@ class Audit(NamedTuple):
 
 
 def audit(
-    y: np.ndarray, answer: np.ndarray, group: np.ndarray, names: Sequence[str], draws: int = 1000, seed: int = 0
+    y: np.ndarray,
+    answer: np.ndarray,
+    group: np.ndarray,
+    names: Sequence[str],
+    draws: int = 1000,
+    seed: int = 0,
+    least: int = 1,
 ) -> Audit:
     """Compare the rates of a binary decision between groups.
 
@@ -52,6 +58,7 @@ def audit(
         names: of the groups.
         draws: of the bootstrap.
         seed: of the draws.
+        least: samples that a group needs to count in differences and ratios; any, where fewer than two have so many.
 
     Raises:
         ValueError: fewer than two groups have samples.
@@ -60,6 +67,8 @@ def audit(
     present = cells.sum((1, 2)) > 0
     if int(present.sum()) < 2:
         raise ValueError("an audit compares groups, and fewer than two of them have samples")
+    compared = cells.sum((1, 2)) >= least
+    compared = compared if int(compared.sum()) > 1 else present
     drawn = rates(resampled(cells, draws, seed))
     found = by_group(y, answer, group, names)
     per_group = {
@@ -67,8 +76,8 @@ def audit(
     }
     differences, ratios = {}, {}
     for name in RATES:
-        difference, ratio = gaps(found[name][present])
-        again = gaps(drawn[name][:, present])
+        difference, ratio = gaps(found[name][compared])
+        again = gaps(drawn[name][:, compared])
         differences[name] = Measure(float(difference), *_ends(again[0]))
         ratios[name] = Measure(float(ratio), *_ends(again[1]))
     return Audit(cells.sum((1, 2)).tolist(), per_group, differences, ratios)
@@ -93,7 +102,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     result.sentence = " ".join(sentences[:2])
     result.confidence = _confidence(result)
     result.notes.append(
-        "Differences are between the extreme groups, so that chance alone makes them larger than zero; intervals are "
+        f"Differences are between the extreme groups of at least {_SMALL} samples, so that chance alone makes "
+        "them larger than zero; intervals are "
         "by bootstrap over samples. Classes are audited one against the rest."
     )
     return result
@@ -175,7 +185,7 @@ def _one(
     material: Material,
 ) -> str:
     """Audit one decision, and add it to the result; gives the sentence."""
-    found = audit(y, answer, group, groups, seed=material.plan.seed)
+    found = audit(y, answer, group, groups, seed=material.plan.seed, least=_SMALL)
     where = f"{column}/{title}"
     shown = [g for g in range(len(groups)) if found.counts[g] > 0]
     for name in RATES:
@@ -198,8 +208,7 @@ def _one(
     result.figures[f"False positive rate of {title} by {column}, with 95 % intervals"] = bars(
         {groups[g]: found.rates["fpr"][g] for g in large}, "false positive rate", percent=True
     )
-    high = max(large, key=lambda g: _known(found.rates["fpr"][g].value, -1))
-    low = min(large, key=lambda g: _known(found.rates["fpr"][g].value, 2))
+    high, low = sorted(large, key=lambda g: -found.counts[g])[:2]  # the two whose rates are known best
     a, b = found.rates["fpr"][high], found.rates["fpr"][low]
     return (
         f"{title[:1].upper() + title[1:]}: the false positive rate is {a.value:.1%} for {groups[high]} and "
@@ -275,7 +284,3 @@ def _ends(values: np.ndarray) -> tuple[float | None, float | None]:
 
 def _share(one: Measure) -> str | Cell:
     return "-" if one.value != one.value else Cell(one.text(percent=True, digits=3), value=one.value)
-
-
-def _known(value: float, otherwise: float) -> float:
-    return otherwise if value != value else value

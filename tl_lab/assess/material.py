@@ -23,6 +23,7 @@ from tl_lab.model.base_weights import hash_of
 from tl_lab.model.network import Network
 from tl_lab.problems import SingleLabel
 from tl_lab.randomness import generator
+from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import build_backbone, check_inputs
 from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
@@ -34,6 +35,7 @@ __all__ = ["RAW", "Material", "Subject"]
 RAW = "raw inputs"
 """What stands beside the backbones: the inputs themselves, images at no more than 16 x 16 pixels."""
 _RAW_SIDE = 16
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class Material:
                 f"{' and '.join(sorted(beyond))}: assess the data of one task"
             )
         torch.set_num_threads(self.plan.threads)
+        keep_freed_memory()
+        # large batches of large images allocate more than they compute
+        self.data.eval_batch_size = min(self.data.eval_batch_size, _BATCH)
         self.data.load(Request())
         self.whole = dict(self.data.sets)  # as they were read
         self.sizes = {name: len(samples) for name, samples in self.data.sets.items()}
@@ -162,11 +167,20 @@ class Material:
         if not in_memory(x):
             return self._small(name) if self.data.modality_for(self.plan.data.node) == "image" else None
         if not isinstance(x, Tensor):
-            return None
+            return self._table(x)
         x = x.float()
         if x.dim() == 4 and max(x.shape[2:]) > _RAW_SIDE:
             x = F.adaptive_avg_pool2d(x, _RAW_SIDE)
         return x.flatten(1)
+
+    def _table(self, x: Any) -> Tensor | None:
+        """Put numbers and one-hot categories of a table's rows side by side; None for other named tensors."""
+        parts = [x["numbers"].float(), x["known"].float()] if {"numbers", "known"} <= x.keys() else []
+        if "categories" in x:
+            codes = torch.cat([one.x["categories"] for one in self.whole.values()])
+            widths = (codes.amax(0) + 1).tolist()
+            parts += [F.one_hot(x["categories"][:, k], width).float() for k, width in enumerate(widths)]
+        return torch.cat(parts, 1) if parts else None
 
     def _small(self, name: str) -> Tensor:
         """Decode images on disk at the small size, once."""
@@ -180,9 +194,9 @@ class Material:
 
     def _subject(self, plan: Plan) -> Subject:
         def build(node: dict[str, Any]) -> Backbone:
-            return build_backbone(Recipe("backbone", node), plan.seed, self.data.shape)
+            return build_backbone(Recipe("backbone", node), plan.seed, self.data.shape, self.data.for_backbone)
 
-        backbone = build_backbone(plan.backbone, plan.seed, self.data.shape)
+        backbone = build_backbone(plan.backbone, plan.seed, self.data.shape, self.data.for_backbone)
         given = plan.backbone.option("weights") or plan.backbone.option("pretrained")
         learned = bool(plan.init_from or given or backbone.source)
         if plan.init_from is not None:

@@ -50,7 +50,7 @@ class Assessment:
         self,
         *,
         parts: Annotated[Sequence[Part], Len(1)] = ("similarity",),
-        samples: Several = 1000,
+        samples: Several = 600,
         folds: Several = 5,
         permutations: Count = 200,
         alpha: Fraction = 0.05,

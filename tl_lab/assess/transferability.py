@@ -20,11 +20,11 @@ __all__ = ["agreement", "assess"]
 
 TITLE = "Which backbone"
 _COMPONENTS = 32  # of the principal components that mixtures are fitted to
-SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor], float]]] = {
+SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, bool], float]]] = {
     "logme": ("LogME", logme),
     "h_score": ("H-score", h_score),
     "regularised_h_score": ("H-score, regularised", regularised_h_score),
-    "transrate": ("TransRate", transrate),
+    "transrate": ("TransRate", lambda x, y, exact: transrate(x, y)),
 }
 
 
@@ -45,17 +45,16 @@ def assess(material: Material) -> PartResult | NotApplicable:
         x = material.representation(name, material.train)
         found[name] = {key: _folded(score, x, y, material) for key, (_, score) in SCORES.items()}
         found[name] |= _from_source(material, name, x, y)
-        found[name]["probe"] = _probe(material, name)
+        found[name]["probe"] = _probe(material, name, material.validation)
+        if material.deployment is not None:
+            found[name]["probe_target"] = _probe(material, name, material.deployment)
         if RAW in material.representations and name != RAW:
             found[name]["gain"] = _gain(material, name)
         measures |= {f"{name}/{key}": value for key, value in found[name].items()}
     order = sorted(found, key=lambda name: -found[name]["logme"].value)
     notes = _notes(material)
-    rows = [_row(rank, name, found[name]) for rank, name in enumerate(order, 1)]
-    head = ["rank by LogME", "representation", *(said for said, _ in SCORES.values()), "LEEP", "NCE", "linear probe"]
-    tables = [
-        Table(head, rows, 2, f"Scores on {len(y):,} samples of {material.said(material.train)}; higher is better")
-    ]
+    caption = f"Scores on {len(y):,} samples of {material.said(material.train)}; higher is better"
+    tables = [_ranked(order, found, caption), _further(order, found)]
     tables += _checked(material, found, measures, notes)
     figures = {
         "LogME in nats per sample, with 95 % intervals of a jackknife over folds": bars(
@@ -71,13 +70,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     return PartResult(TITLE, sentence, confidence, measures, tables, figures, notes, {"ranking": order})
 
 
-def _folded(score: Callable[[Tensor, Tensor], float], x: Tensor, y: Tensor, material: Material) -> Measure:
-    """Compute a score with the interval of a jackknife over folds."""
-    whole, folds = score(x, y), material.options.folds
+def _folded(score: Callable[[Tensor, Tensor, bool], float], x: Tensor, y: Tensor, material: Material) -> Measure:
+    """Compute a score with the interval of a jackknife over folds, whose own scores may be less exact."""
+    whole, folds = score(x, y, True), material.options.folds
     if len(x) < 2 * folds:
         raise ValueError(f"{folds} folds need at least {2 * folds} samples, and there are {len(x)}")
     fold = torch.randperm(len(x), generator=generator(material.plan.seed, "jackknife")) % folds
-    left_out = np.array([score(x[fold != k], y[fold != k]) for k in range(folds)])
+    left_out = np.array([score(x[fold != k], y[fold != k], False) for k in range(folds)])
     spread = float(np.sqrt((folds - 1) / folds * np.square(left_out - left_out.mean()).sum()))
     return Measure(whole, whole - 1.96 * spread, whole + 1.96 * spread)
 
@@ -90,9 +89,9 @@ def _from_source(material: Material, name: str, x: Tensor, y: Tensor) -> dict[st
     return {"leep": Measure(leep(p, y)), "nce": Measure(nce(p.argmax(1), y))}
 
 
-def _probe(material: Material, name: str) -> Measure:
-    y = material.labels(material.validation)
-    answers = material.logits(name, material.validation).argmax(1)
+def _probe(material: Material, name: str, on: str) -> Measure:
+    y = material.labels(on)
+    answers = material.logits(name, on).argmax(1)
     return wilson(int((answers == y).sum()), len(y))
 
 
@@ -105,13 +104,28 @@ def _gain(material: Material, name: str) -> Measure:
     return Measure(float(difference.mean()), float(difference.mean()) - half, float(difference.mean()) + half)
 
 
-def _row(rank: int, name: str, found: dict[str, Measure]) -> list[str | Cell]:
-    scores: list[str | Cell] = [
-        Cell(found[key].short(_digits(found[key].value)), value=found[key].value) for key in SCORES
-    ]
-    scores += [f"{found[key].value:.3f}" for key in ("leep", "nce")]
-    mark = "best" if rank == 1 else ""
-    return [Cell(str(rank), mark), Cell(name, mark), *scores, found["probe"].text(percent=True)]
+def _ranked(order: list[str], found: dict[str, dict[str, Measure]], caption: str) -> Table:
+    """List what the ranking is by, and what it is checked by."""
+    oracle = any("probe_target" in one for one in found.values())
+    head = ["rank", "representation", "LogME", "linear probe (95 %)", *(["on the target, oracle"] if oracle else [])]
+    rows: list[list[str | Cell]] = []
+    for rank, name in enumerate(order, 1):
+        mark = "best" if rank == 1 else ""
+        cells = [found[name]["probe"], *([found[name]["probe_target"]] if oracle else [])]
+        scored = Cell(found[name]["logme"].short(), value=found[name]["logme"].value)
+        rows.append([Cell(str(rank), mark), Cell(name, mark), scored, *(one.text(percent=True) for one in cells)])
+    return Table(head, rows, 2, caption)
+
+
+def _further(order: list[str], found: dict[str, dict[str, Measure]]) -> Table:
+    """List the other scores."""
+    keys = [key for key in SCORES if key != "logme"]
+    rows: list[list[str | Cell]] = []
+    for name in order:
+        cells = [Cell(found[name][k].short(_digits(found[name][k].value)), value=found[name][k].value) for k in keys]
+        rows.append([name, *cells, *(f"{found[name][key].value:.3f}" for key in ("leep", "nce"))])
+    head = ["representation", *(SCORES[key][0] for key in keys), "LEEP", "NCE"]
+    return Table(head, rows, 1, "Further scores, with half the widths of their 95 % intervals")
 
 
 def _digits(value: float) -> int:
@@ -136,13 +150,16 @@ def _checked(
     material: Material, found: dict[str, dict[str, Measure]], measures: dict[str, Measure], notes: list[str]
 ) -> list[Table]:
     """Hold each score against the probe, and against finished runs where there are any."""
-    probe = {name: one["probe"].value for name, one in found.items()}
+    known = {"probe": {name: one["probe"].value for name, one in found.items()}}
+    if material.deployment is not None:
+        known["target"] = {name: one["probe_target"].value for name, one in found.items()}
     runs = measured(material)
+    known["runs"] = {name: mean for name, (mean, _) in runs.items()}
     rows: list[list[str | Cell]] = []
     for key, (said, _) in SCORES.items():
         scores = {name: one[key].value for name, one in found.items()}
-        taus = [agreement(scores, probe), agreement(scores, {name: mean for name, (mean, _) in runs.items()})]
-        for where, tau in zip(("probe", "runs"), taus, strict=True):
+        taus = [agreement(scores, one) for one in known.values()]
+        for where, tau in zip(known, taus, strict=True):
             if tau is not None:
                 measures[f"tau/{key}/{where}"] = Measure(tau)
         rows.append([said, *("-" if tau is None else f"{tau:.2f}" for tau in taus)])
@@ -155,7 +172,9 @@ def _checked(
         )
     if len(found) < 2:
         return []
-    return [Table(["score", "τ with the probe", "τ with runs"], rows, 1, "Weighted Kendall τ: 1 for the same ranking")]
+    words = {"probe": "τ, probe", "target": "τ, probe on the target (oracle)", "runs": "τ, finished runs"}
+    head = ["score", *(words[where] for where in known)]
+    return [Table(head, rows, 1, "Weighted Kendall τ with what was measured: 1 for the same ranking")]
 
 
 def _notes(material: Material) -> list[str]:
@@ -166,6 +185,8 @@ def _notes(material: Material) -> list[str]:
             f"> {', '.join(untaught)} {are} random weights: the scores say what an untrained network's features carry. "
             "Give `backbone.weights`, `backbone.pretrained=true` or `init_from=<run>` for what was learned elsewhere."
         )
+    if material.deployment is not None:
+        notes.append("Columns marked oracle use target labels: they check the ranking afterwards, and choose nothing.")
     if material.paired:
         notes.append(f"All scores use labels of {material.said(material.train)} only; target labels never choose.")
     notes.append(
@@ -177,8 +198,8 @@ def _notes(material: Material) -> list[str]:
 
 def _sentence(material: Material, found: dict[str, dict[str, Measure]], order: list[str]) -> tuple[str, Confidence]:
     best, probe = order[0], {name: one["probe"] for name, one in found.items()}
-    said = f"LogME ranks {best} first ({found[best]['logme'].text()})"
     if len(order) == 1:
+        said = f"LogME of {best} is {found[best]['logme'].text()}"
         return f"{said}; its linear probe reaches {probe[best].text(percent=True)} on validation data.", "moderate"
     first, second = (found[name]["logme"] for name in order[:2])
     apart = (first.low or 0) > (second.high or 0)
@@ -186,7 +207,8 @@ def _sentence(material: Material, found: dict[str, dict[str, Measure]], order: l
     agrees = winner == best
     verdict = "a linear probe agrees" if agrees else f"a linear probe prefers {winner}"
     of = "" if agrees else f" against {probe[best].value:.0%}"
-    said += f", ahead of {order[1]} ({second.text()}); {verdict} ({probe[winner].text(percent=True)}{of})."
+    ahead = f"ahead of {order[1]} ({second.text()})" if apart else f"not separated from {order[1]} ({second.text()})"
+    said = f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
     if best == RAW or winner == RAW:
         said += " No backbone does better than the raw inputs by both: transfer may not pay here."
     return said, "high" if apart and agrees else "moderate" if agrees or apart else "low"

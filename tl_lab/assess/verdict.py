@@ -52,8 +52,12 @@ def _whether(material: Material, parts: Parts) -> str:
             )
         untaught = [one.name for one in material.subjects if not one.learned]
         if untaught:
-            near = _nearness(similarity)
-            return _with(f"**Nothing is transferred yet**: {', '.join(untaught)} has random weights{near}.", "high")
+            near = _nearness(similarity) if material.paired else ""
+            verb = "has" if len(untaught) == 1 else "have"
+            return _with(
+                f"**Nothing is transferred yet**: {', '.join(untaught)} {'has' if len(untaught) == 1 else 'have'} random weights{near}.",
+                "high",
+            )
     return _with(similarity.sentence, similarity.confidence) if isinstance(similarity, PartResult) else ""
 
 

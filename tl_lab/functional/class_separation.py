@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from tl_lab.functional.spectra import left_basis
+
 __all__ = ["h_score", "regularised_h_score", "transrate"]
 
 
-def h_score(features: Tensor, labels: Tensor) -> float:
+def h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     """Trace of ``cov(f)^-1 cov(E[f | y])``: the variance between classes in units of the whole; higher is better.
 
     With the centred features' left singular vectors U it is ``sum_c n_c |mean of U over class c|^2``, which needs no
@@ -15,6 +17,7 @@ def h_score(features: Tensor, labels: Tensor) -> float:
     Args:
         features: ``(N, D)``.
         labels: classes ``(N,)``.
+        exact: see :func:`~tl_lab.functional.spectra.left_basis`.
 
     Returns:
         In [0, min(C - 1, rank)].
@@ -25,14 +28,12 @@ def h_score(features: Tensor, labels: Tensor) -> float:
     References:
         Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning, ICIP 2019.
     """
-    centred = _centred(features, labels)
-    left, values, _ = torch.linalg.svd(centred, full_matrices=False)
-    kept = left[:, values > max(centred.shape) * torch.finfo(centred.dtype).eps * values[0]]
-    means, counts = _class_means(kept, labels)
+    left, _ = left_basis(_centred(features, labels), exact)
+    means, counts = _class_means(left, labels)
     return float((counts * means.square().sum(1)).sum())
 
 
-def regularised_h_score(features: Tensor, labels: Tensor) -> float:
+def regularised_h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     """H-score with the features' covariance shrunk towards a multiple of the identity (Ledoit and Wolf).
 
     ``(1 - s) trace(C_s^-1 cov(E[f | y]))`` with the shrunk covariance C_s and its shrinkage s: what few samples of
@@ -41,6 +42,7 @@ def regularised_h_score(features: Tensor, labels: Tensor) -> float:
     Args:
         features: ``(N, D)``.
         labels: classes ``(N,)``.
+        exact: see :func:`~tl_lab.functional.spectra.left_basis`.
 
     Raises:
         ValueError: there is one class only, or no feature varies.
@@ -49,15 +51,29 @@ def regularised_h_score(features: Tensor, labels: Tensor) -> float:
         Ibrahim, Ponomareva and Mazumder, Newer is Not Always Better: Rethinking Transferability Metrics, Their
         Peculiarities, Stability and Performance, ECML PKDD 2022, section 4.
     """
-    from sklearn.covariance import ledoit_wolf
-
     centred = _centred(features, labels)
-    shrunk, shrinkage = ledoit_wolf(centred.numpy(), assume_centered=True)
-    means, counts = _class_means(centred, labels)
-    # (C, D), whose product is the covariance of the class means over the samples, N - 1 as published
-    weighted = means * (counts / (len(centred) - 1)).sqrt()[:, None]
-    solved = torch.linalg.solve(torch.from_numpy(shrunk), weighted.T)
-    return float((1 - shrinkage) * (weighted.T * solved).sum())
+    left, squares = left_basis(centred, exact)
+    shrinkage, mean = _shrinkage(centred, squares)
+    # the covariance of class means lies in the span of the features, where the shrunk covariance is diagonal
+    spectrum = (1 - shrinkage) * squares / len(centred) + shrinkage * mean
+    means, counts = _class_means(left * squares.sqrt(), labels)
+    between = (counts[:, None] * means.square()).sum(0) / (len(centred) - 1)  # over N - 1, as published
+    return float((1 - shrinkage) * (between / spectrum).sum())
+
+
+def _shrinkage(centred: Tensor, squares: Tensor) -> tuple[float, float]:
+    """Compute Ledoit and Wolf's shrinkage and the mean variance, from squared singular values, in O(N D).
+
+    Args:
+        centred: ``(N, D)``.
+        squares: of its singular values.
+    """
+    n, d = centred.shape
+    mean = float(squares.sum()) / (n * d)
+    norm = float(squares.square().sum()) / n**2  # of the covariance, squared
+    apart = (norm - d * mean**2) / d
+    spread = (float(centred.square().sum(1).square().sum()) / n - norm) / (n * d)
+    return (min(spread, apart) / apart if apart > 0 else 0.0), mean
 
 
 def transrate(features: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tl_lab.functional.spectra import left_basis
+
 __all__ = ["gaussian_evidence", "logme"]
 
 _GRID = 161  # ratios tried first, over the whole range
@@ -13,7 +15,7 @@ _SPAN = 30.0  # natural logarithms on either side of the features' own scale
 _ROUNDS = 60  # of the golden section
 
 
-def logme(features: Tensor, labels: Tensor) -> float:
+def logme(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     """Log maximum evidence per sample, averaged over the classes that occur; higher is better.
 
     Each class is a column ``y = 1[label = c]``; see :func:`gaussian_evidence`. Features are used as they are, neither
@@ -22,6 +24,7 @@ def logme(features: Tensor, labels: Tensor) -> float:
     Args:
         features: ``(N, D)``; N may be below D.
         labels: classes ``(N,)``, int64.
+        exact: see :func:`~tl_lab.functional.spectra.left_basis`.
 
     Returns:
         Nats per sample; it may be of either sign.
@@ -37,10 +40,10 @@ def logme(features: Tensor, labels: Tensor) -> float:
     if len(present) < 2:
         raise ValueError("LogME compares classes, and the labels have one only")
     targets = (labels[:, None] == present[None, :]).double()
-    return float(gaussian_evidence(features, targets)[0].mean())
+    return float(gaussian_evidence(features, targets, exact)[0].mean())
 
 
-def gaussian_evidence(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gaussian_evidence(features: Tensor, targets: Tensor, exact: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Maximise ``log N(y; 0, F F' / alpha + I / beta) / N`` over alpha and beta, for each column y.
 
     With F = U S V', ``z = U'y`` and t = alpha / beta, the best beta is N / (sum_i z_i^2 / (1 + s_i^2 / t) + |y|^2 -
@@ -49,6 +52,7 @@ def gaussian_evidence(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     Args:
         features: F, ``(N, D)``.
         targets: ``(N, K)``, columns y; classes as 0 and 1, or numbers.
+        exact: see :func:`~tl_lab.functional.spectra.left_basis`.
 
     Returns:
         The evidence of each column in nats per sample, ``(K,)``, and alpha and beta where it is largest, ``(K,)``.
@@ -59,7 +63,7 @@ def gaussian_evidence(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     f, y = features.detach().cpu().double(), targets.detach().cpu().double()
     if not len(f) or not bool(f.isfinite().all() and y.isfinite().all()):
         raise ValueError("features and targets are finite numbers of at least one sample")
-    left, spectrum = _basis(f)
+    left, spectrum = left_basis(f, exact)
     z2 = (left.T @ y).square()  # (r, K)
     rest = (y.square().sum(0) - z2.sum(0)).clamp(min=0)  # (K,)
     floor = 1e-12 * y.square().sum(0).clamp(min=torch.finfo(torch.float64).tiny)
@@ -75,13 +79,6 @@ def gaussian_evidence(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     best = _maximum(lambda log_t: evidence(log_t)[0], centre, y.shape[1])
     value, beta = evidence(best)
     return value, best.exp() * beta, beta
-
-
-def _basis(f: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the left singular vectors ``(N, r)`` and squared singular values ``(r,)`` of the rank that F has."""
-    left, values, _ = torch.linalg.svd(f, full_matrices=False)
-    kept = values > max(f.shape) * torch.finfo(f.dtype).eps * (values[0] if len(values) else 0)
-    return left[:, kept], values[kept].square()
 
 
 def _maximum(function: Callable[[Tensor], Tensor], centre: float, columns: int) -> Tensor:

@@ -1,0 +1,31 @@
+"""The left singular vectors and squared singular values of a table of features, as far as its rank goes."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["left_basis"]
+
+
+def left_basis(x: Tensor, exact: bool = True) -> tuple[Tensor, Tensor]:
+    """Decompose ``x = U S V'`` and leave out what is zero up to rounding.
+
+    Args:
+        x: ``(N, D)``, double.
+        exact: by the singular value decomposition; otherwise by the eigenvectors of the smaller of ``x x'`` and
+            ``x'x``, several times faster, where singular values below 1e-7 of the largest are lost.
+
+    Returns:
+        U ``(N, r)`` and the squared singular values ``(r,)``, with the rank r.
+    """
+    eps = torch.finfo(x.dtype).eps
+    if not min(x.shape):
+        return x[:, :0], x.new_zeros(0)
+    if exact:
+        left, values, _ = torch.linalg.svd(x, full_matrices=False)
+        kept = values > max(x.shape) * eps * values[0]
+        return left[:, kept], values[kept].square()
+    wide = x.shape[1] > len(x)
+    squares, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    kept = squares > max(x.shape) * eps * squares[-1]
+    squares, vectors = squares[kept], vectors[:, kept]
+    return vectors if wide else x @ vectors / squares.sqrt(), squares
