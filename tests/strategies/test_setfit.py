@@ -16,9 +16,10 @@ def test_partners_are_of_the_same_class_and_of_another_and_all_are_drawn() -> No
     draw = torch.Generator().manual_seed(0)
     seen: dict[int, tuple[set[int], set[int]]] = {i: (set(), set()) for i in index.tolist()}
     for _ in range(100):
-        for i, same, other in zip(index.tolist(), *(part.tolist() for part in draw_partners(index, labels, draw))):
-            seen[i][0].add(same)
-            seen[i][1].add(other)
+        same, other = draw_partners(index, labels, draw)
+        for i, *partners in torch.stack([index, same, other], 1).tolist():
+            for known, partner in zip(seen[i], partners, strict=True):
+                known.add(partner)
     assert seen == {0: ({1, 2}, {3, 4, 5}), 3: ({4}, {0, 1, 2, 5}), 5: ({5}, {0, 1, 2, 3, 4})}  # a class of one
 
 

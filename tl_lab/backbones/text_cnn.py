@@ -50,6 +50,7 @@ class TextCNN(Backbone):
             check_count("backbone.widths", width)
         check_count("backbone.maps", maps)
         self.vectors, self.spec = word_table(pretrained, weights, max_length)
+        self.widths = tuple(widths)
         self.filters = nn.ModuleList(nn.Conv1d(self.vectors.embedding_dim, maps, width) for width in widths)
         self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
         self.num_features = maps * len(widths)
@@ -63,8 +64,8 @@ class TextCNN(Backbone):
         begun = x["mask"].bool()  # (B, L)
         begun = begun | ~begun.any(1, keepdim=True)
         answers = []
-        for layer in self.filters:
-            filled = nn.functional.pad(vectors, (0, layer.kernel_size[0] - 1))
+        for width, layer in zip(self.widths, self.filters, strict=True):
+            filled = nn.functional.pad(vectors, (0, width - 1))
             answers.append(layer(filled).relu().masked_fill(~begun[:, None], 0).amax(2))
         return self.dropout(torch.cat(answers, 1))
 
