@@ -41,6 +41,8 @@ def _learning_from(*traits: str) -> list[str]:
 
 
 ORDINARY, CONTINUAL = _learning_from("labels", "target"), _learning_from("labels", "tasks")
+METHODS = [name for name in CONTINUAL if "/" not in name]
+"""Continual strategies without the settings of papers (folder/name), which differ in values alone and run once."""
 FEW_SHOT, MULTI_TASK = _learning_from("labels", "episodes"), _learning_from("labels", "several tasks")
 
 
@@ -75,10 +77,26 @@ def test_every_backbone_under_every_strategy_adapts(backbone, strategy, tmp_path
     assert 0 <= results["metrics"]["test/target/acc"] <= 1
 
 
+ADAPTATIONS = sorted(choices("domain_adaptation")["domain_adaptation"])
+BESIDE = {group: sorted(choices(group)[group]) for group in ("optimizer", "scheduler", "augmentation", "callbacks")}
+
+
+def _beside(adaptation: str, strategy: str) -> dict[str, str]:
+    """Choose what the product of adaptations and strategies is run with: each group goes through its choices in turn.
+
+    Features of augmented images cannot be computed once.
+    """
+    turn = ADAPTATIONS.index(adaptation) + ORDINARY.index(strategy)
+    chosen = {group: names[turn % len(names)] for group, names in BESIDE.items()}
+    chosen["callbacks"] = BESIDE["callbacks"][turn // 3 % len(BESIDE["callbacks"])]  # beside every augmentation
+    return {**chosen, "augmentation": "none"} if strategy == "feature_extraction" else chosen
+
+
 @pytest.mark.parametrize("strategy", ORDINARY)
-@pytest.mark.parametrize("adaptation", sorted(choices("domain_adaptation")["domain_adaptation"]))
+@pytest.mark.parametrize("adaptation", ADAPTATIONS)
 def test_every_adaptation_under_every_strategy(adaptation, strategy, tmp_path):
     options = [f"domain_adaptation={adaptation}", f"strategy={strategy}", "strategy.bottleneck=8", *PAIR]
+    options += [f"{group}={name}" for group, name in _beside(adaptation, strategy).items()]
     node = read_node(choices("domain_adaptation")["domain_adaptation"][adaptation])  # without a class: auto
     if strategy == "feature_extraction" and "_target_" in node and get_class(node._target_).changes_inputs:
         options.append("strategy.cache=false")
@@ -89,17 +107,26 @@ def test_every_adaptation_under_every_strategy(adaptation, strategy, tmp_path):
     assert 0 <= results["metrics"]["test/target/acc"] <= 1
 
 
+def test_every_optimizer_scheduler_augmentation_and_callback_is_tried_beside_them():
+    runs = [(strategy, _beside(adaptation, strategy)) for adaptation in ADAPTATIONS for strategy in ORDINARY]
+    assert {(strategy, one["optimizer"]) for strategy, one in runs} == {
+        (strategy, optimizer) for strategy in ORDINARY for optimizer in BESIDE["optimizer"]
+    }
+    assert {one["scheduler"] for _, one in runs} == set(BESIDE["scheduler"])
+    assert {(one["augmentation"], one["callbacks"]) for _, one in runs} == {
+        (augmentation, callback) for augmentation in BESIDE["augmentation"] for callback in BESIDE["callbacks"]
+    }
+
+
 @pytest.mark.parametrize("strategy", ORDINARY)
-@pytest.mark.parametrize("optimizer", sorted(choices("optimizer")["optimizer"]))
-def test_every_strategy_with_every_optimizer_on_supervised_data(optimizer, strategy, tmp_path):
-    options = ["data=digits", "domain_adaptation=none", f"strategy={strategy}", f"optimizer={optimizer}"]
+def test_every_strategy_on_supervised_data(strategy, tmp_path):
+    options = ["data=digits", "domain_adaptation=none", f"strategy={strategy}"]
     assert train(tmp_path / "run", *options)["status"] == "completed"
 
 
 @pytest.mark.parametrize(
     ("backbone", "strategy"),
-    [("timm", strategy) for strategy in CONTINUAL]
-    + [(backbone, "ewc") for backbone in sorted({*BACKBONES} - {"timm"})],
+    [("timm", strategy) for strategy in METHODS] + [(backbone, "ewc") for backbone in sorted({*BACKBONES} - {"timm"})],
 )
 def test_backbones_and_continual_strategies_learn_a_stream(backbone, strategy, tmp_path):
     results = train(
@@ -115,15 +142,20 @@ def test_backbones_and_continual_strategies_learn_a_stream(backbone, strategy, t
     assert 0 <= results["metrics"]["test/acc"] <= 1
 
 
-@pytest.mark.parametrize("strategy", CONTINUAL)
-@pytest.mark.parametrize("scenario", ["task", "class"])
+@pytest.mark.parametrize(
+    ("strategy", "scenario"),
+    [(strategy, "task") for strategy in CONTINUAL] + [(strategy, "class") for strategy in METHODS],
+)
 def test_every_continual_strategy_in_every_scenario(scenario, strategy, tmp_path):
     options = ["data=split_digits", f"data.scenario={scenario}", f"strategy={strategy}", "optimizer=adamw", NONE]
     assert train(tmp_path / "run", *options, "backbone=mlp", "backbone.hidden=[16]")["status"] == "completed"
 
 
-@pytest.mark.parametrize("strategy", FEW_SHOT)
-@pytest.mark.parametrize(("backbone", "optimizer"), [("conv4", "adam"), ("lenet", "sgd")])
+@pytest.mark.parametrize(
+    ("backbone", "optimizer", "strategy"),
+    [(("conv4", "adam"), ("lenet", "sgd"))[turn % 2] + (strategy,) for turn, strategy in enumerate(FEW_SHOT)]
+    + [("lenet", "sgd", FEW_SHOT[0]), ("conv4", "adam", FEW_SHOT[1])],
+)
 def test_few_shot_strategies_learn_from_episodes(backbone, optimizer, strategy, tmp_path):
     options = [f"backbone={backbone}", *BACKBONES[backbone], f"strategy={strategy}", f"optimizer={optimizer}", NONE]
     results = train(tmp_path / "run", *EPISODES, *options)
@@ -138,16 +170,3 @@ def test_adaptations_align_embeddings_of_episodes(adaptation, tmp_path):
     results = train(tmp_path / "run", *EPISODES, *pair, *options)
     assert results["status"] == "completed", results["error"]
     assert 0 <= results["metrics"]["test/target/acc"] <= 1
-
-
-@pytest.mark.parametrize("scheduler", sorted(choices("scheduler")["scheduler"]))
-def test_every_scheduler(scheduler, tmp_path):
-    options = ["data=digits", "domain_adaptation=none", f"scheduler={scheduler}"]
-    assert train(tmp_path / "run", *options)["status"] == "completed"
-
-
-@pytest.mark.parametrize("augmentation", sorted(choices("augmentation")["augmentation"]))
-@pytest.mark.parametrize("callbacks", sorted(choices("callbacks")["callbacks"]))
-def test_every_augmentation_and_callback(augmentation, callbacks, tmp_path):
-    options = [f"augmentation={augmentation}", f"callbacks={callbacks}", *PAIR]
-    assert train(tmp_path / "run", *options)["status"] == "completed"

@@ -43,6 +43,8 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
         UserError: there is no such group, or two folders hold a choice of the same name.
     """
     folders = _group_folders()
+    if group in folders:
+        folders = {group: folders[group]}
     found = {name: _files(folder) for name, folder in folders.items()}
     for outside in outside_folders():
         for name in folders:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tl_lab.data.sets import omniglot
 from tl_lab.data.sets.omniglot import VALIDATION_ALPHABETS, Omniglot, omniglot_characters, split_characters, turned
 from tl_lab.errors import UserError
 
@@ -85,15 +86,23 @@ def test_quarter_turns_are_classes(characters):
     ]  # fmt: skip
 
 
-@pytest.mark.slow
-def test_unpacked_folders_are_read_like_zips(made, characters, tmp_path):
+def test_unpacked_folders_are_read_like_zips(made, tmp_path, monkeypatch):
     (tmp_path / "omniglot-py").mkdir()
     for part in ("images_background", "images_evaluation"):
         with zipfile.ZipFile(made / "omniglot-py" / f"{part}.zip") as archive:
             archive.extractall(tmp_path / "omniglot-py")
-    unpacked = omniglot_characters(tmp_path, tmp_path / "cache")
-    assert torch.equal(unpacked.images, characters.images)
-    assert unpacked.names == characters.names
+    read = []  # what goes to be decoded, in place of the decoding
+
+    def contents(sources: list[Path]) -> dict[str, np.ndarray]:
+        read.append(sorted(found for source in sources for found in omniglot._files(source)))
+        raise UserError("not decoded")
+
+    monkeypatch.setattr(omniglot, "_decode", contents)
+    for root in (made, tmp_path):
+        with pytest.raises(UserError, match="not decoded"):
+            omniglot_characters(root, tmp_path / "cache")
+    assert len(read[0]) == 32_460
+    assert read[0] == read[1]
 
 
 def test_what_is_absent_damaged_or_not_whole_is_said(tmp_path):

@@ -3,6 +3,8 @@
 import io
 import lzma
 import tarfile
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +22,7 @@ from tl_lab.errors import UserError
 __all__ = ["Cifar10", "read_jpeg_archive"]
 
 _OFFICIAL, _JPEG = "cifar-10-batches-py", "cifar10_jpg.tar.xz"
+_PARTS = ("train", "test")
 
 
 class Cifar10(PublishedSet):
@@ -97,32 +100,46 @@ def read_jpeg_archive(
     Raises:
         UserError: if the archive is damaged or has no such images.
     """
-    key = {"version": 1, "archive": file_hash(path), "part": part, "classes": class_names}
-    arrays = cached_arrays(
-        f"{path.name.split('.')[0]}-{part}", key, lambda: _decode_archive(path, part, class_names), cache
-    )
+    title, key = path.name.split(".")[0], {"version": 1, "archive": file_hash(path), "classes": class_names}
+
+    def kept(of: str, decoded: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return cached_arrays(f"{title}-{of}", {**key, "part": of}, decoded, cache)
+
+    def decoded() -> dict[str, np.ndarray]:
+        parts = _decode_archive(path, class_names)  # one pass serves both parts
+        if part not in parts:
+            raise UserError(f"the archive {path} has no images {part}/CLASS/* of the classes {', '.join(class_names)}")
+        for other in parts.keys() - {part}:
+            kept(other, lambda arrays=parts[other]: arrays)  # type: ignore[misc]
+        return parts[part]
+
+    arrays = kept(part, decoded)
     return torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
 
 
-def _decode_archive(path: Path, part: str, class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    images: dict[tuple[int, str], np.ndarray] = {}
+def _decode_archive(path: Path, class_names: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
+    """Decode the images of each part."""
+    images: dict[str, dict[tuple[int, str], np.ndarray]] = defaultdict(dict)
     try:
         # lzma.open notices a file that ends too early; tarfile's own decompression does not
         with lzma.open(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             for member in archive:
                 folders = Path(member.name).parts[-3:]
-                if not member.isfile() or len(folders) < 3 or folders[0] != part or folders[1] not in class_names:
+                if not member.isfile() or len(folders) < 3 or folders[0] not in _PARTS or folders[1] not in class_names:
                     continue
                 content_of = io.BytesIO(archive.extractfile(member).read())  # type: ignore[union-attr]
-                images[class_names.index(folders[1]), folders[2]] = np.asarray(picture(content_of, "RGB"))
+                place = class_names.index(folders[1]), folders[2]
+                images[folders[0]][place] = np.asarray(picture(content_of, "RGB"))
             while content.read(2**20):  # to the end, where the check sum is
                 pass
     except Exception as error:  # decompressors and decoders raise whatever they like
         raise UserError(
             f"the archive {path} cannot be read ({error}): it is incomplete or damaged, fetch it again"
         ) from error
-    if not images:
-        raise UserError(f"the archive {path} has no images {part}/CLASS/* of the classes {', '.join(class_names)}")
+    return {part: _ordered(found) for part, found in images.items()}
+
+
+def _ordered(images: Mapping[tuple[int, str], np.ndarray]) -> dict[str, np.ndarray]:
     order = sorted(images)
     return {
         "images": np.stack([images[place].transpose(2, 0, 1) for place in order]),
