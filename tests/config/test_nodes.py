@@ -20,7 +20,7 @@ SHARING = [
 
 def test_some_choices_share():
     shared = [file for folder in ("data", "strategy") for file in (conf_dir() / folder).glob("_*.yaml")]
-    assert len(shared) == 23
+    assert len(shared) == 24
     assert len(SHARING) > 80
 
 

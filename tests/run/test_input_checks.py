@@ -24,6 +24,7 @@ DATA = {
     "adult": "table",
     "spoken_digits": "audio",
     "receipts": "tokens_with_boxes",
+    "xquad": "passage",
 }
 REPRESENTATIVES = {frozenset(TAKES[name]): name for name in sorted(choices("backbone")["backbone"])}
 """A backbone for each set of modalities."""
@@ -39,6 +40,7 @@ def test_backbones_state_their_modalities():
     assert TAKES["hf_text"] == TAKES["word_vectors"] == {"text"}
     assert TAKES["whisper"] == TAKES["audio_cnn"] == TAKES["wav2vec2"] == {"audio"}
     assert TAKES["layout_text"] == {"tokens_with_boxes"}
+    assert TAKES["hf_words"] == {"passage"}
     assert TAKES["lenet"] == TAKES["conv4"] == TAKES["timm"] == TAKES["torchvision"] == {"image"}
 
 

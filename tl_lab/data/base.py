@@ -68,7 +68,7 @@ class DataModule(pl.LightningDataModule):
     screens: ClassVar[bool] = False
     """Whether each class or label is a finding, to be reported with intervals and an operating point."""
     modality: ClassVar[str] = "image"
-    """Of the inputs: ``image``, ``vector``, ``table``, ``text``, ``audio`` or ``tokens_with_boxes``."""
+    """Of the inputs: ``image``, ``vector``, ``table``, ``text``, ``audio``, ``tokens_with_boxes`` or ``passage``."""
     problem_kind: type[Problem] = SingleLabel
     """What is predicted."""
     monitored: str = "val"

@@ -7,6 +7,7 @@ from tl_lab.problems.regression import Regression
 from tl_lab.problems.sequence import Sequence
 from tl_lab.problems.several import Several
 from tl_lab.problems.single_label import SingleLabel
+from tl_lab.problems.spans import Spans
 
 __all__ = [
     "ALL",
@@ -22,12 +23,13 @@ __all__ = [
     "Sequence",
     "Several",
     "SingleLabel",
+    "Spans",
     "restore",
 ]
 
 PROBLEMS: dict[str, type[Problem]] = {kind.name: kind for kind in (SingleLabel, MultiLabel, Regression)}
 """Every problem of one task whose samples have one vector of outputs each, by its name."""
-OF_PLACES: dict[str, type[Problem]] = {Sequence.name: Sequence}
+OF_PLACES: dict[str, type[Problem]] = {kind.name: kind for kind in (Sequence, Spans)}
 """Every problem whose samples have outputs for each of their places, by its name; methods say whether they take it."""
 ALL = frozenset(PROBLEMS)
 """The names of the first kind, for methods that take any of them."""

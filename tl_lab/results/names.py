@@ -74,6 +74,8 @@ KINDS: dict[str, Kind] = {
     "entity_precision": _share("entity precision"),
     "entity_recall": _share("entity recall"),
     "token_acc": _share("tag accuracy"),
+    "span_f1": _share("answer F1"),
+    "exact_match": _share("exact answers"),
     "balanced_acc": _share("balanced accuracy", refines="acc"),
     "map": _share("mAP"),
     "f1_macro": _share("macro F1", refines="acc"),
@@ -100,6 +102,7 @@ LEADING = {
     "auroc": "AUROC, mAP, F1 and exact matches in per cent.",
     "r2": "MAE in the unit of the target, MSE in its square.",
     "task_mean": "The mean over tasks is that of accuracy, AUROC or R², as shares of 1.",
+    "span_f1": "F1 and exact matches of answers in per cent.",
     "entity_f1": "F1, precision and recall of entities, and accuracies of tags, in per cent.",
 }
 """The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""

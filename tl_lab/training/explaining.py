@@ -1,4 +1,4 @@
-"""Where on its images a network looks: class activation maps by gradients."""
+"""What a network sees of its inputs, and where on images it looks: class activation maps by gradients."""
 
 from typing import TYPE_CHECKING
 
@@ -7,13 +7,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from tl_lab.problems import SingleLabel
 from tl_lab.results.figures.drawing import INK, STYLE, numpy_of, shortened
+from tl_lab.training.feature_reader import evaluating
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
     from tl_lab.training.measuring import Measuring
 
-__all__ = ["activation_maps", "figures_of_maps", "last_maps"]
+__all__ = ["activation_maps", "figures_of_maps", "figures_of_spectrograms", "last_maps"]
 
 _IMAGES = 8  # of a test set that are shown
 
@@ -114,4 +116,55 @@ def drawn(images: Tensor, maps: Tensor, titles: list[str]) -> Figure:
         axes[0, k].set_title(shortened(titles[k], 14), fontsize=8, color=INK)
     axes[0, 0].set_ylabel("image", fontsize=8)
     axes[1, 0].set_ylabel("Grad-CAM", fontsize=8)
+    return figure
+
+
+def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
+    """Draw a few test recordings as the network sees them, with what it says of each.
+
+    Args:
+        strategy: tested, on its device.
+        data: recordings.
+
+    Returns:
+        A figure for each test set; none where the network takes waves, or predicts no classes.
+    """
+    if data.modality != "audio" or not isinstance(data.problem, SingleLabel):
+        return {}
+    figures = {}
+    for name in data.test_names:
+        count = len(data.sets[name])
+        index = torch.linspace(0, count - 1, min(_IMAGES, count)).round().long()
+        x, y = data.inputs_at(name, index), data.sets[name].y
+        if isinstance(x, Tensor) or "mel" not in x or y is None:
+            continue
+        strategy.network.use(data.domain_of(name))
+        with torch.no_grad(), evaluating(strategy.network):
+            said = strategy.network(x).argmax(1).tolist()
+        titles = [
+            data.class_names[ours] + ("" if ours == theirs else f" (is {data.class_names[theirs]})")
+            for ours, theirs in zip(said, y[index.to(y.device)].tolist(), strict=True)
+        ]
+        parts = [mel[:, :length].cpu() for mel, length in zip(x["mel"], x["length"].tolist(), strict=True)]
+        figures[f"spectrograms_{name.replace('/', '_')}"] = drawn_spectrograms(parts, titles)
+    return figures
+
+
+@matplotlib.rc_context(STYLE)
+def drawn_spectrograms(parts: list[Tensor], titles: list[str]) -> Figure:
+    """Show spectrograms side by side, low bands below.
+
+    Args:
+        parts: ``(M, L)`` each.
+        titles: as many texts.
+    """
+    figure = Figure(figsize=(1.5 * len(parts), 2.2), layout="constrained")
+    axes = figure.subplots(1, len(parts), squeeze=False)[0]
+    for ax, part, title in zip(axes, parts, titles, strict=True):
+        ax.imshow(numpy_of(part), aspect="auto", origin="lower", cmap="magma")
+        ax.set_title(shortened(title, 16), fontsize=8, color=INK)
+        ax.set_yticks([])
+        ax.tick_params(labelsize=6)
+    axes[0].set_ylabel("mel band", fontsize=8)
+    figure.supxlabel("frames of 10 ms", fontsize=8)
     return figure

@@ -15,7 +15,7 @@ from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
 from tl_lab.results.figures.pages import tagged_pages
 from tl_lab.results.figures.regression import prediction_scatter
-from tl_lab.training.explaining import figures_of_maps
+from tl_lab.training.explaining import figures_of_maps, figures_of_spectrograms
 from tl_lab.training.feature_reader import FeatureReader
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
         else:
             figures |= _of_meter(meter, data.class_names, what, where)
     figures |= _of_pages(strategy, data)
+    if getattr(data, "modality", "") == "audio":
+        figures |= figures_of_spectrograms(strategy, data)
     return figures | (figures_of_maps(strategy, data) if getattr(data, "screens", False) else {})
 
 

@@ -95,9 +95,10 @@ def test_features_have_their_own_lengths_and_are_padded_with_0() -> None:
 def test_a_folder_is_learned_predicted_and_scored(tmp_path: Path) -> None:
     place = folder_of_tones(tmp_path / "tones")
     small = ["backbone.widths=[4,8]", "backbone.bands=8", "optimizer.lr=0.01", "trainer.max_epochs=8"]
-    quiet = ["logger=none", "figures=false", "data.batch_size=4"]
+    quiet = ["logger=none", "data.batch_size=4"]
     found = run_in(tmp_path / "run", "data=audio_folder", f"data.path={place}", *small, *quiet)
     assert found["metrics"]["test/acc"] == 1.0
+    assert (tmp_path / "run" / "figures" / "spectrograms_test.png").is_file()
     said = pd.read_csv(predict_to_csv(tmp_path / "run", place, tmp_path / "said.csv"))
     assert len(said) == 20
     right = float((said.label == said.input.map(lambda name: Path(name).parent.name)).mean())

@@ -165,6 +165,26 @@ class FastTokeniser(Tokeniser):
         """Write tokens as text, special ones left out."""
         return str(self._backend.decode(list(ids)))
 
+    def encode_passage(
+        self, question: Sequence[str], words: Sequence[str], max_length: int
+    ) -> tuple[list[int], list[int], list[int | None]]:
+        """Tokenise a question and a passage in words; the passage loses its end.
+
+        Args:
+            question: in words.
+            words: of the passage.
+            max_length: tokens at most, special ones included; questions are cut to a quarter of it.
+
+        Returns:
+            Ids, types, and the number of the passage's word that each token belongs to; None for all other tokens.
+        """
+        backend = self._backend
+        backend.no_padding()
+        backend.enable_truncation(max_length, strategy="only_second")
+        found = backend.encode(list(question)[: max_length // 4], list(words), is_pretokenized=True)
+        pairs = zip(found.word_ids, found.sequence_ids, strict=True)
+        return found.ids, found.type_ids, [word if sequence == 1 else None for word, sequence in pairs]
+
     def state(self) -> dict[str, Any]:
         """Give the definition."""
         return {"kind": self.kind, "definition": self.definition}

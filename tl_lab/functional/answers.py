@@ -1,0 +1,94 @@
+"""How like an answer is to the true one, by the rules of SQuAD; and the best span of start and end scores."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Passage", "answer_scores", "best_spans", "normalised", "words_in"]
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def words_in(text: str) -> list[tuple[int, int]]:
+    """Find words and signs: where each begins, and the place behind its end."""
+    return [(found.start(), found.end()) for found in _WORD.finditer(text)]
+
+
+class Passage(NamedTuple):
+    """A question about a text.
+
+    Attributes:
+        question: in words.
+        context: the text.
+        answers: texts of the right answers.
+    """
+
+    question: str
+    context: str
+    answers: tuple[str, ...]
+
+    def text(self, first: int, last: int) -> str:
+        """Give the context from one word to another."""
+        words = words_in(self.context)
+        return self.context[words[min(first, len(words) - 1)][0] : words[min(last, len(words) - 1)][1]]
+
+
+def normalised(answer: str) -> str:
+    """Write an answer in small letters, without punctuation, articles and superfluous blanks."""
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
+def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
+    """Compare an answer with true ones, of which the most alike counts.
+
+    F1 is that of the words which both have, as often as both have them.
+
+    Args:
+        given: the answer.
+        answers: at least one.
+
+    Returns:
+        Exact match, 0 or 1, and F1.
+
+    References:
+        P. Rajpurkar, J. Zhang, K. Lopyrev, P. Liang, "SQuAD: 100,000+ Questions for Machine Comprehension of Text",
+        EMNLP 2016. https://arxiv.org/abs/1606.05250
+    """
+    ours = normalised(given).split()
+    exact, best = 0.0, 0.0
+    for answer in answers:
+        theirs = normalised(answer).split()
+        exact = max(exact, float(ours == theirs))
+        common = sum((Counter(ours) & Counter(theirs)).values())
+        # of an empty answer the exact match is all that there is
+        f1 = 2 * common / (len(ours) + len(theirs)) if ours and theirs else float(ours == theirs)
+        best = max(best, f1)
+    return exact, best
+
+
+def best_spans(outputs: Tensor, words: Tensor, longest: int = 30) -> Tensor:
+    """Find the span with the largest sum of start and end score.
+
+    Args:
+        outputs: scores of being first and of being last, ``(N, W, 2)``.
+        words: number of words of each passage, ``(N,)``.
+        longest: words of a span at most.
+
+    Returns:
+        First and last word, ``(N, 2)``, int64.
+    """
+    width = outputs.shape[1]
+    place = torch.arange(width, device=outputs.device)
+    inside = place < words[:, None]
+    apart = place[None, :] - place[:, None]
+    allowed = (apart >= 0) & (apart < longest) & inside[:, None, :] & inside[:, :, None]  # (N, W, W)
+    sums = outputs[:, :, None, 0] + outputs[:, None, :, 1]
+    best = sums.masked_fill(~allowed, -torch.inf).flatten(1).argmax(1)
+    return torch.stack([best // width, best % width], 1)

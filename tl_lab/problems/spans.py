@@ -1,0 +1,97 @@
+"""The span of a passage that answers a question."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.evaluation.spans import SPANS, SpanMeter, span_losses
+from tl_lab.functional.answers import Passage, answer_scores, best_spans
+from tl_lab.functional.likelihoods import CATEGORICAL
+from tl_lab.problems.base import Criterion, Prediction, Problem, check_smoothing, refuse_option
+
+__all__ = ["Spans"]
+
+
+class SpanCrossEntropy(Criterion):
+    """Mean of the cross-entropies of an answer's first and last word.
+
+    Args:
+        label_smoothing: share of the target that is spread over the words of the passage, in [0, 1).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+        """Compute the loss of scores ``(B, W, 2)`` and labels ``(B, 4)``."""
+        return span_losses(outputs, y, reduction, self.label_smoothing)
+
+
+class Spans(Problem):
+    """Labels are ``(N, 4)`` int64: first and last word of the answer, words of the passage, number of the passage.
+
+    The outputs are scores of each word for being the first and the last, ``(N, W, 2)``. Answers are compared by the
+    rules of SQuAD; the mean F1 chooses.
+
+    Attributes:
+        passages: by their numbers; the data give them.
+    """
+
+    name = "spans"
+    monitor = "span_f1"
+    labelled = SPANS
+    likelihood = CATEGORICAL
+
+    def __init__(self, output_names: Sequence[str]) -> None:
+        super().__init__(output_names)
+        self.passages: list[Passage] = []
+
+    def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
+        """Refuse spans that are none of their passages'."""
+        if y.is_floating_point() or y.dim() != 2 or y.shape[1] != 4:
+            raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give four whole numbers each")
+        wrong = (y[:, 0] < 0) | (y[:, 0] > y[:, 1]) | (y[:, 1] >= y[:, 2])
+        if bool(wrong.any()):
+            raise UserError(f"sample {int(wrong.nonzero()[0, 0]) + 1} of the set {name!r} has no answer in its passage")
+
+    def criterion(
+        self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
+    ) -> Criterion:
+        """Build the loss."""
+        if class_weights is not None:
+            raise refuse_option(self, "class_weights", class_weights)
+        return SpanCrossEntropy(check_smoothing(label_smoothing))
+
+    def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Compute each sample's loss, ``(B,)``."""
+        return span_losses(outputs, y)
+
+    def predict(self, outputs: Tensor) -> Prediction:
+        """Give first and last word of the best span; the confidence is the product of their probabilities."""
+        spans = best_spans(outputs, torch.full((len(outputs),), outputs.shape[1], device=outputs.device))
+        p = outputs.softmax(1).gather(1, spans[:, None])[:, 0]
+        return Prediction(spans, p.prod(1), None)
+
+    def words(self, values: Tensor) -> list[str]:
+        """Write the places of the answers."""
+        return [f"words {first} to {last}" for first, last in values.tolist()]
+
+    def compare(self, spans: Tensor, numbers: Tensor) -> Tensor:
+        """Score answers: exact match and F1, ``(N, 2)``."""
+        rows = []
+        for (first, last), number in zip(spans.tolist(), numbers.tolist(), strict=True):
+            passage = self.passages[number]
+            rows.append(answer_scores(passage.text(first, last), passage.answers))
+        return torch.tensor(rows, dtype=torch.double)
+
+    def meter(self, num_outputs: int | None = None) -> Meter:
+        """Build what compares answers."""
+        return SpanMeter(self.compare)
+
+    def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Give the share of answers whose first and last word are right."""
+        return {"span_acc": (best_spans(outputs, y[:, 2]) == y[:, :2]).all(1).float().mean()}
