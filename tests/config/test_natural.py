@@ -141,6 +141,7 @@ def test_a_strategy_without_a_bottleneck_to_set_is_recognised():
         (["experiment=dann/amazon_reviews", "data=moons"], "dann-from_scratch-moons", "MLP"),
         (["experiment=mnist_usps", "data=moons"], "dann-from_scratch-moons", "LeNet"),
         (["experiment=which_transfer", "data=mnist_usps"], "none-fine_tuning-mnist_usps", "Torchvision"),
+        (["experiment=which_transfer", "data=sst2"], "none-fine_tuning-sst2", "HFText"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -307,3 +308,13 @@ def test_a_start_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
         loaded.clear()
         load(*given)
         assert len(loaded) == 1  # outside a start nothing is remembered
+
+
+def test_an_experiment_for_texts_takes_the_place_of_one_for_images(loader: Loader):
+    overrides = [["experiment=which_transfer", f"data={data}"] for data in ("sst2", "digits")]
+    texts, images = (loader.load_configuration("config", given, RunMode.MULTIRUN).hydra for given in overrides)
+    assert texts.runtime.choices.experiment == "which_transfer_texts"
+    assert images.runtime.choices.experiment == "which_transfer"
+    assert "zero_shot" in texts.sweeper.params.strategy
+    assert "zero_shot" not in images.sweeper.params.strategy
+    assert list(texts.overrides.task) == overrides[0]

@@ -20,7 +20,7 @@ from tl_lab.config.validate import taken_by
 
 GROUPS = [group for group in choices() if "/" not in group and group not in ("experiment", "search")]
 FREE_TEXT = {"name", "weights", "root", "pair", "source", "target", "align", "trainable", "strategy", "devices"}
-FREE_TEXT |= {"path", "text_column", "label_column", "encoding", "targets"}
+FREE_TEXT |= {"language_model", "path", "text_column", "label_column", "encoding", "targets"}
 FREE_TEXT |= {"group_column", "domain_column", "time_column", "pretraining", "runs", "decision"}
 FREE_TEXT |= {"image_column", "finding_column", "patient_column", "split_column", "view_column", "separator"}
 FREE_TEXT |= {"test_path"}

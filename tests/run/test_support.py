@@ -221,3 +221,23 @@ def test_an_adapter_under_episodes_takes_a_support(folders: tuple[Path, Path], t
     answers = load(tmp_path / "run").with_support(support).predict(queries)
     assert len(answers.labels) == 6
     assert set(answers.labels) <= set(CLASSES)
+
+
+def test_drawings_are_brought_to_the_ground_that_the_run_learned(
+    prototypical: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    support, queries = folders
+    other = tmp_path / "inverted"
+    for file in sorted(support.rglob("*.png")):
+        (other / file.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(255 - np.array(Image.open(file))).save(other / file.parent.name / file.name)
+    model = load(prototypical)
+    model.reading["ground"] = "dark"
+    expected = model.with_support(support).predict(queries)
+    with pytest.warns(UserWarning, match="12 of 12 support images have a bright ground, and the run learned drawings"):
+        supported = model.with_support(other)
+    brought = supported.predict(queries).probabilities
+    torch.testing.assert_close(brought, expected.probabilities, rtol=0, atol=2e-4)  # images are resized as bytes
+    model.reading.pop("ground")  # as it was before
+    as_given = model.with_support(other).predict(queries).probabilities
+    assert float((as_given - expected.probabilities).abs().max()) > 1e-3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from composing import run_in
+from encoders_at_hand import tiny
 
 import tl_lab
 from tl_lab.backbones.hf_causal import HFCausal
@@ -200,5 +201,14 @@ def test_the_model_reasons_before_it_answers(folder, tmp_path, monkeypatch):
 def test_what_makes_no_prompt_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match="label_words names the class 'x', which the data do not have"):
         ask(tmp_path / "words", folder, "strategy.label_words={x: y}")
-    with pytest.raises(UserError, match="asks a language model, and MLP is none: use backbone=hf_causal"):
+    with pytest.raises(UserError, match="asks a language model about texts, and backbone=MLP reads none"):
         run_in(tmp_path / "mlp", "strategy=prompting", "data=digits", "backbone=mlp", "logger=none")
+
+
+def test_beside_an_encoder_a_language_model_of_its_own_is_asked(folder, tmp_path):
+    encoder = tiny(tmp_path / "encoder", "bert")
+    options = ["strategy.shots=1", "strategy.draws=1", "data.test_count=8"]
+    other = ["backbone=hf_text", f"backbone.name={encoder}", f"strategy.language_model={folder}"]
+    results = ask(tmp_path / "beside", folder, *other, *options)
+    assert results["prompts"] == ask(tmp_path / "alone", folder, *options)["prompts"]
+    assert results["protocol"]["prompting"].endswith("is asked, and the backbone takes no part")

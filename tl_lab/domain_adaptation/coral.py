@@ -11,6 +11,7 @@ from tl_lab.domain_adaptation.base import (
 from tl_lab.domain_adaptation.mmd import OUTPUTS, representation
 from tl_lab.functional import coral
 from tl_lab.options import BatchNorm, NonNegative
+from tl_lab.problems import ALL, SEVERAL
 
 __all__ = ["CORAL"]
 
@@ -30,6 +31,7 @@ class CORAL(DomainAdaptation):
         Sun and Saenko, Deep CORAL: Correlation Alignment for Deep Domain Adaptation, ECCV Workshops 2016.
     """
 
+    problems = ALL | SEVERAL
     couples_samples = True
 
     def __init__(self, weight: NonNegative = 1.0, align: str = "logits", batch_norm: BatchNorm = "separate") -> None:

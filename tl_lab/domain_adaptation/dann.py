@@ -8,6 +8,7 @@ from tl_lab.domain_adaptation.adversarial import Adversary, domain_loss
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Update, check_batch_norm
 from tl_lab.model.network import Network
 from tl_lab.options import BatchNorm, Count, NonNegative, Positive, Probability, Widths
+from tl_lab.problems import ALL, SEVERAL
 
 __all__ = ["DANN", "domain_loss"]
 
@@ -38,6 +39,8 @@ class DANN(DomainAdaptation):
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016),
         https://jmlr.org/papers/v17/15-239.html
     """
+
+    problems = ALL | SEVERAL
 
     def __init__(
         self,

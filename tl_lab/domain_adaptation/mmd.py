@@ -17,6 +17,7 @@ from tl_lab.domain_adaptation.base import (
 from tl_lab.errors import UserError
 from tl_lab.functional import gaussian_kernel, mmd_linear, mmd_unbiased
 from tl_lab.options import BatchNorm, NonNegative, Positive
+from tl_lab.problems import ALL, SEVERAL
 
 __all__ = ["MMD", "check_kernels", "representation"]
 
@@ -67,6 +68,7 @@ class MMD(DomainAdaptation):
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012).
     """
 
+    problems = ALL | SEVERAL
     couples_samples = True
 
     def __init__(

@@ -1,5 +1,6 @@
 """Classify by examples of one's own: how a run learns from a few examples, together with such examples."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from tl_lab.data.batches import Episode, Labelled
 from tl_lab.data.inputs.finding import class_folders
+from tl_lab.data.inputs.ground import bring_to
 from tl_lab.data.inputs.operations import Inputs, apply, count, join, move
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError
@@ -213,8 +215,9 @@ class Supported:
         """Classify batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
         if not 0 <= reject_below <= 1:
             raise UserError(f"the confidence below which answers are rejected lies in [0, 1], not at {reject_below}")
-        for names, x, _ in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
-            yield self._answer(names, self.model.spec.prepare(x), reject_below)
+        for batch in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
+            (brought,) = _in_form([[batch]], self.model, "query")[0]
+            yield self._answer(brought.names, self.model.spec.prepare(brought.x), reject_below)
 
     def _answer(self, names: list[str], x: Inputs, reject_below: float) -> Answers:
         probabilities = self.learner.logits(self.support, x).softmax(1)
@@ -241,6 +244,7 @@ def read_support(given: GivenSupport, model: Model) -> Support:
     if len(parts) < 2:
         raise UserError(f"a support set has at least two classes, not {len(parts)} ({', '.join(parts) or 'none'})")
     device = torch.device("cpu")
+    parts = dict(zip(parts, _in_form(list(parts.values()), model, "support"), strict=True))
     prepared = {name: [model.spec.prepare(move(part.x, device)) for part in of] for name, of in parts.items()}
     sizes = [sum(map(count, of)) for of in prepared.values()]
     return Support(
@@ -249,6 +253,35 @@ def read_support(given: GivenSupport, model: Model) -> Support:
         join([x for of in prepared.values() for x in of]),
         torch.repeat_interleave(torch.arange(len(parts)), torch.tensor(sizes)),
     )
+
+
+def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Named]]:
+    """Bring drawings to the ground of those that the run learned, where both can be told, and say so.
+
+    Args:
+        parts: batches, by class.
+        model: tells the ground that it learned.
+        what: the images are, for the warning.
+    """
+    ground = model.reading.get("ground")
+    if ground is None or model.spec.modality != "image":
+        return parts
+    brought, inverted, total = [], 0, 0
+    for of in parts:
+        changed = []
+        for batch in of:
+            images, count_of = bring_to(cast(Tensor, batch.x), ground)
+            inverted, total = inverted + count_of, total + len(batch.names)
+            changed.append(batch._replace(x=images))
+        brought.append(changed)
+    if inverted:
+        was = "bright" if ground == "dark" else "dark"
+        warnings.warn(
+            f"{inverted:,} of {total:,} {what} images have a {was} ground, and the run learned drawings on a {ground} "
+            "one: they were inverted",
+            stacklevel=2,
+        )
+    return brought
 
 
 def _named(given: GivenSupport, model: Model) -> dict[str, list[Named]]:

@@ -62,7 +62,8 @@ class FeatureExtraction(Strategy):
                 f"{type(self.adaptation).__name__} changes the images anew in every batch, so that features cannot be "
                 "computed once: set strategy.cache=false"
             )
-        names = {data.primary, *data.val_names, *data.test_names} | ({"target/train"} if data.request.adapts else set())
+        validated = data.val_names if self.trainer.limit_val_batches else []  # none where there is no validation
+        names = {data.primary, *validated, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
             if data.domain_of(name) is not None:  # a domain's features are computed as they will be for its evaluation

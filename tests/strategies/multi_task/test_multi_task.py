@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from composing import run_in
-from laboratory import SIZES, blobs, fit, make
+from laboratory import SIZES, BlobPair, Blobs, blobs, fit, make
 
 import tl_lab
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.tasks import Tasks, TasksInBatches
 from tl_lab.data.sets.tasks_of_table import TasksOfTable
+from tl_lab.domain_adaptation.mmd import MMD
 from tl_lab.errors import UserError
 from tl_lab.functional import dynamic_weights
 from tl_lab.model.layer_policy import LayerPolicy
@@ -167,11 +168,35 @@ def test_sets_of_classes_labels_and_numbers_in_one_run_and_its_answers(tmp_path)
     assert "; digits_value: " in answers.labels[0]
 
 
+class SeenBy(MMD):
+    """Keeps how many samples of each domain it saw."""
+
+    def adapt(self, source, target, update):
+        self.seen = [*getattr(self, "seen", []), (len(source.features), len(target.features))]
+        return super().adapt(source, target, update)
+
+
+def test_an_adaptation_acts_on_the_task_that_has_a_target():
+    data = Tasks(datasets=[BlobPair(seed=0), Blobs(seed=5)], batch_size=20, seed=0)
+    assert (data.adapted, data.has_target) == ("blobpair", True)
+    adaptation = SeenBy(align=["features"])
+    data, model = make(MultiTask, data, adaptation=adaptation, cosines_every=0)
+    assert data.test_names == ["test", "target/test"]
+    assert data.sets["target/train"].y is None
+    fit(data, model, epochs=1).test(model, datamodule=data, verbose=False)
+    assert sum(source for source, _ in adaptation.seen) < 20 * len(adaptation.seen)  # samples of the pair alone
+    batches = [batch.source for batch in data.train_dataloader()]
+    assert [source for source, _ in adaptation.seen] == [int(data.several.known(b.y)[:, 0].sum()) for b in batches]
+    assert {"test/blobs/acc", "test/blobpair/acc", "test/target/blobpair/acc"} <= set(model.last_test)
+    assert "test/target/blobs/acc" not in model.last_test
+
+
 @pytest.mark.parametrize(
     ("datasets", "said"),
     [
         (["digits", "digits"], "names digits twice"),
-        (["digits", "printed_to_handwritten"], "printed_to_handwritten is no plain labelled set"),
+        (["digits", "split_digits"], "split_digits is no plain labelled set"),
+        (["printed_to_handwritten", "printed_to_handwritten_value"], "and takes one at most"),
         ([], "lists sets, as"),
         (["digit"], "there is no data=digit; did you mean"),
     ],

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from torch import Tensor
+
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.ground import Ground, common_ground
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
@@ -74,6 +77,7 @@ class EpisodicData(DataModule):
         self.episodes_per_step, self.episodes_per_epoch = episodes_per_step, episodes_per_epoch
         self.val_episodes, self.test_episodes = val_episodes, test_episodes
         self.classes: dict[str, list[str]] = {}
+        self._ground: Ground | None = None
         self._class_indices: dict[str, ClassIndex] = {}
 
     # ------------------------------------------------------------------ reading
@@ -90,8 +94,15 @@ class EpisodicData(DataModule):
     def load(self, request: Request | None = None) -> None:
         """Read the sets and check that their episodes can be drawn."""
         super().load(request)
+        x = self.sets[self.primary].x
+        self._ground = common_ground(x) if isinstance(x, Tensor) else None
         for name in [*([self.primary] if self.request.serves == "episodes" else []), *self.val_names, *self.test_names]:
             self.class_index(name).check(name, self.size_of(name))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Name the ground that training drawings have, to which drawings of one's own are brought."""
+        return {**super().reading, **({"ground": self._ground} if self._ground else {})}
 
     def _classes_in(self, name: str) -> int:
         return len(self.classes.get(name, ()))

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import sample_shape
-from tl_lab.data.loaders import BatchOrder, Loader
+from tl_lab.data.loaders import Batches, BatchOrder, Loader, PairLoader
+from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
+from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities
 from tl_lab.data.splits import few_in_strata
 from tl_lab.errors import UserError, nearest
@@ -94,6 +96,9 @@ class TasksInBatches(DataModule):
 class Tasks(TasksInBatches):
     """Several labelled sets, joined: a sample has the labels of its own set's task, and lacks all others.
 
+    One of the sets may be a pair of domains: its source is learned, and its target (``target/train`` without labels,
+    ``target/test``) is there for an adaptation, which acts on that task's samples alone.
+
     Args:
         datasets: names of choices of data, built with their files' values, or nodes of the configuration; one alone is
             learned as it would be among others.
@@ -126,10 +131,21 @@ class Tasks(TasksInBatches):
             raise UserError(f"data.datasets names {twice[0]} twice: a task is learned once, with one set of labels")
         self.modules = [build_inner(one, self.seed) for one in datasets]
         for name, module in zip(self.names, self.modules, strict=True):
-            if module.traits != {"labels"} or isinstance(module, TasksInBatches):
+            if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
                 raise UserError(
                     f"data.datasets: {name} is no plain labelled set, of which several can be learned at once"
                 )
+
+        pairs = [name for name, one in zip(self.names, self.modules, strict=True) if isinstance(one, DomainPair)]
+        if len(pairs) > 1:
+            raise UserError(f"data.datasets has the pairs of domains {' and '.join(pairs)}, and takes one at most")
+        self.adapted = pairs[0] if pairs else None
+
+    @classmethod
+    def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
+        """Add the target where one of the sets is a pair of domains."""
+        pairs = [kind for kind in inner_classes(node.get("datasets") or []) if issubclass(kind, DomainPair)]
+        return cls.traits | ({"target"} if pairs else set())
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
@@ -150,6 +166,11 @@ class Tasks(TasksInBatches):
     def read(self) -> dict[str, Samples]:
         """Read all sets, put their labels side by side, and join the samples."""
         read = {name: module._read() for name, module in zip(self.names, self.modules, strict=True)}
+        further: dict[str, Samples] = {}
+        if self.adapted is not None:
+            pair = read[self.adapted]
+            further = {name: samples for name, samples in pair.items() if name.startswith("target/")}
+            read[self.adapted] = {part: pair[f"source/{part}"] for part in _PARTS}
         for name, sets in read.items():
             if lacking := [part for part in _PARTS if part not in sets]:
                 raise UserError(f"data.datasets: {name} has no set {lacking[0]!r}")
@@ -159,7 +180,16 @@ class Tasks(TasksInBatches):
         for name, module in zip(self.names, self.modules, strict=True):
             self.notes += [f"{name}: {note}" for note in module.notes]
             read[name]["test"] = self.few_tested(read[name]["test"], name)
-        return {part: self._joined({name: sets[part] for name, sets in read.items()}) for part in _PARTS}
+        joined = {part: self._joined({name: sets[part] for name, sets in read.items()}) for part in _PARTS}
+        return joined | {name: self._of_target(name, samples) for name, samples in further.items()}
+
+    def _of_target(self, name: str, samples: Samples) -> Samples:
+        if samples.y is None:
+            return Samples(samples.x, None)
+        assert self.adapted is not None
+        return self.few_tested(
+            Samples(samples.x, self.several.widened(self.adapted, samples.y)), f"{self.adapted}/target"
+        )
 
     def _joined(self, parts: Mapping[str, Samples]) -> Samples:
         widened = []
@@ -179,6 +209,36 @@ class Tasks(TasksInBatches):
         super().load(request)
         if not in_memory(self.sets[self.primary].x):
             self._shape = self.modules[0].shape
+
+    # ------------------------------------------------------------------ the target of one task
+
+    @property
+    def has_target(self) -> bool:
+        """Whether one of the tasks has a target domain."""
+        return self.adapted is not None
+
+    @property
+    def test_names(self) -> list[str]:
+        """The joined test sets, then the target's where it has labels."""
+        return ["test", *(name for name in ("target/test",) if name in self.sets)]
+
+    def domain_of(self, name: str) -> str | None:
+        """Name the side of an adaptation that a set belongs to: all but the target's are the source."""
+        if not self.has_target:
+            return None
+        return "target" if SetName.parse(name).domain == "target" else "source"
+
+    def set_for(self, name: str) -> str:
+        """Find a pair's set: its ``source/train`` joins all tasks."""
+        return name if name in self.sets else SetName.parse(name).part
+
+    def train_dataloader(self) -> Batches:
+        """Serve the joined sets, beside the target if the run adapts."""
+        source = self.train_loader(self.primary)
+        if not self.request.adapts:
+            return source
+        size = source.order.size
+        return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Labelled, Unlabelled
+from tl_lab.data.inputs.operations import take
+from tl_lab.domain_adaptation.base import DomainOutput, Phase
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import gradient_cosines, gram_matrix
 from tl_lab.model.layer_policy import LayerPolicy
@@ -51,7 +54,7 @@ class MultiTask(Strategy):
     """
 
     needs = frozenset({"labels", "several tasks"})
-    handles = frozenset({"labels", "several tasks"})
+    handles = frozenset({"labels", "several tasks", "target"})
     problems = SEVERAL
     wants_weights = True
 
@@ -130,6 +133,26 @@ class MultiTask(Strategy):
         return [p for module in modules for p in self.learned_by_name(module).values()]
 
     # ------------------------------------------------------------------ one update
+
+    def _domain_outputs(
+        self,
+        source: Any,
+        target: Unlabelled,
+        features: Tensor | None,
+        target_features: Tensor | None,
+        logits: Tensor | None,
+        y: Tensor | None,
+        phase: Phase,
+    ) -> tuple[DomainOutput, DomainOutput]:
+        """Let an adaptation see the source samples of that task alone which has the target, where a batch has any."""
+        adapted = getattr(self.data, "adapted", None)
+        if adapted is not None and features is not None and logits is not None and y is not None and not self._captured:
+            assert isinstance(self.problem, Several)
+            here = self.problem.known(y)[:, self.names.index(adapted)]
+            if bool(here.any()):
+                source = Labelled(take(source.x, here), source.y[here], source.index[here])
+                features, logits, y = features[here], logits[here], y[here]
+        return super()._domain_outputs(source, target, features, target_features, logits, y, phase)
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute each task's loss, and what the weighting makes of them."""

@@ -48,10 +48,12 @@ class Prompting(Strategy):
         reasoning_tokens: let the model write so many tokens of reasoning before it is asked for the label; 0 for none.
             Demonstrations show the steps that the data know.
         batch_size: texts read at once.
+        language_model: name or folder of the model that is asked where the backbone is none, as in comparisons with
+            encoders; None for the packaged SmolLM2.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a template without its placeholders, an unknown class, or a backbone that is no language model.
+        UserError: a template without its placeholders, an unknown class, or data that are no texts.
 
     References:
         T. Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020. https://arxiv.org/abs/2005.14165
@@ -79,14 +81,18 @@ class Prompting(Strategy):
         normalised: bool = True,
         reasoning_tokens: Natural = 0,
         batch_size: Count = 16,
+        language_model: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if not isinstance(self.network.backbone, HFCausal):
+        backbone = self.network.backbone
+        if getattr(backbone.spec, "tokeniser", None) is None:
             raise UserError(
-                f"strategy=prompting asks a language model, and {type(self.network.backbone).__name__} is none: use "
-                "backbone=hf_causal"
+                f"strategy=prompting asks a language model about texts, and backbone={type(backbone).__name__} reads "
+                "none: use texts and backbone=hf_causal"
             )
+        # in a list: a module of the strategy would be counted twice where it is the backbone
+        self._asked = [backbone if isinstance(backbone, HFCausal) else HFCausal(name=language_model).eval()]
         if isinstance(templates, str) or not len(templates):
             raise UserError("strategy.templates lists at least one template, as ['Text: {text}\\nLabel: {label}']")
         self.templates = [template_of(text) for text in templates]
@@ -110,7 +116,7 @@ class Prompting(Strategy):
     @property
     def model(self) -> HFCausal:
         """The language model."""
-        return cast(HFCausal, self.network.backbone)
+        return self._asked[0]
 
     # ------------------------------------------------------------------ prompts
 
@@ -126,6 +132,7 @@ class Prompting(Strategy):
         """Draw the demonstrations, and say how much is going to be asked."""
         super().on_test_epoch_start()
         self._ready, self.right, self.left_out = {}, {}, {}
+        self.model.to(self.device)
         train = self.data.sets[self.data.primary]
         assert train.y is not None
         draws = self.draws if self.shots else 1
@@ -293,6 +300,8 @@ class Prompting(Strategy):
         if self.reasoning_tokens:
             said += f", up to {self.reasoning_tokens} tokens of reasoning"
         said += f", mean over {len(self.templates)} x {self.draws if self.shots else 1} x {self.orders} prompts"
+        if self.model is not self.network.backbone:
+            said += f"; {self.model.source or 'a language model'} is asked, and the backbone takes no part"
         return {**super().facts(), "prompting": said}
 
     def on_test_epoch_end(self) -> None:

@@ -1,0 +1,168 @@
+"""Fixed lists of support and query images: published one-shot protocols, and one's own."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tl_lab.data.inputs.ground import bring_to
+from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.image_files import ImageFiles
+from tl_lab.data.loaders import BatchOrder
+from tl_lab.data.request import Request
+from tl_lab.data.roots import places_of
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.episodes import EpisodeLoader, EpisodeOptions
+from tl_lab.data.scenarios.episodic import EpisodicData
+from tl_lab.data.sets.text_table import read_table
+from tl_lab.errors import UserError, nearest
+from tl_lab.options import Count
+
+__all__ = ["FixedEpisodes", "SupportQuery"]
+
+_COLUMNS = ("path", "label", "role", "episode")
+_ROLES = ("support", "query")
+
+
+class FixedEpisodes(EpisodeLoader):
+    """Serves episodes from a list.
+
+    Args:
+        data: that they belong to.
+        name: of the set.
+        order: how episodes are shared out among steps and processes.
+        index: positions of the images of each episode, support first, ``(E, N, K + Q)``.
+    """
+
+    def __init__(self, data: "SupportQuery", name: str, order: BatchOrder, index: Tensor) -> None:
+        super().__init__(data, name, order, training=False)
+        self.index = index
+
+    def indices(self) -> Iterator[Tensor]:
+        """Yield the positions of each step's episodes, ``(E, N, K + Q)``, on the device."""
+        for numbers in self.order.epoch(0):
+            yield self.index[numbers].to(self.data.device)
+
+
+class SupportQuery(EpisodicData):
+    """Episodes from a table: a row an image, with its class, its role and its episode.
+
+    All episodes have the same number of ways, shots and queries, those of ``data.test``. Nothing is drawn. What learns
+    nothing from training classes is scored on them: ``strategy=nearest_centroid`` with ``init_from`` or a pretrained
+    backbone; its training classes are those of the support images.
+
+    Args:
+        path: a table (csv, tsv, jsonl, parquet) with the columns ``path`` (relative to the table), ``label``, ``role``
+            (``support`` or ``query``) and, where there are several, ``episode``.
+        size: height and width in pixels that images are brought to.
+        channels: 1 (grey) or 3 (RGB).
+        ground: bring drawings to this ground, ``dark`` or ``bright``; None leaves images as they are.
+        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+
+    Raises:
+        UserError: a column is missing, a class has no support or no query image, or episodes differ in their sizes.
+    """
+
+    place_options = ("path",)
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        size: Count = 28,
+        channels: Literal[1, 3] = 1,
+        ground: Literal["dark", "bright"] | None = None,
+        train: Annotated[Mapping[str, int], EpisodeOptions],
+        test: Annotated[Mapping[str, int], EpisodeOptions],
+        **options: Any,
+    ) -> None:
+        super().__init__(train=train, test=test, **options)
+        if path is None:
+            raise UserError("data.path: name the table of support and query images")
+        self.path, self.size, self.channels, self.ground = path, size, channels, ground
+        self.index = torch.empty(0)
+
+    def load(self, request: Request | None = None) -> None:
+        """Read the lists; training on them would learn what is scored."""
+        if (request or self.request).serves == "episodes":
+            raise UserError(
+                "data=support_query holds lists that are scored, not training classes: use strategy=nearest_centroid "
+                "with init_from=<run>, or predict with --support"
+            )
+        super().load(request)
+
+    def read(self) -> dict[str, Samples]:
+        """Read the table and its images."""
+        table, folder = self._table()
+        images = ImageFiles(folder, table["path"].tolist()).load_all(
+            ImageSpec((self.size, self.size), self.channels), self.workers
+        )
+        if self.ground is not None:
+            images, inverted = bring_to(images, self.ground)
+            self.notes += [f"{inverted:,} of {len(images):,} drawings inverted"] if inverted else []
+        classes = list(dict.fromkeys(zip(table["episode"], table["label"], strict=True)))
+        numbers = {name: k for k, name in enumerate(classes)}
+        y = torch.tensor([numbers[pair] for pair in zip(table["episode"], table["label"], strict=True)])
+        self.index = self._episodes_of(table, classes)
+        whole = Samples(images, y)
+        self.contents = [whole.fingerprint()]
+        support = torch.tensor((table["role"] == "support").to_numpy()).nonzero()[:, 0]
+        names = [f"{episode}/{label}" if episode else str(label) for episode, label in classes]
+        self.classes = {"train": names, "val": names, "test": names}
+        self.test_episodes = self.val_episodes = len(self.index)
+        return {"train": whole.subset(support), "val": whole, "test": whole}
+
+    def _table(self) -> tuple[pd.DataFrame, Path]:
+        path = next((place for place in places_of(self.path) if place.is_file()), None)
+        if path is None:
+            raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
+        table = read_table(path)
+        if "episode" not in table:
+            table["episode"] = ""
+        for name in _COLUMNS:
+            if name not in table:
+                raise UserError(f"data.path: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+        table = table.astype(dict.fromkeys(_COLUMNS, str))
+        if wrong := sorted(set(table["role"]) - set(_ROLES)):
+            raise UserError(f"{path} has the role {wrong[0]!r}: a row is {' or '.join(_ROLES)}")
+        return table, path.parent
+
+    def _episodes_of(self, table: pd.DataFrame, classes: list[tuple[str, str]]) -> Tensor:
+        """Find the rows of each episode, ``(E, N, K + Q)``, and check their numbers."""
+        size, rows = self.episode["test"], table.reset_index(drop=True)
+        by_class: dict[tuple[str, str], dict[str, list[int]]] = {
+            pair: {role: [] for role in _ROLES} for pair in classes
+        }
+        for i, (episode, label, role) in enumerate(zip(rows["episode"], rows["label"], rows["role"], strict=True)):
+            by_class[episode, label][role].append(i)
+        for (episode, label), found in by_class.items():
+            counts = len(found["support"]), len(found["query"])
+            if counts != (size.shot, size.queries):
+                where = f" of episode {episode}" if episode else ""
+                raise UserError(
+                    f"the class {label!r}{where} has {counts[0]} support and {counts[1]} query images, and data.test "
+                    f"asks for {size.shot} and {size.queries}: set data.test.shot and queries, or mend the table"
+                )
+        episodes: dict[str, list[list[int]]] = {}
+        for (episode, _), found in by_class.items():
+            episodes.setdefault(episode, []).append([*found["support"], *found["query"]])
+        for episode, of_classes in episodes.items():
+            if len(of_classes) != size.way:
+                raise UserError(
+                    f"{f'episode {episode}' if episode else 'the table'} has {len(of_classes)} classes, and "
+                    f"data.test.way is {size.way}: make them equal"
+                )
+        return torch.tensor(list(episodes.values()))
+
+    def _shares_on_purpose(self, name: str, other: str) -> bool:
+        return True  # support images are scored against by design
+
+    def episodes(self, name: str, count: int) -> EpisodeLoader:
+        """Serve the listed episodes."""
+        rank, world_size = self._processes()
+        at_a_time = max(1, self.eval_batch_size // self.size_of(name).images)
+        order = BatchOrder(len(self.index), at_a_time, seed=self.seed, rank=rank, world_size=world_size)
+        return FixedEpisodes(self, name, order, self.index)
