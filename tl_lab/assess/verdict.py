@@ -55,7 +55,7 @@ def _whether(material: Material, parts: Parts) -> str:
             near = _nearness(similarity) if material.paired else ""
             verb = "has" if len(untaught) == 1 else "have"
             return _with(
-                f"**Nothing is transferred yet**: {', '.join(untaught)} {'has' if len(untaught) == 1 else 'have'} random weights{near}.",
+                f"**Nothing is transferred yet**: {', '.join(untaught)} {verb} random weights{near}.",
                 "high",
             )
     return _with(similarity.sentence, similarity.confidence) if isinstance(similarity, PartResult) else ""
