@@ -123,3 +123,28 @@ def test_drawn_counts_are_a_bootstrap_over_samples():
         i = draw.integers(200, size=200)
         again.append(rates(cell_counts(*(np.tile(v, 20)[i] for v in (Y, ANSWER, GROUP)), 2))["tpr"])
     assert spread == pytest.approx(np.std(again, 0), rel=0.1)
+
+
+@pytest.mark.real_data
+def test_glove_associates_as_published():
+    from tl_lab.assess.word_lists import associations
+    from tl_lab.backbones.packaged import packaged
+    from tl_lab.backbones.word_vectors import WordVectors
+
+    if packaged("glove").state() != "here":
+        pytest.skip("the package with GloVe is not installed")
+    backbone = WordVectors()
+    found = associations(lambda words: backbone(backbone.spec.prepare(list(words))))
+    assert found["WEAT6"].effect == pytest.approx(1.708, abs=5e-4)
+    assert found["WEAT7"].effect == pytest.approx(1.495, abs=5e-4)
+
+
+def test_pairs_of_sentences_differ_in_the_person_only():
+    from tl_lab.assess.word_lists import gender_pairs
+
+    pairs = list(gender_pairs())
+    assert len({text for pair in pairs for text in pair}) == 2 * len(pairs) == 2 * 3 * 8 * 12
+    swapped = {"he": "she", "man": "woman", "boy": "girl", "brother": "sister", "son": "daughter"}
+    swapped |= {"husband": "wife", "father": "mother", "uncle": "aunt"}
+    for male, female in pairs:
+        assert [swapped.get(word, word) for word in male.split()] == female.split()

@@ -93,20 +93,37 @@ def assess(material: Material) -> PartResult | NotApplicable:
         return NotApplicable(TITLE, "Rates by group are those of decisions for classes, and these data have none.")
     name = material.deployment or material.test or material.validation
     columns = _columns(material, name)
-    if not columns:
+    texts = material.data.modality_for(material.plan.data.node) == "text"
+    if not columns and not texts:
         return NotApplicable(TITLE, "The data have no column of groups: give one where the data take `group_column`.")
     result = PartResult(TITLE, "", "moderate")
-    sentences = []
+    sentences: list[str] = []
+    if texts:
+        sentences += _of_texts(material, result)
     for column in columns:
         sentences += _by_column(material, name, column, result)
     result.sentence = " ".join(sentences[:2])
     result.confidence = _confidence(result)
+    if not columns:
+        return result
     result.notes.append(
         f"Differences are between the extreme groups of at least {_SMALL} samples, so that chance alone makes "
         "them larger than zero; intervals are "
         "by bootstrap over samples. Classes are audited one against the rest."
     )
     return result
+
+
+def _of_texts(material: Material, result: PartResult) -> list[str]:
+    """Audit words and templates, which need no groups."""
+    from tl_lab.assess.text_bias import add_associations, add_templates
+
+    said = [add_associations(material, result), add_templates(material, answerer_of(material), result)]
+    result.notes.append(
+        "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
+        "in one person only, so that every difference is the model's."
+    )
+    return said
 
 
 def _columns(material: Material, name: str) -> list[str]:

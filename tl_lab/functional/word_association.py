@@ -36,7 +36,9 @@ def weat(x: Tensor, y: Tensor, a: Tensor, b: Tensor, draws: int = 10_000, seed: 
     """
     if min(map(len, (x, y, a, b))) < 1 or len(x) + len(y) < 3:
         raise ValueError("WEAT needs words in each of its four sets")
-    unit = [torch.nn.functional.normalize(one.double(), dim=1) for one in (x, y, a, b)]
+    unit = [
+        torch.nn.functional.normalize(one.double(), dim=1) for one in (x.detach(), y.detach(), a.detach(), b.detach())
+    ]
     both = torch.cat(unit[:2])
     s = ((both @ unit[2].T).mean(1) - (both @ unit[3].T).mean(1)).numpy()
     k = len(x)

@@ -1,0 +1,178 @@
+"""Small trainings with equal budgets, for the parts of an assessment that train."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tl_lab.assess.material import Material, Subject
+from tl_lab.backbones.base import Backbone
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import Inputs, numel, take
+from tl_lab.model.network import weights_stream
+from tl_lab.randomness import generator
+from tl_lab.run.build import build_backbone
+
+__all__ = ["Task", "Tuned", "accuracy", "copied", "fresh", "halves", "tune", "whole"]
+
+_BATCH = 32
+_RATE = 1e-3
+_FEWEST = 100  # updates
+_AT_ONCE = 5 * 10**7  # numbers in the inputs of a task that are fetched once
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled samples to train on and to score on.
+
+    Args:
+        data: prepared for a backbone.
+        train, test: names of the sets.
+        train_index, test_index: positions in them, ``(N,)``, ``(M,)``.
+        y_train, y_test: classes from 0 on.
+        classes: C.
+    """
+
+    data: DataModule
+    train: str
+    test: str
+    train_index: Tensor
+    test_index: Tensor
+    y_train: Tensor
+    y_test: Tensor
+    classes: int
+
+    def few(self, labels: int, seed: int) -> "Task":
+        """Keep some training labels, drawn; each class keeps one at least."""
+        order = torch.randperm(len(self.y_train), generator=generator(seed, "few labels", labels))
+        drawn = self.y_train[order].tolist()
+        first = [drawn.index(c) for c in dict.fromkeys(drawn)]
+        kept = order[torch.tensor(list(dict.fromkeys([*first, *range(len(order))]))[: max(labels, len(first))])]
+        return replace(self, train_index=self.train_index[kept], y_train=self.y_train[kept])
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A network after training.
+
+    Args:
+        backbone, head: its parts.
+        accuracy: on the task's test samples.
+    """
+
+    backbone: Backbone
+    head: nn.Linear
+    accuracy: float
+
+
+def whole(material: Material, subject: Subject) -> Task:
+    """Give all classes of the training domain: trained on the training set, scored on the test set.
+
+    Raises:
+        ValueError: there is no labelled test set.
+    """
+    return _task(material, subject, range(len(material.class_names)))
+
+
+def halves(material: Material, subject: Subject) -> tuple[Task, Task]:
+    """Give two tasks: the first half of the classes, and the others.
+
+    Raises:
+        ValueError: there are fewer than four classes, or no labelled test set.
+    """
+    count = len(material.class_names)
+    if count < 4:
+        raise ValueError(f"two tasks of two classes each need four classes, and the data have {count}")
+    return _task(material, subject, range(count // 2)), _task(material, subject, range(count // 2, count))
+
+
+def _task(material: Material, subject: Subject, classes: Sequence[int]) -> Task:
+    test = material.test or material.validation
+    data = material.prepared(subject, list(dict.fromkeys([material.train, test])))
+    data.sets = dict(data.sets)
+    chosen = torch.tensor(list(classes))
+    indices, labels = [], []
+    for name in (material.train, test):
+        y = material.labels(name)
+        index = torch.isin(y, chosen).nonzero()[:, 0]
+        indices.append(index)
+        labels.append(torch.searchsorted(chosen, y[index]))
+    if not len(indices[0]) or not len(indices[1]):
+        raise ValueError("a task has no samples to train on, or none to score on")
+    prepared = copy.copy(data)  # the material prepares its data for others, too
+    return Task(prepared, material.train, test, indices[0], indices[1], labels[0], labels[1], len(classes))
+
+
+def fresh(material: Material, subject: Subject, seed: int) -> Backbone:
+    """Build the backbone with random weights."""
+    learned = (("pretrained", False), ("weights", None))
+    options = {name: value for name, value in learned if name in subject.plan.backbone.node}
+    recipe = subject.plan.backbone.with_options(**options)
+    return build_backbone(recipe, seed, material.data.shape, material.data.for_backbone)
+
+
+def copied(source: Backbone, target: Backbone, groups: int) -> Backbone:
+    """Copy the first layer groups of one backbone into another, which is changed and given back."""
+    pairs = list(zip(source.layer_groups(), target.layer_groups(), strict=True))[:groups]
+    for (_, theirs), (_, ours) in pairs:
+        for one, other in zip(theirs, ours, strict=True):
+            other.load_state_dict(one.state_dict())
+    return target
+
+
+def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, seed: int = 0) -> Tuned:
+    """Train a copy of a backbone with a new linear head, by Adam on the cross-entropy.
+
+    Args:
+        backbone: that training starts from; it is left as it is.
+        task: to learn.
+        frozen: layer groups from the bottom that do not learn.
+        epochs: passes over the training samples, of batches of 32; at least 100 updates are made.
+        seed: of the head and the order.
+    """
+    net = copy.deepcopy(backbone)
+    with weights_stream(seed, "head"):
+        head = nn.Linear(net.num_features, task.classes)
+    net.train()
+    for _, modules in net.layer_groups()[:frozen]:
+        for module in modules:
+            module.eval().requires_grad_(False)
+    learned = [p for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam([*learned, *head.parameters()], lr=_RATE)
+    draw, count = generator(seed, "order"), len(task.y_train)
+    rounds = max(epochs, -(-_FEWEST * min(_BATCH, count) // count))
+    give = _reader(task)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout
+        for _ in range(rounds):
+            for part in torch.randperm(count, generator=draw).split(_BATCH):
+                if len(part) < 2:
+                    continue  # batch-norm has no variance of one
+                loss = F.cross_entropy(head(net(give(part))), task.y_train[part])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+    return Tuned(net.eval(), head, accuracy(net, head, task))
+
+
+def _reader(task: Task) -> Callable[[Tensor], Inputs]:
+    """Give what fetches the inputs at positions within a task: from memory where all of them are small."""
+    first = task.data.inputs_at(task.train, task.train_index[:1])
+    if numel(first) * len(task.train_index) > _AT_ONCE:
+        return lambda part: task.data.inputs_at(task.train, task.train_index[part])
+    kept = task.data.inputs_at(task.train, task.train_index)
+    return lambda part: take(kept, part)
+
+
+@torch.no_grad()
+def accuracy(backbone: Backbone, head: nn.Module, task: Task) -> float:
+    """Score a network on a task's test samples."""
+    backbone.eval()
+    right = 0
+    for part in torch.arange(len(task.y_test)).split(128):
+        x = task.data.inputs_at(task.test, task.test_index[part])
+        right += int((head(backbone(x)).argmax(1) == task.y_test[part]).sum())
+    return right / len(task.y_test)
