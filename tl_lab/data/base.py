@@ -107,6 +107,7 @@ class DataModule(pl.LightningDataModule):
         self.near_duplicates, self.duplicates = near_duplicates, list[Shared]()
         self.test_count = test_count
         self.sets: dict[str, Samples] = {}
+        self.raw: dict[str, Samples] = {}  # as they were read, before any backbone, where the run asks for them
         self.outputs: Outputs | None = None  # of a stream: which belong to which task
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
         self.problem: Problem = self.problem_kind(())  # before load()
@@ -296,6 +297,7 @@ class DataModule(pl.LightningDataModule):
         changed: dict[str, list[str]] = {}
         ready: dict[tuple[int, bool], Inputs] = {}  # sets may share their inputs (a transductive target)
         read = dict(self.sets)  # keeps the inputs alive, so that no two have the same id
+        self.raw = read if self.request.keeps_raw else {}
         for name, samples in read.items():
             x, use = samples.x, (id(samples.x), self._augments(name))
             if not in_memory(x):

@@ -17,6 +17,7 @@ class Request:
         epochs_per_task: epochs of each task of a stream, at least 1.
         jointly: all tasks of a stream are learned at once.
         validation_samples: of a set without labels, scored in each validation; None for all.
+        keeps_raw: the sets are kept as they were read, too (:attr:`~tl_lab.data.base.DataModule.raw`).
     """
 
     adapts: bool = False
@@ -26,3 +27,4 @@ class Request:
     epochs_per_task: int = 1
     jointly: bool = False
     validation_samples: int | None = None
+    keeps_raw: bool = False

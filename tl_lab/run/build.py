@@ -82,6 +82,7 @@ def _request(plan: Plan, adaptation: DomainAdaptation) -> Request:
         epochs_per_task=plan.max_epochs or 1,
         jointly=getattr(plan.strategy.kind, "jointly", False),
         validation_samples=plan.validation_samples,
+        keeps_raw=getattr(plan.strategy.kind, "reads_raw", False),
     )
 
 
@@ -131,6 +132,7 @@ def _strategy(
         outputs=data.outputs,
         optimizer=plan.optimizer.build(),
         scheduler=plan.scheduler.build(),
+        **_models_of_runs(plan),
         **given,
     )
     strategy.max_updates, strategy.base = plan.max_updates, base
@@ -140,6 +142,14 @@ def _strategy(
         for backbone_in_use in backbones(strategy):
             backbone_in_use.compile()  # in place: names of parameters stay as they are
     return strategy
+
+
+def _models_of_runs(plan: Plan) -> dict[str, Any]:
+    """Load the models of the runs that options of the strategy name (a teacher)."""
+    from tl_lab.run.inference import load_classifier
+
+    named = {name: plan.strategy.option(name) for name in getattr(plan.strategy.kind, "of_runs", ())}
+    return {f"{name}_model": load_classifier(folder) for name, folder in named.items() if folder}
 
 
 def backbones(strategy: Strategy) -> list[Backbone]:

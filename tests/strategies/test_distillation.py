@@ -1,0 +1,90 @@
+"""A student learns from what a trained run answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from composing import run_in
+from laboratory import Blobs, make
+
+from tl_lab.data.batches import Labelled
+from tl_lab.errors import UserError
+from tl_lab.run.inference import load_classifier
+from tl_lab.strategies.distillation import Distillation
+
+QUICK = [
+    "data=digits",
+    "figures=false",
+    "health=false",
+    "logger=none",
+    "threads=1",
+    "trainer.enable_progress_bar=false",
+]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    run_in(folder, *QUICK, "backbone=mlp", "backbone.hidden=[64]", "trainer.max_epochs=4")
+    return folder
+
+
+def test_the_objective_is_hintons(teacher: Path, tmp_path: Path, monkeypatch) -> None:
+    seen = []
+
+    def keep(self, batch: Labelled, features, outputs):
+        terms = further(self, batch, features, outputs)
+        seen.append((batch, outputs.detach(), float(terms["distillation"].detach()), self._answers))
+        return terms
+
+    further = Distillation.further_terms
+    monkeypatch.setattr(Distillation, "further_terms", keep)
+    student = ["backbone=lenet", "strategy=distillation", f"strategy.teacher={teacher}", "strategy.temperature=3"]
+    results = run_in(
+        tmp_path / "student",
+        *QUICK,
+        *student,
+        "strategy.weight=0.75",
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2",
+    )
+    assert results["status"] == "completed"
+    batch, outputs, term, answers = seen[0]
+    told = answers[batch.index].double().numpy() / 3
+    q = np.exp(told) / np.exp(told).sum(1, keepdims=True)
+    z = outputs.double().numpy() / 3
+    log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
+    assert term == pytest.approx(0.75 * 9 * -(q * log_p).sum(1).mean(), rel=1e-5)
+    # the teacher reads 8 x 8 pixels, the student larger ones: both see the same digits
+    agreement = (answers[batch.index].argmax(1) == batch.y).float().mean()
+    assert agreement > 0.5  # by chance 0.1
+
+
+def test_answers_are_those_of_predict(teacher: Path) -> None:
+    from tl_lab.data.sets.digits import Digits
+
+    data, model = make(
+        Distillation, data=_loaded(Digits(batch_size=20)), teacher="x", teacher_model=load_classifier(teacher)
+    )
+    model.prepare(data)
+    images = data.raw["train"].x[:20]
+    told = load_classifier(teacher).predict(images, logits=True).logits
+    torch.testing.assert_close(model._answers[:20], told)
+
+
+def _loaded(data):
+    from dataclasses import replace
+
+    from laboratory import TinyNet
+
+    data.load(replace(data.request, keeps_raw=True))
+    data.use(TinyNet().spec)
+    return data
+
+
+def test_a_teacher_is_needed_and_knows_the_same_classes(teacher: Path) -> None:
+    with pytest.raises(UserError, match=r"set strategy\.teacher=<its folder>"):
+        make(Distillation)
+    with pytest.raises(UserError, match=r"strategy\.teacher: the run there tells 0, 1, 2.* apart"):
+        make(Distillation, data=Blobs(batch_size=20), teacher="there", teacher_model=load_classifier(teacher))

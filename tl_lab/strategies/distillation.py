@@ -1,0 +1,97 @@
+"""Knowledge distillation: a student learns from labels and from what a trained run answers."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Labelled
+from tl_lab.data.inputs.operations import move, take
+from tl_lab.data.samples import in_memory
+from tl_lab.errors import UserError
+from tl_lab.functional.distillation import distillation_loss
+from tl_lab.options import Positive, Share
+from tl_lab.strategies.base import Strategy
+from tl_lab.texts import listed
+
+__all__ = ["Distillation"]
+
+_BATCH = 256  # samples that the teacher answers at a time
+
+
+class Distillation(Strategy):
+    """Train a network on labels and on the softened answers of a run that was trained before.
+
+    The objective is (1 - w) times the loss on the labels plus w T^2 times the cross-entropy from the teacher's softened
+    answers to the student's. The teacher reads the training samples in its own input (another size, another tokeniser)
+    and answers each once, in evaluation mode and without augmentation.
+
+    Args:
+        teacher: folder of a run on the same classes.
+        temperature: T, > 0.
+        weight: w, in [0, 1].
+        teacher_model: the model of that run, given by whoever builds the strategy.
+        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+
+    Raises:
+        UserError: there is no teacher, or it has other classes.
+
+    References:
+        G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
+        https://arxiv.org/abs/1503.02531
+    """
+
+    problems = frozenset({"single_label"})
+    reads_raw: ClassVar[bool] = True
+    of_runs: ClassVar[tuple[str, ...]] = ("teacher",)
+
+    def __init__(
+        self,
+        *,
+        teacher: str | None = None,
+        temperature: Positive = 4.0,
+        weight: Share = 0.9,
+        teacher_model: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if teacher_model is None:
+            raise UserError("strategy=distillation learns from a trained run: set strategy.teacher=<its folder>")
+        self.teacher, self.temperature, self.weight = teacher, float(temperature), float(weight)
+        self._model = [teacher_model]  # in a list: it is no part of what is trained and stored
+        self._answers: Tensor | None = None
+        names = list(teacher_model.problem.output_names)
+        if names != list(self.problem.output_names):
+            raise UserError(
+                f"strategy.teacher: the run {teacher} tells {listed(names, 5)} apart, and the data have "
+                f"{listed(self.problem.output_names, 5)}: a teacher needs the same classes in the same order"
+            )
+
+    @torch.no_grad()
+    def prepare(self, data: DataModule) -> None:
+        """Ask the teacher for its answer to every training sample."""
+        model, x = self._model[0], data.raw[data.primary].x
+        inputs = x if in_memory(x) else x.load_all(model.spec, data.workers)
+        network = model.network.to(self.device)
+        answers = []
+        for index in torch.arange(len(data.raw[data.primary])).split(_BATCH):
+            batch = model.spec.shorten(move(take(inputs, index), self.device))
+            answers.append(network.head(network.features(model.spec.prepare(batch))))
+        self._answers = torch.cat(answers)
+        network.cpu()
+
+    def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Weigh the loss on the labels."""
+        return (1 - self.weight) * super().task_loss(outputs, y, weights)
+
+    def further_terms(self, batch: Labelled, features: Tensor, outputs: Tensor) -> dict[str, Tensor]:
+        """Give the weighted distance to the teacher's softened answers."""
+        assert self._answers is not None
+        told = self._answers[batch.index]
+        return {"distillation": self.weight * distillation_loss(outputs, told, self.temperature, scaled=True)}
+
+    def facts(self) -> dict[str, str]:
+        """Name the teacher."""
+        said = f"{self.teacher}, temperature {self.temperature:g}, weight {self.weight:g}"
+        return {**super().facts(), "teacher": said}
