@@ -77,10 +77,13 @@ class HFCausal(HFText):
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``."""
+        return pooled(self.states(x), x["mask"], self.pooling)
+
+    def states(self, x: Mapping[str, Tensor]) -> Tensor:
+        """Give the states of all tokens, ``(B, L, num_features)``; what an adapter puts before them is left out."""
         net: Any = self.net
         states = net.base_model(input_ids=x["ids"], attention_mask=x["mask"], use_cache=False).last_hidden_state
-        states = states[:, -x["mask"].shape[1] :]  # what an adapter has put before the tokens is not pooled
-        return pooled(states, x["mask"], self.pooling)
+        return states[:, -x["mask"].shape[1] :]
 
     # ------------------------------------------------------------------ what prompts ask
 

@@ -99,12 +99,15 @@ class HFText(Backbone):
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``ids`` and ``mask``, ``(B, L)``, and of pairs ``types``, to ``(B, num_features)``."""
+        return pooled(self.states(x), x["mask"], self.pooling)
+
+    def states(self, x: Mapping[str, Tensor]) -> Tensor:
+        """Give the states of all tokens, ``(B, L, num_features)``; what an adapter puts before them is left out."""
         types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
         options = {**types, "output_hidden_states": self.mixture is not None}
         out = self.net(input_ids=x["ids"], attention_mask=x["mask"], **options)
         states = out.last_hidden_state if self.mixture is None else self.mixture(out.hidden_states)  # (B, L, D)
-        states = states[:, -x["mask"].shape[1] :]  # what an adapter has put before the tokens is not pooled
-        return pooled(states, x["mask"], self.pooling)
+        return states[:, -x["mask"].shape[1] :]
 
     def make_room(self, tokens: int) -> None:
         """Leave room for vectors before the tokens of a text, and leave types out, which these have none of.

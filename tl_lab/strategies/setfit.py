@@ -4,22 +4,20 @@ from typing import Any
 
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Episode, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import Phase, Update
-from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.options import Positive
 from tl_lab.randomness import generator
-from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.probed import Probed
 
 __all__ = ["SetFit", "draw_partners", "pair_loss"]
 
 
-class SetFit(Strategy):
+class SetFit(Probed):
     """Tune a backbone so that samples of a class have similar features, and fit a logistic regression on these.
 
     Each sample of a batch is paired with another one of its class and with one of another class, both drawn anew; an
@@ -38,19 +36,12 @@ class SetFit(Strategy):
         https://arxiv.org/abs/2209.11055
     """
 
-    handles = frozenset({"labels"})
     problems = frozenset({"single_label"})
     wants_weights = True
 
     def __init__(self, *, layers: LayerPolicy, inverse_penalty: Positive = 1.0, **options: Any) -> None:
         super().__init__(layers=layers.or_rate(1.0), **options)
-        if len(list(self.network.head.children())) != 1 or not isinstance(self.network.bottleneck, nn.Identity):
-            raise UserError(
-                "strategy=setfit fits one linear layer on the backbone's features: set strategy.bottleneck=null and "
-                "leave strategy.head as it is"
-            )
         self.inverse_penalty = float(inverse_penalty)
-        self._fitted_at = -1
 
     def objective(
         self, source: Labelled | Episode, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
@@ -66,31 +57,14 @@ class SetFit(Strategy):
         self.note({"loss": loss, "pair_loss": loss})
         return loss
 
-    def on_validation_epoch_start(self) -> None:
-        """Fit the head to the training set's features."""
-        super().on_validation_epoch_start()
-        self._fit_head(self.data)
-
-    def on_train_epoch_end(self) -> None:
-        """Fit the head where no validation has, so that every checkpoint holds one."""
-        super().on_train_epoch_end()
-        self._fit_head(self.data)
-
-    def _fit_head(self, data: DataModule) -> None:
-        if self._fitted_at == self.updates_done or self.trainer.sanity_checking:
-            return
-        features = self.reader(data).backbone_features(data.primary).double().cpu().numpy()
-        labels = data.training_labels.cpu().numpy()
-        fitted = LogisticRegression(C=self.inverse_penalty, max_iter=1000).fit(features, labels)
+    def fit_head(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit the logistic regression."""
+        inputs, labels = features.double().cpu().numpy(), y.cpu().numpy()
+        fitted = LogisticRegression(C=self.inverse_penalty, max_iter=1000).fit(inputs, labels)
         weights, offsets = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
         if len(weights) == 1:  # two classes have one score: split it, so that the softmax gives the same probabilities
             weights, offsets = torch.cat([-weights, weights]) / 2, torch.cat([-offsets, offsets]) / 2
-        (head,) = self.network.head.children()
-        assert isinstance(head, nn.Linear)
-        with torch.no_grad():
-            head.weight.copy_(weights)
-            head.bias.copy_(offsets)
-        self._fitted_at = self.updates_done
+        return weights, offsets
 
     def facts(self) -> dict[str, str]:
         """State what the head is."""

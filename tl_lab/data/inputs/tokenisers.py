@@ -115,6 +115,17 @@ class FastTokeniser(Tokeniser):
         """Number of different ids, those of added tokens included."""
         return int(self._backend.get_vocab_size())
 
+    @property
+    def mask_id(self) -> int | None:
+        """The id of the mask token, where there is one."""
+        found = (self._backend.token_to_id(token) for token in ("[MASK]", "<mask>"))
+        return next((number for number in found if number is not None), None)
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of special tokens, which stand for no part of a text."""
+        return frozenset(number for number, one in self._backend.get_added_tokens_decoder().items() if one.special)
+
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
         """Tokenise; of a pair the longer text loses its end first."""
         backend = self._backend

@@ -1,0 +1,34 @@
+"""Contrastive learning: two views of a sample attract each other, all other views repel them."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["nt_xent"]
+
+
+def nt_xent(left: Tensor, right: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Give the normalised temperature-scaled cross-entropy of pairs of views.
+
+    -1/2B sum_i log exp(cos(z_i, z_j) / T) / sum_{k != i} exp(cos(z_i, z_k) / T) over all 2 B views i with partner j;
+    SimCLR's equation 1.
+
+    Args:
+        left: z of one view of each sample, ``(B, D)``.
+        right: of the other view, ``(B, D)``.
+        temperature: T, > 0.
+
+    Returns:
+        The loss, a scalar (log(2 B - 1) where all views are equal), and the share of views whose partner is the most
+        similar one.
+
+    References:
+        T. Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
+        https://arxiv.org/abs/2002.05709
+    """
+    count = len(left)
+    z = F.normalize(torch.cat([left, right]), dim=1)
+    scores = (z @ z.T / temperature).fill_diagonal_(float("-inf"))  # (2B, 2B)
+    partner = torch.arange(2 * count, device=z.device).roll(count)
+    found = (scores.argmax(1) == partner).float().mean()
+    return F.cross_entropy(scores, partner), found

@@ -1,0 +1,34 @@
+"""Masked language modelling: which tokens are hidden, and by what."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["mask_tokens"]
+
+
+def mask_tokens(
+    ids: Tensor, candidates: Tensor, share: float, mask_id: int, vocabulary: int, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Hide some tokens: of those chosen 80 % become the mask token, 10 % a random one, 10 % stay.
+
+    Args:
+        ids: ``(B, L)``, on the CPU.
+        candidates: where a token may be chosen, ``(B, L)``, boolean (no padding, no special tokens).
+        share: of the candidates that are chosen, in (0, 1]; each text loses at least one that it has.
+        mask_id: of the mask token.
+        vocabulary: number of ids.
+        draw: what is drawn from.
+
+    Returns:
+        The ids that the network reads, ``(B, L)``, and where tokens were chosen, ``(B, L)``, boolean.
+
+    References:
+        J. Devlin et al., "BERT", NAACL 2019, section 3.1. https://arxiv.org/abs/1810.04805
+    """
+    chance = torch.rand(ids.shape, generator=draw).masked_fill(~candidates, 2.0)
+    least = chance == chance.amin(1, keepdim=True)
+    chosen = candidates & ((chance < share) | least)
+    fate = torch.rand(ids.shape, generator=draw)
+    others = torch.randint(vocabulary, ids.shape, generator=draw)
+    hidden = ids.masked_fill(chosen & (fate < 0.8), mask_id)
+    return torch.where(chosen & (fate >= 0.8) & (fate < 0.9), others, hidden), chosen
