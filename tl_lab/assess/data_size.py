@@ -64,7 +64,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     caption = "Error of a linear probe against labels: points are measured, lines the fitted power laws"
     notes = [
         "The rule of thumb: below 500 labels frozen features, up to 5,000 the upper layers, beyond that all layers. "
-        "The curve is that of a linear probe on frozen features; `assess=full` adds tuned networks."
+        "The curve is that of a linear probe on frozen features; `assess=baselines` trains networks."
     ]
     return PartResult(TITLE, said, confidence, measures, [table], {caption: figure}, notes, {"rule": rule})
 
