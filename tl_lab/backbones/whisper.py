@@ -50,7 +50,7 @@ class Whisper(Backbone):
         longest = len(self.positions) * 2 * 160 / 16000
         if not 0 < seconds <= longest:
             raise UserError(f"backbone.seconds lies above 0 and at most at {longest:g}, not at {seconds:g}")
-        self.spec = AudioSpec(bands=net.conv1.in_channels, seconds=float(seconds))
+        self.spec: AudioSpec = AudioSpec(bands=net.conv1.in_channels, seconds=float(seconds))
 
     positions: Tensor
 
