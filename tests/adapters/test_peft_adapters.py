@@ -292,6 +292,7 @@ def encoder(family):
     Backbone.__init__(backbone)
     backbone.net = net.get_encoder() if net.config.is_encoder_decoder else net
     backbone.pooling, backbone._max_groups, backbone._takes_types = "mean", None, False
+    backbone.mixture = None
     backbone.num_features, backbone.spec = 16, TokenSpec(20, 32)
     return backbone.eval()
 

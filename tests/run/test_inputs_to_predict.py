@@ -28,7 +28,7 @@ def model(reading=None, shape=(1, 4, 4)):
 def read(path, **options):
     """Read everything: names and images."""
     batches = list(read_given(path, model(options.pop("reading", None)), batch_size=3, **options))
-    return [name for names, _ in batches for name in names], torch.cat([x for _, x in batches])
+    return [name for one in batches for name in one.names], torch.cat([one.x for one in batches])
 
 
 def write(path, value, dtype=np.uint8):

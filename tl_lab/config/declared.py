@@ -138,7 +138,7 @@ NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "tr
 
 FILLED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"columns"}),
-    "strategy": PROVIDED["strategy"],
+    "strategy": PROVIDED["strategy"] | {"teacher_model"},
     "trainer": PROVIDED["trainer"]
     | {"inference_mode", "reload_dataloaders_every_n_epochs"}
     | {"gradient_clip_val", "accumulate_grad_batches"},

@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,6 +12,9 @@ from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError, nearest
 from tl_lab.texts import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["MISSING", "TableSpec", "cells_of", "column_kinds", "learn_columns", "mixture_of"]
 
@@ -48,7 +50,7 @@ class TableSpec(InputSpec):
     values: tuple[tuple[str, ...], ...]
     missing: tuple[str, ...] = MISSING
 
-    def encode(self, table: pd.DataFrame, origin: str) -> dict[str, Tensor]:
+    def encode(self, table: "pd.DataFrame", origin: str) -> dict[str, Tensor]:
         """Turn rows into tensors; numbers keep their units.
 
         Args:
@@ -74,13 +76,13 @@ class TableSpec(InputSpec):
             x["categories"] = torch.from_numpy(np.stack(codes, 1))
         return x
 
-    def _codes(self, column: pd.Series, values: Sequence[str]) -> np.ndarray:
+    def _codes(self, column: "pd.Series", values: Sequence[str]) -> np.ndarray:
         known = {value: code for code, value in enumerate(values, 1)}
         return cells_of(column).map(known).fillna(0).to_numpy(np.int64)
 
     def fit(self, raw: Any) -> Inputs:
         """Take rows of a data frame, or tensors that were made of them."""
-        return self.encode(raw, "the table") if isinstance(raw, pd.DataFrame) else raw
+        return self.encode(raw, "the table") if hasattr(raw, "iloc") else raw
 
     def normalise(self, x: Inputs) -> Inputs:
         """Standardise the numbers, and put the mean where there is none."""
@@ -124,19 +126,25 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(one) for one in value) if isinstance(value, tuple | list) else value
 
 
-def cells_of(column: pd.Series) -> pd.Series:
+def cells_of(column: "pd.Series") -> "pd.Series":
     """Write a column's cells as strings without white space around them; a missing value is empty."""
+    import pandas as pd
+
     if pd.api.types.is_string_dtype(column.dtype) or column.dtype == object:
         return column.map(lambda cell: "" if cell is None or cell != cell else str(cell).strip())
     return column.map(lambda cell: "" if pd.isna(cell) else str(cell))
 
 
-def _is_numeric(column: pd.Series) -> bool:
+def _is_numeric(column: "pd.Series") -> bool:
+    import pandas as pd
+
     return bool(pd.api.types.is_numeric_dtype(column.dtype)) and not pd.api.types.is_bool_dtype(column.dtype)
 
 
-def _numbers(column: pd.Series, name: str, missing: Collection[str], origin: str) -> np.ndarray:
+def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: str) -> np.ndarray:
     """Read numbers, NaN where a cell is missing, ``(N,)`` float64."""
+    import pandas as pd
+
     if _is_numeric(column):
         values = column.to_numpy(np.float64, na_value=np.nan)
         wrong = np.isinf(values)
@@ -153,7 +161,7 @@ def _numbers(column: pd.Series, name: str, missing: Collection[str], origin: str
 
 
 def column_kinds(
-    table: pd.DataFrame, names: Sequence[str], categorical: Collection[str], missing: Collection[str], origin: str
+    table: "pd.DataFrame", names: Sequence[str], categorical: Collection[str], missing: Collection[str], origin: str
 ) -> tuple[list[str], list[str]]:
     """Tell columns with numbers from those with categories.
 
@@ -171,6 +179,8 @@ def column_kinds(
     Raises:
         UserError: a column holds words among numbers.
     """
+    import pandas as pd
+
     numbers, categories = [], []
     for name in names:
         cells = cells_of(table[name])
@@ -195,7 +205,7 @@ def column_kinds(
 
 
 def learn_columns(
-    table: pd.DataFrame,
+    table: "pd.DataFrame",
     numbers: Sequence[str],
     categories: Sequence[str],
     missing: Sequence[str],
