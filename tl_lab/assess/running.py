@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,7 @@ def carry_out(overrides: Sequence[str], output: Path | None = None) -> tuple[Ass
     meter = FootprintMeter(asked.options.country)
     meter.start()
     began = time.process_time()
+    _say("reading the data, building the backbones")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what training would warn of
         material = Material(asked.plans, asked.options)
@@ -82,14 +84,20 @@ def run_parts(material: Material, seconds: dict[str, float]) -> dict[str, PartRe
         seconds: processor time is added here, by part.
     """
     found: dict[str, PartResult | NotApplicable] = {}
-    for name in material.options.parts:
-        if name == "energy":
-            continue
+    names = [name for name in material.options.parts if name != "energy"]
+    for number, name in enumerate(names, 1):
         began = time.process_time()
         module = importlib.import_module(f"tl_lab.assess.{name}")
-        found[name] = _guarded(name, functools.partial(module.assess, material), getattr(module, "TITLE", name))
+        title = getattr(module, "TITLE", name)
+        _say(f"part {number} of {len(names)}: {title}")
+        found[name] = _guarded(name, functools.partial(module.assess, material), title)
         seconds[name] = time.process_time() - began
     return found
+
+
+def _say(text: str) -> None:
+    """Say on the error stream what is being done: a part may take a minute."""
+    print(f"tl_lab assess: {text}", file=sys.stderr, flush=True)
 
 
 def _guarded(name: str, work: Callable[[], PartResult | NotApplicable], title: str = "") -> PartResult | NotApplicable:
