@@ -9,13 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
-from tl_lab.data.request import Request
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
+from tl_lab.data.sets.sequences import OfSequences
 from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
@@ -26,33 +25,22 @@ __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 _MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
 
 
-class OfTexts(DataModule):
+class OfTexts(OfSequences):
     """What sets and pairs of texts have in common.
 
     Args:
-        length_buckets: form training batches of texts of similar lengths, which need less padding.
-        options: those of the class beside it.
+        options: those of :class:`~tl_lab.data.sets.sequences.OfSequences` and of the class beside it.
     """
 
     modality = "text"
 
-    def __init__(self, *, length_buckets: bool = True, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.length_buckets = length_buckets
         self.strings: dict[str, Texts] = {}  # the texts as they were written, once tokens have taken their place
-        self._shape = ()  # texts have none, and nothing of a backbone is filled in from it
 
-    def load(self, request: Request | None = None) -> None:
-        """Read the sets; texts have no shape."""
-        super().load(request)
-        self._shape = ()
-
-    def lengths(self, name: str) -> Tensor | None:
-        """Count the tokens of each text, where batches are formed by length."""
-        x = self.sets[name].x
-        if not self.length_buckets or not isinstance(x, Mapping):
-            return None
-        return x["mask"].sum(-1).cpu()
+    def count_places(self, x: Mapping[str, Tensor]) -> Tensor:
+        """Count the tokens of each text."""
+        return x["mask"].sum(-1)
 
     def use(self, spec: InputSpec) -> None:
         """Tokenise the sets, and keep the texts, which prompts are made of."""
