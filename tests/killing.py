@@ -97,6 +97,7 @@ def contents(folder: Path) -> dict[str, Any]:
 def _content(path: Path, folder: Path) -> Any:
     if path.name == "results.json":
         content = json.loads(path.read_text().replace(str(folder), "<folder>"))
+        (content.get("health") or {}).pop("seconds", None)  # what measuring it took
         return {key: value for key, value in content.items() if key not in _CLOCK}
     if path.suffix == ".ckpt":
         return _plain(torch.load(path, weights_only=True), folder)

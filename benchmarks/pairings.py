@@ -1,0 +1,178 @@
+"""Does every backbone with every data choice either learn for two updates or say in one sentence why not?
+
+    python benchmarks/pairings.py                          # every pairing: about an hour of one core
+    python benchmarks/pairings.py --data sst2 moons        # these sets
+    python benchmarks/pairings.py --store                  # write docs/results/pairings.json
+
+Pairings of different kinds of inputs are refused before anything is read, which is asked for in this process. Each
+other pairing is a run of its own: two updates, its test, without figures. It is right if it ends with exit code 0, or
+with exit code 1 and one sentence that no other text stands beside. Sets that need files of one's own get small ones
+made here; those whose files lie in TL_LAB_DATA are tried where they are there, and counted as absent elsewhere.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import wave
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from portable import portable
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from program_starts import Start  # noqa: E402
+
+from tl_lab.config import choices, compose  # noqa: E402
+from tl_lab.errors import UserError  # noqa: E402
+from tl_lab.run.pairing import check_modality  # noqa: E402
+from tl_lab.run.plan import Plan  # noqa: E402
+
+STORED = ROOT / "docs" / "results" / "pairings.json"
+SHORT = ["logger=none", "threads=1", "trainer.enable_progress_bar=false", "figures=false", "health=false"]
+SHORT += ["domain_adaptation=none", "trainer.max_epochs=1", "++data.batches_per_epoch=2"]
+LONGEST_S = 400.0
+HERE_AND_THERE = ["data.source=here", "data.target=there"]
+_WORDS = ("good", "bad", "odd", "plain", "bright", "dull", "warm", "cold")
+
+
+def main() -> None:
+    """Try every pairing, print a line each, store the counts and what went wrong."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", nargs="+", default=sorted(choices("data")["data"]), help="choices of data")
+    options.add_argument("--backbone", nargs="+", default=sorted(choices("backbone")["backbone"]), help="backbones")
+    options.add_argument("--store", action="store_true", help="write docs/results/pairings.json")
+    chosen = options.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        own = files_of_ones_own(Path(place))
+        for data in chosen.data:
+            for backbone in chosen.backbone:
+                rows.append(_try(Path(place), data, backbone, own.get(data, [])))
+                print(json.dumps(rows[-1]), flush=True)
+            if chosen.store:
+                _store(rows)
+
+
+def _try(place: Path, data: str, backbone: str, own: list[str]) -> dict[str, str]:
+    folder = place / f"{data}-{backbone}"
+    words = [f"data={data}", f"backbone={backbone}", *SHORT, *own]
+    if data in ("tasks", "tasks_of_table"):
+        words.append("strategy=multi_task")
+    row = {"data": data, "backbone": backbone}
+    if (reason := _refused_by_kind(words)) is not None:
+        return {**row, "ended": "refused", "said": reason}
+    words.append(f"hydra.run.dir={folder}")
+    start = Start(*words, output=place / "said.txt", environment={"COLUMNS": "1000"}, prepare=_new_files(place))
+    try:
+        code = start.wait(LONGEST_S)
+    except Exception as error:  # a pairing that hangs is a result, too
+        return {**row, "ended": "broken", "said": f"{type(error).__name__} after {LONGEST_S:.0f} s"}
+    said = [line for line in start.errors.splitlines() if line.strip()]
+    sentence = said[-1] if said else ""
+    if code == 0:
+        return {**row, "ended": "learned", "said": ""}
+    one = code == 1 and "Traceback" not in start.said and "\n" not in sentence and len(sentence) < 1000
+    ended = "broken" if not one else "absent" if "TL_LAB_DATA" in sentence else "refused"
+    return {**row, "ended": ended, "said": sentence}
+
+
+def _refused_by_kind(words: list[str]) -> str | None:
+    """Give the sentence of a pairing whose kinds of inputs differ, which needs no start of its own."""
+    try:
+        check_modality(Plan.of(compose(words)))
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _new_files(place: Path) -> Any:
+    """Empty the files of the start before, in the process itself, which appends to none of them."""
+
+    def empty() -> None:
+        os.environ.setdefault("TL_LAB_OUTPUTS", str(place / "outputs"))
+
+    for name in ("said.txt", "said.txt.err"):
+        (place / name).unlink(missing_ok=True)
+    return empty
+
+
+def _store(rows: list[dict[str, str]]) -> None:
+    counts = Counter(row["ended"] for row in rows)
+    said = {**counts, "pairings": len(rows), "torch": torch.__version__, "python": platform.python_version()}
+    STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=1, ensure_ascii=False) + "\n")
+
+
+# ---------------------------------------------------------------------- files of one's own
+
+
+def files_of_ones_own(place: Path) -> dict[str, list[str]]:
+    """Make small images, recordings, texts and tables; give the overrides of the choices that need them."""
+    draw = np.random.default_rng(0)
+    images, recordings, texts = place / "images", place / "recordings", place / "texts"
+    for label, level in (("dark", 40), ("light", 200)):
+        for folder in (images, recordings, texts):
+            (folder / label).mkdir(parents=True)
+        for number in range(20):
+            grey = draw.integers(level - 30, level + 30, (32, 32), dtype=np.uint8)
+            Image.fromarray(grey).save(images / label / f"{number}.png")
+            with wave.open(str(recordings / label / f"{number}.wav"), "wb") as file:
+                file.setparams((1, 2, 16000, 0, "NONE", ""))
+                file.writeframes((draw.standard_normal(8000) * level * 20).astype("<i2").tobytes())
+            (texts / label / f"{number}.txt").write_text(" ".join(draw.choice(_WORDS, 6)))
+    rows = [(" ".join(draw.choice(_WORDS, 6)), number % 2, number % 2, number) for number in range(60)]
+    table = "text,label,domain,number\n" + "".join(
+        f"{text},{('no', 'yes')[one]},{('here', 'there')[place // 30]},{number}\n"
+        for place, (text, one, _, number) in enumerate(rows)
+    )
+    (place / "rows.csv").write_text(table)
+    names = [(f"images/{label}/{number}.png", label) for label in ("dark", "light") for number in range(20)]
+    (place / "films.csv").write_text("path,label\n" + "".join(f"{name},{label}\n" for name, label in names))
+    films = [
+        f"{name},{'Edema' if label == 'dark' else 'No Finding'},{number}" for number, (name, label) in enumerate(names)
+    ]
+    (place / "xrays.csv").write_text("Image Index,Finding Labels,Patient ID\n" + "\n".join(films) + "\n")
+    lists = [
+        f"images/{label}/{number}.png,{label},{'support' if number < 2 else 'query'},0"
+        for label in ("dark", "light")
+        for number in range(6)
+    ]
+    (place / "lists.csv").write_text("path,label,role,episode\n" + "\n".join(lists) + "\n")
+    (place / "questions.json").write_text(json.dumps(_questions()))
+    rows_csv = f"data.path={place / 'rows.csv'}"
+    return {
+        "image_folder": [f"data.root={images}"],
+        "image_folder_pair": [f"data.source={images}", f"data.target={images}"],
+        "image_table": [f"data.path={place / 'films.csv'}"],
+        "chest_xray": [f"data.path={place / 'xrays.csv'}", "data.findings=[Edema]"],
+        "audio_folder": [f"data.path={recordings}"],
+        "text_folder": [f"data.path={texts}"],
+        "text_table": [rows_csv],
+        "text_table_pair": [rows_csv, *HERE_AND_THERE],
+        "table": [rows_csv, "data.label_column=label"],
+        "table_pair": [rows_csv, "data.label_column=label", "data.domain_column=domain", *HERE_AND_THERE],
+        "tasks_of_table": [rows_csv, "data.tasks={label:classes,number:numbers}"],
+        "support_query": [f"data.path={place / 'lists.csv'}", "data.test.way=2", "data.test.shot=2"],
+        "squad": [f"data.path={place / 'questions.json'}", f"data.test_path={place / 'questions.json'}"],
+    }  # fmt: skip
+
+
+def _questions() -> dict[str, Any]:
+    paragraphs = []
+    for number in range(40):
+        text = f"The house number {number} stands in a garden."
+        answers = [{"text": "garden", "answer_start": text.index("garden")}]
+        paragraphs.append({"context": text, "qas": [{"id": str(number), "question": "Where?", "answers": answers}]})
+    return {"data": [{"title": "houses", "paragraphs": paragraphs}]}
+
+
+if __name__ == "__main__":
+    main()
