@@ -1,11 +1,13 @@
-"""``figures``: the figures of runs that have none, as those of sweeps, each drawn from the run's tested checkpoint."""
+"""``figures``: the figures of runs that have none, from their tested checkpoints, and runs beside each other."""
 
 import argparse
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
+from tl_lab.importing import import_heavy
 from tl_lab.sweeps.folder import runs_of
 from tl_lab.sweeps.jobs import OUTPUT, read_settled, redirect
 from tl_lab.sweeps.processes import Child, wait_for_any
@@ -17,7 +19,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add the command."""
     parser = commands.add_parser("figures", help="draw the figures of finished runs that have none, as those of sweeps")
     parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
-    parser.set_defaults(command=lambda options: int(bool(draw_missing(options.folders))))
+    parser.add_argument(
+        "--beside", action="store_true", help="draw the features of these runs on a domain pair beside each other"
+    )
+    add_allow(parser)
+    parser.set_defaults(command=_figures)
+
+
+def _figures(options: argparse.Namespace) -> int:
+    if not options.beside:
+        return int(bool(draw_missing(options.folders)))
+    if len(options.folders) < 2:
+        raise UserError("figures --beside: name two runs or more, as one without adaptation and one with it")
+    print(import_heavy("tl_lab.run.beside").draw_beside(options.folders, options.allow))
+    return 0
 
 
 def draw_missing(folders: Sequence[Path]) -> int:

@@ -54,7 +54,7 @@ from tl_lab.watching.health_check import HealthCheck
 from tl_lab.watching.validators.base import Validator
 from tl_lab.watching.validators.measuring import Measuring
 
-__all__ = ["run"]
+__all__ = ["restore_tested", "run"]
 
 
 def run(cfg: DictConfig, anew: Mapping[str, str] | None = None) -> float | None:
@@ -284,10 +284,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
         return "untrained (the backbone as it was given)"
     if plan.evaluate == "last":
         return f"last (after {parts.strategy.updates_done} updates)"
-    content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
-    load_weights(parts.strategy, parts.strategy.whole_state(content))
-    parts.strategy.last_validation = content["last_validation"]
-    restore_problem(parts.data.problem, content)
+    content = _load_best(folder, parts)
     if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):
         warnings.warn(
             f"{parts.data.monitor} was never a number, so that the first checkpoint counts as the best: choose another "
@@ -295,6 +292,14 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
             stacklevel=2,
         )
     return f"best on validation (after {content['updates_done']} updates)"
+
+
+def _load_best(folder: Path, parts: Parts) -> dict[str, Any]:
+    content = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    load_weights(parts.strategy, parts.strategy.whole_state(content))
+    parts.strategy.last_validation = content["last_validation"]
+    restore_problem(parts.data.problem, content)
+    return content
 
 
 def _finish(
@@ -384,17 +389,28 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
     prepare_machine(plan)
     parts = build(plan)
     has_changed(record.content, parts.data, restarts=False)
-    if record.content["tested_checkpoint"].startswith("best"):
-        _load_tested(plan, folder, parts)
-    else:
-        content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-        parts.strategy.load_state_dict(parts.strategy.whole_state(content))
-        parts.strategy.restore(content, parts.data)
+    restore_tested(folder, parts, record.content)
     trainer = make_trainer(plan, folder, parts.data, {}, [])
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     draw_figures(folder, parts.strategy, parts.data, record.content.get("selection") or ())
     record.update(drawn=True)
     console.say(f"figures: {folder / 'figures'}")
+
+
+def restore_tested(folder: Path, parts: Parts, results: Mapping[str, Any]) -> None:
+    """Load what a completed run has tested.
+
+    Args:
+        folder: of the run.
+        parts: built from its configuration, as they were before training.
+        results: what its ``results.json`` holds.
+    """
+    if str(results.get("tested_checkpoint")).startswith("best"):
+        _load_best(folder, parts)
+        return
+    content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    parts.strategy.load_state_dict(parts.strategy.whole_state(content))
+    parts.strategy.restore(content, parts.data)
 
 
 def _as_sentence(

@@ -11,7 +11,7 @@ from tl_lab.evaluation.multi_label import scores_by_label
 from tl_lab.evaluation.sequence import tags_of
 from tl_lab.problems import Sequence, Several
 from tl_lab.results.figures.confusion import confusion_matrix
-from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
+from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
 from tl_lab.results.figures.pages import tagged_pages
 from tl_lab.results.figures.regression import prediction_scatter
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
     from tl_lab.training.measuring import Measuring
 
-__all__ = ["confusion_of", "figures_of_pair", "figures_of_sets"]
+__all__ = ["confusion_of", "features_of_pair", "figures_of_pair", "figures_of_sets"]
 
 _GRID_POINTS = 200  # along each side of the plane
 _POINTS = 500  # of each domain in the embedding: enough to see its shape, few enough for t-SNE
@@ -124,25 +124,36 @@ def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     Returns:
         Figures by name.
     """
-    target = "target/test" if "target/test" in data.sets else "target/train"
+    figures = {"domain_embedding": domain_embedding(*features_of_pair(strategy, data))}
+    if data.shape == (2, 1, 1) and data.problem.numbers_outputs:
+        figures["decision_boundary"] = _boundary(strategy, data, _scored_target(data))
+    return figures
+
+
+def features_of_pair(strategy: "Measuring", data: "DataModule") -> PairFeatures:
+    """Read features and labels of up to 500 samples of each domain, of the test sets where there are.
+
+    Args:
+        strategy: tested, on its device.
+        data: a pair of domains.
+    """
     source_features, source_labels = _features(strategy, data, "source/test")
-    target_features, target_labels = _features(strategy, data, target)
+    target_features, target_labels = _features(strategy, data, _scored_target(data))
     assert source_labels is not None
     known = source_labels if target_labels is None else torch.cat([source_labels, target_labels])
     groups = data.problem.groups(known)
-    figures = {
-        "domain_embedding": domain_embedding(
-            source_features.numpy(),
-            groups.number[: len(source_labels)].numpy(),
-            target_features.numpy(),
-            None if target_labels is None else groups.number[len(source_labels) :].numpy(),
-            groups.names,
-            grouping=groups.word,
-        )
-    }
-    if data.shape == (2, 1, 1) and data.problem.numbers_outputs:
-        figures["decision_boundary"] = _boundary(strategy, data, target)
-    return figures
+    return PairFeatures(
+        source_features.numpy(),
+        groups.number[: len(source_labels)].numpy(),
+        target_features.numpy(),
+        None if target_labels is None else groups.number[len(source_labels) :].numpy(),
+        groups.names,
+        groups.word,
+    )
+
+
+def _scored_target(data: "DataModule") -> str:
+    return "target/test" if "target/test" in data.sets else "target/train"
 
 
 @torch.no_grad()

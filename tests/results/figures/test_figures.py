@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import boxes_apart, moved_apart, save_figures
-from tl_lab.results.figures.embedding import decision_boundary, domain_embedding
+from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding, embeddings_beside
 from tl_lab.results.figures.sweeps import settings_intervals
 
 
@@ -177,6 +177,21 @@ def test_embedding_draws_no_more_than_asked(n, m, expected, monkeypatch):
     figure = domain_embedding(x, y, u, z, ["a", "b", "c"], max_points=1000)
     assert _points(figure.axes[1]) == sum(expected) <= 1000
     assert f"source ({expected[0]} points)" in figure.legends[1].get_texts()[0].get_text()
+
+
+def test_runs_beside_each_other_have_a_column_each_with_every_point():
+    x, y, u, z = _domains()
+    names = ["a", "b", "c"]
+    apart, alone = PairFeatures(x, y, u, z, names), domain_embedding(x, y, u, z, names)
+    figure = embeddings_beside({"before": apart, "after": apart._replace(target=u - 1)})
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["before", "after", "", ""]
+    assert [_points(ax) for ax in figure.axes] == [70] * 4
+    of_class, of_domain = (np.concatenate([c.get_offsets() for c in ax.collections]) for ax in figure.axes[::2])
+    np.testing.assert_array_equal(of_class, of_domain)
+    both = [np.concatenate([c.get_offsets() for c in ax.collections]) for ax in (alone.axes[2], figure.axes[0])]
+    np.testing.assert_array_equal(*both)  # as the run's own figure has them
+    with pytest.raises(ValueError, match="different classes"):
+        embeddings_beside({"one": apart, "other": apart._replace(class_names=["a", "b", "d"])})
 
 
 def test_embedding_of_degenerate_features():

@@ -1,7 +1,7 @@
 """Where samples of both domains lie: their features in two dimensions, and points of the plane with the boundary."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -23,9 +23,29 @@ from tl_lab.results.figures.drawing import (
     shortened,
 )
 
-__all__ = ["decision_boundary", "domain_embedding"]
+__all__ = ["PairFeatures", "decision_boundary", "domain_embedding", "embeddings_beside"]
 
 _MANY_CLASSES = 20
+
+
+class PairFeatures(NamedTuple):
+    """Features of both domains, as :func:`domain_embedding` takes them.
+
+    Attributes:
+        source: features, (N, D).
+        source_labels: (N,), integers in [0, C).
+        target: features, (M, D).
+        target_labels: (M,), or None where the target has none.
+        class_names: C names.
+        grouping: what the classes are, for the heading.
+    """
+
+    source: Any
+    source_labels: Any
+    target: Any
+    target_labels: Any | None
+    class_names: Sequence[str]
+    grouping: str = "class"
 
 
 @matplotlib.rc_context(STYLE)
@@ -35,8 +55,8 @@ def domain_embedding(
     features_target: Any,
     labels_target: Any | None,
     class_names: Sequence[str],
-    *,
     grouping: str = "class",
+    *,
     max_points: int = 1000,
     seed: int = 0,
 ) -> Figure:
@@ -64,21 +84,15 @@ def domain_embedding(
     References:
         van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
     """
-    rng = np.random.default_rng(seed)
-    source, source_y = _finite(features_source, labels_source, "source")
-    target, target_y = _finite(features_target, labels_target, "target")
-    if source.shape[1] != target.shape[1]:
-        raise ValueError(f"source features have {source.shape[1]} dimensions, target features {target.shape[1]}")
-    kept_source, kept_target = _subsample(len(source), len(target), max_points, rng)
-    features = np.concatenate([source[kept_source], target[kept_target]]).astype(np.float64)
-    labels = np.concatenate([source_y[kept_source], target_y[kept_target]])
-    is_target = np.arange(len(features)) >= len(kept_source)
-    pca, explained = _pca(features)
+    given = PairFeatures(features_source, labels_source, features_target, labels_target, class_names, grouping)
+    drawn, rng = _drawn(given, max_points, seed)
+    pca, explained = _pca(drawn.features)
     shown = [(f"PCA ({explained:.0%} of the variance)", pca[:, :2]), ("t-SNE", _tsne(pca, seed))]
+    labels, is_target = drawn.labels, drawn.is_target
 
     figure = Figure(figsize=(10.6, 8.8), layout="constrained")
     axes = figure.subplots(2, 2)
-    order = rng.permutation(len(features))
+    order = rng.permutation(len(labels))
     colours = class_colours(len(class_names))
     for row, (name, points) in enumerate(shown):
         _scatter(axes[row, 0], points, order, [_point_colour(colours, y) for y in labels], is_target)
@@ -89,7 +103,50 @@ def domain_embedding(
     axes[0, 0].set_title(f"by {grouping}")
     axes[0, 1].set_title("by domain")
     _class_legend(figure, axes, class_names, colours, unlabelled=labels_target is None, title=grouping)
-    _domain_legend(figure, len(kept_source), len(kept_target))
+    _domain_legend(figure, int((~is_target).sum()), int(is_target.sum()))
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def embeddings_beside(runs: Mapping[str, PairFeatures], *, max_points: int = 1000, seed: int = 0) -> Figure:
+    """Draw the features of several runs in two dimensions beside each other, each by t-SNE of its own.
+
+    Columns are runs; the upper row is coloured by class, the lower one by domain.
+
+    Args:
+        runs: features by heading; all of the same classes.
+        max_points: of each run, half of them from each domain where it has enough.
+        seed: of the subsamples, the drawing order and t-SNE.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: the runs have different classes, or a domain has no sample with finite features.
+    """
+    names = {tuple(given.class_names) for given in runs.values()}
+    if len(names) != 1:
+        raise ValueError("the runs have different classes")
+    class_names, colours = next(iter(names)), class_colours(len(next(iter(names))))
+    figure = Figure(figsize=(1.4 + 4.4 * len(runs), 7.6), layout="constrained")
+    axes = figure.subplots(2, len(runs), squeeze=False)
+    for column, (heading, given) in enumerate(runs.items()):
+        drawn, rng = _drawn(given, max_points, seed)
+        points = _tsne(_pca(drawn.features)[0], seed)
+        order = rng.permutation(len(points))
+        of_class = [_point_colour(colours, y) for y in drawn.labels]
+        _scatter(axes[0, column], points, order, of_class, drawn.is_target)
+        of_domain = [TARGET if one else SOURCE for one in drawn.is_target]
+        _scatter(axes[1, column], points, order, of_domain, drawn.is_target)
+        if len(class_names) <= _MANY_CLASSES:
+            _name_clusters(axes[0, column], points, drawn.labels, drawn.is_target, class_names, colours)
+        axes[0, column].set_title(heading)
+    unlabelled = any(given.target_labels is None for given in runs.values())
+    grouping = next(iter(runs.values())).grouping
+    axes[0, 0].set_ylabel(f"t-SNE, by {grouping}", color=INK, fontsize=10)
+    axes[1, 0].set_ylabel("the same points, by domain", color=INK, fontsize=10)
+    _class_legend(figure, axes, class_names, colours, unlabelled=unlabelled, title=grouping)
+    _domain_legend(figure, int((~drawn.is_target).sum()), int(drawn.is_target.sum()))
     return figure
 
 
@@ -146,6 +203,25 @@ def decision_boundary(
     words = [*class_names, "source", "target" if labels_target is not None else "target (no labels)", "boundary"]
     figure.legend(marks, words, loc="outside lower center", ncols=len(words))
     return figure
+
+
+class _Drawn(NamedTuple):
+    features: np.ndarray
+    labels: np.ndarray
+    is_target: np.ndarray
+
+
+def _drawn(given: PairFeatures, most: int, seed: int) -> tuple[_Drawn, np.random.Generator]:
+    """Choose the samples of both domains that are drawn; also the generator, for the order in which they are."""
+    rng = np.random.default_rng(seed)
+    source, source_y = _finite(given.source, given.source_labels, "source")
+    target, target_y = _finite(given.target, given.target_labels, "target")
+    if source.shape[1] != target.shape[1]:
+        raise ValueError(f"source features have {source.shape[1]} dimensions, target features {target.shape[1]}")
+    kept_source, kept_target = _subsample(len(source), len(target), most, rng)
+    features = np.concatenate([source[kept_source], target[kept_target]]).astype(np.float64)
+    labels = np.concatenate([source_y[kept_source], target_y[kept_target]])
+    return _Drawn(features, labels, np.arange(len(features)) >= len(kept_source)), rng
 
 
 def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray, np.ndarray]:
