@@ -41,6 +41,11 @@ class Finished:
         """The final scores by name, ``test/acc``."""
         return dict(self.results["metrics"])
 
+    @property
+    def figures(self) -> dict[str, Path]:
+        """The drawn figures' files by name, as ``learning_curves``."""
+        return {path.stem: path for path in sorted((self.folder / "figures").glob("*.png"))}
+
     @functools.cached_property
     def history(self) -> "pd.DataFrame":
         """What was logged: a row a step, columns ``step``, ``epoch`` and metrics."""
@@ -75,7 +80,10 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
     if options := [text for text in overrides if text.startswith("-")]:
         raise UserError(f"tl_lab.run carries out one run, and takes no options ({options[0]}): use the command line")
     with using([config_dir]):
-        launch = train.prepare(list(overrides))
+        try:
+            launch = train.prepare(list(overrides))
+        except UserError as mistake:  # a notebook shows what an error came from, which is Hydra's own course here
+            raise mistake from None
         if launch.sweep is not None:
             raise UserError("tl_lab.run carries out one run: several are started on the command line, with -m")
         folder = _run_by_hydra(launch)
