@@ -11,7 +11,7 @@ from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import boxes_apart, moved_apart, save_figures
 from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding, embeddings_beside
-from tl_lab.results.figures.sweeps import settings_intervals
+from tl_lab.results.figures.sweeps import parameters_figure, settings_intervals
 
 
 def _texts(ax):
@@ -304,3 +304,24 @@ def test_a_plane_of_one_class_has_no_boundary():
     p = np.broadcast_to([0.9, 0.1], (4, 5, 2))
     figure = decision_boundary([[0.5, 0.5]], [0], [[0.2, 0.2]], [1], grid, p, ["a", "b"])
     assert [text.get_text() for text in figure.legends[0].texts] == ["a", "b", "source", "target", "boundary"]
+
+
+def test_settings_stand_at_the_number_of_parameters_that_learn():
+    table = pd.DataFrame(
+        {
+            "setting": ["adapter=lora", "adapter=ia3", "full"],
+            "parameters": [74_498, 16_898, 22_713_216],
+            "test/acc mean": [0.8, 0.7, 0.85],
+            "test/acc ci95": [0.02, 0.05, np.nan],
+        }
+    )
+    ax = parameters_figure(table, "test/acc").axes[0]
+    assert ax.get_xscale() == "log"
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines] == [
+        (74_498, 80.0),
+        (16_898, 70.0),
+        (22_713_216, 85.0),
+    ]
+    intervals = [collection.get_segments()[0][:, 1] for collection in ax.collections]
+    np.testing.assert_allclose(intervals, [[78, 82], [65, 75]])
+    assert _texts(ax) == ["adapter=lora", "adapter=ia3", "full"]

@@ -12,8 +12,8 @@ from scipy import stats
 
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
-from tl_lab.results.report.writing import show_summary, write_report
-from tl_lab.results.tables.collecting import collect
+from tl_lab.results.report.writing import show_summary, sizes_of, write_report
+from tl_lab.results.tables.collecting import OVERRIDE, collect
 from tl_lab.results.tables.summarising import paired_differences, summarise
 from tl_lab.results.tables.winners import winners_said
 
@@ -350,3 +350,12 @@ def test_a_streams_tasks_are_in_their_order_and_its_mean_alone_is_shown(tmp_path
     said = capsys.readouterr().out
     assert "87.5" in said
     assert "task10" not in said
+
+
+def test_sizes_are_drawn_where_they_may_explain_something():
+    runs = pd.DataFrame({"setting": ["a", "a", "b"], "parameters_trainable": [100, 100, 1000]})
+    table = pd.DataFrame({"setting": ["b", "a"]})
+    adapters = runs.assign(**{OVERRIDE + "adapter": ["none", "none", "lora"]})
+    assert sizes_of(adapters, table)["parameters"].tolist() == [1000, 100]
+    assert sizes_of(runs.assign(**{OVERRIDE + "domain_adaptation": ["none", "none", "dann"]}), table) is None
+    assert sizes_of(adapters.assign(parameters_trainable=[100, 100, 140]), table) is None

@@ -18,6 +18,7 @@ from tl_lab.results.figures.drawing import (
     INK,
     SOURCE,
     STYLE,
+    boxes_apart,
     class_colours,
     darker,
     keep_within,
@@ -32,7 +33,7 @@ from tl_lab.results.tables.label_budgets import Budget
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["budgets_figure", "curves_figure", "ranks_figure", "settings_intervals"]
+__all__ = ["budgets_figure", "curves_figure", "parameters_figure", "ranks_figure", "settings_intervals"]
 
 
 @matplotlib.rc_context(STYLE)
@@ -147,6 +148,54 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
     ax.set_title(heading(metric))
     name_lines(ax, lines, [shortened(way.replace("strategy=", ""), 44) for way in ways], 3.2)
     return figure
+
+
+@matplotlib.rc_context(STYLE)
+def parameters_figure(table: "pd.DataFrame", metric: str) -> Figure:
+    """Draw the leading metric against the number of parameters that learn, a point a setting with its interval.
+
+    Args:
+        table: a row a setting, with the columns ``setting``, ``parameters``, ``<metric> mean``, ``<metric> ci95`` and,
+            of two seeds, ``<metric> low`` and ``<metric> high``.
+        metric: the leading metric's name.
+
+    Returns:
+        The figure; the axis of parameters is logarithmic.
+    """
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    ax = figure.subplots()
+    ax.set_xscale("log")
+    scale, x = _scale(metric), table["parameters"].to_numpy(dtype=float)
+    mean, half = (scale * table[f"{metric} {what}"].to_numpy(dtype=float) for what in ("mean", "ci95"))
+    for place, colour in enumerate(class_colours(len(table))):
+        ax.plot(x[place], mean[place], "o", color=colour, ms=7, mec="white", mew=0.9)
+        if np.isfinite(half[place]):
+            ax.vlines(x[place], mean[place] - half[place], mean[place] + half[place], color=colour, lw=1.6, alpha=0.7)
+    if f"{metric} low" in table:
+        low, high = (scale * table[f"{metric} {what}"].to_numpy(dtype=float) for what in ("low", "high"))
+        ax.vlines(x, low, high, color=GREY, lw=1.0, ls=":")
+    _keep_possible(ax, metric, table[f"{metric} mean"].to_numpy(dtype=float))
+    ax.margins(x=0.3)
+    ax.set_xlabel("parameters that learn")
+    ax.set_title(heading(metric))
+    _name_points(ax, x, mean, [shortened(str(name), 40) for name in table["setting"]])
+    return figure
+
+
+def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
+    """Write a name beside each point, moved up or down where names would overlap."""
+    ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
+    ax.set_ylim(ax.get_ylim())
+    to_axes = ax.transScale + ax.transLimits
+    points = to_axes.transform(np.stack([x, y], axis=1))
+    on_left = points[:, 0] > 0.6
+    widths = np.array([0.0135 * len(name) for name in names])
+    centres = points + np.stack([np.where(on_left, -1, 1) * (widths / 2 + 0.02), np.full(len(x), 0.0)], axis=1)
+    for name, (_, height), point, left in zip(names, boxes_apart(centres, widths, 0.05), points, on_left, strict=True):
+        ax.text(
+            point[0] + (-0.02 if left else 0.02), height, name, transform=ax.transAxes, va="center",
+            ha="right" if left else "left", fontsize=8.5, color=INK,
+        )  # fmt: skip
 
 
 @matplotlib.rc_context(STYLE)

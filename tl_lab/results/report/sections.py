@@ -158,6 +158,7 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         "settings": "Settings: mean, interval and single seeds",
         "trade_off": f"Settings: {score} on the last task and mean {score} on the tasks before it, with intervals",
     }
+    named["parameters"] = f"Settings: {score} against the number of parameters that learn, with intervals"
     drawn = [Picture(name, caption) for name, caption in named.items() if name in pictures]
     parts += drawn
     if drawn and len(found.table) > MOST_IN_FIGURE:

@@ -16,7 +16,7 @@ from tl_lab.results.report.latex import latex
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import page
 from tl_lab.results.report.sections import MOST_IN_FIGURE, facts_said, sections
-from tl_lab.results.tables.collecting import Folders, collect, expected_of
+from tl_lab.results.tables.collecting import OVERRIDE, Folders, collect, expected_of
 from tl_lab.results.tables.findings import Findings, find, find_curves
 from tl_lab.results.tables.reproduction import comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.tables.statistics import CONFIDENCE
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-__all__ = ["show_summary", "write_report"]
+__all__ = ["show_summary", "sizes_of", "write_report"]
+
+
+_SIZING = tuple(OVERRIDE + key for key in ("adapter", "strategy", "backbone"))
+_SIZES_DIFFER = 1.5
+"""Largest number of learning parameters over the smallest one, from which on a figure shows them."""
 
 
 def _intervals(counts: Iterable[float]) -> str:
@@ -72,7 +77,13 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
         return {}
     from tl_lab.results.figures.drawing import save_figures
     from tl_lab.results.figures.streams import trade_off_figure
-    from tl_lab.results.figures.sweeps import budgets_figure, curves_figure, ranks_figure, settings_intervals
+    from tl_lab.results.figures.sweeps import (
+        budgets_figure,
+        curves_figure,
+        parameters_figure,
+        ranks_figure,
+        settings_intervals,
+    )
 
     runs = independent(found.runs)
     shown = [name for name in found.metrics if leads(name)][:3] or found.metrics[:3]
@@ -86,8 +97,31 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
         figures["ranks"] = ranks_figure(found.ranking)
     if found.budgets is not None:
         figures["label_budgets"] = budgets_figure(*found.budgets)
+    elif (sized := sizes_of(runs, drawn)) is not None:
+        figures["parameters"] = parameters_figure(sized, shown[0])
     save_figures(figures, folder)
     return figures
+
+
+def sizes_of(runs: "pd.DataFrame", table: "pd.DataFrame") -> "pd.DataFrame | None":
+    """Add the number of parameters that learn to a table of settings.
+
+    Args:
+        runs: a row a run.
+        table: a row a setting.
+
+    Returns:
+        The settings whose number is known, or None where adapter, strategy and backbone are the same for all, or no
+        two numbers differ by half: then size explains nothing.
+    """
+    swept = [name for name in runs if name.startswith(_SIZING) and runs[name].astype(str).nunique() > 1]
+    if not swept:
+        return None
+    known = runs.groupby("setting", sort=False)["parameters_trainable"].median()
+    sized = table.assign(parameters=table["setting"].map(known).astype(float))
+    sized = sized[sized["parameters"] > 0]
+    least, most = sized["parameters"].min(), sized["parameters"].max()
+    return sized if len(sized) > 1 and most >= _SIZES_DIFFER * least else None
 
 
 def show_summary(folder: str | Path) -> None:
