@@ -39,7 +39,8 @@ from tl_lab.run.plan import Plan  # noqa: E402
 STORED = ROOT / "docs" / "results" / "pairings.json"
 SHORT = ["logger=none", "threads=1", "trainer.enable_progress_bar=false", "figures=false", "health=false"]
 SHORT += ["domain_adaptation=none", "trainer.max_epochs=1", "++data.batches_per_epoch=2"]
-LONGEST_S = 400.0
+SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+LONGEST_S = 600.0
 HERE_AND_THERE = ["data.source=here", "data.target=there"]
 _WORDS = ("good", "bad", "odd", "plain", "bright", "dull", "warm", "cold")
 
