@@ -64,6 +64,7 @@ PLAIN: dict[str, Any] = {
     "reproduces": dict | None,
     "figures": bool | Literal["auto"],
     "health": bool,
+    "forgetting": bool,
     "evaluate": Literal["last", "best"],
     "sweep.resume": bool,
     "sweep.objective": str,

@@ -20,7 +20,7 @@ NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 
 # These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
 _NOT_HASHED = frozenset(
-    {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "reproduces", "sweep"}
+    {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "forgetting", "reproduces", "sweep"}
 )
 # Options that came later are left out while they change nothing: runs from before them keep their hash. By name alone
 # where several nodes have them.
@@ -59,9 +59,9 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
-    Left out are the names of folders, the run's name and tags, the logger, figures, health, ``resume``, ``reproduces``,
-    ``sweep``, ``adapter`` while it is none, options that came later while they have their default, and validators
-    unless a callback names the metric that it chooses by; the seed and the number of threads are in.
+    Left out are the names of folders, the run's name and tags, the logger, figures, health, forgetting, ``resume``,
+    ``reproduces``, ``sweep``, ``adapter`` while it is none, options that came later while they have their default, and
+    validators unless a callback names the metric that it chooses by; the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.

@@ -37,6 +37,7 @@ from tl_lab.run.build import Parts, build, build_strategy
 from tl_lab.run.checkpoints import is_trained, last_checkpoint, read_checkpoint, restore_problem
 from tl_lab.run.data_identity import RESTART, check_beside, forget, has_changed, use_places
 from tl_lab.run.figures import draw_figures
+from tl_lab.run.forgetting import Forgetting, watched_task
 from tl_lab.run.mishaps import explained
 from tl_lab.run.pairing import check_length, check_pairing, check_protocol
 from tl_lab.run.parallel import synchronise_batch_norm
@@ -156,6 +157,7 @@ def _run(
     record.update(**facts)
     if trainer.is_global_zero:
         console.banner(banner_of(plan, folder, parts, facts, trainer), title=f"tl_lab: {plan.name}")
+    forgetting = _forgetting(plan, trainer, parts, record)
     _fit(plan, trainer, parts, checkpoint)
     tested = _load_tested(plan, folder, parts)
     # some facts are known after training only: how much importance weights leave of the source, a Fisher's trace
@@ -163,7 +165,7 @@ def _run(
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     unshard(parts.strategy)
     if trainer.is_global_zero:
-        _finish(plan, folder, parts, trainer, record, tested, health, validators, objective)
+        _finish(plan, folder, parts, trainer, record, tested, health, validators, objective, forgetting)
     return record.content.get("objective")
 
 
@@ -256,6 +258,15 @@ def _health_check(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record)
     return check
 
 
+def _forgetting(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record) -> Forgetting | None:
+    """Score what the backbone could do before, which a run that goes on has kept."""
+    if (task := watched_task(plan, parts, trainer)) is None:
+        return None
+    found = Forgetting(task, lambda measured: record.update(forgetting=measured), record.content.get("forgetting"))
+    found.begin(parts)
+    return found
+
+
 def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
     """Train, or go on training; a run that had come to the end of its training is left as it is."""
     if not parts.strategy.trains:
@@ -312,6 +323,7 @@ def _finish(
     health: HealthCheck | None,
     validators: Mapping[str, Validator],
     objective: tuple[str, int],
+    forgetting: Forgetting | None,
 ) -> None:
     """Write figures and results, and print the table."""
     if not (folder / "config.yaml").is_file():
@@ -320,6 +332,9 @@ def _finish(
     metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
     metrics |= parts.strategy.whole_validation | parts.strategy.last_test | parts.data.baselines()
     metrics |= _run_scores(plan, folder, parts, validators)
+    if forgetting is not None:
+        metrics |= forgetting.end(parts)
+        record.update(forgetting=forgetting.measured)
     for logger in trainer.loggers:
         logger.finalize("success")
     if health is not None:

@@ -111,8 +111,8 @@ class Plan:
 
     Args:
         name: of the run.
-        seed, threads, channels_last, precision_of_matmul, tags, evaluate, figures, health: as the configuration has
-            them.
+        seed, threads, channels_last, precision_of_matmul, tags, evaluate, figures, health, forgetting: as the
+            configuration has them.
         data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: what is built.
         validators, callbacks: what is built beside them, by name.
         update: options of the optimizer step.
@@ -137,6 +137,7 @@ class Plan:
     evaluate: str
     figures: bool | str
     health: bool
+    forgetting: bool
     tags: tuple[str, ...]
     data: Recipe
     backbone: Recipe
@@ -208,6 +209,7 @@ class Plan:
             evaluate=plain["evaluate"],
             figures=plain["figures"],
             health=plain["health"],
+            forgetting=plain.get("forgetting", False),  # of earlier runs
             tags=tuple(plain["tags"]),
             data=recipe("data"),
             backbone=recipe("backbone"),

@@ -132,6 +132,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         console.say(f"Doubtful: {text}.")
     if content.get("health"):
         console.health(content["health"])
+    if (forgotten := content.get("forgetting") or {}) and "after" in forgotten:
+        console.forgetting(forgotten)
     if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
         console.selection(content["selection"])
     if (score := content["metrics"].get(ReverseValidation.metric)) is not None:

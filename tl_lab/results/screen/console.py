@@ -21,6 +21,7 @@ from tl_lab.results.folder.selection import reached
 from tl_lab.results.names import (
     KINDS,
     format_change,
+    format_difference,
     format_metric,
     is_score,
     is_share,
@@ -30,7 +31,7 @@ from tl_lab.results.names import (
     split_name,
 )
 
-__all__ = ["banner", "final_table", "findings", "health", "next_steps", "say", "selection"]
+__all__ = ["banner", "final_table", "findings", "forgetting", "health", "next_steps", "say", "selection"]
 
 _WIDTH = 100
 
@@ -148,6 +149,20 @@ def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
         told.append(f"gradient at the features: {pulls}")
     said = Text.assemble(("health: ", "bold"), (str(facts.get("reading", "")), ""))
     say(Text(), Text("; ".join(told), style="dim"), said, stream=stream)
+
+
+def forgetting(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
+    """Show what the weights could do before the run and after it.
+
+    Args:
+        facts: ``task``, ``metric``, and its value ``before`` and ``after``.
+        stream: where to; None: standard output.
+    """
+    metric, before, after = str(facts["metric"]), float(facts["before"]), float(facts["after"])
+    unit = " %" if is_share(metric) else ""
+    change = format_difference(metric, after - before)
+    values = f"{format_metric(metric, before)}{unit} before, {format_metric(metric, after)}{unit} after ({change})"
+    say(Text.assemble(("forgetting: ", "bold"), f"{facts['task']}: {values}"), stream=stream)
 
 
 def _both_ends(name: str) -> list[tuple[str, str]]:

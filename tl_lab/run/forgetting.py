@@ -1,0 +1,92 @@
+"""How much a run's backbone forgets of what it could do before: scored before training, and what was tested after."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+
+from tl_lab.adapters.before_tokens import BeforeTokens
+from tl_lab.config.identity import to_plain
+from tl_lab.config.instantiate import foreign
+from tl_lab.config.stored import read_stored
+from tl_lab.config.trust import check_foreign
+from tl_lab.data.base import DataModule
+from tl_lab.data.request import Request
+from tl_lab.errors import UserError
+from tl_lab.run.build import Parts
+from tl_lab.run.plan import Plan, Recipe
+from tl_lab.run.weights import used_weights
+from tl_lab.watching.base_task import BaseTask, base_task
+
+__all__ = ["Forgetting", "watched_task"]
+
+BEFORE, AFTER = "base/before", "base/after"
+
+
+class Forgetting:
+    """Scores a task that the weights of a run have learned before, at the start and at the end.
+
+    Args:
+        task: which.
+        keep: called with what was measured at the start, to be kept for a run that goes on.
+        known: what an interrupted run has kept.
+    """
+
+    def __init__(
+        self, task: BaseTask, keep: Callable[[dict[str, Any]], None], known: Mapping[str, Any] | None = None
+    ) -> None:
+        self._task, self._keep, self.measured = task, keep, dict(known or {})
+
+    def begin(self, parts: Parts) -> None:
+        """Score the backbone as it is built, before anything is trained or loaded."""
+        if "before" not in self.measured:
+            self.measured |= {"task": self._task.said, "metric": self._task.metric, "before": self._score(parts)}
+            self._keep(self.measured)
+
+    def end(self, parts: Parts) -> dict[str, float]:
+        """Score the backbone that was tested; give both scores as metrics."""
+        self.measured["after"] = self._score(parts)
+        metric = self._task.metric
+        return {f"{BEFORE}/{metric}": self.measured["before"], f"{AFTER}/{metric}": self.measured["after"]}
+
+    def _score(self, parts: Parts) -> float:
+        with torch.random.fork_rng(devices=[]):  # the run's own numbers stay as they are
+            return self._task.score(parts.strategy.network.backbone)
+
+
+def watched_task(plan: Plan, parts: Parts, trainer: pl.Trainer) -> BaseTask | None:
+    """Find what a run may forget: it changes a backbone that starts from learned weights, whose task is at hand.
+
+    Prompts and prefixes leave the backbone as it is, and several processes share none of its scores: these have none.
+
+    Args:
+        plan: of the run.
+        parts: built from it.
+        trainer: that trains it.
+    """
+    strategy = parts.strategy
+    if not plan.forgetting or not strategy.trains or trainer.world_size > 1:
+        return None
+    if isinstance(strategy.adapter, BeforeTokens):
+        return None
+    backbone = strategy.network.backbone
+    recipe, init_from = used_weights(plan)
+    learned = init_from is not None or recipe.option("pretrained") or recipe.option("weights")
+    if not learned or not strategy.learned_by_name(backbone):
+        return None
+    try:
+        return base_task(backbone, None if init_from is None else _data_of(init_from))
+    except UserError:  # the earlier run's data are no longer there
+        return None
+
+
+def _data_of(run: Path) -> DataModule:
+    """Read the data of an earlier run as it did."""
+    cfg = read_stored(run, ("data",))
+    check_foreign({"data": cfg.data}, run / "config.yaml")
+    with foreign(run / "config.yaml"):
+        data = cast(DataModule, Recipe("data", to_plain(cfg)["data"]).build())
+    data.load(Request())
+    return data

@@ -1,0 +1,248 @@
+"""What a backbone could do before it was tuned, scored before and after: how much tuning forgets.
+
+A language model is asked for the last words of LAMBADA's passages, a text encoder for similarities of STS-B's
+sentences, a network of ImageNet for photographs of Office-Caltech10 by its own classifier, and a backbone that starts
+from an earlier run for that run's classes, by a linear probe. Each is a fixed small sample; nothing is chosen by it.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.hf_causal import HFCausal
+from tl_lab.backbones.hf_text import HFText
+from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import Inputs, move
+from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.request import Request
+from tl_lab.data.roots import find_root
+from tl_lab.data.samples import Samples
+from tl_lab.errors import UserError
+from tl_lab.model.network import Network
+from tl_lab.training.feature_reader import FeatureReader, evaluating
+
+__all__ = ["BaseTask", "base_task", "label_mapped", "last_words", "probed_source", "similar_sentences"]
+
+_PASSAGES, _PAIRS, _PHOTOGRAPHS, _PROBED = 40, 150, 100, 1000
+_BATCH = 20
+
+
+@dataclass(frozen=True)
+class BaseTask:
+    """A task of the weights that a run starts from.
+
+    Args:
+        said: what is measured, on what, as a phrase.
+        metric: its name, which decides the unit (see :mod:`tl_lab.results.names`).
+        score: measures a backbone, which it leaves as it is.
+    """
+
+    said: str
+    metric: str
+    score: Callable[[Backbone], float]
+
+
+def base_task(backbone: Backbone, source: DataModule | None) -> BaseTask | None:
+    """Find a task that the weights of a backbone have learned before.
+
+    Args:
+        backbone: with these weights.
+        source: data of the run that the backbone starts from; None where it starts from published weights.
+
+    Returns:
+        The task, or None where none is known or its data are not at hand.
+    """
+    try:
+        if source is not None:
+            return probed_source(source)
+        if isinstance(backbone, HFCausal):
+            return last_words(find_root(None, "LAMBADA", "") / "lambada" / "lambada_test_plain_text.txt")
+        if isinstance(backbone, HFText):
+            return similar_sentences()
+        if backbone.classifier() is not None:
+            return label_mapped(find_root(None, "Office-Caltech10", "") / "office_caltech10" / "images" / "dslr")
+    except UserError:  # data that are not here
+        return None
+    return None
+
+
+# ---------------------------------------------------------------------- language models
+
+
+def last_words(path: Path) -> BaseTask | None:
+    """Ask a language model for the last words of passages: the mean of -log p(word | all before it), in nats.
+
+    Args:
+        path: of LAMBADA's text, a passage a line.
+
+    References:
+        D. Paperno et al., "The LAMBADA dataset: Word prediction requiring a broad discourse context", ACL 2016.
+        https://arxiv.org/abs/1606.06031
+    """
+    if not path.is_file():
+        return None
+    passages = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if " " in line.strip()]
+    chosen = _spread(passages, _PASSAGES)
+
+    def score(backbone: Backbone) -> float:
+        model = cast(HFCausal, backbone)
+        with torch.no_grad(), evaluating(model):
+            return sum(_last_word(model, text) for text in chosen) / len(chosen)
+
+    return BaseTask(f"-log p of the last word of {len(chosen)} passages of LAMBADA", "loss", score)
+
+
+def _last_word(model: HFCausal, text: str) -> float:
+    """Compute -log p of all tokens of a passage's last word."""
+    before, _, word = text.rpartition(" ")
+    begun, ending = model.tokeniser.whole(before), model.tokeniser.pieces(f" {word}")
+    begun = begun[-(model.max_context - len(ending)) :]
+    ids = torch.tensor([[*begun, *ending]], device=_device(model))
+    states, _ = model.read(ids, torch.ones_like(ids))
+    said = model.next_token(states[0, len(begun) - 1 : -1])
+    return -float(said.gather(1, ids[0, len(begun) :, None]).sum())
+
+
+# ---------------------------------------------------------------------- text encoders
+
+
+def similar_sentences() -> BaseTask | None:
+    """Compare cosines of sentences' features with STS-B's similarities: Spearman's correlation."""
+    from tl_lab.data.sets.text_corpora import StsB, similarities
+
+    samples, _ = similarities(StsB(seed=0), "test")
+    places = torch.tensor(_spread(range(len(samples)), _PAIRS))
+    texts = cast(Texts, samples.x).items
+    pairs = [cast(tuple[str, str], texts[place]) for place in places.tolist()]
+    truth = cast(Tensor, samples.y)[places].flatten()
+
+    def score(backbone: Backbone) -> float:
+        first, second = (_embedded(backbone, [pair[side] for pair in pairs]) for side in (0, 1))
+        return _spearman(torch.nn.functional.cosine_similarity(first, second), truth)
+
+    return BaseTask(f"Spearman's correlation of cosines with {len(pairs)} similarities of STS-B", "spearman", score)
+
+
+def _embedded(backbone: Backbone, texts: Sequence[str]) -> Tensor:
+    """Give the features of texts, ``(N, D)``."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    parts = []
+    with torch.no_grad(), evaluating(backbone):
+        for start in range(0, len(order), _BATCH):
+            inputs: Inputs = backbone.spec.fit([texts[place] for place in order[start : start + _BATCH]])
+            parts.append(backbone(move(inputs, _device(backbone))).float().cpu())
+    return torch.cat(parts)[torch.tensor(order).argsort()]
+
+
+def _spearman(x: Tensor, y: Tensor) -> float:
+    from torchmetrics.functional.regression import spearman_corrcoef
+
+    return float(spearman_corrcoef(x.double(), y.double()))
+
+
+# ---------------------------------------------------------------------- networks of ImageNet
+
+
+def label_mapped(folder: Path) -> BaseTask | None:
+    """Recognise photographs by the classifier of the pretraining task, among those of its classes that they show.
+
+    Args:
+        folder: of class folders, whose names :mod:`conf/experiment/zero_shot/office_caltech10.yaml` maps.
+    """
+    if not folder.is_dir():
+        return None
+    from tl_lab.config import conf_dir
+    from tl_lab.config.stored import read_yaml
+    from tl_lab.data.sets.image_folder import ImageFolder
+    from tl_lab.strategies.zero_shot import label_groups
+
+    given = read_yaml(conf_dir() / "experiment" / "zero_shot" / "office_caltech10.yaml")["strategy"]["label_map"]
+    label_map = {name: [one] if isinstance(one, str) else list(one) for name, one in given.items()}
+    data = ImageFolder(root=str(folder), split="random", workers=0, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its parts are joined again
+        data.load(Request())
+    samples = Samples.concatenate([data.sets[name] for name in ("train", "val", "test")])
+    shown = [number for number, name in enumerate(data.class_names) if label_map[name]]
+    known = torch.isin(cast(Tensor, samples.y), torch.tensor(shown)).nonzero().flatten()
+    drawn = samples.subset(torch.tensor(_spread(known.tolist(), _PHOTOGRAPHS)))
+
+    def score(backbone: Backbone) -> float:
+        classifier = backbone.classifier()
+        assert classifier is not None
+        groups = label_groups(data.class_names, classifier, label_map)
+        features = _features(backbone, data, drawn)
+        logits = features @ classifier.weight.float().cpu().T + classifier.bias.float().cpu()
+        of_class = torch.stack([logits[:, groups[number]].amax(1) for number in shown], dim=1)
+        return float(torch.tensor(shown)[of_class.argmax(1)].eq(cast(Tensor, drawn.y)).float().mean())
+
+    said = f"accuracy of ImageNet's classifier on {len(drawn)} photographs of {len(shown)} of its classes"
+    return BaseTask(said, "acc", score)
+
+
+# ---------------------------------------------------------------------- backbones of earlier runs
+
+
+def probed_source(data: DataModule) -> BaseTask | None:
+    """Tell the classes of an earlier run's data by a logistic regression on the backbone's features.
+
+    Args:
+        data: of that run, loaded; its test set is scored, and its training set fits the regression.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = data.primary, next((name for name in data.test_names if name in data.sets), None)
+    if test is None or data.problem.name != "single_label":
+        return None
+    drawn = {name: _drawn(data.sets[name]) for name in (train, test)}
+
+    def score(backbone: Backbone) -> float:
+        x = {name: _features(backbone, data, samples).double().numpy() for name, samples in drawn.items()}
+        y = {name: cast(Tensor, samples.y).cpu().numpy() for name, samples in drawn.items()}
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
+            probe.fit(x[train], y[train])
+        return float(probe.score(x[test], y[test]))
+
+    said = f"accuracy of a linear probe on {len(drawn[test])} samples of what the earlier run has learned"
+    return BaseTask(said, "acc", score)
+
+
+# ---------------------------------------------------------------------- shared
+
+
+def _features(backbone: Backbone, data: DataModule, samples: Samples) -> Tensor:
+    """Read a backbone's features of samples, ``(N, D)``, from what was read of the data."""
+    kept, data.sets = data.sets, {data.primary: Samples(samples.x, samples.y)}
+    try:
+        data.use(backbone.spec)
+        network = Network(backbone, max(2, len(data.class_names)), seed=0)
+        reader = FeatureReader(network, data, device=_device(backbone))
+        return reader.read(data.primary, "backbone", cached=False).float().cpu()
+    finally:
+        data.sets = kept
+
+
+def _drawn(samples: Samples) -> Samples:
+    return samples.subset(torch.tensor(_spread(range(len(samples)), _PROBED)))
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """Choose items evenly spread over all, the same ones each time."""
+    step = max(1.0, len(items) / count)
+    return [items[math.floor(step * place)] for place in range(min(count, len(items)))]
+
+
+def _device(module: torch.nn.Module) -> torch.device:
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
