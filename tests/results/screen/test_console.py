@@ -70,7 +70,10 @@ def test_the_table_has_a_row_a_domain_and_the_reference():
     assert "bwt -12.3 %" in text
     flat = " ".join(text.split())
     assert "One run, seed 0: no interval" in flat
-    assert "tested: last checkpoint; target labels: used for this table only." in flat
+    assert [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  tested")] == [
+        ["tested", "last checkpoint"]
+    ]
+    assert "  target labels  used for this table only" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

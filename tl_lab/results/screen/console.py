@@ -48,14 +48,7 @@ def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | Non
         title: stands above the facts.
         stream: where to; None: standard output.
     """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        text = _fact(value)
-        if text:
-            table.add_row(Text(str(name).replace("_", " ")), Text(text))
-    say(Text(title, style="bold"), Padding(table, (0, 0, 0, 2)), stream=stream)
+    say(Text(title, style="bold"), Padding(_grid(facts), (0, 0, 0, 2)), stream=stream)
 
 
 def final_table(
@@ -101,7 +94,10 @@ def final_table(
             Text(", ".join(f"{_with_unit(f'{readable(m)} {format_metric(m, v)}', m)}" for m, v in others.items()))
         )
     within = isinstance(protocol, Mapping) and "episodes" in protocol
-    shown += [Text(), Text(_caption(seed, tested_checkpoint, protocol, within), style="dim")]
+    said, facts = _to_be_known(seed, tested_checkpoint, protocol, within)
+    shown += [Text(), *(Text(text, style="dim") for text in said)]
+    if facts:
+        shown.append(Padding(_grid(facts, "dim"), (0, 0, 0, 2)))
     say(*shown, stream=stream)
 
 
@@ -249,6 +245,17 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
     stream.flush()
 
 
+def _grid(facts: Mapping[str, Any], style: str = "") -> Table:
+    """Lay out facts that are known, a line each."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column(overflow="fold", style=style)
+    for name, value in facts.items():
+        if text := _fact(value):
+            table.add_row(Text(str(name).replace("_", " ")), Text(text))
+    return table
+
+
 def _fact(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -297,19 +304,16 @@ def _against(metric: str, value: float | None, reference: float | None) -> str:
     return text if value is None else f"{text} (here {format_change(metric, value - reference)})"
 
 
-def _caption(
+def _to_be_known(
     seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str, within: bool = False
-) -> str:
-    phrases = []
+) -> tuple[list[str], dict[str, Any]]:
+    """Give what must be known to read a table of scores: sentences, and facts by name."""
+    said = []
     if seed is not None:
         interval = "± is over its test episodes, not over seeds" if within else "no interval"
-        phrases.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing")
-    if checkpoint:
-        phrases.append(f"tested: {checkpoint} checkpoint")
-    if isinstance(protocol, str):
-        phrases.append(protocol)
-    elif isinstance(protocol, Mapping):
-        phrases += [f"{str(key).replace('_', ' ')}: {_fact(value)}" for key, value in protocol.items()]
-    else:
-        phrases += protocol
-    return "; ".join(phrase.rstrip(". ") for phrase in phrases if phrase) + ("." if phrases else "")
+        said.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing.")
+    facts: dict[str, Any] = {"tested": f"{checkpoint} checkpoint"} if checkpoint else {}
+    if isinstance(protocol, Mapping):
+        return said, facts | dict(protocol)
+    phrases = [protocol] if isinstance(protocol, str) else protocol
+    return [*said, *(f"{phrase.rstrip('. ')}." for phrase in phrases if phrase)], facts
