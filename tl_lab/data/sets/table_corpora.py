@@ -140,7 +140,7 @@ class _OfCompas(_Published):
         table = self._csv(place)
         if lacking := [name for name in (*self.kept, "decile_score") if name not in table.columns]:
             raise UserError(f"{place} has no column {lacking[0]!r}: it is not the file of ProPublica's analysis")
-        self.deciles = torch.from_numpy(table["decile_score"].astype("int64").to_numpy())
+        self.deciles = torch.tensor(table["decile_score"].astype("int64").to_numpy())
         chosen = table[list(self.kept)].copy()
         chosen["two_year_recid"] = chosen["two_year_recid"].map({"0": "no", "1": "yes"})
         return chosen
