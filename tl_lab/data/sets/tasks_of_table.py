@@ -131,6 +131,6 @@ def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple
             row = int(wrong.to_numpy().argmax())
             needed = "a number" if kind == "numbers" else "0 or 1"
             raise UserError(f"{where} {name!r}, row {row + 1}, holds {texts[name].iloc[row]!r}, which is not {needed}")
-        columns.append(torch.from_numpy(values.to_numpy(dtype="float32")))
+        columns.append(torch.tensor(values.to_numpy(dtype="float32")))
     names = list(map(str, cells.columns))
     return (Regression(names) if kind == "numbers" else MultiLabel(names)), torch.stack(columns, 1)

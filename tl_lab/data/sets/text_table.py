@@ -279,7 +279,7 @@ def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
     if bool(values.isna().any()):
         row = int(values.isna().to_numpy().argmax())
         raise UserError(f"{path}: column {name!r} holds {column.iloc[row]!r} in row {row + 1}, which is no number")
-    return torch.from_numpy(values.to_numpy().astype("float32"))
+    return torch.tensor(values.to_numpy().astype("float32"))
 
 
 def _codes(cells: Sequence[str]) -> Tensor:
@@ -301,7 +301,7 @@ def times_of(cells: Sequence[str], name: str) -> Tensor:
             wrong = cells[int(dates.isna().to_numpy().argmax())]
             raise UserError(f"data.time_column={name} holds {wrong!r}, which is neither a number nor a date")
         numbers = dates.map(lambda date: date.timestamp())
-    return torch.from_numpy(numbers.to_numpy().astype("float64"))
+    return torch.tensor(numbers.to_numpy().astype("float64"))
 
 
 def sorted_labels(labels: Iterable[str]) -> list[str]:
