@@ -169,6 +169,9 @@ class DataModule(pl.LightningDataModule):
     def _what_else_identifies(self) -> str:
         return ""  # what is done to the samples, beside the samples themselves
 
+    def _made_of(self) -> "DataModule | None":
+        return None  # the data that these are cut from, which state the shape of what is on disk, or of texts
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Channels, height and width of the images as they were read, ``(D, 1, 1)`` for vectors of length D.
@@ -177,6 +180,8 @@ class DataModule(pl.LightningDataModule):
 
         A backbone may be built for them.
         """
+        if self._shape is None and (whole := self._made_of()) is not None:
+            return whole.shape
         assert self._shape is not None, "load() comes first; a module with images on disk states the shape itself"
         return self._shape
 

@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from encoders_at_hand import tiny
 from laboratory import BlobPair, Blobs, TinyNet
 
+from tl_lab.backbones.hf_text import HFText
 from tl_lab.config import compose
 from tl_lab.data.scenarios.data_stream import DataStream
+from tl_lab.data.scenarios.episodes_of import EpisodesOf
 from tl_lab.data.scenarios.permuted_stream import PermutedStream
 from tl_lab.data.scenarios.rotated_stream import RotatedStream, rotate
 from tl_lab.data.scenarios.split_stream import SplitStream
 from tl_lab.data.sets.digits import Digits
+from tl_lab.data.sets.text_table import TextTable
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.errors import UserError
 from tl_lab.run.pairing import check_pairing
@@ -280,3 +284,33 @@ def test_joint_training_takes_every_sample_once_and_as_many_batches_as_the_strea
     stream.batches_per_epoch = 6
     seen = [(int(t), int(i)) for b in stream.train_dataloader() for t, i in zip(b.task, b.index, strict=True)]
     assert len(set(seen)) == len(seen) == 60
+
+
+# ---------------------------------------------------------------------- texts
+
+
+def texts(tmp_path, name, classes):
+    """Write a table of made-up texts, 20 of each class."""
+    rows = [f"a b {label} c {'b ' * (k % 3)},{label}" for label in classes for k in range(20)]
+    (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    return TextTable(path=str(tmp_path / f"{name}.csv"), seed=0, batch_size=4)
+
+
+def test_texts_make_streams_and_episodes_as_images_do(tmp_path):
+    backbone = HFText(name=str(tiny(tmp_path / "model", "bert")), max_length=8)
+    first, second, many = (
+        texts(tmp_path, name, classes) for name, classes in (("one", "xy"), ("two", "uvw"), ("all", "defghijklm"))
+    )
+    stream = DataStream(datasets=[first, second], scenario="class")
+    split = SplitStream(of=many, num_tasks=5, scenario="task")
+    sizes = {"way": 2, "shot": 2, "queries": 2}
+    episodes = EpisodesOf(of=texts(tmp_path, "few", "defghijklm"), train=sizes, test=sizes)
+    for data in (stream, split, episodes):
+        data.load()
+        assert data.shape == ()
+        data.use(backbone.spec)
+    assert stream.task_classes == [["x", "y"], ["u", "v", "w"]]
+    assert len(split.task_classes) == 5
+    batch = next(iter(stream.loader("task2/train")))
+    assert set(batch.y.tolist()) <= {2, 3, 4}
+    assert backbone(batch.x).shape == (len(batch.y), 8)

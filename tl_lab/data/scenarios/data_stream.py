@@ -61,7 +61,8 @@ class DataStream(TaskStream):
             sample_shape(x) if in_memory(x) else module.shape for x, module in zip(inputs, self.modules, strict=True)
         ]
         if not all(shapes):
-            return  # named tensors have no size
+            self._shape = ()  # texts and named tensors have no size
+            return
         whole = [(*shape, 1, 1)[:3] for shape in shapes]  # vectors (N, D) are D channels of one pixel
         self._shape = max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
 

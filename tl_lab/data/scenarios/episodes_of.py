@@ -84,7 +84,5 @@ class EpisodesOf(EpisodicData):
                 self.classes["target/test"] = self.classes["source/test"]
         return shared
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Channels, height and width of the images, as the set itself states them where it does."""
-        return super().shape if type(self.of).shape is DataModule.shape else self.of.shape
+    def _made_of(self) -> DataModule:
+        return self.of

@@ -68,6 +68,9 @@ class TaskStream(DataModule):
 
     # ------------------------------------------------------------------ what a subclass provides
 
+    def _made_of(self) -> DataModule | None:
+        return self.template
+
     @abstractmethod
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read each task's sets, labels counted from 0 within the task; set ``task_classes`` and ``template``.
