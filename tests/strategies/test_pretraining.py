@@ -10,13 +10,20 @@ from encoders_at_hand import tiny
 from laboratory import Blobs, fit, make
 from torch.nn import functional as F
 
+from tl_lab.backbones.audio_cnn import AudioCNN
+from tl_lab.backbones.lstm import LSTM
+from tl_lab.backbones.word_vectors import WordVectors
 from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.errors import UserError
 from tl_lab.functional.contrastive import nt_xent
 from tl_lab.functional.token_masking import mask_tokens
 from tl_lab.model.network import Network
 from tl_lab.strategies.linear_probe import fit_linear_probe
-from tl_lab.strategies.pretexts import MaskedTokens, NextTokens, Options, Seen
+from tl_lab.strategies.pretexts import Options, Seen
+from tl_lab.strategies.pretexts.images import hidden_patches
+from tl_lab.strategies.pretexts.recordings import MaskedSpectrogram
+from tl_lab.strategies.pretexts.texts import MaskedTokens, NextTokens
+from tl_lab.strategies.pretexts.words import BothDirections, SkipGram, word_pairs
 from tl_lab.strategies.pretraining import Pretraining
 
 OPTIONS = Options(temperature=0.5, projection=4, mask_share=0.5)
@@ -106,6 +113,96 @@ def test_the_next_token_is_predicted_from_those_before_it(encoders) -> None:
     torch.testing.assert_close(loss, torch.stack(terms).mean())
 
 
+def _words(texts: list[str], monkeypatch: pytest.MonkeyPatch, kind: type = WordVectors, **options):
+    """Build a backbone on random vectors of five words, and a batch of texts."""
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    monkeypatch.setattr("tl_lab.backbones.word_vectors._glove", lambda: (list("abcde"), vectors))
+    backbone = kind(max_length=8, **options)
+    return backbone, _seen(backbone, texts)
+
+
+def test_near_words_are_told_from_drawn_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, seen = _words(["a b c", "d", "e a"], monkeypatch)
+    options = Options(0.5, 4, 0.5, window=1, negatives=2)
+    task = SkipGram(Network(backbone, 2), options)
+    assert task(seen)["loss"].item() == pytest.approx(3 * math.log(2)), "contexts of 0: 1 + 2 words, s(0) each"
+    with torch.no_grad():
+        task.contexts.weight.normal_(generator=_draw(1))
+    pairs = [("a", "b"), ("b", "c"), ("b", "a"), ("c", "b"), ("e", "a"), ("a", "e")]
+    number = {word: int(backbone.spec.fit([word])["ids"][0, 0]) for word in "abcde"}
+    found = set(zip(*(part.tolist() for part in word_pairs(seen.x["ids"], seen.x["mask"].bool(), 1)), strict=True))
+    assert found == {(number[one], number[other]) for one, other in pairs}
+    v, u = backbone.vectors.weight.detach().numpy(), task.contexts.weight.detach().numpy()
+    centres, near = word_pairs(seen.x["ids"], seen.x["mask"].bool(), 1)
+    drawn = torch.multinomial(task.chances, 12, replacement=True, generator=_draw(3)).view(6, 2)
+    terms = [
+        math.log1p(math.exp(-u[o] @ v[c])) + sum(math.log1p(math.exp(u[n] @ v[c])) for n in some)
+        for c, o, some in zip(centres.tolist(), near.tolist(), drawn.tolist(), strict=True)
+    ]
+    seen = Seen(seen.x, seen.again, _draw(3))
+    assert task(seen)["loss"].item() == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+def test_each_direction_predicts_what_it_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, seen = _words(["a b c d", "e a"], monkeypatch, LSTM, hidden=4, dropout=0.0)
+    task = BothDirections(Network(backbone, 2), OPTIONS)
+    ids = seen.x["ids"]
+    task.words = ids[seen.x["mask"].bool()].unique()
+    found = task(seen)
+    forwards, backwards = [], []
+    for row, length in ((0, 4), (1, 2)):
+        alone = {name: tensor[row : row + 1, :length] for name, tensor in seen.x.items()}
+        ahead, back = backbone.states(alone)[0].chunk(2, dim=1)
+        words = backbone.vectors.weight[task.words]
+        place = {int(word): number for number, word in enumerate(task.words)}
+        truth = torch.tensor([place[int(word)] for word in ids[row, :length]])
+        forwards += [F.cross_entropy(task.transform(ahead[t]) @ words.T, truth[t + 1]) for t in range(length - 1)]
+        backwards += [F.cross_entropy(task.transform(back[t]) @ words.T, truth[t - 1]) for t in range(1, length)]
+    torch.testing.assert_close(found["forward_loss"], torch.stack(forwards).mean())
+    torch.testing.assert_close(found["backward_loss"], torch.stack(backwards).mean())
+    torch.testing.assert_close(found["loss"], (found["forward_loss"] + found["backward_loss"]) / 2)
+    changed = {**seen.x, "ids": ids.clone()}
+    changed["ids"][0, 3] = ids[0, 0]
+    before, after = (backbone.states(x)[0].chunk(2, dim=1) for x in (seen.x, changed))
+    assert torch.equal(before[0][:3], after[0][:3]), "reading forwards, the last word is not seen before it is there"
+    assert not torch.equal(before[1][:3], after[1][:3])
+
+
+def test_hidden_patches_are_scored_and_nothing_else() -> None:
+    hidden = hidden_patches((3, 2, 8, 12), 4, 0.5, _draw())
+    assert hidden.shape == (3, 1, 8, 12)
+    assert hidden.sum((1, 2, 3)).tolist() == [48] * 3
+    blocks = hidden.view(3, 2, 4, 3, 4).float().mean((2, 4))
+    assert set(blocks.unique().tolist()) == {0.0, 1.0}
+    assert hidden_patches((1, 1, 4, 4), 4, 0.1, _draw()).all(), "a single patch is hidden"
+    _, model = make(Pretraining, data=Blobs(batch_size=20), pretext="masked_patches", mask_share=0.5, patch=2)
+    x = torch.randn(4, *model.network.backbone.spec.state()["size"], generator=_draw())[:, None]
+    with torch.no_grad():
+        model.pretext.decoder.weight.zero_()
+        model.pretext.decoder.bias.fill_(0.5)
+    loss = model.pretext(Seen(x, lambda: x, _draw(3)))["loss"]
+    chosen = hidden_patches(x.shape, 2, 0.5, _draw(3))
+    assert loss.item() == pytest.approx(float((0.5 - x[chosen]).square().mean()), rel=1e-5)
+
+
+def test_a_stretch_of_each_spectrogram_is_hidden() -> None:
+    backbone = AudioCNN(widths=[2], bands=4)
+    task = MaskedSpectrogram(Network(backbone, 2), Options(0.5, 4, 0.5, patch=3)).eval()
+    mel, length = torch.randn(5, 4, 9, generator=_draw()), torch.tensor([9, 8, 5, 3, 9])
+    read = []
+    hook = backbone.register_forward_pre_hook(lambda _, given: read.append(given[0]["mel"]))
+    with torch.no_grad():
+        task.decoder.weight.zero_()
+        task.decoder.bias.fill_(0.25)
+    loss = task(Seen({"mel": mel, "length": length}, lambda: {}, _draw(1)))["loss"]
+    hook.remove()
+    hidden = read[0] != mel
+    assert hidden.sum(2).unique().tolist() == [3], "three frames of every band"
+    frames = hidden[:, 0].nonzero()
+    assert all(int(frames[frames[:, 0] == row, 1].max()) < int(length[row]) for row in range(5))
+    assert loss.item() == pytest.approx(float((0.25 - mel[hidden]).square().mean()), rel=1e-5)
+
+
 # ---------------------------------------------------------------------- runs
 
 
@@ -156,5 +253,11 @@ def test_tasks_that_do_not_suit_are_refused(encoders) -> None:
         make(Pretraining, data=Blobs(batch_size=20), pretext="rotations")
     with pytest.raises(UserError, match="reads from left to right"):
         NextTokens(Network(encoders[0], 2), OPTIONS)
+    with pytest.raises(UserError, match="whole patches"):
+        make(Pretraining, data=Blobs(batch_size=20), pretext="masked_patches", patch=5)
+    with pytest.raises(UserError, match="use backbone=word_vectors"):
+        SkipGram(Network(encoders[0], 2), OPTIONS)
+    with pytest.raises(UserError, match=r"backbone=lstm with backbone\.layers=1"):
+        BothDirections(Network(encoders[0], 2), OPTIONS)
     with pytest.raises(UserError, match=r"strategy\.bottleneck=null"):
         make(Pretraining, data=Blobs(batch_size=20), bottleneck=4)

@@ -1,5 +1,6 @@
 """A bidirectional LSTM over word vectors."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -68,17 +69,25 @@ class LSTM(Backbone):
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``; words after a text's end are not seen."""
         lengths = x["mask"].sum(1).clamp(min=1)  # (B,)
-        vectors = self.dropout(self.vectors(x["ids"]))
-        packed = nn.utils.rnn.pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, (last, _) = self.lstm(packed)
+        states, last = self._read(x, lengths)
         if self.pooling == "last":
             return torch.cat([last[-2], last[-1]], 1)  # of both directions in the last layer
-        states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=x["ids"].shape[1])
         places = torch.arange(states.shape[1], device=states.device)
         inside = places < lengths[:, None]  # (B, L)
         if self.pooling == "max":
             return states.masked_fill(~inside[:, :, None], float("-inf")).amax(1)
         return pooled(states, inside.long())
+
+    def states(self, x: Mapping[str, Tensor]) -> Tensor:
+        """Give the states of all words, ``(B, L, num_features)``: those of reading forwards, then backwards."""
+        return self._read(x, x["mask"].sum(1).clamp(min=1))[0]
+
+    def _read(self, x: Mapping[str, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = self.dropout(self.vectors(x["ids"]))
+        packed = nn.utils.rnn.pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states, (last, _) = self.lstm(packed)
+        states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=x["ids"].shape[1])
+        return states, last
 
     def layer_groups(self) -> list[LayerGroup]:
         """``vectors``, then ``lstm``."""

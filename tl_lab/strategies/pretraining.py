@@ -26,10 +26,15 @@ class Pretraining(Probed):
     ``init_from=<this run>`` with ``strategy=fine_tuning data.labels=<few>`` is the second stage.
 
     Args:
-        pretext: ``rotation`` or ``views`` (SimCLR) of images, ``masked_tokens`` (BERT) or ``next_tokens`` of texts.
+        pretext: ``rotation``, ``views`` (SimCLR) or ``masked_patches`` of images; ``masked_tokens`` (BERT),
+            ``next_tokens``, ``both_directions`` (ELMo) or ``skip_gram`` (word2vec) of texts; ``masked_spectrogram`` of
+            recordings.
         temperature: of ``views``, > 0.
         projection: outputs of the projection that ``views`` are compared by.
-        mask_share: of the tokens that are hidden, in (0, 1].
+        mask_share: of the tokens or patches that are hidden, in (0, 1]; usually 0.15 of tokens and 0.5 of patches.
+        patch: side of ``masked_patches`` in pixels, and length of the stretch of ``masked_spectrogram`` in frames.
+        window: words to either side that ``skip_gram`` counts as near.
+        negatives: words that ``skip_gram`` draws for each pair.
         inverse_penalty: C of the linear probe, > 0.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
@@ -41,10 +46,22 @@ class Pretraining(Probed):
         self,
         *,
         layers: LayerPolicy,
-        pretext: Literal["rotation", "views", "masked_tokens", "next_tokens"] = "rotation",
+        pretext: Literal[
+            "rotation",
+            "views",
+            "masked_patches",
+            "masked_tokens",
+            "next_tokens",
+            "both_directions",
+            "skip_gram",
+            "masked_spectrogram",
+        ] = "rotation",
         temperature: Positive = 0.5,
         projection: Count = 128,
         mask_share: Share = 0.15,
+        patch: Count = 4,
+        window: Count = 5,
+        negatives: Count = 5,
         inverse_penalty: Positive = 1.0,
         **options: Any,
     ) -> None:
@@ -53,7 +70,9 @@ class Pretraining(Probed):
             raise UserError(f"strategy.pretext={pretext} does not exist; {nearest(str(pretext), PRETEXTS)}")
         self.pretext_name, self.inverse_penalty = pretext, float(inverse_penalty)
         with weights_stream(self.seed, "pretext"):
-            self.pretext = PRETEXTS[pretext](self.network, Options(float(temperature), projection, float(mask_share)))
+            self.pretext = PRETEXTS[pretext](
+                self.network, Options(float(temperature), projection, float(mask_share), patch, window, negatives)
+            )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Add the task's own layers, at the head's rate."""
@@ -70,6 +89,7 @@ class Pretraining(Probed):
                 "strategy.pretext=views compares two random views of each image: set augmentation=photographs or "
                 "augmentation=characters"
             )
+        self.pretext.prepare(self.data)
         super().on_fit_start()
 
     def objective(
