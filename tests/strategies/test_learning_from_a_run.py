@@ -73,6 +73,27 @@ def test_answers_are_those_of_predict(teacher: Path) -> None:
     torch.testing.assert_close(model._answers[:20], told)
 
 
+def test_features_come_near_to_the_teachers(teacher: Path) -> None:
+    from laboratory import fit
+
+    from tl_lab.data.sets.digits import Digits
+
+    given = {"teacher": "x", "teacher_model": load_classifier(teacher), "features": 0.5}
+    data, model = make(Distillation, data=_loaded(Digits(batch_size=200)), **given)
+    model.prepare(data)
+    assert model._features.shape == (len(data.sets["train"]), given["teacher_model"].network.num_features)
+    batch = Labelled(data.sets["train"].x[:5], data.sets["train"].y[:5], torch.arange(5))
+    features = torch.randn(5, model.network.num_features)
+    with torch.no_grad():
+        term = model.further_terms(batch, features, torch.zeros(5, 10))["hint"]
+        mapped = features @ model.hint.weight.T + model.hint.bias
+    expected = 0.5 * 0.5 * np.square(mapped.numpy() - model._features[:5].numpy()).mean()
+    assert float(term) == pytest.approx(float(expected), rel=1e-5)
+    before = model.hint.weight.detach().clone()
+    fit(data, model, epochs=1)
+    assert not torch.equal(before, model.hint.weight), "the layer between both learns"
+
+
 def _loaded(data):
     from dataclasses import replace
 

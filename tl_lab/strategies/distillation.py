@@ -3,7 +3,8 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled
@@ -11,7 +12,8 @@ from tl_lab.data.inputs.operations import move, take
 from tl_lab.data.samples import in_memory
 from tl_lab.errors import UserError
 from tl_lab.functional.distillation import distillation_loss
-from tl_lab.options import Positive, Share
+from tl_lab.model.network import weights_stream
+from tl_lab.options import NonNegative, Positive, Share
 from tl_lab.strategies.base import Strategy
 from tl_lab.texts import listed
 
@@ -31,6 +33,9 @@ class Distillation(Strategy):
         teacher: folder of a run on the same classes.
         temperature: T, > 0.
         weight: w, in [0, 1].
+        features: weight of a further term, half the mean squared distance of the teacher's features to what a linear
+            layer, learned beside, makes of the student's (Romero et al., equation 3, for the last layer); 0 leaves it
+            out.
         teacher_model: the model of that run, given by whoever builds the strategy.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
@@ -40,6 +45,7 @@ class Distillation(Strategy):
     References:
         G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
         https://arxiv.org/abs/1503.02531
+        A. Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015. https://arxiv.org/abs/1412.6550
     """
 
     problems = frozenset({"single_label"})
@@ -52,6 +58,7 @@ class Distillation(Strategy):
         teacher: str | None = None,
         temperature: Positive = 4.0,
         weight: Share = 0.9,
+        features: NonNegative = 0.0,
         teacher_model: Any = None,
         **options: Any,
     ) -> None:
@@ -61,6 +68,11 @@ class Distillation(Strategy):
         self.teacher, self.temperature, self.weight = teacher, float(temperature), float(weight)
         self._model = [teacher_model]  # in a list: it is no part of what is trained and stored
         self._answers: Tensor | None = None
+        self._features: Tensor | None = None
+        self.features_weight, self.hint = float(features), None
+        if features:
+            with weights_stream(self.seed, "hint"):
+                self.hint = nn.Linear(self.network.num_features, teacher_model.network.num_features)
         names = list(teacher_model.problem.output_names)
         if names != list(self.problem.output_names):
             raise UserError(
@@ -74,11 +86,13 @@ class Distillation(Strategy):
         model, x = self._model[0], data.raw[data.primary].x
         inputs = x if in_memory(x) else x.load_all(model.spec, data.workers)
         network = model.network.to(self.device)
-        answers = []
+        answers, features = [], []
         for index in torch.arange(len(data.raw[data.primary])).split(_BATCH):
             batch = model.spec.shorten(move(take(inputs, index), self.device))
-            answers.append(network.head(network.features(model.spec.prepare(batch))))
+            features.append(network.features(model.spec.prepare(batch)))
+            answers.append(network.head(features[-1]))
         self._answers = torch.cat(answers)
+        self._features = torch.cat(features) if self.hint is not None else None
         network.cpu()
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -89,9 +103,22 @@ class Distillation(Strategy):
         """Give the weighted distance to the teacher's softened answers."""
         assert self._answers is not None
         told = self._answers[batch.index]
-        return {"distillation": self.weight * distillation_loss(outputs, told, self.temperature, scaled=True)}
+        terms = {"distillation": self.weight * distillation_loss(outputs, told, self.temperature, scaled=True)}
+        if self.hint is not None:
+            assert self._features is not None
+            distance = mse_loss(self.hint(features), self._features[batch.index])
+            terms["hint"] = self.features_weight * distance / 2
+        return terms
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Add the layer between both networks' features, at the head's rate."""
+        groups = super().parameter_groups()
+        if self.hint is not None:
+            groups.append({"name": "hint", "share": 1.0, "params": list(self.hint.parameters())})
+        return groups
 
     def facts(self) -> dict[str, str]:
         """Name the teacher."""
         said = f"{self.teacher}, temperature {self.temperature:g}, weight {self.weight:g}"
+        said += f", features with weight {self.features_weight:g}" if self.features_weight else ""
         return {**super().facts(), "teacher": said}
