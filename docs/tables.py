@@ -8,6 +8,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; nothing be
 
 import argparse
 import csv
+import functools
 import json
 import re
 import statistics
@@ -362,9 +363,15 @@ def gpu_table() -> str:
     return "\n".join(lines)
 
 
+@functools.cache
+def _papers() -> list[Paper]:
+    """Read all experiments once: each is composed."""
+    return papers()
+
+
 def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
-    """Read each experiment whose runs are stored: what it is, its runs, methods by tasks."""
-    for paper in papers():
+    """Give each experiment whose runs are stored: what it is, its runs, methods by tasks."""
+    for paper in _papers():
         if paper.runs is not None:
             table = paper.crossed
             assert table is not None
