@@ -112,7 +112,10 @@ def _remembered_defaults(create: Any) -> Any:
 
 
 def _remembered_files(compose: Any) -> Any:
-    """Keep merged files, and apart from them what all compositions begin with: Hydra's own part and ``config.yaml``."""
+    """Keep merged files, and apart from them what all compositions begin with: Hydra's own part and ``config.yaml``.
+
+    No file sets to null what ``config.yaml`` has as a mapping, so that the order of merging makes no difference.
+    """
     kept: dict[Any, Any] = {}
 
     def merged(self: Any, defaults: Any, repo: Any) -> Any:
@@ -132,8 +135,10 @@ def _remembered_files(compose: Any) -> Any:
             count = next((i for i, name in enumerate(names) if not str(name[0]).startswith("hydra")), 0) + 1
             if (start := (sources, tuple(names[:count]))) not in kept:
                 kept[start] = merged(self, defaults[:count], repo)
-            beginning = _Merged(config=copy.deepcopy(kept[start]))
-            kept[key] = compose(self, [beginning, *defaults[count:]], repo)
+            parts = [_Merged(config=copy.deepcopy(kept[start]))]
+            if defaults[count:]:  # merged on their own first: each merge goes through all that is there
+                parts.append(_Merged(config=merged(self, defaults[count:], repo)))
+            kept[key] = compose(self, parts, repo)
         return copy.deepcopy(kept[key])
 
     return _compose_config_from_defaults_list
