@@ -10,12 +10,15 @@ from tl_lab.options import Count, Positive, Probability
 
 __all__ = ["AudioCNN"]
 
+_HALVING = 2  # blocks that halve time where each frame has features
+
 
 class AudioCNN(Backbone):
     """Blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling over a mel spectrogram, averaged over time.
 
     Behind a recording's end all maps are kept at 0, so that what a batch is padded to changes nothing. Features are the
     means over time of the last maps in each of the remaining bands: ``num_features = widths[-1] * (bands >> blocks)``.
+    Where each frame has features, only the first two blocks halve time, which leaves a frame every 40 ms.
 
     Args:
         widths: maps of each block; as many halvings of bands and time.
@@ -23,6 +26,7 @@ class AudioCNN(Backbone):
         rate: samples a second that recordings are brought to.
         dropout: of the features, in [0, 1).
         seconds: of a recording at most; longer ones lose their end.
+        frames: give the maps of each frame, 0 behind a recording's end; None for their mean. The data decide.
 
     Raises:
         UserError: an argument is out of its range.
@@ -37,26 +41,34 @@ class AudioCNN(Backbone):
         rate: Count = 8000,
         dropout: Probability = 0.0,
         seconds: Positive = 10.0,
+        frames: bool | None = None,
     ) -> None:
         super().__init__()
+        self.frames = bool(frames)
         maps = [check_count("backbone.widths", width) for width in widths]
         self.halvings = len(maps)
         if not maps or bands < 2**self.halvings:
             raise UserError(f"backbone.bands={bands} is less than 2 to the number of backbone.widths, {len(maps)}")
-        self.blocks = nn.ModuleList(_Block(before, after) for before, after in zip([1, *maps], maps, strict=False))
+        self.blocks = nn.ModuleList(
+            _Block(before, after, halves=not frames or number < _HALVING)
+            for number, (before, after) in enumerate(zip([1, *maps], maps, strict=False))
+        )
         self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
         self.num_features = maps[-1] * (bands >> self.halvings)
         # frames of 25 ms, a step of 10 ms
         self.spec = AudioSpec(rate, "mel", bands, max(2, rate // 40), max(1, rate // 100), float(seconds))
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``."""
+        """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``, or to that of each frame."""
         maps, length = x["mel"][:, None], x["length"]
-        whole = -(-maps.shape[-1] // 2**self.halvings) * 2**self.halvings
+        step = 2 ** sum(block.halves for block in self.blocks)  # type: ignore[misc]  # blocks, which say it
+        whole = -(-maps.shape[-1] // step) * step
         maps = nn.functional.pad(maps, (0, whole - maps.shape[-1]))
         for block in self.blocks:
             maps = block(maps, length)
-            length = (length + 1) // 2
+            length = (length + 1) // 2 if block.halves else length
+        if self.frames:
+            return self.dropout(maps.flatten(1, 2).transpose(1, 2))  # (B, C, M', L') -> (B, L', C * M')
         features = maps.sum(-1) / length[:, None, None]  # (B, C, M', L') -> (B, C, M')
         return self.dropout(features.flatten(1))
 
@@ -66,10 +78,11 @@ class AudioCNN(Backbone):
 
 
 class _Block(nn.Module):
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, halves: bool) -> None:
         super().__init__()
+        self.halves = halves  # time; bands are halved by every block
         self.convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
-        self.norm, self.pool = nn.BatchNorm2d(after), nn.MaxPool2d(2)
+        self.norm, self.pool = nn.BatchNorm2d(after), nn.MaxPool2d((2, 2 if halves else 1))
 
     def forward(self, maps: Tensor, length: Tensor) -> Tensor:
         inside = torch.arange(maps.shape[-1], device=maps.device) < length[:, None]

@@ -49,6 +49,8 @@ class Backbone(nn.Module):
     """Whether it has linear layers or convolutions, beside which an adapter can stand."""
     takes_prompts: ClassVar[bool] = False
     """Whether vectors can be put before its tokens; its ``net`` is a model of transformers then."""
+    frames: bool = False
+    """Whether recordings have features at each frame, ``(B, L, num_features)``, 0 behind their end."""
     source: str = ""
     """Where its weights come from, where the class knows more than the configuration says."""
     regrouped: tuple[list[str], dict[str, int]] | None = None

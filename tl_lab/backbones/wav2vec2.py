@@ -25,6 +25,7 @@ class Wav2Vec2(Backbone):
         standardise: bring each recording to mean 0 and variance 1, as the published models were trained.
         seconds: of a recording at most; longer ones lose their end.
         max_groups: join neighbouring layer groups to at most so many; None for the convolutions, then each block.
+        frames: give the states themselves, 0 behind a recording's end; None for their mean. The data decide.
 
     Raises:
         UserError: the model or the library transformers is not here, or no name is given.
@@ -43,8 +44,10 @@ class Wav2Vec2(Backbone):
         standardise: bool = True,
         seconds: Positive = 20.0,
         max_groups: Count | None = None,
+        frames: bool | None = None,
     ) -> None:
         super().__init__()
+        self.frames = bool(frames)
         if name is None:
             raise UserError("backbone.name: name a model of the hub, as facebook/wav2vec2-base, or its folder")
         self.net = _load(name, pretrained)
@@ -55,14 +58,14 @@ class Wav2Vec2(Backbone):
         self.spec = AudioSpec(features="wave", seconds=float(seconds), standardise=standardise)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Map ``wave`` (B, L) and ``length`` (B,) to ``(B, num_features)``."""
+        """Map ``wave`` (B, L) and ``length`` (B,) to ``(B, num_features)``, or to that of each frame."""
         inside = (torch.arange(x["wave"].shape[1], device=x["wave"].device) < x["length"][:, None]).long()
         # models with group norm were trained without a mask, on waves padded with 0
         mask = {"attention_mask": inside} if self.net.config.feat_extract_norm == "layer" else {}
         states = self.net(x["wave"], **mask).last_hidden_state  # (B, L', D)
         length = self.net._get_feat_extract_output_lengths(x["length"]).clamp(min=1)
         heard = (torch.arange(states.shape[1], device=states.device) < length[:, None]).to(states.dtype)
-        return pooled(states, heard)
+        return states * heard[..., None] if self.frames else pooled(states, heard)
 
     def layer_groups(self) -> list[LayerGroup]:
         """The convolutions with what leads to the first block, then each block."""

@@ -30,6 +30,7 @@ class Whisper(Backbone):
             ``save_pretrained`` wrote; None for tiny.en from its package (see ``python -m tl_lab weights``).
         pretrained: start from the published weights; False for random ones in the same architecture.
         seconds: of a recording at most, up to 30; longer ones lose their end.
+        frames: give the states themselves, 0 behind a recording's end; None for their mean. The data decide.
 
     Raises:
         UserError: the model or the library transformers is not here, or an option is out of its range.
@@ -41,8 +42,15 @@ class Whisper(Backbone):
 
     modalities = frozenset({"audio"})
 
-    def __init__(self, name: str | None = None, pretrained: bool = True, seconds: Positive = 30.0) -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        pretrained: bool = True,
+        seconds: Positive = 30.0,
+        frames: bool | None = None,
+    ) -> None:
         super().__init__()
+        self.frames, self._name, self._pretrained = bool(frames), name, pretrained
         net, self.source = _encoder(name, pretrained)
         self.conv1, self.conv2, self.blocks, self.norm = net.conv1, net.conv2, net.layers, net.layer_norm
         self.register_buffer("positions", net.embed_positions.weight.detach().clone())  # sinusoids: never learned
@@ -55,9 +63,9 @@ class Whisper(Backbone):
     positions: Tensor
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``."""
+        """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``, or to that of each frame."""
         states, mask = self.states(x)
-        return pooled(states, mask)
+        return states * mask[..., None] if self.frames else pooled(states, mask)
 
     def states(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Compute the states, ``(B, ceil(L / 2), D)``, and the mask of those that belong to a recording."""

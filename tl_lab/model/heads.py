@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GroupedHead", "TaskHead", "UnitLength", "mlp"]
+from tl_lab.functional.transcripts import BLANK, SILENT
+
+__all__ = ["FrameHead", "GroupedHead", "TaskHead", "UnitLength", "mlp"]
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
@@ -77,6 +79,24 @@ class TaskHead(nn.Module):
 
     def extra_repr(self) -> str:
         return f"active={self.active}"
+
+
+class FrameHead(nn.Sequential):
+    """A head on each frame of a recording: ``(B, L, D) -> (B, L, C)``.
+
+    Frames whose features are all 0 lie behind a recording's end. There the first output, the blank, is certain, so that
+    what a batch is padded to changes no loss and no answer.
+
+    Args:
+        layers: as of :func:`mlp`.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the logits."""
+        outputs = super().forward(features)
+        silent = outputs.new_full((outputs.shape[-1],), SILENT)
+        silent[BLANK] = 0.0
+        return torch.where(features.ne(0).any(-1, keepdim=True), outputs, silent)
 
 
 class UnitLength(nn.Module):

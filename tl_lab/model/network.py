@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.inputs.operations import Inputs
-from tl_lab.model.heads import TaskHead, mlp
+from tl_lab.model.heads import FrameHead, TaskHead, mlp
 from tl_lab.randomness import derive_seed, separate_stream
 
 __all__ = ["PARTS", "Network", "weights_stream"]
@@ -70,7 +70,8 @@ class Network(nn.Module):
         hidden, dropout = self._head_options
         if self._blocks is not None:
             return TaskHead(self.num_features, hidden, self._blocks, dropout)
-        return mlp(self.num_features, hidden, self.num_outputs, dropout)
+        layers = mlp(self.num_features, hidden, self.num_outputs, dropout)
+        return FrameHead(*layers) if self.backbone.frames else layers
 
     def separate_encoders(self) -> None:
         """Give the target a backbone and a bottleneck of its own, equal to the source's (see :meth:`use`)."""
@@ -108,9 +109,12 @@ class Network(nn.Module):
         return [module for module in kinds if module.running_mean is not None]
 
     def features(self, x: Inputs) -> Tensor:
-        """Compute what the head and the alignment see, ``(B, num_features)``."""
+        """Compute what the head and the alignment see, ``(B, num_features)``, or that of each frame."""
         backbone, bottleneck = self.encoder()
-        return bottleneck(backbone(x))
+        features = backbone(x)
+        seen = bottleneck(features)
+        # frames behind a recording's end stay 0, by which the head knows them
+        return seen * features.ne(0).any(-1, keepdim=True) if backbone.frames else seen
 
     def forward(self, x: Inputs) -> Tensor:
         """Compute the outputs, ``(B, C)``."""

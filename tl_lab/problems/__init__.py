@@ -8,6 +8,7 @@ from tl_lab.problems.sequence import Sequence
 from tl_lab.problems.several import Several
 from tl_lab.problems.single_label import SingleLabel
 from tl_lab.problems.spans import Spans
+from tl_lab.problems.transcript import Transcript
 
 __all__ = [
     "ALL",
@@ -24,12 +25,13 @@ __all__ = [
     "Several",
     "SingleLabel",
     "Spans",
+    "Transcript",
     "restore",
 ]
 
 PROBLEMS: dict[str, type[Problem]] = {kind.name: kind for kind in (SingleLabel, MultiLabel, Regression)}
 """Every problem of one task whose samples have one vector of outputs each, by its name."""
-OF_PLACES: dict[str, type[Problem]] = {kind.name: kind for kind in (Sequence, Spans)}
+OF_PLACES: dict[str, type[Problem]] = {kind.name: kind for kind in (Sequence, Spans, Transcript)}
 """Every problem whose samples have outputs for each of their places, by its name; methods say whether they take it."""
 ALL = frozenset(PROBLEMS)
 """The names of the first kind, for methods that take any of them."""

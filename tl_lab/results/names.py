@@ -76,6 +76,9 @@ KINDS: dict[str, Kind] = {
     "token_acc": _share("tag accuracy"),
     "span_f1": _share("answer F1"),
     "exact_match": _share("exact answers"),
+    "letter_acc": Kind("letter accuracy", True, "z.1f", True, (-math.inf, 1.0)),
+    "wer": Kind("word error rate", True, "z.1f", False, (0.0, math.inf)),
+    "cer": Kind("character error rate", True, "z.1f", False, (0.0, math.inf)),
     "balanced_acc": _share("balanced accuracy", refines="acc"),
     "map": _share("mAP"),
     "f1_macro": _share("macro F1", refines="acc"),
@@ -103,6 +106,7 @@ LEADING = {
     "r2": "MAE in the unit of the target, MSE in its square.",
     "task_mean": "The mean over tasks is that of accuracy, AUROC or R², as shares of 1.",
     "span_f1": "F1 and exact matches of answers in per cent.",
+    "letter_acc": "Letter accuracies (1 - character error rate) and error rates in per cent.",
     "entity_f1": "F1, precision and recall of entities, and accuracies of tags, in per cent.",
 }
 """The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""

@@ -28,7 +28,7 @@ from tl_lab.errors import UserError
 from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
-from tl_lab.problems import Prediction, Problem, SingleLabel, restore
+from tl_lab.problems import Prediction, Problem, SingleLabel, Transcript, restore
 from tl_lab.problems import Sequence as SequenceProblem
 from tl_lab.results.folder.files import replacing
 from tl_lab.results.folder.predictions import predictions_path
@@ -491,6 +491,8 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
 def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Give what the backbone was built for beside the shape of its inputs."""
     spec = facts.get("spec", {})
+    if facts.get("problem", {}).get("name") == Transcript.name:
+        return {"frames": True}
     return {"columns": spec_from(spec)} if spec.get("modality") == TableSpec.modality else {}
 
 

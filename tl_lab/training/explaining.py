@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tl_lab.problems import SingleLabel
+from tl_lab.problems import Problem, SingleLabel, Transcript
 from tl_lab.results.figures.drawing import INK, STYLE, numpy_of, shortened
 from tl_lab.training.feature_reader import evaluating
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["activation_maps", "figures_of_maps", "figures_of_spectrograms", "last_maps"]
 
 _IMAGES = 8  # of a test set that are shown
+_UTTERANCES = 3  # likewise, with their transcripts
 
 
 def last_maps(net: nn.Module) -> nn.Module | None:
@@ -127,27 +128,32 @@ def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[s
         data: recordings.
 
     Returns:
-        A figure for each test set; none where the network takes waves, or predicts no classes.
+        A figure for each test set; none where the network takes waves, or predicts neither classes nor transcripts.
     """
-    if data.modality != "audio" or not isinstance(data.problem, SingleLabel):
+    if data.modality != "audio" or not isinstance(data.problem, SingleLabel | Transcript):
         return {}
-    figures = {}
+    figures, shown = {}, _IMAGES if isinstance(data.problem, SingleLabel) else _UTTERANCES
     for name in data.test_names:
         count = len(data.sets[name])
-        index = torch.linspace(0, count - 1, min(_IMAGES, count)).round().long()
+        index = torch.linspace(0, count - 1, min(shown, count)).round().long()
         x, y = data.inputs_at(name, index), data.sets[name].y
         if isinstance(x, Tensor) or "mel" not in x or y is None:
             continue
         strategy.network.use(data.domain_of(name))
         with torch.no_grad(), evaluating(strategy.network):
-            said = strategy.network(x).argmax(1).tolist()
-        titles = [
-            data.class_names[ours] + ("" if ours == theirs else f" (is {data.class_names[theirs]})")
-            for ours, theirs in zip(said, y[index.to(y.device)].tolist(), strict=True)
-        ]
+            said = data.problem.words(data.problem.predict(strategy.network(x)).values)
+        titles = _titles(said, y[index.to(y.device)].cpu(), data.problem)
         parts = [mel[:, :length].cpu() for mel, length in zip(x["mel"], x["length"].tolist(), strict=True)]
         figures[f"spectrograms_{name.replace('/', '_')}"] = drawn_spectrograms(parts, titles)
     return figures
+
+
+def _titles(said: list[str], y: Tensor, problem: Problem) -> list[str]:
+    """Write what the network says of recordings, and what they are where that differs."""
+    if isinstance(problem, Transcript):
+        return [f"{ours or '(nothing)'}\n(is: {true})" for ours, true in zip(said, problem.texts(y), strict=True)]
+    true = [problem.output_names[k] for k in y.tolist()]
+    return [ours + ("" if ours == theirs else f" (is {theirs})") for ours, theirs in zip(said, true, strict=True)]
 
 
 @matplotlib.rc_context(STYLE)
@@ -158,11 +164,12 @@ def drawn_spectrograms(parts: list[Tensor], titles: list[str]) -> Figure:
         parts: ``(M, L)`` each.
         titles: as many texts.
     """
-    figure = Figure(figsize=(1.5 * len(parts), 2.2), layout="constrained")
+    figure = Figure(figsize=(12, 2.2), layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
+    letters = 2 * 64 // len(parts)  # that fit above a part
     for ax, part, title in zip(axes, parts, titles, strict=True):
         ax.imshow(numpy_of(part), aspect="auto", origin="lower", cmap="magma")
-        ax.set_title(shortened(title, 16), fontsize=8, color=INK)
+        ax.set_title("\n".join(shortened(line, letters) for line in title.split("\n")), fontsize=8, color=INK)
         ax.set_yticks([])
         ax.tick_params(labelsize=6)
     axes[0].set_ylabel("mel band", fontsize=8)

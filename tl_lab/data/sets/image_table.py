@@ -15,6 +15,7 @@ from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.table import cells_of
 from tl_lab.data.samples import Samples
+from tl_lab.data.sets.given_split import split_as_given
 from tl_lab.data.sets.image_folder import ImageReading, Scan, find_folder
 from tl_lab.data.sets.table import file_of
 from tl_lab.data.sets.tables import numbered
@@ -30,7 +31,6 @@ __all__ = ["ImageTable", "Reading"]
 
 Reading = Literal["ignore", "zero", "one", "self_train"]
 _READ_AS = {"ignore": UNKNOWN, "zero": 0, "one": 1, "self_train": UNCERTAIN}
-_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class ImageTable(ImageReading, DataModule):
@@ -207,36 +207,22 @@ class ImageTable(ImageReading, DataModule):
     def _parts(self, whole: Samples, table: pd.DataFrame, place: Path) -> dict[str, Samples]:
         patients, shares = whole.columns["patient"], {"val": self.val_share, "test": self.test_share}
         if self.split_column is not None:
-            given = cells_of(table[self.split_column]).map(lambda cell: _PARTS.get(cell.lower(), ""))
-            return self._given(whole, given.tolist(), place)
+            names = self.column_values["patient"] if self.patient_column else None
+            return split_as_given(
+                whole,
+                cells_of(table[self.split_column]).tolist(),
+                patients,
+                names,
+                "patient",
+                column=self.split_column,
+                place=place,
+                val_share=self.val_share,
+                seed=self.seed,
+            )
         if self.patient_column is None and self.problem_kind is SingleLabel:
             return split_in_three(whole, self.val_share, self.test_share, self.seed, self.class_names)
         index = group_split(patients, shares, self.seed, "patients" if self.patient_column else "images")
         return {name: whole.subset(places) for name, places in index.items()}
-
-    def _given(self, whole: Samples, parts: list[str], place: Path) -> dict[str, Samples]:
-        """Take a given split, if no patient is on both sides of it."""
-        if "" in parts or not {"train", "test"} <= set(parts):
-            raise UserError(
-                f"data.split_column={self.split_column}: cells of {place} are train, val and test, with some of train "
-                "and test"
-            )
-        index = {name: torch.tensor([i for i, one in enumerate(parts) if one == name]) for name in dict.fromkeys(parts)}
-        patients = whole.columns["patient"]
-        of = {name: set(patients[places].tolist()) for name, places in index.items()}
-        for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
-            if both := sorted(of.get(name, set()) & of.get(other, set())):
-                names = [self.column_values["patient"][one] for one in both] if self.patient_column else map(str, both)
-                raise UserError(
-                    f"{place}: {len(both)} patients are in {name} and in {other} ({listed(names)}): give each patient "
-                    "to one part, or leave data.split_column out to split by patients"
-                )
-        sets = {name: whole.subset(places) for name, places in index.items()}
-        if "val" not in sets:
-            train = sets["train"]
-            held_out = group_split(train.columns["patient"], {"val": self.val_share}, self.seed, "patients")
-            sets |= {name: train.subset(places) for name, places in held_out.items()}
-        return {name: sets[name] for name in ("train", "val", "test")}
 
     def use(self, spec: InputSpec) -> None:
         """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""

@@ -1,0 +1,65 @@
+"""A split that a column of a table gives, which keeps each group of samples in one part."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tl_lab.data.samples import Samples
+from tl_lab.data.splits import group_split
+from tl_lab.errors import UserError
+from tl_lab.texts import listed
+
+__all__ = ["split_as_given"]
+
+_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def split_as_given(
+    whole: Samples,
+    cells: Sequence[str],
+    groups: Tensor,
+    names: Sequence[str] | None,
+    kind: str,
+    *,
+    column: str,
+    place: Path,
+    val_share: float,
+    seed: int,
+) -> dict[str, Samples]:
+    """Take a given split, if no group is on both sides of it; without validation, groups of train are drawn for it.
+
+    Args:
+        whole: all samples.
+        cells: the part of each, as it is written.
+        groups: number of each sample's group, ``(N,)``.
+        names: of the groups; None where they have none.
+        kind: what a group is: ``patient`` or ``speaker``.
+        column: with the parts, for messages.
+        place: of the table, likewise.
+        val_share: of the training samples, for validation where the column names none.
+        seed: of the run.
+
+    Raises:
+        UserError: a cell names no part, train or test is absent, or a group is in two parts.
+    """
+    parts = [_PARTS.get(cell.strip().lower(), "") for cell in cells]
+    if "" in parts or not {"train", "test"} <= set(parts):
+        raise UserError(
+            f"data.split_column={column}: cells of {place} are train, val and test, with some of train and test"
+        )
+    index = {name: torch.tensor([i for i, one in enumerate(parts) if one == name]) for name in dict.fromkeys(parts)}
+    of = {name: set(groups[places].tolist()) for name, places in index.items()}
+    for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        if both := sorted(of.get(name, set()) & of.get(other, set())):
+            named = map(str, both) if names is None else [names[one] for one in both]
+            raise UserError(
+                f"{place}: {len(both)} {kind}s are in {name} and in {other} ({listed(named)}): give each {kind} "
+                f"to one part, or leave data.split_column out to split by {kind}s"
+            )
+    if "val" not in index:
+        train = index["train"]
+        held_out = group_split(groups[train], {"val": val_share}, seed, f"{kind}s")
+        index |= {name: train[places] for name, places in held_out.items()}
+    return {name: whole.subset(index[name]) for name in ("train", "val", "test")}

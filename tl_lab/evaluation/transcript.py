@@ -1,0 +1,52 @@
+"""How transcripts are measured: words and letters that are wrong."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from tl_lab.evaluation.meter import Meter
+from tl_lab.functional.transcripts import ctc_losses
+
+__all__ = ["TRANSCRIPT", "TranscriptMeter"]
+
+TRANSCRIPT = ("loss", "letter_acc", "wer", "cer")
+"""Scores of a set with labels."""
+
+Write = Callable[[Tensor], list[str]]
+"""From paths or labels, ``(B, L)``, to texts."""
+
+
+class TranscriptMeter(Meter):
+    """Counts wrong words and letters over a whole set: insertions, deletions and substitutions by what was said.
+
+    Args:
+        said: writes the texts of paths.
+        true: writes the texts of labels.
+    """
+
+    def __init__(self, said: Write, true: Write) -> None:
+        from torchmetrics.text import CharErrorRate, WordErrorRate  # half a second, for transcripts alone
+
+        super().__init__()
+        self.said, self.true = said, true
+        self.words, self.letters, self.losses = WordErrorRate(), CharErrorRate(), MeanMetric()
+
+    def update(self, outputs: Tensor, y: Tensor | None) -> None:
+        """Take in logits ``(B, L, C)`` and letters ``(B, S)``; without labels there is nothing to score."""
+        if y is None:
+            return
+        said, true = self.said(outputs.argmax(-1)), self.true(y)
+        self.words.update(said, true)
+        self.letters.update(said, true)
+        self.losses.update(ctc_losses(outputs, y).to(torch.float64))
+
+    def compute(self) -> dict[str, float]:
+        """Give the scores of all that was taken in, and forget it."""
+        if not self.words.update_called:
+            return {}
+        wer, cer, loss = (float(one.compute()) for one in (self.words, self.letters, self.losses))
+        for one in (self.words, self.letters, self.losses):
+            one.reset()
+        return {"loss": loss, "letter_acc": 1 - cer, "wer": wer, "cer": cer}
