@@ -71,5 +71,5 @@ def test_a_head_is_sure_of_the_blank_behind_the_end() -> None:
 def test_labels_that_cannot_be(y: torch.Tensor, said: str) -> None:
     with pytest.raises(UserError, match=said):
         PROBLEM.check("train", y)
-    with pytest.raises(UserError, match="label_smoothing=0.1 does not apply to transcript data"):
+    with pytest.raises(UserError, match=r"label_smoothing=0\.1 does not apply to transcript data"):
         PROBLEM.criterion(None, label_smoothing=0.1)

@@ -88,6 +88,10 @@ class Backbone(nn.Module):
         """Read the classifier of the task that the weights come from; None where it is not known."""
         return None
 
+    def recogniser(self) -> nn.Module | None:
+        """Build the decoder that was trained with an encoder of speech; None where there is none."""
+        return None
+
     def check_layer_groups(self) -> None:
         """Verify that every parameter and buffer is in exactly one group.
 

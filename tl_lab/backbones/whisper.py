@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tl_lab.backbones.base import Backbone, LayerGroup
 from tl_lab.backbones.ctranslate2 import read_variables, whisper_state
 from tl_lab.backbones.packaged import packaged
+from tl_lab.backbones.whisper_decoder import Recogniser
 from tl_lab.data.inputs.audio import AudioSpec
 from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError
@@ -17,6 +18,8 @@ from tl_lab.functional.pooling import pooled
 from tl_lab.options import Positive
 
 __all__ = ["Whisper", "packaged_whisper"]
+
+_FRAMES = 100  # of a spectrogram, a second
 
 
 class Whisper(Backbone):
@@ -55,12 +58,14 @@ class Whisper(Backbone):
         self.conv1, self.conv2, self.blocks, self.norm = net.conv1, net.conv2, net.layers, net.layer_norm
         self.register_buffer("positions", net.embed_positions.weight.detach().clone())  # sinusoids: never learned
         self.num_features = self.positions.shape[1]
-        longest = len(self.positions) * 2 * 160 / 16000
+        longest = len(self.positions) * 2 / _FRAMES
         if not 0 < seconds <= longest:
             raise UserError(f"backbone.seconds lies above 0 and at most at {longest:g}, not at {seconds:g}")
         self.spec: AudioSpec = AudioSpec(bands=net.conv1.in_channels, seconds=float(seconds))
 
     positions: Tensor
+    silence: float = 0.0
+    """Seconds of silence that are heard behind each recording, up to 30 seconds in all; a decoder needs some."""
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``, or to that of each frame."""
@@ -69,17 +74,37 @@ class Whisper(Backbone):
 
     def states(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Compute the states, ``(B, ceil(L / 2), D)``, and the mask of those that belong to a recording."""
-        inside = _within(x["length"], x["mel"].shape[-1])
-        heard = F.gelu(self.conv1(x["mel"])) * inside[:, None]  # as if each ended there: convolutions pad with 0
+        mel, length = self._with_silence(x["mel"], x["length"])
+        inside = _within(length, mel.shape[-1])
+        heard = F.gelu(self.conv1(mel)) * inside[:, None]  # as if each ended there: convolutions pad with 0
         states = F.gelu(self.conv2(heard)).transpose(1, 2)  # (B, D, L) -> (B, ceil(L / 2), D)
         states = states + self.positions[: states.shape[1]]
-        mask = _within((x["length"] + 1) // 2, states.shape[1])
+        mask = _within((length + 1) // 2, states.shape[1])
         unseen = torch.zeros(mask.shape, dtype=states.dtype, device=states.device)
         unseen = unseen.masked_fill(mask == 0, torch.finfo(states.dtype).min)[:, None, None]
         unseen = unseen.expand(-1, -1, states.shape[1], -1)
         for block in self.blocks:
             states = block(states, unseen)
         return self.norm(states), mask
+
+    def _with_silence(self, mel: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Append silence to spectrograms, ``(B, M, L)``: what lies 80 dB below the loudest, as Whisper cuts them."""
+        if not self.silence:
+            return mel, length
+        longer = (length + round(self.silence * _FRAMES)).clamp(max=2 * len(self.positions))
+        padded = F.pad(mel, (0, int(longer.max()) - mel.shape[-1]))
+        floor = (mel.amax((1, 2)) - 2)[:, None, None]  # 8 powers of ten, of which 4 are 1
+        behind = _within(longer, padded.shape[-1]) - _within(length, padded.shape[-1])
+        return torch.where(behind[:, None] > 0, floor, padded), longer
+
+    def recogniser(self) -> nn.Module | None:
+        """Build Whisper's decoder with its weights; None for random ones."""
+        if not self._pretrained:
+            return None
+        net, tokeniser = _decoder(self._name)
+        made = Recogniser(net.config.to_diff_dict(), tokeniser)
+        made.net.load_state_dict(net.state_dict())
+        return made
 
     def layer_groups(self) -> list[LayerGroup]:
         """The convolutions, then each block; the last norm belongs to the last block."""
@@ -146,3 +171,24 @@ def _encoder(name: str | None, pretrained: bool) -> tuple[Any, str]:
             "for the packaged tiny.en"
         ) from error
     return model.encoder, f"{name} (library transformers)"
+
+
+def _decoder(name: str | None) -> tuple[Any, str]:
+    """Read the library's decoder, and the tokeniser beside it as JSON."""
+    from transformers import AutoTokenizer, WhisperConfig, WhisperModel
+    from transformers.models.whisper.modeling_whisper import WhisperDecoder
+
+    if name is None:
+        sizes, state = packaged_whisper()
+        net = WhisperDecoder(WhisperConfig(**sizes))
+        net.load_state_dict({n.removeprefix("decoder."): t for n, t in state.items() if n.startswith("decoder.")})
+        return net, packaged("whisper").locate()["model/tokenizer.json"].read_text(encoding="utf-8")
+    folder = next((place for place in places_of(name) if place.is_dir()), None)
+    source, local = str(folder or name), {"local_files_only": True} if folder else {}
+    try:
+        tokeniser: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **local)
+        model = WhisperModel.from_pretrained(source, dtype=torch.float32, **local)
+    except Exception as error:  # of files, the network and unknown tokenisers
+        said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
+        raise UserError(f"backbone.name={name} has no tokeniser for its decoder ({said})") from error
+    return model.decoder, tokeniser.backend_tokenizer.to_str()

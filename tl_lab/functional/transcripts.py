@@ -13,9 +13,8 @@ BLANK = 0
 """The output that stands for no letter."""
 SILENT = -1e4
 """The logit of every other output at frames behind a recording's end (see :class:`~tl_lab.model.heads.FrameHead`)."""
-_DIGITS = {
-    ord(str(k)): f" {word} " for k, word in enumerate("zero one two three four five six seven eight nine".split())
-}
+_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_DIGITS = {ord(str(digit)): f" {name} " for digit, name in enumerate(_NAMES)}
 
 
 def plain_text(text: str) -> str:

@@ -315,6 +315,11 @@ def _change_parts(network: Network, facts: Mapping[str, Any]) -> None:
         network.bottleneck = UnitLength()
     if (groups := facts.get("groups")) is not None:
         network.head = GroupedHead(network.num_features, groups)
+    if (decoder := facts.get("recogniser")) is not None:
+        from tl_lab.backbones.whisper_decoder import Recogniser
+
+        backbone: Any = network.backbone
+        network.head, backbone.frames, backbone.silence = Recogniser.from_state(decoder), True, decoder["silence"]
 
 
 def _few_shot_model(

@@ -1,21 +1,27 @@
 """No examples at all: classes described by their names, or found among those of the pretraining task."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Classifier
+from tl_lab.backbones.whisper_decoder import Recogniser, spellings
+from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled, Unlabelled
 from tl_lab.data.inputs.operations import move
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.class_texts import class_directions, neutral_bias
 from tl_lab.model.heads import GroupedHead, UnitLength
-from tl_lab.options import Positive
+from tl_lab.options import NonNegative, Positive
+from tl_lab.problems import SingleLabel, Transcript
 from tl_lab.strategies.base import Strategy
 from tl_lab.texts import listed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ZeroShot", "check_templates", "label_groups", "readable_name"]
 
@@ -26,8 +32,10 @@ class ZeroShot(Strategy):
     Text encoders: a class is the mean direction of its descriptions (templates times names), and a text gets the class
     with the largest cosine, less what a neutral text would get. Images: the classifier of the backbone's pretraining
     task answers for those of its classes that stand for one of the data's; ``open_acc`` is the share of samples for
-    which such a class wins among all classes of the pretraining task. Anything else is not applicable: the run
-    says so and gives the accuracy of guessing, and no other number.
+    which such a class wins among all classes of the pretraining task. Recordings: the decoder that was trained with the
+    encoder scores how probable the names of the classes are as transcripts, in several spellings; or it writes
+    transcripts. Anything else is not applicable: the run says so, and gives the accuracy of guessing and no other
+    number.
 
     Args:
         templates: of texts, each with ``{}`` where the name of the class stands.
@@ -36,6 +44,8 @@ class ZeroShot(Strategy):
         temperature: that cosines are divided by; it changes the confidence, never the answer.
         label_map: of images: for a class of the data the names of classes of the pretraining task; None for those of
             the same name. Classes without any are left out of the test.
+        silence: of recordings: seconds of silence that are heard behind each; None for 1, and for transcripts for what
+            fills 30 seconds, as the decoder was trained. It writes remarks on noise where a recording ends abruptly.
         scores: ``test``: the test set; ``all``: every labelled sample, for nothing is learned from any.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
@@ -49,7 +59,7 @@ class ZeroShot(Strategy):
 
     needs = frozenset({"labels"})
     handles = frozenset({"labels", "domains", "target"})
-    problems = frozenset({"single_label"})
+    problems = frozenset({SingleLabel.name, Transcript.name})
     trains = False
     takes_adapter = False
     wants_weights = True
@@ -63,6 +73,7 @@ class ZeroShot(Strategy):
         temperature: Positive = 0.05,
         label_map: Mapping[str, str | Sequence[str]] | None = None,
         scores: Literal["test", "all"] = "test",
+        silence: NonNegative | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -89,6 +100,11 @@ class ZeroShot(Strategy):
             head = GroupedHead(self.network.num_features, self.mapped)
             head.linear = _linear(known)
             self.network.head = head
+        elif (recogniser := backbone.recogniser()) is not None:
+            self.network.head = self._told(cast(Recogniser, recogniser))
+            self._listen(cast(Any, backbone), silence)
+        elif isinstance(self.problem, Transcript):
+            raise UserError("strategy=zero_shot transcribes by a decoder with trained weights: set backbone=whisper")
         else:
             self.reason = (
                 f"{type(backbone).__name__} encodes no texts, and no classifier of the task of its weights is known"
@@ -97,6 +113,18 @@ class ZeroShot(Strategy):
         self._among_all: dict[str, list[bool]] = {}
 
     # ------------------------------------------------------------------ what answers
+
+    def _told(self, recogniser: Recogniser) -> Recogniser:
+        """Tell a decoder of speech what it answers with."""
+        if isinstance(self.problem, Transcript):
+            return recogniser.for_letters(self.problem.output_names)
+        texts = [self._texts_of(name) for name in self.problem.output_names]
+        return recogniser.for_classes([[form for text in one for form in spellings(text)] for one in texts])
+
+    def _listen(self, backbone: Any, silence: float | None) -> None:
+        """Let an encoder of speech give all of its states, and hear silence behind each recording."""
+        as_trained = 30.0 if isinstance(self.problem, Transcript) else 1.0
+        backbone.frames, backbone.silence = True, as_trained if silence is None else float(silence)
 
     def setup(self, stage: str) -> None:
         """Choose the samples that are scored."""
@@ -132,7 +160,7 @@ class ZeroShot(Strategy):
 
     @torch.no_grad()
     def _build(self) -> None:
-        if self._built or self.reason or isinstance(self.network.head, GroupedHead):
+        if self._built or self.reason or isinstance(self.network.head, GroupedHead | Recogniser):
             return
         texts = [self._texts_of(name) for name in self.problem.output_names]
         directions = class_directions([self._embedded(of_class) for of_class in texts])
@@ -178,6 +206,9 @@ class ZeroShot(Strategy):
                 if name in prefixes and right:
                     scores[f"{prefixes[name]}/open_acc"] = sum(right) / len(right)
             self._among_all = {}
+            if isinstance(self.network.head, Recogniser) and isinstance(self.problem, Transcript):
+                # outputs are made of the text: their loss would mean nothing
+                scores = {name: value for name, value in scores.items() if not name.endswith("/loss")}
             return scores
         return {f"{prefix}/chance": 1 / self.problem.num_outputs for prefix in prefixes.values()}
 
@@ -190,6 +221,11 @@ class ZeroShot(Strategy):
             unmapped = [name for name, group in zip(self.problem.output_names, self.mapped, strict=True) if not group]
             said = f"classifier of the pretraining task, {count - len(unmapped)} of {count} classes mapped"
             said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
+        elif isinstance(self.network.head, Recogniser):
+            silence = f"{cast(Any, self.network.backbone).silence:g} s of silence behind each recording"
+            transcribes = isinstance(self.problem, Transcript)
+            said = "greedy decoding" if transcribes else "probability of the classes' names as transcripts"
+            said += f", {silence}"
         else:
             said = f"{len(self.templates)} template{'s' * (len(self.templates) > 1)} x names"
             said += ", calibrated by a neutral text" if self.neutral else ", not calibrated"
@@ -201,6 +237,17 @@ class ZeroShot(Strategy):
         checkpoint["model"]["unit_length"] = isinstance(self.network.bottleneck, UnitLength)
         if isinstance(self.network.head, GroupedHead):
             checkpoint["model"]["groups"] = self.mapped
+        if isinstance(self.network.head, Recogniser):
+            silence = cast(Any, self.network.backbone).silence
+            checkpoint["model"]["recogniser"] = {**self.network.head.state(), "silence": silence}
+
+    def figures(self, data: DataModule) -> "dict[str, Figure]":
+        """Draw how test sets were answered; states of a recording have no one place among the features."""
+        if not isinstance(self.network.head, Recogniser):
+            return super().figures(data)
+        from tl_lab.training.figures import figures_of_sets
+
+        return figures_of_sets(self, data)
 
 
 def check_templates(option: str, templates: Sequence[str], *places: str) -> list[str]:

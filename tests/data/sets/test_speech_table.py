@@ -63,7 +63,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
     table.write_text("path,transcript\n0.wav,a\nnone.wav,b\n")
     with pytest.raises(UserError, match=r"1 of 2 recordings in .* cannot be used: none\.wav"):
         SpeechTable(path=str(table)).load()
-    with pytest.raises(UserError, match="labels and data.labelled_seconds both limit"):
+    with pytest.raises(UserError, match=r"labels and data\.labelled_seconds both limit"):
         SpeechTable(path=str(table), labels=2, labelled_seconds=2)
 
 

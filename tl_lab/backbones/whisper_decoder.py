@@ -1,0 +1,214 @@
+"""The decoder of Whisper as a head: it scores given texts, or writes down what it hears."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from tl_lab.errors import UserError
+from tl_lab.functional.transcripts import BLANK, SILENT, path_of, plain_text
+
+__all__ = ["Recogniser", "TokenTree", "spellings", "token_tree"]
+
+_MULTILINGUAL = 51865  # tokens, from which on a model must be told language and task
+_SIGNS = '"#()*+/:;<=>@[\\]^_`{|}~\u266a'  # of remarks on noise, which the published decoding leaves out, too
+_LEAST = 0.51  # probability of a written letter: the most probable output of its frame
+
+
+class TokenTree(NamedTuple):
+    """Texts as one sequence: a tree of tokens behind a prompt, in which a token sees its ancestors alone.
+
+    Attributes:
+        ids: of the tokens, ``(T,)``.
+        places: of the tokens in their texts, ``(T,)``.
+        seen: whether a token (row) sees another (column), ``(T, T)``.
+        steps: for each token of each text and the end behind it: the number in ``ids`` of the token before, its own id,
+            and the number of the text, ``(3, S)``.
+    """
+
+    ids: Tensor
+    places: Tensor
+    seen: Tensor
+    steps: Tensor
+
+
+def token_tree(prompt: Sequence[int], texts: Sequence[Sequence[int]], end: int) -> TokenTree:
+    """Join texts that begin alike.
+
+    Args:
+        prompt: tokens before every text, at least one.
+        texts: tokens of each.
+        end: the token behind each text.
+    """
+    ids, parents = list(prompt), [-1, *range(len(prompt) - 1)]
+    children: dict[tuple[int, int], int] = {}
+    steps = []
+    for number, text in enumerate(texts):
+        node = len(prompt) - 1
+        for token in text:
+            steps.append((node, token, number))
+            if (node, token) not in children:
+                children[node, token] = len(ids)
+                ids.append(token)
+                parents.append(node)
+            node = children[node, token]
+        steps.append((node, end, number))
+    seen = torch.eye(len(ids), dtype=torch.bool)
+    for node, parent in enumerate(parents):  # parents stand before their children
+        if parent >= 0:
+            seen[node] |= seen[parent]
+    return TokenTree(torch.tensor(ids), seen.sum(1) - 1, seen, torch.tensor(steps).T)
+
+
+def spellings(text: str) -> list[str]:
+    """Write a text as a recogniser might: digits or words, small or capital, with or without a full stop."""
+    words = dict.fromkeys([text, plain_text(text) or text])
+    written = dict.fromkeys(form for word in words for form in (word, word[:1].upper() + word[1:]))
+    return [f" {form}{stop}" for form in written for stop in ("", ".")]
+
+
+class Recogniser(nn.Module):
+    """Whisper's decoder on the encoder's states, ``(B, L, D)``, 0 behind a recording's end.
+
+    Told the spellings of classes (:meth:`for_classes`), it gives the log of the probability of each class' spellings,
+    ``(B, C)``. Told the letters of transcripts (:meth:`for_letters`), it decodes greedily, and gives outputs whose most
+    probable path collapses to the text.
+
+    Args:
+        config: of the library's ``WhisperConfig``, as a dictionary.
+        tokeniser: of the library tokenizers, as JSON.
+
+    References:
+        A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", ICML 2023.
+        https://arxiv.org/abs/2212.04356
+    """
+
+    suppressed: Tensor
+
+    def __init__(self, config: Mapping[str, Any], tokeniser: str) -> None:
+        from tokenizers import Tokenizer
+        from transformers import WhisperConfig
+        from transformers.models.whisper.modeling_whisper import WhisperDecoder
+
+        super().__init__()
+        self.config, self._json = dict(config), tokeniser
+        self.net = WhisperDecoder(WhisperConfig.from_dict(dict(config)))
+        self.tokeniser: Any = Tokenizer.from_str(tokeniser)
+        self.vocabulary = self.net.embed_tokens.num_embeddings
+        self.end = self._special("<|endoftext|>")
+        told = ["<|en|>", "<|transcribe|>"] if self.vocabulary >= _MULTILINGUAL else []
+        self.prompt = [self._special(name) for name in ("<|startoftranscript|>", *told, "<|notimestamps|>")]
+        self.spelt: list[list[str]] = []
+        self.letters: list[str] = []
+        self.register_buffer("suppressed", self._suppressed(), persistent=False)
+
+    def for_classes(self, spelt: Sequence[Sequence[str]]) -> Self:
+        """Answer with the classes of these spellings."""
+        self.spelt = [list(forms) for forms in spelt]
+        self._owners = torch.tensor([k for k, forms in enumerate(self.spelt) for _ in forms])
+        texts = [self._encoded(form) for forms in self.spelt for form in forms]
+        self.tree = token_tree(self.prompt, texts, self.end)
+        return self
+
+    def for_letters(self, letters: Sequence[str]) -> Self:
+        """Answer with transcripts in these letters, the names of a transcript's outputs."""
+        self.letters = list(letters)
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """Give what :meth:`from_state` needs beside the weights, as plain values."""
+        return {"config": self.config, "tokeniser": self._json, "spelt": self.spelt, "letters": self.letters}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Build it again, with random weights."""
+        made = cls(state["config"], state["tokeniser"])
+        return made.for_letters(state["letters"]) if state["letters"] else made.for_classes(state["spelt"])
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> Tensor:
+        """Answer for each recording alone, since the decoder takes no mask of what it listens to."""
+        frames = features.ne(0).any(-1).sum(1).tolist()
+        heard = [features[i : i + 1, : max(1, count)] for i, count in enumerate(frames)]
+        if self.spelt:
+            return torch.stack([self.class_scores(states) for states in heard])
+        return _stacked([self._outputs(*self.transcribe(states)) for states in heard]).to(features)
+
+    def class_scores(self, states: Tensor) -> Tensor:
+        """Sum the probabilities of each class' spellings: ``(1, L, D) -> (C,)``, as logarithms."""
+        tree, device = self.tree, states.device
+        mask = torch.where(tree.seen, 0.0, torch.finfo(states.dtype).min).to(states)[None, None]
+        seen = self.net(
+            input_ids=tree.ids[None].to(device),
+            attention_mask=mask,
+            encoder_hidden_states=states,
+            position_ids=tree.places[None].to(device),
+        ).last_hidden_state[0]
+        log_p = (seen @ self.net.embed_tokens.weight.T).log_softmax(-1)
+        before, tokens, texts = tree.steps.to(device)
+        scores = log_p.new_zeros(len(self._owners)).index_add(0, texts, log_p[before, tokens])
+        owners = self._owners.to(device)
+        return torch.stack([scores[owners == k].logsumexp(0) for k in range(len(self.spelt))])
+
+    def transcribe(self, states: Tensor) -> tuple[str, float]:
+        """Decode greedily: the text, and the mean probability of its tokens.
+
+        Remarks and special tokens are left out, as in the published decoding, and so is an empty transcript.
+        """
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        name = "cache" if "cache" in inspect.signature(self.net.forward).parameters else "past_key_values"
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        given, written, sure = self.prompt, [], []
+        for step in range(int(self.net.max_target_positions) // 2):
+            out = self.net(
+                input_ids=torch.tensor([given], device=states.device),
+                encoder_hidden_states=states,
+                use_cache=True,
+                **{name: cache},
+            ).last_hidden_state[0, -1]
+            logits = (self.net.embed_tokens.weight @ out).masked_fill(self.suppressed, -torch.inf)
+            if step == 0:
+                logits[self.end] = -torch.inf
+            p, token = logits.softmax(0).max(0)
+            sure.append(float(p))
+            if int(token) == self.end:
+                break
+            written.append(int(token))
+            given = written[-1:]
+        return self.tokeniser.decode(written), sum(sure) / len(sure)
+
+    def _outputs(self, text: str, sure: float) -> Tensor:
+        """Write a text as outputs ``(L, C)`` whose most probable path collapses to it."""
+        known = {letter: number for number, letter in enumerate(self.letters) if number > 1}
+        letters = [known.get(letter, 1) for letter in plain_text(text)]
+        path = path_of(letters, max(1, 2 * len(letters)))
+        p = min(max(sure, _LEAST), 1 - 1e-6)
+        outputs = torch.full((len(path), len(self.letters)), (1 - p) / (len(self.letters) - 1)).log()
+        outputs[torch.arange(len(path)), path] = torch.tensor(p).log()
+        return outputs
+
+    def _encoded(self, text: str) -> list[int]:
+        return list(self.tokeniser.encode(text, add_special_tokens=False).ids)
+
+    def _special(self, name: str) -> int:
+        number = self.tokeniser.token_to_id(name)
+        if number is None or number >= self.vocabulary:
+            raise UserError(f"the tokeniser beside Whisper has no token {name}: give the folder of a whole model")
+        return int(number)
+
+    def _suppressed(self) -> Tensor:
+        """Mark special tokens but the end, and those with signs of remarks, ``(V,)``."""
+        texts = self.tokeniser.decode_batch([[k] for k in range(self.vocabulary)], skip_special_tokens=False)
+        marked = [any(sign in text for sign in _SIGNS) for text in texts]
+        marked[self.end] = False
+        return torch.tensor(marked)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    longest = max(len(part) for part in parts)
+    silent = torch.full((parts[0].shape[1],), SILENT)
+    silent[BLANK] = 0.0
+    return torch.stack([torch.cat([part, silent.expand(longest - len(part), -1)]) for part in parts])
