@@ -13,7 +13,7 @@ from tl_lab.assess.results import Measure, wilson
 from tl_lab.config.stored import read_stored, read_yaml
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import read_results, write_text
-from tl_lab.results.names import duration, format_metric, is_score, is_share, readable, split_name
+from tl_lab.results.names import answerer, duration, format_metric, is_score, is_share, readable, split_name
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import document, tiles_of
@@ -114,14 +114,18 @@ def _data(results: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Sectio
 def _metrics(results: Mapping[str, Any]) -> Section:
     metrics, sizes = results.get("metrics") or {}, results.get("sizes") or {}
     rows: list[list[str | Cell]] = []
+    beside = any(answerer(split_name(name).part)[1] for name in metrics)
     for name, value in metrics.items():
         split, part, metric = split_name(name)
         if split != "test" or value is None or metric.endswith("_ci95") or not is_score(metric):
             continue
-        count = sizes.get(f"{part}/test" if part else "test")
-        rows.append([part or "all", readable(metric), _with_interval(metric, float(value), count)])
+        tested, model = answerer(part)
+        count = sizes.get(f"{tested}/test" if tested else "test")
+        interval = _with_interval(metric, float(value), count)
+        rows.append([tested or "all", *([model or "network"] if beside else []), readable(metric), interval])
     said = "Intervals of shares are Wilson's over the test samples of one run; they say nothing of other seeds."
-    return Section("Metrics", [Table(["test set", "metric", "value (95 %)"], rows, 2), said])
+    columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
+    return Section("Metrics", [Table(columns, rows, len(columns) - 1), said])
 
 
 def _with_interval(metric: str, value: float, count: int | None) -> str:

@@ -94,7 +94,7 @@ class Recogniser(nn.Module):
 
         super().__init__()
         self.config, self._json = dict(config), tokeniser
-        self.net = WhisperDecoder(WhisperConfig.from_dict(dict(config)))
+        self.net = WhisperDecoder(WhisperConfig.from_dict(dict(config))).requires_grad_(False)
         self.tokeniser: Any = Tokenizer.from_str(tokeniser)
         self.vocabulary = self.net.embed_tokens.num_embeddings
         self.end = self._special("<|endoftext|>")

@@ -7,10 +7,12 @@ from typing import NamedTuple, TypeVar
 
 __all__ = [
     "ASSUMED",
+    "BASELINE",
     "KINDS",
     "LEADING",
     "Kind",
     "MetricName",
+    "answerer",
     "companion",
     "duration",
     "format_change",
@@ -112,6 +114,8 @@ LEADING = {
 """The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""
 ASSUMED = next(iter(LEADING))
 """The leading metric of runs that do not record their problem, as earlier versions did not."""
+BASELINE = "gradient-boosted trees (baseline)"
+"""What answered for the scores of ``trees``, which stand beside those of a network on a table's rows."""
 _OVER_TASKS = "task_mean"
 _TRANSFER = ("bwt", "fwt", "forgetting")
 _LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # how such names end
@@ -138,6 +142,19 @@ def split_name(name: str) -> MetricName:
     if not rest or first not in _SPLITS:
         return MetricName("", "", name)
     return MetricName(first, "/".join(rest[:-1]), rest[-1])
+
+
+def answerer(part: str) -> tuple[str, str]:
+    """Tell a baseline's scores from the network's own.
+
+    Args:
+        part: of a metric's name: a domain or task, ``trees`` or ``target trees`` where trees answered.
+
+    Returns:
+        The domain or task, and what answered; empty for the network.
+    """
+    domain, _, last = part.rpartition(" ")
+    return (domain, BASELINE) if last == "trees" else (part, "")
 
 
 def kind_of(name: str) -> Kind:

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
+from rich.text import Text
 
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import save_figures
 from tl_lab.results.folder.selection import oracle_metric, read_rows
 from tl_lab.results.names import is_detail
+from tl_lab.results.screen.console import say
+from tl_lab.texts import listed
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
@@ -34,6 +37,10 @@ def draw_figures(
     """
     import pandas as pd  # a third of a second
 
+    sets = listed(data.test_names)
+    were = "were" if len(data.test_names) > 1 else "was"
+    where = "; where the features of both domains lie (t-SNE)" if data.paired else ""
+    say(Text(f"Drawing figures: learning curves; how {sets} {were} answered{where}", style="dim"))
     metrics = pd.read_csv(folder / "metrics.csv")
     if data.changes_by_epoch:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]

@@ -1,6 +1,7 @@
 """Recordings: read, resampled, refused, split; and the spoken digits as a set and as a pair of speakers."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_files_without_sound_are_one_sentence(name: str, content: bytes | None, 
         read_wave(path)
 
 
+@pytest.mark.parametrize(("ending", "alike"), [("flac", 0.9999), ("ogg", 0.98)])
+def test_compressed_files_are_read_and_need_a_library(
+    ending: str, alike: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="tl_lab[speech] is not installed")
+    wave, path = tone(440, 0.5) / np.float32(32768), tmp_path / f"a.{ending}"
+    soundfile.write(str(path), np.stack([wave, wave], 1), 8000)
+    found = read_wave(path)
+    assert found.rate == 8000
+    assert np.corrcoef(found.samples[: len(wave)], wave)[0, 1] > alike
+    monkeypatch.setitem(sys.modules, "soundfile", None)  # as if it were not installed
+    with pytest.raises(UserError, match=rf"a\.{ending} needs the library soundfile: install tl_lab\[speech\]"):
+        read_wave(path)
+
+
 def test_another_rate_keeps_pitch_and_length() -> None:
     wave = tone(440, 0.5).astype(np.float32)
     up = resampled(wave, 8000, 16000)
@@ -90,6 +106,20 @@ def test_features_have_their_own_lengths_and_are_padded_with_0() -> None:
 
 
 # ---------------------------------------------------------------------- sets
+
+
+def test_words_are_told_apart_from_a_few_examples_on_frozen_features(tmp_path: Path) -> None:
+    for k, hertz in enumerate((200, 350, 600, 1000, 1700, 2900)):
+        (tmp_path / "tones" / str(hertz)).mkdir(parents=True)
+        for i in range(6):
+            wavfile.write(tmp_path / "tones" / str(hertz) / f"{i}.wav", 8000, tone(hertz + 5 * i, 0.1 + 0.01 * k))
+    episodes = ["data.class_shares=[0.34,0.33,0.33]", "data.train.way=2", "data.train.shot=2", "data.train.queries=2"]
+    episodes += ["data.test.way=2", "data.test.shot=2", "data.test.queries=2", "data.test_episodes=5"]
+    episodes += ["data.val_episodes=2", "data.episodes_per_epoch=2", "data.episodes_per_step=1", "trainer.max_epochs=1"]
+    words = ["data=episodes_of", "data@data.of=audio_folder", f"data.of.path={tmp_path / 'tones'}"]
+    network = ["backbone=audio_cnn", "backbone.widths=[4,8]", "strategy=nearest_centroid"]
+    found = run_in(tmp_path / "run", *words, *episodes, *network, "logger=none", "figures=false", "health=false")
+    assert found["metrics"]["test/acc"] > 0.9  # tones of different pitch, without any training
 
 
 def test_a_folder_is_learned_predicted_and_scored(tmp_path: Path) -> None:

@@ -77,6 +77,19 @@ def test_the_table_has_a_row_a_domain_and_the_reference():
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_a_baseline_has_a_column_that_names_it():
+    stream = io.StringIO()
+    scores = {"test/target/acc": 0.5, "test/source/acc": 0.8, "test/target trees/acc": 0.75, "test/trees/acc": 0.7}
+    final_table(scores, stream=stream)
+    lines = [line.split() for line in stream.getvalue().splitlines()]
+    assert ["test", "set", "model", "accuracy", "%"] in lines
+    assert ["target", "network", "50.0"] in lines
+    assert ["target", "gradient-boosted", "trees", "(baseline)", "75.0"] in lines
+    assert ["all", "gradient-boosted", "trees", "(baseline)", "70.0"] in lines
+    final_table({"test/oak trees park/acc": 0.5}, stream=(plain := io.StringIO()))
+    assert "model" not in plain.getvalue()
+
+
 def test_an_oracles_target_is_marked():
     text = _said(final_table, METRICS, protocol={"oracle": "trained on the target's labels"})
     assert sum("(oracle)" in line for line in text.splitlines()) == 1

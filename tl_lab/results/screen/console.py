@@ -20,6 +20,7 @@ from rich.text import Text
 from tl_lab.results.folder.selection import reached
 from tl_lab.results.names import (
     KINDS,
+    answerer,
     format_change,
     format_difference,
     format_metric,
@@ -36,6 +37,11 @@ __all__ = ["banner", "final_table", "findings", "forgetting", "health", "next_st
 _WIDTH = 100
 
 
+_NOTE_ON_FINDINGS = (
+    "Interval by DeLong. The threshold of each finding is the lowest with a specificity of at least 90 % on the "
+    "validation set; sensitivity and specificity are what it gives on the test set, where the specificity may differ "
+    "from 90 %. ECE is the expected calibration error."
+)
 _SHARES_OF_FINDINGS = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
 
 
@@ -78,16 +84,20 @@ def final_table(
     leading = leading_metric(columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("test set")
+    if beside := any(answerer(part)[1] for part in rows):
+        table.add_column("model")
     for metric in columns:
         table.add_column(_with_unit(readable(metric), metric), justify="right")
     if reference and leading:
         table.add_column(_with_unit("source-only reference", leading), justify="right")
     for part, row in rows.items():
-        cells = [format_metric(metric, row.get(metric), row.get(f"{metric}_ci95")) for metric in columns]
+        tested, model = answerer(part)
+        cells = [model or "network"] if beside else []
+        cells += [format_metric(metric, row.get(metric), row.get(f"{metric}_ci95")) for metric in columns]
         if reference and leading:
             cells.append(_against(leading, row.get(leading), reference.get(part)))
         marked = " (oracle)" if part == "target" and "oracle" in protocol else ""
-        table.add_row(Text((part or "all") + marked), *map(Text, cells), style="bold" if part == "target" else "")
+        table.add_row(Text((tested or "all") + marked), *map(Text, cells), style="bold" if part == "target" else "")
     shown: list[RenderableType] = [Text(), table if rows else Text("No test metric was logged.")]
     if others:
         shown.append(
@@ -120,8 +130,7 @@ def findings(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) ->
         cells = [f"{row['positive']:,} of {row['samples']:,}", shares["auroc"], ends]
         cells += [shares[name] for name in ("sensitivity", "specificity", "calibration_error")]
         table.add_row(Text(title), *cells)
-    note = "Interval by DeLong; decisions at 90 % specificity on validation; ECE is the calibration error."
-    say(Text(), table, Text(note, style="dim"), stream=stream)
+    say(Text(), table, Text(_NOTE_ON_FINDINGS, style="dim"), stream=stream)
 
 
 def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:

@@ -1,0 +1,123 @@
+"""Claims about speech, documents and tables, each as a small sweep whose results are stored.
+
+    uv run python benchmarks/input_runs.py <folder>                     # needs TL_LAB_DATA and the packaged weights
+    uv run python benchmarks/input_runs.py <folder> --only scratch      # one sweep
+
+- ``whisper`` and ``scratch``: how much labelled speech does a pretrained encoder need, and one that learns from random
+  weights? Utterances are three spoken digits of one speaker with pauses between them: four speakers for training, one
+  for validation, one for test. ``decoder`` is Whisper's own, which learns nothing.
+- ``layout``: fields of receipts from words alone, and from words with boxes.
+- ``questions``: answers as spans, learned in English, tested in English, German and Spanish.
+- ``shift``: electricity prices before a point in time to after it, by source only, importance weighting and the family.
+
+Runs the sweeps that the folder lacks, and writes the scores of every run to docs/results/input_runs.json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from scipy.io import wavfile
+
+from tl_lab.data.sets.spoken_digits import SpokenDigits
+from tl_lab.functional.transcripts import plain_text
+from tl_lab.results.folder.files import write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+STORED = ROOT / "docs" / "results" / "input_runs.json"
+PARTS = {"train": ["jackson", "nicolas", "theo", "yweweler"], "val": ["lucas"], "test": ["george"]}
+COUNTS, DIGITS, PAUSE = {"train": 400, "val": 30, "test": 100}, 3, 0.1  # utterances, digits in each, seconds
+QUIET = ["logger=none", "figures=false", "trainer.enable_progress_bar=false"]
+SPEECH = ["data=speech_table", "data.speaker_column=speaker", "data.split_column=part"]
+AMOUNTS = ["data.labelled_seconds=10,60,600", "seed=0,1,2"]
+SWEEPS = {
+    "scratch": [*SPEECH, *AMOUNTS, "backbone=audio_cnn", "backbone.widths=[32,64,64,64]", "strategy=from_scratch",
+                "optimizer=adamw", "optimizer.lr=0.003", "data.batch_size=8", "data.batches_per_epoch=50",
+                "trainer.max_epochs=8"],
+    "whisper": [*SPEECH, *AMOUNTS, "backbone=whisper", "strategy=fine_tuning", "strategy.layers.trainable=2",
+                "strategy.layers.backbone_lr=0.3", "optimizer=adamw", "optimizer.lr=0.001", "data.batch_size=4",
+                "data.batches_per_epoch=30", "trainer.max_epochs=4"],
+    "decoder": [*SPEECH, "backbone=whisper", "strategy=zero_shot", "data.eval_batch_size=10", "seed=0"],
+    "layout": ["data=receipts", "data.labels=200", "backbone=layout_text", "backbone.small=true",
+               "backbone.pretrained=false", "backbone.positions=true,false", "backbone.bias=false",
+               "strategy.layers.backbone_lr=1.0", "trainer.max_epochs=10", "seed=0,1,2,3,4"],
+    "questions": ["data=xquad", "data.labels=300", "optimizer.lr=0.001", "trainer.max_epochs=2", "seed=0"],
+    "shift": ["data=electricity_pair", "backbone=mlp", "strategy=from_scratch", "trainer.max_epochs=2",
+              "domain_adaptation=source_only,importance_weighting,dann,coral,mmd", "seed=0,1,2"],
+}  # fmt: skip
+AXES = ("data.labelled_seconds", "backbone.positions", "domain_adaptation")
+
+
+def main() -> None:
+    """Run the sweeps, and store what they found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", choices=list(SWEEPS), nargs="*", help="some sweeps; all by default")
+    options = parser.parse_args()
+    folder = options.folder.resolve()
+    for name in options.only or SWEEPS:
+        overrides = SWEEPS[name]
+        if "data=speech_table" in overrides:
+            overrides = [*overrides, f"data.path={utterances(folder / 'speech')}"]
+        if not (folder / name).exists():
+            command = [sys.executable, "train.py", "-m", *overrides, *QUIET, f"hydra.sweep.dir={folder / name}"]
+            subprocess.run(command, cwd=ROOT, check=False)
+    before = json.loads(STORED.read_text()) if STORED.is_file() else {}
+    write_json(STORED, before | {name: found for name in SWEEPS if (found := collected(folder / name))})
+
+
+def utterances(folder: Path) -> Path:
+    """Join recordings of one speaker, drawn anew for each utterance, and write a table, unless it is there."""
+    table = folder / "speech.csv"
+    if table.is_file():
+        return table
+    data, rows, draw = SpokenDigits(), [], np.random.default_rng(0)
+    data.load()
+    whole: Any = [data.sets[name] for name in ("train", "val", "test")]
+    x = whole[0].x.concatenate([one.x for one in whole])
+    y, group = torch.cat([one.y for one in whole]), torch.cat([one.columns["group"] for one in whole])
+    pause = np.zeros(int(8000 * PAUSE), np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, speakers in PARTS.items():
+        for number in range(COUNTS[part]):
+            speaker = speakers[number % len(speakers)]
+            own = (group == data.speakers.index(speaker)).nonzero()[:, 0].numpy()
+            chosen = [int(i) for i in draw.choice(own, DIGITS, replace=False)]
+            sound = np.concatenate([pause, *(piece for i in chosen for piece in (x.wave(i).samples, pause))])
+            wavfile.write(folder / f"{part}{number}.wav", 8000, (32767 * sound).astype(np.int16))
+            text = plain_text("".join(str(int(y[i])) for i in chosen))
+            rows.append((f"{part}{number}.wav", text, speaker, part))
+    pd.DataFrame(rows, columns=["path", "transcript", "speaker", "part"]).to_csv(table, index=False)
+    return table
+
+
+def collected(folder: Path) -> dict[str, Any]:
+    """Read the test scores of all completed runs below a folder, with what differs between them."""
+    rows = []
+    for path in sorted(folder.rglob("results.json")):
+        found = json.loads(path.read_text())
+        if found["status"] != "completed":
+            continue
+        config = OmegaConf.load(path.parent / "config.yaml")
+        values = {axis: found["choices"].get(axis) or OmegaConf.select(config, axis) for axis in AXES}
+        rows.append(
+            {
+                "seed": found["seed"],
+                **{axis: values[axis] for axis in AXES if values[axis] is not None},
+                **{name: round(value, 5) for name, value in found["metrics"].items() if name.startswith("test/")},
+                "took_s": round(found["duration_s"], 1),
+            }
+        )
+    command = " ".join(one for one in SWEEPS[folder.name] if not one.startswith("data.path"))
+    return {"command": f"train.py -m {command}", "torch": torch.__version__, "runs": rows} if rows else {}
+
+
+if __name__ == "__main__":
+    main()
