@@ -15,6 +15,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -319,6 +320,86 @@ def few_shot_speed_table() -> str:
     return "\n".join(lines)
 
 
+def recognition_table() -> str:
+    """Give word error rates by the labelled speech that encoders learned from."""
+    stored = json.loads((RESULTS / "input_runs.json").read_text())
+    ways = {"whisper": "Whisper tiny.en's encoder, fine-tuned", "scratch": "`audio_cnn` from random weights"}
+    cells: dict[str, dict[int, list[float]]] = {way: {} for way in ways}
+    for way in ways:
+        for run in stored.get(way, {"runs": []})["runs"]:
+            cells[way].setdefault(round(run["data.labelled_seconds"]), []).append(100 * run["test/wer"])
+    amounts = sorted({amount for by_amount in cells.values() for amount in by_amount})
+    lines = ["| word error rate, per cent |" + "".join(f" {amount} s |" for amount in amounts)]
+    lines.append("|---|" + "---|" * len(amounts))
+    for way, title in ways.items():
+        shown = [_with_interval(cells[way][amount]) if amount in cells[way] else "not run" for amount in amounts]
+        lines.append(f"| {title} | " + " | ".join(shown) + " |")
+    for run in stored.get("decoder", {"runs": []})["runs"]:
+        own = format_metric("wer", run["test/wer"])
+        lines.append(f"| Whisper's own decoder, no training | {own} |" + " |" * (len(amounts) - 1))
+    return "\n".join([*lines, "", _how_inputs_ran(stored, [*ways, "decoder"])])
+
+
+def boxes_table() -> str:
+    """Give entity F1 on receipts with and without boxes, seed by seed, and the paired difference."""
+    stored = json.loads((RESULTS / "input_runs.json").read_text())
+    scores: dict[bool, dict[int, float]] = {}
+    for run in stored["layout"]["runs"]:
+        scores.setdefault(bool(run["backbone.positions"]), {})[run["seed"]] = 100 * run["test/entity_f1"]
+    seeds = sorted(scores[True].keys() & scores[False].keys())
+    lines = ["| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean |"]
+    lines.append("|---|" + "---|" * (len(seeds) + 1))
+    for boxes, title in ((False, "words alone"), (True, "words and boxes")):
+        own = [scores[boxes][seed] for seed in seeds]
+        lines.append(f"| {title} | " + " | ".join(f"{value:.1f}" for value in own) + f" | {_with_interval(own)} |")
+    gains = [scores[True][seed] - scores[False][seed] for seed in seeds]
+    half = half_width(gains)
+    mean = statistics.fmean(gains)
+    verdict = "undecided" if abs(mean) <= half else "boxes help" if mean > 0 else "boxes hurt"
+    said = f"The gain seed by seed is {_with_interval(gains, '+')} points: {verdict}."
+    return "\n".join([*lines, "", said, "", _how_inputs_ran(stored, ["layout"])])
+
+
+def languages_table() -> str:
+    """Give exact match and F1 of answers in three languages, learned in English."""
+    stored = json.loads((RESULTS / "input_runs.json").read_text())
+    lines = ["| tested | answer F1 | exact match |", "|---|---|---|"]
+    for language, title in (("", "English"), ("de/", "German"), ("es/", "Spanish")):
+        scores = (
+            [100 * run[f"test/{language}{name}"] for run in stored["questions"]["runs"]]
+            for name in ("span_f1", "exact_match")
+        )
+        lines.append(f"| {title} | " + " | ".join(map(_with_interval, scores)) + " |")
+    return "\n".join([*lines, "", _how_inputs_ran(stored, ["questions"])])
+
+
+def shift_table() -> str:
+    """Give accuracies after a point in time, and the gains over source only seed by seed."""
+    stored = json.loads((RESULTS / "input_runs.json").read_text())
+    scores: dict[str, dict[int, float]] = {}
+    for run in stored["shift"]["runs"]:
+        scores.setdefault(run["domain_adaptation"], {})[run["seed"]] = 100 * run["test/target/acc"]
+    base = scores["source_only"]
+    lines = ["| `domain_adaptation` | accuracy after | gain over source only |", "|---|---|---|"]
+    for name, by_seed in scores.items():
+        gains = [by_seed[seed] - base[seed] for seed in sorted(by_seed.keys() & base.keys())]
+        gain = "" if name == "source_only" else f"{_with_interval(gains, '+')} points"
+        lines.append(f"| `{name}` | {_with_interval(list(by_seed.values()))} | {gain} |")
+    trees = {run["seed"]: 100 * run["test/target trees/acc"] for run in stored["shift"]["runs"]}
+    lines.append(f"| gradient-boosted trees (baseline) | {_with_interval(list(trees.values()))} | |")
+    return "\n".join([*lines, "", _how_inputs_ran(stored, ["shift"])])
+
+
+def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
+    """Say how runs of benchmarks/input_runs.py were made."""
+    here = [stored[name] for name in names if name in stored]
+    seeds = sorted({run["seed"] for one in here for run in one["runs"]})
+    seconds = statistics.median(run["took_s"] for one in here for run in one["runs"])
+    said = f"± is the half-width of a 95 % Student t interval over {len(seeds)} seeds" if len(seeds) > 1 else "One seed"
+    script = f"`benchmarks/input_runs.py <folder> --only {' '.join(names)}`"
+    return f"{said}. {script}; PyTorch {here[0]['torch']}, a run took {_seconds(seconds)} (median, on a busy machine)."
+
+
 def kept_memory_table() -> str:
     """Give what keeping freed memory saves of a training step."""
     found = json.loads((RESULTS / "kept_memory.json").read_text())
@@ -473,12 +554,16 @@ def _seconds(value: float) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
+    "boxes": boxes_table,
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
     "few_shot_speed": few_shot_speed_table,
     "gpu": gpu_table,
     "kept_memory": kept_memory_table,
+    "languages": languages_table,
+    "recognition": recognition_table,
+    "shift": shift_table,
     "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,

@@ -171,6 +171,7 @@ def drawn_spectrograms(parts: list[Tensor], titles: list[str]) -> Figure:
         ax.imshow(numpy_of(part), aspect="auto", origin="lower", cmap="magma")
         ax.set_title("\n".join(shortened(line, letters) for line in title.split("\n")), fontsize=8, color=INK)
         ax.set_yticks([])
+        ax.grid(visible=False)
         ax.tick_params(labelsize=6)
     axes[0].set_ylabel("mel band", fontsize=8)
     figure.supxlabel("frames of 10 ms", fontsize=8)
