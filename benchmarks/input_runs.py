@@ -8,6 +8,7 @@
   for validation, one for test. ``decoder`` is Whisper's own, which learns nothing.
 - ``layout``: fields of receipts from words alone, and from words with boxes.
 - ``questions``: answers as spans, learned in English, tested in English, German and Spanish.
+- ``films``: pneumonia on small X-rays by the number of labels (``experiment=medical/pneumonia``).
 - ``shift``: electricity prices before a point in time to after it, by source only, importance weighting and the family.
 
 Runs the sweeps that the folder lacks, and writes the scores of every run to docs/results/input_runs.json.
@@ -36,7 +37,7 @@ PARTS = {"train": ["jackson", "nicolas", "theo", "yweweler"], "val": ["lucas"], 
 COUNTS, DIGITS, PAUSE = {"train": 400, "val": 30, "test": 100}, 3, 0.1  # utterances, digits in each, seconds
 QUIET = ["logger=none", "figures=false", "trainer.enable_progress_bar=false"]
 SPEECH = ["data=speech_table", "data.speaker_column=speaker", "data.split_column=part"]
-AMOUNTS = ["data.labelled_seconds=10,60,600", "seed=0,1,2"]
+AMOUNTS = ["seed=0,1,2", "data.labelled_seconds=10,60,600"]
 SWEEPS = {
     "scratch": [*SPEECH, *AMOUNTS, "backbone=audio_cnn", "backbone.widths=[32,64,64,64]", "strategy=from_scratch",
                 "optimizer=adamw", "optimizer.lr=0.003", "data.batch_size=8", "data.batches_per_epoch=50",
@@ -44,15 +45,17 @@ SWEEPS = {
     "whisper": [*SPEECH, *AMOUNTS, "backbone=whisper", "strategy=fine_tuning", "strategy.layers.trainable=2",
                 "strategy.layers.backbone_lr=0.3", "optimizer=adamw", "optimizer.lr=0.001", "data.batch_size=4",
                 "data.batches_per_epoch=30", "trainer.max_epochs=4"],
-    "decoder": [*SPEECH, "backbone=whisper", "strategy=zero_shot", "data.eval_batch_size=10", "seed=0"],
+    "decoder": [*SPEECH, "backbone=whisper", "strategy=zero_shot", "data.eval_batch_size=10",
+                "data.test_count=40", "seed=0"],
     "layout": ["data=receipts", "data.labels=200", "backbone=layout_text", "backbone.small=true",
                "backbone.pretrained=false", "backbone.positions=true,false", "backbone.bias=false",
                "strategy.layers.backbone_lr=1.0", "trainer.max_epochs=10", "seed=0,1,2,3,4"],
     "questions": ["data=xquad", "data.labels=300", "optimizer.lr=0.001", "trainer.max_epochs=2", "seed=0"],
+    "films": ["experiment=medical/pneumonia"],
     "shift": ["data=electricity_pair", "backbone=mlp", "strategy=from_scratch", "trainer.max_epochs=2",
               "domain_adaptation=source_only,importance_weighting,dann,coral,mmd", "seed=0,1,2"],
 }  # fmt: skip
-AXES = ("data.labelled_seconds", "backbone.positions", "domain_adaptation")
+AXES = ("data.labelled_seconds", "data.labels", "backbone.positions", "domain_adaptation")
 
 
 def main() -> None:

@@ -373,6 +373,20 @@ def languages_table() -> str:
     return "\n".join([*lines, "", _how_inputs_ran(stored, ["questions"])])
 
 
+def films_table() -> str:
+    """Give accuracies on X-rays by the number of labels."""
+    stored = json.loads((RESULTS / "input_runs.json").read_text())
+    scores: dict[str, list[dict[str, float]]] = {}
+    for run in stored["films"]["runs"]:
+        scores.setdefault(f"{run['data.labels']:,}" if "data.labels" in run else "all", []).append(run)
+    names = [name for name in ("auroc", "acc") if f"test/{name}" in stored["films"]["runs"][0]]
+    lines = ["| labels |" + "".join(f" {name} |" for name in names), "|---|" + "---|" * len(names)]
+    for labels, runs in scores.items():
+        cells = [_with_interval([100 * run[f"test/{name}"] for run in runs]) for name in names]
+        lines.append(f"| {labels} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _how_inputs_ran(stored, ["films"])])
+
+
 def shift_table() -> str:
     """Give accuracies after a point in time, and the gains over source only seed by seed."""
     stored = json.loads((RESULTS / "input_runs.json").read_text())
@@ -558,6 +572,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "choices": choices_table,
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
+    "films": films_table,
     "few_shot_speed": few_shot_speed_table,
     "gpu": gpu_table,
     "kept_memory": kept_memory_table,
