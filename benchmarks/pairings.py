@@ -147,6 +147,8 @@ def files_of_ones_own(place: Path) -> dict[str, list[str]]:
         for number in range(6)
     ]
     (place / "lists.csv").write_text("path,label,role,episode\n" + "\n".join(lists) + "\n")
+    spoken = [f"recordings/{'dark' if number % 2 else 'light'}/{number}.wav,{number}" for number in range(20)]
+    (place / "speech.csv").write_text("path,transcript\n" + "\n".join(spoken) + "\n")
     (place / "questions.json").write_text(json.dumps(_questions()))
     rows_csv = f"data.path={place / 'rows.csv'}"
     return {
@@ -155,6 +157,7 @@ def files_of_ones_own(place: Path) -> dict[str, list[str]]:
         "image_table": [f"data.path={place / 'films.csv'}"],
         "chest_xray": [f"data.path={place / 'xrays.csv'}", "data.findings=[Edema]"],
         "audio_folder": [f"data.path={recordings}"],
+        "speech_table": [f"data.path={place / 'speech.csv'}"],
         "text_folder": [f"data.path={texts}"],
         "text_table": [rows_csv],
         "text_table_pair": [rows_csv, *HERE_AND_THERE],
