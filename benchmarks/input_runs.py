@@ -39,12 +39,12 @@ QUIET = ["logger=none", "figures=false", "trainer.enable_progress_bar=false"]
 SPEECH = ["data=speech_table", "data.speaker_column=speaker", "data.split_column=part"]
 AMOUNTS = ["seed=0,1,2", "data.labelled_seconds=10,60,600"]
 SWEEPS = {
-    "scratch": [*SPEECH, *AMOUNTS, "backbone=audio_cnn", "backbone.widths=[32,64,64,64]", "strategy=from_scratch",
-                "optimizer=adamw", "optimizer.lr=0.003", "data.batch_size=8", "data.batches_per_epoch=50",
-                "trainer.max_epochs=8"],
+    "scratch": [*SPEECH, *AMOUNTS, "backbone=audio_cnn", "backbone.widths=[16,32,32,32]", "strategy=from_scratch",
+                "optimizer=adamw", "optimizer.lr=0.003", "data.batch_size=8", "data.batches_per_epoch=100",
+                "trainer.max_epochs=3"],
     "whisper": [*SPEECH, *AMOUNTS, "backbone=whisper", "strategy=fine_tuning", "strategy.layers.trainable=2",
                 "strategy.layers.backbone_lr=0.3", "optimizer=adamw", "optimizer.lr=0.001", "data.batch_size=4",
-                "data.batches_per_epoch=30", "trainer.max_epochs=4"],
+                "data.batches_per_epoch=50", "trainer.max_epochs=2"],
     "decoder": [*SPEECH, "backbone=whisper", "strategy=zero_shot", "data.eval_batch_size=10",
                 "data.test_count=40", "seed=0"],
     "layout": ["data=receipts", "data.labels=200", "backbone=layout_text", "backbone.small=true",

@@ -85,7 +85,8 @@ class SpeechTable(OfAudio):
         """Read the table, look at the files, and split the rows."""
         place = file_of(self.path)
         table = read_table(place, self.encoding)
-        columns = {"audio_column": self.audio_column, "transcript_column": self.transcript_column}
+        columns: dict[str, str | None] = {"audio_column": self.audio_column}
+        columns |= {"transcript_column": self.transcript_column}
         columns |= {"speaker_column": self.speaker_column, "split_column": self.split_column}
         for option, name in columns.items():
             if name is not None:
@@ -121,7 +122,7 @@ class SpeechTable(OfAudio):
         groups = whole.columns.get("group", torch.arange(len(whole)))
         if self.split_column is not None:
             cells, names = cells_of(table[self.split_column]).tolist(), self.column_values.get("group")
-            facts = {"column": self.split_column, "place": place, "val_share": self.val_share, "seed": self.seed}
+            facts: Any = {"column": self.split_column, "place": place, "val_share": self.val_share, "seed": self.seed}
             return split_as_given(whole, cells, groups, names, "speaker", **facts)
         if self.speaker_column is None:
             return three_parts(whole, self.val_share, self.test_share, self.seed)
