@@ -11,7 +11,8 @@
 - ``films``: pneumonia on small X-rays by the number of labels (``experiment=medical/pneumonia``).
 - ``shift``: electricity prices before a point in time to after it, by source only, importance weighting and the family.
 
-Runs the sweeps that the folder lacks, and writes the scores of every run to docs/results/input_runs.json.
+Runs the sweeps that the folder lacks, and writes the scores of every run to docs/results/input_runs.json, of which
+docs/tables.py makes the tables ``recognition``, ``boxes``, ``languages``, ``films`` and ``shift``.
 """
 
 import argparse
@@ -39,12 +40,12 @@ QUIET = ["logger=none", "figures=false", "trainer.enable_progress_bar=false"]
 SPEECH = ["data=speech_table", "data.speaker_column=speaker", "data.split_column=part"]
 AMOUNTS = ["seed=0,1,2", "data.labelled_seconds=10,60,600"]
 SWEEPS = {
-    "scratch": [*SPEECH, *AMOUNTS, "backbone=audio_cnn", "backbone.widths=[16,32,32,32]", "strategy=from_scratch",
+    "scratch": [*SPEECH, *AMOUNTS, "backbone=audio_cnn", "backbone.widths=[32,64,64,64]", "strategy=from_scratch",
                 "optimizer=adamw", "optimizer.lr=0.003", "data.batch_size=8", "data.batches_per_epoch=100",
-                "trainer.max_epochs=3"],
+                "trainer.max_epochs=10"],
     "whisper": [*SPEECH, *AMOUNTS, "backbone=whisper", "strategy=fine_tuning", "strategy.layers.trainable=2",
                 "strategy.layers.backbone_lr=0.3", "optimizer=adamw", "optimizer.lr=0.001", "data.batch_size=4",
-                "data.batches_per_epoch=50", "trainer.max_epochs=2"],
+                "data.batches_per_epoch=50", "trainer.max_epochs=6"],
     "decoder": [*SPEECH, "backbone=whisper", "strategy=zero_shot", "data.eval_batch_size=10",
                 "data.test_count=40", "seed=0"],
     "layout": ["data=receipts", "data.labels=200", "backbone=layout_text", "backbone.small=true",
