@@ -137,6 +137,12 @@ class LearningParts(Hooks):
         """Build the optimizer; each group's rate is its share of the head's."""
         lr = self.make_optimizer.keywords["lr"]  # type: ignore[attr-defined]
         groups = self.parameter_groups()
+        if not any(group["params"] for group in groups):
+            raise UserError(
+                f"nothing learns: with strategy.layers.trainable={self.layers.trainable}, {type(self).__name__} has no "
+                "parameter above the backbone either; let layers learn, or use strategy=nearest_centroid or "
+                "feature_extraction on frozen features"
+            )
         for group in groups:
             group["base_lr"] = group["lr"] = lr * group.pop("share")
         try:

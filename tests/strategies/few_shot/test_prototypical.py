@@ -44,6 +44,11 @@ def test_the_whole_embedding_learns():
     assert all(gradient.abs().max() > 0 for name, gradient in found.items() if "0.bias" not in name)
 
 
+def test_an_embedding_of_which_nothing_learns_is_refused():
+    with pytest.raises(UserError, match="nothing learns: .* strategy=nearest_centroid"):
+        make(Prototypical, "none").configure_optimizers()
+
+
 @pytest.mark.parametrize("batch_norm", ["running", "transductive"])
 def test_episodes_at_once_equal_one_by_one_and_no_buffer_moves(batch_norm):
     prototypical, batch = make(Prototypical, batch_norm=batch_norm), episode(3)
