@@ -45,7 +45,7 @@ def test_the_whole_embedding_learns():
 
 
 def test_an_embedding_of_which_nothing_learns_is_refused():
-    with pytest.raises(UserError, match="nothing learns: .* strategy=nearest_centroid"):
+    with pytest.raises(UserError, match=r"nothing learns: .* strategy=nearest_centroid"):
         make(Prototypical, "none").configure_optimizers()
 
 
