@@ -75,6 +75,7 @@ PLAIN: dict[str, Any] = {
     "update.accumulate_batches": Count,
     "update.graph": bool | Literal["auto"],
     "update.compile": bool,
+    "update.lr_find": bool,
     "update.weight_decay_on": Literal["all", "matrices"],
     "validation.samples": Several | None,
     "logger.mode": Literal["offline", "online", "disabled"],

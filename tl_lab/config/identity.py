@@ -30,6 +30,7 @@ _ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all", ("va
 _ADDED |= {("strategy", "silence"): None, ("strategy", "features"): 0.0, ("strategy", "patch"): 4}
 _ADDED |= {("strategy", "window"): 5, ("strategy", "negatives"): 5}
 _ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
+_ADDED |= {("update", "lr_find"): False}
 _BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it could be left open; 1.0 elsewhere
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
@@ -62,8 +63,9 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Identify what determines a run's numbers.
 
     Left out are the names of folders, the run's name and tags, the logger, figures, health, forgetting, ``resume``,
-    ``reproduces``, ``sweep``, ``adapter`` while it is none, options that came later while they have their default, and
-    validators unless a callback names the metric that it chooses by; the seed and the number of threads are in.
+    ``reproduces``, ``sweep``, ``adapter`` while it is none, the learning rate where the run finds it itself, options
+    that came later while they have their default, and validators unless a callback names the metric that it chooses by;
+    the seed and the number of threads are in.
 
     Args:
         cfg: the run's configuration.
@@ -81,6 +83,8 @@ def _hash(plain: Mapping[str, Any]) -> str:
     if (kept.get("adapter") or {}).get("_target_", NO_ADAPTER) == NO_ADAPTER:
         kept.pop("adapter", None)
     _drop_added(kept)
+    if (kept.get("update") or {}).get("lr_find") and isinstance(kept.get("optimizer"), dict):
+        kept["optimizer"].pop("lr", None)  # a result of the run, and none of what determines it
     text = json.dumps(_without_paths(first_names(kept)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

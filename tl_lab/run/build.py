@@ -120,7 +120,7 @@ def _strategy(
     adaptation: DomainAdaptation,
     base: Base | None = None,
 ) -> Strategy:
-    update = {name: value for name, value in plan.update.items() if name != "compile"}
+    update = {name: value for name, value in plan.update.items() if name not in ("compile", "lr_find")}
     given: Mapping[str, Any] = {"seed": plan.seed, **update}
     strategy: Strategy = plan.strategy.build(
         backbone=backbone,

@@ -25,6 +25,7 @@ _ADVICE = "put the data back, or set changed_data=restart"
 _WRITTEN = (
     "checkpoints", "figures", "predictions", "reverse", "wandb",
     "metrics.csv", "episodes.csv", "accuracy_matrix.csv", "within_task_accuracy_matrix.csv",
+    "lr_find.csv",
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ from tl_lab.run.mishaps import explained
 from tl_lab.run.pairing import check_length, check_pairing, check_protocol
 from tl_lab.run.parallel import synchronise_batch_norm
 from tl_lab.run.plan import Plan
+from tl_lab.run.rate_finding import check_rate_finding, with_found_rate
 from tl_lab.run.reporting import banner_of, facts_of, report
 from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer, prepare_machine
 from tl_lab.run.weights import check_weights
@@ -128,6 +129,7 @@ def _run(
     check_pairing(plan)
     check_protocol(plan)
     check_weights(plan)
+    check_rate_finding(plan)
     prepare_machine(plan)
     checkpoint = last_checkpoint(folder) if plan.resumes else None
     advice = "put a good copy in its place, or delete it to start the run over"
@@ -146,6 +148,7 @@ def _run(
         record.content["data_places"] = dict(places)
     if plan.sweep.part and not restarts:
         check_beside(record, parts.data, Path(HydraConfig.get().sweep.dir))
+    plan, parts = with_found_rate(plan, parts, folder, record)
     validators = _validators(plan, parts)
     objective = _objective(plan, parts.data, validators)
     trainer = make_trainer(plan, folder, parts.data, validators, make_loggers(plan, folder, updates_done))

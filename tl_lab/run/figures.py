@@ -9,10 +9,13 @@ from rich.text import Text
 
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import save_figures
+from tl_lab.results.figures.rates import rate_curve
+from tl_lab.results.folder.rate_range import RATE_RANGE
 from tl_lab.results.folder.selection import oracle_metric, read_rows
 from tl_lab.results.names import is_detail
 from tl_lab.results.screen.console import say
 from tl_lab.texts import listed
+from tl_lab.training.rate_range import choose_rate
 
 if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
@@ -45,6 +48,8 @@ def draw_figures(
     if data.changes_by_epoch:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]
     figures = {"learning_curves": learning_curves(metrics), **strategy.figures(data)}
+    if (folder / RATE_RANGE).exists():
+        figures["lr_find"] = _rate_figure(folder)
     rows = read_rows(folder / "metrics.csv")
     oracle = oracle_metric(rows)
     validated = [row for row in rows if oracle in row]
@@ -53,3 +58,12 @@ def draw_figures(
         figures["selection"] = selection_curve(epochs, [row[oracle] for row in validated], chosen)
     save_figures(figures, folder / "figures")
     return figures
+
+
+def _rate_figure(folder: Path) -> Figure:
+    """Draw the range test that chose the run's learning rate."""
+    import pandas as pd
+
+    curve = pd.read_csv(folder / RATE_RANGE)
+    rates, losses, smoothed = (curve[name].tolist() for name in ("rate", "loss", "smoothed"))
+    return rate_curve(rates, losses, smoothed, choose_rate(rates, losses) or rates[0])

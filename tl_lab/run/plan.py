@@ -123,6 +123,7 @@ class Plan:
         init_from: folder of the run whose backbone this one starts from.
         resumes: whether it goes on with an interrupted run.
         lengthened_from: epochs that the run was first configured for, where it went on for more.
+        found_rate: learning rate that a range test has chosen; None where it was configured.
         choices: the chosen name of each group.
         overrides: what was given on the command line.
         reasons: why natural choices were made.
@@ -159,6 +160,7 @@ class Plan:
     init_from: Path | None = None
     resumes: bool = False
     lengthened_from: int | None = None
+    found_rate: float | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     reasons: Sequence[str] = ()

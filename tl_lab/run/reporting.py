@@ -47,10 +47,17 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
             **strategy.adaptation.facts(),
             **_parallel_facts(plan, parts, trainer),
             **({"debug": _DEBUGGED} if plan.config.get("debug") else {}),
+            **_rate_fact(plan),
             **lengthened_fact(plan.lengthened_from, plan.max_epochs),
             **({"settings": chosen} if (chosen := plan.sweep.chosen) else {}),
         },
     }
+
+
+def _rate_fact(plan: Plan) -> dict[str, str]:
+    if plan.found_rate is None:
+        return {}
+    return {"learning rate": f"{plan.found_rate:g}, chosen by a range test of this run's first updates"}
 
 
 def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, str]:
@@ -102,6 +109,7 @@ def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], tra
         "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
         **({"updates": describe(parts.strategy, trainer)} if trainer.strategy.root_device.type == "cuda" else {}),
         **({"length": f"{plan.max_updates:,} updates, {trainer.max_epochs} epochs"} if plan.max_updates else {}),
+        **({"rate": f"{plan.found_rate:g}, chosen by a range test"} if plan.found_rate else {}),
         "seed": plan.seed,
         "folder": folder,
     }

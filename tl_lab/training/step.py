@@ -18,7 +18,11 @@ from tl_lab.training.objective import Objective
 from tl_lab.training.replay import Replayer, obstacle
 from tl_lab.training.schedules import Schedule
 
-__all__ = ["Step"]
+__all__ = ["Diverged", "Step"]
+
+
+class Diverged(UserError):
+    """Training has come to numbers that are not finite."""
 
 
 class _Row(NamedTuple):
@@ -265,9 +269,9 @@ class Step(Objective):
         else:
             self.write(metrics, row.updates, row.epoch)
 
-    def diverged(self, what: str, updates: int | None = None) -> UserError:
+    def diverged(self, what: str, updates: int | None = None) -> Diverged:
         """Say that training diverged, and what to do."""
-        return UserError(
+        return Diverged(
             f"training diverged: {what} became NaN or infinite by update "
             f"{self.updates_done if updates is None else updates} (epoch "
             f"{self.current_epoch}): lower optimizer.lr or set update.gradient_clip_norm, and check the inputs' range; "

@@ -1,0 +1,130 @@
+"""``update.lr_find``: the learning rate chosen by a range test, and a run that is otherwise the one given that rate."""
+
+import functools
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from tests.composing import run_in
+from tests.laboratory import fit, make
+from tl_lab.config import compose, config_hash
+from tl_lab.errors import UserError
+from tl_lab.model.layer_policy import LayerPolicy
+from tl_lab.run.plan import Plan
+from tl_lab.run.rate_finding import check_rate_finding
+from tl_lab.training.rate_range import RangeTest, choose_rate, rates_of, smoothed
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+def test_rates_grow_by_the_same_factor() -> None:
+    assert rates_of(4, 1e-3, 1.0) == pytest.approx([1e-3, 1e-2, 1e-1, 1.0])
+    assert (rates_of()[0], rates_of()[-1], len(rates_of())) == (1e-6, pytest.approx(10.0), 100)
+
+
+def test_smoothing_keeps_straight_lines_and_the_place_of_a_dip() -> None:
+    line = [0.5 * n for n in range(40)]
+    assert smoothed(line)[15:25] == pytest.approx(line[15:25])
+    dip = smoothed([abs(n - 20.0) for n in range(41)])
+    assert dip.index(min(dip)) == 20
+
+
+@pytest.mark.parametrize("curvature", [0.02, 1.0, 50.0])
+def test_of_a_parabola_the_rate_is_a_tenth_of_where_descent_diverges(curvature: float) -> None:
+    """L = a w^2 / 2: each update multiplies w by 1 - rate a, so that the loss grows again beyond rate = 2 / a.
+
+    Smoothing moves the lowest point by three updates at most.
+    """
+    w, losses, rates = 1.0, list[float](), rates_of(200, 1e-4, 1e4)
+    for rate in rates:
+        losses.append(min(0.5 * curvature * w**2, 1e12))
+        w *= 1 - rate * curvature
+    found = choose_rate(rates, losses)
+    factor = rates[1] / rates[0]
+    assert found is not None
+    assert 0.2 / curvature * factor**-3 < found < 0.2 / curvature * factor**4
+
+
+def test_nothing_is_chosen_where_the_loss_does_not_fall_or_hardly_began() -> None:
+    assert choose_rate(rates_of(30), [float(n) for n in range(30)]) is None
+    assert choose_rate(rates_of(9), [9.0 - n for n in range(9)]) is None
+
+
+def test_the_rates_of_all_groups_are_scaled_alike_and_the_loss_is_noted_for_each() -> None:
+    data, model = make(
+        layers=LayerPolicy(decay=0.5), optimizer=functools.partial(torch.optim.SGD, lr=1.0), accumulate_batches=2
+    )
+    test, seen = RangeTest(model, rates_of(12, 1e-4, 1e-1)), []
+    model.schedule, model.max_updates = test, 13
+
+    def note() -> None:
+        seen.append([group["lr"] / group["base_lr"] for group in model.optimizers().param_groups])
+
+    model.on_update = note
+    fit(data, model, 6)  # epochs of three batches: two updates
+    assert [rates[0] for rates in seen] == pytest.approx(test.rates[:12])
+    assert all(rates == pytest.approx([rates[0]] * len(rates)) for rates in seen)
+    assert len(model.optimizers().param_groups) == 4
+    assert len({group["base_lr"] for group in model.optimizers().param_groups}) > 1
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("found") / "run"
+    run_in(folder, *_SMALL, "update.lr_find=true")
+    return folder
+
+
+_SMALL = [
+    "data=digits", "data.batches_per_epoch=3", "trainer.max_epochs=2", "logger=none", "figures=false",
+    "strategy.head.dropout=0.2", "strategy=fine_tuning", "backbone.batch_norm=true",
+]  # fmt: skip
+
+
+def test_a_run_that_finds_its_rate_equals_one_that_is_given_it(found: Path, tmp_path: Path) -> None:
+    rate = json.loads((found / "results.json").read_text())["lr_find"]["rate"]
+    assert OmegaConf.load(found / "config.yaml").optimizer.lr == rate
+    run_in(tmp_path / "given", *_SMALL, f"optimizer.lr={rate}")
+    one, other = (pd.read_csv(folder / "metrics.csv") for folder in (found, tmp_path / "given"))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    states = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (found, tmp_path / "given")
+    ]
+    assert all(torch.equal(value, states[1]["state_dict"][name]) for name, value in states[0]["state_dict"].items())
+    assert str(states[0]["optimizer_states"]) == str(states[1]["optimizer_states"])
+
+
+def test_the_curve_is_kept_and_the_rate_stated(found: Path) -> None:
+    results = json.loads((found / "results.json").read_text())
+    curve = pd.read_csv(found / "lr_find.csv")
+    assert list(curve) == ["rate", "loss", "smoothed"]
+    assert choose_rate(list(curve.rate), list(curve.loss)) == results["lr_find"]["rate"]
+    assert results["lr_find"]["updates"] == len(curve)
+    assert results["protocol"]["learning rate"].startswith(f"{results['lr_find']['rate']:g}, chosen by a range test")
+
+
+def test_a_run_that_goes_on_keeps_its_rate_and_its_identity(found: Path) -> None:
+    stored = OmegaConf.load(found / "config.yaml")
+    composed = compose([*_SMALL, "update.lr_find=true"])
+    began = json.loads((found / "results.json").read_text())["config_hash"]
+    assert config_hash(stored) == config_hash(composed) == began  # type: ignore[arg-type]
+    assert config_hash(compose(_SMALL)) != began
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimizer.lr=0.1"], r"chooses the learning rate, and optimizer\.lr=0\.1 gives it"),
+        (["trainer=ddp_cpu"], r"tests rates in one process"),
+        (["strategy=zero_shot", "data=office_caltech10", "domain_adaptation=none"], r"trains nothing"),
+    ],
+)
+def test_what_has_no_rate_to_find_is_refused(overrides: list[str], said: str) -> None:
+    plan = Plan.of(compose([*overrides, "update.lr_find=true"]))
+    object.__setattr__(plan, "overrides", overrides)
+    with pytest.raises(UserError, match=said):
+        check_rate_finding(plan)

@@ -1,0 +1,42 @@
+"""The curve of a learning-rate range test."""
+
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from tl_lab.results.figures.drawing import GREY, SOURCE, STYLE
+
+__all__ = ["rate_curve"]
+
+
+@matplotlib.rc_context(STYLE)
+def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], chosen: float) -> Figure:
+    """Draw the loss over the learning rates of a range test.
+
+    Args:
+        rates: in ascending order, (N,).
+        losses: before the update at each, (N,).
+        smoothed: the same, as the rate was chosen by, (N,).
+        chosen: the rate.
+
+    Returns:
+        The figure; a line marks the chosen rate.
+    """
+    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+    ax = figure.subplots()
+    ax.plot(rates, losses, color=SOURCE, alpha=0.35, lw=1.0)
+    ax.plot(rates, smoothed, color=SOURCE)
+    ax.set_xscale("log")
+    # a loss that explodes at the end would flatten all the rest
+    low, first = min(smoothed), smoothed[0]
+    ax.set_ylim(top=min(max(losses), first + 1.5 * max(first - low, 1e-12)))
+    ax.axvline(chosen, color=GREY, lw=0.9, ls="--")
+    ax.annotate(
+        f"chosen: {chosen:g}", (chosen, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -10),
+        textcoords="offset points", color=GREY,
+    )  # fmt: skip
+    ax.set_title("Loss of the first updates while the learning rate grows")
+    ax.set_xlabel("learning rate (of the head)")
+    ax.set_ylabel("loss")
+    return figure

@@ -1,0 +1,158 @@
+"""``update.lr_find``: a range test before a run, whose rate the run then takes as if it had been configured."""
+
+import csv
+import functools
+import io
+import math
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import OmegaConf
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import write_text
+from tl_lab.results.folder.rate_range import RATE_RANGE
+from tl_lab.results.folder.record import Record
+from tl_lab.results.screen import console
+from tl_lab.run.build import Parts, build_strategy
+from tl_lab.run.length import batches_within, epochs_of
+from tl_lab.run.plan import Plan
+from tl_lab.training.rate_range import RangeTest, choose_rate, rates_of, smoothed
+from tl_lab.training.step import Diverged
+
+__all__ = ["check_rate_finding", "with_found_rate"]
+
+
+def check_rate_finding(plan: Plan) -> None:
+    """Refuse a range test where there is no rate to find.
+
+    Args:
+        plan: of the run.
+
+    Raises:
+        UserError: nothing is trained, the rate is given, or several processes would each find their own.
+    """
+    if not plan.update.get("lr_find"):
+        return
+    if not plan.strategy.kind.trains:
+        raise UserError(
+            f"update.lr_find=true: strategy={plan.strategy.choice} trains nothing, so that there is no rate to find"
+        )
+    given = [text for text in plan.overrides if text.lstrip("+").startswith("optimizer.lr=")]
+    if given and not plan.resumes:
+        raise UserError(
+            f"update.lr_find=true chooses the learning rate, and {given[0]} gives it: leave one of them out"
+        )
+    devices, nodes = plan.trainer.option("devices"), plan.trainer.option("num_nodes", 1)
+    if nodes != 1 or not (devices == 1 or (isinstance(devices, list) and len(devices) == 1)):
+        raise UserError(
+            "update.lr_find=true tests rates in one process: find the rate with trainer.devices=1, and give it to runs "
+            "of several processes as optimizer.lr"
+        )
+
+
+def with_found_rate(plan: Plan, parts: Parts, folder: Path, record: Record) -> tuple[Plan, Parts]:
+    """Let a run go by the rate that a range test chooses; one that goes on keeps the rate that it began with.
+
+    The test trains the networks that were built. What it has changed is built anew; the streams of random numbers are
+    put back, and the order of batches is a function of the epoch, so that the run equals one that is given the rate.
+
+    Args:
+        plan: of the run.
+        parts: built for it; they are used up.
+        folder: of the run: the curve is written there, and the rate into its configuration.
+        record: of the run: it keeps the rate.
+
+    Returns:
+        The plan with the rate, and what learns.
+
+    Raises:
+        UserError: the loss fell at no rate.
+    """
+    if not plan.update.get("lr_find"):
+        return plan, parts
+    if (known := record.content.get("lr_find")) is None:
+        console.say("update.lr_find: the first updates are tried at growing learning rates")
+        known = _find(plan, parts, folder)
+        parts = Parts(parts.data, build_strategy(plan, parts.data))
+        _write_rate(folder, known["rate"])
+        record.update(lr_find=known)
+    rate = known["rate"]
+    strategy = parts.strategy
+    strategy.make_optimizer = functools.partial(strategy.make_optimizer, lr=rate)
+    config = {**plan.config, "optimizer": {**plan.config["optimizer"], "lr": rate}}
+    return replace(plan, optimizer=plan.optimizer.with_options(lr=rate), config=config, found_rate=rate), parts
+
+
+def _find(plan: Plan, parts: Parts, folder: Path) -> dict[str, float]:
+    test = RangeTest(parts.strategy, rates_of())
+    request = parts.data.request
+    with isolate_rng():
+        try:
+            _train(plan, parts, folder, test)
+        finally:
+            parts.data.request = request
+            parts.data.forget_features()
+    rates, losses = [rate for rate, _ in test.curve], [loss for _, loss in test.curve]
+    _write_curve(folder, rates, losses)
+    rate = choose_rate(rates, losses)
+    if rate is None:
+        raise UserError(
+            f"update.lr_find=true: the loss did not fall at any rate from {rates[0] if rates else math.nan:.0e} to "
+            f"{rates[-1] if rates else math.nan:.0e}: check the inputs, or give optimizer.lr"
+        )
+    return {"rate": rate, "updates": len(rates)}
+
+
+def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
+    """Make as many updates as there are rates, at the progress of the run's first ones."""
+    strategy, data = parts.strategy, parts.data
+    batches = batches_within(len(data.train_dataloader()), plan.trainer.option("limit_train_batches"))
+    updates = max(1, -(-batches // plan.update["accumulate_batches"]))
+    epochs = math.ceil(len(test.rates) / updates)
+    strategy.make_optimizer = functools.partial(strategy.make_optimizer, lr=1.0)
+    strategy.max_updates = max(len(test.rates) + 1, plan.max_updates or updates * epochs_of(plan, data))
+    strategy.schedule, strategy.graph = test, False
+    data.request = replace(data.request, epochs_per_task=epochs + 1)  # of a stream, the first task is not left
+    trainer: pl.Trainer = (
+        plan.trainer.with_options(
+            max_epochs=epochs,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            profiler=None,
+        )
+        .without("max_updates")
+        .build(
+            reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
+            sync_batchnorm=False,
+            enable_checkpointing=False,
+            logger=[test],
+            default_root_dir=str(folder),
+        )
+    )
+    test.trainer = trainer
+    with suppress(Diverged):  # the curve ends there
+        trainer.fit(strategy, datamodule=data)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _write_curve(folder: Path, rates: list[float], losses: list[float]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("rate", "loss", "smoothed"))
+    writer.writerows(zip(rates, losses, smoothed(losses), strict=True))
+    write_text(folder / RATE_RANGE, text.getvalue())
+
+
+def _write_rate(folder: Path, rate: float) -> None:
+    """Put the rate in its place in the run's configuration."""
+    config = OmegaConf.load(folder / "config.yaml")
+    config.optimizer.lr = rate
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config))

@@ -1,0 +1,118 @@
+"""A learning-rate range test: the loss of the first updates while the rate grows from update to update.
+
+References:
+    Cyclical Learning Rates for Training Neural Networks. Leslie N. Smith, WACV 2017.
+    https://arxiv.org/abs/1506.01186
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers.logger import Logger
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from tl_lab.training.step import Step
+
+__all__ = ["FEWEST", "RangeTest", "choose_rate", "rates_of", "smoothed"]
+
+LOWEST, HIGHEST, UPDATES = 1e-6, 10.0, 100
+FEWEST = 10
+"""Updates that a curve needs before anything is read from it."""
+_KERNEL = (1.0, 6.0, 15.0, 20.0, 15.0, 6.0, 1.0)  # binomial: nearly Gaussian, and it ends
+_DIVERGED = 4.0  # the test ends where the loss has risen by so many times what it was at first
+
+
+def rates_of(updates: int = UPDATES, lowest: float = LOWEST, highest: float = HIGHEST) -> list[float]:
+    """Give rates whose logarithms are equally far apart.
+
+    Args:
+        updates: how many, at least 2.
+        lowest: the first, above 0.
+        highest: the last.
+    """
+    return [lowest * (highest / lowest) ** (number / (updates - 1)) for number in range(updates)]
+
+
+def smoothed(losses: Sequence[float]) -> list[float]:
+    """Average neighbouring losses by a centred binomial kernel, which does not shift the curve along its rates.
+
+    Args:
+        losses: of each update, ``(N,)``.
+
+    Returns:
+        As many; at the ends the kernel is cut off.
+    """
+    kernel = torch.tensor(_KERNEL, dtype=torch.float64).view(1, 1, -1)
+    values = torch.tensor([list(losses), [1.0] * len(losses)], dtype=torch.float64)[:, None]  # (2, 1, N)
+    sums, weights = F.conv1d(values, kernel, padding=len(_KERNEL) // 2)[:, 0]
+    return list((sums / weights).tolist())
+
+
+def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
+    """Choose a tenth of the rate at which the smoothed loss is lowest, to three significant digits.
+
+    Args:
+        rates: in ascending order, ``(N,)``.
+        losses: before the update at each rate, ``(N,)``, all finite.
+
+    Returns:
+        The rate; None where the loss did not fall, or the curve has fewer than :data:`FEWEST` points.
+    """
+    if len(losses) < FEWEST:
+        return None
+    curve = smoothed(losses)
+    place = min(range(len(curve)), key=curve.__getitem__)
+    return None if place < FEWEST // 2 else float(f"{rates[place] / 10:.3g}")
+
+
+class RangeTest(Logger):
+    """The schedule and the logger of a range test: it sets the rate of each update, and notes the loss before it.
+
+    Args:
+        step: whose updates they are; its optimizer's groups have rates relative to 1.
+        rates: in ascending order.
+    """
+
+    name, version = "lr_find", ""
+
+    def __init__(self, step: "Step", rates: Sequence[float]) -> None:
+        super().__init__()
+        self.step, self.rates = step, rates
+        self.trainer: pl.Trainer | None = None
+        self._losses: dict[float, list[float]] = {}
+
+    def __call__(self, progress: float) -> float:
+        """Give the factor of all groups' rates, as a schedule does; after the last rate the test ends."""
+        number = self.step.updates_done
+        if number >= len(self.rates) - 1:
+            self._end()
+        return self.rates[min(number, len(self.rates) - 1)]
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Note a loss with the rate that the batch was trained at."""
+        loss, lr = metrics.get("train/loss"), metrics.get("train/lr")
+        if loss is None or lr is None:
+            return
+        optimizer: Any = self.step.optimizers()
+        share = optimizer.param_groups[-1]["base_lr"]
+        rate = min(self.rates, key=lambda one: abs(one - lr / share))
+        self._losses.setdefault(rate, []).append(loss)
+        first, lowest = self.curve[0][1], min(value for _, value in self.curve)
+        if len(self._losses) >= FEWEST and loss - lowest > _DIVERGED * abs(first):
+            self._end()
+
+    @property
+    def curve(self) -> list[tuple[float, float]]:
+        """Rates and losses, the mean of them where gradients are accumulated over batches."""
+        return [(rate, math.fsum(losses) / len(losses)) for rate, losses in sorted(self._losses.items())]
+
+    def _end(self) -> None:
+        if self.trainer is not None:
+            self.trainer.should_stop = True
