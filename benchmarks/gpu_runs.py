@@ -57,7 +57,7 @@ def cases(trainer: str) -> dict[str, list[str]]:
             tuned = ["strategy=fine_tuning"] if group == "adapter" else []
             found[f"{group}={name}"] = ["backbone.batch_norm=true", *tuned, *PAIR]
     for name in choices("data")["data"]:
-        if not get_class(compose([f"data={name}"]).data._target_).__module__.endswith("_folder"):
+        if not get_class(compose([f"data={name}"]).data._target_).__module__.endswith(("_folder", ".webdataset")):
             found[f"data={name}"] = ["data.batch_size=8", *_learner(compose([f"data={name}"]).data)]
     for name in choices("validator")["validator"]:
         found[f"validator={name}"] = [f"validator=[{name}]", *PAIR]

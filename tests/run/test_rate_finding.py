@@ -40,11 +40,10 @@ def test_of_a_parabola_the_rate_is_a_tenth_of_where_descent_diverges(curvature: 
     Smoothing moves the lowest point by three updates at most.
     """
     w, losses, rates = 1.0, list[float](), rates_of(200, 1e-4, 1e4)
-    for rate in rates:
-        losses.append(min(0.5 * curvature * w**2, 1e12))
-        w *= 1 - rate * curvature
-    found = choose_rate(rates, losses)
-    factor = rates[1] / rates[0]
+    while abs(w) < 1e3:
+        losses.append(0.5 * curvature * w**2)
+        w *= 1 - rates[len(losses) - 1] * curvature
+    found, factor = choose_rate(rates, losses), rates[1] / rates[0]
     assert found is not None
     assert 0.2 / curvature * factor**-3 < found < 0.2 / curvature * factor**4
 

@@ -19,9 +19,10 @@ from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.roots import absolute_places
-from tl_lab.data.samples import Samples, in_memory
+from tl_lab.data.samples import LazyInputs, Samples, in_memory
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.data.task_outputs import Outputs
+from tl_lab.data.waiting import Waiting
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Natural, Similarity
 from tl_lab.problems import Problem, SingleLabel
@@ -45,7 +46,9 @@ class DataModule(pl.LightningDataModule):
         seed: fixes splits, order and augmentation.
         evaluate: the checkpoint that is tested, ``best`` (on validation) or ``last``.
         augmentation: random changes to training images; None for none.
-        workers: processes that decode images on disk.
+        workers: processes that read what is on disk while training goes on.
+        lazy: read samples while training goes on, in place of all of them before it: ``true``, ``false``, or ``auto``:
+            where they would take more than 2 GiB of memory.
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
         labels: labelled samples that the training set keeps, of a pair the source's (see
             :func:`~tl_lab.data.splits.few_labels`); None for all.
@@ -87,6 +90,7 @@ class DataModule(pl.LightningDataModule):
         evaluate: Literal["best", "last"] = "best",
         augmentation: Augmentation | None = None,
         workers: Natural = 0,
+        lazy: bool | Literal["auto"] = "auto",
         batches_per_epoch: Count | None = None,
         labels: Count | None = None,
         test_count: Count | None = None,
@@ -103,6 +107,8 @@ class DataModule(pl.LightningDataModule):
             raise UserError(f"data.near_duplicates is null or a similarity up to 1, as 0.98, not {near_duplicates}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
+        self.lazy, self.waiting = lazy, Waiting()
+        self.read_as_needed = False  # whether a set stays on disk
         self.batches_per_epoch, self.labels = batches_per_epoch, labels
         self.near_duplicates, self.duplicates = near_duplicates, list[Shared]()
         self.test_count = test_count
@@ -299,6 +305,7 @@ class DataModule(pl.LightningDataModule):
         if self.augmentation is not None and self.augmentation.active and spec.modality not in ("image", "vector"):
             raise UserError(f"augmentation changes images, and these data are {spec.modality}: set augmentation=none")
         self.spec = spec
+        self.read_as_needed = False
         changed: dict[str, list[str]] = {}
         ready: dict[tuple[int, bool], Inputs] = {}  # sets may share their inputs (a transductive target)
         read = dict(self.sets)  # keeps the inputs alive, so that no two have the same id
@@ -306,8 +313,9 @@ class DataModule(pl.LightningDataModule):
         for name, samples in read.items():
             x, use = samples.x, (id(samples.x), self._augments(name))
             if not in_memory(x):
-                if spec.bytes_of(len(x)) > 2 * _READY_BYTES:
-                    continue  # stays on disk
+                if self._stays_on_disk(x, spec):
+                    self.read_as_needed = True
+                    continue
                 raw, x = x, ready[use] if use in ready else x.load_all(spec, self.workers)
                 for note in getattr(raw, "notes", ()):
                     changed.setdefault(note, []).append(name)
@@ -316,8 +324,13 @@ class DataModule(pl.LightningDataModule):
             if use not in ready:
                 ready[use] = self._prepare(name, x, spec)
             self.sets[name] = replace(samples, x=ready[use])
+        if self.lazy is True and not self.read_as_needed:
+            raise UserError("data.lazy=true: these data are in memory as they come: leave it out")
         for change, names in changed.items():
             self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
+
+    def _stays_on_disk(self, x: LazyInputs, spec: InputSpec) -> bool:
+        return x.bytes_for(spec) > 2 * _READY_BYTES if self.lazy == "auto" else bool(self.lazy)
 
     def _prepare(self, name: str, x: Inputs, spec: InputSpec) -> Inputs:
         if spec.is_raw(x) and 4 * numel(x) > _READY_BYTES:
@@ -515,7 +528,9 @@ class DataModule(pl.LightningDataModule):
             samples, transform = replace(samples, x=self._features[name].to(self.device)), None
         if index is not None:
             samples = samples.subset(index.to(self.device) if in_memory(samples.x) else index)
-        return Loader(samples, order, self.device, transform, self.spec, self.workers)
+        augments = training and transform is not None and self._augments(name)
+        waiting = self.waiting if training else None
+        return Loader(samples, order, self.device, transform, self.spec, self.workers, augments, waiting)
 
     def lengths(self, name: str) -> Tensor | None:
         """Give the length of each sample of a set, ``(N,)``, on the CPU, where batches of similar ones save padding."""

@@ -1,9 +1,11 @@
 """Batches cut by index, in an order that is a function of (seed, set, epoch).
 
 Data in memory never pass through Python sample by sample: a batch is one gather on the device. Data on disk
-take the same order through a :class:`torch.utils.data.DataLoader` with workers.
+take the same order through a :class:`torch.utils.data.DataLoader` with workers, each of which reads whole batches.
 """
 
+import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
@@ -13,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
-from tl_lab.data.inputs.operations import Inputs, apply, take
+from tl_lab.data.inputs.operations import Inputs, apply, join, take
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.samples import LazyInputs, Samples, in_memory
+from tl_lab.data.waiting import Waiting
 from tl_lab.randomness import generator
 
 __all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
@@ -114,7 +117,9 @@ class Loader:
         device: where batches are wanted; inputs in memory should live there already.
         transform: applied to the inputs of each batch, on the device.
         spec: how images on disk are decoded; needed for lazy inputs only.
-        workers: processes that decode images on disk.
+        workers: processes that read what is on disk.
+        augments: the transform is worth a worker's time: where there is no GPU, workers carry it out.
+        waiting: notes how long what is on disk was waited for; None where nobody asks.
     """
 
     def __init__(
@@ -125,6 +130,8 @@ class Loader:
         transform: Transform | None = None,
         spec: InputSpec | None = None,
         workers: int = 0,
+        augments: bool = False,
+        waiting: Waiting | None = None,
     ) -> None:
         self.samples, self.order, self.device, self.transform = (
             samples,
@@ -132,7 +139,7 @@ class Loader:
             torch.device(device),
             transform,
         )
-        self.spec, self.workers = spec, workers
+        self.spec, self.workers, self.augments, self.waiting = spec, workers, augments, waiting
         self.epoch = 0
         # Lightning sets the epoch of whatever is called a sampler
         self.sampler, self.batch_sampler = self, None
@@ -145,30 +152,46 @@ class Loader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Labelled | Unlabelled]:
-        draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
-        for index, x in self._inputs():
-            if self.transform is not None:
-                x = self.transform(x, draw)
+        inputs = self.samples.x
+        for index, x in self._cut(inputs) if in_memory(inputs) else self._read(inputs):
             y, domain = self.samples.y, self.samples.domain
             where = None if domain is None else domain[index]
             yield Unlabelled(x, index, where) if y is None else Labelled(x, y[index], index, where)
 
-    def _inputs(self) -> Iterator[tuple[Tensor, Inputs]]:
-        inputs = self.samples.x
-        if in_memory(inputs):
-            for index in self.order.epoch(self.epoch, self.device):
-                yield index, take(inputs, index)
-            return
+    def _cut(self, inputs: Inputs) -> Iterator[tuple[Tensor, Inputs]]:
+        draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
+        for index in self.order.epoch(self.epoch, self.device):
+            x = take(inputs, index)
+            yield index, x if self.transform is None else self.transform(x, draw)
+
+    def _read(self, inputs: LazyInputs) -> Iterator[tuple[Tensor, Inputs]]:
+        """Read batches from disk; workers augment them, too, unless a GPU does.
+
+        The random parts of each batch come from a stream of its own, whoever makes it. What is not augmented comes from
+        the workers as bytes, of which there are a quarter as many.
+        """
         assert self.spec is not None, "lazy inputs need the spec that they are decoded for"
-        batches = DataLoader(
-            _Decoded(inputs, self.spec),
-            batch_sampler=[index.tolist() for index in self.order.epoch(self.epoch)],
+        transform = None if self.transform is None else self._change
+        later = self.device.type != "cpu" or not self.augments
+        batches = _Batches(inputs, self.spec, None if later else transform)
+        loader = DataLoader(
+            batches,
+            sampler=cast(Any, _Numbered(self.order, self.epoch)),
+            batch_size=None,  # an item is a batch
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for index, x in batches:
+        with _frozen_heap():
+            iterator = iter(loader)
+        for number, index, x in iterator if self.waiting is None else self.waiting.timed(iterator):
+            index = index.to(self.device, non_blocking=True)
             x = apply(x, lambda tensor: tensor.to(self.device, non_blocking=True))
-            yield index.to(self.device, non_blocking=True), x
+            yield index, transform(x, number) if transform is not None and later else x
+
+    def _change(self, x: Inputs, number: int) -> Inputs:
+        order = self.order
+        assert self.transform is not None
+        return self.transform(x, generator(order.seed, "augmentation", order.name, self.epoch, order.rank, number))
 
 
 class PairLoader:
@@ -191,12 +214,48 @@ class PairLoader:
             yield DomainBatch(cast(Labelled, source), cast(Unlabelled, target))
 
 
-class _Decoded(Dataset):
-    def __init__(self, inputs: LazyInputs, spec: InputSpec) -> None:
-        self.inputs, self.spec = inputs, spec
+class _Numbered:
+    """The batches of an epoch with their numbers, made one by one.
+
+    Args:
+        order: of the batches.
+        epoch: of the run.
+    """
+
+    def __init__(self, order: BatchOrder, epoch: int) -> None:
+        self.order, self.epoch = order, epoch
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        return enumerate(self.order.epoch(self.epoch))
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.order)
 
-    def __getitem__(self, i: int) -> tuple[int, Inputs]:
-        return i, self.inputs.read(i, self.spec)
+
+class _Batches(Dataset):
+    """Whole batches of inputs on disk, by number and positions.
+
+    Args:
+        inputs: on disk.
+        spec: what they are decoded for.
+        change: what is done to each batch, by its number; None for nothing.
+    """
+
+    def __init__(self, inputs: LazyInputs, spec: InputSpec, change: Callable[[Inputs, int], Inputs] | None) -> None:
+        self.inputs, self.spec, self.change = inputs, spec, change
+
+    def __getitem__(self, batch: tuple[int, Tensor]) -> tuple[int, Tensor, Inputs]:
+        number, index = batch
+        samples = [apply(self.inputs.read(i, self.spec), lambda tensor: tensor[None]) for i in index.tolist()]
+        x = join(samples, self.spec.padding)
+        return number, index, x if self.change is None else self.change(x, number)
+
+
+@contextlib.contextmanager
+def _frozen_heap() -> Iterator[None]:
+    """Keep the collectors of processes that are forked here from looking at, and so copying, all that there is."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -19,6 +19,9 @@ class LazyInputs(Protocol):
 
     def __len__(self) -> int: ...
 
+    def bytes_for(self, spec: Any) -> int:
+        """Estimate the memory that all samples would take, in bytes; 0 where they always fit."""
+
     def read(self, i: int, spec: Any) -> Inputs:
         """Decode one sample for a backbone's declared input: of images ``(channels, *size)``, uint8."""
 

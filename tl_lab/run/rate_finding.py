@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
@@ -20,7 +21,9 @@ from tl_lab.results.screen import console
 from tl_lab.run.build import Parts, build_strategy
 from tl_lab.run.length import batches_within, epochs_of
 from tl_lab.run.plan import Plan
+from tl_lab.strategies.base import Strategy
 from tl_lab.training.rate_range import RangeTest, choose_rate, rates_of, smoothed
+from tl_lab.training.schedules import Schedule
 from tl_lab.training.step import Diverged
 
 __all__ = ["check_rate_finding", "with_found_rate"]
@@ -81,10 +84,14 @@ def with_found_rate(plan: Plan, parts: Parts, folder: Path, record: Record) -> t
         _write_rate(folder, known["rate"])
         record.update(lr_find=known)
     rate = known["rate"]
-    strategy = parts.strategy
-    strategy.make_optimizer = functools.partial(strategy.make_optimizer, lr=rate)
+    _set_rate(parts.strategy, rate)
     config = {**plan.config, "optimizer": {**plan.config["optimizer"], "lr": rate}}
     return replace(plan, optimizer=plan.optimizer.with_options(lr=rate), config=config, found_rate=rate), parts
+
+
+def _set_rate(strategy: Strategy, rate: float) -> None:
+    make_optimizer: Any = strategy.make_optimizer
+    strategy.make_optimizer = functools.partial(make_optimizer, lr=rate)
 
 
 def _find(plan: Plan, parts: Parts, folder: Path) -> dict[str, float]:
@@ -113,9 +120,9 @@ def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
     batches = batches_within(len(data.train_dataloader()), plan.trainer.option("limit_train_batches"))
     updates = max(1, -(-batches // plan.update["accumulate_batches"]))
     epochs = math.ceil(len(test.rates) / updates)
-    strategy.make_optimizer = functools.partial(strategy.make_optimizer, lr=1.0)
+    _set_rate(strategy, 1.0)  # the schedule gives rates, not factors
     strategy.max_updates = max(len(test.rates) + 1, plan.max_updates or updates * epochs_of(plan, data))
-    strategy.schedule, strategy.graph = test, False
+    strategy.schedule, strategy.graph = cast(Schedule, test), False
     data.request = replace(data.request, epochs_per_task=epochs + 1)  # of a stream, the first task is not left
     trainer: pl.Trainer = (
         plan.trainer.with_options(

@@ -1,5 +1,6 @@
 """What a run states: its facts, the banner at its start, the table and the hints at its end."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from tl_lab.commands import command, train
 from tl_lab.config.catalogue import given_folders
+from tl_lab.data.base import DataModule
 from tl_lab.results.folder.record import Record
 from tl_lab.results.folder.references import known_reference
 from tl_lab.results.screen import console
@@ -20,7 +22,7 @@ from tl_lab.strategies.base import Strategy
 from tl_lab.training.replay import describe
 from tl_lab.watching.validators.reverse import ReverseValidation
 
-__all__ = ["banner_of", "facts_of", "report"]
+__all__ = ["banner_of", "facts_of", "report", "waited"]
 
 _DEBUGGED = "one tiny run through everything, whose numbers say nothing"
 
@@ -121,6 +123,15 @@ def _device(trainer: pl.Trainer) -> str:
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
+def waited(data: DataModule) -> dict[str, Any]:
+    """State how long training waited for data that were read while it went on; nothing where they were in memory."""
+    waiting = data.waiting
+    if waiting.share is None:
+        return {}
+    said = waiting.said(data.workers, len(os.sched_getaffinity(0)))
+    return {"data_wait": {"share": waiting.share, "seconds": waiting.seconds, "workers": data.workers, "said": said}}
+
+
 def report(plan: Plan, folder: Path, record: Record) -> None:
     content = record.content
     reference = known_reference(content, folder)
@@ -138,6 +149,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         console.findings(content["findings"])
     for text in content.get("doubts") or ():
         console.say(f"Doubtful: {text}.")
+    if wait := content.get("data_wait"):
+        console.say(f"{wait['said']}.")
     if content.get("health"):
         console.health(content["health"])
     if (forgotten := content.get("forgetting") or {}) and "after" in forgotten:

@@ -189,14 +189,14 @@ def _scaled(image: Image.Image, depth: Depth, levels: Levels) -> Image.Image:
 # ---------------------------------------------------------------------- one size
 
 
-def decode(path: Path | Image.Image, spec: ImageSpec, levels: Levels | None = None) -> Tensor:
+def decode(path: Path | BinaryIO | Image.Image, spec: ImageSpec, levels: Levels | None = None) -> Tensor:
     """Decode an image file, resize it so that it covers the size, and cut the centre out.
 
     The central crop of ``size`` is taken from an image resized to ``size / crop_pct`` on its tighter side
     (bilinear, antialiased), as torchvision's Resize and CenterCrop do.
 
     Args:
-        path: of the file; or an image that Pillow has opened or made.
+        path: of the file; or its open content, or an image that Pillow has opened or made.
         spec: size, channels (1: grey, 3: RGB) and crop_pct.
         levels: see :func:`picture`.
 

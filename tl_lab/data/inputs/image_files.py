@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tl_lab.data.cache import file_hash
+from tl_lab.data.inputs.compact import Strings
 from tl_lab.data.inputs.decoding import decode, reason
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.levels import Depth, Levels
@@ -44,11 +46,20 @@ class ImageFiles:
     """
 
     def __init__(self, root: Path, names: Sequence[str], facts: Sequence[FileFacts] | None = None) -> None:
-        self.root, self.names = Path(root), list(names)
+        self.root, self.names = Path(root), Strings(names)
         self.facts = None if facts is None else list(facts)
+        # read in workers, which would copy the list of facts by looking at it
+        found = [one.levels for one in self.facts or ()]
+        self._levels = list({id(one): one for one in found}.values())
+        places = {id(one): place for place, one in enumerate(self._levels)}
+        self._which_levels = np.array([places[id(one)] for one in found], dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def bytes_for(self, spec: ImageSpec) -> int:
+        """Count the bytes of the decoded images."""
+        return spec.bytes_of(len(self))
 
     def read(self, i: int, spec: ImageSpec) -> Tensor:
         """Decode one image and bring it to the backbone's size and channels.
@@ -65,7 +76,7 @@ class ImageFiles:
         """
         path = self.root / self.names[i]
         try:
-            return decode(path, spec, None if self.facts is None else self.facts[i].levels)
+            return decode(path, spec, self._levels[self._which_levels[i]] if self._levels else None)
         except Exception as error:  # decoders raise whatever they like on damaged files
             raise UserError(
                 f"the image {path} cannot be read ({reason(error)}): remove or replace it, "

@@ -49,6 +49,11 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.items)
 
+    def bytes_for(self, spec: AudioSpec) -> int:
+        """Estimate the bytes of the features by those of the recordings: a sample of 16 bits becomes a float."""
+        sizes = [item.stat().st_size if isinstance(item, Path) else item.samples.nbytes for item in self.items]
+        return 2 * sum(sizes)
+
     def wave(self, i: int) -> Wave:
         """Give one recording, in [-1, 1]."""
         item = self.items[i]

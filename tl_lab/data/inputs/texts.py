@@ -31,6 +31,11 @@ class Texts:
     def __len__(self) -> int:
         return len(self.items)
 
+    def bytes_for(self, spec: TokenSpec) -> int:
+        """Bound the bytes of ids and masks: sets are padded to their longest text, and a token has a letter or more."""
+        longest = max((len(item) if isinstance(item, str) else sum(map(len, item)) for item in self.items), default=0)
+        return 16 * len(self) * min(spec.max_length, longest + 4)
+
     def read(self, i: int, spec: TokenSpec) -> Inputs:
         """Tokenise one text: named tensors ``(L,)``."""
         encoded = spec.encode([self.items[i]])

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.request import Request
 
 __all__ = ["OfSequences"]
@@ -29,6 +30,12 @@ class OfSequences(DataModule):
         """Read the sets; sequences have no shape."""
         super().load(request)
         self._shape = ()
+
+    def use(self, spec: InputSpec) -> None:
+        """Bring the sets to the declared input, or leave them to the workers."""
+        super().use(spec)
+        if self.read_as_needed:
+            self.notes.append("read as they are needed, in batches of any lengths")
 
     def lengths(self, name: str) -> Tensor | None:
         """Count the places of each sample, where batches are formed by length."""

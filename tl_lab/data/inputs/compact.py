@@ -1,0 +1,47 @@
+"""Long lists of strings in one piece of memory."""
+
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+import numpy as np
+
+__all__ = ["Strings"]
+
+
+class Strings(Sequence[str]):
+    """A list of strings that processes share without copying it.
+
+    Each look at an object of Python writes to its count of references, and so makes a forked process copy the memory
+    around it: a worker that goes through a list of strings ends with a list of its own. Here there is one array.
+
+    Args:
+        items: the strings.
+    """
+
+    def __init__(self, items: Iterable[str]) -> None:
+        encoded = [item.encode("utf-8", "surrogateescape") for item in items]
+        self._text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> "list[str]": ...
+    def __getitem__(self, i: int | slice) -> "str | list[str]":
+        if isinstance(i, slice):
+            return [self[place] for place in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{i} of {len(self)} strings")
+        i %= len(self)
+        return self._text[self._ends[i] : self._ends[i + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return f"Strings({len(self)})"

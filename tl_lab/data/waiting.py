@@ -1,0 +1,87 @@
+"""How long training waits for data that are read while it runs."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+__all__ = ["Waiting", "advised_workers"]
+
+_T = TypeVar("_T")
+_BOUND = 0.1  # share of the time from which on more workers are worth a word
+
+
+class Waiting:
+    """Adds up what training spends on waiting for batches, and how long its passes over the data take in all.
+
+    Args:
+        clock: gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self.seconds = self.of_seconds = 0.0
+        self._passes, self._began = 0, 0.0  # two loaders of a pair are passed at once
+
+    def timed(self, batches: Iterable[_T]) -> Iterator[_T]:
+        """Yield the batches, and note how long each was waited for."""
+        if self._passes == 0:
+            self._began = self._clock()
+        self._passes += 1
+        try:
+            asked = self._clock()
+            for batch in batches:
+                self.seconds += self._clock() - asked
+                yield batch
+                asked = self._clock()
+            self.seconds += self._clock() - asked
+        finally:
+            self._passes -= 1
+            if self._passes == 0:
+                self.of_seconds += self._clock() - self._began
+
+    @property
+    def share(self) -> float | None:
+        """Share of the time that was spent on waiting, in [0, 1]; None where nothing was read."""
+        return None if self.of_seconds <= 0 else min(1.0, self.seconds / self.of_seconds)
+
+    def said(self, workers: int, cores: int) -> str:
+        """Say the share, and what to do about it.
+
+        Args:
+            workers: processes that read.
+            cores: that this process may use.
+
+        Returns:
+            A sentence; empty where nothing was read.
+        """
+        if self.share is None:
+            return ""
+        said = f"data-bound: training waited for data {self.share:.0%} of its time".replace("%", " %")
+        more = advised_workers(self.share, workers, cores)
+        if more is not None:
+            return f"{said}; try data.workers={more}"
+        busy = self.share >= _BOUND
+        return f"{said}; as many workers as cores ({cores}) read already" if busy and workers >= cores else said
+
+
+def advised_workers(share: float, workers: int, cores: int) -> int | None:
+    """Estimate how many workers would read as fast as training computes.
+
+    With ``w`` workers (or the main process alone) a batch takes the time T, of which training computes (1 - share) T.
+    Reading took share T in the main process, or w T of the workers' time.
+
+    Args:
+        share: of the time that was spent on waiting, in [0, 1].
+        workers: processes that read.
+        cores: most that are of use.
+
+    Returns:
+        The number; None where little was waited, or more would not help.
+    """
+    if share < _BOUND:
+        return None
+    computing = max(1 - share, 1e-3)
+    needed = math.ceil((workers if workers else share) / computing)
+    advised = min(max(needed, workers + 1), cores)
+    return advised if advised > workers else None
