@@ -76,6 +76,12 @@ def test_figures_are_drawn_afterwards_and_are_those_of_the_run(
         assert said in capfd.readouterr().err
 
 
+def _runs_out_of_memory(*arguments: Any) -> None:
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79 GiB."
+    )
+
+
 def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,7 +95,9 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
             os.kill(os.getpid(), signal.SIGSEGV)
         if cfg.seed == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        if cfg.seed == 4:  # a disk that is full: no file larger than this
+        if cfg.seed == 4:  # a GPU that other jobs have filled up
+            monkeypatch.setattr(tl_lab.run.experiment, "_fit", _runs_out_of_memory)
+        if cfg.seed == 5:  # a disk that is full: no file larger than this
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         return run(cfg)
 
@@ -98,12 +106,15 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
     assert sweep(folder, "seed=0,1,2,3,4,5") == 1
     said = capsys.readouterr()
     rows = pd.read_csv(folder / "results.csv").set_index("seed")
-    assert rows["status"].to_dict() == {0: "completed", **dict.fromkeys(range(1, 5), "failed"), 5: "completed"}
-    for seed, reason in {1: "exit code 3", 2: "killed by SIGSEGV", 3: "killed by SIGKILL", 4: "Cannot write "}.items():
+    assert rows["status"].to_dict() == {0: "completed", **dict.fromkeys(range(1, 6), "failed")}
+    reasons = {1: "exit code 3", 2: "killed by SIGSEGV", 3: "killed by SIGKILL", 5: "Cannot write "}
+    for seed, reason in (
+        reasons | {4: "the GPU has no memory left for another 2.50 GiB: lower data.batch_size"}
+    ).items():
         assert reason in rows["error"][seed]
         assert f"job {seed}: seed={seed}  failed  {rows['error'][seed]}" in said.out
-    assert "nothing was written" in rows["error"][4]
-    assert "4 of 6 jobs failed" in said.err
+    assert "nothing was written" in rows["error"][5]
+    assert "5 of 6 jobs failed" in said.err
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
     monkeypatch.setattr(tl_lab.run.experiment, "run", run)
