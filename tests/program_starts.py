@@ -119,8 +119,8 @@ def command(*argv: str | Path, cwd: Path, **environment: str) -> subprocess.Comp
         return subprocess.CompletedProcess(["tl_lab", *map(str, argv)], code, output, start.errors)
 
 
-def two_processes(*argv: str, folder: Path) -> None:
-    """Run with ``trainer=ddp_cpu``, both processes forked: they meet as under a launcher that starts them all.
+def two_processes(*argv: str, folder: Path, trainer: str = "ddp_cpu") -> None:
+    """Run with a trainer of two processes on the CPU, both forked: they meet as under a launcher that starts them all.
 
     Lightning's own launcher starts the second one by the command line, with its imports; tests that look at that
     start use it.
@@ -129,7 +129,7 @@ def two_processes(*argv: str, folder: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    given = [*argv, "trainer=ddp_cpu", f"hydra.run.dir={folder}"]
+    given = [*argv, f"trainer={trainer}", f"hydra.run.dir={folder}"]
     own = [[], ["hydra.output_subdir=null", "hydra.job.name=train_ddp_process_1"]]
     starts = [
         Start(

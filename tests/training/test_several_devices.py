@@ -1,0 +1,115 @@
+"""Ways to train beside one process in float32: DDP, sharding over two processes, synchronised norms, bf16, compiled."""
+
+import functools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from composing import run_in
+from laboratory import BlobPair, differing, fit, make, state
+from program_starts import two_processes
+from torch import nn
+
+from tl_lab.config import compose
+from tl_lab.domain_adaptation.mcd import MCD
+from tl_lab.errors import UserError
+from tl_lab.run import build as building
+from tl_lab.run.build import build
+from tl_lab.run.parallel import synchronise_batch_norm
+from tl_lab.run.plan import Plan
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_ddp_on_one_device_trains_to_the_bits_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    states = []
+    for strategy in ("auto", "ddp_find_unused_parameters_true"):
+        data, model = make(
+            data=BlobPair(batch_size=20),
+            adaptation=MCD(generator_steps=1),
+            optimizer=functools.partial(torch.optim.Adam, lr=1e-3),
+        )
+        try:
+            fit(data, model, epochs=1, strategy=strategy)
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+        states.append(state(model))
+    assert differing(*states) == set()
+
+
+def test_two_processes_share_the_parameters_out_and_train_as_one(tmp_path: Path) -> None:
+    """The mean of two halves' gradients is that of the batch; the halves are summed in another order."""
+    given = ["data=digits", "backbone=mlp", "domain_adaptation=none", "logger=none", "figures=false"]
+    given += ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "data.batch_size=32"]
+    shared = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.deterministic=true"]
+    two_processes(*given, *shared, folder=tmp_path / "two", trainer="fsdp")
+    one, two = run_in(tmp_path / "one", *given), json.loads((tmp_path / "two" / "results.json").read_text())
+    assert two["device"] == "2 x cpu"
+    assert two["metrics"] == pytest.approx(one["metrics"], rel=1e-4)
+    weights = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    ]
+    assert set(weights[0]) == set(weights[1])
+    for name, value in weights[0].items():
+        assert torch.allclose(value, weights[1][name], atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("norms", "world_size", "given", "said"),
+    [
+        (True, 1, True, "nothing to synchronise, since there is one process"),
+        (False, 2, True, "nothing to synchronise, since the network has no batch-norm"),
+        (True, 2, True, "needs GPUs: set trainer.sync_batchnorm=false"),
+        (True, 2, False, "needs GPUs: set trainer.sync_batchnorm=false"),
+        (False, 2, False, None),
+        (True, 1, False, None),
+    ],
+)
+def test_norms_are_synchronised_where_there_are_any_and_gpus_to_do_it(norms, world_size, given, said) -> None:
+    plan = SimpleNamespace(
+        trainer=SimpleNamespace(option={"sync_batchnorm": True}.get),
+        overrides=["trainer.sync_batchnorm=true"] if given else [],
+    )
+    module = nn.Sequential(nn.Linear(2, 2), *([nn.BatchNorm1d(2)] if norms else []))
+    trainer = SimpleNamespace(world_size=world_size, strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    arguments = plan, SimpleNamespace(strategy=module), trainer
+    if said is None:
+        synchronise_batch_norm(*arguments)  # type: ignore[arg-type]
+        assert not any(isinstance(one, nn.SyncBatchNorm) for one in module)
+        return
+    with pytest.raises(UserError, match=said):
+        synchronise_batch_norm(*arguments)  # type: ignore[arg-type]
+
+
+def test_bf16_computes_with_8_bits_of_mantissa_and_keeps_weights_in_32() -> None:
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        data, model = make(optimizer=functools.partial(torch.optim.SGD, lr=1e-12))
+        fit(data, model, epochs=1, precision=precision)
+        losses[precision] = model.last_loss
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert losses["bf16-mixed"] != losses["32-true"]
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=2**-7)
+
+
+def test_compiling_changes_no_name_in_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    original = nn.Module.compile
+
+    def by_the_eager_backend(self: nn.Module) -> None:
+        compiled.append(self)
+        original(self, backend="eager")  # the usual one takes minutes, and what it does to names is the same
+
+    monkeypatch.setattr(nn.Module, "compile", by_the_eager_backend)
+    overrides = ["data=digits", "backbone=mlp", "backbone.hidden=[8]", "domain_adaptation=none"]
+    plain, fast = (build(Plan.of(compose([*overrides, f"update.compile={on}"]))) for on in ("false", "true"))
+    assert compiled == building.backbones(fast.strategy)
+    assert list(plain.strategy.state_dict()) == list(fast.strategy.state_dict())
+    x = plain.data.inputs_at("train", torch.arange(4))
+    assert torch.allclose(plain.strategy(x), fast.strategy(x))
+    assert not any("_orig_mod" in name for name in fast.strategy.state_dict())
