@@ -1,12 +1,15 @@
 """Updates that are replayed: the same code without a recording equals the step that launches each kernel by itself."""
 
 import functools
+import json
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from laboratory import BlobPair, Blobs, BlobStream, differing, fit, make, state
 
+from tl_lab.config import compose
 from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.domain_adaptation.adda import ADDA
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Update
@@ -146,3 +149,21 @@ def test_means_of_tensors_and_numbers():
     means.add({"a": torch.tensor(5.0)}, count=2)
     assert means.read().values() == pytest.approx({"a": 2.0, "b": 3.0})
     assert not means
+
+
+def test_auto_replays_because_the_stored_measurement_holds():
+    """Never slower than one kernel after the other, and nothing fails that does not fail without graphs."""
+    found = json.loads((Path(__file__).resolve().parents[2] / "docs" / "results" / "gpu.json").read_text())
+    steps = {name: sides for name, sides in found.items() if name.startswith("steps/")}
+    pairs = [
+        (sides[f"{side}_graph"]["ms"], sides[side]["ms"])
+        for sides in steps.values()
+        for side in ("frame", "loop", "vmap")
+        if side in sides
+    ]
+    assert len(pairs) == 6
+    assert all(replayed < plain for replayed, plain in pairs)
+    ended = [one for one in found["choices"].values() if one["plain"] == "completed"]
+    assert len(ended) > 100
+    assert all(one["graph"] == "completed" for one in ended if "graph" in one)
+    assert compose([]).update.graph == "auto"

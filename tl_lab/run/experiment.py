@@ -371,12 +371,12 @@ def _finish(
         **waited(parts.data),
         **parts.strategy.artifacts(folder, parts.data),
     )
+    report(plan, folder, record)  # figures take seconds, which nobody needs to wait for to see the numbers
     try:
         _show(plan, folder, parts, metrics, chosen)
     except Exception as error:  # the numbers stand
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update(drawn=True if _draws(plan) else None)
-    report(plan, folder, record)
 
 
 def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:

@@ -26,7 +26,7 @@ __all__ = ["draw_figures"]
 
 def draw_figures(
     folder: Path, strategy: "Strategy", data: "DataModule", chosen: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Figure]:
+) -> dict[str, Path]:
     """Draw and save learning curves, the epochs that validators would have chosen, and the strategy's own figures.
 
     Args:
@@ -36,7 +36,7 @@ def draw_figures(
         chosen: rows of :func:`tl_lab.results.folder.selection.selection`.
 
     Returns:
-        The figures by name.
+        The files by the figures' names.
     """
     import pandas as pd  # a third of a second
 
@@ -56,8 +56,7 @@ def draw_figures(
     if chosen and len(validated) > 1:
         epochs = [int(row["epoch"]) + 1 for row in validated]
         figures["selection"] = selection_curve(epochs, [row[oracle] for row in validated], chosen)
-    save_figures(figures, folder / "figures")
-    return figures
+    return dict(zip(figures, save_figures(figures, folder / "figures"), strict=True))
 
 
 def _rate_figure(folder: Path) -> Figure:

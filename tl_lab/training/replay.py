@@ -441,8 +441,8 @@ def portable_groups(state: dict[str, Any]) -> None:
     """Write an optimizer's options into a checkpoint as they are where nothing is replayed.
 
     Args:
-        state: of the optimizer, as it gives it; the groups are replaced. Where parameters are shared out over processes,
-            the first one has all of it, and the others nothing.
+        state: of the optimizer, as it gives it; the groups are replaced. Where parameters are shared out over
+            processes, the first one has all of it, and the others nothing.
     """
     if "param_groups" not in state:
         return

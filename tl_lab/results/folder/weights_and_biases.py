@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 
 __all__ = ["finish_wandb", "log_figures", "wandb_logger"]
@@ -101,10 +100,10 @@ def _no_other_run() -> Iterator[None]:
         os.environ |= hidden
 
 
-def log_figures(figures: Mapping[str, Figure]) -> None:
-    """Add figures to the open W&B run, if there is one."""
+def log_figures(figures: Mapping[str, Path]) -> None:
+    """Add figures to the open W&B run, if there is one: their files, by name; drawing them again would take as long."""
     if wandb.run is not None:
-        wandb.run.log({f"figures/{name}": wandb.Image(figure) for name, figure in figures.items()})
+        wandb.run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})
 
 
 def finish_wandb(metrics: Mapping[str, float]) -> None:
