@@ -28,6 +28,30 @@ BACKBONES = {
     "timm": ["backbone.name=test_resnet", "backbone.resize_to=[32,32]"],
     "torchvision": ["backbone.name=squeezenet1_1", "backbone.resize_to=[48,48]"],
 }
+TEXTS = ["data=trec", "data.batch_size=8", "data.test_count=50", NONE]
+AUDIO = ["data=spoken_digits", "data.batch_size=8", "data.test_count=50", NONE]
+OTHER_BACKBONES = {  # beside images
+    "hf_text": TEXTS,
+    "hf_causal": ["data=sst2", "data.batch_size=4", "data.test_count=50", NONE],
+    "hf_words": ["data=xquad", "data.batch_size=4", NONE],
+    "layout_text": ["data=receipts", "data.batch_size=4", NONE],
+    "lstm": TEXTS,
+    "text_cnn": TEXTS,
+    "word_vectors": TEXTS,
+    "ft_transformer": ["data=compas", "data.batch_size=8", NONE],
+    "audio_cnn": AUDIO,
+    "whisper": AUDIO,
+    "wav2vec2": AUDIO,
+}
+OTHER_STRATEGIES = {  # that learn from data of their own
+    "adapter_tuning": ["backbone=hf_text", *TEXTS],
+    "multi_task": ["data=tasks", "data.batch_size=8", NONE],
+    "pretraining": ["data=digits", "data.batch_size=8", NONE],
+    "prompting": ["data=sst2", "data.test_count=20", "backbone=hf_causal", NONE],
+    "setfit": ["backbone=hf_text", *TEXTS],
+    "zero_shot": ["data=sst2", "data.test_count=50", "backbone=hf_text", NONE],
+}
+WITH_A_RUN = frozenset({"distillation"})  # its teacher is another run
 
 
 def cases(trainer: str) -> dict[str, list[str]]:
@@ -40,25 +64,26 @@ def cases(trainer: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, file in choices("strategy")["strategy"].items():
         kind: Any = get_class(read_node(file)["_target_"])
-        data = (
-            EPISODES
-            if "episodes" in kind.needs
-            else STREAM
-            if "tasks" in kind.needs
-            else ["strategy.bottleneck=8", *PAIR]
-        )
+        if name in WITH_A_RUN:
+            continue
+        usual = EPISODES if "episodes" in kind.needs else STREAM if "tasks" in kind.needs else None
+        data = OTHER_STRATEGIES.get(name) or usual or ["strategy.bottleneck=8", *PAIR]
         found[f"strategy={name}"] = data
     for name in choices("domain_adaptation")["domain_adaptation"]:
         found[f"domain_adaptation={name}"] = PAIR
-    for name, options in BACKBONES.items():
-        found[f"backbone={name}"] = [*options, *PAIR]
+    for name in choices("backbone")["backbone"]:
+        found[f"backbone={name}"] = OTHER_BACKBONES.get(name) or [*BACKBONES.get(name, []), *PAIR]
     for group in ("optimizer", "scheduler", "augmentation", "callbacks", "adapter"):
         for name in choices(group)[group]:
+            if group == "adapter" and name not in ("none", "bitfit", "norm_only"):  # of transformers
+                found[f"{group}={name}"] = ["strategy=fine_tuning", "backbone=hf_text", *TEXTS]
+                continue
             tuned = ["strategy=fine_tuning"] if group == "adapter" else []
             found[f"{group}={name}"] = ["backbone.batch_norm=true", *tuned, *PAIR]
     for name in choices("data")["data"]:
-        if not get_class(compose([f"data={name}"]).data._target_).__module__.endswith(("_folder", ".webdataset")):
-            found[f"data={name}"] = ["data.batch_size=8", *_learner(compose([f"data={name}"]).data)]
+        node = compose([f"data={name}"]).data
+        if not _names_a_place(node):
+            found[f"data={name}"] = ["data.batch_size=8", *_learner(node)]
     for name in choices("validator")["validator"]:
         found[f"validator={name}"] = [f"validator=[{name}]", *PAIR]
     found |= {f"trainer={name}": PAIR for name in ("ddp", "fsdp", "gpu") if trainer == "gpu"}
@@ -69,6 +94,13 @@ def cases(trainer: str) -> dict[str, list[str]]:
     return found
 
 
+def _names_a_place(node: Any) -> bool:
+    """Whether data are the user's own, in a file or folder that must be given."""
+    module = str(node._target_).rpartition(".")[0].rpartition(".")[2]
+    own = module in ("image_folder", "text_folder", "audio_folder", "webdataset", "support_query")
+    return own or any(node.get(option, "") is None for option in ("path", "image_column"))
+
+
 def _learner(node: Any) -> list[str]:
     """Choose a strategy that learns from data."""
     from tl_lab.config.instantiate import class_of
@@ -77,6 +109,8 @@ def _learner(node: Any) -> list[str]:
     traits = kind.traits_for(node)
     if "episodes" in traits:
         return ["strategy=prototypical"]
+    if "several tasks" in traits:
+        return ["strategy=multi_task"]
     return ["strategy=naive"] if "tasks" in traits else []
 
 
@@ -126,7 +160,7 @@ def _predicts(load: Any, run: Path, torch: Any) -> bool | str:
         model = load(run)
     except UserError as error:  # of episodes, of permuted pixels: nothing of the kind can be labelled
         return str(error).removeprefix(str(run))
-    if model.spec.modality != "image" or not model.shape:
+    if getattr(model, "spec", None) is None or model.spec.modality != "image" or not model.shape:
         return True
     answer = model.predict(torch.rand(3, *model.shape))
     return len(answer.labels) == 3
