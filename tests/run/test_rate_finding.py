@@ -79,8 +79,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 _SMALL = [
-    "data=digits", "data.batches_per_epoch=3", "trainer.max_epochs=2", "logger=none", "figures=false",
-    "strategy.head.dropout=0.2", "strategy=fine_tuning", "backbone.batch_norm=true",
+    "data=digits", "data.batches_per_epoch=3", "data.batch_size=16", "trainer.max_epochs=2", "logger=none",
+    "figures=false", "strategy.head.dropout=0.2", "strategy=fine_tuning", "backbone.batch_norm=true",
 ]  # fmt: skip
 
 

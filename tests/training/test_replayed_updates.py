@@ -166,4 +166,4 @@ def test_auto_replays_because_the_stored_measurement_holds():
     ended = [one for one in found["choices"].values() if one["plain"] == "completed"]
     assert len(ended) > 100
     assert all(one["graph"] == "completed" for one in ended if "graph" in one)
-    assert compose([]).update.graph == "auto"
+    assert compose([])["update"]["graph"] == "auto"

@@ -24,7 +24,13 @@ _NOT_HASHED = frozenset(
 )
 # Options that came later are left out while they change nothing: runs from before them keep their hash. By name alone
 # where several nodes have them.
-_NEUTRAL = {"debug": False, "lengthened_from": None, "levels": None, "near_duplicates": None, "max_updates": None}
+_NEUTRAL: dict[str, Any] = {
+    "debug": False,
+    "lengthened_from": None,
+    "levels": None,
+    "near_duplicates": None,
+    "max_updates": None,
+}
 _NEUTRAL |= {"test_count": None, "lazy": "auto"}
 _ADDED: dict[tuple[str, ...], Any] = {("update", "weight_decay_on"): "all", ("validation", "samples"): 2000}
 _ADDED |= {("strategy", "silence"): None, ("strategy", "features"): 0.0, ("strategy", "patch"): 4}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
 from tl_lab.data.inputs.operations import Inputs, apply, join, take
@@ -246,9 +246,22 @@ class _Batches(Dataset):
 
     def __getitem__(self, batch: tuple[int, Tensor]) -> tuple[int, Tensor, Inputs]:
         number, index = batch
-        samples = [apply(self.inputs.read(i, self.spec), lambda tensor: tensor[None]) for i in index.tolist()]
-        x = join(samples, self.spec.padding)
+        x = self._joined(index.tolist())
         return number, index, x if self.change is None else self.change(x, number)
+
+    def _joined(self, places: list[int]) -> Inputs:
+        """Read samples into one tensor, of which each has its part; named tensors are padded to the longest."""
+        first = self.inputs.read(places[0], self.spec)
+        if not isinstance(first, Tensor):
+            others = [self.inputs.read(i, self.spec) for i in places[1:]]
+            return join([apply(one, lambda tensor: tensor[None]) for one in (first, *others)], self.spec.padding)
+        x = first.new_empty(len(places), *first.shape)
+        if get_worker_info() is not None:
+            x.share_memory_()  # where it must go in any case, and where nothing of it is left behind
+        x[0] = first
+        for k, i in enumerate(places[1:], 1):
+            x[k] = self.inputs.read(i, self.spec)
+        return x
 
 
 @contextlib.contextmanager
