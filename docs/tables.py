@@ -430,6 +430,27 @@ def kept_memory_table() -> str:
     return "\n".join(lines)
 
 
+def large_data_table() -> str:
+    """Give throughput and memory of images that are read while training goes on."""
+    found = json.loads((RESULTS / "large_data.json").read_text())
+    size = (
+        f"{found['images']:,} JPEG files of {found['side']}x{found['side']} pixels, {found['bytes'] / 1000:.1f} kB each"
+    )
+    lines = [
+        f"| {size}, {found['workers']} workers | images a second | beside a plain `DataLoader` | by CPU time | "
+        "memory in MB: first, middle and last tenth of the first epoch |",
+        "|---|---|---|---|---|",
+    ]
+    names = {"plain": "a plain `DataLoader`", "image_folder": "`data=image_folder`", "webdataset": "`data=webdataset`"}
+    for name, rate in found["images_a_second"].items():
+        memory, every = found["memory_mb"][name], [found[kind].get(name) for kind in ("ratio", "cpu_ratio")]
+        shown = ", ".join(f"{memory[place]:.0f}" for place in (0, len(memory) // 2, -1))
+        cells = [f"{statistics.median(one):.2f} ({min(one):.2f} to {max(one):.2f})" if one else "" for one in every]
+        lines.append(f"| {names[name]} | {rate:,.0f} | {' | '.join(cells)} | {shown} |")
+    how = f"medians of {found['repeats']} epochs each, in turn; memory of the process and its workers together"
+    return "\n".join([*lines, "", f"`benchmarks/large_data.py`: {how}; PyTorch {found['torch']}."])
+
+
 def gpu_table() -> str:
     """Steps on a GPU: by hand, plain and captured, and through the frame, plain and replayed."""
     found = json.loads((RESULTS / "gpu.json").read_text())
@@ -579,6 +600,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "languages": languages_table,
     "recognition": recognition_table,
     "shift": shift_table,
+    "large_data": large_data_table,
     "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,

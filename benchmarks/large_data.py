@@ -1,0 +1,192 @@
+"""Images that are read while training goes on: memory over an epoch, and throughput beside a plain DataLoader.
+
+    uv run --with webdataset python benchmarks/large_data.py                 # 20,000 images, some five minutes
+    uv run --with webdataset python benchmarks/large_data.py --images 200000
+
+Makes small JPEG files, and tar shards of the same files, in a folder that is removed afterwards. Both sides decode by
+the same function, shuffle, and give normalised batches to the same tiny step; their epochs take turns. The memory is
+that of this process and its workers together (proportional set size), at ten places of an epoch. Without the library
+webdataset its side is left out. Writes docs/results/large_data.json.
+"""
+
+import argparse
+import io
+import os
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from portable import portable
+from quiet import cpu_seconds
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.cache import CACHE_VARIABLE
+from tl_lab.data.inputs.decoding import decode
+from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.sets.image_folder import ImageFolder
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import write_json
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "large_data.json"
+SIDE, CLASSES, IN_A_SHARD = 64, 10, 5000
+SPEC = ImageSpec((SIDE, SIDE), 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def write_images(folder: Path, count: int) -> int:
+    """Write JPEG files of a few KB, in folders of classes and in shards; give the bytes of a file on average."""
+    draw, size = np.random.default_rng(0), 0
+    (folder / "shards").mkdir(parents=True)
+    archive: tarfile.TarFile | None = None
+    for i in range(count):
+        if i % IN_A_SHARD == 0:
+            if archive is not None:
+                archive.close()
+            archive = tarfile.open(folder / "shards" / f"train-{i // IN_A_SHARD:04}.tar", "w")  # noqa: SIM115
+        rough = draw.integers(0, 256, (SIDE // 4, SIDE // 4, 3), np.uint8)
+        picture = Image.fromarray(rough).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        picture.save(file, "jpeg", quality=92)
+        content, label = file.getvalue(), i % CLASSES
+        size += len(content)
+        place = folder / "files" / "train" / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{i:07}.jpg").write_bytes(content)
+        assert archive is not None
+        for ending, part in (("jpg", content), ("cls", str(label).encode())):
+            info = tarfile.TarInfo(f"{i:07}.{ending}")
+            info.size = len(part)
+            archive.addfile(info, io.BytesIO(part))
+    if archive is not None:
+        archive.close()
+    return size // count
+
+
+class Plain(Dataset):
+    """What one writes by hand: a list of paths, decoded and normalised one by one."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        """Decode one image."""
+        x = decode(self.paths[i], SPEC).float().div_(255)
+        mean, std = torch.tensor(SPEC.mean).view(3, 1, 1), torch.tensor(SPEC.std).view(3, 1, 1)
+        return (x - mean) / std, int(self.paths[i].parent.name)
+
+
+def prepared(data: DataModule) -> DataModule:
+    """Read and prepare data as a run does."""
+    data.load()
+    data.use(SPEC)
+    return data
+
+
+def memory_mb() -> float:
+    """Add up the proportional set sizes of this process and its children."""
+    own = os.getpid()
+    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    total = 0
+    for process in (own, *children):
+        try:
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        except OSError:  # it has just ended
+            continue
+        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return total / 1024
+
+
+def one_epoch(batches: Iterable[Any], length: int, memory: bool = False) -> tuple[float, int, list[float]]:
+    """Go through an epoch: seconds from the first to the last batch, images after the first batch, and memory."""
+    weights = torch.zeros(3)
+    began, images, seen = 0.0, 0, []
+    for i, (x, y) in enumerate(batches):
+        weights += x.mean((0, 2, 3)) + y.float().mean()
+        if memory and (i + 1) % max(1, length // 10) == 0:
+            seen.append(round(memory_mb(), 1))
+        if i == 0:
+            began = time.perf_counter()  # workers have started
+        else:
+            images += len(y)
+    return time.perf_counter() - began, images, seen
+
+
+def _pairs(data: DataModule, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    loader = data.train_dataloader()
+    loader.set_epoch(epoch)
+    for batch in loader:
+        yield batch.x, batch.y
+
+
+def main() -> None:
+    """Measure, print and store."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--images", type=int, default=20_000)
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--output", type=Path, default=RESULTS)
+    given = options.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        os.environ[CACHE_VARIABLE] = f"{name}/cache"
+        folder, began = Path(name), time.perf_counter()
+        size = write_images(folder, given.images)
+        made = time.perf_counter() - began
+        print(f"{given.images:,} images of {size:,} bytes, written in {made:.0f} s", flush=True)
+        shared: dict[str, Any] = {"batch_size": given.batch, "workers": given.workers, "lazy": True, "val_share": 0.01}
+        began = time.perf_counter()
+        sides = {"image_folder": prepared(ImageFolder(root=str(folder / "files"), test_share=0.01, **shared))}
+        found: dict[str, Any] = {"looked_s": {"image_folder": time.perf_counter() - began}}
+        try:
+            from tl_lab.data.sets.webdataset import WebDataset
+
+            began = time.perf_counter()
+            sides["webdataset"] = prepared(WebDataset(root=str(folder / "shards"), test_share=0.01, **shared))
+            found["looked_s"]["webdataset"] = time.perf_counter() - began
+        except UserError as error:
+            print(error)
+        paths = sorted((folder / "files" / "train").rglob("*.jpg"))
+        plain: Any = DataLoader(Plain(paths), given.batch, shuffle=True, drop_last=True, num_workers=given.workers)
+        rates: dict[str, list[float]] = {name: [] for name in ("plain", *sides)}
+        costs: dict[str, list[float]] = {name: [] for name in rates}
+        memory: dict[str, list[float]] = {}
+        for repeat in range(given.repeats):
+            for side in rates:
+                batches = plain if side == "plain" else _pairs(sides[side], repeat)
+                length = len(plain) if side == "plain" else len(sides[side].train_dataloader())
+                before = cpu_seconds()
+                seconds, images, seen = one_epoch(batches, length, memory=repeat == 0)
+                costs[side].append((cpu_seconds() - before) / images)
+                rates[side].append(images / seconds)
+                memory = memory | ({side: seen} if seen else {})
+                told = f"{images / seconds:,.0f} images a second, {1000 * costs[side][-1]:.2f} ms of CPU time each"
+                print(f"{side}: {told} {seen or ''}", flush=True)
+    found |= {
+        "images": given.images, "bytes": size, "side": SIDE, "workers": given.workers, "batch_size": given.batch,
+        "repeats": given.repeats, "images_a_second": {side: statistics.median(all_) for side, all_ in rates.items()},
+        "ratio": {
+            side: [own / by_hand for own, by_hand in zip(rates[side], rates["plain"], strict=True)] for side in sides
+        },
+        "cpu_ratio": {
+            side: [by_hand / own for own, by_hand in zip(costs[side], costs["plain"], strict=True)] for side in sides
+        },
+        "memory_mb": memory, "torch": torch.__version__.split("+")[0],
+    }  # fmt: skip
+    write_json(given.output, portable(found))
+    print(found)
+
+
+if __name__ == "__main__":
+    main()
