@@ -260,7 +260,7 @@ class _Batches(Dataset):
             x.share_memory_()  # where it must go in any case, and where nothing of it is left behind
         x[0] = first
         for k, i in enumerate(places[1:], 1):
-            x[k] = self.inputs.read(i, self.spec)
+            x[k] = cast(Tensor, self.inputs.read(i, self.spec))
         return x
 
 
