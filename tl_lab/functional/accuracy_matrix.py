@@ -33,6 +33,10 @@ def average_accuracy(accuracies: Tensor) -> float:
 
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: ACC.
+
+    Example:
+        >>> average_accuracy(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
+        0.625
     """
     return float(accuracies[-1].double().mean())
 
@@ -51,6 +55,10 @@ def backward_transfer(accuracies: Tensor) -> float:
 
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: BWT.
+
+    Example:
+        >>> backward_transfer(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
+        -0.25
     """
     r = accuracies.double()
     return float((r[-1] - r.diagonal())[:-1].mean())
@@ -70,6 +78,10 @@ def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
 
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: FWT.
+
+    Example:
+        >>> forward_transfer(torch.tensor([[1.0, 0.25], [0.75, 0.5]]), baseline=torch.tensor([0.5, 0.125]))
+        0.125
     """
     return float((accuracies.double().diagonal(1) - baseline[1:].double()).mean())
 
@@ -90,6 +102,10 @@ def forgetting(accuracies: Tensor) -> float:
 
     References:
         Chaudhry et al., ECCV 2018, equation 3 and the average F_k over tasks.
+
+    Example:
+        >>> forgetting(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
+        0.25
     """
     r = accuracies.double()
     if len(r) < 2:

@@ -26,6 +26,11 @@ def attention_logits(queries: Tensor, support: Tensor, labels: Tensor, way: int,
 
     References:
         Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, equations 1 and 2 (scale 1).
+
+    Example:
+        >>> queries, support = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> attention_logits(queries, support, labels=torch.tensor([[0, 1]]), way=2).tolist()
+        [[[1.0, 0.0]]]
     """
     similarities = scale * cosine_similarities(queries, support)  # (E, M, N*K)
     others = labels[:, None, :] != torch.arange(way, device=labels.device)[:, None]  # (E, N, N*K)

@@ -23,6 +23,10 @@ def a_distance(accuracy: float) -> float:
     References:
         Ben-David, Blitzer, Crammer and Pereira, Analysis of Representations for Domain Adaptation, NIPS 2006,
         section 4; Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equation 3.
+
+    Example:
+        >>> a_distance(0.5), a_distance(0.75), a_distance(1.0)
+        (0.0, 1.0, 2.0)
     """
     return float(min(2.0, max(0.0, 2 * (1 - 2 * (1 - accuracy)))))
 
@@ -45,6 +49,11 @@ def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 20
 
     Raises:
         ValueError: a domain has fewer than two samples, or a feature is not finite.
+
+    Example:
+        >>> source = torch.linspace(0, 1, 20)[:, None]
+        >>> linear_domain_accuracy(source, source + 5)
+        1.0
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -75,6 +84,12 @@ def halves(source: Tensor, target: Tensor, max_samples: int, seed: int) -> tuple
 
     Raises:
         ValueError: a domain has fewer than two samples, or a value is not finite.
+
+    Example:
+        >>> source = torch.arange(5.0)[:, None]
+        >>> fitted, scored = halves(source, source + 10, max_samples=4, seed=0)
+        >>> [tuple(part.shape) for part in (*fitted, *scored)]
+        [(2, 1), (2, 1), (2, 1), (2, 1)]
     """
     count = min(len(source), len(target), max_samples) // 2 * 2
     if count < 2:

@@ -27,6 +27,11 @@ def project_gradient(
 
     References:
         Chaudhry et al., Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
+
+    Example:
+        >>> projected, changed = project_gradient([torch.tensor([1.0, -1.0])], [torch.tensor([0.0, 1.0])])
+        >>> projected[0].tolist(), changed
+        ([1.0, 0.0], True)
     """
     pairs = list(zip(gradient, reference, strict=True))
     products = [(g * ref).sum(dtype=torch.float64) for g, ref in pairs if g is not None and ref is not None]
