@@ -1,4 +1,4 @@
-"""How like an answer is to the true one, by the rules of SQuAD; and the best span of start and end scores."""
+"""Similarity of an answer to the true one, by the rules of SQuAD, and the best span of start and end scores."""
 
 import re
 import string
@@ -17,7 +17,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def words_in(text: str) -> list[tuple[int, int]]:
-    """Find words and signs: where each begins, and the place behind its end.
+    """Find words and punctuation marks: start and end (exclusive) of each.
 
     Example:
         >>> words_in("It is 9.")
@@ -51,7 +51,7 @@ class Passage(NamedTuple):
 
 
 def normalised(answer: str) -> str:
-    """Write an answer in small letters, without punctuation, articles and superfluous blanks.
+    """Write an answer in lower case, without punctuation, articles and extra spaces.
 
     Example:
         >>> normalised("The Analytical  Engine!")
@@ -61,9 +61,9 @@ def normalised(answer: str) -> str:
 
 
 def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
-    """Compare an answer with true ones, of which the most alike counts.
+    """Compare an answer with true ones; the most similar one counts.
 
-    F1 is that of the words which both have, as often as both have them.
+    F1 is computed from the multiset of common words.
 
     Args:
         given: the answer.

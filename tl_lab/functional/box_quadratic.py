@@ -55,7 +55,7 @@ def minimise_in_box(
 class _State:
     """Unknowns b and their sum t, tied by 1'b = t; every unknown with a multiplier for each of its two bounds.
 
-    The sum stands fixed where low and high are equal: it then has no room between bounds.
+    The sum is fixed if low and high are equal: it then has no interior.
     """
 
     def __init__(self, k: Tensor, c: Tensor, upper: float, low: float, high: float) -> None:

@@ -1,4 +1,4 @@
-"""Places of words on a page, as numbers for embeddings."""
+"""Relative positions of words on a page, as indices of embeddings."""
 
 import math
 

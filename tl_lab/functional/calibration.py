@@ -1,4 +1,4 @@
-"""Whether a classifier is as sure as it is right: calibration error with its bias, temperature, selective accuracy."""
+"""Calibration of a classifier: calibration error with its bias, temperature scaling, selective accuracy."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Reliability(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Expected calibration error beside what a perfectly calibrated classifier would show.
+    """Expected calibration error, and its value for a perfectly calibrated classifier.
 
     Attributes:
         error: found.
@@ -109,14 +109,14 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: in
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
-    """Find the temperature T whose ``softmax(logits / T)`` gives the labels the largest likelihood.
+    """Find the temperature T that maximises the likelihood of the labels under ``softmax(logits / T)``.
 
     Args:
         logits: of samples that training has not seen, ``(N, C)``.
         labels: classes ``(N,)``.
 
     Returns:
-        In [1/20, 20]; above 1 where the classifier was too sure.
+        In [1/20, 20]; above 1 for an overconfident classifier.
 
     Raises:
         ValueError: there is no sample, or a logit is not finite.
@@ -142,7 +142,7 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Error among the surest samples, for every share of them that is answered.
+    """Error among the most confident samples, for every coverage.
 
     Args:
         confidence: ``(N,)``, any order-preserving score.

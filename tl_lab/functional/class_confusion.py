@@ -1,4 +1,4 @@
-"""What predictions on unlabelled samples say about confused classes."""
+"""Class confusion, estimated from predictions on unlabelled samples."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How well features separate classes, by their covariances alone: H-score and TransRate."""
+"""Separation of classes by features, from covariances: H-score and TransRate."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Classes described by texts: directions of their descriptions, and what a neutral text would get."""
+"""Classes described by texts: directions of their descriptions, and the offset for a neutral text."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def class_directions(embeddings: Sequence[Tensor]) -> Tensor:
 
 
 def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
-    """Give what is added to each class's cosine so that a neutral text has the same for all: minus its own cosine.
+    """Compute the offsets of the classes' cosines that make all classes equal for a neutral text: minus its cosines.
 
     Args:
         directions: of the classes, ``(C, D)``, of length 1.
@@ -43,7 +43,7 @@ def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
 
 
 def contextual_calibration(log_p: Tensor, neutral: Tensor) -> Tensor:
-    """Divide the probabilities of labels by those of inputs without content, and let them add up to 1 again.
+    """Divide the probabilities of labels by those of inputs without content, and normalise them.
 
     q = softmax(log p - log mean p_neutral): W = diag(p_neutral)^-1 and b = 0.
 

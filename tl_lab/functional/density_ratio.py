@@ -1,4 +1,4 @@
-"""How much more likely a sample is in the target than in the source: w(x) = p_t(x) / p_s(x), estimated from samples.
+"""Density ratios of the target to the source, w(x) = p_t(x) / p_s(x), estimated from samples.
 
 Each estimator first standardises every feature by mean and deviation over both domains, so that none depends on the
 features' units, and computes in double precision on the CPU.

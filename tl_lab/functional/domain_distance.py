@@ -1,4 +1,4 @@
-"""How far apart two domains are for a linear classifier."""
+"""Distance between two domains, measured by a linear classifier."""
 
 import warnings
 
@@ -32,7 +32,7 @@ def a_distance(accuracy: float) -> float:
 
 
 def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 2000, seed: int = 0) -> float:
-    """Accuracy with which a linear classifier tells two domains apart on samples that it has not seen.
+    """Accuracy of a linear domain classifier on samples that it was not fitted to.
 
     As many samples of each domain are drawn; a logistic regression (L2, C = 1) is fitted to half of each, on features
     standardised by that half, and scored on the other half. With n samples of a domain its standard error is at most

@@ -1,4 +1,4 @@
-"""Spans that tags mark in a sequence, and how many of them are found."""
+"""Spans marked by tags in a sequence, and counts of correct ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ Entity = tuple[str, int, int]
 def entities(tags: Sequence[str]) -> list[Entity]:
     """Find the spans that a sequence of tags marks, by the rules of the CoNLL evaluation.
 
-    ``B-x`` begins a span of the kind x. ``I-x`` goes on with a span of x that is open, and begins one otherwise. ``O``
-    and any other kind end it.
+    ``B-x`` begins a span of the kind x. ``I-x`` continues an open span of x and begins one otherwise. ``O`` and any
+    other kind end it.
 
     Args:
         tags: of the words, in their order.
@@ -44,7 +44,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 def count_entities(
     predicted: Iterable[Sequence[str]], true: Iterable[Sequence[str]]
 ) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Count spans by kind over sequences; one is right if its kind and both ends are.
+    """Count spans by kind over sequences; a span is right if its kind and both ends are right.
 
     Args:
         predicted: tags of each sequence.

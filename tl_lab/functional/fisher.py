@@ -1,7 +1,7 @@
-"""How much a model's output depends on each parameter: the Fisher information's diagonal, and the output's sensitivity.
+"""Importance of parameters: the diagonal of the Fisher information, and the sensitivity of the output.
 
-Sums and counts are there beside the means: with several processes, each sums over its share of the data, and both are
-reduced before dividing.
+Sums and counts are available in addition to means: with several processes, each sums over its share of the data, and
+both are reduced before dividing.
 """
 
 from collections.abc import Collection, Iterable, Iterator

@@ -11,7 +11,7 @@ __all__ = ["project_gradient"]
 def project_gradient(
     gradient: Sequence[Tensor | None], reference: Sequence[Tensor | None]
 ) -> tuple[list[Tensor | None], bool]:
-    """Take the part out of a gradient that would raise the reference's loss.
+    """Remove the component of a gradient that would increase the loss on the reference.
 
     Where g . g_ref < 0, g~ = g - (g . g_ref / g_ref . g_ref) g_ref, the nearest to g with g~ . g_ref = 0; otherwise g.
     The tensors are the parts of one vector: one angle decides for all.

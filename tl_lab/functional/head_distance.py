@@ -1,4 +1,4 @@
-"""How far apart two domains are for a classifier's head: what its outputs say, class by class."""
+"""Distance between two domains, measured at the outputs of a classifier's head."""
 
 import torch
 from torch import Tensor

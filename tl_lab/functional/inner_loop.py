@@ -104,7 +104,7 @@ def over_tasks(function: Callable[..., dict[str, Tensor]], tensors: tuple[Any, .
 
 
 class MetaGradient(NamedTuple):
-    """What a meta-batch says about the weights that its tasks start from.
+    """Gradient of a meta-batch with respect to the initial weights of its tasks.
 
     Attributes:
         gradient: mean over tasks, by name.
@@ -172,7 +172,7 @@ def meta_gradient(
 
 
 def reptile_gradient(start: Weights, adapted: Weights) -> dict[str, Tensor]:
-    """What Reptile hands to the optimizer: theta - mean over tasks of the weights that its tasks end with.
+    """Compute Reptile's gradient: theta - mean over tasks of the adapted weights.
 
     Plain gradient descent at the rate epsilon then gives theta + epsilon mean_i(theta_i - theta).
 

@@ -1,7 +1,7 @@
-"""Scores of predictions that need no labels: how well a classifier seems to fit unlabelled data.
+"""Scores of predictions without labels, as proxies for the accuracy on unlabelled data.
 
-All take class probabilities and are higher for what usually is better, except the entropy. None is a proof: a
-classifier that puts everything into one class is sure of itself, too.
+All take class probabilities. Higher values are usually better, except for the entropy. None is a guarantee: a
+classifier that predicts a single class is also confident.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""How much a source classifier's answers say about target labels: LEEP and NCE."""
+"""Dependence of target labels on the predictions of a source classifier: LEEP and NCE."""
 
 import torch
 from torch import Tensor

@@ -16,7 +16,7 @@ _FORWARDS = frozenset(
 
 
 def has_closed_form(layer: nn.Module) -> bool:
-    """Whether :class:`LayerSums` knows a layer; a subclass with a forward pass of its own is unknown.
+    """Whether :class:`LayerSums` supports a layer; subclasses that override the forward pass are not supported.
 
     Example:
         >>> has_closed_form(torch.nn.Linear(2, 2)), has_closed_form(torch.nn.LSTM(2, 2))
@@ -38,7 +38,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 class LayerSums:
-    """Sums |gradient|^power over the samples of a batch, and over every gradient at the output that is added.
+    """Sums |gradient|^power over the samples of a batch and over all gradients added at the output.
 
     Each layer is a linear map in G groups, from I inputs to P outputs, at L positions of a sample. One sample's
     gradient is sum_l g_pl a_il for the weight and sum_l g_pl for the bias. A normalising layer is the case of a group

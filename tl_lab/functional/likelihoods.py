@@ -1,4 +1,4 @@
-"""Distributions of labels given a model's outputs: what the Fisher information is taken of."""
+"""Distributions of labels given a model's outputs, for the Fisher information."""
 
 from collections.abc import Iterator
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""LogME: how well a Bayesian linear model explains labels by features, without fitting one."""
+"""LogME: evidence of a Bayesian linear model of labels on features, without fitting one."""
 
 import math
 from collections.abc import Callable

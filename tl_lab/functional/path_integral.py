@@ -1,4 +1,4 @@
-"""Synaptic intelligence: how much each parameter's path lowered the loss, and the importance that follows.
+"""Synaptic intelligence: each parameter's contribution to the decrease of the loss, and its importance.
 
 References:
     Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017.

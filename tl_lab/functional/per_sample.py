@@ -24,7 +24,7 @@ Rows = Tensor | Mapping[str, Tensor]
 """A batch of inputs, ``(B, ...)``, in one tensor or in several by name."""
 
 Targets = Callable[[Tensor, Tensor], Tensor]
-"""``(logits (B, C), labels (B,))`` -> what the directions are to know of each sample beside its logits, ``(B,)``."""
+"""``(logits (B, C), labels (B,))`` -> the targets of the directions for each sample, ``(B,)``."""
 
 Directions = Callable[[Tensor, Tensor], Iterable[Tensor]]
 """``(logits (B, C), targets (B,))`` -> vectors v, each ``(B, C)``, computed sample by sample."""
@@ -65,7 +65,7 @@ def rows(x: Rows) -> int:
 
 
 def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
-    """Give every parameter's values to a tensor of its own, so that the model's own ones stay as they are.
+    """Share the values of every parameter in a separate tensor, so that the model's parameters stay unchanged.
 
     Args:
         model: whose values are shared, not copied.

@@ -1,4 +1,4 @@
-"""From a vector for each token to one for each text."""
+"""Pooling of token vectors into one vector per text."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""How an error falls with the number of labels: a power law with a floor."""
+"""Error as a function of the number of labels: a power law with a floor."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Full precision for sums and products that half precision would ruin."""
+"""Full precision for sums and products that lose accuracy in half precision."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def widened(x: Tensor) -> Tensor:
-    """Turn half precision (float16, bfloat16) into single precision; leave everything else as it is.
+    """Turn half precision (float16, bfloat16) into single precision; leave all other types unchanged.
 
     Example:
         >>> widened(torch.ones(1, dtype=torch.float16)).dtype, widened(torch.ones(1, dtype=torch.float64)).dtype

@@ -1,4 +1,4 @@
-"""Quadratic penalties, one precision a parameter: as a loss, and collapsed from many into one."""
+"""Quadratic penalties with one precision per parameter: as a loss, and merged from many into one."""
 
 from collections.abc import Sequence
 from typing import Any

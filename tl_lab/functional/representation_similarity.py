@@ -1,4 +1,4 @@
-"""How alike two representations of the same samples are: linear CKA."""
+"""Similarity of two representations of the same samples: linear CKA."""
 
 from torch import Tensor
 

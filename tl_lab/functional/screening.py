@@ -1,4 +1,4 @@
-"""How well a score finds the samples that have something: area under the curve with its interval, operating points."""
+"""Screening performance of a score: area under the curve with its interval, and operating points."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Classifiers fitted on the supports of episodes, on features that stand still; E episodes at once."""
+"""Classifiers fitted on the supports of episodes, on fixed features, for E episodes at once."""
 
 from collections.abc import Callable
 

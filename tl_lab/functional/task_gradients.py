@@ -1,4 +1,4 @@
-"""Gradients of several tasks: how far they agree, and how they are put together where they do not.
+"""Gradients of several tasks: their agreement, and how conflicting ones are combined.
 
 What is put together is a sum of the tasks' gradients with coefficients, and these follow from the gradients' inner
 products alone, ``gram[i, j] = g_i . g_j``.
@@ -54,7 +54,7 @@ def gradient_cosines(gram: Tensor) -> Tensor:
 
 
 def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
-    """Take out of each task's gradient what points against another's, and add them up.
+    """Remove from each task's gradient its component against another task's, and add them up.
 
     A copy of g_i meets the others one after the other; where it points against g_j, (g . g_j < 0), it loses
     (g . g_j / g_j . g_j) g_j. Without conflicts the result is the sum of the gradients.

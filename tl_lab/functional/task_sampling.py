@@ -7,11 +7,11 @@ __all__ = ["annealed_exponent", "sampling_shares"]
 
 
 def sampling_shares(sizes: Tensor, exponent: float) -> Tensor:
-    """Share draws out among tasks: n_t^exponent / sum_k n_k^exponent.
+    """Compute the sampling shares of tasks: n_t^exponent / sum_k n_k^exponent.
 
     Args:
         sizes: samples n of each task, ``(T,)``, above 0.
-        exponent: 1 draws in proportion to the sizes, 0 draws each task alike; 1 / temperature lies between.
+        exponent: 1 samples in proportion to the sizes, 0 samples all tasks equally; 1 / temperature lies between.
 
     Returns:
         Shares, ``(T,)``, double precision, whose sum is 1.
@@ -26,7 +26,7 @@ def sampling_shares(sizes: Tensor, exponent: float) -> Tensor:
 
 
 def annealed_exponent(epoch: int, epochs: int, last: float = 0.2) -> float:
-    """Let sampling go from proportional towards equal shares over a run: 1 - (1 - last) e / (E - 1).
+    """Compute an exponent that anneals sampling from proportional towards equal shares: 1 - (1 - last) e / (E - 1).
 
     Args:
         epoch: e, from 0.

@@ -7,7 +7,7 @@ __all__ = ["dynamic_weights", "gradnorm_gradient", "uncertainty_objective"]
 
 
 def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor) -> Tensor:
-    """Weigh each task by its noise, which is learned with the rest.
+    """Weight each task by its noise, which is learned with the network.
 
     With s_t = log sigma_t^2 the objective is the sum over the tasks of exp(-s_t) L_t / 2 + s_t / 2 where numbers are
     predicted, and of exp(-s_t) L_t + s_t / 2 where classes are. At a fixed loss the first is least at sigma^2 = L, the
@@ -35,7 +35,7 @@ def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor
 
 
 def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> Tensor:
-    """Weigh more what improves less: dynamic weight average.
+    """Dynamic weight average: larger weights for tasks that improve less.
 
     w_t = T exp(r_t / temperature) / sum_k exp(r_k / temperature) with r_t = last_t / before_t.
 

@@ -1,4 +1,4 @@
-"""Masked language modelling: which tokens are hidden, and by what."""
+"""Masked language modelling: the choice of masked tokens and their replacements."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ __all__ = ["mask_tokens"]
 def mask_tokens(
     ids: Tensor, candidates: Tensor, share: float, mask_id: int, vocabulary: int, draw: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Hide some tokens: of those chosen 80 % become the mask token, 10 % a random one, 10 % stay.
+    """Mask some tokens: of those chosen, 80 % become the mask token, 10 % a random one, and 10 % stay unchanged.
 
     Args:
         ids: ``(B, L)``, on the CPU.

@@ -1,4 +1,4 @@
-"""Whether two samples come from one distribution: tests for each feature, for counts and for all features at once."""
+"""Two-sample tests for each feature, for class counts, and for all features jointly."""
 
 from typing import NamedTuple
 

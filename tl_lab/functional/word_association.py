@@ -1,4 +1,4 @@
-"""WEAT: whether words are nearer to one attribute than to another."""
+"""WEAT: association of words with one attribute or another."""
 
 import itertools
 import math
