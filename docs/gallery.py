@@ -1,6 +1,6 @@
 """Make the pictures of docs/gallery.md, and the page itself, by running the commands that it shows.
 
-    uv run python docs/gallery.py                    # everything: about ten minutes on one core
+    uv run python docs/gallery.py                    # everything: about ten minutes on one idle core
     uv run python docs/gallery.py stream episode     # some of the runs
     uv run python docs/gallery.py --page             # the page alone
     uv run python docs/gallery.py stream=<folder>    # from a finished run of the command that the page shows
@@ -29,7 +29,7 @@ class Shown(NamedTuple):
 
     Attributes:
         name: of the picture, unlike any other.
-        file: in the folder of figures; of an assessment the beginning of a figure's caption.
+        file: in the folder of figures, without ending.
         says: what it shows, in a sentence or two.
     """
 
@@ -95,7 +95,13 @@ RUNS = {
     "episode": Run(
         "Few-shot learning",
         "train.py strategy=prototypical trainer.max_epochs=1",
-        (Shown("episode", "episode_test", "One test episode; wrong answers are framed in the colour of the answer."),),
+        (
+            Shown(
+                "episode",
+                "episode_test",
+                "One test episode. The frame of a query has the colour of the predicted class.",
+            ),
+        ),
     ),
     "labels": Run(
         "Several labels",
@@ -118,26 +124,6 @@ RUNS = {
             Shown("curves", "curves", "Learning curves with a band of one standard deviation over the seeds."),
         ),
     ),
-    "adapters": Run(
-        "Adapters",
-        "train.py -m data=digits strategy=fine_tuning adapter=bitfit,lora,none seed=0,1,2 trainer.max_epochs=3",
-        (Shown("parameters", "parameters", "Accuracy against the number of parameters that learn."),),
-    ),
-    "receipts": Run(
-        "Documents",
-        "train.py data=receipts backbone=layout_text backbone.small=true backbone.pretrained=false data.labels=200 "
-        "trainer.max_epochs=10",
-        (Shown("pages", "pages_test", "Words of receipts: boxes filled as predicted and framed as true."),),
-    ),
-    "speech": Run(
-        "Speech",
-        "train.py data=spoken_digits backbone=whisper strategy=feature_extraction data.labels=200 data.test_count=120",
-        (
-            Shown(
-                "spectrograms", "spectrograms_test", "Test recordings as the network receives them, with its answers."
-            ),
-        ),
-    ),
     "films": Run(
         "Medical images",
         "train.py data=pneumonia_xray backbone=conv4 trainer.max_epochs=2",
@@ -145,14 +131,6 @@ RUNS = {
             Shown(
                 "activation_maps", "activation_maps_test", "Grad-CAM: the regions that the predicted class depends on."
             ),
-        ),
-    ),
-    "assessment": Run(
-        "Assessing a transfer",
-        "-m tl_lab assess data=printed_to_handwritten backbone=lenet",
-        (
-            Shown("similarity", "printed", "Both domains on the features of the backbone."),
-            Shown("reliability", "Accuracy against confidence", "Calibration: accuracy against stated confidence."),
         ),
     ),
 }
@@ -186,8 +164,6 @@ def make(name: str, work: Path, finished: Path | None = None) -> None:
     run = RUNS[name]
     if finished is not None:
         _check(run, finished)
-    elif run.command.startswith("-m tl_lab assess"):
-        return _keep(run, _assess(run, work))
     elif run.runs:
         folders = [work / str(k) for k in range(len(run.runs))]
         for folder, overrides in zip(folders, run.runs, strict=True):
@@ -213,18 +189,6 @@ def _keep(run: Run, figures: Mapping[str, Path]) -> None:
     for shown in run.pictures:
         size = reduce(figures[shown.name], PICTURES / f"{shown.name}.png")
         print(f"{shown.name}: {size:,} bytes", flush=True)
-
-
-def _assess(run: Run, work: Path) -> dict[str, Path]:
-    from tl_lab.assess.results import PartResult
-    from tl_lab.assess.running import carry_out
-    from tl_lab.results.figures.drawing import save_figures
-
-    assessed, _ = carry_out(run.command.split()[3:], work)
-    parts = [part for part in assessed.parts.values() if isinstance(part, PartResult)]
-    drawn = {caption: figure for part in parts for caption, figure in part.figures.items()}
-    found = {shown.name: next(drawn[key] for key in drawn if key.startswith(shown.file)) for shown in run.pictures}
-    return dict(zip(found, save_figures(found, work), strict=True))
 
 
 def _started(*argv: str) -> None:
