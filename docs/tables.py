@@ -544,6 +544,13 @@ def unverified_table() -> str:
     return "\n".join(lines)
 
 
+def reproduced_paper_table(name: str = "dann/amazon_reviews") -> str:
+    """Compare the methods of one experiment with its paper, for the tutorial."""
+    paper = next(paper for paper, _, _ in _reproductions() if paper.name == name)
+    lines = ["| method | measured | published | difference | reproduced |", "|---" * 5 + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in paper.rows)])
+
+
 def reproduction_pages() -> str:
     """Write each stored experiment out: methods by tasks, beside the paper, compared, and how it was obtained."""
     parts = []
@@ -606,6 +613,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "reliability": reliability_table,
     "report": report_table,
+    "reproduced_paper": reproduced_paper_table,
     "reproduction_pages": reproduction_pages,
     "reproductions": reproductions_table,
     "unverified": unverified_table,

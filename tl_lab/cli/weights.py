@@ -8,7 +8,7 @@ __all__ = ["add"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to those of the program."""
-    parser = commands.add_parser("weights", help="list trained weights: which are here, and how to get the others")
+    parser = commands.add_parser("weights", help="list trained weights: which are installed, and how to get the others")
     parser.set_defaults(command=_weights)
 
 

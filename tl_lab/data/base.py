@@ -173,7 +173,7 @@ class DataModule(pl.LightningDataModule):
         return self.problem_kind(self.class_names)
 
     def _what_else_identifies(self) -> str:
-        return ""  # what is done to the samples, beside the samples themselves
+        return ""  # processing of the samples, besides the samples themselves
 
     def _made_of(self) -> "DataModule | None":
         return None  # the data that these are cut from, which state the shape of what is on disk, or of texts
@@ -198,11 +198,11 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Give what a backbone is built for, by the names of its arguments, where that is no shape of one tensor."""
+        """Give the backbone's input arguments by name, if they are not the shape of one tensor."""
         return {}
 
     def baselines(self) -> dict[str, float]:
-        """Score what a user would pick instead of a network, by the names of metrics; empty where nothing is known."""
+        """Score a baseline that needs no network, by the names of metrics; empty if there is none."""
         return {}
 
     # ------------------------------------------------------------------ what the run calls
@@ -301,7 +301,7 @@ class DataModule(pl.LightningDataModule):
         self.notes.append(f"{self.primary}: {labels:,} of {len(train):,} labelled samples")
 
     def use(self, spec: InputSpec) -> None:
-        """Bring every set to the backbone's declared input; what was done is added to ``notes``."""
+        """Convert every set to the backbone's declared input, and record the conversion in ``notes``."""
         if self.augmentation is not None and self.augmentation.active and spec.modality not in ("image", "vector"):
             raise UserError(f"augmentation changes images, and these data are {spec.modality}: set augmentation=none")
         self.spec = spec
@@ -351,7 +351,7 @@ class DataModule(pl.LightningDataModule):
         return name in self._features
 
     def facts(self) -> dict[str, str]:
-        """State what must be printed beside any number obtained on this data."""
+        """State the facts that must be printed with any number obtained on this data."""
         inputs = {"inputs": "; ".join(self.notes)} if self.notes else {}
         duplicates = {"duplicates": self._duplicates_said()} if self.duplicates else {}
         return {**inputs, **duplicates, **self.problem.facts(self.training_labels)}
@@ -362,7 +362,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def content_hash(self) -> str:
-        """Hash of what was read from disk, whatever the seed draws from it; empty for data that are computed."""
+        """Hash of the content read from disk, independent of the seed; empty for computed data."""
         contents = [text for module in (self, *self._inner_modules()) for text in module.contents]
         return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""
 
@@ -446,7 +446,7 @@ class DataModule(pl.LightningDataModule):
     # ------------------------------------------------------------------ what Lightning calls
 
     def setup(self, stage: str) -> None:
-        """Move what fits to the device that Lightning has chosen."""
+        """Move the sets that fit to the device that Lightning has chosen."""
         if self.trainer is not None:
             self.device = self.trainer.strategy.root_device
         moved = {id(x): move(x, self.device) for samples in self.sets.values() if in_memory(x := samples.x)}

@@ -134,7 +134,7 @@ def _equal(one: _Keys, other: _Keys) -> np.ndarray:
 
 
 def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
-    """Give what near-duplicates are found by: small grey images, or texts as sequences of words."""
+    """Compute the features that near-duplicates are found by: small grey images, or texts as sequences of words."""
     if not in_memory(x):
         texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
         if texts is not None:
@@ -239,7 +239,7 @@ def near_texts(
 
 
 def _runs(words: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
-    """List the runs of three words; a shorter text is a run of its own."""
+    """List the runs of three words; a shorter text is a single run."""
     if len(words) < _WORDS:
         return [tuple(words)]
     return [tuple(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)]

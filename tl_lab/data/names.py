@@ -70,7 +70,7 @@ class SetName(NamedTuple):
     def validation_metrics(self) -> str:
         """The beginning of the set's metrics where validation scores it.
 
-        A domain's ``train`` is the unlabelled training part of a target, whose scores stand beside those of the
+        A domain's ``train`` is the unlabelled training part of a target, whose scores are listed with those of the
         validation sets. A domain's ``test`` is scored for comparison with what labels would have chosen, never to
         choose, and is marked as ``oracle``.
         """

@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and what is said when one is absent."""
+"""Folders in which data sets are looked up, and the message when one is absent."""
 
 import os
 from pathlib import Path
@@ -59,7 +59,7 @@ def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
 
 
 def places_of(path: str | Path) -> list[Path]:
-    """List where a path may be meant: as it is and, if it is relative, below the folder of data sets.
+    """List candidates for a path: the path itself and, if it is relative, below the folder of data sets.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.

@@ -119,7 +119,7 @@ class Samples:
         return digest.hexdigest()[:16]
 
     def _fields(self) -> dict[str, Tensor]:
-        """Give what is known of every sample under a name of its own."""
+        """Return all columns of the samples, by name."""
         return {name: column for name in ("y", "domain") if (column := getattr(self, name)) is not None}
 
     def _replaced(self, x: Inputs | LazyInputs, change: Callable[[Tensor], Tensor]) -> "Samples":

@@ -149,7 +149,7 @@ def few_labels(y: Tensor, count: int, seed: int, class_names: list[str]) -> Tens
 
 
 def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> Tensor:
-    """Draw so many samples at random, each stratum in proportion; of one seed a smaller draw lies within a larger one.
+    """Draw a number of samples at random, stratified; for one seed, smaller draws are subsets of larger ones.
 
     Args:
         strata: number of each sample's stratum, ``(N,)`` int64; None to draw from all alike.

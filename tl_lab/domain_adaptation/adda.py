@@ -82,7 +82,7 @@ class ADDA(DomainAdaptation):
         return Adaptation({"domain_loss": domain_loss(of_source, of_target)}, {"domain_acc": right.detach()})
 
     def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
-        """Let the target be seen through the source's encoder until it has its own."""
+        """Use the source's encoder for the target until the target has its own."""
         if domain == "target" and not self.started:
             self._copy(network)
 

@@ -78,7 +78,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class Update:
-    """Where training stands.
+    """The progress of training.
 
     Args:
         progress: share of the run's updates that are done, in [0, 1].
@@ -156,9 +156,9 @@ class DomainAdaptation(nn.Module):
     couples_samples: ClassVar[bool] = False
     """Whether the loss compares a batch's samples with each other, so that several processes compute another one."""
     target_encoder: ClassVar[bool] = False
-    """Whether the target has a backbone and a bottleneck of its own."""
+    """Whether the target has a separate backbone and bottleneck."""
     oracle: ClassVar[bool] = False
-    """Whether it learns from the target's labels: a bound, marked as such beside its numbers."""
+    """Whether it learns from the target's labels; its results are marked as an upper bound."""
 
     needs_target_logits: bool = False
     """Whether the loss looks at the head's output for the target, whose classes must then be the source's."""
@@ -223,7 +223,7 @@ class DomainAdaptation(nn.Module):
         """
 
     def facts(self) -> dict[str, str]:
-        """State what must be printed beside any number obtained with this method."""
+        """State the facts that must be printed with any number obtained with this method."""
         return {}
 
 

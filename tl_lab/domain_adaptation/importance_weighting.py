@@ -79,7 +79,7 @@ class ImportanceWeighting(DomainAdaptation):
         self.weights: Tensor | None = None
 
     def build(self, network: Network) -> None:
-        """Draw what places the kernels, so that it is the run's seed that does."""
+        """Draw the seed that places the kernels, so that it depends on the run's seed."""
         self.seed = int(torch.randint(2**31, ()))
 
     def before_training(self, domains: Domains) -> None:

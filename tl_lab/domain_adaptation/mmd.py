@@ -22,7 +22,7 @@ from tl_lab.problems import ALL, SEVERAL
 __all__ = ["MMD", "check_kernels", "representation"]
 
 OUTPUTS = ("features", "logits", "probabilities")
-"""What the network gives beside the outputs of its named modules."""
+"""Outputs of the network in addition to those of its named modules."""
 
 
 def representation(output: DomainOutput, name: str) -> Tensor:

@@ -93,7 +93,7 @@ class SelfTraining(DomainAdaptation):
         self.batch_norm = check_batch_norm(batch_norm)
 
     def build(self, network: Network) -> None:
-        """Copy the network; what does not learn is left out of the optimizer, and is in the checkpoint."""
+        """Copy the network; the copy is not in the optimizer but is in the checkpoint."""
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.teacher.eval()
 

@@ -1,4 +1,4 @@
-"""What a stream of tasks did to accuracy: one number each from the matrix of accuracies.
+"""Metrics of a stream of tasks, computed from the matrix of accuracies.
 
 R is ``(T, T)``: R[i, j], counted from 1, is the accuracy on task j after learning task i; NaN where it was not
 measured. The leading k by k block gives the same numbers after k tasks. A number that needs an entry that is NaN is
@@ -22,7 +22,7 @@ __all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_trans
 def average_accuracy(accuracies: Tensor) -> float:
     """Average accuracy over all tasks after the last: ACC = 1/T sum_i R[T, i].
 
-    Each task weighs the same, whatever the number of its test samples. This is the number that van de Ven's code
+    All tasks have the same weight, whatever their number of test samples. This is the number that van de Ven's code
     reports; the average incremental accuracy of class-incremental learning also averages over the rows of R.
 
     Args:
@@ -33,15 +33,19 @@ def average_accuracy(accuracies: Tensor) -> float:
 
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: ACC.
+
+    Example:
+        >>> average_accuracy(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
+        0.625
     """
     return float(accuracies[-1].double().mean())
 
 
 def backward_transfer(accuracies: Tensor) -> float:
-    """How later tasks changed the accuracy on earlier ones: BWT = 1/(T-1) sum_{i<T} R[T, i] - R[i, i].
+    """Change of the accuracy on earlier tasks by later ones: BWT = 1/(T-1) sum_{i<T} R[T, i] - R[i, i].
 
-    Below 0 where tasks are forgotten. Others report its negative as forgetting, which differs from
-    :func:`forgetting` where a task was at its best in another row than its own.
+    Negative if tasks are forgotten. Some report its negative as forgetting, which differs from
+    :func:`forgetting` if a task had its best accuracy in another row than its own.
 
     Args:
         accuracies: R, ``(T, T)``.
@@ -51,15 +55,19 @@ def backward_transfer(accuracies: Tensor) -> float:
 
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: BWT.
+
+    Example:
+        >>> backward_transfer(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
+        -0.25
     """
     r = accuracies.double()
     return float((r[-1] - r.diagonal())[:-1].mean())
 
 
 def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
-    """How earlier tasks helped on one not yet learned: FWT = 1/(T-1) sum_{i=2..T} R[i-1, i] - b_i.
+    """Effect of earlier tasks on one that is not yet learned: FWT = 1/(T-1) sum_{i=2..T} R[i-1, i] - b_i.
 
-    Only where a head can answer for a task before it was trained on it is this more than noise.
+    It is meaningful only if a head can classify samples of a task before it was trained on it.
 
     Args:
         accuracies: R, ``(T, T)``, measured on the task after each, too.
@@ -70,16 +78,20 @@ def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
 
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: FWT.
+
+    Example:
+        >>> forward_transfer(torch.tensor([[1.0, 0.25], [0.75, 0.5]]), baseline=torch.tensor([0.5, 0.125]))
+        0.125
     """
     return float((accuracies.double().diagonal(1) - baseline[1:].double()).mean())
 
 
 def forgetting(accuracies: Tensor) -> float:
-    """How far old tasks fell from their best: F = 1/(T-1) sum_{j<T} max_{j<=l<T} R[l, j] - R[T, j].
+    """Drop of old tasks from their best accuracy: F = 1/(T-1) sum_{j<T} max_{j<=l<T} R[l, j] - R[T, j].
 
-    Below 0 where they rose. The maximum runs over the rows from the task's own on up to the last but one: the paper
-    defines a[l, j] for tasks j <= l that were learned by then. What was measured before the task was learned does not
-    count; NaN among the rows is left out. Others take the last row, too (which never lets it fall below 0), or the
+    Negative if they improved. The maximum runs over the rows from the task's own on up to the last but one: the paper
+    defines a[l, j] for tasks j <= l that were learned by then. Accuracies before the task was learned do not
+    count, and NaN is left out. Others take the last row, too (which never lets it fall below 0), or the
     task's own alone (minus :func:`backward_transfer`).
 
     Args:
@@ -90,6 +102,10 @@ def forgetting(accuracies: Tensor) -> float:
 
     References:
         Chaudhry et al., ECCV 2018, equation 3 and the average F_k over tasks.
+
+    Example:
+        >>> forgetting(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
+        0.25
     """
     r = accuracies.double()
     if len(r) < 2:

@@ -1,4 +1,4 @@
-"""How like an answer is to the true one, by the rules of SQuAD; and the best span of start and end scores."""
+"""Similarity of an answer to the true one, by the rules of SQuAD, and the best span of start and end scores."""
 
 import re
 import string
@@ -17,7 +17,12 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def words_in(text: str) -> list[tuple[int, int]]:
-    """Find words and signs: where each begins, and the place behind its end."""
+    """Find words and punctuation marks: start and end (exclusive) of each.
+
+    Example:
+        >>> words_in("It is 9.")
+        [(0, 2), (3, 5), (6, 7), (7, 8)]
+    """
     return [(found.start(), found.end()) for found in _WORD.finditer(text)]
 
 
@@ -28,6 +33,11 @@ class Passage(NamedTuple):
         question: in words.
         context: the text.
         answers: texts of the right answers.
+
+    Example:
+        >>> passage = Passage("Who wrote it?", "Ada Lovelace wrote it.", ("Ada Lovelace",))
+        >>> passage.text(0, 1)
+        'Ada Lovelace'
     """
 
     question: str
@@ -41,14 +51,19 @@ class Passage(NamedTuple):
 
 
 def normalised(answer: str) -> str:
-    """Write an answer in small letters, without punctuation, articles and superfluous blanks."""
+    """Write an answer in lower case, without punctuation, articles and extra spaces.
+
+    Example:
+        >>> normalised("The Analytical  Engine!")
+        'analytical engine'
+    """
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
-    """Compare an answer with true ones, of which the most alike counts.
+    """Compare an answer with true ones; the most similar one counts.
 
-    F1 is that of the words which both have, as often as both have them.
+    F1 is computed from the multiset of common words.
 
     Args:
         given: the answer.
@@ -60,6 +75,10 @@ def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
     References:
         P. Rajpurkar, J. Zhang, K. Lopyrev, P. Liang, "SQuAD: 100,000+ Questions for Machine Comprehension of Text",
         EMNLP 2016. https://arxiv.org/abs/1606.05250
+
+    Example:
+        >>> answer_scores("the poet Ada Lovelace", ["Ada Lovelace", "Lovelace"])
+        (0.0, 0.8)
     """
     ours = normalised(given).split()
     exact, best = 0.0, 0.0
@@ -83,6 +102,11 @@ def best_spans(outputs: Tensor, words: Tensor, longest: int = 30) -> Tensor:
 
     Returns:
         First and last word, ``(N, 2)``, int64.
+
+    Example:
+        >>> scores = torch.tensor([[[0.0, 0.0], [5.0, 0.0], [0.0, 4.0], [0.0, 0.0]]])
+        >>> best_spans(scores, words=torch.tensor([4])).tolist()
+        [[1, 2]]
     """
     width = outputs.shape[1]
     place = torch.arange(width, device=outputs.device)

@@ -9,7 +9,7 @@ __all__ = ["attention_logits"]
 
 
 def attention_logits(queries: Tensor, support: Tensor, labels: Tensor, way: int, scale: float = 1.0) -> Tensor:
-    """Logarithm of what attention over the support gives each class, up to a constant of each query.
+    """Logarithm of the class probabilities by attention over the support, up to a constant of each query.
 
     P(y = k | x) = sum_{i in S_k} a(x, x_i), with a the softmax over the support of scale * cos(f(x), g(x_i)); the
     softmax of the logits log sum_{i in S_k} exp(scale * cos) is P.
@@ -26,6 +26,11 @@ def attention_logits(queries: Tensor, support: Tensor, labels: Tensor, way: int,
 
     References:
         Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, equations 1 and 2 (scale 1).
+
+    Example:
+        >>> queries, support = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> attention_logits(queries, support, labels=torch.tensor([[0, 1]]), way=2).tolist()
+        [[[1.0, 0.0]]]
     """
     similarities = scale * cosine_similarities(queries, support)  # (E, M, N*K)
     others = labels[:, None, :] != torch.arange(way, device=labels.device)[:, None]  # (E, N, N*K)

@@ -34,6 +34,12 @@ def minimise_in_box(
     References:
         Mehrotra, On the Implementation of a Primal-Dual Interior Point Method, SIAM Journal on Optimization 2 (1992);
         Nocedal and Wright, Numerical Optimization, second edition, algorithm 16.4.
+
+    Example:
+        >>> k, c = torch.eye(2, dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double)
+        >>> b, _ = minimise_in_box(k, c, upper=1.0, low=0.0, high=2.0)
+        >>> [round(value, 4) for value in b.tolist()]
+        [1.0, 0.5]
     """
     n = len(c)
     if n * upper <= low:  # the only point there is
@@ -49,7 +55,7 @@ def minimise_in_box(
 class _State:
     """Unknowns b and their sum t, tied by 1'b = t; every unknown with a multiplier for each of its two bounds.
 
-    The sum stands fixed where low and high are equal: it then has no room between bounds.
+    The sum is fixed if low and high are equal: it then has no interior.
     """
 
     def __init__(self, k: Tensor, c: Tensor, upper: float, low: float, high: float) -> None:

@@ -1,4 +1,4 @@
-"""Places of words on a page, as numbers for embeddings."""
+"""Relative positions of words on a page, as indices of embeddings."""
 
 import math
 
@@ -25,6 +25,10 @@ def relative_bucket(distance: Tensor, bins: int = 32, longest: int = 500) -> Ten
     References:
         C. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 21,
         2020. https://arxiv.org/abs/1910.10683
+
+    Example:
+        >>> relative_bucket(torch.tensor([0, 1, 7, 60, 9000, -1, -60])).tolist()
+        [0, 1, 7, 11, 15, 17, 27]
     """
     half = bins // 2
     exact = half // 2

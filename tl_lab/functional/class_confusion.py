@@ -1,4 +1,4 @@
-"""What predictions on unlabelled samples say about confused classes."""
+"""Class confusion, estimated from predictions on unlabelled samples."""
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ def certainty_weights(p: Tensor) -> Tensor:
 
     References:
         Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equation 7.
+
+    Example:
+        >>> [round(weight, 3) for weight in certainty_weights(torch.tensor([[1.0, 0.0], [0.5, 0.5]])).tolist()]
+        [2.0, 1.5]
     """
     return 1 + torch.exp(-entropy(p))
 
@@ -40,6 +44,12 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
 
     References:
         Jin et al., Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020, equations 2 to 6.
+
+    Example:
+        >>> round(float(minimum_class_confusion(torch.zeros(4, 2))), 3)
+        0.5
+        >>> round(float(minimum_class_confusion(torch.tensor([[9.0, 0.0], [0.0, 9.0]]))), 3)
+        0.052
     """
     p = (logits / temperature).softmax(1)
     weights = certainty_weights(p).detach()
@@ -63,5 +73,11 @@ def batch_nuclear_norm(p: Tensor) -> Tensor:
     References:
         Cui et al., Towards Discriminability and Diversity: Batch Nuclear-norm Maximization under Label
         Insufficient Situations, CVPR 2020, equation 10.
+
+    Example:
+        >>> round(float(batch_nuclear_norm(torch.eye(2))), 3)
+        -1.0
+        >>> round(float(batch_nuclear_norm(torch.full((2, 2), 0.5))), 3)
+        -0.5
     """
     return -torch.linalg.matrix_norm(p, "nuc") / len(p)

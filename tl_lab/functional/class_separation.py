@@ -1,4 +1,4 @@
-"""How well features separate classes, by their covariances alone: H-score and TransRate."""
+"""Separation of classes by features, from covariances: H-score and TransRate."""
 
 import torch
 from torch import Tensor
@@ -27,6 +27,11 @@ def h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
 
     References:
         Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning, ICIP 2019.
+
+    Example:
+        >>> features = torch.tensor([[0.0, 1.0], [0.0, -1.0], [2.0, 1.0], [2.0, -1.0]])
+        >>> round(h_score(features, torch.tensor([0, 0, 1, 1])), 3)
+        1.0
     """
     left, _ = left_basis(_centred(features, labels), exact)
     means, counts = _class_means(left, labels)
@@ -50,6 +55,11 @@ def regularised_h_score(features: Tensor, labels: Tensor, exact: bool = True) ->
     References:
         Ibrahim, Ponomareva and Mazumder, Newer is Not Always Better: Rethinking Transferability Metrics, Their
         Peculiarities, Stability and Performance, ECML PKDD 2022, section 4.
+
+    Example:
+        >>> features = torch.tensor([[0.0, 1.0], [0.0, -1.0], [2.0, 1.0], [2.0, -1.0]])
+        >>> round(regularised_h_score(features, torch.tensor([0, 0, 1, 1])), 3)
+        1.333
     """
     centred = _centred(features, labels)
     left, squares = left_basis(centred, exact)
@@ -94,6 +104,11 @@ def transrate(features: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
 
     References:
         Huang et al., Frustratingly Easy Transferability Estimation, ICML 2022, equation 6.
+
+    Example:
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 1.0], [-1.0, 0.9], [0.0, -1.0], [0.0, -1.1]])
+        >>> round(transrate(features, torch.tensor([0, 0, 1, 1, 2, 2])), 2)
+        2.99
     """
     centred = _centred(features, labels)
     parts = [centred[labels == c] for c in labels.unique()]

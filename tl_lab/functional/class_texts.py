@@ -1,4 +1,4 @@
-"""Classes described by texts: directions of their descriptions, and what a neutral text would get."""
+"""Classes described by texts: directions of their descriptions, and the offset for a neutral text."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,16 @@ def class_directions(embeddings: Sequence[Tensor]) -> Tensor:
 
     Returns:
         ``(C, D)``, each of length 1.
+
+    Example:
+        >>> class_directions([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 3.0]])]).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     return F.normalize(torch.stack([F.normalize(of_class).mean(0) for of_class in embeddings]))
 
 
 def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
-    """Give what is added to each class's cosine so that a neutral text has the same for all: minus its own cosine.
+    """Compute the offsets of the classes' cosines that make all classes equal for a neutral text: minus its cosines.
 
     Args:
         directions: of the classes, ``(C, D)``, of length 1.
@@ -30,12 +34,16 @@ def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
 
     Returns:
         ``(C,)``, the mean over the texts.
+
+    Example:
+        >>> [round(bias, 3) for bias in neutral_bias(torch.eye(2), torch.tensor([[3.0, 4.0]])).tolist()]
+        [-0.6, -0.8]
     """
     return -(F.normalize(neutral) @ directions.T).mean(0)
 
 
 def contextual_calibration(log_p: Tensor, neutral: Tensor) -> Tensor:
-    """Divide the probabilities of labels by those of inputs without content, and let them add up to 1 again.
+    """Divide the probabilities of labels by those of inputs without content, and normalise them.
 
     q = softmax(log p - log mean p_neutral): W = diag(p_neutral)^-1 and b = 0.
 
@@ -49,5 +57,10 @@ def contextual_calibration(log_p: Tensor, neutral: Tensor) -> Tensor:
     References:
         Z. Zhao et al., "Calibrate Before Use: Improving Few-Shot Performance of Language Models", ICML 2021, section 5.
         https://arxiv.org/abs/2102.09690
+
+    Example:
+        >>> log_p, neutral = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.6, 0.4]]).log()
+        >>> [round(p, 3) for p in contextual_calibration(log_p, neutral).exp()[0].tolist()]
+        [0.727, 0.273]
     """
     return (log_p.log_softmax(1) - neutral.softmax(1).mean(0).log()).log_softmax(1)

@@ -10,7 +10,12 @@ __all__ = ["coral", "covariance"]
 
 @in_full_precision
 def covariance(x: Tensor) -> Tensor:
-    """Covariance of the columns of ``(N, D)``, divided by N - 1: ``(D, D)``."""
+    """Covariance of the columns of ``(N, D)``, divided by N - 1: ``(D, D)``.
+
+    Example:
+        >>> covariance(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
+        [[2.0, 0.0], [0.0, 0.0]]
+    """
     centred = x - x.mean(0)
     return centred.T @ centred / (len(x) - 1)
 
@@ -31,6 +36,10 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
     References:
         Sun and Saenko, Deep CORAL: Correlation Alignment for Deep Domain Adaptation, ECCV Workshops 2016,
         equations 1 to 3.
+
+    Example:
+        >>> float(coral(torch.tensor([[1.0], [-1.0]]), torch.tensor([[2.0], [-2.0]])))
+        9.0
     """
     if len(source) < 2 or len(target) < 2:
         raise UserError(

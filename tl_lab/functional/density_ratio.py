@@ -1,4 +1,4 @@
-"""How much more likely a sample is in the target than in the source: w(x) = p_t(x) / p_s(x), estimated from samples.
+"""Density ratios of the target to the source, w(x) = p_t(x) / p_s(x), estimated from samples.
 
 Each estimator first standardises every feature by mean and deviation over both domains, so that none depends on the
 features' units, and computes in double precision on the CPU.
@@ -43,6 +43,12 @@ def classifier_ratio(source: Tensor, target: Tensor, at: Tensor, regularisation:
     References:
         Bickel, Brueckner and Scheffer, Discriminative Learning for Differing Training and Test Distributions,
         ICML 2007, section 3.
+
+    Example:
+        >>> source = torch.linspace(-2, 2, 9)[:, None]
+        >>> ratio = classifier_ratio(source, source + 1, at=torch.tensor([[-2.0], [0.5], [3.0]]))
+        >>> [round(value, 1) for value in ratio.tolist()]
+        [0.3, 1.0, 3.1]
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -93,6 +99,12 @@ def kliep_ratio(
     References:
         Sugiyama, Suzuki, Nakajima, Kashima, von Buenau and Kawanabe, Direct Importance Estimation for Covariate Shift
         Adaptation, Annals of the Institute of Statistical Mathematics 60 (2008), sections 2.2 to 2.4.
+
+    Example:
+        >>> source = torch.linspace(-2, 2, 9)[:, None]
+        >>> ratio = kliep_ratio(source, source + 1, at=source, widths=[1.0])
+        >>> round(float(ratio.mean()), 3), bool(ratio[0] < ratio[-1])
+        (1.0, True)
     """
     x_s, x_t, x = _standardised(source, target, at)
     order = torch.randperm(len(x_t), generator=generator(seed, "kliep"))
@@ -176,6 +188,12 @@ def kernel_mean_matching(
     References:
         Huang, Smola, Gretton, Borgwardt and Schoelkopf, Correcting Sample Selection Bias by Unlabeled Data, NIPS
         2006, equation 12.
+
+    Example:
+        >>> source = torch.linspace(-2, 2, 9)[:, None]
+        >>> weights = kernel_mean_matching(source, target=source[5:], bound=4.0)
+        >>> bool(weights[:4].mean() < 0.1 < weights[5:].mean())
+        True
     """
     x_s, x_t, _ = _standardised(source, target, source[:0])
     n = len(x_s)
@@ -207,6 +225,10 @@ def effective_sample_size(weights: Tensor) -> float:
 
     References:
         Kish, Survey Sampling, Wiley 1965, section 11.2.
+
+    Example:
+        >>> effective_sample_size(torch.tensor([1.0, 1.0, 0.0]))
+        2.0
     """
     w = weights.double()
     return float(w.sum().square() / w.square().sum())

@@ -21,6 +21,10 @@ def expanded_distances(points: Tensor, centres: Tensor) -> Tensor:
 
     Returns:
         ``(..., M, N)``, each >= 0, at least in single precision.
+
+    Example:
+        >>> expanded_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
+        [[25.0, 1.0]]
     """
     origin = centres.detach().mean(-2, keepdim=True)
     points, centres = points - origin, centres - origin

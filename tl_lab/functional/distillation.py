@@ -28,6 +28,13 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
     References:
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; Li and Hoiem, Learning
         without Forgetting, TPAMI 40 (2018), section 3.
+
+    Example:
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> round(float(distillation_loss(student, teacher, temperature=2.0)), 3)
+        0.693
+        >>> round(float(distillation_loss(teacher, teacher, temperature=2.0)), 3)
+        0.582
     """
     missing = logits.shape[1] - teacher_logits.shape[1]
     assert missing >= 0

@@ -1,4 +1,4 @@
-"""How far apart two domains are for a linear classifier."""
+"""Distance between two domains, measured by a linear classifier."""
 
 import warnings
 
@@ -23,12 +23,16 @@ def a_distance(accuracy: float) -> float:
     References:
         Ben-David, Blitzer, Crammer and Pereira, Analysis of Representations for Domain Adaptation, NIPS 2006,
         section 4; Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equation 3.
+
+    Example:
+        >>> a_distance(0.5), a_distance(0.75), a_distance(1.0)
+        (0.0, 1.0, 2.0)
     """
     return float(min(2.0, max(0.0, 2 * (1 - 2 * (1 - accuracy)))))
 
 
 def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 2000, seed: int = 0) -> float:
-    """Accuracy with which a linear classifier tells two domains apart on samples that it has not seen.
+    """Accuracy of a linear domain classifier on samples that it was not fitted to.
 
     As many samples of each domain are drawn; a logistic regression (L2, C = 1) is fitted to half of each, on features
     standardised by that half, and scored on the other half. With n samples of a domain its standard error is at most
@@ -45,6 +49,11 @@ def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 20
 
     Raises:
         ValueError: a domain has fewer than two samples, or a feature is not finite.
+
+    Example:
+        >>> source = torch.linspace(0, 1, 20)[:, None]
+        >>> linear_domain_accuracy(source, source + 5)
+        1.0
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -75,6 +84,12 @@ def halves(source: Tensor, target: Tensor, max_samples: int, seed: int) -> tuple
 
     Raises:
         ValueError: a domain has fewer than two samples, or a value is not finite.
+
+    Example:
+        >>> source = torch.arange(5.0)[:, None]
+        >>> fitted, scored = halves(source, source + 10, max_samples=4, seed=0)
+        >>> [tuple(part.shape) for part in (*fitted, *scored)]
+        [(2, 1), (2, 1), (2, 1), (2, 1)]
     """
     count = min(len(source), len(target), max_samples) // 2 * 2
     if count < 2:

@@ -1,4 +1,4 @@
-"""Spans that tags mark in a sequence, and how many of them are found."""
+"""Spans marked by tags in a sequence, and counts of correct ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ Entity = tuple[str, int, int]
 def entities(tags: Sequence[str]) -> list[Entity]:
     """Find the spans that a sequence of tags marks, by the rules of the CoNLL evaluation.
 
-    ``B-x`` begins a span of the kind x. ``I-x`` goes on with a span of x that is open, and begins one otherwise. ``O``
-    and any other kind end it.
+    ``B-x`` begins a span of the kind x. ``I-x`` continues an open span of x and begins one otherwise. ``O`` and any
+    other kind end it.
 
     Args:
         tags: of the words, in their order.
@@ -24,6 +24,10 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     References:
         E. F. Tjong Kim Sang, S. Buchholz, "Introduction to the CoNLL-2000 Shared Task: Chunking", CoNLL 2000.
         https://aclanthology.org/W00-0726
+
+    Example:
+        >>> entities(["B-total", "I-total", "O", "I-date"])
+        [('total', 0, 2), ('date', 3, 4)]
     """
     found: list[Entity] = []
     kind, first = "", 0
@@ -40,7 +44,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 def count_entities(
     predicted: Iterable[Sequence[str]], true: Iterable[Sequence[str]]
 ) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Count spans by kind over sequences; one is right if its kind and both ends are.
+    """Count spans by kind over sequences; a span is right if its kind and both ends are right.
 
     Args:
         predicted: tags of each sequence.
@@ -48,6 +52,11 @@ def count_entities(
 
     Returns:
         Right, predicted and true spans.
+
+    Example:
+        >>> right, given, wanted = count_entities([["B-date", "O"]], [["B-date", "I-date"]])
+        >>> dict(right), dict(given), dict(wanted)
+        ({}, {'date': 1}, {'date': 1})
     """
     right, given, wanted = Counter[str](), Counter[str](), Counter[str]()
     for ours, theirs in zip(predicted, true, strict=True):
@@ -59,7 +68,12 @@ def count_entities(
 
 
 def precision_recall_f1(right: float, given: float, wanted: float) -> tuple[float, float, float]:
-    """Compute P = right / given, R = right / wanted and F1 = 2 right / (given + wanted); 0 where nothing is there."""
+    """Compute P = right / given, R = right / wanted and F1 = 2 right / (given + wanted); 0 where nothing is there.
+
+    Example:
+        >>> precision_recall_f1(right=3, given=4, wanted=6)
+        (0.75, 0.5, 0.6)
+    """
     precision = right / given if given else 0.0
     recall = right / wanted if wanted else 0.0
     return precision, recall, 2 * right / (given + wanted) if given + wanted else 0.0

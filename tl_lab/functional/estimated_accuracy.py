@@ -8,7 +8,13 @@ __all__ = ["Estimated", "average_threshold", "confidence_based", "difference_of_
 
 
 class Estimated(NamedTuple):
-    """An estimate of an accuracy with its 95 % interval, all in [0, 1]."""
+    """An estimate of an accuracy with its 95 % interval, all in [0, 1].
+
+    Example:
+        >>> estimate = confidence_based(np.array([0.5, 1.0]))
+        >>> estimate.accuracy, round(estimate.low, 2), estimate.high
+        (0.75, 0.26, 1.0)
+    """
 
     accuracy: float
     low: float
@@ -22,6 +28,10 @@ def confidence_based(confidence: np.ndarray) -> Estimated:
 
     Args:
         confidence: calibrated probabilities of the answers, ``(N,)``.
+
+    Example:
+        >>> confidence_based(np.array([0.5, 1.0])).accuracy
+        0.75
     """
     _check(confidence)
     half = 1.96 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(confidence)
@@ -38,6 +48,11 @@ def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confid
 
     References:
         Guillory et al., Predicting with Confidence on Unseen Distributions, ICCV 2021, equation 4 with a slope of 1.
+
+    Example:
+        >>> reference, correct = np.array([0.75, 0.75]), np.array([1, 0])
+        >>> difference_of_confidences(reference, correct, confidence=np.array([0.5, 0.75])).accuracy
+        0.375
     """
     _check(reference, confidence)
     gap = correct.astype(float) - reference
@@ -61,6 +76,11 @@ def average_threshold(
 
     References:
         Garg et al., Leveraging Unlabeled Data to Predict Out-of-Distribution Performance, ICLR 2022, equation 4.
+
+    Example:
+        >>> reference, correct = np.array([0.2, 0.6, 0.8, 0.9]), np.array([0, 1, 1, 1])
+        >>> average_threshold(reference, correct, confidence=np.array([0.1, 0.5, 0.7, 0.9])).accuracy
+        0.5
     """
     _check(reference, confidence)
     draw = np.random.default_rng(seed)

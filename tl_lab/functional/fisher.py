@@ -1,7 +1,7 @@
-"""How much a model's output depends on each parameter: the Fisher information's diagonal, and the output's sensitivity.
+"""Importance of parameters: the diagonal of the Fisher information, and the sensitivity of the output.
 
-Sums and counts are there beside the means: with several processes, each sums over its share of the data, and both are
-reduced before dividing.
+Sums and counts are available in addition to means: with several processes, each sums over its share of the data, and
+both are reduced before dividing.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -66,6 +66,13 @@ def fisher_sums(
         Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017, equation 3.
         van de Ven, On the Computation of the Fisher Information in Continual Learning, ICLR Blogposts 2025, which
         compares the four.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> sums, count = fisher_sums(model, [(torch.ones(2, 1), torch.tensor([0, 1]))])
+        >>> sums["weight"].tolist(), count
+        ([[0.5], [0.5]], 2)
     """
     if estimator not in FISHER_ESTIMATORS:
         raise UserError(f"estimator: there is no {estimator!r}, {nearest(estimator, FISHER_ESTIMATORS)}")
@@ -108,6 +115,12 @@ def fisher_diagonal(
 
     Raises:
         UserError: as :func:`fisher_sums`, and where there is no sample.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> fisher_diagonal(model, [(torch.ones(2, 1), torch.tensor([0, 1]))])["weight"].tolist()
+        [[0.25], [0.25]]
     """
     return _means(model, *fisher_sums(model, batches, estimator, names, generator, chunk_bytes, likelihood))
 
@@ -131,6 +144,13 @@ def sensitivity_sums(
     References:
         Aljundi et al., Memory Aware Synapses: Learning What (not) to Forget, ECCV 2018, equation 2, with the squared
         norm of the output for multi-dimensional outputs.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> _ = torch.nn.init.ones_(model.weight)
+        >>> sums, count = sensitivity_sums(model, [(torch.ones(3, 1), torch.zeros(3))])
+        >>> sums["weight"].tolist(), count
+        ([[6.0], [6.0]], 3)
     """
     with undisturbed(model):
         sums = PerSampleSums(model, separate_parameters(model, names), lambda f, _: [2 * f], 1, chunk_bytes)
@@ -150,6 +170,12 @@ def output_sensitivity(
 
     Raises:
         UserError: as :func:`sensitivity_sums`, and where there is no sample.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> _ = torch.nn.init.ones_(model.weight)
+        >>> output_sensitivity(model, [(torch.ones(3, 1), torch.zeros(3))])["weight"].tolist()
+        [[2.0], [2.0]]
     """
     return _means(model, *sensitivity_sums(model, batches, names, chunk_bytes))
 

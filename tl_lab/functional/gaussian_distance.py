@@ -19,6 +19,10 @@ def bures(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> flo
 
     Returns:
         >= 0.
+
+    Example:
+        >>> bures(torch.zeros(1), torch.ones(1, 1), torch.tensor([3.0]), torch.tensor([[2.0]]))
+        10.0
     """
     cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
     spread = root_a.square().sum() + root_b.square().sum() - 2 * cross
@@ -39,6 +43,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
     References:
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, NIPS 2017.
+
+    Example:
+        >>> round(frechet_distance(torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [4.0]])), 3)
+        9.0
     """
     return bures(*_moments(a), *_moments(b))
 
@@ -61,6 +69,11 @@ def otdd(x_a: Tensor, y_a: Tensor, x_b: Tensor, y_b: Tensor) -> float:
 
     References:
         Alvarez-Melis and Fusi, Geometric Dataset Distances via Optimal Transport, NeurIPS 2020, equation 5.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1])
+        >>> round(otdd(x, y, x, 1 - y), 3), round(otdd(x, y, x + 1, y), 3)
+        (0.0, 2.0)
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -11,7 +11,7 @@ __all__ = ["project_gradient"]
 def project_gradient(
     gradient: Sequence[Tensor | None], reference: Sequence[Tensor | None]
 ) -> tuple[list[Tensor | None], bool]:
-    """Take the part out of a gradient that would raise the reference's loss.
+    """Remove the component of a gradient that would increase the loss on the reference.
 
     Where g . g_ref < 0, g~ = g - (g . g_ref / g_ref . g_ref) g_ref, the nearest to g with g~ . g_ref = 0; otherwise g.
     The tensors are the parts of one vector: one angle decides for all.
@@ -27,6 +27,11 @@ def project_gradient(
 
     References:
         Chaudhry et al., Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
+
+    Example:
+        >>> projected, changed = project_gradient([torch.tensor([1.0, -1.0])], [torch.tensor([0.0, 1.0])])
+        >>> projected[0].tolist(), changed
+        ([1.0, 0.0], True)
     """
     pairs = list(zip(gradient, reference, strict=True))
     products = [(g * ref).sum(dtype=torch.float64) for g, ref in pairs if g is not None and ref is not None]

@@ -1,4 +1,4 @@
-"""How far apart two domains are for a classifier's head: what its outputs say, class by class."""
+"""Distance between two domains, measured at the outputs of a classifier's head."""
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ def output_discrepancy(source: Tensor, target: Tensor, max_samples: int = 1000) 
 
     References:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), equation 3.
+
+    Example:
+        >>> outputs = torch.linspace(0, 1, 20)[:, None]
+        >>> round(output_discrepancy(outputs, outputs), 1), round(output_discrepancy(outputs, outputs + 5), 1)
+        (-0.1, 1.5)
     """
     parts = [outputs.detach().cpu().double()[:max_samples] for outputs in (source, target)]
     return float(mmd_unbiased(gaussian_kernel(torch.cat(parts)), len(parts[0])))
@@ -42,6 +47,12 @@ def class_mean_gap(source: Tensor, target: Tensor) -> float | None:
 
     Returns:
         >= 0; None where no class is predicted twice in both domains, or nothing varies within any.
+
+    Example:
+        >>> source = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+        >>> target = torch.tensor([[2.0, 0.0], [4.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+        >>> round(class_mean_gap(source, target), 3)
+        0.354
     """
     parts = [outputs.detach().cpu().double() for outputs in (source, target)]
     gaps = []
@@ -78,6 +89,11 @@ def disparity_discrepancy(source: Tensor, target: Tensor, max_samples: int = 200
     References:
         Zhang, Liu, Long and Jordan, Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, definition 3.1
         and equations 28 to 30.
+
+    Example:
+        >>> outputs = torch.eye(2).repeat(8, 1)
+        >>> round(disparity_discrepancy(outputs, outputs), 3)
+        0.0
     """
     fitted, scored = halves(source, target, max_samples, seed)
     both = torch.cat(fitted)

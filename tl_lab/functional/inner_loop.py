@@ -50,6 +50,11 @@ def adapt(
     References:
         Finn, Abbeel and Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017,
         section 2.2; its first-order variant in section 5.2.
+
+    Example:
+        >>> adapted = adapt(lambda w, step: w["a"].square().sum(), {"a": torch.tensor([1.0])}, steps=2, rate=0.25)
+        >>> adapted["a"].tolist()
+        [0.25]
     """
     differentiate = _by_transform if tasks == "vmap" else _by_autograd
     weights = dict(start)
@@ -86,6 +91,10 @@ def over_tasks(function: Callable[..., dict[str, Tensor]], tensors: tuple[Any, .
 
     Returns:
         By name, ``(E, ...)``.
+
+    Example:
+        >>> over_tasks(lambda x: {"sum": x.sum()}, (torch.tensor([[1.0, 2.0], [3.0, 4.0]]),))["sum"].tolist()
+        [3.0, 7.0]
     """
     if tasks == "vmap":
         return vmap(function, randomness="different")(*tensors)
@@ -95,12 +104,18 @@ def over_tasks(function: Callable[..., dict[str, Tensor]], tensors: tuple[Any, .
 
 
 class MetaGradient(NamedTuple):
-    """What a meta-batch says about the weights that its tasks start from.
+    """Gradient of a meta-batch with respect to the initial weights of its tasks.
 
     Attributes:
         gradient: mean over tasks, by name.
         losses: of each task, ``(E,)``, detached.
         outputs: what else was computed for each task, by name, ``(E, ...)``, detached.
+
+    Example:
+        >>> loss, start = lambda w, x: ((w["a"] * x).sum(), {}), {"a": torch.tensor(1.0)}
+        >>> found = meta_gradient(loss, start, (torch.tensor([1.0, 3.0]),))
+        >>> found.losses.tolist(), found.outputs
+        ([1.0, 3.0], {})
     """
 
     gradient: dict[str, Tensor]
@@ -124,6 +139,12 @@ def meta_gradient(
         start: the weights, by name.
         tensors: as for :func:`over_tasks`.
         tasks: one of ``TASKS``.
+
+    Example:
+        >>> loss, start = lambda w, x: ((w["a"] * x).sum(), {}), {"a": torch.tensor(1.0)}
+        >>> found = meta_gradient(loss, start, (torch.tensor([1.0, 3.0]),))
+        >>> found.gradient["a"].item()
+        2.0
     """
     if tasks == "vmap":
         fixed = {name: weight.detach() for name, weight in start.items()}
@@ -151,7 +172,7 @@ def meta_gradient(
 
 
 def reptile_gradient(start: Weights, adapted: Weights) -> dict[str, Tensor]:
-    """What Reptile hands to the optimizer: theta - mean over tasks of the weights that its tasks end with.
+    """Compute Reptile's gradient: theta - mean over tasks of the adapted weights.
 
     Plain gradient descent at the rate epsilon then gives theta + epsilon mean_i(theta_i - theta).
 
@@ -161,6 +182,10 @@ def reptile_gradient(start: Weights, adapted: Weights) -> dict[str, Tensor]:
 
     References:
         Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, algorithm 2.
+
+    Example:
+        >>> reptile_gradient({"a": torch.tensor(1.0)}, {"a": torch.tensor([0.0, 0.5])})["a"].item()
+        0.75
     """
     return {name: weight.detach() - adapted[name].detach().mean(0) for name, weight in start.items()}
 
@@ -172,6 +197,12 @@ def with_gradient(value: Tensor, weights: Weights, gradient: Weights) -> Tensor:
         value: of the scalar.
         weights: leaves that require gradients, by name.
         gradient: of the scalar with respect to them, by name.
+
+    Example:
+        >>> weight = torch.tensor(1.0, requires_grad=True)
+        >>> with_gradient(torch.tensor(5.0), {"a": weight}, {"a": torch.tensor(3.0)}).backward()
+        >>> weight.grad.item()
+        3.0
     """
     return _Known.apply(value.detach(), [gradient[name] for name in weights], *weights.values())
 

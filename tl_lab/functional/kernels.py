@@ -15,6 +15,10 @@ def squared_distances(x: Tensor) -> Tensor:
     """Squared Euclidean distances between all rows of ``(N, D)``: ``(N, N)``, >= 0, 0 on the diagonal.
 
     At least in single precision.
+
+    Example:
+        >>> squared_distances(torch.tensor([[0.0], [3.0]])).tolist()
+        [[0.0, 9.0], [9.0, 0.0]]
     """
     return expanded_distances(x, x).masked_fill(torch.eye(len(x), dtype=torch.bool, device=x.device), 0.0)
 
@@ -34,6 +38,11 @@ def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str
 
     References:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), section 8, for the median.
+
+    Example:
+        >>> kernel = gaussian_kernel(torch.tensor([[0.0], [1.0]]))
+        >>> [[round(value, 3) for value in row] for row in kernel.tolist()]
+        [[1.0, 0.368], [0.368, 1.0]]
     """
     distances = squared_distances(x)
     i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
@@ -64,6 +73,11 @@ def mmd_unbiased(kernel: Tensor, n: int) -> Tensor:
 
     References:
         Gretton et al., JMLR 13 (2012), equation 3.
+
+    Example:
+        >>> kernel = gaussian_kernel(torch.tensor([[0.0], [1.0], [5.0], [6.0]]))
+        >>> round(float(mmd_unbiased(kernel, n=2)), 3)
+        1.294
     """
     m = len(kernel) - n
     _check(n, m)
@@ -90,6 +104,11 @@ def mmd_linear(kernel: Tensor, n: int) -> Tensor:
 
     References:
         Gretton et al., JMLR 13 (2012), section 6, lemma 14; Long et al., ICML 2015, equation 5.
+
+    Example:
+        >>> kernel = gaussian_kernel(torch.tensor([[0.0], [1.0], [5.0], [6.0]]))
+        >>> round(float(mmd_linear(kernel, n=2)), 3)
+        1.274
     """
     if len(kernel) != 2 * n:
         raise UserError(

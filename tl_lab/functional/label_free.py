@@ -1,7 +1,7 @@
-"""Scores of predictions that need no labels: how well a classifier seems to fit unlabelled data.
+"""Scores of predictions without labels, as proxies for the accuracy on unlabelled data.
 
-All take class probabilities and are higher for what usually is better, except the entropy. None is a proof: a
-classifier that puts everything into one class is sure of itself, too.
+All take class probabilities. Higher values are usually better, except for the entropy. None is a guarantee: a
+classifier that predicts a single class is also confident.
 """
 
 import torch
@@ -21,6 +21,10 @@ def entropy(p: Tensor) -> Tensor:
 
     Returns:
         Nats, ``(...)``, in [0, ln C].
+
+    Example:
+        >>> [round(nats, 3) for nats in entropy(torch.tensor([[0.5, 0.5], [0.25, 0.75]])).tolist()]
+        [0.693, 0.562]
     """
     # a sure softmax underflows to 0, where the derivative of p log p is infinite and times 0 makes NaN of everything
     return -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum(-1)
@@ -34,6 +38,10 @@ def mean_entropy(p: Tensor) -> Tensor:
 
     Returns:
         Nats, in [0, ln C].
+
+    Example:
+        >>> round(float(mean_entropy(torch.tensor([[0.5, 0.5], [0.25, 0.75]]))), 3)
+        0.628
     """
     return entropy(p).mean()
 
@@ -50,6 +58,10 @@ def information_maximisation(p: Tensor) -> Tensor:
 
     References:
         Shi and Sha, Information-Theoretical Learning of Discriminative Clusters, ICML 2012, equation 6.
+
+    Example:
+        >>> round(float(information_maximisation(torch.eye(2))), 3)
+        0.693
     """
     return entropy(p.mean(0)) - mean_entropy(p)
 
@@ -70,6 +82,11 @@ def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> Tensor:
     References:
         Saito et al., Tune it the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood
         Density, ICCV 2021, equations 1 to 3.
+
+    Example:
+        >>> p = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> round(float(soft_neighbourhood_density(p, temperature=1.0)), 3)
+        0.975
     """
     unit = p / p.norm(dim=1, keepdim=True)
     similarity = unit @ unit.T / temperature

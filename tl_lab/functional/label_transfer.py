@@ -1,4 +1,4 @@
-"""How much a source classifier's answers say about target labels: LEEP and NCE."""
+"""Dependence of target labels on the predictions of a source classifier: LEEP and NCE."""
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ def leep(probabilities: Tensor, labels: Tensor) -> float:
     References:
         Nguyen, Hassner, Seeger and Archambeau, LEEP: A New Measure to Evaluate Transferability of Learned
         Representations, ICML 2020, equation 2.
+
+    Example:
+        >>> p = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+        >>> round(leep(p, torch.tensor([0, 1])), 3)
+        -0.47
     """
     p = check_probabilities(probabilities)
     joint = _one_hot(labels).T @ p / len(p)  # (C, Z)
@@ -43,6 +48,10 @@ def nce(source_labels: Tensor, labels: Tensor) -> float:
 
     References:
         Tran, Nguyen and Hassner, Transferability and Hardness of Supervised Classification Tasks, ICCV 2019.
+
+    Example:
+        >>> round(nce(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])), 3)
+        -0.347
     """
     if not len(labels):
         raise ValueError("NCE needs at least one sample")
@@ -60,6 +69,10 @@ def check_probabilities(p: Tensor, tolerance: float = 1e-3) -> Tensor:
 
     Raises:
         ValueError: there is no row, a value lies outside [0, 1], or a row does not sum to 1.
+
+    Example:
+        >>> check_probabilities(torch.tensor([[0.25, 0.75]])).dtype
+        torch.float64
     """
     p = p.detach().cpu().double()
     if p.dim() != 2 or not len(p):

@@ -16,19 +16,29 @@ _FORWARDS = frozenset(
 
 
 def has_closed_form(layer: nn.Module) -> bool:
-    """Whether :class:`LayerSums` knows a layer; a subclass with a forward pass of its own is unknown."""
+    """Whether :class:`LayerSums` supports a layer; subclasses that override the forward pass are not supported.
+
+    Example:
+        >>> has_closed_form(torch.nn.Linear(2, 2)), has_closed_form(torch.nn.LSTM(2, 2))
+        (True, False)
+    """
     if type(layer).forward not in _FORWARDS or "forward" in vars(layer):
         return False
     return not isinstance(layer, nn.Conv2d) or (layer.padding_mode == "zeros" and isinstance(layer.padding, tuple))
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """At least single precision: in half, squares vanish and sums stop growing."""
+    """At least single precision: in half, squares vanish and sums stop growing.
+
+    Example:
+        >>> wide(torch.float16), wide(torch.float64)
+        (torch.float32, torch.float64)
+    """
     return torch.promote_types(dtype, torch.float32)
 
 
 class LayerSums:
-    """Sums |gradient|^power over the samples of a batch, and over every gradient at the output that is added.
+    """Sums |gradient|^power over the samples of a batch and over all gradients added at the output.
 
     Each layer is a linear map in G groups, from I inputs to P outputs, at L positions of a sample. One sample's
     gradient is sum_l g_pl a_il for the weight and sum_l g_pl for the bias. A normalising layer is the case of a group
@@ -43,6 +53,13 @@ class LayerSums:
         power: 1 or 2.
         chunk_bytes: about the largest size of the samples' gradients that are held at a time.
         keep_bytes: a convolution's patches that fit in are kept from one gradient to the next.
+
+    Example:
+        >>> layer, x = torch.nn.Linear(1, 1), torch.tensor([[1.0], [2.0]])
+        >>> sums = LayerSums(layer, ["weight"], x, layer(x), power=2, chunk_bytes=2**20)
+        >>> sums.add(torch.ones(2, 1))
+        >>> sums.totals()["weight"].tolist()
+        [[5.0]]
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Distributions of labels given a model's outputs: what the Fisher information is taken of."""
+"""Distributions of labels given a model's outputs, for the Fisher information."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,7 +11,13 @@ __all__ = ["BERNOULLI", "CATEGORICAL", "GAUSSIAN", "Bernoulli", "Categorical", "
 
 
 class Likelihood(Protocol):
-    """p(y | z) of labels given outputs z, ``(B, C)``."""
+    """p(y | z) of labels given outputs z, ``(B, C)``.
+
+    Example:
+        >>> likelihood: Likelihood = BERNOULLI
+        >>> likelihood.score(torch.zeros(1, 2), torch.tensor([[1, 0]])).tolist()
+        [[0.5, -0.5]]
+    """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
         """Give vectors v_j, ``(B, C)``, with sum_j v_j v_j^T = E_y[(d log p / dz) (d log p / dz)^T] for each sample."""
@@ -27,7 +33,14 @@ class Likelihood(Protocol):
 
 
 class Categorical:
-    """One class of C, with the softmax of the outputs; labels are ``(B,)`` int64."""
+    """One class of C, with the softmax of the outputs; labels are ``(B,)`` int64.
+
+    Example:
+        >>> CATEGORICAL.score(torch.zeros(1, 2), torch.tensor([0])).tolist()
+        [[0.5, -0.5]]
+        >>> [v.tolist() for v in CATEGORICAL.factors(torch.zeros(1, 2))]
+        [[[0.5, -0.5]]]
+    """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
         """Factorise diag(p) - p p^T; C - 1 vectors suffice.
@@ -65,7 +78,14 @@ class Categorical:
 
 
 class Bernoulli:
-    """C independent labels, each 1 with the sigmoid of its output; labels are ``(B, C)`` of 0 and 1."""
+    """C independent labels, each 1 with the sigmoid of its output; labels are ``(B, C)`` of 0 and 1.
+
+    Example:
+        >>> round(float(BERNOULLI.loss(torch.zeros(1, 2), torch.tensor([[1, 0]]))), 3)
+        1.386
+        >>> [v.tolist() for v in BERNOULLI.factors(torch.zeros(1, 2))]
+        [[[0.5, 0.0]], [[0.0, 0.5]]]
+    """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
         """Factorise diag(p (1 - p)): a vector a label."""
@@ -90,7 +110,14 @@ class Bernoulli:
 
 
 class Gaussian:
-    """C numbers around the outputs with unit variance; labels are ``(B, C)`` in the units of the outputs."""
+    """C numbers around the outputs with unit variance; labels are ``(B, C)`` in the units of the outputs.
+
+    Example:
+        >>> float(GAUSSIAN.loss(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])))
+        12.5
+        >>> GAUSSIAN.score(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
+        [[3.0, 4.0]]
+    """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
         """Factorise the identity: a unit vector an output."""

@@ -1,4 +1,4 @@
-"""LogME: how well a Bayesian linear model explains labels by features, without fitting one."""
+"""LogME: evidence of a Bayesian linear model of labels on features, without fitting one."""
 
 import math
 from collections.abc import Callable
@@ -35,6 +35,12 @@ def logme(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     References:
         You, Liu, Wang and Long, LogME: Practical Assessment of Pre-trained Models for Transfer Learning, ICML 2021,
         section 4. Classes without samples are left out, and evidence is exact where N < D.
+
+    Example:
+        >>> features = torch.tensor([[1.0], [1.1], [-1.0], [-1.1]])
+        >>> labels, shuffled = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        >>> logme(features, labels) > logme(features, shuffled)
+        True
     """
     present = labels.unique()
     if len(present) < 2:
@@ -59,6 +65,13 @@ def gaussian_evidence(features: Tensor, targets: Tensor, exact: bool = True) -> 
 
     Raises:
         ValueError: there is no sample, or a value is not finite.
+
+    Example:
+        >>> features = torch.tensor([[1.0], [2.0], [3.0], [4.5]])
+        >>> targets = torch.tensor([[2.1], [3.9], [6.1], [9.0]])
+        >>> evidence, alpha, beta = gaussian_evidence(features, targets)
+        >>> [round(value, 2) for value in evidence.tolist()]
+        [-0.29]
     """
     f, y = features.detach().cpu().double(), targets.detach().cpu().double()
     if not len(f) or not bool(f.isfinite().all() and y.isfinite().all()):

@@ -27,6 +27,10 @@ def mel_bands(rate: int, window: int, bands: int) -> Tensor:
 
     References:
         M. Slaney, "Auditory Toolbox", technical report 1998-010, Interval Research, 1998.
+
+    Example:
+        >>> tuple(mel_bands(rate=16000, window=400, bands=80).shape)
+        (80, 201)
     """
     top = _mel(rate / 2)
     edges = torch.tensor([_hertz(top * k / (bands + 1)) for k in range(bands + 2)], dtype=torch.double)
@@ -48,7 +52,12 @@ def _hertz(mel: float) -> float:
 
 
 def frames_of(samples: int, hop: int) -> int:
-    """Count the frames of a recording: one for each whole hop, at least one."""
+    """Count the frames of a recording: one for each whole hop, at least one.
+
+    Example:
+        >>> frames_of(samples=16000, hop=160)
+        100
+    """
     return max(1, samples // hop)
 
 
@@ -70,6 +79,11 @@ def log_mel(wave: Tensor, bands: Tensor, window: int = 400, hop: int = 160) -> T
     References:
         A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", ICML 2023.
         https://arxiv.org/abs/2212.04356
+
+    Example:
+        >>> silence = log_mel(torch.zeros(1600), mel_bands(rate=16000, window=400, bands=80))
+        >>> tuple(silence.shape), float(silence.max())
+        ((80, 10), -1.5)
     """
     frames = frames_of(len(wave), hop)
     wave = F.pad(wave.float(), (0, max(0, max(window, frames * hop) - len(wave))))

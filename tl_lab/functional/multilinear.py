@@ -18,6 +18,10 @@ def multilinear_map(f: Tensor, g: Tensor) -> Tensor:
 
     References:
         Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equation 3.
+
+    Example:
+        >>> multilinear_map(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).tolist()
+        [[3.0, 4.0, 6.0, 8.0]]
     """
     return torch.einsum("bd,bc->bdc", f, g).flatten(1)
 
@@ -38,5 +42,10 @@ def randomised_multilinear_map(f: Tensor, g: Tensor, map_f: Tensor, map_g: Tenso
 
     References:
         Long et al., NeurIPS 2018, equations 4 and 5.
+
+    Example:
+        >>> f, g = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
+        >>> randomised_multilinear_map(f, g, map_f=torch.ones(1, 2), map_g=torch.ones(1, 2)).tolist()
+        [[21.0]]
     """
     return (f @ map_f.T) * (g @ map_g.T) / len(map_f) ** 0.5

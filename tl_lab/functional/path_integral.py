@@ -1,4 +1,4 @@
-"""Synaptic intelligence: how much each parameter's path lowered the loss, and the importance that follows.
+"""Synaptic intelligence: each parameter's contribution to the decrease of the loss, and its importance.
 
 References:
     Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017.
@@ -25,6 +25,10 @@ def path_contributions(gradients: Sequence[Tensor | None], changes: Sequence[Ten
 
     References:
         Zenke et al., ICML 2017, equations 1 to 3.
+
+    Example:
+        >>> path_contributions([torch.tensor([2.0]), None], [torch.tensor([-0.5]), torch.tensor([1.0])])
+        [tensor([1.]), tensor([0.])]
     """
     pairs = zip(gradients, changes, strict=True)
     return [torch.zeros_like(change) if g is None else -g * change for g, change in pairs]
@@ -36,6 +40,12 @@ def add_path_contributions(
     """Add a step's contributions to their running sums, in place: see :func:`path_contributions`.
 
     Sums of half-precision parameters are kept in single precision, for in half they soon stop growing.
+
+    Example:
+        >>> sums = [torch.tensor([0.25])]
+        >>> add_path_contributions(sums, gradients=[torch.tensor([2.0])], changes=[torch.tensor([-0.5])])
+        >>> sums[0].tolist()
+        [1.25]
     """
     triples = [(s, g, change) for s, g, change in zip(sums, gradients, changes, strict=True) if g is not None]
     if triples:
@@ -69,6 +79,10 @@ def path_importance(
 
     References:
         Zenke et al., ICML 2017, equations 4 and 5.
+
+    Example:
+        >>> path_importance([torch.tensor([1.0])], displacement=[torch.tensor([-0.5])], damping=0.25)[0].tolist()
+        [2.0]
     """
     importance = [omega / (delta.square() + damping) for omega, delta in zip(sums, displacement, strict=True)]
     if earlier is not None:

@@ -24,7 +24,7 @@ Rows = Tensor | Mapping[str, Tensor]
 """A batch of inputs, ``(B, ...)``, in one tensor or in several by name."""
 
 Targets = Callable[[Tensor, Tensor], Tensor]
-"""``(logits (B, C), labels (B,))`` -> what the directions are to know of each sample beside its logits, ``(B,)``."""
+"""``(logits (B, C), labels (B,))`` -> the targets of the directions for each sample, ``(B,)``."""
 
 Directions = Callable[[Tensor, Tensor], Iterable[Tensor]]
 """``(logits (B, C), targets (B,))`` -> vectors v, each ``(B, C)``, computed sample by sample."""
@@ -45,17 +45,27 @@ _Calls = Mapping[nn.Module, list[_Call | None]]
 
 
 def each(x: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
-    """Change every tensor of a batch of inputs."""
+    """Change every tensor of a batch of inputs.
+
+    Example:
+        >>> each({"ids": torch.tensor([[1, 2], [3, 4]])}, lambda tensor: tensor[:1])["ids"].tolist()
+        [[1, 2]]
+    """
     return change(x) if isinstance(x, Tensor) else {name: change(tensor) for name, tensor in x.items()}
 
 
 def rows(x: Rows) -> int:
-    """Count the samples of a batch of inputs."""
+    """Count the samples of a batch of inputs.
+
+    Example:
+        >>> rows(torch.zeros(3, 2)), rows({"ids": torch.zeros(4, 2)})
+        (3, 4)
+    """
     return len(x) if isinstance(x, Tensor) else len(next(iter(x.values())))
 
 
 def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
-    """Give every parameter's values to a tensor of its own, so that the model's own ones stay as they are.
+    """Share the values of every parameter in a separate tensor, so that the model's parameters stay unchanged.
 
     Args:
         model: whose values are shared, not copied.
@@ -66,6 +76,11 @@ def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict
 
     Raises:
         UserError: the model has no parameter of a given name.
+
+    Example:
+        >>> tensors = separate_parameters(torch.nn.Linear(2, 1), names=["weight"])
+        >>> {name: tensor.requires_grad for name, tensor in tensors.items()}
+        {'weight': True, 'bias': False}
     """
     parameters = dict(model.named_parameters())
     if names is None:
@@ -78,7 +93,16 @@ def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Compute gradients in evaluation mode and full precision; leave all modes and the random state as they were."""
+    """Compute gradients in evaluation mode and full precision; leave all modes and the random state as they were.
+
+    Example:
+        >>> model = torch.nn.Dropout()
+        >>> with undisturbed(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
     modes = [(part, part.training) for part in model.modules()]  # of each part: frozen ones do not train
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
@@ -106,6 +130,15 @@ class PerSampleSums:
 
     Raises:
         UserError: a batch-norm without running statistics couples the samples of a batch.
+
+    Example:
+        >>> model = torch.nn.Linear(1, 1)
+        >>> with undisturbed(model):
+        ...     tensors = separate_parameters(model, ["weight"])
+        ...     sums = PerSampleSums(model, tensors, lambda z, _: [torch.ones_like(z)], power=2, chunk_bytes=2**20)
+        ...     sums.add(torch.tensor([[1.0], [2.0]]), torch.zeros(2))
+        >>> sums.sums["weight"].tolist()
+        [[5.0]]
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From a vector for each token to one for each text."""
+"""Pooling of token vectors into one vector per text."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,6 +22,10 @@ def pooled(states: Tensor, mask: Tensor, pooling: Pooling = "mean") -> Tensor:
 
     Returns:
         ``(B, D)``.
+
+    Example:
+        >>> pooled(torch.tensor([[[1.0], [3.0], [9.0]]]), mask=torch.tensor([[1, 1, 0]])).tolist()
+        [[2.0]]
     """
     if pooling == "cls":
         return states[:, 0]
@@ -46,5 +50,9 @@ def mixed(layers: Sequence[Tensor], scores: Tensor, scale: Tensor) -> Tensor:
 
     References:
         M. E. Peters et al., "Deep Contextualized Word Representations", NAACL 2018. https://arxiv.org/abs/1802.05365
+
+    Example:
+        >>> mixed([torch.tensor([1.0]), torch.tensor([3.0])], scores=torch.zeros(2), scale=torch.tensor(1.0)).tolist()
+        [2.0]
     """
     return scale * torch.einsum("l,l...->...", scores.softmax(0), torch.stack(list(layers)))

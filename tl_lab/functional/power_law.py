@@ -1,4 +1,4 @@
-"""How an error falls with the number of labels: a power law with a floor."""
+"""Error as a function of the number of labels: a power law with a floor."""
 
 import math
 from collections.abc import Sequence
@@ -19,6 +19,11 @@ class PowerLaw(NamedTuple):
         exponent: > 0.
         floor: error that no number of labels removes, >= 0.
         residual: root mean squared error of the fit.
+
+    Example:
+        >>> law = PowerLaw(scale=1.0, exponent=0.5, floor=0.0, residual=0.0)
+        >>> law.error(100), law.labels_for(0.1)
+        (0.1, 100.0)
     """
 
     scale: float
@@ -49,6 +54,11 @@ def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
 
     References:
         Cortes et al., Learning Curves: Asymptotic Values and Rate of Convergence, NIPS 1993, equation 1.
+
+    Example:
+        >>> law = fit_power_law([100, 400, 1600, 6400], [0.1, 0.05, 0.025, 0.0125])
+        >>> round(law.exponent, 2), round(law.error(10_000), 3)
+        (0.5, 0.01)
     """
     from scipy.optimize import nnls
 

@@ -1,4 +1,4 @@
-"""Full precision for sums and products that half precision would ruin."""
+"""Full precision for sums and products that lose accuracy in half precision."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +14,12 @@ R = TypeVar("R")
 
 
 def widened(x: Tensor) -> Tensor:
-    """Turn half precision (float16, bfloat16) into single precision; leave everything else as it is."""
+    """Turn half precision (float16, bfloat16) into single precision; leave all other types unchanged.
+
+    Example:
+        >>> widened(torch.ones(1, dtype=torch.float16)).dtype, widened(torch.ones(1, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -29,6 +34,11 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
     Returns:
         The function, whose half-precision tensor arguments are widened.
+
+    Example:
+        >>> x = torch.full((1000,), 100.0, dtype=torch.float16)
+        >>> x.sum().item(), in_full_precision(torch.sum)(x).item()
+        (inf, 100000.0)
     """
 
     @wraps(function)

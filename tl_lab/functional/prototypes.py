@@ -23,6 +23,10 @@ def prototypes(embeddings: Tensor, labels: Tensor, way: int) -> Tensor:
 
     References:
         Snell, Swersky and Zemel, Prototypical Networks for Few-shot Learning, NeurIPS 2017, equation 1.
+
+    Example:
+        >>> prototypes(torch.tensor([[[0.0], [2.0], [5.0]]]), labels=torch.tensor([[0, 0, 1]]), way=2).tolist()
+        [[[1.0], [5.0]]]
     """
     members = F.one_hot(labels, way).to(embeddings.dtype)
     # a product, not a scatter: on a GPU the order in which a scatter adds changes from run to run
@@ -38,6 +42,10 @@ def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
 
     Returns:
         ``(E, M, N)``, each >= 0, at least in single precision.
+
+    Example:
+        >>> squared_distances(torch.tensor([[[0.0]]]), torch.tensor([[[1.0], [3.0]]])).tolist()
+        [[[1.0, 9.0]]]
     """
     return expanded_distances(points, centres)
 
@@ -52,5 +60,9 @@ def cosine_similarities(points: Tensor, centres: Tensor) -> Tensor:
 
     Returns:
         ``(E, M, N)``, each in [-1, 1] up to rounding; 0 where a vector is 0.
+
+    Example:
+        >>> cosine_similarities(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])).tolist()
+        [[[1.0, 0.0]]]
     """
     return F.normalize(points, dim=2) @ F.normalize(centres, dim=2).mT

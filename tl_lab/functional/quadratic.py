@@ -1,4 +1,4 @@
-"""Quadratic penalties, one precision a parameter: as a loss, and collapsed from many into one."""
+"""Quadratic penalties with one precision per parameter: as a loss, and merged from many into one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +45,11 @@ def quadratic_penalty(parameters: Sequence[Tensor], centres: Sequence[Tensor], p
 
     References:
         Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 114 (2017), equation 3.
+
+    Example:
+        >>> parameters, precisions = [torch.tensor([1.0, 2.0])], [torch.tensor([2.0, 0.5])]
+        >>> float(quadratic_penalty(parameters, [torch.zeros(2)], precisions))
+        2.0
     """
     return _QuadraticPenalty.apply(list(centres), list(precisions), *parameters)
 
@@ -70,6 +75,11 @@ def merge_quadratics(
 
     References:
         Kirkpatrick et al., PNAS 114 (2017), which adds up one penalty an old task.
+
+    Example:
+        >>> merged = merge_quadratics(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(3.0), torch.tensor(4.0))
+        >>> [float(part) for part in merged]
+        [4.0, 3.0, 6.0]
     """
     a, b = precision_a.double(), precision_b.double()
     total = a + b

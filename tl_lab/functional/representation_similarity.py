@@ -1,4 +1,4 @@
-"""How alike two representations of the same samples are: linear CKA."""
+"""Similarity of two representations of the same samples: linear CKA."""
 
 from torch import Tensor
 
@@ -21,6 +21,11 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     References:
         Kornblith, Norouzi, Lee and Hinton, Similarity of Neural Network Representations Revisited, ICML 2019,
         equation 5.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]])
+        >>> round(linear_cka(x, 2 * x + 1), 3)
+        1.0
     """
     if len(x) != len(y):
         raise ValueError(f"CKA compares representations of the same samples, not of {len(x)} and {len(y)}")

@@ -26,6 +26,13 @@ def reservoir_slots(seen: int, count: int, size: int, generator: torch.Generator
     References:
         Vitter, Random Sampling with a Reservoir, ACM Transactions on Mathematical Software 11 (1985), section 2, who
         ascribes it to Alan Waterman.
+
+    Example:
+        >>> draws = torch.Generator().manual_seed(0)
+        >>> reservoir_slots(seen=0, count=2, size=4, generator=draws).tolist()
+        [0, 1]
+        >>> reservoir_slots(seen=100, count=1, size=0, generator=draws).tolist()
+        [-1]
     """
     positions = torch.arange(seen, seen + count, device=generator.device)
     drawn = positions.clone()

@@ -1,4 +1,4 @@
-"""How well a score finds the samples that have something: area under the curve with its interval, operating points."""
+"""Screening performance of a score: area under the curve with its interval, and operating points."""
 
 import math
 
@@ -28,6 +28,11 @@ def delong(scores: Tensor, y: Tensor) -> tuple[float, float]:
         E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver
         Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44(3), 1988.
         X. Sun, W. Xu, "Fast Implementation of DeLong's Algorithm", IEEE Signal Processing Letters 21(11), 2014.
+
+    Example:
+        >>> area, variance = delong(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]))
+        >>> area, variance
+        (0.75, 0.125)
     """
     scores, positive = scores.double().cpu(), y.cpu().bool()
     high, low = scores[positive], scores[~positive]
@@ -56,6 +61,11 @@ def auroc_interval(scores: Tensor, y: Tensor) -> tuple[float, float, float]:
 
     Returns:
         Area, lower and upper end.
+
+    Example:
+        >>> scores, y = torch.linspace(0, 1, 100), torch.tensor([0, 1] * 50)
+        >>> [round(end, 2) for end in auroc_interval(scores, y)]
+        [0.51, 0.4, 0.62]
     """
     area, variance = delong(scores, y)
     half = _Z95 * math.sqrt(variance) if variance == variance else math.nan
@@ -74,6 +84,10 @@ def threshold_at(scores: Tensor, y: Tensor, specificity: float = 0.9) -> float:
 
     Returns:
         A score of a negative sample; NaN where there is none.
+
+    Example:
+        >>> threshold_at(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]), specificity=0.5)
+        0.125
     """
     low = scores.double().cpu()[~y.cpu().bool()].sort().values
     if not len(low):
@@ -90,6 +104,10 @@ def rates_at(scores: Tensor, y: Tensor, threshold: float) -> tuple[float, float]
 
     Returns:
         Shares of the positive samples above it, and of the negative ones at or below it; NaN where there are none.
+
+    Example:
+        >>> rates_at(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]), threshold=0.25)
+        (0.5, 0.5)
     """
     given, true = scores.double().cpu() > threshold, y.cpu().bool()
     return float(given[true].double().mean()), float((~given[~true]).double().mean())
@@ -106,6 +124,10 @@ def calibration_error(p: Tensor, y: Tensor, bins: int = 15) -> float:
     References:
         M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
         AAAI 2015.
+
+    Example:
+        >>> calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([1, 0]))
+        0.25
     """
     p, y = p.double().cpu(), y.double().cpu()
     place = (p * bins).long().clamp(max=bins - 1)

@@ -1,4 +1,4 @@
-"""Classifiers fitted on the supports of episodes, on features that stand still; E episodes at once."""
+"""Classifiers fitted on the supports of episodes, on fixed features, for E episodes at once."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,33 @@ __all__ = ["cosine_scores", "fit_heads", "linear_scores", "random_heads"]
 
 
 def linear_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """W f + b: ``(E, M, D)``, ``(E, N, D)``, ``(E, N)`` -> ``(E, M, N)``."""
+    """W f + b: ``(E, M, D)``, ``(E, N, D)``, ``(E, N)`` -> ``(E, M, N)``.
+
+    Example:
+        >>> linear_scores(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]), torch.tensor([[0.5]])).tolist()
+        [[[11.5]]]
+    """
     return features @ weight.mT + bias[:, None]
 
 
 def cosine_scores(features: Tensor, weight: Tensor, scale: float) -> Tensor:
-    """Cosines of features ``(E, M, D)`` and weights ``(E, N, D)``, times a scale: ``(E, M, N)``."""
+    """Cosines of features ``(E, M, D)`` and weights ``(E, N, D)``, times a scale: ``(E, M, N)``.
+
+    Example:
+        >>> cosine_scores(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), scale=10.0).tolist()
+        [[[10.0, 0.0]]]
+    """
     return scale * cosine_similarities(features, weight)
 
 
 def random_heads(episodes: int, way: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw weights ``(E, N, D)`` and offsets ``(E, N)`` as a new linear layer has them: uniform up to 1 / sqrt(D)."""
+    """Draw weights ``(E, N, D)`` and offsets ``(E, N)`` as a new linear layer has them: uniform up to 1 / sqrt(D).
+
+    Example:
+        >>> weight, bias = random_heads(episodes=1, way=2, width=4, generator=torch.Generator().manual_seed(0))
+        >>> tuple(weight.shape), tuple(bias.shape), bool(weight.abs().max() <= 0.5)
+        ((1, 2, 4), (1, 2), True)
+    """
     bound = width**-0.5
     shapes = (episodes, way, width), (episodes, way)
     weight, bias = (torch.rand(shape, generator=generator, device=generator.device) for shape in shapes)
@@ -60,6 +76,12 @@ def fit_heads(
 
     References:
         Chen et al., A Closer Look at Few-shot Classification, ICLR 2019, whose published code has the defaults.
+
+    Example:
+        >>> features, labels = torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[0, 1]])
+        >>> heads = fit_heads(linear_scores, (torch.zeros(1, 2, 1), torch.zeros(1, 2)), features, labels, epochs=5)
+        >>> linear_scores(features, *heads).argmax(2).tolist()
+        [[0, 1]]
     """
     features, count = features.detach(), features.shape[1]
     with torch.enable_grad():

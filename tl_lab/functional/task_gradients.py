@@ -1,4 +1,4 @@
-"""Gradients of several tasks: how far they agree, and how they are put together where they do not.
+"""Gradients of several tasks: their agreement, and how conflicting ones are combined.
 
 What is put together is a sum of the tasks' gradients with coefficients, and these follow from the gradients' inner
 products alone, ``gram[i, j] = g_i . g_j``.
@@ -23,6 +23,10 @@ def gram_matrix(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
 
     Returns:
         ``(T, T)`` in double precision, on the CPU.
+
+    Example:
+        >>> gram_matrix([[torch.tensor([1.0, 0.0])], [torch.tensor([-1.0, 1.0])]]).tolist()
+        [[1.0, -1.0], [-1.0, 2.0]]
     """
     count = len(gradients)
     gram = torch.zeros(count, count, dtype=torch.float64)
@@ -39,13 +43,18 @@ def gradient_cosines(gram: Tensor) -> Tensor:
 
     Args:
         gram: inner products, ``(T, T)``.
+
+    Example:
+        >>> cosines = gradient_cosines(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]))
+        >>> [[round(value, 3) for value in row] for row in cosines.tolist()]
+        [[1.0, -0.707], [-0.707, 1.0]]
     """
     norms = gram.diagonal().sqrt()
     return (gram / (norms[:, None] * norms)).clamp(-1, 1)
 
 
 def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
-    """Take out of each task's gradient what points against another's, and add them up.
+    """Remove from each task's gradient its component against another task's, and add them up.
 
     A copy of g_i meets the others one after the other; where it points against g_j, (g . g_j < 0), it loses
     (g . g_j / g_j . g_j) g_j. Without conflicts the result is the sum of the gradients.
@@ -60,6 +69,10 @@ def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
     References:
         T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
         https://arxiv.org/abs/2001.06782
+
+    Example:
+        >>> pcgrad(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]), orders=[[1], [0]]).tolist()
+        [2.0, 1.5]
     """
     total = torch.zeros(len(gram), dtype=gram.dtype)
     for i, order in enumerate(orders):
@@ -90,6 +103,11 @@ def cagrad(gram: Tensor, aversion: float = 0.4) -> Tensor:
     References:
         B. Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, algorithm 1.
         https://arxiv.org/abs/2110.14048
+
+    Example:
+        >>> gram = torch.tensor([[1.0, -0.5], [-0.5, 4.0]], dtype=torch.double)
+        >>> [round(value, 2) for value in cagrad(gram, aversion=0.4).tolist()]
+        [1.8, 1.0]
     """
     from scipy.optimize import minimize
 

@@ -7,7 +7,7 @@ __all__ = ["dynamic_weights", "gradnorm_gradient", "uncertainty_objective"]
 
 
 def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor) -> Tensor:
-    """Weigh each task by its noise, which is learned with the rest.
+    """Weight each task by its noise, which is learned with the network.
 
     With s_t = log sigma_t^2 the objective is the sum over the tasks of exp(-s_t) L_t / 2 + s_t / 2 where numbers are
     predicted, and of exp(-s_t) L_t + s_t / 2 where classes are. At a fixed loss the first is least at sigma^2 = L, the
@@ -24,13 +24,18 @@ def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor
     References:
         A. Kendall, Y. Gal, R. Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
         Semantics", CVPR 2018, equations 7 and 10. https://arxiv.org/abs/1705.07115
+
+    Example:
+        >>> losses, numbers = torch.tensor([1.0, 2.0]), torch.tensor([True, False])
+        >>> float(uncertainty_objective(losses, torch.zeros(2), numbers))
+        2.5
     """
     half = torch.where(numbers, 0.5, 1.0)
     return (half * torch.exp(-log_variances) * losses + log_variances / 2).sum()
 
 
 def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> Tensor:
-    """Weigh more what improves less: dynamic weight average.
+    """Dynamic weight average: larger weights for tasks that improve less.
 
     w_t = T exp(r_t / temperature) / sum_k exp(r_k / temperature) with r_t = last_t / before_t.
 
@@ -45,6 +50,11 @@ def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> T
     References:
         S. Liu, E. Johns, A. J. Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equation 7.
         https://arxiv.org/abs/1803.10704
+
+    Example:
+        >>> weights = dynamic_weights(last=torch.tensor([1.0, 0.5]), before=torch.tensor([1.0, 1.0]))
+        >>> [round(weight, 3) for weight in weights.tolist()]
+        [1.124, 0.876]
     """
     return len(last) * torch.softmax(last / before.clamp(min=torch.finfo(before.dtype).tiny) / temperature, 0)
 
@@ -69,6 +79,10 @@ def gradnorm_gradient(weights: Tensor, norms: Tensor, losses: Tensor, first: Ten
     References:
         Z. Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks", ICML
         2018, equations 1 and 2. https://arxiv.org/abs/1711.02257
+
+    Example:
+        >>> gradnorm_gradient(torch.ones(2), torch.tensor([1.0, 3.0]), torch.ones(2), first=torch.ones(2)).tolist()
+        [-1.0, 3.0]
     """
     share = losses / first.clamp(min=torch.finfo(first.dtype).tiny)
     rate = share / share.mean()

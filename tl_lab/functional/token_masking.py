@@ -1,4 +1,4 @@
-"""Masked language modelling: which tokens are hidden, and by what."""
+"""Masked language modelling: the choice of masked tokens and their replacements."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ __all__ = ["mask_tokens"]
 def mask_tokens(
     ids: Tensor, candidates: Tensor, share: float, mask_id: int, vocabulary: int, draw: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Hide some tokens: of those chosen 80 % become the mask token, 10 % a random one, 10 % stay.
+    """Mask some tokens: of those chosen, 80 % become the mask token, 10 % a random one, and 10 % stay unchanged.
 
     Args:
         ids: ``(B, L)``, on the CPU.
@@ -24,6 +24,12 @@ def mask_tokens(
 
     References:
         J. Devlin et al., "BERT", NAACL 2019, section 3.1. https://arxiv.org/abs/1810.04805
+
+    Example:
+        >>> ids, draw = torch.tensor([[1, 5, 6, 7]]), torch.Generator().manual_seed(0)
+        >>> hidden, chosen = mask_tokens(ids, candidates=ids > 1, share=0.01, mask_id=0, vocabulary=10, draw=draw)
+        >>> int(chosen.sum()), bool(chosen[0, 0]), bool((hidden == ids)[~chosen].all())
+        (1, False, True)
     """
     chance = torch.rand(ids.shape, generator=draw).masked_fill(~candidates, 2.0)
     least = chance == chance.amin(1, keepdim=True)

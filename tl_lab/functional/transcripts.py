@@ -22,6 +22,10 @@ def plain_text(text: str) -> str:
 
     Args:
         text: as ``"Room 12, it's"``, which is ``"room one two it's"``.
+
+    Example:
+        >>> plain_text("Room 12, it's")
+        "room one two it's"
     """
     spelt = text.lower().translate(_DIGITS).replace("\u2019", "'")
     kept = "".join(letter if letter.isalpha() or letter == "'" else " " for letter in spelt)
@@ -36,6 +40,10 @@ def frames_heard(outputs: Tensor) -> Tensor:
 
     Returns:
         True at frames that were heard, ``(B, L)``.
+
+    Example:
+        >>> frames_heard(torch.tensor([[[0.0, 0.0], [0.0, SILENT]]])).tolist()
+        [[True, False]]
     """
     return (outputs[..., BLANK + 1 :] > SILENT).any(-1)
 
@@ -56,6 +64,10 @@ def ctc_losses(outputs: Tensor, y: Tensor) -> Tensor:
     References:
         A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist Temporal Classification: Labelling Unsegmented
         Sequence Data with Recurrent Neural Networks", ICML 2006.
+
+    Example:
+        >>> [round(loss, 3) for loss in ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]])).tolist()]
+        [0.693]
     """
     letters, frames = (y >= 0).sum(1), frames_heard(outputs).sum(1)
     log_p = outputs.float().log_softmax(-1).transpose(0, 1)  # (B, L, C) -> (L, B, C)
@@ -68,6 +80,10 @@ def collapsed(path: Sequence[int]) -> list[int]:
 
     Args:
         path: an output's number at each frame.
+
+    Example:
+        >>> collapsed([1, 1, 0, 1, 2])
+        [1, 1, 2]
     """
     return [letter for letter, _ in groupby(path) if letter != BLANK]
 
@@ -78,6 +94,10 @@ def path_of(letters: Sequence[int], frames: int) -> Tensor:
     Args:
         letters: numbers of outputs.
         frames: of the path, at least twice as many as letters.
+
+    Example:
+        >>> path_of([3, 4], frames=5).tolist()
+        [3, 0, 4, 0, 0]
     """
     path = torch.full((frames,), BLANK)
     path[: 2 * len(letters) : 2] = torch.tensor(letters, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Whether two samples come from one distribution: tests for each feature, for counts and for all features at once."""
+"""Two-sample tests for each feature, for class counts, and for all features jointly."""
 
 from typing import NamedTuple
 
@@ -20,6 +20,12 @@ class FeatureTests(NamedTuple):
         p_values: uncorrected, ``(K,)``.
         p: of all together, corrected for their number, in [0, 1].
         rejected: how many features differ by the correction at its level.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 50)[:, None]
+        >>> tests = ks_features(x, x + 0.5)
+        >>> [round(d, 2) for d in tests.statistic.tolist()], tests.p < 0.001
+        ([0.5], True)
     """
 
     statistic: np.ndarray
@@ -43,6 +49,12 @@ def ks_features(reference: Tensor, new: Tensor, correction: str = "bonferroni", 
     References:
         Rabanser, Guennemann and Lipton, Failing Loudly: An Empirical Study of Methods for Detecting Dataset Shift,
         NeurIPS 2019, section 3.2.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 50)[:, None]
+        >>> tests = ks_features(torch.cat([x, x], 1), torch.cat([x, x + 0.5], 1))
+        >>> tests.rejected
+        1
     """
     from scipy.stats import false_discovery_control, ks_2samp
 
@@ -74,6 +86,13 @@ def chi2_counts(reference: Tensor, new: Tensor, classes: int) -> tuple[float, fl
 
     Raises:
         ValueError: a set is empty.
+
+    Example:
+        >>> y = torch.tensor([0] * 50 + [1] * 50)
+        >>> chi2_counts(y, y, classes=2)
+        (0.0, 1.0)
+        >>> [round(value, 3) for value in chi2_counts(y, y[:60], classes=2)]
+        [17.778, 0.0]
     """
     from scipy.stats import chi2_contingency
 
@@ -106,6 +125,12 @@ def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tu
 
     References:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), equation 3 and section 5.
+
+    Example:
+        >>> x = torch.linspace(0, 1, 20)[:, None]
+        >>> mmd, p = mmd_test(x, x + 5, permutations=19)
+        >>> round(mmd, 1), p
+        (1.5, 0.05)
     """
     both = torch.cat([x.detach().cpu().double(), y.detach().cpu().double()])
     n, m = len(x), len(y)

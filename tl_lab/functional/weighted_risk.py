@@ -19,6 +19,10 @@ def weighted_risk(losses: Tensor, weights: Tensor, normalise: bool = False) -> f
     References:
         Sugiyama, Krauledat and Mueller, Covariate Shift Adaptation by Importance Weighted Cross Validation, JMLR 8
         (2007), equation 5.
+
+    Example:
+        >>> weighted_risk(losses=torch.tensor([1.0, 0.0]), weights=torch.tensor([0.5, 1.5]))
+        0.25
     """
     w, loss = weights.double(), losses.double()
     return float((w * loss).sum() / (w.sum() if normalise else len(w)))
@@ -40,6 +44,10 @@ def controlled_risk(losses: Tensor, weights: Tensor) -> float:
     References:
         You, Wang, Long and Jordan, Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation, ICML
         2019, section 4.2 and algorithm 1.
+
+    Example:
+        >>> controlled_risk(losses=torch.tensor([1.0, 0.0]), weights=torch.tensor([0.5, 1.5]))
+        0.25
     """
     w = weights.double()
     weighted = w * losses.double()

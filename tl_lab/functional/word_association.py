@@ -1,4 +1,4 @@
-"""WEAT: whether words are nearer to one attribute than to another."""
+"""WEAT: association of words with one attribute or another."""
 
 import itertools
 import math
@@ -33,6 +33,12 @@ def weat(x: Tensor, y: Tensor, a: Tensor, b: Tensor, draws: int = 10_000, seed: 
     References:
         Caliskan, Bryson and Narayanan, Semantics Derived Automatically from Language Corpora Contain Human-like
         Biases, Science 356 (2017), supplement.
+
+    Example:
+        >>> x, y = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+        >>> effect, p = weat(x, y, a=torch.tensor([[1.0, 0.0]]), b=torch.tensor([[0.0, 1.0]]))
+        >>> round(effect, 3), p
+        (1.732, 0.0)
     """
     if min(map(len, (x, y, a, b))) < 1 or len(x) + len(y) < 3:
         raise ValueError("WEAT needs words in each of its four sets")

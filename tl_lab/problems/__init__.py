@@ -44,6 +44,10 @@ def restore(state: dict[str, object]) -> Problem:
 
     Raises:
         ValueError: there is no problem of that name.
+
+    Example:
+        >>> restore(SingleLabel(["cat", "dog"]).state()).output_names
+        ['cat', 'dog']
     """
     name = str(state["name"])
     known: dict[str, type[Problem]] = {**PROBLEMS, **OF_PLACES, Several.name: Several}

@@ -20,6 +20,11 @@ class Prediction(NamedTuple):
         values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' own units.
         confidence: probability of the answer, ``(N,)``, in [0, 1]; None where there is none.
         probabilities: of every class or label, ``(N, C)``; None where there are none.
+
+    Example:
+        >>> from tl_lab.problems import SingleLabel
+        >>> SingleLabel(["cat", "dog"]).predict(torch.tensor([[2.0, 0.0]])).values.tolist()
+        [0]
     """
 
     values: Tensor
@@ -34,6 +39,12 @@ class Groups(NamedTuple):
         number: of each sample's group, ``(N,)`` int64.
         names: of the groups.
         word: what the groups are: classes, combinations of labels, ranges of values.
+
+    Example:
+        >>> from tl_lab.problems import Regression
+        >>> groups = Regression(["age"]).groups(torch.tensor([[1.0], [2.0], [2.0]]))
+        >>> groups.number.tolist(), groups.names, groups.word
+        ([0, 1, 1], ['1', '2'], 'age')
     """
 
     number: Tensor
@@ -64,6 +75,11 @@ class Problem(ABC):
 
     Args:
         output_names: names of the outputs: classes, labels or quantities.
+
+    Example:
+        >>> from tl_lab.problems import MultiLabel, Regression, SingleLabel
+        >>> [(kind.name, kind.monitor) for kind in (SingleLabel, MultiLabel, Regression)]
+        [('single_label', 'acc'), ('multi_label', 'auroc'), ('regression', 'r2')]
     """
 
     name: ClassVar[str]

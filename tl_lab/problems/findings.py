@@ -68,7 +68,14 @@ class FindingsMeter(MultiLabelMeter):
 
 
 class Findings(MultiLabel):
-    """Labels are ``(N, L)`` of 0, 1 and -1, which is unknown; of training samples -2, too, which is uncertain."""
+    """Labels are ``(N, L)`` of 0, 1 and -1, which is unknown; of training samples -2, too, which is uncertain.
+
+    Example:
+        >>> problem = Findings(["nodule", "effusion"])
+        >>> y = torch.tensor([[1, 0], [UNKNOWN, 1]])
+        >>> problem.counts(y).tolist(), problem.facts(y)
+        ([1, 1], {'prevalence': 'nodule 100.0 %, effusion 50.0 %', 'labels not known': '25.0 %'})
+    """
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Refuse other values, another number of labels, and a training label that is never known."""
@@ -89,7 +96,13 @@ class Findings(MultiLabel):
         return MaskedCrossEntropy(weight, check_smoothing(label_smoothing))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's mean over its known labels, ``(B,)``."""
+        """Compute each sample's mean over its known labels, ``(B,)``.
+
+        Example:
+            >>> y = torch.tensor([[1, UNKNOWN]])
+            >>> [round(loss, 3) for loss in Findings(["nodule", "effusion"]).losses(torch.zeros(1, 2), y).tolist()]
+            [0.693]
+        """
         return MaskedCrossEntropy()(outputs, y.clamp(min=UNKNOWN), reduction="none")
 
     def meter(self, num_outputs: int | None = None) -> Meter:

@@ -25,6 +25,10 @@ class BinaryCrossEntropy(Criterion):
     Args:
         positive_weight: w, ``(L,)``; None for 1.
         label_smoothing: e, in [0, 1): targets become (1 - e) y + e / 2.
+
+    Example:
+        >>> round(float(BinaryCrossEntropy()(torch.zeros(1, 2), torch.tensor([[1, 0]]))), 3)
+        0.693
     """
 
     positive_weight: Tensor | None
@@ -45,6 +49,14 @@ class MultiLabel(Problem):
     """Labels are ``(N, L)`` of 0 and 1; the outputs are logits, one a label.
 
     ``f1_tuned`` decides at thresholds that maximise F1 on the validation set; everything else decides at .5.
+
+    Example:
+        >>> problem = MultiLabel(["rain", "wind"])
+        >>> meter = problem.meter()
+        >>> meter.update(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
+        >>> scores = meter.compute()
+        >>> scores["auroc"], scores["subset_acc"]
+        (1.0, 1.0)
     """
 
     name = "multi_label"
@@ -68,7 +80,14 @@ class MultiLabel(Problem):
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
-        """Build the loss; ``balanced``: a label that n of N training samples have weighs (N - n) / n where it is 1."""
+        """Build the loss; ``balanced``: a label that n of N training samples have weighs (N - n) / n where it is 1.
+
+        Example:
+            >>> y = torch.tensor([[1, 0], [0, 0], [0, 1], [0, 1]])
+            >>> loss = MultiLabel(["rain", "wind"]).criterion(y, class_weights="balanced")
+            >>> loss.positive_weight.tolist()
+            [3.0, 1.0]
+        """
         weight = None
         if check_class_weights(class_weights):
             assert y is not None, "balanced class weights need the training labels"
@@ -77,11 +96,24 @@ class MultiLabel(Problem):
         return BinaryCrossEntropy(weight, check_smoothing(label_smoothing))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's mean over its labels, ``(B,)``."""
+        """Compute each sample's mean over its labels, ``(B,)``.
+
+        Example:
+            >>> losses = MultiLabel(["rain", "wind"]).losses(torch.zeros(1, 2), torch.tensor([[1, 0]]))
+            >>> [round(loss, 3) for loss in losses.tolist()]
+            [0.693]
+        """
         return F.binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="none").mean(1)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the labels whose probability reaches .5; the confidence is the least sure decision's."""
+        """Give the labels whose probability reaches .5; the confidence is the least sure decision's.
+
+        Example:
+            >>> problem = MultiLabel(["rain", "wind"])
+            >>> prediction = problem.predict(torch.tensor([[2.0, -1.0]]))
+            >>> problem.words(prediction.values), round(float(prediction.confidence), 3)
+            (['rain'], 0.731)
+        """
         p = outputs.sigmoid()
         return Prediction((p >= 0.5).long(), torch.maximum(p, 1 - p).min(1).values, p)
 
@@ -118,7 +150,12 @@ class MultiLabel(Problem):
         return y.cpu().long().sum(0)
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State how many of the training samples have each label; of many labels the range."""
+        """State how many of the training samples have each label; of many labels the range.
+
+        Example:
+            >>> MultiLabel(["rain", "wind"]).facts(torch.tensor([[1, 0], [1, 1]]))
+            {'prevalence': 'rain 100.0 %, wind 50.0 %'}
+        """
         shares = (100 * self.counts(y).double() / len(y)).tolist()
         if len(shares) > _MOST_NAMED:
             ordered = sorted(shares)

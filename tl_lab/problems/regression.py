@@ -23,6 +23,10 @@ class SquaredError(Criterion):
 
     Args:
         problem: knows the scale.
+
+    Example:
+        >>> float(SquaredError(Regression(["age"]))(torch.tensor([[1.0]]), torch.tensor([[3.0]])))
+        4.0
     """
 
     def __init__(self, problem: "Regression") -> None:
@@ -55,6 +59,12 @@ class Regression(Problem):
     """Numbers: targets are ``(N, K)`` float; the network learns them standardised by the training targets.
 
     Predictions, MSE and MAE are in the targets' own units.
+
+    Example:
+        >>> problem = Regression(["age"])
+        >>> problem.learn(torch.tensor([[10.0], [30.0]]))
+        >>> problem.scale(torch.tensor([[30.0]])).tolist(), problem.unscale(torch.tensor([[-1.0]])).tolist()
+        ([[1.0]], [[10.0]])
     """
 
     name = "regression"
@@ -114,11 +124,25 @@ class Regression(Problem):
         return SquaredError(self)
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's squared error on the scale of the outputs, ``(B,)``."""
+        """Compute each sample's squared error on the scale of the outputs, ``(B,)``.
+
+        Example:
+            >>> problem = Regression(["age"])
+            >>> problem.learn(torch.tensor([[10.0], [30.0]]))
+            >>> problem.losses(torch.tensor([[0.0]]), torch.tensor([[30.0]])).tolist()
+            [1.0]
+        """
         return (outputs - self.scale(y).to(outputs)).square().mean(1)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give numbers in the targets' units."""
+        """Give numbers in the targets' units.
+
+        Example:
+            >>> problem = Regression(["age"])
+            >>> problem.learn(torch.tensor([[10.0], [30.0]]))
+            >>> problem.columns(problem.predict(torch.tensor([[0.5], [1.0]])))
+            {'age': ['25', '30']}
+        """
         return Prediction(self.unscale(outputs), None, None)
 
     def words(self, values: Tensor) -> list[str]:

@@ -26,6 +26,10 @@ class TagCrossEntropy(Criterion):
     Args:
         weight: of each tag, ``(C,)``; None for equal weights.
         label_smoothing: share of the target spread over the tags, in [0, 1).
+
+    Example:
+        >>> round(float(TagCrossEntropy()(torch.zeros(1, 2, 3), torch.tensor([[0, PADDING]]))), 3)
+        1.099
     """
 
     weight: Tensor | None
@@ -50,6 +54,13 @@ class Sequence(Problem):
 
     Tags are named ``O``, ``B-<kind>`` and ``I-<kind>``. The metric that chooses is the F1 of entities: one counts as
     found if its kind, its first and its last word are right.
+
+    Example:
+        >>> problem = Sequence(["O", "B-date", "I-date"])
+        >>> problem.entities(torch.tensor([0, 1, 2]))
+        [('date', 1, 3)]
+        >>> problem.words(torch.tensor([[0, 1, 2], [1, 0, 0]]))
+        ['date 1-2', 'date 0']
     """
 
     name = "sequence"
@@ -89,7 +100,13 @@ class Sequence(Problem):
         return TagCrossEntropy()(outputs, y, reduction="none")
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the most probable tag of each place; the confidence is their mean probability."""
+        """Give the most probable tag of each place; the confidence is their mean probability.
+
+        Example:
+            >>> problem = Sequence(["O", "B-date", "I-date"])
+            >>> problem.predict(9 * torch.eye(3)[None]).values.tolist()
+            [[0, 1, 2]]
+        """
         confidence, best = outputs.softmax(-1).max(-1)
         inside = (~outputs[..., 1:].isinf().all(-1)).to(confidence)  # see without_padding
         return Prediction(best, (confidence * inside).sum(1) / inside.sum(1).clamp(min=1), None)
@@ -112,6 +129,11 @@ class Sequence(Problem):
         Args:
             values: tags, ``(N, W)``.
             texts: words of each sequence.
+
+        Example:
+            >>> problem = Sequence(["O", "B-date", "I-date"])
+            >>> problem.fields(torch.tensor([[0, 1, 2]]), [["on", "9", "May"]])
+            ['date 9 May']
         """
         return [
             "; ".join(f"{kind} {' '.join(words[first:end])}" for kind, first, end in self.entities(tags[: len(words)]))

@@ -21,6 +21,11 @@ class Task(NamedTuple):
         problem: what it predicts.
         outputs: its own among all outputs.
         labels: its columns among those of all labels.
+
+    Example:
+        >>> from tl_lab.problems import SingleLabel
+        >>> Task(SingleLabel(["no", "yes"]), slice(0, 2), slice(0, 1)).own_labels(torch.tensor([[1.0]])).tolist()
+        [1]
     """
 
     problem: Problem
@@ -38,6 +43,14 @@ class SeveralCriterion(Criterion):
     Args:
         tasks: by name.
         criteria: of the tasks, in the same order.
+
+    Example:
+        >>> from tl_lab.problems import Regression, SingleLabel
+        >>> problem = Several(tasks={"rain": SingleLabel(["no", "yes"]), "heat": Regression(["degrees"])})
+        >>> y = torch.tensor([[0.0, 2.0], [1.0, torch.nan]])
+        >>> means, counts = problem.criterion(None).by_task(torch.zeros(2, 3), y)
+        >>> [round(mean, 3) for mean in means.tolist()], counts.tolist()
+        ([0.693, 4.0], [2, 1])
     """
 
     def __init__(self, tasks: Mapping[str, Task], criteria: Sequence[Criterion]) -> None:
@@ -99,6 +112,14 @@ class Several(Problem):
 
     Raises:
         UserError: a name that could not be told from others in names of metrics.
+
+    Example:
+        >>> from tl_lab.problems import Regression, SingleLabel
+        >>> problem = Several(tasks={"rain": SingleLabel(["no", "yes"]), "heat": Regression(["degrees"])})
+        >>> problem.output_names
+        ['rain: no', 'rain: yes', 'heat: degrees']
+        >>> problem.known(torch.tensor([[0.0, 2.0], [1.0, torch.nan]])).tolist()
+        [[True, True], [True, False]]
     """
 
     name = "several"
@@ -243,7 +264,14 @@ class Several(Problem):
         return Prediction(torch.cat(values, 1), None, torch.cat(shares, 1))
 
     def words(self, values: Tensor) -> list[str]:
-        """Write every task's answer behind its name."""
+        """Write every task's answer behind its name.
+
+        Example:
+            >>> from tl_lab.problems import Regression, SingleLabel
+            >>> problem = Several(tasks={"rain": SingleLabel(["no", "yes"]), "heat": Regression(["degrees"])})
+            >>> problem.words(problem.predict(torch.tensor([[0.0, 1.0, 21.5]])).values)
+            ['rain: yes; heat: 21.5']
+        """
         each = [
             [f"{name}: {word}" for word in task.problem.words(task.own_labels(values[:, task.labels]))]
             for name, task in self.tasks.items()

@@ -25,6 +25,10 @@ class CrossEntropy(Criterion):
     Attributes:
         ragged: samples may lack some of the outputs, whose logits are minus infinity then; labels are smoothed over
             the others.
+
+    Example:
+        >>> round(float(CrossEntropy()(torch.zeros(1, 2), torch.tensor([1]))), 3)
+        0.693
     """
 
     weight: Tensor | None
@@ -47,7 +51,15 @@ class CrossEntropy(Criterion):
 
 
 class SingleLabel(Problem):
-    """One class of C: labels are ``(N,)`` int64 in 0 to C - 1; the outputs are logits of a softmax."""
+    """One class of C: labels are ``(N,)`` int64 in 0 to C - 1; the outputs are logits of a softmax.
+
+    Example:
+        >>> problem = SingleLabel(["cat", "dog"])
+        >>> meter = problem.meter()
+        >>> meter.update(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+        >>> meter.compute()["acc"]
+        0.5
+    """
 
     name = "single_label"
     monitor = "acc"
@@ -75,7 +87,13 @@ class SingleLabel(Problem):
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
-        """Build the cross-entropy; ``balanced``: weight N / (C n_c) for a class with n_c of the N training samples."""
+        """Build the cross-entropy; ``balanced``: weight N / (C n_c) for a class with n_c of the N training samples.
+
+        Example:
+            >>> loss = SingleLabel(["cat", "dog"]).criterion(torch.tensor([0, 0, 0, 1]), class_weights="balanced")
+            >>> [round(weight, 3) for weight in loss.weight.tolist()]
+            [0.667, 2.0]
+        """
         weight = None
         if check_class_weights(class_weights):
             assert y is not None, "balanced class weights need the training labels"
@@ -84,7 +102,13 @@ class SingleLabel(Problem):
         return CrossEntropy(weight, check_smoothing(label_smoothing))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's cross-entropy, ``(B,)``."""
+        """Compute each sample's cross-entropy, ``(B,)``.
+
+        Example:
+            >>> problem = SingleLabel(["cat", "dog"])
+            >>> [round(loss, 3) for loss in problem.losses(torch.zeros(2, 2), torch.tensor([0, 1])).tolist()]
+            [0.693, 0.693]
+        """
         return F.cross_entropy(outputs, y, reduction="none")
 
     def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -92,7 +116,14 @@ class SingleLabel(Problem):
         return outputs.argmax(1).ne(y).double().cpu()
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the class with the largest probability."""
+        """Give the class with the largest probability.
+
+        Example:
+            >>> problem = SingleLabel(["cat", "dog"])
+            >>> prediction = problem.predict(torch.tensor([[0.0, 3.0]]))
+            >>> problem.words(prediction.values), round(float(prediction.confidence), 3)
+            (['dog'], 0.953)
+        """
         p = outputs.softmax(1)
         confidence, best = p.max(1)
         return Prediction(best, confidence, p)
@@ -114,7 +145,12 @@ class SingleLabel(Problem):
         return y
 
     def counts(self, y: Tensor) -> Tensor:
-        """Count the samples of each class."""
+        """Count the samples of each class.
+
+        Example:
+            >>> SingleLabel(["cat", "dog", "hen"]).counts(torch.tensor([0, 1, 1])).tolist()
+            [1, 2, 0]
+        """
         return torch.bincount(y.cpu(), minlength=self.num_outputs)
 
     def renumber(self, y: Tensor, by: int) -> Tensor:

@@ -39,6 +39,12 @@ class Spans(Problem):
 
     Attributes:
         passages: by their numbers; the data give them.
+
+    Example:
+        >>> problem = Spans(["first", "last"])
+        >>> problem.passages = [Passage("Who wrote it?", "Ada Lovelace wrote it.", ("Ada Lovelace",))]
+        >>> problem.compare(torch.tensor([[0, 1]]), numbers=torch.tensor([0])).tolist()
+        [[1.0, 1.0]]
     """
 
     name = "spans"
@@ -71,7 +77,14 @@ class Spans(Problem):
         return span_losses(outputs, y)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give first and last word of the best span; the confidence is the product of their probabilities."""
+        """Give first and last word of the best span; the confidence is the product of their probabilities.
+
+        Example:
+            >>> scores = torch.tensor([[[0.0, 0.0], [5.0, 0.0], [0.0, 4.0]]])
+            >>> problem = Spans(["first", "last"])
+            >>> problem.words(problem.predict(scores).values)
+            ['words 1 to 2']
+        """
         spans = best_spans(outputs, torch.full((len(outputs),), outputs.shape[1], device=outputs.device))
         p = outputs.softmax(1).gather(1, spans[:, None])[:, 0]
         return Prediction(spans, p.prod(1), None)

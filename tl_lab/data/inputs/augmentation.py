@@ -1,4 +1,4 @@
-"""Random changes to training images, a whole batch at once, each image with parameters of its own."""
+"""Random changes to training images, for a whole batch at once, with separate parameters for each image."""
 
 import math
 

@@ -42,7 +42,7 @@ def pixel_values(x: Tensor, origin: str, first: int = 0) -> Tensor:
         first: number of the first row, counted from 0.
 
     Raises:
-        UserError: a value lies outside of 0..255.
+        UserError: a value is outside 0..255.
     """
     outside = ~((x >= 0) & (x <= 255)).flatten(1).all(1)
     if bool(outside.any()):

@@ -40,7 +40,7 @@ class Tokeniser(ABC):
     """Turns strings into numbers of tokens, and travels in checkpoints as plain values."""
 
     kind: ClassVar[str]
-    """The name by which a checkpoint knows it."""
+    """The name in checkpoints."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -210,7 +210,7 @@ class FastTokeniser(Tokeniser):
 class Words(Tokeniser):
     """Words in small letters and signs, numbered by their place in a list.
 
-    Id 0 fills up shorter texts, 1 stands for words that the list lacks; the words follow from 2.
+    Id 0 pads shorter texts, 1 is the id of unknown words, and the words follow from 2.
 
     Args:
         words: the list, in the order of the vectors.

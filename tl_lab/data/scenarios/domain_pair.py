@@ -91,11 +91,11 @@ class DomainPair(DataModule):
 
     @property
     def test_names(self) -> list[str]:
-        """The source's and, where it has labels, the target's test set."""
+        """The test set of the source and, if it has labels, of the target."""
         return [name for name in ("source/test", "target/test") if name in self.sets]
 
     def facts(self) -> dict[str, str]:
-        """State the protocol beside what every data states."""
+        """State the protocol in addition to the facts of all data."""
         return {**super().facts(), "protocol": self.protocol}
 
     def train_dataloader(self) -> Batches:

@@ -22,7 +22,7 @@ _BLOCK = 50  # episodes drawn at once: part of what fixes them, so that a longer
 
 
 class EpisodeOptions(TypedDict):
-    """An episode's size as it is configured."""
+    """The configured size of an episode."""
 
     way: Several
     shot: Count
@@ -161,7 +161,7 @@ class EpisodeSource(Protocol):
 
 
 class EpisodeLoader:
-    """Serves the episodes of one set, several at once, cut from what lies on the device.
+    """Serves the episodes of one set, several at once, indexed from tensors on the device.
 
     Args:
         data: that the set belongs to.

@@ -111,7 +111,7 @@ class EpisodicData(DataModule):
         return "".join(f"{name} {' '.join(names)}" for name, names in self.classes.items())
 
     def facts(self) -> dict[str, str]:
-        """State what episodes are made of, beside what every data states."""
+        """State the composition of episodes in addition to the facts of all data."""
         counts = ", ".join(f"{name} {len(names):,}" for name, names in self.classes.items())
         learned = f"{self.episode['train']}" if self.request.serves == "episodes" else "ordinary batches"
         return {

@@ -23,7 +23,7 @@ _MOST_TRIES = 1000
 class PermutedStream(TaskStream):
     """Move the inputs' values to other places, another permutation for each task, the same for training and test.
 
-    All channels of an image are permuted alike. Permutations act on what the network gets (after resizing), are
+    All channels of an image are permuted alike. Permutations act on the network's input (after resizing), are
     distinct, and follow from the seed.
 
     Args:

@@ -53,7 +53,7 @@ class RotatedStream(TaskStream):
         return [dict(sets) for _ in range(self.tasks_wanted)]
 
     def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
-        """Turn ``(B, C, H, W)``; what comes in from outside is as dark as the image's own edge."""
+        """Turn ``(B, C, H, W)``; pixels from outside take the value of the image's edge."""
         angle = self.angles[task]
         return (lambda x: rotate(x, angle)) if angle else None
 

@@ -58,9 +58,9 @@ class SetOrPair(DomainPair):
         return super().test_names if self.paired else ["test"]
 
     def facts(self) -> dict[str, str]:
-        """State the protocol of a pair beside what every data states."""
+        """State the protocol of a pair in addition to the facts of all data."""
         return super().facts() if self.paired else DataModule.facts(self)
 
     def train_dataloader(self) -> Batches:
-        """Serve the labelled set, of a pair that adapts beside the target."""
+        """Serve the labelled set, together with the target if the run adapts."""
         return super().train_dataloader() if self.paired else DataModule.train_dataloader(self)

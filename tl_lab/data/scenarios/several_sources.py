@@ -108,7 +108,7 @@ class SeveralSources(DataModule):
         return name if name in self.sets else SetName.parse(name).part
 
     def facts(self) -> dict[str, str]:
-        """State the domains beside what every data states."""
+        """State the domains in addition to the facts of all data."""
         facts = {**super().facts(), "sources": ", ".join(self.domain_names)}
         facts |= {} if self.held_out is None else {"held out": self.held_out}
         return facts if self.target is None else {**facts, "target": self.target}
@@ -116,7 +116,7 @@ class SeveralSources(DataModule):
     # ------------------------------------------------------------------ loaders
 
     def train_dataloader(self) -> Batches:
-        """Serve the sources together, beside the target if the run adapts."""
+        """Serve the sources together, with the target if the run adapts."""
         sources = self.train_loader(self.primary)
         if not self.request.adapts:
             return sources

@@ -42,7 +42,7 @@ class TaskStream(DataModule):
     keeps_best = False
     changes_by_epoch = True
     inner: ClassVar[str] = "of"
-    """The option that holds what the tasks are made of: another choice of data, or several."""
+    """The option that defines the tasks: another choice of data, or several."""
     scrambles: ClassVar[bool] = False
     """Whether tasks change their inputs so that a model of them cannot label inputs as they are."""
 
@@ -91,14 +91,14 @@ class TaskStream(DataModule):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Take over the problem of what the tasks are made of."""
+        """Take over the problem of the data that the tasks consist of."""
         from tl_lab.data.scenarios.inner import inner_problems
 
         return inner_problems(node.get(cls.inner))[0]
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Take over the modality of what the tasks are made of."""
+        """Take over the modality of the data that the tasks consist of."""
         from tl_lab.data.scenarios.inner import inner_modalities
 
         return inner_modalities(node.get(cls.inner))[0]
@@ -236,7 +236,7 @@ class TaskStream(DataModule):
         return torch.cat([y.cpu() for y in labels if y is not None])
 
     def facts(self) -> dict[str, str]:
-        """State the scenario and the tasks beside what every data states."""
+        """State the scenario and the tasks in addition to the facts of all data."""
         return {**super().facts(), "scenario": f"{self.scenario}-incremental, {self.num_tasks} tasks"}
 
     # ------------------------------------------------------------------ loaders

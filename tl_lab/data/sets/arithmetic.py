@@ -62,7 +62,7 @@ def word_problem(rng: np.random.Generator, steps: int, largest: int) -> WordProb
 class Arithmetic(TextSet):
     """Word problems of one to three additions and subtractions; the answer is a class, a whole number from 0 on.
 
-    No problem stands in two parts. Demonstrations of ``strategy=prompting`` with reasoning show the equations.
+    No problem is in two parts. Demonstrations of ``strategy=prompting`` with reasoning show the equations.
 
     Args:
         count: problems in all.

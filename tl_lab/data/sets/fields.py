@@ -1,4 +1,4 @@
-"""Where the value of a field stands among the words of a page: transcribed values are never quite the words."""
+"""Search for the value of a field among the words of a page; transcribed values rarely equal the words exactly."""
 
 import re
 from collections.abc import Sequence

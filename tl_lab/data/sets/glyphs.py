@@ -276,7 +276,7 @@ def _alike(images: np.ndarray, alike: float) -> np.ndarray:
 def same_form(character: str) -> str:
     """Name the family of characters that differ in form only: font variants, full width, presentation forms.
 
-    Superscripts, subscripts, fractions and circled signs are drawn differently and stay on their own.
+    Superscripts, subscripts, fractions and circled signs are drawn differently and stay separate.
 
     Args:
         character: one character.

@@ -62,7 +62,7 @@ class Scan:
 
 
 def find_folder(path: str | Path | None, argument: str) -> Path:
-    """Find a folder named by the user: as it is, or below the folder of data sets.
+    """Find a folder given by the user: the path itself, or below the folder of data sets.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
@@ -296,7 +296,7 @@ class ImageFolder(ImageReading, DataModule):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that a backbone without a size of its own is built for."""
+        """Channels, height and width for a backbone that does not define a size."""
         return self.channels, self.size, self.size
 
     def read(self) -> dict[str, Samples]:
@@ -368,7 +368,7 @@ class ImageFolderPair(ImageReading, DomainPair):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that a backbone without a size of its own is built for."""
+        """Channels, height and width for a backbone that does not define a size."""
         return self.channels, self.size, self.size
 
     def folders(self) -> tuple[list[Path], Path]:

@@ -118,7 +118,7 @@ class ImageTable(ImageReading, DataModule):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that a backbone without a size of its own is built for."""
+        """Channels, height and width for a backbone that does not define a size."""
         return self.channels, self.size, self.size
 
     # ------------------------------------------------------------------ reading

@@ -56,7 +56,7 @@ class OfPages(DataModule):
 class Receipts(OfPages):
     """626 receipts of SROIE's training part: words, their boxes, and the values of four fields.
 
-    The values are transcribed by hand, and no file says which words they are. Words are found by likeness (see
+    The values are transcribed by hand, and no file states which words they are. Words are matched approximately (see
     :mod:`tl_lab.data.sets.fields`); what is not found has no tag, and the run says how much that is. A line's box is
     shared out among its words by their letters. A page ends where its boxes end, since the pictures are not here.
 

@@ -73,7 +73,7 @@ class _OfAdult(_Published):
 class Adult(_OfAdult):
     """Adult: does a person earn more than 50,000 dollars a year; 32,561 rows of the census of 1994 and 16,281 for test.
 
-    The column ``fnlwgt``, the number of people that a row stands for, is no input.
+    The column ``fnlwgt``, the number of people that a row represents, is not an input.
 
     Args:
         val_share: of the training part, held out for validation, in (0, 1).

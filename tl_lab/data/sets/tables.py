@@ -90,7 +90,7 @@ class OfTables(DataModule):
         return tree_scores(self.sets, self.primary, self.test_names, self.problem, self.seed, self.fingerprint())
 
     def facts(self) -> dict[str, str]:
-        """State the baseline beside what every data states."""
+        """State the baseline in addition to the facts of all data."""
         trees = {"trees": "histogram gradient boosting of scikit-learn on the same rows"} if self.trees else {}
         return {**super().facts(), **trees}
 

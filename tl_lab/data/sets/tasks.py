@@ -1,4 +1,4 @@
-"""Several data sets learned at once on one backbone, each a task with a head of its own."""
+"""Several data sets learned at once on one backbone, each a task with its own head."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -205,7 +205,7 @@ class Tasks(TasksInBatches):
         return Samples.concatenate(widened)
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; what is on disk has the size that its options give it."""
+        """Read the sets; sets on disk have the size of their options."""
         super().load(request)
         if not in_memory(self.sets[self.primary].x):
             self._shape = self.modules[0].shape
@@ -233,7 +233,7 @@ class Tasks(TasksInBatches):
         return name if name in self.sets else SetName.parse(name).part
 
     def train_dataloader(self) -> Batches:
-        """Serve the joined sets, beside the target if the run adapts."""
+        """Serve the joined sets, with the target if the run adapts."""
         source = self.train_loader(self.primary)
         if not self.request.adapts:
             return source

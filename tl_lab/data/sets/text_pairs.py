@@ -63,7 +63,7 @@ class StsBGenres(Published, OfTexts, DomainPair):
 
 
 class TextTablePair(TableOfTexts, OfTexts, DomainPair):
-    """Rows of a table whose domain stands in a column: some domains are the source, and another is the target.
+    """Rows of a table with a column for the domain: some domains are the source, and another is the target.
 
     Args:
         path: of the file; a relative one may start from ``TL_LAB_DATA``.

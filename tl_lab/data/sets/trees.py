@@ -1,4 +1,4 @@
-"""A tree ensemble beside a network: what a user of tables would pick instead."""
+"""A tree ensemble as the baseline of networks on tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

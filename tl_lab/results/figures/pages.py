@@ -50,6 +50,7 @@ def tagged_pages(
             ax.text(
                 left, bottom, shortened(word, _WORD), fontsize=3.6, va="bottom", ha="left", color=INK if truth else GREY
             )
+        ax.spines[["top", "right"]].set_visible(True)  # the edges of the page
         ax.set_xlim(0, 1000)
         ax.set_ylim(1010, -10)
         ax.set_xticks([])

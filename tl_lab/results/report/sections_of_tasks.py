@@ -53,7 +53,9 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
             f"{CONFIDENCE:.0%} interval: yes if all of it lies within the tolerance, no if all of it lies outside, "
             "undecided otherwise and below three seeds; the number of further seeds is an estimate."
         )
-        parts.append(Section("Beside the paper", [Table(head, marked, 1, "Measured and published values"), means]))
+        parts.append(
+            Section("Comparison with the paper", [Table(head, marked, 1, "Measured and published values"), means])
+        )
     if compared := comparison_rows(table, metric):
         parts.append(
             Section(

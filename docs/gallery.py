@@ -1,0 +1,247 @@
+"""Make the pictures of docs/gallery.md, and the page itself, by running the commands that it shows.
+
+    uv run python docs/gallery.py                    # everything: about ten minutes on one idle core
+    uv run python docs/gallery.py stream episode     # some of the runs
+    uv run python docs/gallery.py --page             # the page alone
+    uv run python docs/gallery.py stream=<folder>    # from a finished run of the command that the page shows
+
+Runs go to a temporary folder; pictures are reduced and go to docs/images/gallery.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from PIL import Image
+
+PAGE = Path(__file__).parent / "gallery.md"
+PICTURES = Path(__file__).parent / "images" / "gallery"
+LARGEST = 60_000  # bytes of a picture
+
+
+class Shown(NamedTuple):
+    """A picture of a run.
+
+    Attributes:
+        name: of the picture, unlike any other.
+        file: in the folder of figures, without ending.
+        says: what it shows, in a sentence or two.
+    """
+
+    name: str
+    file: str
+    says: str
+
+
+class Run(NamedTuple):
+    """A command and the pictures that it makes.
+
+    Attributes:
+        title: of its section.
+        command: what is typed behind ``python``.
+        pictures: in their order.
+        runs: overrides of the runs that ``command`` is given the folders of, where it takes folders.
+    """
+
+    title: str
+    command: str
+    pictures: tuple[Shown, ...]
+    runs: tuple[str, ...] = ()
+
+
+RUNS = {
+    "adaptation": Run(
+        "A run on two domains",
+        "train.py",
+        (
+            Shown("learning_curves", "learning_curves", "Every logged term over the training steps."),
+            Shown("confusion", "confusion_target_test", "The confusion matrix of the target's test set."),
+            Shown(
+                "selection",
+                "selection",
+                "The target's accuracy over the epochs, and the epoch that each validator chooses. Target labels are "
+                "used for the oracle alone.",
+            ),
+        ),
+    ),
+    "beside": Run(
+        "Features before and after adaptation",
+        "-m tl_lab figures --beside <run> <run>",
+        (
+            Shown(
+                "beside",
+                "beside",
+                "Both runs are projected together, so that positions can be compared. The first run has "
+                "`domain_adaptation=none`.",
+            ),
+        ),
+        ("domain_adaptation=none", ""),
+    ),
+    "stream": Run(
+        "A stream of tasks",
+        "train.py data=split_digits strategy=ewc",
+        (
+            Shown("accuracy_matrix", "accuracy_matrix", "The accuracy on each task after each task."),
+            Shown(
+                "task_accuracies", "task_accuracies", "The same numbers as curves: a task is forgotten step by step."
+            ),
+        ),
+    ),
+    "episode": Run(
+        "Few-shot learning",
+        "train.py strategy=prototypical trainer.max_epochs=1",
+        (
+            Shown(
+                "episode",
+                "episode_test",
+                "One test episode. The frame of a query has the colour of the predicted class.",
+            ),
+        ),
+    ),
+    "labels": Run(
+        "Several labels",
+        "train.py data=digits_properties trainer.max_epochs=3",
+        (
+            Shown("label_errors", "label_errors_test", "What is found, missed and falsely reported, by label."),
+            Shown("labels_together", "labels_together_test", "Which labels occur together, truly and as predicted."),
+        ),
+    ),
+    "regression": Run(
+        "Regression",
+        "train.py data=digits_value trainer.max_epochs=3",
+        (Shown("regression", "predictions_test", "Predictions against true values, and the residuals."),),
+    ),
+    "sweep": Run(
+        "A sweep over seeds",
+        "train.py -m data=split_digits strategy=naive,ewc,replay seed=0,1,2 trainer.max_epochs=3",
+        (
+            Shown("settings", "settings", "Means with 95 % intervals, and the single seeds as dots."),
+            Shown("curves", "curves", "Learning curves with a band of one standard deviation over the seeds."),
+        ),
+    ),
+    "films": Run(
+        "Medical images",
+        "train.py data=pneumonia_xray backbone=conv4 trainer.max_epochs=2",
+        (
+            Shown(
+                "activation_maps", "activation_maps_test", "Grad-CAM: the regions that the predicted class depends on."
+            ),
+        ),
+    ),
+}
+
+
+def page() -> str:
+    """Write the page from the list of runs."""
+    lines = ["# Gallery", "", "Pictures that the project draws, each with the command that makes it.", ""]
+    lines += [
+        "Small runs made them, so read them as pictures, not as results. `docs/gallery.py` runs the commands.",
+        "",
+    ]
+    for run in RUNS.values():
+        lines += [f"## {run.title}", "", f"    python {run.command}", ""]
+        for shown in run.pictures:
+            lines += [f"![{shown.says}](images/gallery/{shown.name}.png)", "", f"*{shown.says}*", ""]
+    return "\n".join(lines)
+
+
+def make(name: str, work: Path, finished: Path | None = None) -> None:
+    """Carry a run out and keep its pictures.
+
+    Args:
+        name: of :data:`RUNS`.
+        work: an empty folder of its own.
+        finished: folder of the same run, carried out before; the last of several.
+
+    Raises:
+        SystemExit: the command failed, or the finished run is of another one.
+    """
+    run = RUNS[name]
+    if finished is not None:
+        _check(run, finished)
+    elif run.runs:
+        folders = [work / str(k) for k in range(len(run.runs))]
+        for folder, overrides in zip(folders, run.runs, strict=True):
+            _started("train", *overrides.split(), f"hydra.run.dir={folder}")
+        _started("figures", "--beside", *map(str, folders))
+        finished = folders[-1]
+    else:
+        words = run.command.split()[1:]
+        finished = work
+        _started("train", *words, f"hydra.{'sweep' if '-m' in words else 'run'}.dir={work}")
+    _keep(run, {shown.name: finished / "figures" / f"{shown.file}.png" for shown in run.pictures})
+
+
+def _check(run: Run, folder: Path) -> None:
+    """Refuse the folder of a run that was given other overrides."""
+    wanted = run.runs[-1].split() if run.runs else run.command.split()[1:]
+    given = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    if sorted(wanted) != sorted(given):
+        raise SystemExit(f"{folder} is a run of {given}, not of {wanted}")
+
+
+def _keep(run: Run, figures: Mapping[str, Path]) -> None:
+    for shown in run.pictures:
+        size = reduce(figures[shown.name], PICTURES / f"{shown.name}.png")
+        print(f"{shown.name}: {size:,} bytes", flush=True)
+
+
+def _started(*argv: str) -> None:
+    """Run the program in a forked process, which has the imports already."""
+    from tl_lab.cli.main import main as program
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            program(argv)
+            code = 0
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else int(left.code is not None)
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise SystemExit(f"{' '.join(argv)} failed")
+
+
+def reduce(figure: Path, picture: Path) -> int:
+    """Write a figure, smaller and with fewer colours the more bytes it takes, and return its size in bytes."""
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(figure) as image:
+        whole = image.convert("RGB")
+    for width, colours in ((1000, 128), (1000, 64), (850, 64), (700, 64), (600, 32)):
+        reduced = whole.copy()
+        reduced.thumbnail((width, 2 * width), Image.Resampling.LANCZOS)
+        reduced.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(picture, optimize=True)
+        if picture.stat().st_size <= LARGEST:
+            break
+    return picture.stat().st_size
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", help="names of runs, or name=<folder of the finished run>; none: all")
+    parser.add_argument("--page", action="store_true", help="write the page and run nothing")
+    given = parser.parse_args(argv)
+    asked = dict(text.partition("=")[::2] for text in given.runs or RUNS)
+    if unknown := asked.keys() - RUNS.keys():
+        parser.error(f"no run is called {sorted(unknown)[0]!r}; there are {', '.join(RUNS)}")
+    if not given.page:
+        if not all(asked.values()):
+            import tl_lab.run.experiment  # noqa: F401  (what takes seconds, imported before the forks)
+        with tempfile.TemporaryDirectory() as work:
+            for name, folder in asked.items():
+                (Path(work) / name).mkdir()
+                make(name, Path(work) / name, Path(folder) if folder else None)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

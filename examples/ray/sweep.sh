@@ -1,0 +1,6 @@
+#!/bin/sh
+# Run a small sweep through Ray's launcher, in an environment beside the project's own: the launcher needs an older
+# cloudpickle. docs/clusters.md states how far this has been tested.
+set -eu
+exec uv run --with hydra-ray-launcher python train.py -m hydra/launcher=ray \
+    data=digits trainer.max_epochs=1 logger=none seed=0,1 "$@"
