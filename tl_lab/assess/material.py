@@ -87,6 +87,7 @@ class Material:
         self.drawn = {name: self._draw(name, samples) for name, samples in self.data.sets.items()}
         self.subjects = tuple(self._subject(plan) for plan in plans)
         self._features: dict[tuple[str, str], Tensor] = {}
+        self._raw: dict[str, Tensor | None] = {}
         self._probes: dict[str, Probe] = {}
 
     # ------------------------------------------------------------------ names of sets
@@ -154,15 +155,22 @@ class Material:
         """Labels of the drawn samples of a set, ``(N,)``.
 
         Raises:
-            ValueError: the set has none.
+            ValueError: there is no such set, or it has none.
         """
+        if name not in self.drawn:
+            raise ValueError(f"the data have no {self.said(name)} set")
         y = self.drawn[name].y
         if y is None:
             raise ValueError(f"the {self.said(name)} set has no labels")
         return y
 
     def raw(self, name: str) -> Tensor | None:
-        """Inputs of the drawn samples as vectors, ``(N, D)``; None where they are named tensors."""
+        """Inputs of the drawn samples as vectors, made once, ``(N, D)``; None where they are named tensors."""
+        if name not in self._raw:
+            self._raw[name] = self._vectors(name)
+        return self._raw[name]
+
+    def _vectors(self, name: str) -> Tensor | None:
         x = self.drawn[name].x
         if not in_memory(x):
             return self._small(name) if self.data.modality_for(self.plan.data.node) == "image" else None
@@ -211,6 +219,7 @@ class Material:
             identity = {
                 "set": self.drawn[name].fingerprint(),
                 "backbone": hash_of(subject.backbone),
+                "options": subject.plan.backbone.node,  # what the weights do not say, such as how tokens are pooled
                 "inputs": repr(subject.backbone.spec),
             }
             kept = cached_arrays("features", identity, lambda: {"features": self._read(subject, name).numpy()})

@@ -41,6 +41,8 @@ class Assessment:
             where there is such a column.
         groups: columns of the data by which the audit compares samples; None for all that look like groups.
         budgets: numbers of labels of the measured curves; None for a few up to all labels.
+        tuned_curves: draw the curves over labels for trained networks, too; costs a training for each way, number of
+            labels and seed.
         seeds: of the trained parts.
         epochs: of each training of the trained parts.
         runs: folder of finished runs, against which rankings are checked; None for the usual one.
@@ -62,6 +64,7 @@ class Assessment:
         decision: str | None = None,
         groups: Sequence[str] | None = None,
         budgets: Sequence[Count] | None = None,
+        tuned_curves: bool = False,
         seeds: Count = 3,
         epochs: Count = 20,
         runs: str | None = None,
@@ -73,4 +76,5 @@ class Assessment:
         self.pretraining, self.groups = pretraining, None if groups is None else list(groups)
         self.decision = decision
         self.budgets = None if budgets is None else list(budgets)
+        self.tuned_curves = tuned_curves
         self.seeds, self.epochs, self.runs = seeds, epochs, runs

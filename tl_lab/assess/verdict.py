@@ -94,15 +94,17 @@ def _trust(material: Material, parts: Parts) -> str:
         said.append("with confidence that can be believed" if sound else f"with confidence off by {ece.value:.0%}")
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
-        last = material.deployment or material.test
-        drifted = any(
-            (m.p or 1) < material.options.alpha / 4 for key, m in drift.measures.items() if key.startswith(f"{last}/")
-        )
+        drifted = drift.facts["drifted"][str(material.deployment or material.test)]
         said.append("and the data have drifted" if drifted else "and no drift is found")
     if isinstance(bias, PartResult):
-        gaps = [m for key, m in bias.measures.items() if key.endswith("/difference/fpr")]
+        gaps = {key: m for key, m in bias.measures.items() if key.endswith("/difference/fpr") and m.value == m.value}
         if gaps:
-            said.append(f"the false positive rate differs by {gaps[-1].text(percent=True)} between groups")
+            widest = max(gaps, key=lambda key: gaps[key].value)
+            column, _, decision = widest.removesuffix("/difference/fpr").partition("/")
+            said.append(
+                f"the false positive rate of {decision} differs by {gaps[widest].text(percent=True)} between groups of "
+                f"{column}"
+            )
     return _with(f"**Trust**: {', '.join(said)}.".replace(", and", " and"), confidence) if said else ""
 
 
