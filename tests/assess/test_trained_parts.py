@@ -12,7 +12,7 @@ from torch import nn
 from tl_lab.assess import baselines, data_size, forgetting, layers, tuning
 from tl_lab.assess.asking import read
 from tl_lab.assess.material import Material
-from tl_lab.assess.results import Measure, PartResult, difference_of_shares, over_seeds, wilson
+from tl_lab.assess.results import Measure, PartResult, difference_of_shares, mean_with_interval, wilson
 from tl_lab.assess.tuning import Task, copied, fresh, halves, tune
 
 
@@ -108,12 +108,12 @@ def test_outputs_of_layers_are_averaged_over_what_is_no_padding():
 
 
 def test_intervals_by_hand():
-    found = over_seeds([0.1, 0.2, 0.3])
+    found = mean_with_interval([0.1, 0.2, 0.3])
     assert (found.value, found.high - found.value) == (
         pytest.approx(0.2),
         pytest.approx(4.3027 * 0.1 / 3**0.5, abs=1e-4),
     )
-    assert over_seeds([0.1, 0.2]).low is None
+    assert mean_with_interval([0.1, 0.2]).low is None
     # Newcombe 1998, table II, example (a): 56 of 70 against 48 of 80
     difference = difference_of_shares(wilson(56, 70), wilson(48, 80))
     ends = (difference.value, difference.low, difference.high)

@@ -5,7 +5,7 @@ import numpy as np
 from tl_lab.assess.answering import answerer_of
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, over_seeds, wilson
+from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
 from tl_lab.assess.tuning import trained
 from tl_lab.results.report.blocks import Cell, Table
 
@@ -34,15 +34,17 @@ def assess(material: Material) -> PartResult | NotApplicable:
     found = trained(material, options.budgets[:1] if options.budgets else None)
     ((labels, ways),) = found.by_labels.items()
     scores = {way: [one.accuracy for one in tuned] for way, tuned in ways.items()}
-    measures = {name: over_seeds(values) for name, values in scores.items()}
+    measures = {name: mean_with_interval(values) for name, values in scores.items()}
     scratch = scores["from scratch"]
-    differences = {way: over_seeds(np.subtract(scores[way], scratch).tolist()) for way in ("frozen", "fine-tuned")}
+    differences = {
+        way: mean_with_interval(np.subtract(scores[way], scratch).tolist()) for way in ("frozen", "fine-tuned")
+    }
     measures |= {f"{name} - from scratch": one for name, one in differences.items()}
     if subject.learned and (shot := _zero_shot(material)) is not None:
         measures["zero-shot"] = shot
     shown = {name: one for name, one in measures.items() if "/seconds" not in name}
     rows: list[list[str | Cell]] = [[name, one.text(percent=True)] for name, one in shown.items()]
-    measures |= {f"{way}/seconds": over_seeds([one.seconds for one in tuned]) for way, tuned in ways.items()}
+    measures |= {f"{way}/seconds": mean_with_interval([one.seconds for one in tuned]) for way, tuned in ways.items()}
     each = [f"{name} {_verdict(one)} ({one.text(percent=True)} points)" for name, one in differences.items()]
     said = (
         f"With {labels:,} labels training from scratch reaches "

@@ -12,6 +12,7 @@ from tl_lab.assess.fairness import by_group
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.backbones.hf_causal import HFCausal
 from tl_lab.functional.group_rates import RATES, cell_counts, gaps, rates, resampled
 from tl_lab.results.report.blocks import Cell, Table
 
@@ -19,6 +20,7 @@ __all__ = ["Audit", "assess", "audit"]
 
 TITLE = "Bias audit"
 _MOST_GROUPS = 20
+_CONTEXTS = 30  # of the Equity Evaluation Corpus, sixty sentences each
 _MOST_CLASSES = 10  # that are audited one against the rest
 _SMALL = 30  # samples of a group below which its rates say little
 _NOT_GROUPS = frozenset({"time", "decile", "text_id", "index"})
@@ -133,14 +135,26 @@ def assess(material: Material) -> PartResult | NotApplicable:
 
 def _of_texts(material: Material, result: PartResult) -> list[str]:
     """Audit words and templates, which need no groups."""
-    from tl_lab.assess.text_bias import add_associations, add_templates
+    from tl_lab.assess.equity import add_equity
+    from tl_lab.assess.sentence_pairs import add_preferences
+    from tl_lab.assess.text_bias import add_associations, add_templates, probabilities_of
 
-    said = [add_associations(material, result), add_templates(material, answerer_of(material), result)]
+    answerer, seed, subject = answerer_of(material), material.plan.seed, material.subjects[0]
+    said = [add_templates(material, answerer, result), add_associations(material, result)]
+    said.append(
+        add_equity(
+            lambda texts: probabilities_of(material, answerer, texts),
+            material.class_names, _CONTEXTS, seed, result,
+        )
+    )  # fmt: skip
+    model = subject.backbone
+    if isinstance(model, HFCausal):  # a model of the language has preferences of its own
+        said = [*add_preferences(model, model.start_token, material.options.pairs, seed, result), *said]
     result.notes.append(
         "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
         "in one person only, so that every difference is the model's."
     )
-    return said
+    return [one for one in said if one]
 
 
 def _columns(material: Material, name: str) -> list[str]:

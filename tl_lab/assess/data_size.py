@@ -10,7 +10,7 @@ import torch
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
-from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, over_seeds
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
 from tl_lab.assess.tuning import WAYS, trained
 from tl_lab.functional.power_law import PowerLaw, fit_power_law
 from tl_lab.randomness import generator
@@ -140,7 +140,7 @@ def _errors(material: Material, name: str, labels: int) -> list[float]:
 def _add(result: PartResult, found: Mapping[str, Curve], labels: int, what: str, axis: str) -> None:
     """Add curves to the numbers, tables and pictures."""
     for name, curve in found.items():
-        result.measures |= {f"{name}/error/{n}": over_seeds(values) for n, values in curve.errors.items()}
+        result.measures |= {f"{name}/error/{n}": mean_with_interval(values) for n, values in curve.errors.items()}
         result.measures |= {
             f"{name}/exponent": Measure(curve.law.exponent),
             f"{name}/floor": Measure(curve.law.floor),

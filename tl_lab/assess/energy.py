@@ -9,7 +9,7 @@ from tl_lab.assess.footprint import Footprint, emissions, kwh_of_run, shares
 from tl_lab.assess.material import Material
 from tl_lab.assess.measured_runs import accuracy_of, finished
 from tl_lab.assess.pictures import bars, scatter_scores
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, over_seeds
+from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval
 from tl_lab.assess.tuning import WAYS
 from tl_lab.errors import UserError
 from tl_lab.results.report.blocks import Cell, Table
@@ -111,7 +111,7 @@ def _add_runs(material: Material, result: PartResult) -> None:
         rows = [_row(material, name, sweeps[name]) for name in sorted(sweeps)[-_MOST_ROWS:]]
         result.tables.append(Table(["sweep", *head[1:]], rows, 1, "Sweeps, estimated in the same way"))
     points = {
-        name: (1000 * sum(ways[name].kwh) / len(ways[name].kwh), over_seeds(ways[name].accuracies).value)
+        name: (1000 * sum(ways[name].kwh) / len(ways[name].kwh), mean_with_interval(ways[name].accuracies).value)
         for name in shown
         if ways[name].accuracies
     }
@@ -124,7 +124,7 @@ def _add_runs(material: Material, result: PartResult) -> None:
 
 
 def _row(material: Material, name: str, runs: _Runs) -> list[str | Cell]:
-    accuracy = over_seeds(runs.accuracies).text(percent=True) if runs.accuracies else "-"
+    accuracy = mean_with_interval(runs.accuracies).text(percent=True) if runs.accuracies else "-"
     total = sum(runs.kwh)
     try:
         grams = f"{1000 * emissions(total, material.options.country):.2f}"

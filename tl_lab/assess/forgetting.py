@@ -4,7 +4,7 @@ import numpy as np
 
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import NotApplicable, PartResult, over_seeds
+from tl_lab.assess.results import NotApplicable, PartResult, mean_with_interval
 from tl_lab.assess.tuning import accuracy, fresh, halves, tune
 from tl_lab.results.report.blocks import Cell, Table
 
@@ -34,9 +34,9 @@ def assess(material: Material) -> PartResult | NotApplicable:
         scores["after, old head"].append(accuracy(tuned.backbone, learned.head, first))
         scores["after, new head"].append(again.accuracy)
         scores["second task"].append(tuned.accuracy)
-    measures = {name: over_seeds(values) for name, values in scores.items()}
+    measures = {name: mean_with_interval(values) for name, values in scores.items()}
     for name in ("after, old head", "after, new head"):
-        measures[f"forgotten, {name[7:]}"] = over_seeds(np.subtract(scores["before"], scores[name]).tolist())
+        measures[f"forgotten, {name[7:]}"] = mean_with_interval(np.subtract(scores["before"], scores[name]).tolist())
     rows: list[list[str | Cell]] = [[name, one.text(percent=True)] for name, one in measures.items()]
     old, new = measures["forgotten, old head"], measures["forgotten, new head"]
     said = (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, over_seeds, wilson
+from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
 from tl_lab.assess.tuning import copied, fresh, halves, tune
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
@@ -55,11 +55,11 @@ def assess(material: Material) -> PartResult | NotApplicable:
     said = _best_said(probed)
     if len(material.class_names) >= 4:
         base, ways = transferred(material, subject)
-        measures["base"] = over_seeds(base)
+        measures["base"] = mean_with_interval(base)
         for way, by_layer in ways.items():
             for n, values in by_layer.items():
-                measures[f"{way}/{n}"] = over_seeds(values)
-                measures[f"{way}/{n} - base"] = over_seeds(np.subtract(values, base).tolist())
+                measures[f"{way}/{n}"] = mean_with_interval(values)
+                measures[f"{way}/{n} - base"] = mean_with_interval(np.subtract(values, base).tolist())
         tables += [_table(names, measures), _differences(names, measures)]
         figures["Accuracy on the second half of the classes, by the layer groups carried over"] = curves(
             {"base": ([0, len(names)], [float(np.mean(base))] * 2)}

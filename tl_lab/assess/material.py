@@ -210,6 +210,8 @@ class Material:
         if plan.init_from is not None:
             backbone = start_from(Path(plan.init_from), backbone, build)
         check_inputs(plan, backbone, self.data)
+        if plan.channels_last:  # as in a run; a network of convolutions reads images a third faster
+            backbone = backbone.to(memory_format=torch.channels_last)
         return Subject(plan.backbone.choice, plan, backbone.eval(), learned)
 
     def features(self, subject: Subject, name: str) -> Tensor:

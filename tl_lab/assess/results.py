@@ -14,7 +14,15 @@ from tl_lab.results.tables.statistics import paired_t
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Confidence", "Measure", "NotApplicable", "PartResult", "difference_of_shares", "over_seeds", "wilson"]
+__all__ = [
+    "Confidence",
+    "Measure",
+    "NotApplicable",
+    "PartResult",
+    "difference_of_shares",
+    "mean_with_interval",
+    "wilson",
+]
 
 Confidence = Literal["high", "moderate", "low"]
 
@@ -97,10 +105,10 @@ class NotApplicable:
     applies = False
 
 
-def over_seeds(values: Sequence[float]) -> Measure:
-    """Give the mean over seeds, or of differences seed by seed, with Student's 95 % interval and p of a mean of 0.
+def mean_with_interval(values: Sequence[float]) -> Measure:
+    """Give the mean of values, one a seed or one a context, with Student's 95 % interval and p of a mean of 0.
 
-    Fewer than three seeds have neither.
+    Fewer than three values have neither.
     """
     found = paired_t(values)
     if math.isnan(found.half):

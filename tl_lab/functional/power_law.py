@@ -55,10 +55,10 @@ def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
         raise ValueError("a power law needs at least three numbers of labels, all above 0")
     scaled = n / n.min()  # so that both columns are of one size
     falling = scaled[None, :] ** -_EXPONENTS[:, None]  # (E, N)
-    scales, floors, errors = _solved(falling, e)
-    k = int(errors.argmin())
+    scales, floors, squares = _solved(falling, e)
+    k = int(squares.argmin())
     exponent = float(_EXPONENTS[k])
-    return PowerLaw(float(scales[k] * n.min() ** exponent), exponent, float(floors[k]), math.sqrt(errors[k] / len(n)))
+    return PowerLaw(float(scales[k] * n.min() ** exponent), exponent, float(floors[k]), math.sqrt(squares[k] / len(n)))
 
 
 def _solved(falling: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
