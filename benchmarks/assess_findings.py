@@ -57,10 +57,8 @@ def material_of(*overrides: str) -> Material:
 
 
 def points(one: Measure) -> str:
-    """Write a difference of shares in points with its interval."""
-    assert one.low is not None
-    assert one.high is not None
-    return f"{100 * one.value:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+    """Write a difference of shares in points with its interval, under a head that says so."""
+    return one.points().replace(" points", "")
 
 
 # ---------------------------------------------------------------------- speed

@@ -137,10 +137,6 @@ def _sentence(
         f"calibration error of {ece.value:.3f}, {how}."
     )
     if gap is not None:
-        said += f" Against {material.said(str(material.test))} its accuracy changes by {_points(gap)}."
+        said += f" Against {material.said(str(material.test))} its accuracy changes by {gap.points()}."
     width = (accuracy.high or 1) - (accuracy.low or 0)
     return said, "high" if width < 0.06 else "moderate" if width < 0.15 else "low"
-
-
-def _points(gap: Measure) -> str:
-    return f"{100 * gap.value:+.0f} points ({100 * (gap.low or 0):+.0f} to {100 * (gap.high or 0):+.0f})"

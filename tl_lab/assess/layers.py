@@ -67,7 +67,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
             "layer groups carried over", "accuracy",
         )  # fmt: skip
         last = len(names)
-        change = measures[f"AnB/{last} - base"].text(percent=True)
+        change = measures[f"AnB/{last} - base"].points()
         said += f" Carried over frozen, all {last} groups change accuracy on other classes by {change}."
         notes.append(
             "A is the first half of the classes, B the second; AnB takes n groups learned on A, frozen, BnB those of "

@@ -1,7 +1,10 @@
 """What the parts look at: data drawn once, and each backbone's features of them, read once and kept."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ RAW = "raw inputs"
 """What stands beside the backbones: the inputs themselves, images at no more than 16 x 16 pixels."""
 _RAW_SIDE = 16
 _BATCH = 32
+_LARGE = 128 * 128  # pixels of images from which on several threads read features faster
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Material:
                 f"{' and '.join(sorted(beyond))}: assess the data of one task"
             )
         torch.set_num_threads(self.plan.threads)
+        self._threads_given = any(text.lstrip("+").startswith("threads=") for text in self.plan.overrides)
         keep_freed_memory()
         # large batches of large images allocate more than they compute
         self.data.eval_batch_size = min(self.data.eval_batch_size, _BATCH)
@@ -231,7 +237,9 @@ class Material:
     def _read(self, subject: Subject, name: str) -> Tensor:
         data = self.prepared(subject, [name])
         network = Network(subject.backbone, max(1, len(data.class_names)), seed=self.plan.seed)
-        return FeatureReader(network, data).read(name, "backbone", cached=False).cpu().float()
+        large = isinstance(subject.backbone.spec, ImageSpec) and prod(subject.backbone.spec.size) >= _LARGE
+        with _threads(_cores() if large and not self._threads_given else self.plan.threads):
+            return FeatureReader(network, data).read(name, "backbone", cached=False).cpu().float()
 
     def prepared(self, subject: Subject, names: Sequence[str]) -> DataModule:
         """Bring the drawn samples of some sets to a backbone's input, from what was read."""
@@ -266,3 +274,19 @@ class Material:
     def logits(self, name: str, set_name: str) -> Tensor:
         """Compute a probe's logits on a set for all classes of the data, ``(N, C)``; classes not learned get -30."""
         return self.probe(name).logits(self.representation(name, set_name), len(self.class_names))
+
+
+def _cores() -> int:
+    """Count the cores that this process may use, and no more than pay."""
+    return min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -56,6 +56,13 @@ class Measure:
         half = "" if self.low is None or self.high is None else f" ± {(self.high - self.low) / 2:.{digits}f}"
         return f"{self.value:.{digits}f}{half}"
 
+    def points(self) -> str:
+        """Write a difference of shares in points, with its interval."""
+        said = f"{100 * self.value:+.1f} points"
+        if self.low is None or self.high is None:
+            return said
+        return f"{said} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
     def plain(self) -> dict[str, float | None]:
         """Give plain values for JSON."""
         return {name: value for name, value in vars(self).items() if name == "value" or value is not None}

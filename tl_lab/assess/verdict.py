@@ -39,7 +39,7 @@ def _whether(material: Material, parts: Parts) -> str:
         if gains:
             best = max(gains, key=lambda name: gains[name].value)
             gain = gains[best]
-            points = f"{100 * gain.value:+.0f} points ({100 * (gain.low or 0):+.0f} to {100 * (gain.high or 0):+.0f})"
+            points = gain.points()
             if (gain.low or 0) > 0:
                 return _with(f"**Transfer pays**: a probe on {best} beats one on the raw inputs by {points}.", "high")
             if (gain.high or 0) < 0:
@@ -101,9 +101,10 @@ def _trust(material: Material, parts: Parts) -> str:
         if gaps:
             widest = max(gaps, key=lambda key: gaps[key].value)
             column, _, decision = widest.removesuffix("/difference/fpr").partition("/")
+            named = material.plan.data.option("group_column") if column == "group" else column
             said.append(
-                f"the false positive rate of {decision} differs by {gaps[widest].text(percent=True)} between groups of "
-                f"{column}"
+                f"the false positive rate of the {decision} differs by up to {100 * gaps[widest].value:.0f} points between "
+                f"groups{f' of {named}' if named else ''}"
             )
     return _with(f"**Trust**: {', '.join(said)}.".replace(", and", " and"), confidence) if said else ""
 
