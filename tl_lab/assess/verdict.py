@@ -102,8 +102,9 @@ def _trust(material: Material, parts: Parts) -> str:
             widest = max(gaps, key=lambda key: gaps[key].value)
             column, _, decision = widest.removesuffix("/difference/fpr").partition("/")
             named = material.plan.data.option("group_column") if column == "group" else column
+            decided = f"the {decision}" if decision.startswith("given") else decision
             said.append(
-                f"the false positive rate of the {decision} differs by up to {100 * gaps[widest].value:.0f} points between "
+                f"the false positive rate of {decided} differs by up to {100 * gaps[widest].value:.0f} points between "
                 f"groups{f' of {named}' if named else ''}"
             )
     return _with(f"**Trust**: {', '.join(said)}.".replace(", and", " and"), confidence) if said else ""
