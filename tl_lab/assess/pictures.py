@@ -15,6 +15,7 @@ from tl_lab.results.figures.drawing import GREY, INK, PALETTE, SOURCE, STYLE, TA
 __all__ = ["bars", "curves", "plane", "reliability_diagram", "scatter_scores"]
 
 _WIDTH = 4.8  # inches: the width of a phone, on which letters keep their size
+_TICKS = 6  # on a logarithmic axis at most, at what was measured
 _FEW = 5  # samples of a bin below which its accuracy says nothing
 
 
@@ -100,6 +101,10 @@ def curves(
             ax.plot(*points[name], "o", color=PALETTE[i % len(PALETTE)], ms=5)
     if log_x:
         ax.set_xscale("log")
+        shown = sorted({number for x, _ in (points or lines).values() for number in x})
+        shown = shown[:: -(-len(shown) // _TICKS)]
+        ax.set_xticks(shown, [f"{number:,.0f}" for number in shown])
+        ax.minorticks_off()
     if percent_x:
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     if percent_y:

@@ -31,6 +31,7 @@ WAYS = ("from scratch", "frozen", "fine-tuned")
 _BATCH = 32
 _RATE = 1e-3
 _FEWEST = 100  # updates
+_NEARLY = 0.9  # of the labels that there are: all of them are taken
 _AT_ONCE = 5 * 10**7  # numbers in the inputs of a task that are fetched once
 
 
@@ -110,7 +111,7 @@ def trained(material: Material, budgets: Sequence[int] | None) -> Trained:
     groups = len(subject.backbone.layer_groups())
     first, task = (None, whole(material, subject)) if subject.learned else halves(material, subject)
     most = len(task.y_train)
-    labels = sorted({min(most, n) for n in budgets or [most]})
+    labels = sorted({n if n < _NEARLY * most else most for n in budgets or [most]})
     found: dict[int, dict[str, list[Tuned]]] = {n: {way: [] for way in WAYS} for n in labels}
     for seed in range(options.seeds):
         learn = functools.partial(tune, epochs=options.epochs, seed=seed)
