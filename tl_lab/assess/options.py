@@ -63,7 +63,7 @@ class Assessment:
         backbones: Sequence[str] | None = None,
         pretraining: str | None = None,
         decision: str | None = None,
-        pairs: Several = 200,
+        pairs: Several = 100,
         groups: Sequence[str] | None = None,
         budgets: Sequence[Count] | None = None,
         tuned_curves: bool = False,
