@@ -185,3 +185,17 @@ def test_the_baselines_and_forgetting_say_what_they_measured(material, monkeypat
         assert lost.measures[f"forgotten, {head}"].value == pytest.approx(expected)
     assert lost.measures["forgotten, old head"].value > 0  # the old head's features have moved away
     assert np.isfinite(lost.measures["second task"].value)
+
+
+def test_layers_of_a_perceptron_transfer_as_measured_elsewhere(monkeypatch):
+    """Digits 0-4 to 5-9, four layers, 400 labels: base .974, AnB .958 .833 .677, BnB .975 .974 .973 over three seeds."""
+    monkeypatch.setattr(layers, "WAYS", ("AnB", "BnB"))
+    words = ["assess.samples=2000", "assess.seeds=1", "assess.epochs=40", "assess.budgets=[400]"]
+    asked = read(["data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers", *words])
+    found = Material(asked.plans, asked.options)
+    base, ways = layers.transferred(found, found.subjects[0])
+    assert base[0] == pytest.approx(0.974, abs=0.02)
+    # three deviations of a seed around the published means
+    for n, expected, within in ((1, 0.958, 0.03), (2, 0.833, 0.12), (3, 0.677, 0.15)):
+        assert ways["AnB"][n][0] == pytest.approx(expected, abs=within), n
+        assert ways["BnB"][n][0] == pytest.approx(0.974, abs=0.02), n
