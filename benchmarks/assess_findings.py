@@ -112,7 +112,8 @@ def _parts() -> None:
 
 def layers(seeds: int = 5) -> Finding:
     """Carry layers from the digits 0 to 4 over to 5 to 9, with many and with few labels."""
-    rows, harmed = [], {}
+    rows: list[list[str]] = []
+    harmed: dict[int, list[int]] = {}
     for labels in (400, 50):
         words = ["data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers", "assess.samples=2000"]
         material = material_of(*words, f"assess.seeds={seeds}", "assess.epochs=40", f"assess.budgets=[{labels}]")
@@ -185,7 +186,7 @@ def amplification(seeds: int = 10, size: int = 2000) -> Finding:
     subject = material.subjects[0]
     y, group = material.labels("train"), material.drawn["train"].columns["group"]
     test_y, test_group = material.labels("test"), material.drawn["test"].columns["group"]
-    names = material.data.column_values["group"]
+    names = getattr(material.data, "column_values")["group"]  # noqa: B009
     woman = names.index("Female")
     data = material.prepared(subject, ["train", "test"])
     everyone = torch.arange(len(test_y))
@@ -278,7 +279,13 @@ def emotions(seeds: int = 10, size: int = 600) -> Finding:
     measures = {way: mean_with_interval(found) for way, found in gaps.items()}
     difference = mean_with_interval(np.subtract(gaps["skewed"], gaps["balanced"]).tolist())
     rows = [[way, f"{100 * np.mean(accuracy[way]):.1f}", points(one)] for way, one in measures.items()]
-    rows.append(["skewed - balanced", f"{100 * np.mean(np.subtract(*accuracy.values())):+.1f}", points(difference)])
+    rows.append(
+        [
+            "skewed - balanced",
+            f"{100 * (np.mean(accuracy['skewed']) - np.mean(accuracy['balanced'])):+.1f}",
+            points(difference),
+        ]
+    )
     return Finding(
         "Equity Evaluation Corpus: does a skew of anger towards women in the training set reach new emotion words?",
         ["training sentences", "accuracy, %", "P(anger), women - men, points (95 %)"],
@@ -369,7 +376,8 @@ def whisper() -> Finding:
     read_of = {name: activations(subject.backbone, data, name) for name in names}
     labels = {"digit": [material.labels(name) for name in names]}
     labels["speaker"] = [material.drawn[name].columns["group"] for name in names]
-    rows, found = [], {"digit": [], "speaker": []}
+    rows: list[list[str]] = []
+    found: dict[str, list[float]] = {"digit": [], "speaker": []}
     for group in read_of["train"]:
         cells = []
         for label, (y, w) in labels.items():

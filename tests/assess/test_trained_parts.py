@@ -195,7 +195,7 @@ def test_layers_of_a_perceptron_transfer_as_measured_elsewhere(monkeypatch):
     found = Material(asked.plans, asked.options)
     base, ways = layers.transferred(found, found.subjects[0])
     assert base[0] == pytest.approx(0.974, abs=0.02)
-    # three deviations of a seed around the published means
+    # what one seed may differ by from the mean of three
     for n, expected, within in ((1, 0.958, 0.03), (2, 0.833, 0.12), (3, 0.677, 0.15)):
         assert ways["AnB"][n][0] == pytest.approx(expected, abs=within), n
         assert ways["BnB"][n][0] == pytest.approx(0.974, abs=0.02), n

@@ -9,7 +9,7 @@ from tl_lab.assess.footprint import Footprint, emissions, kwh_of_run, shares
 from tl_lab.assess.material import Material
 from tl_lab.assess.measured_runs import accuracy_of, finished
 from tl_lab.assess.pictures import bars, scatter_scores
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
 from tl_lab.assess.tuning import WAYS
 from tl_lab.errors import UserError
 from tl_lab.results.report.blocks import Cell, Table
@@ -58,7 +58,7 @@ def assess(
     table = Table(["part", "Wh", "g CO2e"], rows, 1, f"Electricity, {footprint.source}, shared by processor time")
     figure = bars({name: Measure(1000 * value) for name, value in kwh.items()}, "Wh")
     measured = footprint.source.startswith("measured")
-    confidence = "high" if measured else "low"
+    confidence: Confidence = "high" if measured else "low"
     result = PartResult(TITLE, said, confidence, measures, [table], {"Electricity by part": figure})
     whole = sum(seconds.values())
     if isinstance(baselines, PartResult) and whole > 0:

@@ -39,7 +39,8 @@ class Pair(NamedTuple):
 class LanguageModel(Protocol):
     """A language model, such as :class:`~tl_lab.backbones.hf_causal.HFCausal`."""
 
-    tokeniser: Any
+    @property
+    def tokeniser(self) -> Any: ...
 
     def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]: ...
 
