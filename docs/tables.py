@@ -594,7 +594,19 @@ def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
 
 
+def assess_table() -> str:
+    """Give what benchmarks/assess.py found, a table a question."""
+    parts = []
+    for one in json.loads((RESULTS / "assess.json").read_text(encoding="utf-8")).values():
+        rows = [one["head"], ["---"] * len(one["head"]), *one["rows"]]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        how = f"{one['cpu_s']:.0f} s of CPU time, {one['date']}, PyTorch {one['torch']}"
+        parts.append("\n".join([f"**{one['question']}**", "", *lines, "", f"{one['answer']} ({how})"]))
+    return "\n\n".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "assess": assess_table,
     "benchmarks": benchmarks_table,
     "boxes": boxes_table,
     "choices": choices_table,

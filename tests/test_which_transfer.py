@@ -82,11 +82,12 @@ def test_one_command_answers_which_transfer(source, tmp_path):
     main(
         [
             "experiment=which_transfer", "data=digits", "backbone=mlp", f"init_from={source}", "data.labels=20,null",
-            "seed=0", "data.batches_per_epoch=5", "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}",
+            "strategy=from_scratch,zero_shot,feature_extraction,adapter_tuning", "seed=0", "data.batches_per_epoch=5",
+            "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}",
         ]
     )  # fmt: skip
     runs = pd.read_csv(tmp_path / "results.csv")
-    assert len(runs) == 6
+    assert len(runs) == 8
     assert (runs["status"] == "completed").all()
     assert runs.groupby("override.data.labels", dropna=False)["train_samples"].unique().map(list).tolist() in (
         [[20], [1258]],
@@ -98,6 +99,10 @@ def test_one_command_answers_which_transfer(source, tmp_path):
     table = text.partition("## Does transfer help?")[2]
     assert table.count("too few to tell") == 4  # one seed says nothing
     assert (tmp_path / "figures" / "label_budgets.png").exists()
+    # a multilayer perceptron answers for no class without examples: chance, and no accuracy
+    shot = runs[runs["override.strategy"] == "zero_shot"]
+    assert shot["test/acc"].isna().all()
+    assert shot["test/chance"].tolist() == [0.1, 0.1]
     accuracy = runs.set_index(["override.strategy", "train_samples"])["test/acc"]
     # the source learned the same digits: its frozen features beat ten updates of a random network
     assert accuracy["feature_extraction", 1258] > accuracy["from_scratch", 1258]

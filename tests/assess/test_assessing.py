@@ -215,6 +215,16 @@ def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level():
     assert alarms / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # .081
 
 
+def test_features_wider_than_the_reference_raise_no_more_false_alarms():
+    draw, alarms, count = torch.Generator().manual_seed(0), 0, 40
+    for _ in range(count):
+        x = torch.randn(200, 256, generator=draw) * torch.linspace(2, 0.1, 256)
+        reference = reference_of(torch.zeros(100, 2), x[:100], torch.zeros(100, dtype=torch.int64), 1.0)
+        even, new = np.full((100, 2), 0.5), reference.project(x[100:])
+        alarms += detect(reference, even, new, detectors=("pca_ks", "pca_mmd"), permutations=99).drifted
+    assert alarms / count <= 0.05 + 2 * (0.05 * 0.95 / count) ** 0.5
+
+
 def test_a_shift_is_found_and_its_samples_are_named():
     draw = torch.Generator().manual_seed(0)
     reference, _, features = _reference(200, draw)

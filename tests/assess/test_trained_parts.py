@@ -1,16 +1,19 @@
 """The parts of an assessment that train: equal budgets, what is copied and frozen, and negative transfer."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
 import torch
+from laboratory import Blobs, fit, make
+from torch import nn
 
-from tl_lab.assess import baselines, forgetting, layers, tuning
+from tl_lab.assess import baselines, data_size, forgetting, layers, tuning
 from tl_lab.assess.asking import read
 from tl_lab.assess.material import Material
-from tl_lab.assess.results import Measure, PartResult
-from tl_lab.assess.tuning import copied, fresh, halves, tune
+from tl_lab.assess.results import Measure, PartResult, difference_of_shares, mean_with_interval, wilson
+from tl_lab.assess.tuning import Task, copied, fresh, halves, tune
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,72 @@ def test_a_training_is_repeated_to_the_last_bit(material, monkeypatch):
     a, b = (tune(start, task, epochs=1, seed=4) for _ in range(2))
     assert a.accuracy == b.accuracy
     assert all(torch.equal(x, y) for x, y in zip(a.backbone.parameters(), b.backbone.parameters(), strict=True))
+
+
+def _blobs_of(data, model):
+    """The task that a strategy of the laboratory learns."""
+    train, test = (torch.arange(len(data.sets[name])) for name in ("train", "test"))
+    return Task(data, "train", "test", train, test, data.sets["train"].y, data.sets["test"].y, 3)
+
+
+def test_the_loop_makes_the_updates_of_a_strategy(monkeypatch):
+    monkeypatch.setattr(tuning, "_BATCH", 60)  # one batch an epoch: the order within it changes no update
+    monkeypatch.setattr(tuning, "_FEWEST", 1)
+    adam = functools.partial(torch.optim.Adam, lr=1e-3)
+    data, model = make(data=Blobs(batch_size=60, seed=0), optimizer=adam, seed=3)
+    start = copy.deepcopy(model.network.backbone)
+    tuned = tune(start, _blobs_of(data, model), epochs=5, seed=3)
+    fit(data, model, epochs=5)
+    for ours, theirs in ((tuned.backbone, model.network.backbone), (tuned.head, model.network.head[0])):
+        for (name, one), other in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+            # a bias before a batch norm has no gradient but rounding, which Adam makes as large as any
+            if name not in ("conv1.0.bias", "conv2.0.bias", "conv1.1.running_mean", "conv2.1.running_mean"):
+                torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+    assert not torch.allclose(start.out[1].weight, tuned.backbone.out[1].weight, atol=1e-3)
+
+
+def test_a_backbone_frozen_altogether_learns_as_one_that_is_run_at_every_step(monkeypatch):
+    monkeypatch.setattr(tuning, "_FEWEST", 1)
+    data, model = make(data=Blobs(batch_size=20, seed=0))
+    task, start = _blobs_of(data, model), model.network.backbone
+    read_once = tune(start, task, frozen=3, epochs=3, seed=1)
+    start.register_parameter("beside", nn.Parameter(torch.zeros(1)))  # in no group: so that something else learns
+    again = tune(start, task, frozen=3, epochs=3, seed=1)
+    torch.testing.assert_close(read_once.head.weight, again.head.weight)
+
+
+def test_outputs_of_layers_are_averaged_over_what_is_no_padding():
+    value, mask = torch.arange(12.0).view(2, 3, 2), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    found = layers.averaged(value, nn.Linear(1, 1), {"ids": mask, "mask": mask})
+    assert torch.equal(found, torch.stack([value[0, :2].mean(0), value[1].mean(0)]))
+    recording = {"mel": torch.zeros(2, 4, 6), "length": torch.tensor([3, 6])}  # two frames a place
+    found = layers.averaged(value.transpose(1, 2), nn.Conv1d(1, 1, 1), recording)
+    assert torch.equal(found, torch.stack([value[0, :2].mean(0), value[1].mean(0)]))
+    maps = torch.randn(2, 5, 3, 4)
+    assert torch.allclose(layers.averaged(maps, nn.Conv2d(1, 1, 1), torch.zeros(2, 1, 3, 4)), maps.mean((2, 3)))
+
+
+def test_intervals_by_hand():
+    found = mean_with_interval([0.1, 0.2, 0.3])
+    assert (found.value, found.high - found.value) == (
+        pytest.approx(0.2),
+        pytest.approx(4.3027 * 0.1 / 3**0.5, abs=1e-4),
+    )
+    assert mean_with_interval([0.1, 0.2]).low is None
+    # Newcombe 1998, table II, example (a): 56 of 70 against 48 of 80
+    difference = difference_of_shares(wilson(56, 70), wilson(48, 80))
+    ends = (difference.value, difference.low, difference.high)
+    assert ends == (pytest.approx(0.2), pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+def test_a_curve_says_how_many_labels_a_point_takes():
+    law = {n: [0.5 * n**-0.5 + d for d in (-0.001, 0.0, 0.001)] for n in (25, 100, 400, 1600)}
+    found = data_size.curve_of(law, 1600, 0)
+    # .5 / 40 = .0125: a point less is .0025, and 40,000 labels
+    assert found.more.value == pytest.approx(40000 - 1600, rel=0.1)
+    assert found.more.low < found.more.value < found.more.high
+    flat = data_size.curve_of({n: [0.1] for n in (10, 20, 40)}, 40, 0)
+    assert flat.more.value == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -116,3 +185,17 @@ def test_the_baselines_and_forgetting_say_what_they_measured(material, monkeypat
         assert lost.measures[f"forgotten, {head}"].value == pytest.approx(expected)
     assert lost.measures["forgotten, old head"].value > 0  # the old head's features have moved away
     assert np.isfinite(lost.measures["second task"].value)
+
+
+def test_layers_of_a_perceptron_transfer_as_measured_elsewhere(monkeypatch):
+    """Digits 0-4 to 5-9, 400 labels, three seeds: base .974, AnB .958 .833 .677, BnB .975 .974 .973."""
+    monkeypatch.setattr(layers, "WAYS", ("AnB", "BnB"))
+    words = ["assess.samples=2000", "assess.seeds=1", "assess.epochs=40", "assess.budgets=[400]"]
+    asked = read(["data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers", *words])
+    found = Material(asked.plans, asked.options)
+    base, ways = layers.transferred(found, found.subjects[0])
+    assert base[0] == pytest.approx(0.974, abs=0.02)
+    # what one seed may differ by from the mean of three
+    for n, expected, within in ((1, 0.958, 0.03), (2, 0.833, 0.12), (3, 0.677, 0.15)):
+        assert ways["AnB"][n][0] == pytest.approx(expected, abs=within), n
+        assert ways["BnB"][n][0] == pytest.approx(0.974, abs=0.02), n

@@ -67,6 +67,14 @@ def test_a_backbone_that_knows_no_classes_is_not_applicable(tmp_path):
     assert "guessing is right in 10.0%" in results["protocol"]["zero-shot"]
 
 
+def test_images_of_other_classes_than_the_pretraining_task_are_not_applicable(monkeypatch):
+    monkeypatch.setattr(TinyNet, "classifier", lambda self: KNOWN)
+    _, model = make(ZeroShot, Blobs(batch_size=20, seed=0))
+    assert model.facts()["zero-shot"].startswith("not applicable: no class of the data (a, b, c) is called as one of")
+    with pytest.raises(UserError, match="no class of the pretraining task is called 'x'"):
+        make(ZeroShot, Blobs(batch_size=20, seed=0), label_map={"a": "x"})
+
+
 def test_images_are_answered_by_the_pretraining_task(monkeypatch):
     data, trained = make(data=Blobs(batch_size=20, seed=0))
     fit(data, trained, epochs=12)

@@ -12,6 +12,7 @@ from tl_lab.assess.fairness import by_group
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.backbones.hf_causal import HFCausal
 from tl_lab.functional.group_rates import RATES, cell_counts, gaps, rates, resampled
 from tl_lab.results.report.blocks import Cell, Table
 
@@ -19,6 +20,8 @@ __all__ = ["Audit", "assess", "audit"]
 
 TITLE = "Bias audit"
 _MOST_GROUPS = 20
+_CONTEXTS = 30  # of the Equity Evaluation Corpus, sixty sentences each
+_MOST_CLASSES = 10  # that are audited one against the rest
 _SMALL = 30  # samples of a group below which its rates say little
 _NOT_GROUPS = frozenset({"time", "decile", "text_id", "index"})
 _DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
@@ -67,8 +70,7 @@ def audit(
     present = cells.sum((1, 2)) > 0
     if int(present.sum()) < 2:
         raise ValueError("an audit compares groups, and fewer than two of them have samples")
-    compared = cells.sum((1, 2)) >= least
-    compared = compared if int(compared.sum()) > 1 else present
+    compared = compared_groups(cells, least)
     drawn = rates(resampled(cells, draws, seed))
     found = by_group(y, answer, group, names)
     per_group = {
@@ -81,6 +83,21 @@ def audit(
         differences[name] = Measure(float(difference), *_ends(again[0]))
         ratios[name] = Measure(float(ratio), *_ends(again[1]))
     return Audit(cells.sum((1, 2)).tolist(), per_group, differences, ratios)
+
+
+def compared_groups(cells: np.ndarray, least: int) -> np.ndarray:
+    """Mark the groups that count in differences and ratios: those of at least so many samples, or else all with any.
+
+    Args:
+        cells: counts by group, label and answer, ``(G, 2, 2)``.
+        least: samples.
+
+    Returns:
+        ``(G,)``, bool.
+    """
+    counts = cells.sum((1, 2))
+    large = counts >= least
+    return large if int(large.sum()) > 1 else counts > 0
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
@@ -111,19 +128,33 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "them larger than zero; intervals are "
         "by bootstrap over samples. Classes are audited one against the rest."
     )
+    if (left := len(material.class_names) - _MOST_CLASSES) > 0:
+        result.notes.append(f"> The first {_MOST_CLASSES} classes are audited, and the other {left} are not.")
     return result
 
 
 def _of_texts(material: Material, result: PartResult) -> list[str]:
     """Audit words and templates, which need no groups."""
-    from tl_lab.assess.text_bias import add_associations, add_templates
+    from tl_lab.assess.equity import add_equity
+    from tl_lab.assess.sentence_pairs import add_preferences
+    from tl_lab.assess.text_bias import add_associations, add_templates, probabilities_of
 
-    said = [add_associations(material, result), add_templates(material, answerer_of(material), result)]
+    answerer, seed, subject = answerer_of(material), material.plan.seed, material.subjects[0]
+    said = [add_templates(material, answerer, result), add_associations(material, result)]
+    said.append(
+        add_equity(
+            lambda texts: probabilities_of(material, answerer, texts),
+            material.class_names, _CONTEXTS, seed, result,
+        )
+    )  # fmt: skip
+    model = subject.backbone
+    if isinstance(model, HFCausal):  # a model of the language has preferences of its own
+        said = [*add_preferences(model, model.start_token, material.options.pairs, seed, result), *said]
     result.notes.append(
         "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
         "in one person only, so that every difference is the model's."
     )
-    return said
+    return [one for one in said if one]
 
 
 def _columns(material: Material, name: str) -> list[str]:
@@ -165,7 +196,9 @@ def _by_column(material: Material, name: str, column: str, result: PartResult) -
 def _positives(material: Material) -> list[tuple[int, str]]:
     """List the classes that are audited: the second of two, or each of several against the rest."""
     names = material.class_names
-    return [(1, "")] if len(names) == 2 else [(c, f"{one} against the rest") for c, one in enumerate(names[:10])]
+    if len(names) == 2:
+        return [(1, "")]
+    return [(c, f"{one} against the rest") for c, one in enumerate(names[:_MOST_CLASSES])]
 
 
 def _group_names(material: Material, column: str) -> list[str]:
@@ -248,13 +281,14 @@ def _amplification(
 ) -> None:
     """Add how much larger the tuned model's differences are than its base's, samples paired in the bootstrap."""
     both = [one.numpy() for one in (answer, base)]
+    compared = compared_groups(cell_counts(y, both[0], group, len(groups)), _SMALL)
     draw = np.random.default_rng(0)
     again: dict[str, list[float]] = {name: [] for name in RATES}
     for _ in range(draws):
         i = draw.integers(len(y), size=len(y))
         found = [rates(cell_counts(y[i], one[i], group[i], len(groups))) for one in both]
         for name in RATES:
-            large, small = (float(gaps(one[name][~np.isnan(one[name])])[0]) for one in found)
+            large, small = (float(gaps(one[name][compared])[0]) for one in found)
             again[name].append(large - small)
     rows: list[list[str | Cell]] = []
     for name in RATES:

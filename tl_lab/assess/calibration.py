@@ -5,7 +5,7 @@ import numpy as np
 from tl_lab.assess.answering import Answerer, answerer_of
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves, reliability_diagram
-from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, difference_of_shares, wilson
 from tl_lab.functional.calibration import calibration, reliability, risk_coverage
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
@@ -43,7 +43,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         measures[f"{name}/aurc"] = Measure(area)
         at = [f"{1 - risk[max(0, int(np.ceil(share * len(risk))) - 1)]:.1%}" for share in _COVERAGES]
         selective.append([said, *at, f"{area:.3f}"])
-    gap = _gap(material, answerer, measures)
+    gap = _gap(material, measures)
     head = ["set", "accuracy (95 %)", "ECE (95 %)", "expected of sampling", "p", "ECE at T", "worst class"]
     tables = [
         Table(head, rows, 1, f"Answers of {answerer.name}; T = {heat:.2f} by validation data"),
@@ -60,7 +60,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     }
     notes = [
         "ECE is biased upwards: the column **expected of sampling** is its mean for a perfectly calibrated classifier "
-        "with the same confidences, p the share of such draws with an ECE as large."
+        "with the same confidences, p the share of such draws with an ECE as large. The interval of the worst class is "
+        "widened for their number (Bonferroni), for the lowest of several is low by chance, too."
     ]
     sentence, trust = _sentence(material, answerer, measures, sets[-1], gap)
     return PartResult(TITLE, sentence, trust, measures, tables, figures, notes)
@@ -95,12 +96,16 @@ def _judged(
 
 
 def _worst(material: Material, y: np.ndarray, right: np.ndarray) -> tuple[str, Measure] | None:
+    from scipy.special import ndtri
+
     counts = np.bincount(y, minlength=len(material.class_names))
     known = [c for c in range(len(counts)) if counts[c] >= _FEW]
     if not known:
         return None
     worst = min(known, key=lambda c: right[y == c].mean())
-    return material.class_names[worst], wilson(int(right[y == worst].sum()), int(counts[worst]))
+    # the lowest of several is low by chance, too: Bonferroni's level over the classes
+    z = float(ndtri(1 - 0.025 / len(known)))
+    return material.class_names[worst], wilson(int(right[y == worst].sum()), int(counts[worst]), z)
 
 
 def _answers(answerer: Answerer, material: Material, name: str, heat: float) -> tuple[np.ndarray, np.ndarray]:
@@ -108,17 +113,12 @@ def _answers(answerer: Answerer, material: Material, name: str, heat: float) -> 
     return confidence.numpy(), (answer == material.labels(name)).numpy()
 
 
-def _gap(material: Material, answerer: Answerer, measures: dict[str, Measure]) -> Measure | None:
+def _gap(material: Material, measures: dict[str, Measure]) -> Measure | None:
     """Accuracy of deployment less that of the training domain, of independent samples."""
     if material.test is None or material.deployment is None:
         return None
-    shares, variance = [], 0.0
-    for name in (material.deployment, material.test):
-        right = _answers(answerer, material, name, 1.0)[1]
-        shares.append(float(right.mean()))
-        variance += shares[-1] * (1 - shares[-1]) / len(right)
-    gap, half = shares[0] - shares[1], 1.96 * variance**0.5
-    measures["gap"] = Measure(gap, gap - half, gap + half)
+    found = (measures[f"{name}/accuracy"] for name in (material.deployment, material.test))
+    measures["gap"] = difference_of_shares(*found)
     return measures["gap"]
 
 
@@ -137,10 +137,6 @@ def _sentence(
         f"calibration error of {ece.value:.3f}, {how}."
     )
     if gap is not None:
-        said += f" Against {material.said(str(material.test))} its accuracy changes by {_points(gap)}."
+        said += f" Against {material.said(str(material.test))} its accuracy changes by {gap.points()}."
     width = (accuracy.high or 1) - (accuracy.low or 0)
     return said, "high" if width < 0.06 else "moderate" if width < 0.15 else "low"
-
-
-def _points(gap: Measure) -> str:
-    return f"{100 * gap.value:+.0f} points ({100 * (gap.low or 0):+.0f} to {100 * (gap.high or 0):+.0f})"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_lab import commands
-from tl_lab.assess.footprint import FACTORS, emissions
+from tl_lab.assess.footprint import FACTORS, WATTS, emissions, kwh_of_run
 from tl_lab.assess.results import Measure, wilson
 from tl_lab.config.stored import read_stored, read_yaml
 from tl_lab.errors import UserError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "card", "write_card"]
 
 NAMES = ("model_card.md", "model_card.html")
-_WATTS = 15.0  # of a busy core, where nothing was measured
 
 
 def write_card(run: Path, folder: Path | None = None, assessment: Path | None = None) -> list[Path]:
@@ -169,12 +168,13 @@ def _drift(run: Path) -> Section:
 
 def _energy(results: Mapping[str, Any], found: Mapping[str, Any] | None) -> Section:
     seconds = float(results.get("duration_s") or 0)
-    kwh = seconds * _WATTS / 3.6e6
-    each = ", ".join(f"{1000 * emissions(kwh, country):.2f} g in {country}" for country in FACTORS)
-    parts: list[str | Table | Picture] = [
-        f"Training took {duration(seconds)} on {results.get('device', 'an unknown device')}: about {1000 * kwh:.2f} Wh "
-        f"(estimated at {_WATTS:g} W a core), CO2e {each}."
-    ]
+    said = f"Training took {duration(seconds)} on {results.get('device', 'an unknown device')}"
+    if (kwh := kwh_of_run(results)) is None:
+        said += "; its electricity is not known."
+    else:
+        each = ", ".join(f"{1000 * emissions(kwh, country):.2f} g in {country}" for country in FACTORS)
+        said += f": about {1000 * kwh:.2f} Wh (estimated at {WATTS:g} W a core), CO2e {each}."
+    parts: list[str | Table | Picture] = [said]
     if found and found.get("footprint"):
         one = found["footprint"]
         parts.append(

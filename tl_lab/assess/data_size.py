@@ -1,6 +1,8 @@
-"""How much data: the rule of thumb, and how a linear probe's error falls with labels."""
+"""How much data: the rule of thumb, how errors fall with labels, and what a point less costs."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,15 +10,41 @@ import torch
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
-from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
+from tl_lab.assess.tuning import WAYS, trained
 from tl_lab.functional.power_law import PowerLaw, fit_power_law
 from tl_lab.randomness import generator
-from tl_lab.results.report.blocks import Table
+from tl_lab.results.report.blocks import Cell, Table
 
-__all__ = ["assess", "rule_of_thumb"]
+__all__ = ["Curve", "assess", "curve_of", "rule_of_thumb"]
 
 TITLE = "How much data"
 _DRAWS = 5  # of each number of labels
+_RESAMPLED = 100  # bootstrap draws for the interval of the labels that a point takes
+_POINT = 0.01
+_TUNED_BUDGETS = 5  # numbers of labels at which networks are trained
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How an error falls with labels.
+
+    Args:
+        errors: measured, by number of labels.
+        law: fitted to their means.
+        more: labels beyond those at hand that lower the error by a point; infinite where none do.
+        seconds: of processor time that a training with all labels takes; None for probes.
+    """
+
+    errors: Mapping[int, Sequence[float]]
+    law: PowerLaw
+    more: Measure
+    seconds: float | None = None
+
+    @property
+    def means(self) -> list[float]:
+        """Mean error at each number of labels."""
+        return [float(np.mean(values)) for values in self.errors.values()]
 
 
 def rule_of_thumb(labels: int) -> str:
@@ -27,7 +55,10 @@ def rule_of_thumb(labels: int) -> str:
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
-    """Compare the rule of thumb with the probe's error over numbers of labels, and a power law through it.
+    """Compare the rule of thumb with errors over numbers of labels, and power laws through them.
+
+    The errors are those of linear probes, and with ``assess.tuned_curves`` those of networks from scratch, frozen and
+    fine-tuned.
 
     Args:
         material: of the assessment.
@@ -37,36 +68,48 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if not material.classifies:
         return NotApplicable(TITLE, f"With {labels:,} labels the rule of thumb is to {rule}; curves need classes.")
     budgets = _budgets(material)
-    laws: dict[str, PowerLaw] = {}
-    points: dict[str, tuple[list[int], list[float]]] = {}
-    measures: dict[str, Measure] = {"labels": Measure(labels)}
-    for name in material.representations:
-        errors = {n: _errors(material, name, n) for n in budgets}
-        points[name] = (budgets, [float(np.mean(errors[n])) for n in budgets])
-        laws[name] = fit_power_law(budgets, points[name][1])
-        measures |= {f"{name}/error/{n}": Measure(float(np.mean(e)), *_interval(e)) for n, e in errors.items()}
-        measures[f"{name}/exponent"] = Measure(laws[name].exponent)
-        measures[f"{name}/floor"] = Measure(laws[name].floor)
-    best = min(laws, key=lambda name: points[name][1][-1])
-    more = _one_point(laws[best], labels)
-    measures[f"{best}/labels_for_a_point"] = Measure(more)
-    across = np.geomspace(budgets[0], max(2 * labels, budgets[-1]), 60).tolist()
-    figure = curves(
-        {name: (across, [law.error(n) for n in across]) for name, law in laws.items()},
-        "labels",
-        "validation error of a linear probe",
-        log_x=True,
-        points=points,
-    )
-    rows = [[name, *(f"{e:.1%}" for e in points[name][1]), _law_said(laws[name])] for name in laws]
-    table = Table(["representation", *(f"{n:,}" for n in budgets), "power law"], rows, 1, "Error by number of labels")
-    said, confidence = _sentence(material, labels, rule, best, laws[best], more)
-    caption = "Error of a linear probe against labels: points are measured, lines the fitted power laws"
-    notes = [
+    probes = {
+        name: curve_of({n: _errors(material, name, n) for n in budgets}, labels, material.plan.seed)
+        for name in material.representations
+    }
+    result = PartResult(TITLE, "", "moderate", {"labels": Measure(labels)}, facts={"rule": rule})
+    _add(result, probes, labels, "representation", "validation error of a linear probe")
+    best = min(probes, key=lambda name: probes[name].means[-1])
+    result.sentence, result.confidence = _sentence(material, labels, rule, best, probes[best])
+    result.notes.append(
         "The rule of thumb: below 500 labels frozen features, up to 5,000 the upper layers, beyond that all layers. "
-        "The curve is that of a linear probe on frozen features; `assess=baselines` trains networks."
-    ]
-    return PartResult(TITLE, said, confidence, measures, [table], {caption: figure}, notes, {"rule": rule})
+        "Intervals of the labels that a point takes are by bootstrap over draws of labels; they leave aside that the "
+        "validation samples are few, and that a power law may not hold beyond what was measured."
+    )
+    if material.options.tuned_curves:
+        _add_tuned(material, result)
+    else:
+        result.notes.append("The curve is that of a linear probe; `assess.tuned_curves=true` trains networks, too.")
+    return result
+
+
+def curve_of(errors: Mapping[int, Sequence[float]], labels: int, seed: int, seconds: float | None = None) -> Curve:
+    """Fit a power law, and find how many labels lower the error by a point, with a bootstrap interval over draws.
+
+    Args:
+        errors: by number of labels, one for each draw or seed.
+        labels: at hand.
+        seed: of the bootstrap.
+        seconds: see :class:`Curve`.
+
+    Raises:
+        ValueError: there are fewer than three numbers of labels.
+    """
+    sizes = list(errors)
+    law = fit_power_law(sizes, [float(np.mean(values)) for values in errors.values()])
+    draw = np.random.default_rng(seed)
+    again = []
+    for _ in range(_RESAMPLED):
+        means = [float(draw.choice(values, len(values)).mean()) for values in errors.values()]
+        again.append(_one_point(fit_power_law(sizes, means), labels))
+    low, high = np.quantile(again, [0.025, 0.975], method="nearest")  # some may be infinite
+    value = _one_point(law, labels)
+    return Curve(errors, law, Measure(value, min(value, float(low)), max(value, float(high))), seconds)
 
 
 def _budgets(material: Material) -> list[int]:
@@ -94,28 +137,90 @@ def _errors(material: Material, name: str, labels: int) -> list[float]:
     return found
 
 
-def _interval(errors: list[float]) -> tuple[float | None, float | None]:
-    if len(errors) < 3:
-        return None, None
-    from scipy.special import stdtrit
+def _add(result: PartResult, found: Mapping[str, Curve], labels: int, what: str, axis: str) -> None:
+    """Add curves to the numbers, tables and pictures."""
+    for name, curve in found.items():
+        result.measures |= {f"{name}/error/{n}": mean_with_interval(values) for n, values in curve.errors.items()}
+        result.measures |= {
+            f"{name}/exponent": Measure(curve.law.exponent),
+            f"{name}/floor": Measure(curve.law.floor),
+            f"{name}/labels_for_a_point": curve.more,
+        }
+    budgets = list(next(iter(found.values())).errors)
+    rows: list[list[str | Cell]] = [
+        [name, *(f"{error:.1%}" for error in curve.means), _law_said(curve.law), _labels_said(curve.more)]
+        for name, curve in found.items()
+    ]
+    head = [what, *(f"{n:,}" for n in budgets), "power law", "labels for a point (95 %)"]
+    result.tables.append(Table(head, rows, 1, f"{axis[:1].upper()}{axis[1:]} by number of labels"))
+    across = np.geomspace(budgets[0], max(2 * labels, budgets[-1]), 60).tolist()
+    lines = {name: (across, [curve.law.error(n) for n in across]) for name, curve in found.items()}
+    points = {name: (budgets, curve.means) for name, curve in found.items()}
+    caption = f"{axis[:1].upper()}{axis[1:]} against labels: points are measured, lines the fitted power laws"
+    result.figures[caption] = curves(lines, "labels", "error", log_x=True, points=points)
 
-    half = float(stdtrit(len(errors) - 1, 0.975) * np.std(errors, ddof=1) / math.sqrt(len(errors)))
-    return max(0.0, float(np.mean(errors)) - half), float(np.mean(errors)) + half
+
+def _add_tuned(material: Material, result: PartResult) -> None:
+    """Train networks in each way over numbers of labels, and set labels against computing."""
+    most = len(material.drawn[material.train])
+    least = max(2 * len(material.class_names), 10)
+    found = trained(material, material.options.budgets or [int(n) for n in np.geomspace(least, most, _TUNED_BUDGETS)])
+    if len(found.by_labels) < 3:
+        result.notes.append("> Curves of trained networks need three numbers of labels (`assess.budgets`).")
+        return
+    tuned = {
+        way: curve_of(
+            {n: [1 - one.accuracy for one in by_way[way]] for n, by_way in found.by_labels.items()},
+            found.most,
+            material.plan.seed,
+            float(np.mean([one.seconds for one in found.by_labels[max(found.by_labels)][way]])),
+        )
+        for way in WAYS
+    }
+    _add(result, tuned, found.most, "way", "test error of trained networks")
+    result.tables.append(_costs(material, tuned, found.most))
+    if not material.subjects[0].learned:
+        result.notes.append(
+            f"{material.subjects[0].name} has no learned weights: for these curves it learned half of the classes "
+            f"first, then the others, of which there are {found.most:,} labels."
+        )
+
+
+def _costs(material: Material, tuned: Mapping[str, Curve], labels: int) -> Table:
+    """Set the price of a point in labels against that of the training."""
+    label, hour = material.options.cost_per_label, material.options.cost_per_hour
+    rows: list[list[str | Cell]] = []
+    for way, curve in tuned.items():
+        assert curve.seconds is not None
+        known = label is not None and math.isfinite(curve.more.value)
+        price = f"{(label or 0) * curve.more.value:,.2f}" if known else "-"
+        computing = f"{curve.seconds / 3600 * hour:,.4f}" if hour else "-"
+        rows.append([way, _labels_said(curve.more), price, f"{curve.seconds:.1f}", computing])
+    head = ["way", "labels for a point (95 %)", "price of these", "seconds of training", "price of these"]
+    return Table(head, rows, 1, f"A point less error: labels beyond {labels:,}, beside the computing of one training")
 
 
 def _one_point(law: PowerLaw, labels: int) -> float:
     """Count the labels beyond those at hand that lower the error by one point."""
-    return law.labels_for(law.error(labels) - 0.01) - labels
+    return law.labels_for(law.error(labels) - _POINT) - labels
 
 
 def _law_said(law: PowerLaw) -> str:
     return f"{law.scale:.2f} n^-{law.exponent:.2f} + {law.floor:.3f}"
 
 
-def _sentence(
-    material: Material, labels: int, rule: str, best: str, law: PowerLaw, more: float
-) -> tuple[str, Confidence]:
+def _labels_said(more: Measure) -> str:
+    low, high = (_count(end) for end in (more.low, more.high))
+    return f"{_count(more.value)} ({low} to {high})"
+
+
+def _count(number: float | None) -> str:
+    return "none suffice" if number is None or not math.isfinite(number) else f"{number:,.0f}"
+
+
+def _sentence(material: Material, labels: int, rule: str, best: str, curve: Curve) -> tuple[str, Confidence]:
     said = f"With {labels:,} labels the rule of thumb is to {rule}; "
+    more = curve.more.value
     if not math.isfinite(more) or more > 100 * labels:
         return (
             f"{said}no affordable number of further labels would lower the error of a probe on {best} by a point.",
@@ -124,6 +229,8 @@ def _sentence(
     price = material.options.cost_per_label
     cost = "" if price is None else f", {more * price:,.0f} at {price:g} a label"
     said += (
-        f"by the power law of a probe on {best}, about {more:,.0f} more labels would lower its error by a point{cost}."
+        f"by the power law of a probe on {best}, {_labels_said(curve.more)} more labels would lower its error by a "
+        f"point{cost}."
     )
-    return said, "moderate" if law.residual < 0.02 else "low"
+    sharp = curve.more.high is not None and curve.more.high < 4 * more
+    return said, "moderate" if curve.law.residual < 0.02 and sharp else "low"

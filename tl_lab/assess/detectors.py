@@ -33,7 +33,7 @@ class Reference:
 
     Args:
         probabilities: of the model, ``(N, C)``, scaled by the temperature.
-        components: principal components of its features, ``(N, K)``.
+        components: principal components of the features of every second sample, which did not fit them, ``(N / 2, K)``.
         correct: whether its answers are right, ``(N,)`` 0 or 1.
         centre, directions: that new features are projected by, ``(D,)``, ``(D, K)``.
         features: as the head sees them, ``(N, D)``.
@@ -119,14 +119,17 @@ def reference_of(logits: Tensor, features: Tensor, labels: Tensor, temperature: 
         raise ValueError("a drift reference needs at least two held-out samples")
     p = (logits.double() / temperature).softmax(1)
     x = features.double()
-    centre = x.mean(0)
-    _, values, right = torch.linalg.svd(x - centre, full_matrices=False)
+    # directions of largest variance are so by chance, too, in the samples that they are fitted to: every second sample
+    # fits them, and new samples are held against the others
+    fitted, held = x[::2], x[1::2]
+    centre = fitted.mean(0)
+    _, values, right = torch.linalg.svd(fitted - centre, full_matrices=False)
     kept = int((values > 1e-9 * (values[0] + 1e-300)).sum())
     directions = right[: min(_COMPONENTS, max(1, kept))].T
     correct = (p.argmax(1) == labels).double()
     return Reference(
         p.numpy(),
-        ((x - centre) @ directions).numpy(),
+        ((held - centre) @ directions).numpy(),
         correct.numpy(),
         centre.numpy(),
         directions.numpy(),

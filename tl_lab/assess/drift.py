@@ -31,6 +31,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     )
     result = PartResult(TITLE, "", "moderate")
     sentences = []
+    drifted = {}
     for name in sets:
         found = detect(
             reference,
@@ -40,6 +41,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
             permutations=material.options.permutations,
             seed=material.plan.seed,
         )
+        drifted[name] = found.drifted
         said = material.said(name)
         y = material.labels(name)
         known = wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))
@@ -57,6 +59,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         sentences.append(f"{said} data {verb} held-out {material.said(held_out)} data (p {p}): {advice(found, known)}")
     result.sentence = " ".join(one[:1].upper() + one[1:] for one in sentences)
     result.confidence = _confidence(material, sets)
+    result.facts = {"drifted": drifted}
     result.notes.append(
         "Each detector corrects for its dimensions, and all together for their number; the reference is validation "
         "data, never training data. CBPE, DoC and ATC assume that labels depend on inputs as before."

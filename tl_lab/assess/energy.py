@@ -1,31 +1,53 @@
-"""Energy of the assessment, and of finished runs on the same data."""
+"""Energy of the assessment, and of finished runs and sweeps on the same data, beside what they reached."""
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from tl_lab.assess.footprint import Footprint, shares
+from tl_lab.assess.footprint import Footprint, emissions, kwh_of_run, shares
 from tl_lab.assess.material import Material
-from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Measure, NotApplicable, PartResult
-from tl_lab.results.report.blocks import Table
+from tl_lab.assess.measured_runs import accuracy_of, finished
+from tl_lab.assess.pictures import bars, scatter_scores
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
+from tl_lab.assess.tuning import WAYS
+from tl_lab.errors import UserError
+from tl_lab.results.report.blocks import Cell, Table
 
 __all__ = ["assess"]
 
 TITLE = "Energy"
+_MOST_ROWS = 20
+_SWEEP = "multirun.yaml"  # lies in the folder of a sweep
 
 
-def assess(material: Material, footprint: Footprint | None, seconds: Mapping[str, float]) -> PartResult | NotApplicable:
-    """State what the assessment used, shared out over its parts by processor time.
+@dataclass
+class _Runs:
+    """Finished runs that differ by their seeds."""
+
+    accuracies: list[float] = field(default_factory=list)
+    kwh: list[float] = field(default_factory=list)
+
+
+def assess(
+    material: Material,
+    footprint: Footprint | None,
+    seconds: Mapping[str, float],
+    baselines: PartResult | NotApplicable | None = None,
+) -> PartResult | NotApplicable:
+    """State what the assessment used, shared out over its parts by processor time, and what finished runs used.
 
     Args:
         material: of the assessment.
         footprint: of all of it.
         seconds: of processor time by part.
+        baselines: the part that trained from scratch and from what was learned, where it was asked for.
     """
     if footprint is None:
         country = material.options.country
         return NotApplicable(TITLE, f"The carbon intensity of {country} is not known without the library codecarbon.")
     kwh, kg = shares(footprint.kwh, seconds), shares(footprint.kg, seconds)
-    rows = [[name, f"{1000 * kwh[name]:.3f}", f"{1000 * kg[name]:.3f}"] for name in seconds]
+    rows: list[list[str | Cell]] = [[name, f"{1000 * kwh[name]:.3f}", f"{1000 * kg[name]:.3f}"] for name in seconds]
     rows.append(["all", f"{1000 * footprint.kwh:.3f}", f"{1000 * footprint.kg:.3f}"])
     said = (
         f"The assessment used {1000 * footprint.kwh:.2f} Wh, {1000 * footprint.kg:.2f} g CO2e in "
@@ -36,4 +58,81 @@ def assess(material: Material, footprint: Footprint | None, seconds: Mapping[str
     table = Table(["part", "Wh", "g CO2e"], rows, 1, f"Electricity, {footprint.source}, shared by processor time")
     figure = bars({name: Measure(1000 * value) for name, value in kwh.items()}, "Wh")
     measured = footprint.source.startswith("measured")
-    return PartResult(TITLE, said, "high" if measured else "low", measures, [table], {"Electricity by part": figure})
+    confidence: Confidence = "high" if measured else "low"
+    result = PartResult(TITLE, said, confidence, measures, [table], {"Electricity by part": figure})
+    whole = sum(seconds.values())
+    if isinstance(baselines, PartResult) and whole > 0:
+        _add_ways(baselines, footprint.kwh / whole, result)
+    _add_runs(material, result)
+    return result
+
+
+def _add_ways(baselines: PartResult, kwh_a_second: float, result: PartResult) -> None:
+    """Add what a training in each way used, its accuracy, and the multiple of it that training from scratch takes."""
+    used = {way: baselines.measures[f"{way}/seconds"].value * kwh_a_second for way in WAYS}
+    rows: list[list[str | Cell]] = []
+    for way in WAYS:
+        multiple = used["from scratch"] / used[way] if used[way] > 0 else float("inf")
+        result.measures |= {f"{way}/kwh": Measure(used[way]), f"{way}/from_scratch_multiple": Measure(multiple)}
+        rows.append([way, baselines.measures[way].text(percent=True), f"{1000 * used[way]:.4f}", f"{multiple:.2f}"])
+    head = ["way", "accuracy (95 %)", "Wh a training", "from scratch takes, times"]
+    result.tables.append(Table(head, rows, 1, "Each way of the three-way baseline, by processor time"))
+    points = {way: (1000 * used[way], baselines.measures[way].value) for way in WAYS}
+    result.figures["Accuracy of each way against the electricity of a training"] = scatter_scores(
+        points, "Wh a training", "accuracy"
+    )
+
+
+def _add_runs(material: Material, result: PartResult) -> None:
+    """Add finished runs by how they were trained, and sweeps."""
+    ways: dict[str, _Runs] = defaultdict(_Runs)
+    sweeps: dict[str, _Runs] = defaultdict(_Runs)
+    for folder, results in finished(material):
+        used = kwh_of_run(results)
+        if used is None:
+            continue
+        chosen, score = results.get("choices") or {}, accuracy_of(results.get("metrics") or {})
+        groups = ("backbone", "strategy", "adapter", "domain_adaptation")
+        words = [str(chosen[group]) for group in groups if chosen.get(group) not in (None, "none")]
+        trained = (results.get("sizes") or {}).get("train")
+        name = ", ".join([*words, *([f"{trained:,} labels"] if trained else [])])
+        ways[name].kwh.append(used)
+        ways[name].accuracies += [] if score is None else [score]
+        if (sweep := _sweep_of(folder)) is not None:
+            sweeps[sweep].kwh.append(used)
+    if not ways:
+        return
+    shown = sorted(ways, key=lambda name: -len(ways[name].kwh))[:_MOST_ROWS]
+    rows = [_row(material, name, ways[name]) for name in shown]
+    head = ["runs on these data", "runs", "accuracy (95 %)", "Wh a run", "Wh in all", "g CO2e in all"]
+    caption = "Finished runs, estimated from their duration and threads"
+    result.tables.append(Table(head, rows, 1, caption))
+    if sweeps:
+        rows = [_row(material, name, sweeps[name]) for name in sorted(sweeps)[-_MOST_ROWS:]]
+        result.tables.append(Table(["sweep", *head[1:]], rows, 1, "Sweeps, estimated in the same way"))
+    points = {
+        name: (1000 * sum(ways[name].kwh) / len(ways[name].kwh), mean_with_interval(ways[name].accuracies).value)
+        for name in shown
+        if ways[name].accuracies
+    }
+    for name, (watt_hours, accuracy) in points.items():
+        result.measures |= {f"runs/{name}/kwh": Measure(watt_hours / 1000), f"runs/{name}/accuracy": Measure(accuracy)}
+    if points:
+        result.figures["Test accuracy of finished runs against their electricity"] = scatter_scores(
+            points, "Wh a run, estimated", "test accuracy"
+        )
+
+
+def _row(material: Material, name: str, runs: _Runs) -> list[str | Cell]:
+    accuracy = mean_with_interval(runs.accuracies).text(percent=True) if runs.accuracies else "-"
+    total = sum(runs.kwh)
+    try:
+        grams = f"{1000 * emissions(total, material.options.country):.2f}"
+    except UserError:  # the country is known to codecarbon alone
+        grams = "-"
+    return [name, str(len(runs.kwh)), accuracy, f"{1000 * total / len(runs.kwh):.3f}", f"{1000 * total:.2f}", grams]
+
+
+def _sweep_of(folder: Path) -> str | None:
+    """Name the sweep that a run is part of; None for a single run."""
+    return next((f"{one.parent.name}/{one.name}" for one in list(folder.parents)[:3] if (one / _SWEEP).is_file()), None)

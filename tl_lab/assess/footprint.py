@@ -8,11 +8,12 @@ from typing import Any
 
 from tl_lab.errors import UserError
 
-__all__ = ["FACTORS", "Footprint", "FootprintMeter", "emissions", "shares"]
+__all__ = ["FACTORS", "WATTS", "Footprint", "FootprintMeter", "emissions", "kwh_of_run", "shares"]
 
 FACTORS: Mapping[str, float] = {"FRA": 0.056039, "USA": 0.369473}
 """kg CO2e of a kWh of electricity by country, from codecarbon's own table."""
-_WATTS = 15.0  # of a busy core with its memory, where nothing can be measured
+WATTS = 15.0
+"""Of a busy core with its memory, where nothing can be measured."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,21 @@ def emissions(kwh: float, country: str) -> float:
             "tl_lab[energy]"
         )
     return kwh * FACTORS[country]
+
+
+def kwh_of_run(results: Mapping[str, Any]) -> float | None:
+    """Estimate the electricity of a finished run from its duration and its threads.
+
+    Args:
+        results: of ``results.json``.
+
+    Returns:
+        kWh; None where the run used an accelerator, whose power is not known, or its duration is not.
+    """
+    seconds, threads = results.get("duration_s"), results.get("threads") or 1
+    if not seconds or results.get("device", "cpu") != "cpu":
+        return None
+    return float(seconds) * int(threads) * WATTS / 3.6e6
 
 
 def shares(total: float, seconds: Mapping[str, float]) -> dict[str, float]:
@@ -94,5 +110,5 @@ class FootprintMeter:
             counters = os.access("/sys/class/powercap/intel-rapl", os.R_OK)
             how = "measured by codecarbon" if counters else "estimated by codecarbon from load and rated power"
             return Footprint(kwh, kg, how)
-        kwh = (time.process_time() - self._began) * _WATTS / 3.6e6
-        return Footprint(kwh, emissions(kwh, self.country), f"estimated: processor time at {_WATTS:g} W a core")
+        kwh = (time.process_time() - self._began) * WATTS / 3.6e6
+        return Footprint(kwh, emissions(kwh, self.country), f"estimated: processor time at {WATTS:g} W a core")

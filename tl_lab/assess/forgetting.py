@@ -4,10 +4,9 @@ import numpy as np
 
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Measure, NotApplicable, PartResult
+from tl_lab.assess.results import NotApplicable, PartResult, mean_with_interval
 from tl_lab.assess.tuning import accuracy, fresh, halves, tune
 from tl_lab.results.report.blocks import Cell, Table
-from tl_lab.results.tables.statistics import paired_t
 
 __all__ = ["assess"]
 
@@ -35,9 +34,9 @@ def assess(material: Material) -> PartResult | NotApplicable:
         scores["after, old head"].append(accuracy(tuned.backbone, learned.head, first))
         scores["after, new head"].append(again.accuracy)
         scores["second task"].append(tuned.accuracy)
-    measures = {name: _measure(values) for name, values in scores.items()}
+    measures = {name: mean_with_interval(values) for name, values in scores.items()}
     for name in ("after, old head", "after, new head"):
-        measures[f"forgotten, {name[7:]}"] = _measure(np.subtract(scores["before"], scores[name]).tolist())
+        measures[f"forgotten, {name[7:]}"] = mean_with_interval(np.subtract(scores["before"], scores[name]).tolist())
     rows: list[list[str | Cell]] = [[name, one.text(percent=True)] for name, one in measures.items()]
     old, new = measures["forgotten, old head"], measures["forgotten, new head"]
     said = (
@@ -50,9 +49,3 @@ def assess(material: Material) -> PartResult | NotApplicable:
     }
     table = Table(["quantity", "value (95 %)"], rows, 1, f"Over {options.seeds} seeds")
     return PartResult(TITLE, said, "moderate" if options.seeds > 2 else "low", measures, [table], figures)
-
-
-def _measure(values: list[float]) -> Measure:
-    found = paired_t(values)
-    known = found.half == found.half
-    return Measure(found.mean, found.mean - found.half if known else None, found.mean + found.half if known else None)

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, wilson
+from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
 from tl_lab.assess.tuning import copied, fresh, halves, tune
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import Inputs
+from tl_lab.functional.pooling import pooled
 from tl_lab.functional.representation_similarity import linear_cka
 from tl_lab.results.report.blocks import Cell, Table
 
-__all__ = ["activations", "assess", "transferred"]
+__all__ = ["activations", "assess", "averaged", "transferred"]
 
 TITLE = "Layer transferability"
 WAYS = ("AnB", "BnB", "AnB+", "BnB+")
@@ -53,18 +55,20 @@ def assess(material: Material) -> PartResult | NotApplicable:
     said = _best_said(probed)
     if len(material.class_names) >= 4:
         base, ways = transferred(material, subject)
-        measures["base"] = Measure(float(np.mean(base)))
+        measures["base"] = mean_with_interval(base)
         for way, by_layer in ways.items():
-            measures |= {f"{way}/{n}": Measure(float(np.mean(values))) for n, values in by_layer.items()}
-        tables.append(_table(names, base, ways))
+            for n, values in by_layer.items():
+                measures[f"{way}/{n}"] = mean_with_interval(values)
+                measures[f"{way}/{n} - base"] = mean_with_interval(np.subtract(values, base).tolist())
+        tables += [_table(names, measures), _differences(names, measures)]
         figures["Accuracy on the second half of the classes, by the layer groups carried over"] = curves(
             {"base": ([0, len(names)], [float(np.mean(base))] * 2)}
             | {way: (list(one), [float(np.mean(v)) for v in one.values()]) for way, one in ways.items()},
             "layer groups carried over", "accuracy",
         )  # fmt: skip
         last = len(names)
-        drop = float(np.mean(ways["AnB"][last])) - float(np.mean(base))
-        said += f" Carried over frozen, all {last} groups change accuracy on other classes by {100 * drop:+.0f} points."
+        change = measures[f"AnB/{last} - base"].points()
+        said += f" Carried over frozen, all {last} groups change accuracy on other classes by {change}."
         notes.append(
             "A is the first half of the classes, B the second; AnB takes n groups learned on A, frozen, BnB those of "
             "B; + tunes them. All have the same labels and updates, over seeds."
@@ -108,7 +112,7 @@ def transferred(material: Material, subject: Subject) -> tuple[list[float], dict
 
 @torch.no_grad()
 def activations(backbone: Backbone, data: DataModule, name: str) -> dict[str, Tensor]:
-    """Read the output of each layer group on a set, averaged over places or tokens.
+    """Read the output of each layer group on a set, averaged over places or tokens that are no padding.
 
     Args:
         backbone: in evaluation mode.
@@ -119,13 +123,13 @@ def activations(backbone: Backbone, data: DataModule, name: str) -> dict[str, Te
         ``(N, D_k)`` by group; groups whose last module gives no tensor are left out.
     """
     seen: dict[str, list[Tensor]] = {group: [] for group, _ in backbone.layer_groups()}
-    latest: dict[str, Tensor] = {}
+    latest: dict[str, tuple[nn.Module, Tensor]] = {}
 
     def keep(group: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             value = output[0] if isinstance(output, tuple) and output else output
             if isinstance(value, Tensor) and value.dim() >= 2:
-                latest[group] = value
+                latest[group] = module, value
 
         return hook
 
@@ -133,14 +137,48 @@ def activations(backbone: Backbone, data: DataModule, name: str) -> dict[str, Te
     try:
         for part in torch.arange(len(data.sets[name])).split(64):
             latest.clear()
-            backbone(data.inputs_at(name, part))
-            for group, value in latest.items():
-                dims = (2, 3) if value.dim() == 4 else (1,) if value.dim() == 3 else ()
-                seen[group].append((value.mean(dims) if dims else value).flatten(1).float())
+            x = data.inputs_at(name, part)
+            backbone(x)
+            for group, (module, value) in latest.items():
+                seen[group].append(averaged(value, module, x).float())
     finally:
         for handle in handles:
             handle.remove()
     return {group: torch.cat(parts) for group, parts in seen.items() if parts}
+
+
+def averaged(value: Tensor, module: nn.Module, x: Inputs) -> Tensor:
+    """Average a module's output over places or tokens: of texts and recordings over those that are no padding.
+
+    Args:
+        value: ``(B, D)``, ``(B, L, D)``, of one-dimensional convolutions ``(B, D, L)``, of others ``(B, D, H, L)``.
+        module: that gave it.
+        x: the backbone's inputs.
+
+    Returns:
+        ``(B, D)``.
+    """
+    if value.dim() == 2:
+        return value
+    if value.dim() == 4:
+        value = value.mean(2).transpose(1, 2)  # (B, D, H, L) -> (B, L, D)
+    elif isinstance(module, nn.Conv1d):
+        value = value.transpose(1, 2)  # (B, D, L) -> (B, L, D)
+    mask = _inside(x, value.shape[1])
+    return value.mean(1) if mask is None else pooled(value[:, -mask.shape[1] :], mask)
+
+
+def _inside(x: Inputs, places: int) -> Tensor | None:
+    """Mark the places that belong to a text or a recording, ``(B, L)``; None where there is no padding."""
+    if isinstance(x, Tensor):
+        return None
+    if "mask" in x and x["mask"].shape[1] <= places:
+        return x["mask"]
+    if "length" in x:  # of frames or samples, of which a place may cover several
+        longest = max(int(one.shape[-1]) for name, one in x.items() if name != "length")
+        kept = -(-x["length"] * places // longest)
+        return (torch.arange(places, device=kept.device) < kept[:, None]).to(torch.float32)
+    return None
 
 
 def _probes(material: Material, subject: Subject, measures: dict[str, Measure]) -> dict[str, dict[str, Measure]]:
@@ -175,11 +213,19 @@ def _rows(probed: dict[str, dict[str, Measure]]) -> list[list[str | Cell]]:
     return [[group, *(m.text(percent=True) for m in one.values())] for group, one in probed.items()]
 
 
-def _table(names: list[str], base: list[float], ways: dict[str, dict[int, list[float]]]) -> Table:
+def _table(names: list[str], measures: dict[str, Measure]) -> Table:
     rows: list[list[str | Cell]] = [
-        [f"{n} ({names[n - 1]})", *(f"{np.mean(ways[way][n]):.1%}" for way in WAYS)] for n in range(1, len(names) + 1)
+        [f"{n} ({name})", *(f"{measures[f'{way}/{n}'].value:.1%}" for way in WAYS)] for n, name in enumerate(names, 1)
     ]
-    return Table(["layer groups", *WAYS], rows, 1, f"Accuracy on B; base {np.mean(base):.1%}")
+    return Table(["layer groups", *WAYS], rows, 1, f"Accuracy on B; base {measures['base'].text(percent=True)}")
+
+
+def _differences(names: list[str], measures: dict[str, Measure]) -> Table:
+    rows: list[list[str | Cell]] = [
+        [f"{n} ({name})", *(measures[f"{way}/{n} - base"].text(percent=True) for way in WAYS)]
+        for n, name in enumerate(names, 1)
+    ]
+    return Table(["layer groups", *WAYS], rows, 1, "Difference to base over seeds (95 %)")
 
 
 def _best_said(probed: dict[str, dict[str, Measure]]) -> str:

@@ -1,7 +1,10 @@
 """What the parts look at: data drawn once, and each backbone's features of them, read once and kept."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ RAW = "raw inputs"
 """What stands beside the backbones: the inputs themselves, images at no more than 16 x 16 pixels."""
 _RAW_SIDE = 16
 _BATCH = 32
+_LARGE = 128 * 128  # pixels of images from which on several threads read features faster
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Material:
                 f"{' and '.join(sorted(beyond))}: assess the data of one task"
             )
         torch.set_num_threads(self.plan.threads)
+        self._threads_given = any(text.lstrip("+").startswith("threads=") for text in self.plan.overrides)
         keep_freed_memory()
         # large batches of large images allocate more than they compute
         self.data.eval_batch_size = min(self.data.eval_batch_size, _BATCH)
@@ -87,6 +93,7 @@ class Material:
         self.drawn = {name: self._draw(name, samples) for name, samples in self.data.sets.items()}
         self.subjects = tuple(self._subject(plan) for plan in plans)
         self._features: dict[tuple[str, str], Tensor] = {}
+        self._raw: dict[str, Tensor | None] = {}
         self._probes: dict[str, Probe] = {}
 
     # ------------------------------------------------------------------ names of sets
@@ -154,15 +161,22 @@ class Material:
         """Labels of the drawn samples of a set, ``(N,)``.
 
         Raises:
-            ValueError: the set has none.
+            ValueError: there is no such set, or it has none.
         """
+        if name not in self.drawn:
+            raise ValueError(f"the data have no {self.said(name)} set")
         y = self.drawn[name].y
         if y is None:
             raise ValueError(f"the {self.said(name)} set has no labels")
         return y
 
     def raw(self, name: str) -> Tensor | None:
-        """Inputs of the drawn samples as vectors, ``(N, D)``; None where they are named tensors."""
+        """Inputs of the drawn samples as vectors, made once, ``(N, D)``; None where they are named tensors."""
+        if name not in self._raw:
+            self._raw[name] = self._vectors(name)
+        return self._raw[name]
+
+    def _vectors(self, name: str) -> Tensor | None:
         x = self.drawn[name].x
         if not in_memory(x):
             return self._small(name) if self.data.modality_for(self.plan.data.node) == "image" else None
@@ -202,6 +216,8 @@ class Material:
         if plan.init_from is not None:
             backbone = start_from(Path(plan.init_from), backbone, build)
         check_inputs(plan, backbone, self.data)
+        if plan.channels_last:  # as in a run; a network of convolutions reads images a third faster
+            backbone = backbone.to(memory_format=torch.channels_last)
         return Subject(plan.backbone.choice, plan, backbone.eval(), learned)
 
     def features(self, subject: Subject, name: str) -> Tensor:
@@ -211,6 +227,7 @@ class Material:
             identity = {
                 "set": self.drawn[name].fingerprint(),
                 "backbone": hash_of(subject.backbone),
+                "options": subject.plan.backbone.node,  # what the weights do not say, such as how tokens are pooled
                 "inputs": repr(subject.backbone.spec),
             }
             kept = cached_arrays("features", identity, lambda: {"features": self._read(subject, name).numpy()})
@@ -220,7 +237,9 @@ class Material:
     def _read(self, subject: Subject, name: str) -> Tensor:
         data = self.prepared(subject, [name])
         network = Network(subject.backbone, max(1, len(data.class_names)), seed=self.plan.seed)
-        return FeatureReader(network, data).read(name, "backbone", cached=False).cpu().float()
+        large = isinstance(subject.backbone.spec, ImageSpec) and prod(subject.backbone.spec.size) >= _LARGE
+        with _threads(_cores() if large and not self._threads_given else self.plan.threads):
+            return FeatureReader(network, data).read(name, "backbone", cached=False).cpu().float()
 
     def prepared(self, subject: Subject, names: Sequence[str]) -> DataModule:
         """Bring the drawn samples of some sets to a backbone's input, from what was read."""
@@ -255,3 +274,19 @@ class Material:
     def logits(self, name: str, set_name: str) -> Tensor:
         """Compute a probe's logits on a set for all classes of the data, ``(N, C)``; classes not learned get -30."""
         return self.probe(name).logits(self.representation(name, set_name), len(self.class_names))
+
+
+def _cores() -> int:
+    """Count the cores that this process may use, and no more than pay."""
+    return min(_MOST_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

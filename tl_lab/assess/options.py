@@ -39,8 +39,11 @@ class Assessment:
         pretraining: name of data that stand for the backbone's pretraining task; None where none are at hand.
         decision: of the audit, ``<column>>=<number>``, a decision that came with the data; None for ``decile>=5``
             where there is such a column.
+        pairs: of sentences of CrowS-Pairs and of WinoBias each, that a language model is audited by.
         groups: columns of the data by which the audit compares samples; None for all that look like groups.
         budgets: numbers of labels of the measured curves; None for a few up to all labels.
+        tuned_curves: draw the curves over labels for trained networks, too; costs a training for each way, number of
+            labels and seed.
         seeds: of the trained parts.
         epochs: of each training of the trained parts.
         runs: folder of finished runs, against which rankings are checked; None for the usual one.
@@ -60,8 +63,10 @@ class Assessment:
         backbones: Sequence[str] | None = None,
         pretraining: str | None = None,
         decision: str | None = None,
+        pairs: Several = 100,
         groups: Sequence[str] | None = None,
         budgets: Sequence[Count] | None = None,
+        tuned_curves: bool = False,
         seeds: Count = 3,
         epochs: Count = 20,
         runs: str | None = None,
@@ -71,6 +76,7 @@ class Assessment:
         self.cost_per_label, self.cost_per_hour, self.country = cost_per_label, cost_per_hour, country
         self.backbones = None if backbones is None else list(backbones)
         self.pretraining, self.groups = pretraining, None if groups is None else list(groups)
-        self.decision = decision
+        self.decision, self.pairs = decision, pairs
         self.budgets = None if budgets is None else list(budgets)
+        self.tuned_curves = tuned_curves
         self.seeds, self.epochs, self.runs = seeds, epochs, runs

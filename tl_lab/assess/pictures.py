@@ -14,6 +14,8 @@ from tl_lab.results.figures.drawing import GREY, INK, PALETTE, SOURCE, STYLE, TA
 
 __all__ = ["bars", "curves", "plane", "reliability_diagram", "scatter_scores"]
 
+_WIDTH = 4.8  # inches: the width of a phone, on which letters keep their size
+_TICKS = 6  # on a logarithmic axis at most, at what was measured
 _FEW = 5  # samples of a bin below which its accuracy says nothing
 
 
@@ -26,12 +28,12 @@ def plane(sets: Mapping[str, np.ndarray], most: int = 500) -> Figure:
     centred = both - both.mean(0)
     _, values, right = np.linalg.svd(centred, full_matrices=False)
     share = values[:2] ** 2 / max((values**2).sum(), 1e-300)
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 3.6), layout="constrained")
     ax = figure.subplots()
     for (name, x), colour, marker in zip(parts.items(), (SOURCE, TARGET), "o^", strict=False):
         points = (x - both.mean(0)) @ right[:2].T
         ax.scatter(points[:, 0], points[:, 1], s=13, alpha=0.6, linewidths=0, color=colour, marker=marker, label=name)
-    ax.set_xlabel(f"first principal component ({share[0]:.0%} of the variance)")
+    ax.set_xlabel(f"first principal component ({share[0]:.0%} of variance)")
     ax.set_ylabel(f"second ({share[1] if len(share) > 1 else 0:.0%})")
     ax.set_xticks([], [])
     ax.set_yticks([], [])
@@ -42,7 +44,7 @@ def plane(sets: Mapping[str, np.ndarray], most: int = 500) -> Figure:
 @matplotlib.rc_context(STYLE)
 def bars(values: Mapping[str, Measure], label: str, *, percent: bool = False, line: float | None = None) -> Figure:
     """Draw measures with their intervals as points on lines, the first on top."""
-    figure = Figure(figsize=(6.4, 0.7 + 0.36 * max(2, len(values))), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 0.7 + 0.34 * max(2, len(values))), layout="constrained")
     ax = figure.subplots()
     for i, one in enumerate(values.values()):
         if one.low is not None and one.high is not None:
@@ -62,7 +64,7 @@ def bars(values: Mapping[str, Measure], label: str, *, percent: bool = False, li
 @matplotlib.rc_context(STYLE)
 def reliability_diagram(parts: Mapping[str, Reliability]) -> Figure:
     """Draw accuracy against confidence, a panel a set."""
-    figure = Figure(figsize=(3.3 * len(parts) + 0.4, 3.3), layout="constrained")
+    figure = Figure(figsize=(2.2 * max(2, len(parts)) + 0.4, 2.7), layout="constrained")
     axes = np.atleast_1d(np.asarray(figure.subplots(1, len(parts), sharey=True)))
     for ax, (name, found) in zip(axes, parts.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
@@ -91,7 +93,7 @@ def curves(
     percent_y: bool = True,
 ) -> Figure:
     """Draw lines by name, with points of the same colour where something was measured."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 3.2), layout="constrained")
     ax = figure.subplots()
     for i, (name, (x, y)) in enumerate(lines.items()):
         ax.plot(x, y, color=PALETTE[i % len(PALETTE)], label=name)
@@ -99,6 +101,10 @@ def curves(
             ax.plot(*points[name], "o", color=PALETTE[i % len(PALETTE)], ms=5)
     if log_x:
         ax.set_xscale("log")
+        shown = sorted({number for x, _ in (points or lines).values() for number in x})
+        shown = shown[:: -(-len(shown) // _TICKS)]
+        ax.set_xticks(shown, [f"{number:,.0f}" for number in shown])
+        ax.minorticks_off()
     if percent_x:
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     if percent_y:
@@ -106,14 +112,14 @@ def curves(
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
     if len(lines) > 1:
-        figure.legend(loc="outside upper left", ncols=3)
+        figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def scatter_scores(points: Mapping[str, tuple[float, float]], x_label: str, y_label: str) -> Figure:
     """Draw named points, such as backbones by score and accuracy."""
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, 3.2), layout="constrained")
     ax = figure.subplots()
     for i, (name, (x, y)) in enumerate(points.items()):
         ax.plot([x], [y], "o", color=PALETTE[i % len(PALETTE)], ms=8)

@@ -3,16 +3,26 @@
 Nothing here imports torch.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tl_lab.results.report.blocks import Table
+from tl_lab.results.tables.statistics import paired_t
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Confidence", "Measure", "NotApplicable", "PartResult", "wilson"]
+__all__ = [
+    "Confidence",
+    "Measure",
+    "NotApplicable",
+    "PartResult",
+    "difference_of_shares",
+    "mean_with_interval",
+    "wilson",
+]
 
 Confidence = Literal["high", "moderate", "low"]
 
@@ -45,6 +55,13 @@ class Measure:
         """Write the number with half the width of its interval."""
         half = "" if self.low is None or self.high is None else f" ± {(self.high - self.low) / 2:.{digits}f}"
         return f"{self.value:.{digits}f}{half}"
+
+    def points(self) -> str:
+        """Write a difference of shares in points, with its interval."""
+        said = f"{100 * self.value:+.1f} points"
+        if self.low is None or self.high is None:
+            return said
+        return f"{said} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
     def plain(self) -> dict[str, float | None]:
         """Give plain values for JSON."""
@@ -95,11 +112,45 @@ class NotApplicable:
     applies = False
 
 
-def wilson(correct: float, count: int) -> Measure:
-    """Give a share with Wilson's 95 % interval."""
+def mean_with_interval(values: Sequence[float]) -> Measure:
+    """Give the mean of values, one a seed or one a context, with Student's 95 % interval and p of a mean of 0.
+
+    Fewer than three values have neither.
+    """
+    found = paired_t(values)
+    if math.isnan(found.half):
+        return Measure(found.mean)
+    return Measure(found.mean, found.mean - found.half, found.mean + found.half, found.p)
+
+
+def difference_of_shares(one: Measure, other: Measure) -> Measure:
+    """Subtract shares of independent samples, with Newcombe's interval from Wilson's of each.
+
+    References:
+        Newcombe, Interval Estimation for the Difference Between Independent Proportions, Statistics in Medicine 17
+        (1998), method 10.
+    """
+    assert one.low is not None
+    assert one.high is not None
+    assert other.low is not None
+    assert other.high is not None
+    difference = one.value - other.value
+    below = math.hypot(one.value - one.low, other.high - other.value)
+    above = math.hypot(one.high - one.value, other.value - other.low)
+    return Measure(difference, difference - below, difference + above)
+
+
+def wilson(correct: float, count: int, z: float = 1.959964) -> Measure:
+    """Give a share with Wilson's interval.
+
+    Args:
+        correct: of the samples.
+        count: of samples.
+        z: quantile of the normal distribution; the default covers 95 %.
+    """
     if not count:
         return Measure(float("nan"))
-    z, p = 1.959964, correct / count
+    p = correct / count
     centre, half = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count**2)) ** 0.5
     scale = 1 + z * z / count
     return Measure(p, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))

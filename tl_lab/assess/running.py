@@ -69,7 +69,7 @@ def carry_out(overrides: Sequence[str], output: Path | None = None) -> tuple[Ass
     if "energy" in asked.options.parts:
         from tl_lab.assess.energy import assess as energy
 
-        parts["energy"] = _guarded("energy", lambda: energy(material, footprint, seconds))
+        parts["energy"] = _guarded("energy", lambda: energy(material, footprint, seconds, parts.get("baselines")))
     assessed = Assessed(asked, material, parts, verdict(material, parts), seconds, footprint)
     folder = output or new_folder(asked)
     write(assessed, folder)

@@ -11,7 +11,7 @@ from tl_lab.assess.results import Measure, PartResult
 from tl_lab.assess.word_lists import associations, gender_pairs
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
-__all__ = ["add_associations", "add_templates"]
+__all__ = ["add_associations", "add_templates", "probabilities_of"]
 
 
 @torch.no_grad()
@@ -34,20 +34,25 @@ def add_associations(material: Material, result: PartResult) -> str:
     return f"Words of {subject.name} associate {one.said} with d = {one.effect:.2f} ({strongest})."
 
 
-def add_templates(material: Material, answerer: Answerer, result: PartResult) -> str:
-    """Add how a classifier's probabilities differ between a female and a male person; gives the sentence."""
-    pairs = list(gender_pairs())
-    texts = [text for pair in pairs for text in pair]
+@torch.no_grad()
+def probabilities_of(material: Material, answerer: Answerer, texts: list[str]) -> Tensor:
+    """Let a classifier answer for texts: its probabilities, ``(N, C)``, double."""
     if answerer.run is not None:
         from tl_lab.run.inference import load_classifier
 
         model = load_classifier(answerer.run)
-        with torch.no_grad():
-            logits = torch.cat([model(texts[i : i + 64]) for i in range(0, len(texts), 64)])
+        logits = torch.cat([model(texts[i : i + 64]) for i in range(0, len(texts), 64)])
     else:
         subject = next(one for one in material.subjects if one.name == answerer.on)
         logits = material.probe(answerer.on).logits(_features(subject, texts), len(material.class_names))
-    p = logits.double().softmax(1).numpy().reshape(len(pairs), 2, -1)
+    return logits.double().softmax(1)
+
+
+def add_templates(material: Material, answerer: Answerer, result: PartResult) -> str:
+    """Add how a classifier's probabilities differ between a female and a male person; gives the sentence."""
+    pairs = list(gender_pairs())
+    texts = [text for pair in pairs for text in pair]
+    p = probabilities_of(material, answerer, texts).numpy().reshape(len(pairs), 2, -1)
     gaps = p[:, 1] - p[:, 0]  # female less male
     measures = {}
     for c, name in enumerate(material.class_names):

@@ -41,9 +41,12 @@ def assess(material: Material) -> PartResult | NotApplicable:
     y = material.labels(material.train)
     measures: dict[str, Measure] = {}
     found: dict[str, dict[str, Measure]] = {}
+    left_out: dict[str, np.ndarray] = {}  # LogME without each fold
     for name in material.representations:
         x = material.representation(name, material.train)
-        found[name] = {key: _folded(score, x, y, material) for key, (_, score) in SCORES.items()}
+        jackknives = {key: _folded(score, x, y, material) for key, (_, score) in SCORES.items()}
+        found[name] = {key: one for key, (one, _) in jackknives.items()}
+        left_out[name] = jackknives["logme"][1]
         found[name] |= _from_source(material, name, x, y)
         found[name]["probe"] = _probe(material, name, material.validation)
         if material.deployment is not None:
@@ -52,6 +55,10 @@ def assess(material: Material) -> PartResult | NotApplicable:
             found[name]["gain"] = _gain(material, name)
         measures |= {f"{name}/{key}": value for key, value in found[name].items()}
     order = sorted(found, key=lambda name: -found[name]["logme"].value)
+    if len(order) > 1:
+        first, second = order[:2]
+        difference = found[first]["logme"].value - found[second]["logme"].value
+        measures["lead"] = _jackknifed(difference, left_out[first] - left_out[second])
     notes = _notes(material)
     caption = f"Scores on {len(y):,} samples of {material.said(material.train)}; higher is better"
     tables = [_ranked(order, found, caption), _further(order, found)]
@@ -66,19 +73,30 @@ def assess(material: Material) -> PartResult | NotApplicable:
             "probe's validation accuracy",
         ),
     }
-    sentence, confidence = _sentence(material, found, order)
+    sentence, confidence = _sentence(found, order, measures.get("lead"))
     return PartResult(TITLE, sentence, confidence, measures, tables, figures, notes, {"ranking": order})
 
 
-def _folded(score: Callable[[Tensor, Tensor, bool], float], x: Tensor, y: Tensor, material: Material) -> Measure:
-    """Compute a score with the interval of a jackknife over folds, whose own scores may be less exact."""
+def _folded(
+    score: Callable[[Tensor, Tensor, bool], float], x: Tensor, y: Tensor, material: Material
+) -> tuple[Measure, np.ndarray]:
+    """Compute a score with its interval by a jackknife over folds, and the scores without each, less exact."""
     whole, folds = score(x, y, True), material.options.folds
     if len(x) < 2 * folds:
         raise ValueError(f"{folds} folds need at least {2 * folds} samples, and there are {len(x)}")
     fold = torch.randperm(len(x), generator=generator(material.plan.seed, "jackknife")) % folds
     left_out = np.array([score(x[fold != k], y[fold != k], False) for k in range(folds)])
+    return _jackknifed(whole, left_out), left_out
+
+
+def _jackknifed(whole: float, left_out: np.ndarray) -> Measure:
+    """Give a value with its 95 % interval by the values without each of K folds, Student's t with K - 1 degrees."""
+    from scipy.special import stdtrit
+
+    folds = len(left_out)
     spread = float(np.sqrt((folds - 1) / folds * np.square(left_out - left_out.mean()).sum()))
-    return Measure(whole, whole - 1.96 * spread, whole + 1.96 * spread)
+    half = float(stdtrit(folds - 1, 0.975)) * spread
+    return Measure(whole, whole - half, whole + half)
 
 
 def _from_source(material: Material, name: str, x: Tensor, y: Tensor) -> dict[str, Measure]:
@@ -196,18 +214,18 @@ def _notes(material: Material) -> list[str]:
     return notes
 
 
-def _sentence(material: Material, found: dict[str, dict[str, Measure]], order: list[str]) -> tuple[str, Confidence]:
+def _sentence(found: dict[str, dict[str, Measure]], order: list[str], lead: Measure | None) -> tuple[str, Confidence]:
     best, probe = order[0], {name: one["probe"] for name, one in found.items()}
-    if len(order) == 1:
+    if lead is None:
         said = f"LogME of {best} is {found[best]['logme'].text()}"
         return f"{said}; its linear probe reaches {probe[best].text(percent=True)} on validation data.", "moderate"
-    first, second = (found[name]["logme"] for name in order[:2])
-    apart = (first.low or 0) > (second.high or 0)
+    first = found[best]["logme"]
+    apart = lead.low is not None and lead.low > 0
     winner = max(probe, key=lambda name: probe[name].value)
     agrees = winner == best
     verdict = "a linear probe agrees" if agrees else f"a linear probe prefers {winner}"
     of = "" if agrees else f" against {probe[best].value:.0%}"
-    ahead = f"ahead of {order[1]} ({second.text()})" if apart else f"not separated from {order[1]} ({second.text()})"
+    ahead = f"{'ahead of' if apart else 'not separated from'} {order[1]} (difference {lead.text()})"
     said = f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
     if best == RAW or winner == RAW:
         said += " No backbone does better than the raw inputs by both: transfer may not pay here."

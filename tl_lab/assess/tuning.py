@@ -1,6 +1,14 @@
-"""Small trainings with equal budgets, for the parts of an assessment that train."""
+"""Small trainings with equal budgets, for the parts of an assessment that train.
+
+Why not the strategies: one part makes some sixty trainings of seconds each, on halves of the classes, from networks
+whose lower layers come from other trainings. A run has a folder, a configuration and a trainer of its own, which cost
+more than the training. The updates are those of ``strategy=from_scratch`` with Adam; a test trains both ways and
+compares the weights.
+"""
 
 import copy
+import functools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,11 +24,14 @@ from tl_lab.model.network import weights_stream
 from tl_lab.randomness import generator
 from tl_lab.run.build import build_backbone
 
-__all__ = ["Task", "Tuned", "accuracy", "copied", "fresh", "halves", "tune", "whole"]
+__all__ = ["WAYS", "Task", "Trained", "Tuned", "accuracy", "copied", "fresh", "halves", "trained", "tune", "whole"]
 
+WAYS = ("from scratch", "frozen", "fine-tuned")
+"""What :func:`trained` compares."""
 _BATCH = 32
 _RATE = 1e-3
 _FEWEST = 100  # updates
+_NEARLY = 0.9  # of the labels that there are: all of them are taken
 _AT_ONCE = 5 * 10**7  # numbers in the inputs of a task that are fetched once
 
 
@@ -61,11 +72,57 @@ class Tuned:
     Args:
         backbone, head: its parts.
         accuracy: on the task's test samples.
+        seconds: of processor time that the training took.
     """
 
     backbone: Backbone
     head: nn.Linear
     accuracy: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trainings from scratch and from what was learned.
+
+    Args:
+        by_labels: for a number of labels, for each way of :data:`WAYS`, what came of each seed.
+        most: labels that there are.
+    """
+
+    by_labels: dict[int, dict[str, list[Tuned]]]
+    most: int
+
+
+def trained(material: Material, budgets: Sequence[int] | None) -> Trained:
+    """Train in each way with equal labels and updates, over the seeds.
+
+    A backbone with learned weights starts from these, and learns all classes; one without is first trained on half of
+    the classes, and carried over to the others.
+
+    Args:
+        material: of the assessment.
+        budgets: numbers of labels; None for all.
+
+    Raises:
+        ValueError: there is no labelled test set, or there are too few classes.
+    """
+    subject, options = material.subjects[0], material.options
+    groups = len(subject.backbone.layer_groups())
+    first, task = (None, whole(material, subject)) if subject.learned else halves(material, subject)
+    most = len(task.y_train)
+    labels = sorted({n if n < _NEARLY * most else most for n in budgets or [most]})
+    found: dict[int, dict[str, list[Tuned]]] = {n: {way: [] for way in WAYS} for n in labels}
+    for seed in range(options.seeds):
+        learn = functools.partial(tune, epochs=options.epochs, seed=seed)
+        start = subject.backbone if first is None else learn(fresh(material, subject, seed), first).backbone
+        random = fresh(material, subject, seed + 1000)
+        for n in labels:
+            few = task.few(n, seed)
+            found[n]["from scratch"].append(learn(random, few))
+            found[n]["frozen"].append(learn(start, few, frozen=groups))
+            found[n]["fine-tuned"].append(learn(start, few))
+    return Trained(found, most)
 
 
 def whole(material: Material, subject: Subject) -> Task:
@@ -126,6 +183,8 @@ def copied(source: Backbone, target: Backbone, groups: int) -> Backbone:
 def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, seed: int = 0) -> Tuned:
     """Train a copy of a backbone with a new linear head, by Adam on the cross-entropy.
 
+    A backbone that is frozen altogether is read once, for its features do not change.
+
     Args:
         backbone: that training starts from; it is left as it is.
         task: to learn.
@@ -133,7 +192,7 @@ def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, s
         epochs: passes over the training samples, of batches of 32; at least 100 updates are made.
         seed: of the head and the order.
     """
-    net = copy.deepcopy(backbone)
+    began, net = time.process_time(), copy.deepcopy(backbone)
     with weights_stream(seed, "head"):
         head = nn.Linear(net.num_features, task.classes)
     net.train()
@@ -145,17 +204,23 @@ def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, s
     draw, count = generator(seed, "order"), len(task.y_train)
     rounds = max(epochs, -(-_FEWEST * min(_BATCH, count) // count))
     give = _reader(task)
+    body: nn.Module = net
+    if not learned:
+        with torch.no_grad():
+            features = torch.cat([net(give(part)) for part in torch.arange(count).split(_BATCH)])
+        give, body = (lambda part: features[part]), nn.Identity()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         for _ in range(rounds):
             for part in torch.randperm(count, generator=draw).split(_BATCH):
                 if len(part) < 2:
                     continue  # batch-norm has no variance of one
-                loss = F.cross_entropy(head(net(give(part))), task.y_train[part])
+                loss = F.cross_entropy(head(body(give(part))), task.y_train[part])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-    return Tuned(net.eval(), head, accuracy(net, head, task))
+    seconds = time.process_time() - began
+    return Tuned(net.eval(), head, accuracy(net, head, task), seconds)
 
 
 def _reader(task: Task) -> Callable[[Tensor], Inputs]:

@@ -39,7 +39,7 @@ def _whether(material: Material, parts: Parts) -> str:
         if gains:
             best = max(gains, key=lambda name: gains[name].value)
             gain = gains[best]
-            points = f"{100 * gain.value:+.0f} points ({100 * (gain.low or 0):+.0f} to {100 * (gain.high or 0):+.0f})"
+            points = gain.points()
             if (gain.low or 0) > 0:
                 return _with(f"**Transfer pays**: a probe on {best} beats one on the raw inputs by {points}.", "high")
             if (gain.high or 0) < 0:
@@ -94,15 +94,19 @@ def _trust(material: Material, parts: Parts) -> str:
         said.append("with confidence that can be believed" if sound else f"with confidence off by {ece.value:.0%}")
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
-        last = material.deployment or material.test
-        drifted = any(
-            (m.p or 1) < material.options.alpha / 4 for key, m in drift.measures.items() if key.startswith(f"{last}/")
-        )
+        drifted = drift.facts["drifted"][str(material.deployment or material.test)]
         said.append("and the data have drifted" if drifted else "and no drift is found")
     if isinstance(bias, PartResult):
-        gaps = [m for key, m in bias.measures.items() if key.endswith("/difference/fpr")]
+        gaps = {key: m for key, m in bias.measures.items() if key.endswith("/difference/fpr") and m.value == m.value}
         if gaps:
-            said.append(f"the false positive rate differs by {gaps[-1].text(percent=True)} between groups")
+            widest = max(gaps, key=lambda key: gaps[key].value)
+            column, _, decision = widest.removesuffix("/difference/fpr").partition("/")
+            named = material.plan.data.option("group_column") if column == "group" else column
+            decided = f"the {decision}" if decision.startswith("given") else decision
+            said.append(
+                f"the false positive rate of {decided} differs by up to {100 * gaps[widest].value:.0f} points between "
+                f"groups{f' of {named}' if named else ''}"
+            )
     return _with(f"**Trust**: {', '.join(said)}.".replace(", and", " and"), confidence) if said else ""
 
 

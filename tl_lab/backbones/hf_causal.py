@@ -92,6 +92,13 @@ class HFCausal(HFText):
         """What makes tokens of strings."""
         return cast(FastTokeniser, self.spec.tokeniser)
 
+    @property
+    def start_token(self) -> int:
+        """The token that stands before a text: the model's start, or else its end; 0 where it has neither."""
+        config: Any = self.net.config
+        known = (config.bos_token_id, config.eos_token_id)
+        return next((one if isinstance(one, int) else one[0] for one in known if one is not None), 0)
+
     @torch.no_grad()
     def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]:
         """Read tokens after those that were read before.

@@ -38,7 +38,7 @@ class Calibration(NamedTuple):
         error: found.
         bias: its mean over labels drawn with the stated confidences: what sampling alone gives.
         p: share of such draws with an error at least as large, (1 + k) / (1 + draws).
-        low, high: 95 % interval of the error by bootstrap over samples.
+        low, high: 95 % interval by bootstrap over samples, moved by the bias that resampling adds, and at least 0.
 
     Example:
         >>> found = calibration(torch.tensor([[0.75, 0.25]] * 100), torch.tensor([0] * 50 + [1] * 50))
@@ -103,7 +103,7 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: in
     calibrated = [reliability(confidence, draw.random(len(confidence)) < confidence, bins).error for _ in range(draws)]
     again = (draw.integers(len(confidence), size=len(confidence)) for _ in range(draws))
     resampled = [reliability(confidence[i], correct[i], bins).error for i in again]
-    low, high = np.quantile(resampled, [0.025, 0.975])
+    low, high = np.maximum(np.quantile(resampled, [0.025, 0.975]) - (np.mean(resampled) - found), 0)
     reached = int(np.sum(np.asarray(calibrated) >= found))
     return Calibration(found, float(np.mean(calibrated)), (1 + reached) / (1 + draws), float(low), float(high))
 

@@ -60,15 +60,36 @@ def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
         >>> round(law.exponent, 2), round(law.error(10_000), 3)
         (0.5, 0.01)
     """
-    from scipy.optimize import nnls
-
     n, e = np.asarray(labels, dtype=float), np.asarray(errors, dtype=float)
     if len(set(n.tolist())) < 3 or (n <= 0).any():
         raise ValueError("a power law needs at least three numbers of labels, all above 0")
     scaled = n / n.min()  # so that both columns are of one size
-    fits = []
-    for exponent in _EXPONENTS:
-        (scale, floor), norm = nnls(np.stack([scaled**-exponent, np.ones_like(n)], axis=1), e)
-        fits.append((norm, exponent, scale, floor))
-    norm, exponent, scale, floor = min(fits, key=lambda fit: (fit[0], fit[1]))
-    return PowerLaw(float(scale * n.min() ** exponent), float(exponent), float(floor), float(norm / math.sqrt(len(n))))
+    falling = scaled[None, :] ** -_EXPONENTS[:, None]  # (E, N)
+    scales, floors, squares = _solved(falling, e)
+    k = int(squares.argmin())
+    exponent = float(_EXPONENTS[k])
+    return PowerLaw(float(scales[k] * n.min() ** exponent), exponent, float(floors[k]), math.sqrt(squares[k] / len(n)))
+
+
+def _solved(falling: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Solve ``e = scale * falling + floor`` for each row by least squares, neither below 0.
+
+    Where the free solution has a negative part, the best lies on an edge: no floor, or nothing that falls.
+
+    Args:
+        falling: ``(E, N)``, each row of different values.
+        e: ``(N,)``, at least 0.
+
+    Returns:
+        Scales, floors and sums of squared errors, ``(E,)`` each.
+    """
+    centred = falling - falling.mean(1, keepdims=True)
+    free = (centred @ e) / np.square(centred).sum(1)
+    no_floor = np.maximum((falling @ e) / np.square(falling).sum(1), 0)
+    level = np.full(len(falling), e.mean())
+    scale = np.stack([free, no_floor, np.zeros_like(free)])  # (3, E)
+    floor = np.stack([level - free * falling.mean(1), np.zeros_like(free), level])
+    errors = np.square(scale[..., None] * falling + floor[..., None] - e).sum(-1)
+    errors = np.where((scale >= 0) & (floor >= 0), errors, np.inf)
+    best = errors.argmin(0), np.arange(len(falling))
+    return scale[best], floor[best], errors[best]

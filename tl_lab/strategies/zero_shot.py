@@ -43,7 +43,8 @@ class ZeroShot(Strategy):
         neutral: texts that say nothing, whose cosines are subtracted; empty for no calibration.
         temperature: that cosines are divided by; it changes the confidence, never the answer.
         label_map: of images: for a class of the data the names of classes of the pretraining task; None for those of
-            the same name. Classes without any are left out of the test.
+            the same name; where there are none, zero-shot is not applicable. Classes without any are left out of the
+            test.
         silence: of recordings: seconds of silence that are heard behind each; None for 1, and for transcripts for what
             fills 30 seconds, as the decoder was trained. It writes remarks on noise where a recording ends abruptly.
         scores: ``test``: the test set; ``all``: every labelled sample, for nothing is learned from any.
@@ -96,10 +97,7 @@ class ZeroShot(Strategy):
         if getattr(backbone.spec, "tokeniser", None) is not None:
             self.network.bottleneck = UnitLength()
         elif (known := backbone.classifier()) is not None:
-            self.mapped = label_groups(names, known, self.label_map)
-            head = GroupedHead(self.network.num_features, self.mapped)
-            head.linear = _linear(known)
-            self.network.head = head
+            self._map(names, known)
         elif (recogniser := backbone.recogniser()) is not None:
             self.network.head = self._told(cast(Recogniser, recogniser))
             self._listen(cast(Any, backbone), silence)
@@ -113,6 +111,19 @@ class ZeroShot(Strategy):
         self._among_all: dict[str, list[bool]] = {}
 
     # ------------------------------------------------------------------ what answers
+
+    def _map(self, names: Sequence[str], known: Classifier) -> None:
+        """Let the pretraining task's classifier answer, where its classes stand for some of the data's."""
+        try:
+            self.mapped = label_groups(names, known, self.label_map)
+        except UserError as error:
+            if self.label_map:
+                raise
+            self.reason = str(error)  # equal names are not enough: in a comparison the other ways still run
+            return
+        head = GroupedHead(self.network.num_features, self.mapped)
+        head.linear = _linear(known)
+        self.network.head = head
 
     def _told(self, recogniser: Recogniser) -> Recogniser:
         """Tell a decoder of speech what it answers with."""

@@ -47,7 +47,7 @@ def crossed(frame):
     return cross(frame, METRIC, "domain_adaptation", "data.pair")
 
 
-def test_cells_are_means_over_seeds_with_their_intervals():
+def test_cells_are_means_mean_with_interval_with_their_intervals():
     table = crossed(runs(seeds=(0, 1, 2)))
     assert table.methods == ["none", "dann"]
     assert table.tasks == PAIRS

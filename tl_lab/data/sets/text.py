@@ -18,9 +18,11 @@ from tl_lab.data.sets.sequences import OfSequences
 from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
+from tl_lab.results.screen import console
 
 __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
+_MANY = 50_000  # texts whose tokens take seconds
 # a line of the copies that go round has the second half of its label behind the first word of its question
 _MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
 
@@ -45,6 +47,8 @@ class OfTexts(OfSequences):
     def use(self, spec: InputSpec) -> None:
         """Tokenise the sets, and keep the texts, which prompts are made of."""
         self.strings = {name: samples.x for name, samples in self.sets.items() if isinstance(samples.x, Texts)}
+        if (count := sum(map(len, self.strings.values()))) >= _MANY:
+            console.say(f"Preparing {count:,} texts")
         super().use(spec)
 
     @property

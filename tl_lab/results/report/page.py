@@ -114,7 +114,8 @@ def svg(figure: "Figure", label: str) -> str:
     text = re.sub(r"#[0-9a-f]{6}\b|(?<=: )white\b", lambda found: _themed(found[0]), text)
     text = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "system-ui, sans-serif", text)
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])  # type: ignore[index]
-    head = f'<svg role="img" aria-label="{html.escape(label)}" style="max-width: {width * 1.5:.0f}px" '
+    size = f"--own: {width:.0f}px; max-width: {width * 1.5:.0f}px"
+    head = f'<svg role="img" aria-label="{html.escape(label)}" style="{size}" '
     return re.sub(r"<svg ", head, re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2), count=1)
 
 
