@@ -10,7 +10,8 @@ import pytest
 import tl_lab
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "examples" / "notebooks").glob("*.ipynb"))
-SHORTER = ["++data.batches_per_epoch=2", "trainer.max_epochs=1", "health=false", "trainer.enable_progress_bar=false"]
+SHORTER = ["++data.batches_per_epoch=2", "trainer.max_epochs=1", "health=false", "forgetting=false"]
+SHORTER += ["trainer.enable_progress_bar=false"]
 SMALLER = {
     "domain_adaptation": ["figures=false"]
     + [f"data.{name}=100" for name in ("source_count", "source_test_count", "target_test_count")]
@@ -34,7 +35,8 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), str(path), "exec"), names)
+            source = "".join(cell["source"]).replace("range(40)", "range(6)")  # pictures of each class
+            exec(compile(source, str(path), "exec"), names)
     assert seen
     assert all(run.results["status"] == "completed" for run in seen)
 

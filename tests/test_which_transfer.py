@@ -82,12 +82,12 @@ def test_one_command_answers_which_transfer(source, tmp_path):
     main(
         [
             "experiment=which_transfer", "data=digits", "backbone=mlp", f"init_from={source}", "data.labels=20,null",
-            "strategy=from_scratch,zero_shot,feature_extraction,adapter_tuning", "seed=0", "data.batches_per_epoch=5",
+            "strategy=from_scratch,zero_shot,feature_extraction", "seed=0", "data.batches_per_epoch=5",
             "trainer.max_epochs=2", f"hydra.sweep.dir={tmp_path}",
         ]
     )  # fmt: skip
     runs = pd.read_csv(tmp_path / "results.csv")
-    assert len(runs) == 8
+    assert len(runs) == 6
     assert (runs["status"] == "completed").all()
     assert runs.groupby("override.data.labels", dropna=False)["train_samples"].unique().map(list).tolist() in (
         [[20], [1258]],
@@ -97,7 +97,7 @@ def test_one_command_answers_which_transfer(source, tmp_path):
     assert "## Accuracy by number of labels" in text
     assert "1,258 (all)" in text
     table = text.partition("## Does transfer help?")[2]
-    assert table.count("too few to tell") == 4  # one seed says nothing
+    assert table.count("too few to tell") == 2  # one seed says nothing
     assert (tmp_path / "figures" / "label_budgets.png").exists()
     # a multilayer perceptron answers for no class without examples: chance, and no accuracy
     shot = runs[runs["override.strategy"] == "zero_shot"]
