@@ -40,10 +40,9 @@ def draw_figures(
     """
     import pandas as pd  # a third of a second
 
-    sets = listed(data.test_names)
-    were = "were" if len(data.test_names) > 1 else "was"
-    where = "; where the features of both domains lie (t-SNE)" if data.paired else ""
-    say(Text(f"Drawing figures: learning curves; how {sets} {were} answered{where}", style="dim"))
+    features = ", the features of both domains (t-SNE)" if data.paired else ""
+    what = f"learning curves, answers on {listed(data.test_names)}{features}"
+    say(Text(f"Drawing figures ({what}) in {folder / 'figures'}", style="dim"))
     metrics = pd.read_csv(folder / "metrics.csv")
     if data.changes_by_epoch:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]
