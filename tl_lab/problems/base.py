@@ -10,7 +10,16 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.functional.likelihoods import Likelihood
 
-__all__ = ["Criterion", "Groups", "Prediction", "Problem", "check_class_weights", "check_smoothing", "refuse_option"]
+__all__ = [
+    "Criterion",
+    "Groups",
+    "Prediction",
+    "Problem",
+    "check_class_weights",
+    "check_smoothing",
+    "refuse_option",
+    "refuse_options_of_classifiers",
+]
 
 
 class Prediction(NamedTuple):
@@ -223,6 +232,18 @@ def _confidence(prediction: Prediction) -> dict[str, list[str]]:
 def refuse_option(problem: Problem, option: str, value: Any) -> UserError:
     """Say that an option has no meaning for a problem."""
     return UserError(f"strategy.{option}={value} does not apply to {problem.name.replace('_', '-')} data: leave it out")
+
+
+def refuse_options_of_classifiers(problem: Problem, class_weights: str | None, label_smoothing: float) -> None:
+    """Refuse the options of a criterion that have no meaning without classes.
+
+    Raises:
+        UserError: one of them is set.
+    """
+    if class_weights is not None:
+        raise refuse_option(problem, "class_weights", class_weights)
+    if label_smoothing:
+        raise refuse_option(problem, "label_smoothing", label_smoothing)
 
 
 def check_smoothing(label_smoothing: float) -> float:

@@ -10,7 +10,7 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.regression import REGRESSION, RegressionMeter
 from tl_lab.functional.likelihoods import GAUSSIAN, Gaussian
-from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, refuse_option
+from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, refuse_options_of_classifiers
 
 __all__ = ["Regression", "SquaredError"]
 
@@ -117,10 +117,7 @@ class Regression(Problem):
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
         """Build the squared error; options of classifiers are refused."""
-        if class_weights is not None:
-            raise refuse_option(self, "class_weights", class_weights)
-        if label_smoothing:
-            raise refuse_option(self, "label_smoothing", label_smoothing)
+        refuse_options_of_classifiers(self, class_weights, label_smoothing)
         return SquaredError(self)
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:

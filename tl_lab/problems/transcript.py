@@ -10,7 +10,7 @@ from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.transcript import TRANSCRIPT, TranscriptMeter
 from tl_lab.functional.likelihoods import CATEGORICAL
 from tl_lab.functional.transcripts import collapsed, ctc_losses, frames_heard, plain_text
-from tl_lab.problems.base import Criterion, Prediction, Problem, refuse_option
+from tl_lab.problems.base import Criterion, Prediction, Problem, refuse_options_of_classifiers
 
 __all__ = ["Transcript"]
 
@@ -71,10 +71,7 @@ class Transcript(Problem):
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
         """Build the loss."""
-        if class_weights is not None:
-            raise refuse_option(self, "class_weights", class_weights)
-        if label_smoothing:
-            raise refuse_option(self, "label_smoothing", label_smoothing)
+        refuse_options_of_classifiers(self, class_weights, label_smoothing)
         return ConnectionistLoss()
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
