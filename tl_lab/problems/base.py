@@ -11,15 +11,9 @@ from tl_lab.evaluation.meter import Meter
 from tl_lab.functional.likelihoods import Likelihood
 
 __all__ = [
-    "Criterion",
-    "Groups",
-    "Prediction",
-    "Problem",
-    "check_class_weights",
-    "check_smoothing",
-    "refuse_option",
-    "refuse_options_of_classifiers",
-]
+    "Criterion", "Groups", "Prediction", "Problem",
+    "check_class_weights", "check_smoothing", "refuse_option", "refuse_options_of_classifiers",
+]  # fmt: skip
 
 
 class Prediction(NamedTuple):
