@@ -479,6 +479,23 @@ def gpu_table() -> str:
     return "\n".join(lines)
 
 
+def gpu_choices_table() -> str:
+    """Count the choices that completed two updates, a test and a prediction on a GPU, plain and replayed."""
+    choices_tried = json.loads((RESULTS / "gpu.json").read_text())["choices"]
+    both = [one for one in choices_tried.values() if one.get("plain") == one.get("graph") == "completed"]
+    absent = [name for name, one in choices_tried.items() if "was not found" in str(one.get("plain"))]
+    others = [name for name, one in choices_tried.items() if one not in both and name not in absent]
+    return "\n".join(
+        [
+            "| choices tried on a GPU | number |",
+            "|---|---|",
+            f"| completed, plain and replayed | {len(both)} |",
+            f"| found no data set on that machine | {len(absent)} |",
+            f"| others: {', '.join(f'`{name}`' for name in others)} | {len(others)} |",
+        ]
+    )
+
+
 @functools.cache
 def _papers() -> list[Paper]:
     """Read all experiments once: each is composed."""
@@ -615,6 +632,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "films": films_table,
     "few_shot_speed": few_shot_speed_table,
     "gpu": gpu_table,
+    "gpu_choices": gpu_choices_table,
     "kept_memory": kept_memory_table,
     "languages": languages_table,
     "recognition": recognition_table,
