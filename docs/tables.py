@@ -483,7 +483,7 @@ def gpu_choices_table() -> str:
     """Count the choices that completed two updates, a test and a prediction on a GPU, plain and replayed."""
     choices_tried = json.loads((RESULTS / "gpu.json").read_text())["choices"]
     both = [one for one in choices_tried.values() if one.get("plain") == one.get("graph") == "completed"]
-    absent = [name for name, one in choices_tried.items() if "was not found" in str(one.get("plain"))]
+    absent = [name for name, one in choices_tried.items() if "TL_LAB_DATA" in str(one.get("plain"))]
     others = [name for name, one in choices_tried.items() if one not in both and name not in absent]
     return "\n".join(
         [
