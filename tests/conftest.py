@@ -1,5 +1,6 @@
 """What all tests run under."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -38,3 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
     # a run flushes each of its files to the disk, against power cuts; no test cuts the power, and a killed process
     # loses nothing that it has written
     os.fsync = lambda fd: None
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what is imported by now, which lives as long as the process.
+
+    Otherwise each of its full passes goes through all modules and tests: 5 % of the time that the tests take.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def pytest_sessionfinish() -> None:
+    """Give everything back to the collector: libraries report what is alive at the end as leaks."""
+    gc.unfreeze()

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tl_lab.config.renamed import first_names
@@ -53,6 +53,8 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a reference names what does not exist.
     """
+    if not isinstance(cfg, DictConfig) and not _refers(cfg):
+        return copy.deepcopy(dict(cfg))  # plain already
     config = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     part = (
         OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
@@ -63,6 +65,17 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
         raise UserError(f"{where}{str(error).splitlines()[0]}") from error
     return typing.cast(dict[str, Any], plain)
+
+
+def _refers(value: Any) -> bool:
+    """Whether a text at any depth holds a ``${reference}``, or a container is not one of Python's that YAML has."""
+    if isinstance(value, Container | tuple):
+        return True
+    if isinstance(value, Mapping):
+        return any(map(_refers, value.values()))
+    if isinstance(value, list):
+        return any(map(_refers, value))
+    return isinstance(value, str) and "${" in value
 
 
 def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
