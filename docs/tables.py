@@ -447,7 +447,11 @@ def large_data_table() -> str:
         shown = ", ".join(f"{memory[place]:.0f}" for place in (0, len(memory) // 2, -1))
         cells = [f"{statistics.median(one):.2f} ({min(one):.2f} to {max(one):.2f})" if one else "" for one in every]
         lines.append(f"| {names[name]} | {rate:,.0f} | {' | '.join(cells)} | {shown} |")
-    how = f"medians of {found['repeats']} epochs each, in turn; memory of the process and its workers together"
+    looked = " and ".join(f"{found['looked_s'][name]:.0f} s ({names[name]})" for name in found["looked_s"])
+    how = (
+        f"medians of {found['repeats']} epochs each, in turn; memory of the process and its workers together; to read "
+        f"every file once before the first epoch took {looked}"
+    )
     return "\n".join([*lines, "", f"`benchmarks/large_data.py`: {how}; PyTorch {found['torch']}."])
 
 
