@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["derive_seed", "generator", "separate_stream"]
+__all__ = ["derive_seed", "generator", "open_streams", "separate_stream"]
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -42,5 +42,24 @@ def separate_stream(seed: int, device: torch.device | str = "cpu") -> Iterator[N
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        open_streams(seed, device)
         yield
+
+
+def open_streams(seed: int, device: torch.device | str = "cpu") -> None:
+    """Seed the global stream of the CPU, and that of one device beside it.
+
+    The numbers are those of ``torch.manual_seed``, which reaches for every kind of device: on those that nothing has
+    used yet each call is kept with its traceback, for ever, and a device that is not asked for loses its state.
+
+    Args:
+        seed: of the streams (see :func:`derive_seed`).
+        device: where numbers are drawn, beside the CPU.
+    """
+    device = torch.device(device)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)

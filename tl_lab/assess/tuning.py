@@ -21,7 +21,7 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import Inputs, numel, take
 from tl_lab.model.network import weights_stream
-from tl_lab.randomness import generator
+from tl_lab.randomness import generator, separate_stream
 from tl_lab.run.build import build_backbone
 
 __all__ = ["WAYS", "Task", "Trained", "Tuned", "accuracy", "copied", "fresh", "halves", "trained", "tune", "whole"]
@@ -209,8 +209,7 @@ def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, s
         with torch.no_grad():
             features = torch.cat([net(give(part)) for part in torch.arange(count).split(_BATCH)])
         give, body = (lambda part: features[part]), nn.Identity()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout
+    with separate_stream(seed):  # of dropout
         for _ in range(rounds):
             for part in torch.randperm(count, generator=draw).split(_BATCH):
                 if len(part) < 2:

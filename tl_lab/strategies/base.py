@@ -19,7 +19,7 @@ from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import Network, weights_stream
 from tl_lab.options import Count, Probability, Widths
 from tl_lab.problems import ALL, Problem
-from tl_lab.randomness import derive_seed
+from tl_lab.randomness import derive_seed, open_streams
 from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
 from tl_lab.training.replay import portable_groups
@@ -182,7 +182,7 @@ class Strategy(Measuring):
         self.freeze_for(self.current_epoch)
         self._prepared.clear()
         # a function of seed, process and epoch: nothing has to be kept for a resumed run
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.global_rank, self.current_epoch))
+        open_streams(derive_seed(self.seed, "dropout", self.global_rank, self.current_epoch), self.device)
 
     def on_train_epoch_end(self) -> None:
         """Refuse weights that are not finite, before a checkpoint is written over a good one."""
