@@ -112,7 +112,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(runs, data, tmp_path, monke
     with monkeypatch.context() as patched:
         patched.setattr("tl_lab.strategies.base.Strategy.on_train_epoch_start", stop)
         with pytest.raises(SystemExit):
-            main([f"data={data}", *SMALL, f"hydra.run.dir={copy}"])
+            main([f"data={data}", *SMALL, "figures=false", f"hydra.run.dir={copy}"])
     assert results(copy)["status"] != "completed"
     main([f"resume={copy}"])
     assert results(copy)["metrics"] == results(runs[data])["metrics"]
