@@ -626,6 +626,15 @@ def assess_table() -> str:
     return "\n\n".join(parts)
 
 
+def referee_table() -> str:
+    """List the stored runs that were drawn and repeated, the newest first."""
+    found = json.loads((RESULTS / "referee.json").read_text())
+    lines = ["| drawn run | repeated | verdict |", "|---|---|---|"]
+    for one in sorted(found, key=lambda one: one["date"], reverse=True):
+        lines.append(f"| `{one['run']}` | {one['date']} | {one['verdict']} |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "assess": assess_table,
     "benchmarks": benchmarks_table,
@@ -645,6 +654,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sweep_overhead": sweep_overhead_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
+    "referee": referee_table,
     "reliability": reliability_table,
     "report": report_table,
     "reproduced_paper": reproduced_paper_table,
