@@ -241,8 +241,8 @@ def test_a_table_with_empty_cells(table):
     [
         ({"topic": "class"}, "data.tasks.topic=class: classes, numbers or a list of columns; did you mean 'classes'"),
         ({"topics": "classes"}, "data.tasks.topics: .* has no column 'topics'; did you mean 'topic'"),
-        ({"topic": "numbers"}, "column 'topic', row 1, holds 'a', which is not a number"),
-        ({"tone": ["polite", "stars"]}, "column 'stars', row 4, holds '4.5', which is not 0 or 1"),
+        ({"topic": "numbers"}, "column 'topic', row 1, has 'a', which is not a number"),
+        ({"tone": ["polite", "stars"]}, "column 'stars', row 4, has '4.5', which is not 0 or 1"),
         ({"topic": "classes", "all": ["topic"]}, "uses the column 'topic' in two tasks, whose labels would contradict"),
         (None, "data.tasks must state the targets"),
     ],
