@@ -1,18 +1,19 @@
 """Make the pictures of docs/gallery.md, and the page itself, by running the commands that it shows.
 
-    uv run python docs/gallery.py                    # everything: about ten minutes on one idle core
+    uv run python docs/gallery.py                    # everything: about twenty minutes on one idle core
     uv run python docs/gallery.py stream episode     # some of the runs
     uv run python docs/gallery.py --page             # the page alone
     uv run python docs/gallery.py stream=<folder>    # from a finished run of the command that the page shows
 
-Runs go to a temporary folder; pictures are reduced and go to docs/images/gallery.
+Runs go to a temporary folder; pictures are reduced and go to docs/images/gallery. Some commands need TL_LAB_DATA.
 """
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,8 @@ class Shown(NamedTuple):
 
     Attributes:
         name: of the picture, unlike any other.
-        file: in the folder of figures, without ending.
-        says: what it shows, in a sentence or two.
+        file: in the folder of figures, without ending; for an assessment, the part and the number of its figure.
+        says: description, in a sentence or two.
     """
 
     name: str
@@ -39,13 +40,13 @@ class Shown(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A command and the pictures that it makes.
+    """A command and its pictures.
 
     Attributes:
         title: of its section.
-        command: what is typed behind ``python``.
+        command: arguments of ``python``.
         pictures: in their order.
-        runs: overrides of the runs that ``command`` is given the folders of, where it takes folders.
+        runs: overrides of the runs whose folders are arguments of ``command``, if it takes folders.
     """
 
     title: str
@@ -133,14 +134,88 @@ RUNS = {
             ),
         ),
     ),
+    "recordings": Run(
+        "Recordings",
+        "train.py data=spoken_digits trainer.max_epochs=3",
+        (
+            Shown(
+                "spectrograms",
+                "spectrograms_test",
+                "Log-mel spectrograms of test recordings, the inputs of the network, with the predicted classes.",
+            ),
+        ),
+    ),
+    "receipts": Run(
+        "Documents",
+        "train.py data=receipts trainer.max_epochs=15",
+        (
+            Shown(
+                "receipts",
+                "pages_test",
+                "Test receipts: boxes are filled in the colour of the predicted field, framed in that of the true one.",
+            ),
+        ),
+    ),
+    "parameters": Run(
+        "Accuracy against trainable parameters",
+        "train.py -m data=sst2 data.labels=200 data.test_count=500 strategy=fine_tuning adapter=none,lora,bitfit "
+        "seed=0,1,2 trainer.max_epochs=2",
+        (
+            Shown(
+                "parameters",
+                "parameters",
+                "Full fine-tuning and two adapters of MiniLM: accuracy with 95 % intervals over seeds against the "
+                "number of trainable parameters.",
+            ),
+        ),
+    ),
+    "ranking": Run(
+        "Assessment: which backbone?",
+        "-m tl_lab assess data=office_caltech10 'backbone=[squeezenet1_0,efficientnet_lite0,efficientnet_lite1]' "
+        "assess=transferability",
+        (
+            Shown("ranking", "transferability_0", "Backbones ranked by LogME, computed without any training."),
+            Shown("ranking_checked", "transferability_1", "The ranking compared with the accuracy of linear probes."),
+        ),
+    ),
+    "layers": Run(
+        "Assessment: which layers transfer?",
+        "-m tl_lab assess experiment=assessment/digits_layers",
+        (
+            Shown("layer_probes", "layers_0", "A linear probe at every layer."),
+            Shown(
+                "layer_transfer",
+                "layers_1",
+                "Layers copied from a network for other digits (A) or for the same ones (B), frozen or fine-tuned "
+                "(+): frozen upper layers do not transfer.",
+            ),
+        ),
+    ),
+    "calibration": Run(
+        "Assessment: can the result be trusted?",
+        "-m tl_lab assess data=printed_to_handwritten backbone=lenet assess=calibration",
+        (
+            Shown(
+                "reliability",
+                "calibration_0",
+                "Accuracy against confidence: predictions on the target are less accurate than their confidence "
+                "suggests.",
+            ),
+            Shown(
+                "selective",
+                "calibration_1",
+                "Error among the most confident predictions, by the share of samples that are classified.",
+            ),
+        ),
+    ),
 }
 
 
 def page() -> str:
     """Write the page from the list of runs."""
-    lines = ["# Gallery", "", "Pictures that the project draws, each with the command that makes it.", ""]
+    lines = ["# Gallery", "", "This page shows figures of runs, sweeps and assessments, each with its command.", ""]
     lines += [
-        "Small runs made them, so read them as pictures, not as results. `docs/gallery.py` runs the commands.",
+        "The runs are small: the figures illustrate the output, not results. `docs/gallery.py` runs the commands.",
         "",
     ]
     for run in RUNS.values():
@@ -151,18 +226,22 @@ def page() -> str:
 
 
 def make(name: str, work: Path, finished: Path | None = None) -> None:
-    """Carry a run out and keep its pictures.
+    """Execute a run and store its pictures.
 
     Args:
-        name: of :data:`RUNS`.
-        work: an empty folder of its own.
-        finished: folder of the same run, carried out before; the last of several.
+        name: key of :data:`RUNS`.
+        work: an empty folder.
+        finished: folder of an earlier run of the same command; the last one of several.
 
     Raises:
-        SystemExit: the command failed, or the finished run is of another one.
+        SystemExit: the command failed, or the finished run is of another command.
     """
     run = RUNS[name]
-    if finished is not None:
+    words = shlex.split(run.command)
+    if words[:3] == ["-m", "tl_lab", "assess"]:
+        _forked(lambda: _assess(words[3:], work), run.command)
+        finished = work
+    elif finished is not None:
         _check(run, finished)
     elif run.runs:
         folders = [work / str(k) for k in range(len(run.runs))]
@@ -171,15 +250,14 @@ def make(name: str, work: Path, finished: Path | None = None) -> None:
         _started("figures", "--beside", *map(str, folders))
         finished = folders[-1]
     else:
-        words = run.command.split()[1:]
         finished = work
-        _started("train", *words, f"hydra.{'sweep' if '-m' in words else 'run'}.dir={work}")
+        _started("train", *words[1:], f"hydra.{'sweep' if '-m' in words else 'run'}.dir={work}")
     _keep(run, {shown.name: finished / "figures" / f"{shown.file}.png" for shown in run.pictures})
 
 
 def _check(run: Run, folder: Path) -> None:
-    """Refuse the folder of a run that was given other overrides."""
-    wanted = run.runs[-1].split() if run.runs else run.command.split()[1:]
+    """Refuse the folder of a run with other overrides."""
+    wanted = run.runs[-1].split() if run.runs else shlex.split(run.command)[1:]
     given = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
     if sorted(wanted) != sorted(given):
         raise SystemExit(f"{folder} is a run of {given}, not of {wanted}")
@@ -191,15 +269,34 @@ def _keep(run: Run, figures: Mapping[str, Path]) -> None:
         print(f"{shown.name}: {size:,} bytes", flush=True)
 
 
+def _assess(overrides: Sequence[str], work: Path) -> None:
+    """Assess, and save the figures of the page as files."""
+    from tl_lab.assess.running import carry_out
+    from tl_lab.results.figures.drawing import save_figures
+
+    parts = carry_out(overrides, work)[0].parts
+    figures = {
+        f"{name}_{place}": figure
+        for name, part in parts.items()
+        for place, figure in enumerate(getattr(part, "figures", {}).values())
+    }
+    save_figures(figures, work / "figures")
+
+
 def _started(*argv: str) -> None:
-    """Run the program in a forked process, which has the imports already."""
+    """Run the program in a forked process, which shares the imports of this one."""
     from tl_lab.cli.main import main as program
 
+    _forked(lambda: program(argv), " ".join(argv))
+
+
+def _forked(work: Callable[[], None], title: str) -> None:
+    """Call a function in a forked process, and stop if it fails."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            program(argv)
+            work()
             code = 0
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else int(left.code is not None)
@@ -207,11 +304,11 @@ def _started(*argv: str) -> None:
             sys.stdout.flush()
             os._exit(code)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise SystemExit(f"{' '.join(argv)} failed")
+        raise SystemExit(f"{title} failed")
 
 
 def reduce(figure: Path, picture: Path) -> int:
-    """Write a figure, smaller and with fewer colours the more bytes it takes, and return its size in bytes."""
+    """Write a figure, reduced in size and colours until it is small enough, and return its size in bytes."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(figure) as image:
         whole = image.convert("RGB")
@@ -225,7 +322,7 @@ def reduce(figure: Path, picture: Path) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make what is asked for."""
+    """Make the requested pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", help="names of runs, or name=<folder of the finished run>; none: all")
     parser.add_argument("--page", action="store_true", help="write the page and run nothing")
@@ -235,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"no run is called {sorted(unknown)[0]!r}; there are {', '.join(RUNS)}")
     if not given.page:
         if not all(asked.values()):
-            import tl_lab.run.experiment  # noqa: F401  (what takes seconds, imported before the forks)
+            import tl_lab.run.experiment  # noqa: F401  (takes seconds, hence before the forks)
         with tempfile.TemporaryDirectory() as work:
             for name, folder in asked.items():
                 (Path(work) / name).mkdir()

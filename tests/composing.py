@@ -1,4 +1,4 @@
-"""Hydra's composition, remembered: a start composes three times, which takes longer than many a tiny run.
+"""A cache of Hydra's composition: each start composes three times, which takes longer than many tiny runs.
 
 Which files a configuration is made of, and these files merged, depend on the chosen groups only. Both are kept for
 the process, and copied for each use; the overrides of values are applied to the copy by Hydra itself, each time.
@@ -56,12 +56,12 @@ def registered_source() -> type:
 
 @functools.cache
 def strategy_class(name: str) -> type:
-    """Give the class of a choice of ``strategy``; several files select their cases by it when they are imported."""
+    """Return the class of a choice of ``strategy``; several files select their cases by it when they are imported."""
     return get_class(read_node(choices("strategy")["strategy"][name])._target_)
 
 
 def run_in(folder: Path, *overrides: str) -> dict[str, Any]:
-    """Compose once and run in a folder, for tests of what runs and not of the command line; give the results.
+    """Compose once and run in a folder, for tests of what runs and not of the command line; return the results.
 
     Raises:
         UserError: what the command line would say.
@@ -82,7 +82,7 @@ def run_in(folder: Path, *overrides: str) -> dict[str, Any]:
 
 
 def _sources(repo: Any) -> tuple[str, ...] | None:
-    """Give where the files come from, or ``None`` where some are not the project's or Hydra's."""
+    """Return where the files come from, or ``None`` where some are not the project's or Hydra's."""
     paths = tuple(f"{source.scheme()}://{source.path}" for source in repo.get_sources())
     known = {"pkg://hydra.conf", "structured://", f"file://{conf_dir()}", "pkg://tl_lab.conf"}
     return paths if set(paths) <= known else None

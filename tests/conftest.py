@@ -1,4 +1,4 @@
-"""What all tests run under."""
+"""Settings of all tests."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Small random text encoders with tokenisers of their own, saved as the hub saves them."""
+"""Small random text encoders with tokenisers, saved in the format of the hub."""
 
 from pathlib import Path
 

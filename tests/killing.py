@@ -1,4 +1,4 @@
-"""Kills at chosen writes of a run, and everything that a run's folder holds, for comparison."""
+"""Kills at chosen writes of a run, and the whole content of its folder for comparison."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Starts of the program without its seconds of imports: forked from the process of the tests, which has them."""
+"""Starts of the program without the time for imports: forked from the process of the tests."""
 
 import functools
 import importlib
@@ -74,7 +74,7 @@ class Start:
             _live(program, argv, output, environment or {}, cwd or Path.cwd())
 
     def poll(self) -> int | None:
-        """Give the exit code, or ``None`` while the process runs."""
+        """Return the exit code, or ``None`` while the process runs."""
         if self.returncode is None:
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             if ended:
@@ -109,7 +109,7 @@ class Start:
 
 
 def command(*argv: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Let a forked ``python -m tl_lab <argv>`` run to its end in a folder; give what it has written."""
+    """Let a forked ``python -m tl_lab <argv>`` run to its end in a folder; return what it has written."""
     with tempfile.TemporaryDirectory() as folder:
         start = Start(
             *map(str, argv), output=Path(folder) / "output.txt", environment=environment, program=TL_LAB, cwd=cwd

@@ -1,4 +1,4 @@
-"""Sweeps over tiny jobs that the tests of sweeps share."""
+"""Sweeps over tiny jobs, shared by the tests of sweeps."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ _TIMES = ["duration_s", "written"]
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    """Give the arguments of a sweep over tiny jobs; later overrides win over the small defaults."""
+    """Return the arguments of a sweep over tiny jobs; later overrides win over the small defaults."""
     given = {text.partition("=")[0] for text in overrides}
     small = [text for text in TINY if text.partition("=")[0] not in given]
     return ["-m", *small, *overrides, f"hydra.sweep.dir={folder}"]

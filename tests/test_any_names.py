@@ -1,4 +1,4 @@
-"""Any legal name of a file, folder or class works everywhere it goes, and is shown as it is or by its code."""
+"""Any legal name of a file, folder or class works everywhere, and is displayed literally or by its code."""
 
 import io
 import os
@@ -86,7 +86,7 @@ def test_a_terminal_of_any_language_shows_any_name(monkeypatch, tmp_path):
     prepare_terminal(["data.root=café"])
     print("café", file=shown, flush=True)
     assert shown.buffer.getvalue() == b"caf\\xe9\n"
-    with pytest.raises(UserError, match=r"the argument 'data\.root=caf\\\\xe9' is not read as UTF-8"):
+    with pytest.raises(UserError, match=r"the argument 'data\.root=caf\\\\xe9' is not valid UTF-8"):
         prepare_terminal([os.fsdecode(b"data.root=caf\xe9")])
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
@@ -127,7 +127,7 @@ def test_a_name_in_two_spellings_is_one_class(tmp_path):
     assert data.class_names == ["café", "tea"]
     assert len(data.sets["target/train"]) + len(data.sets["target/test"]) == 16
     images(tmp_path / "source2", ["café", "cafe\u0301"])
-    with pytest.raises(UserError, match="two folders 'café' whose names differ in their spelling only"):
+    with pytest.raises(UserError, match="two folders 'café' with different encodings of the same name"):
         ImageFolder(root=str(tmp_path / "source2")).load()
 
 

@@ -1,4 +1,4 @@
-"""Everything that makes sense together runs together, on the embedded data."""
+"""All meaningful combinations run, on the embedded data."""
 
 import pytest
 from composing import run_in, strategy_class

@@ -1,4 +1,4 @@
-"""What the tests compose from memory is what Hydra composes from the files."""
+"""The tests' cached composition equals Hydra's composition from the files."""
 
 import hydra
 import pytest

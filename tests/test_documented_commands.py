@@ -1,4 +1,4 @@
-"""Every command in the README and the documentation is one that the program takes."""
+"""The program accepts every command in the README and the documentation."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Scripts in ``examples``: what they compute."""
+"""Results of the scripts in ``examples``."""
 
 import importlib.util
 from pathlib import Path

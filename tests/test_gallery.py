@@ -1,4 +1,4 @@
-"""The gallery shows the pictures that its script makes, and nothing else."""
+"""The gallery shows the pictures of its script, and no others."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an installed package holds."""
+"""Content of an installed package."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The README says what is: its tables are generated, its example runs."""
+"""The README is up to date: its tables are generated, and its example runs."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A start imports what its run uses: what is not needed for every run is imported where it is used."""
+"""A start imports only the modules that its run uses; others are imported on demand."""
 
 import ast
 import functools
@@ -13,7 +13,7 @@ LATE = {"pandas", "sklearn", "scipy", "torchvision", "timm", "wandb"}
 
 
 def top_level(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Give the statements that run when a module is imported, but for the bodies of classes."""
+    """Return the statements that run when a module is imported, but for the bodies of classes."""
     for statement in statements:
         if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
             continue

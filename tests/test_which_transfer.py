@@ -1,4 +1,4 @@
-"""The practitioner's question, small: three ways to learn embedded digits, with few labels and with all."""
+"""The practitioner's question on a small scale: three ways of training on embedded digits, with few and all labels."""
 
 import json
 
@@ -31,16 +31,16 @@ def source(tmp_path_factory):
     return folder
 
 
-def test_a_sweep_leaves_weights_aside_and_says_so(source, tmp_path):
+def test_a_sweep_leaves_weights_aside_and_reports_it(source, tmp_path):
     few = [*SMALL, "data.labels=20", "strategy=from_scratch"]
     main([*few, f"hydra.run.dir={tmp_path / 'plain'}"])
-    with pytest.warns(UserWarning, match="starts from random weights, which leaves init_from="):
+    with pytest.warns(UserWarning, match="starts from random weights and ignores init_from="):
         main(["-m", *few, f"init_from={source}", f"hydra.sweep.dir={tmp_path / 'given'}", "hydra/launcher=basic"])
     HydraConfig.instance().cfg = None  # of the sweep, which runs in this process: what follows is no part of it
     plain, given = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("plain", "given/0"))
     assert given["metrics"] == plain["metrics"]
     assert given["weights"] == {
-        "from": f"random (strategy=from_scratch leaves init_from={source} aside)",
+        "from": f"random (strategy=from_scratch ignores init_from={source})",
         "sha256": None,
     }
 
@@ -48,9 +48,9 @@ def test_a_sweep_leaves_weights_aside_and_says_so(source, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["strategy=from_scratch", "init_from={source}"], "starts from random weights, which leaves init_from="),
-        (["backbone=torchvision", "backbone.pretrained=true"], "which leaves backbone.pretrained=true aside"),
-        (["backbone=timm", "backbone.weights={source}/config.yaml"], "which leaves backbone.weights="),
+        (["strategy=from_scratch", "init_from={source}"], "starts from random weights and ignores init_from="),
+        (["backbone=torchvision", "backbone.pretrained=true"], "and ignores backbone.pretrained=true"),
+        (["backbone=timm", "backbone.weights={source}/config.yaml"], "and ignores backbone.weights="),
         (["backbone=timm", "backbone.weights=nowhere.pt"], "backbone.weights: there is no file"),
         (["strategy=fine_tuning", "init_from=nowhere"], "init_from: 'nowhere' is not the folder of a run"),
         (["strategy=from_scratch", "init_from=nowhere"], "init_from: 'nowhere' is not the folder of a run"),
@@ -62,8 +62,8 @@ def test_a_single_run_uses_the_weights_that_it_names(overrides, said, source):
         check_weights(Plan.of(compose(given)))
 
 
-def test_a_transfer_of_nothing_is_said():
-    with pytest.warns(UserWarning, match="no learned weights to start from, so that it transfers nothing"):
+def test_a_transfer_of_nothing_is_reported():
+    with pytest.warns(UserWarning, match="no pretrained weights to start from, so that it transfers nothing"):
         check_weights(Plan.of(compose(["strategy=fine_tuning"])))
 
 

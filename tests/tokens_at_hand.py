@@ -1,4 +1,4 @@
-"""Sequences of tokens as named tensors, and a backbone for them, that tests share."""
+"""Sequences of tokens as named tensors, and a backbone for them, shared by tests."""
 
 import functools
 from dataclasses import replace

@@ -221,14 +221,14 @@ def test_the_hash_leaves_the_adapter_out_while_it_is_none():
 @pytest.mark.parametrize("strategy", ["feature_extraction", "from_scratch"])
 def test_strategies_that_rule_the_whole_backbone_take_no_adapter(strategy):
     cfg = compose([f"strategy={strategy}", "domain_adaptation=none", "adapter=bitfit"])
-    with pytest.raises(UserError, match=r"adapter=\w+ decides it for single parameters: .*strategy=fine_tuning"):
+    with pytest.raises(UserError, match=r"adapter=\w+ selects single parameters: .*strategy=fine_tuning"):
         check_pairing(Plan.of(cfg))
 
 
 def test_a_frozen_backbone_takes_no_adapter():
     frozen = ["strategy=fine_tuning", "strategy.layers.trainable=none", "domain_adaptation=none"]
     check_pairing(Plan.of(compose(frozen)))
-    with pytest.raises(UserError, match=r"trainable=none keeps all of it frozen: set strategy\.layers\.trainable=all"):
+    with pytest.raises(UserError, match=r"trainable=none freezes all of it: set strategy\.layers\.trainable=all"):
         check_pairing(Plan.of(compose([*frozen, "adapter=bitfit"])))
     with pytest.raises(UserError, match="leaves BitFit no parameter"):
         make(strategy=FeatureExtraction, adapter=BitFit(), layers=LayerPolicy("none"))

@@ -139,9 +139,9 @@ def test_a_resumed_run_equals_an_unbroken_one_with_and_without_the_base(name, tm
 
 def test_another_base_is_refused():
     content = {"state_dict": {}, "model": {"base": {"source": "the package x", "sha256": "a" * 64}}}
-    with pytest.raises(UserError, match=r"the package x, SHA-256 aaaaaaaaaaaa\), and the weights found now are others"):
+    with pytest.raises(UserError, match=r"the package x, SHA-256 aaaaaaaaaaaa\), and the weights found now differ"):
         filled_up(content, nn.Identity(), "b" * 64)
-    with pytest.raises(UserError, match="random or learned weights"):
+    with pytest.raises(UserError, match="random or trained weights"):
         filled_up(content, nn.Identity(), None)
     first, second = TinyNet(), TinyNet()
     second.load_state_dict(first.state_dict())
@@ -416,7 +416,7 @@ def test_a_run_leaves_the_base_out_and_finds_it_again(tmp_path):
     weights = load_file(folder / "model.safetensors")
     key = next(key for key in weights if "query.weight" in key)
     save_file({**weights, key: weights[key] + 1}, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="without the base that they were learned on"):
+    with pytest.raises(UserError, match="without the base weights"):
         load(tmp_path / "run")
 
 

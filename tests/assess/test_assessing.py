@@ -1,4 +1,4 @@
-"""An assessment from its command line to its files; bad input costs one part, not the others."""
+"""An assessment from its command line to its files; invalid input disables one part, not the others."""
 
 import json
 import os

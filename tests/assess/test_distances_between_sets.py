@@ -1,4 +1,4 @@
-"""Bures, Frechet, OTDD, tests of two samples, A-distance over folds, CKA."""
+"""Bures, Frechet, OTDD, two-sample tests, A-distance over folds, CKA."""
 
 import numpy as np
 import pytest

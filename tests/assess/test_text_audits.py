@@ -1,4 +1,4 @@
-"""Audits of texts: pairs of sentences that a language model scores, and sentences that differ in one person."""
+"""Audits of texts: sentence pairs scored by a language model, and sentences that differ in one person."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The parts of an assessment that train: equal budgets, what is copied and frozen, and negative transfer."""
+"""The trained parts of an assessment: equal budgets, copied and frozen layers, and negative transfer."""
 
 import copy
 import functools

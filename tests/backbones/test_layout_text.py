@@ -49,16 +49,16 @@ def test_pages_become_tensors(folder: Path, tmp_path: Path, monkeypatch: pytest.
     cut = type(spec)(spec.vocabulary, 2, spec.padding_id, spec.tokeniser)
     pages = Pages(PAGES)
     assert pages.load_all(cut)["first"].tolist() == [[0, 1, -1], [0, -1, -1]]
-    assert pages.notes == ["1 words lie behind the 2 tokens that are read"]
+    assert pages.notes == ["1 words are beyond the limit of 2 tokens"]
 
 
 @pytest.mark.parametrize(
     ("boxes", "size", "said"),
     [
-        ([(0, 0, 11, 5)], (10, 10), "the box of word 1 .'w'., 0 0 11 5, lies outside of its page of 10 x 10"),
-        ([(5, 0, 3, 5)], None, "or ends before it begins"),
-        ([(-1, 0, 3, 5)], None, "-1 0 3 5, lies outside"),
-        ([], None, "page 7 holds no words"),
+        ([(0, 0, 11, 5)], (10, 10), "the box of word 1 .'w'., 0 0 11 5, is outside of its page of 10 x 10"),
+        ([(5, 0, 3, 5)], None, "or has no extent"),
+        ([(-1, 0, 3, 5)], None, "-1 0 3 5, is outside"),
+        ([], None, "page 7 contains no words"),
     ],
 )
 def test_boxes_out_of_the_page_are_refused(boxes: list, size: tuple | None, said: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line: its mistakes, its folders, and what happens around a job that fails."""
+"""The command line: mistakes, folders, and failing jobs."""
 
 import json
 import os
@@ -92,21 +92,24 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["--config-dir"], "option '--config-dir' needs a value"),
         (["-cd", "nowhere"], "--config-dir: there is no folder"),
         (["-m", "seed=0,1", "backbone=mlp,lenett"], "'backbone=lenett' is not among the choices"),
-        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' fits no choice"),
-        (["-m", "seed=0,1", "hydra.launcher.jobs=0"], "hydra.launcher.jobs is a whole number of at least 1, not 0"),
+        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' matches no choice"),
+        (
+            ["-m", "seed=0,1", "hydra.launcher.jobs=0"],
+            "hydra.launcher.jobs must be a whole number of at least 1, not 0",
+        ),
         (["-m", "seed=0,1", "hydra/launcher=forkd"], "did you mean 'forked'?"),
-        (["sweep.objective=test/acc"], "sweep.objective=test/acc is a test metric: test data choose nothing"),
+        (["sweep.objective=test/acc"], "sweep.objective=test/acc: test metrics cannot be used for selection"),
         (["backbone=lenett", "sed=1"], "2 mistakes: (1) 'backbone=lenett'"),
         (["resume=nowhere"], "resume: there is no folder 'nowhere'"),
-        (["resume=.", "seed=1"], "nothing but trainer.max_epochs can be given with it (here: seed=1)"),
-        (["-m", "resume=."], "nothing but trainer.max_epochs can be given with it (here: -m)"),
-        (["resume=."], "resume: '.' holds no config.yaml"),
-        (["resume="], "'resume=' names no folder: give that of the run to go on with"),
-        (["~seed"], "'~seed' removes what every run reads: set seed instead"),
-        (["~update"], "'~update' removes what every run reads"),
-        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes what every run reads"),
+        (["resume=.", "seed=1"], "only trainer.max_epochs can be given with it (here: seed=1)"),
+        (["-m", "resume=."], "only trainer.max_epochs can be given with it (here: -m)"),
+        (["resume=."], "resume: '.' has no config.yaml"),
+        (["resume="], "'resume=' names no folder: give that of the run to resume"),
+        (["~seed"], "'~seed' removes a key that every run needs: set seed instead"),
+        (["~update"], "'~update' removes a key that every run needs"),
+        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes a key that every run needs"),
         (["hydra.run.dir="], "hydra.run.dir= names no folder"),
-        (["-m", "seed=0..3"], "'seed=0..3' is no range: write 'seed=range(0,4)'"),
+        (["-m", "seed=0..3"], "'seed=0..3' is not a range: write 'seed=range(0,4)'"),
         (["-m", "--run"], "--multirun and --run exclude each other"),
         (["--cfg", "everything"], "--cfg shows all, hydra, job, not 'everything'"),
     ],
@@ -143,7 +146,7 @@ def test_a_configuration_that_was_edited_is_not_resumed(program: Program) -> Non
     cfg.optimizer.lr = 0.5
     OmegaConf.save(cfg, "run/config.yaml")
     code, _, err = program("resume=run")
-    assert (code, "config.yaml was edited since the run began (its hash was" in err) == (1, True)
+    assert (code, "config.yaml was edited since the run started (its hash was" in err) == (1, True)
 
 
 def test_options_that_only_swept_choices_have(program: Program) -> None:
@@ -226,7 +229,7 @@ def test_a_further_process_leaves_the_first_one_time_to_say_what_happened(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupted_run_says_how_to_go_on(program: Program, error: type[BaseException]) -> None:
+def test_an_interrupted_run_names_the_command_to_resume(program: Program, error: type[BaseException]) -> None:
     def job(cfg: DictConfig, folder: Path) -> None:
         raise error
 
@@ -234,7 +237,7 @@ def test_an_interrupted_run_says_how_to_go_on(program: Program, error: type[Base
     code, _, err = program("hydra.run.dir=run")
     assert code == 130
     again = commands.train(f"resume={Path('run').absolute()}")
-    assert err == f"tl_lab: interrupted; go on with: {again}\n"
+    assert err == f"tl_lab: interrupted; resume: {again}\n"
 
 
 def test_the_users_mistake_is_a_sentence_and_others_keep_their_traceback(program: Program) -> None:
@@ -325,7 +328,7 @@ def test_a_damaged_config_cannot_be_resumed(program: Program) -> None:
     assert (code, "not the configuration of a run" in err) == (1, True)
 
 
-def test_a_folder_of_ones_own_choices(program: Program) -> None:
+def test_a_folder_of_the_users_choices(program: Program) -> None:
     Path("mine/backbone").mkdir(parents=True)
     Path("mine/backbone/own.yaml").write_text("# Mine\n_target_: own.Backbone\n")
     assert program("-cd", "mine", "backbone=own")[0] == 0
@@ -404,7 +407,7 @@ def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as end:
         tl_lab_main(["predict", str(tmp_path / "no"), str(tmp_path)])
     assert end.value.code == 1
-    assert "there is no run's folder" in capsys.readouterr().err
+    assert "there is no run folder" in capsys.readouterr().err
 
 
 def _train(*argv: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The configuration files, and what is said about wrong ones."""
+"""The configuration files, and messages about wrong ones."""
 
 import functools
 import inspect
@@ -147,7 +147,7 @@ def test_plain_values_are_checked_too() -> None:
     assert "threads: 0 is not a whole number from 1 to 1024" in said
 
 
-def test_all_mistakes_are_said_at_once_and_none_twice() -> None:
+def test_all_mistakes_are_reported_at_once_and_none_twice() -> None:
     wrong = {**_thing(widht=1, rate="x"), "again": "${part}"}
     with pytest.raises(UserError, match=r"has 2 mistakes: \(1\) .*widht.*; \(2\) .*rate"):
         config.raise_if_wrong(wrong)

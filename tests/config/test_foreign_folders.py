@@ -1,4 +1,4 @@
-"""A run's folder from elsewhere is data: whatever its files say, nothing that they name is imported or called."""
+"""Untrusted run folders are read as data: nothing that their files name is imported or called."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""Options of a choice as its card shows them."""
+"""Options of a choice on its card."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -36,7 +36,7 @@ def test_comments_that_go_on_belong_to_their_option() -> None:
     assert found["strategy.ewc_lambda"].endswith("batched needs up to a batch size times more")
 
 
-def test_every_group_is_said() -> None:
+def test_every_group_is_reported() -> None:
     said = groups_said()
     assert {group for group in choices() if "/" not in group} <= set(said)
     assert said["backbone"].startswith("the feature extractor")

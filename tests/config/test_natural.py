@@ -1,4 +1,4 @@
-"""Natural choices: what a run takes where nothing is named, and where these are stated."""
+"""Natural choices: the defaults of a run that names nothing, and where they are stated."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A choice's node read from its files, held against Hydra's composition."""
+"""A choice's node read from its files, compared with Hydra's composition."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Options: types and ranges of all of them are declared, and a value outside is one sentence."""
+"""Types and ranges of all options are declared, and an invalid value gives a one-sentence error."""
 
 import functools
 import math
@@ -79,7 +79,7 @@ def test_a_kind_of_option_takes_its_values_and_no_others(kind: str) -> None:
         (Literal["a", "b"], '"a" or "b"'),
     ],
 )
-def test_what_an_option_takes_is_said(hint: Any, words: str) -> None:
+def test_what_an_option_takes_is_reported(hint: Any, words: str) -> None:
     assert list(misfits({"no": "such"}, hint)) == [("", f': {{"no": "such"}} is not {words}')]
 
 

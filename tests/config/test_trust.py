@@ -1,4 +1,4 @@
-"""What a saved configuration from elsewhere may name."""
+"""Names that an untrusted saved configuration may use."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""Samples that are in more than one part: equal ones are always found, nearly equal ones on request."""
+"""Samples in more than one part: equal ones are always found, nearly equal ones on request."""
 
 import warnings
 from dataclasses import replace
@@ -43,7 +43,7 @@ def test_equal_samples_are_counted_as_by_hand(train, val, test, named):
     assert {(one.name, one.other): (one.found, one.of, one.differing) for one in found} == expected
 
 
-def test_other_labels_and_other_kinds_of_numbers_are_told_apart():
+def test_other_labels_and_other_kinds_of_numbers_are_distinguished():
     sets = {"train": samples([1.0], [2.0], y=[0, 1]), "test": samples([2.0], [3.0], [1.0], y=[0, 0, 0])}
     (found,) = shared_samples(sets)
     assert found == Shared("test", "train", 2, 3, 1)
@@ -77,7 +77,7 @@ class _Leaking(BlobPair):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_duplicates_are_said_and_stated(stream):
+def test_duplicates_are_reported_and_stated(stream):
     data = _Leaking(seed=1)
     prefix = ""
     if stream:
@@ -170,7 +170,7 @@ def test_tokens_are_texts_and_padding_is_no_word():
 
 def test_what_cannot_be_compared_is_refused():
     sets = {"train": samples([1.0]), "test": samples([2.0])}
-    with pytest.raises(UserError, match="compares images and texts"):
+    with pytest.raises(UserError, match="supports images and texts"):
         shared_samples(sets, 0.9)
-    with pytest.raises(UserError, match=r"data\.near_duplicates is null or a similarity up to 1"):
+    with pytest.raises(UserError, match=r"data\.near_duplicates must be null or a similarity up to 1"):
         Blobs(near_duplicates=98)

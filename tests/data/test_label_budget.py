@@ -1,4 +1,4 @@
-"""A training set with few labels: balanced, fixed by the seed, smaller ones within larger ones."""
+"""A training set with few labels: balanced, determined by the seed, smaller draws within larger ones."""
 
 import itertools
 

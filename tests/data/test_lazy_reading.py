@@ -1,4 +1,4 @@
-"""Data that are read while training goes on: the same batches as from memory, whoever reads them, and the time."""
+"""Data read during training: the same batches as from memory, for any number of workers, and the waiting time."""
 
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def test_augmented_batches_are_the_same_by_any_number_of_workers_and_after_a_res
 def test_data_that_are_in_memory_as_they_come_cannot_be_read_as_needed() -> None:
     from tests.laboratory import Blobs
 
-    with pytest.raises(UserError, match="lazy=true: these data are in memory as they come"):
+    with pytest.raises(UserError, match="lazy=true: these data are always in memory"):
         _loaded(Blobs(lazy=True), ImageSpec((6, 6), 1))
 
 
@@ -163,7 +163,7 @@ def test_as_many_workers_are_advised_as_read_while_training_computes(share, work
     assert advised_workers(share, workers, cores) == advised
 
 
-def test_the_share_is_said_with_what_to_do() -> None:
+def test_the_share_is_reported_with_what_to_do() -> None:
     waiting = Waiting()
     assert waiting.said(2, 8) == ""
     waiting.seconds, waiting.of_seconds = 61.0, 100.0

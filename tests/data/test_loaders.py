@@ -26,7 +26,7 @@ def test_a_fixed_number_of_batches_goes_through_whole_permutations():
     assert torch.bincount(index).tolist() == [2] * 10
 
 
-def test_processes_share_out_the_batches_of_a_single_one():
+def test_processes_divide_the_batches_of_a_single_one():
     alone = list(order().epoch(2))
     shared = [list(order(rank=rank, world_size=2).epoch(2)) for rank in (0, 1)]
     for whole, *parts in zip(alone, *shared, strict=True):
@@ -103,7 +103,7 @@ def test_batches_of_similar_lengths_hold_every_sample_once_in_an_order_of_their_
     assert not torch.cat(list(order(**options, lengths=lengths).epoch(1))).equal(torch.cat(bucketed))
 
 
-def test_processes_share_out_batches_of_similar_lengths():
+def test_processes_divide_batches_of_similar_lengths():
     lengths = torch.arange(10).flip(0)
     alone = list(order(lengths=lengths).epoch(2))
     shared = [list(order(rank=rank, world_size=2, lengths=lengths).epoch(2)) for rank in (0, 1)]

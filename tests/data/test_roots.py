@@ -1,4 +1,4 @@
-"""Where data are looked for, and the cache of what was made from them."""
+"""Folders of data sets, and the cache of derived data."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sets of samples: cut, joined and hashed alike whether inputs are one tensor or several."""
+"""Sets of samples: selection, concatenation and hashes, for one tensor or several."""
 
 import hashlib
 

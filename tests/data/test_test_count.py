@@ -1,4 +1,4 @@
-"""How many test samples are scored: an option of every set, drawn by the seed."""
+"""The number of test samples: an option of every set, drawn by the seed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Labels that are all the same: nothing can be learned from them, and little told by them."""
+"""Constant labels: training refuses them, and scores on them cause a warning."""
 
 import warnings
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_training_on_one_class_is_refused() -> None:
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_a_score_on_one_class_is_warned_of(part: str) -> None:
-    with pytest.warns(UserWarning, match=rf"the set '{part}' has the class 'c' in every sample: a constant answer"):
+    with pytest.warns(UserWarning, match=rf"the set '{part}' has the class 'c' in every sample: a constant prediction"):
         _One(part).load()
 
 

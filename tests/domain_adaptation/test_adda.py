@@ -1,4 +1,4 @@
-"""ADDA: its losses, what stands still after the switch, and a resume across it."""
+"""ADDA: its losses, the parts frozen after the switch, and a resume across it."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_the_losses_are_those_of_the_paper():
     assert method.adapt(DomainOutput(x), DomainOutput(t), Update(0.1, phase="source")).terms == {}
 
 
-def test_after_the_switch_the_source_stands_still_and_the_target_starts_from_it():
+def test_after_the_switch_the_source_is_frozen_and_the_target_starts_from_it():
     method = Watched(pretrain=0.5, hidden=[8])
     data, model = make(data=BlobPair(batch_size=20), adaptation=method, bottleneck=4, dropout=0.2)
     fit(data, model, epochs=4)

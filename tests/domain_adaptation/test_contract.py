@@ -1,4 +1,4 @@
-"""What the training step promises to every method: its hooks, its phases, and what it refuses."""
+"""The contract of the training step with every method: hooks, phases, and refusals."""
 
 from dataclasses import replace
 

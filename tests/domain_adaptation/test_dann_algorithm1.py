@@ -84,7 +84,7 @@ def algorithm_1(start, steps, lambda_features, lambda_regressor):
 
 
 def papers_parameters(model):
-    """Give copies of the network's parameters under the paper's names."""
+    """Return copies of the network's parameters under the paper's names."""
     layer, head, discriminator = model.network.backbone.layers[0][0], model.network.head[0], model.adaptation
     regressor = discriminator.discriminator[0]
     tensors = {

@@ -165,21 +165,21 @@ def test_a_run_prints_the_effective_sample_size(tmp_path):
 def test_kmm_refuses_more_samples_than_fit():
     sets = Sets()
     sets.sets["source/train"] = torch.zeros(10_001, 5)
-    with pytest.raises(UserError, match=r"there may be 10,000 and are 10,001.*kliep"):
+    with pytest.raises(UserError, match=r"up to 10,000 of them, not 10,001.*kliep"):
         weigh(sets, estimator="kmm")
 
 
 def test_weights_that_leave_few_samples_are_warned_of():
     sets = Sets()
     sets.sets["target/train"][:, 0] += 4
-    with pytest.warns(UserWarning, match=r"leave as much as \d+ equally weighted samples of the source's 300"):
+    with pytest.warns(UserWarning, match=r"an effective sample size of \d+ of the source's 300"):
         weigh(sets, regularisation=0.01)
 
 
-def test_domains_that_cannot_be_weighed_are_refused_in_a_sentence():
+def test_domains_that_cannot_be_weighed_are_refused_in_one_sentence():
     sets = Sets()
     sets.sets["target/train"] = torch.full((20, 5), float("nan"))
-    with pytest.raises(UserError, match="cannot weigh the source: features of the target contain NaN"):
+    with pytest.raises(UserError, match="cannot weight the source: features of the target contain NaN"):
         weigh(sets)
 
 

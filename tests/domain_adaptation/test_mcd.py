@@ -1,4 +1,4 @@
-"""MCD: the discrepancy's value, the three kinds of update, and what each changes."""
+"""MCD: the discrepancy's value, and the three kinds of update with the parts they change."""
 
 import numpy as np
 import pytest

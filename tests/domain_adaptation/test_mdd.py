@@ -1,4 +1,4 @@
-"""MDD: both terms at known logits, the reversal's growth, and who learns what."""
+"""MDD: both terms at known logits, the growth of the reversal, and the trained parts."""
 
 import functools
 

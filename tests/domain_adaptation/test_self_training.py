@@ -1,4 +1,4 @@
-"""Self-training: which samples count, the loss, and the teacher."""
+"""Self-training: the selected samples, the loss, and the teacher."""
 
 import numpy as np
 import pytest
@@ -154,5 +154,5 @@ def test_wrong_options_are_named(options, said):
 
 def test_vectors_cannot_be_changed_as_images():
     method = SelfTraining(strong=Augmentation(flip=1.0))
-    with pytest.raises(UserError, match=r"domain_adaptation\.strong changes images"):
+    with pytest.raises(UserError, match=r"domain_adaptation\.strong augments images"):
         method.target_input(torch.zeros(4, 5))

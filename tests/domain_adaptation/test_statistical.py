@@ -1,4 +1,4 @@
-"""MMD, JMMD, CORAL, MCC and CDAN: what they compute on a batch, and one small training each."""
+"""MMD, JMMD, CORAL, MCC and CDAN: values on a batch, and one small training each."""
 
 import math
 

@@ -27,7 +27,7 @@ def test_an_episode_that_diverged_is_seen():
     assert meter.last_accuracies.tolist() == [1, 0, 1]  # and not right because class 0 was
 
 
-def test_episodes_count_alike_however_they_come():
+def test_episodes_count_equally_however_they_come():
     meter, draw = EpisodeMeter(), torch.Generator().manual_seed(1)
     logits, y = torch.randn(7, 6, 3, generator=draw), torch.randint(3, (7, 6), generator=draw)
     meter.update(logits, y, torch.arange(7))

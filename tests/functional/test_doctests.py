@@ -1,4 +1,4 @@
-"""Examples in docstrings print what they show, and no public function of the mathematics lacks one."""
+"""Examples in docstrings print the shown output, and every public function of the mathematics has one."""
 
 import doctest
 import importlib

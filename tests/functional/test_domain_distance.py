@@ -20,7 +20,7 @@ def test_the_distance_is_twice_one_minus_two_errors_and_never_negative(accuracy,
     assert a_distance(accuracy) == pytest.approx(distance, abs=1e-12)
 
 
-def test_equal_domains_are_told_apart_by_chance_only():
+def test_equal_domains_are_distinguished_by_chance_only():
     accuracy = linear_domain_accuracy(_draw(2000, seed=1), _draw(2000, seed=2))
     assert abs(accuracy - 0.5) < 3 * 0.5 / math.sqrt(2000)  # three standard errors over 2 x 1,000 scored samples
 

@@ -36,7 +36,7 @@ def test_a_span_is_right_if_its_kind_and_both_ends_are() -> None:
     assert precision_recall_f1(0, 0, 0) == (0.0, 0.0, 0.0)
 
 
-def test_distances_are_told_apart_where_they_are_near() -> None:
+def test_distances_are_distinguished_where_they_are_near() -> None:
     distance = torch.arange(-600, 601)
     bins = relative_bucket(distance, bins=16, longest=500)
     assert bins[distance.abs() < 4].tolist() == [11, 10, 9, 0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Spectrograms, held against a Fourier transform by hand and against the library transformers."""
+"""Spectrograms, compared with a Fourier transform by hand and with the library transformers."""
 
 import numpy as np
 import pytest

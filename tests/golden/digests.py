@@ -1,4 +1,4 @@
-"""What is recorded of a run's folder, and how two records are compared.
+"""Records of a run's folder, and their comparison.
 
 Only the files of the folder are read: nothing of tl_lab is imported.
 """
@@ -42,7 +42,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    """Give names and values of the weights apart, so that a rename is told from a change of numbers."""
+    """Return names and values of the weights apart, so that a rename is told from a change of numbers."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     weights = {name: tensor for name, tensor in content["state_dict"].items() if isinstance(tensor, torch.Tensor)}
     optimizer = b"".join(map(_tensor_bytes, _tensors(content.get("optimizer_states"))))
@@ -89,14 +89,14 @@ def digest_sweep(folder: Path) -> dict[str, Any]:
 
 
 def _summary(path: Path) -> list[str]:
-    """Give the lines of the summary without the last column of its tables (the duration) and the line on the code."""
+    """Return the lines of the summary without the last column of its tables (the duration) and the line on the code."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("Code: ")]
     timed = any(line.startswith("|") and line.rstrip("| ").endswith("duration") for line in lines)
     return [line.rstrip("|").rpartition("|")[0] if timed and line.startswith("|") else line for line in lines]
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Say each difference of two records of one run, a line each, beginning with the path of what differs.
+    """Report each difference of two records of one run, a line each, beginning with the path of what differs.
 
     A later revision may record further facts; that is no difference.
     """

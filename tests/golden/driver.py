@@ -65,7 +65,7 @@ def _make_images(folder: Path) -> None:
 
 
 def _fork(main: Callable[[list[str]], None], root: Path, argv: list[str], log: Path) -> int:
-    """Start the command line in a forked process, which leads a process group; give its id."""
+    """Start the command line in a forked process, which leads a process group; return its id."""
     if (pid := os.fork()) != 0:
         return pid
     code = 1
@@ -92,7 +92,7 @@ def _wait(pid: int) -> int:
 
 
 def _run(main: Callable[[list[str]], None], root: Path, name: str, run: Run) -> int:
-    """Run one golden run in its folder; give the exit code."""
+    """Run one golden run in its folder; return the exit code."""
     log, folder = Path("logs") / f"{name}.txt", Path("runs") / name
     overrides = [*run.overrides, *os.environ.get("GOLDEN_OVERRIDES", "").split()]
     if run.kind == "sweep":
@@ -119,7 +119,7 @@ def _run(main: Callable[[list[str]], None], root: Path, name: str, run: Run) -> 
 
 
 def run_all(main: Callable[[list[str]], None], root: Path, jobs: int, names: list[str]) -> dict[str, Any]:
-    """Run them, ``jobs`` at a time; give exit code and seconds of each."""
+    """Run them, ``jobs`` at a time; return exit code and seconds of each."""
     waiting, running, told = list(names), dict[int, tuple[str, float]](), dict[str, Any]()
     while waiting or running:
         ready = [name for name in waiting if RUNS[name].after is None or RUNS[name].after in told]

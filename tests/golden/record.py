@@ -39,7 +39,7 @@ ROOT = HERE.parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record or compare; give the exit code."""
+    """Record or compare; return the exit code."""
     options = _parser().parse_args(argv)
     names = _names(options.only)
     if options.command == "record":
@@ -92,7 +92,7 @@ def _checked_out(revision: str):
 
 
 def run(root: Path, names: Sequence[str], jobs: int) -> dict[str, Any]:
-    """Run golden runs with the code below ``root``, in a temporary folder; give the record of each.
+    """Run golden runs with the code below ``root``, in a temporary folder; return the record of each.
 
     Raises:
         RuntimeError: the runs used other code than that below ``root``.
@@ -128,7 +128,7 @@ def _recorded(work: Path, root: Path, name: str, code: int) -> dict[str, Any]:
 
 
 def _said(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """Print each difference; give the exit code."""
+    """Print each difference; return the exit code."""
     differing = 0
     for name in after:
         lines = compare(before[name], after[name])

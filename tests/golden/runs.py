@@ -1,4 +1,4 @@
-"""The golden runs as data: a name, the overrides of the command line, and how the run is started.
+"""The golden runs as data: a name, the overrides of the command line, and the way of starting.
 
 Every run uses embedded data only and takes a few seconds. Nothing here imports tl_lab, so that the same list runs
 against any revision.

@@ -1,4 +1,4 @@
-"""Rules of parameters, and the two authors that write them."""
+"""Rules of parameters, and the two sources of these rules."""
 
 import pytest
 

@@ -119,7 +119,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(runs, data, tmp_path, monke
 
 
 @pytest.mark.parametrize(("data", "heading"), [("digits_properties", "test AUROC %"), ("digits_value", "test R²")])
-def test_a_sweep_reports_the_leading_metric(data, heading, tmp_path):
+def test_a_sweep_reports_the_main_metric(data, heading, tmp_path):
     assert sweep(tmp_path / "sweep", f"data={data}", "strategy=from_scratch,fine_tuning", "seed=0,1,2") == 0
     summary = (tmp_path / "sweep" / "summary.md").read_text()
     table = next(line for line in summary.splitlines() if line.startswith("| setting"))
@@ -128,7 +128,7 @@ def test_a_sweep_reports_the_leading_metric(data, heading, tmp_path):
     shutil.rmtree(tmp_path / "sweep")
 
 
-def test_what_a_problem_has_no_use_for_is_refused_in_a_sentence(capsys, tmp_path):
+def test_what_a_problem_has_no_use_for_is_refused_in_one_sentence(capsys, tmp_path):
     for overrides, told in (
         (["data=digits_value", "strategy.label_smoothing=0.1"], "does not apply to regression data"),
         (["data=digits_value", "strategy.class_weights=balanced"], "does not apply to regression data"),

@@ -1,4 +1,4 @@
-"""Losses of problems against formulas written out by hand."""
+"""Losses of problems against explicit formulas."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Findings: unknown labels count nowhere, uncertain ones are the network's own decision."""
+"""Findings: unknown labels are ignored, uncertain ones are replaced by the network's prediction."""
 
 import math
 

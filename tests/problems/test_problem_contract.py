@@ -1,4 +1,4 @@
-"""What every problem must do, whatever it predicts."""
+"""The contract of every problem."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Transcripts as a problem: letters, error rates by hand, and what is refused."""
+"""Transcripts as a problem: letters, error rates by hand, and refusals."""
 
 import pytest
 import torch

@@ -33,7 +33,7 @@ def test_a_name_is_taken_apart(name, parts):
     assert split_name(name) == parts
 
 
-def test_shares_are_told_from_other_metrics():
+def test_shares_are_distinguished_from_other_metrics():
     assert all(map(is_share, ["acc", "balanced_acc", "f1_macro", "domain_acc", "acc_ci95"]))
     assert not any(map(is_share, ["loss", "lambda", "bwt_r2", "lr"]))
 
@@ -87,7 +87,7 @@ def test_details_are_what_is_said_of_one_task_beside_its_accuracy():
         ([], None),
     ],
 )
-def test_the_leading_metric_is_that_of_the_problem(names, leading):
+def test_the_main_metric_is_that_of_the_problem(names, leading):
     assert leading_metric(names) == leading
 
 

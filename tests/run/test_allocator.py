@@ -1,4 +1,4 @@
-"""Freed memory is kept: the second tensor of a size costs the kernel nothing."""
+"""Freed memory is reused: the second tensor of a size causes no work in the kernel."""
 
 import resource
 import subprocess
@@ -23,7 +23,7 @@ print(set_, (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * reso
 
 
 def _faults(keep: bool) -> tuple[str, float]:
-    """Give what was returned, and the share of ten tensors' bytes that the kernel mapped anew."""
+    """Return what was returned, and the share of ten tensors' bytes that the kernel mapped anew."""
     done = subprocess.run(
         [sys.executable, "-c", _FAULTS.format(keep=keep)], capture_output=True, text=True, check=True, env={}
     )

@@ -1,4 +1,4 @@
-"""Finished runs on one pair of domains, drawn beside each other."""
+"""Finished runs on one domain pair, drawn side by side."""
 
 from pathlib import Path
 
@@ -52,5 +52,5 @@ def _empty():
 
 def test_one_domain_has_no_two_to_show(tmp_path: Path) -> None:
     run_in(tmp_path / "run", "data=digits", "backbone=mlp", *QUIET, "trainer.max_epochs=1", "data.labels=100")
-    with pytest.raises(UserError, match="has learned from one domain, and the figure shows two"):
+    with pytest.raises(UserError, match="has a single domain, and the figure needs two"):
         draw_beside([tmp_path / "run", tmp_path / "run"])

@@ -1,4 +1,4 @@
-"""A run or sweep that goes on sees the data that it began with, or says so; tables never mix data unmarked."""
+"""A resumed run or sweep uses its original data or reports changes; tables mark runs on different data."""
 
 import json
 import shutil
@@ -153,7 +153,7 @@ def test_recorded_places_are_used_while_they_are_there(tmp_path, monkeypatch):
     new = str(tmp_path / "new")
     assert used(there, {"data.datasets.0.root": "new"}) == (new, new)
     with pytest.raises(
-        UserError, match=r"data\.batch_size is no folder .*nothing else can be given: data\.datasets\.0"
+        UserError, match=r"data\.batch_size is not a folder .*only these can be changed: data\.datasets\.0"
     ):
         used(there, {"data.batch_size": "3"})
 
@@ -161,7 +161,7 @@ def test_recorded_places_are_used_while_they_are_there(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- runs
 
 
-def test_a_run_that_goes_on_with_other_data(tmp_path, monkeypatch, capsys):
+def test_a_run_that_is_resumed_with_other_data(tmp_path, monkeypatch, capsys):
     base = images(tmp_path / "here" / "base")
     images(tmp_path / "there" / "base", start=1)
     monkeypatch.chdir(tmp_path / "here")
@@ -190,7 +190,7 @@ def test_a_run_that_goes_on_with_other_data(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_sweep_that_goes_on_with_other_data(tmp_path, monkeypatch, capsys):
+def test_a_sweep_that_is_resumed_with_other_data(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     images(tmp_path / "base")
     sweep = ["-m", *SMALL, f"hydra.sweep.dir={tmp_path / 'sweep'}", "hydra.launcher.jobs=1"]

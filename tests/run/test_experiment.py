@@ -1,4 +1,4 @@
-"""Whole runs: what they write, how they stop, how they go on."""
+"""Whole runs: their files, their end, and resuming."""
 
 import json
 import os
@@ -206,7 +206,7 @@ def test_vectors_are_predicted_as_they_were_tested(of_vectors, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b,c\n1,2,3\n", "has 3 columns; give the 2 values of each vector"),
+        ("a,b,c\n1,2,3\n", "has 3 columns; return the 2 values of each vector"),
         ("a,b\n1,2\n1,nan\n", "NaN or infinity in row 2"),
         ("a,b\n1,two\n", "not a number"),
     ],
@@ -377,7 +377,7 @@ def test_unreadable_images_stop_predictions_or_are_left_out(finished, tmp_path):
     with pytest.raises(UserError, match=r"1 of 3 images .* b\.png \(not an image\)"):
         predict_to_csv(finished, tmp_path, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
-    with pytest.warns(UserWarning, match=r"left out: 1 of 3 images .* b\.png"):
+    with pytest.warns(UserWarning, match=r"skipped: 1 of 3 images .* b\.png"):
         predict_to_csv(finished, tmp_path, tmp_path / "out.csv", skip_unreadable=True)
     assert pd.read_csv(tmp_path / "out.csv")["input"].tolist() == ["a.png", "c.png"]
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00\x01")
@@ -386,7 +386,7 @@ def test_unreadable_images_stop_predictions_or_are_left_out(finished, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a tiny disk")
-def test_a_full_disk_is_said_and_damages_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_damages_nothing(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=False)
@@ -436,7 +436,7 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path, capsys):
     assert last.stat().st_size == 5000
 
 
-def test_a_sweep_goes_on_after_a_failed_job_and_reports_both(tmp_path, capsys):
+def test_a_sweep_continues_after_a_failed_job_and_reports_both(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["-m", *SMALL, "optimizer.lr=0.01,1e25", f"hydra.sweep.dir={tmp_path}"])
     assert stopped.value.code == 1

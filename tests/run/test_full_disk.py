@@ -1,4 +1,4 @@
-"""A disk that is full from one of a run's writes on: one sentence, whole files, and a run that goes on."""
+"""A disk that becomes full during a run: one sentence, intact files, and a run that can be resumed."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Backbones and data whose inputs do not fit are refused in a sentence."""
+"""Backbones and data with mismatched inputs are refused in one sentence."""
 
 import pytest
 

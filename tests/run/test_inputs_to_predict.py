@@ -1,4 +1,4 @@
-"""What is to be predicted is read by the rules of training, with its messages."""
+"""Inputs of predictions are read by the rules of training, with the same messages."""
 
 from types import SimpleNamespace
 
@@ -46,7 +46,7 @@ def test_all_bad_files_are_named_at_once_as_in_training(tmp_path):
         read(tmp_path)
     with pytest.raises(UserError, match=said + r"set data\.unreadable=skip"):
         ImageFolder(root=str(tmp_path)).load()
-    with pytest.warns(UserWarning, match=r"left out: 2 of 5 images"):
+    with pytest.warns(UserWarning, match=r"skipped: 2 of 5 images"):
         names, x = read(tmp_path, skip=True)
     assert names == ["a/1.png", "b/3.png", "b/5.png"]
     assert x.shape == (3, 1, 4, 4)
@@ -77,7 +77,7 @@ def test_deep_images_are_shown_as_training_showed_them(tmp_path):
     _, x = read(tmp_path / "new" / "dim", reading=data.reading)  # alone it would be taken for ten bits
     assert x.flatten().tolist() == [round(500 * 255 / 4095)] * 16
     write(tmp_path / "new" / "dim" / "1.png", 60000, np.uint16)
-    with pytest.raises(UserError, match=r"1\.png \(16-bit values from 60000 to 60000, where others lie in 0\.\.4095\)"):
+    with pytest.raises(UserError, match=r"1\.png \(16-bit values from 60000 to 60000, while others are in 0\.\.4095\)"):
         read(tmp_path / "new" / "dim", reading=data.reading)
 
 
@@ -86,7 +86,7 @@ def test_a_table_holds_pixel_values(tmp_path, value):
     columns = ",".join(f"p{i}" for i in range(16))
     rows = ["7," * 15 + "255", "7," * 15 + f"{value:g}"]
     (tmp_path / "table.csv").write_text("\n".join([columns, *rows]))
-    with pytest.raises(UserError, match=r"holds the value .* in row 2: pixel values lie in 0\.\.255"):
+    with pytest.raises(UserError, match=r"has the value .* in row 2: pixel values must be in 0\.\.255"):
         read(tmp_path / "table.csv")
     (tmp_path / "table.csv").write_text("\n".join([columns, *rows[:1]]))
     assert read(tmp_path / "table.csv")[1].flatten()[[0, -1]].tolist() == pytest.approx([7 / 255, 1])
@@ -108,5 +108,5 @@ def test_arrays_are_taken_within_their_range_only(kind, value):
         assert check_pixels(x).float().equal(x.float())
         assert check_pixels(x).dtype in (torch.uint8, kind)
     elif not -1e-3 <= value <= (255 if whole else 1) + 1e-3:
-        with pytest.raises(UserError, match=r"images are .* and these hold"):
+        with pytest.raises(UserError, match=r"images must be .*, not"):
             check_pixels(x)

@@ -1,4 +1,4 @@
-"""Runs that are killed and resumed end as unbroken ones: scores, protocol, tables, choices."""
+"""Killed and resumed runs end like uninterrupted ones: scores, protocol, tables, choices."""
 
 import json
 import signal

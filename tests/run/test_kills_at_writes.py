@@ -1,4 +1,4 @@
-"""Runs that are killed at their writes, again and again, end as unbroken ones: everything in the folder is equal.
+"""Runs killed repeatedly during writes end like uninterrupted ones, with identical folders.
 
 Each process dies at one of its writes, before or after the file has its name, and the next one goes on; all writes of
 all strategies and scenarios are tried by ``benchmarks/reliability.py``.

@@ -1,4 +1,4 @@
-"""``resume=<run> trainer.max_epochs=N``: a finished run trains on, and says so."""
+"""``resume=<run> trainer.max_epochs=N``: extending a finished run, which records the extension."""
 
 import json
 from pathlib import Path
@@ -48,14 +48,14 @@ def test_a_mistake_in_a_notebook_is_an_exception(tmp_path: Path) -> None:
             tl_lab.run(overrides)
 
 
-def test_a_finished_run_trains_on(finished) -> None:
+def test_a_finished_run_is_extended(finished) -> None:
     before = dict(finished.results)
     weights = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
     longer = tl_lab.run([f"resume={finished.folder}", "trainer.max_epochs=3"])
     after = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert (weights["updates_done"], after["updates_done"]) == (2, 6)
     assert longer.results["status"] == "completed"
-    assert longer.results["protocol"]["lengthened"] == "configured for 1 epochs, went on to 3"
+    assert longer.results["protocol"]["lengthened"] == "configured for 1 epochs, extended to 3"
     (earlier,) = longer.results["lengthened"]
     assert (earlier["epochs"], earlier["metrics"]) == (1, before["metrics"])
     rows = pd.read_csv(finished.folder / "metrics.csv")
@@ -65,7 +65,7 @@ def test_a_finished_run_trains_on(finished) -> None:
     plain = {key: value for key, value in stored.items() if key != "lengthened_from"}
     assert config_hash(plain) == config_hash({**plain, "lengthened_from": None})
     assert longer.results["config_hash"] == config_hash(stored) != config_hash(plain)
-    with pytest.raises(UserError, match="it can go on for more, not for fewer"):
+    with pytest.raises(UserError, match="it can be extended, not shortened"):
         tl_lab.run([f"resume={finished.folder}", "trainer.max_epochs=2"])
-    with pytest.raises(UserError, match=r"nothing but trainer\.max_epochs"):
+    with pytest.raises(UserError, match=r"only trainer\.max_epochs"):
         tl_lab.run([f"resume={finished.folder}", "seed=3"])

@@ -1,4 +1,4 @@
-"""Loggers beside metrics.csv: several at once, Lightning's and one's own."""
+"""Loggers in addition to metrics.csv: several at once, Lightning's and the user's own."""
 
 import csv
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_mistakes_in_loggers(overrides: list[str], said: str) -> None:
     [
         ("Lacking", "logger=mine needs a package that is not installed: No module named 'nowhere'"),
         ("Unreachable", "logger=mine cannot start (no answer from https://example.org): leave it out"),
-        ("Path", "logger.mine is a PosixPath, and no logger of Lightning"),
+        ("Path", "logger.mine is a PosixPath, not a logger of Lightning"),
     ],
 )
 def test_loggers_that_cannot_be_built(target: str, said: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``trainer.max_updates``: the length of a run as a number of updates, in place of epochs."""
+"""``trainer.max_updates``: the length of a run as a number of updates instead of epochs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,7 +62,7 @@ def test_training_ends_after_the_updates_and_schedules_end_there(accumulate: int
         assert rates.seen == [0, 0, 0.25, 0.5, 0.5, 0.75]
 
 
-def test_the_partial_epoch_has_the_batches_that_a_whole_one_begins_with(tmp_path: Path) -> None:
+def test_the_partial_epoch_has_the_batches_that_a_whole_one_starts_with(tmp_path: Path) -> None:
     """Constant rate: four updates of six are the beginning of six; an interrupted run ends the same."""
     keep = ModelCheckpoint(dirpath=tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     data, model = make(dropout=0.3)
@@ -101,7 +101,7 @@ def test_a_number_of_updates_takes_the_place_of_epochs() -> None:
             ["trainer.max_updates=7", "trainer.max_epochs=3"],
             r"max_epochs=3 and trainer\.max_updates=7 both set the leng",
         ),
-        (["trainer.max_epochs=null"], r"max_epochs is at least 1, not None, unless trainer\.max_updates is given"),
+        (["trainer.max_epochs=null"], r"max_epochs must be at least 1, not None, unless trainer\.max_updates is given"),
         (["+trainer.max_steps=5"], r"max_steps is not supported.* trainer\.max_updates"),
         (["data=split_digits", "trainer.max_updates=7"], r"max_updates=7 does not suit a stream"),
     ],

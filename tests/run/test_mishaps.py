@@ -1,4 +1,4 @@
-"""Errors of libraries, and files that were damaged: a sentence, and never wrong numbers."""
+"""Errors of libraries, and damaged files: one sentence, and never wrong numbers."""
 
 import errno
 from pathlib import Path
@@ -13,7 +13,7 @@ from tl_lab.run.mishaps import explained
 
 
 def raised(function) -> BaseException:
-    """Give what a function raises."""
+    """Return what a function raises."""
     with pytest.raises(Exception) as found:  # noqa: PT011
         function()
     return found.value
@@ -25,7 +25,10 @@ def raised(function) -> BaseException:
         (lambda: nn.Linear(10**9, 10**9), "there is not enough memory"),
         (lambda: torch.empty(2**62, dtype=torch.float64), "there is not enough memory"),
         (lambda: nn.BatchNorm1d(3)(torch.zeros(1, 3)), "batch-norm cannot normalise a training batch of one sample"),
-        (lambda: nn.Linear(2, 3).load_state_dict(nn.Linear(3, 3).state_dict()), "the checkpoint holds other networks"),
+        (
+            lambda: nn.Linear(2, 3).load_state_dict(nn.Linear(3, 3).state_dict()),
+            "the checkpoint does not match the networks",
+        ),
         (lambda: nn.Conv2d(1, 1, 5)(torch.zeros(1, 1, 3, 3)), "the images are too small for the backbone"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Validators that are named are used, or refused; those chosen by default are left out where they mean nothing."""
+"""Requested validators are used or refused; default ones are omitted if they are undefined."""
 
 from dataclasses import replace
 

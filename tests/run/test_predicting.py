@@ -1,4 +1,4 @@
-"""Predictions in Python and as CSV: whatever form the samples come in, and what is given beside the labels."""
+"""Predictions in Python and as CSV: input formats, and outputs in addition to the labels."""
 
 import csv
 from pathlib import Path
@@ -89,16 +89,16 @@ def test_images_of_several_sizes_are_one_list(model: TrainedModel, x: torch.Tens
         (np.zeros((3, 6, 6), np.uint8), r"one image of 3 channels or 3 grey images: give it the shape \(1, 3, 6, 6\)"),
         (np.zeros((2, 6, 6, 4), np.uint8), r"\(B, C, H, W\) or \(B, H, W, C\) of 1 or 3 channels, not of shape"),
         (np.zeros(6), "not of shape"),
-        (np.full((2, 1, 6, 6), 7.0), r"floats in 0\.\.1, and these hold 7"),
-        ([], "the list of what is to be predicted is empty"),
+        (np.full((2, 1, 6, 6), 7.0), r"floats in 0\.\.1, not 7"),
+        ([], "the list of inputs is empty"),
         (np.zeros((0, 1, 6, 6), np.uint8), "nothing to predict"),
-        (["a.png", np.zeros((6, 6))], "holds paths, pictures or arrays"),
-        (["a.png", "b.csv"], r"b\.csv is a table, which is predicted by itself"),
+        (["a.png", np.zeros((6, 6))], "must contain paths, images or arrays"),
+        (["a.png", "b.csv"], r"b\.csv is a table, which must be the only input"),
         ("nowhere", "there is no folder or file nowhere"),
         (["nowhere.png", "nowhere2.png"], r"nowhere\.png \(no such file\)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_predicted_is_refused_in_a_sentence(model: TrainedModel, given: object, said: str) -> None:
+def test_what_cannot_be_predicted_is_refused_in_one_sentence(model: TrainedModel, given: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
         model.predict(given)
 
@@ -107,7 +107,7 @@ def test_unreadable_images_are_left_out_in_python_too(model: TrainedModel, folde
     (folder / "3.png").write_text("no image")
     with pytest.raises(UserError, match=r"3\.png \(not an image\)"):
         model.predict(folder)
-    with pytest.warns(UserWarning, match=r"left out: 1 of 5 images"):
+    with pytest.warns(UserWarning, match=r"skipped: 1 of 5 images"):
         answer = model.predict(folder, skip_unreadable=True)
     assert answer.names == ["0.png", "1.png", "2.png", "4.png"]
     assert len(answer.labels) == len(answer.values) == 4

@@ -1,4 +1,4 @@
-"""``update.lr_find``: the learning rate chosen by a range test, and a run that is otherwise the one given that rate."""
+"""``update.lr_find``: the learning rate of a range test, and equality with a run that is given this rate."""
 
 import functools
 import json
@@ -48,7 +48,7 @@ def test_of_a_parabola_the_rate_is_a_tenth_of_where_descent_diverges(curvature: 
     assert 0.2 / curvature * factor**-3 < found < 0.2 / curvature * factor**4
 
 
-def test_nothing_is_chosen_where_the_loss_does_not_fall_or_hardly_began() -> None:
+def test_nothing_is_chosen_where_the_loss_does_not_fall_or_hardly_started() -> None:
     assert choose_rate(rates_of(30), [float(n) for n in range(30)]) is None
     assert choose_rate(rates_of(9), [9.0 - n for n in range(9)]) is None
 
@@ -106,7 +106,7 @@ def test_the_curve_is_kept_and_the_rate_stated(found: Path) -> None:
     assert results["protocol"]["learning rate"].startswith(f"{results['lr_find']['rate']:g}, chosen by a range test")
 
 
-def test_a_run_that_goes_on_keeps_its_rate_and_its_identity(found: Path) -> None:
+def test_a_run_that_is_resumed_keeps_its_rate_and_its_identity(found: Path) -> None:
     stored = OmegaConf.load(found / "config.yaml")
     composed = compose([*_SMALL, "update.lr_find=true"])
     began = json.loads((found / "results.json").read_text())["config_hash"]
@@ -117,8 +117,8 @@ def test_a_run_that_goes_on_keeps_its_rate_and_its_identity(found: Path) -> None
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["optimizer.lr=0.1"], r"chooses the learning rate, and optimizer\.lr=0\.1 gives it"),
-        (["trainer=ddp_cpu"], r"tests rates in one process"),
+        (["optimizer.lr=0.1"], r"chooses the learning rate, and optimizer\.lr=0\.1 sets it"),
+        (["trainer=ddp_cpu"], r"runs in one process"),
         (["strategy=zero_shot", "data=office_caltech10", "domain_adaptation=none"], r"trains nothing"),
     ],
 )

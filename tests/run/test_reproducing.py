@@ -1,4 +1,4 @@
-"""A run again from its saved configuration, to the last bit; and what is said where it differs."""
+"""Repeating a run from its saved configuration, to the last bit, and reports of differences."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def test_a_run_again_is_equal_to_the_last_bit(first, tmp_path, capfd):
     assert old["metrics"] == new["metrics"]
     assert old["config_hash"] == new["config_hash"]
     assert new["choices"] == old["choices"]
-    with pytest.raises(UserError, match="holds a run, which would be overwritten"):
+    with pytest.raises(UserError, match="contains a run, which would be overwritten"):
         reproduce(first, tmp_path / "again")
 
 
@@ -69,7 +69,7 @@ def test_the_last_bit_of_a_metric_counts(first, tmp_path):
     assert "versions, device, threads, code and data are the same" in found.said()
 
 
-def test_what_only_one_run_has_logged_is_said(first, tmp_path):
+def test_what_only_one_run_has_logged_is_reported(first, tmp_path):
     other = _changed(first, tmp_path, lambda content: None)
     (other / "metrics.csv").unlink(missing_ok=True)
     assert compare_runs(first, other).differences == ["metrics.csv: only in the first run"]

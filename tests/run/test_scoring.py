@@ -1,4 +1,4 @@
-"""``python -m tl_lab test``: a finished run scored on other labelled samples."""
+"""``python -m tl_lab test``: scoring a finished run on other labelled samples."""
 
 from pathlib import Path
 
@@ -73,10 +73,10 @@ def test_labels_and_numbers_stand_in_columns_of_their_own(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("names", "table", "said"),
     [
-        (["a/1.png", "bb/2.png"], None, "'bb' is no class of the run; did you mean"),
+        (["a/1.png", "bb/2.png"], None, "'bb' is not a class of the run; did you mean"),
         (["1.png"], None, "no sub-folders: give one for each class, such as 'a'"),
         (["1.png"], "path,klass\n1.png,a\n", "has no column 'label'"),
-        (["1.png"], "path,label\n1.png,a\n1.png,b\n", "two labels that differ"),
+        (["1.png"], "path,label\n1.png,a\n1.png,b\n", "two different labels"),
     ],
 )
 def test_wrong_labels_are_refused(

@@ -1,4 +1,4 @@
-"""Classes of one's own from a few examples of each: every strategy of episodes, and any trained backbone."""
+"""The user's own classes from a few examples each: every few-shot strategy, and any trained backbone."""
 
 import shutil
 from pathlib import Path
@@ -137,7 +137,7 @@ def test_answers_below_the_threshold_have_no_label(prototypical: Path, folders: 
     some = supported.predict(queries, reject_below=middle)
     assert [bool(label) for label in some.labels] == (every.confidence >= middle).tolist()
     assert torch.equal(some.values, every.values)
-    with pytest.raises(UserError, match=r"lies in \[0, 1\], not at 2"):
+    with pytest.raises(UserError, match=r"must be in \[0, 1\], not 2"):
         supported.predict(queries, reject_below=2)
 
 
@@ -156,7 +156,7 @@ def test_the_command_writes_label_confidence_and_nearest_example(
     capsys.readouterr()
     for wrong, said in (
         (["predict", str(prototypical), str(queries)], "has no classes of its own: give a few examples"),
-        ([*words[:3], "--reject-below", "0.5"], "belongs to --support"),
+        ([*words[:3], "--reject-below", "0.5"], "requires --support"),
         ([*words[:4], str(tmp_path / "nowhere")], "there is no folder or file"),
         ([*words, "--arrays"], "leave --arrays out"),
     ):
@@ -169,11 +169,11 @@ def test_the_command_writes_label_confidence_and_nearest_example(
     ("made", "said"),
     [
         (["a/1.png"], "at least two classes, not 1 (a)"),
-        (["a/1.png", "b/notes.txt"], "holds no images"),
+        (["a/1.png", "b/notes.txt"], "contains no images"),
         (["1.png", "2.png"], "has no folders of classes"),
     ],
 )
-def test_a_wrong_support_is_said(made: list[str], said: str, prototypical: Path, tmp_path: Path) -> None:
+def test_a_wrong_support_is_reported(made: list[str], said: str, prototypical: Path, tmp_path: Path) -> None:
     for name in made:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         if name.endswith(".png"):
@@ -199,7 +199,7 @@ def test_more_ways_of_a_wrong_support(prototypical: Path, tmp_path: Path) -> Non
 def test_a_head_for_a_number_of_classes_takes_no_other(folders: tuple[Path, Path], tmp_path: Path) -> None:
     run_in(tmp_path / "maml", *EPISODES, *QUIET, "strategy=maml")
     arrays = {name: [picture(name, i) for i in range(2)] for name in ("left", "right")}
-    with pytest.raises(UserError, match=r"learned a head for 3 classes, .* a support of 3 classes, not 2"):
+    with pytest.raises(UserError, match=r"trained with a head for 3 classes, .* a support of 3 classes, not 2"):
         load(tmp_path / "maml").with_support(arrays)
 
 
@@ -223,7 +223,7 @@ def test_an_adapter_under_episodes_takes_a_support(folders: tuple[Path, Path], t
     assert set(answers.labels) <= set(CLASSES)
 
 
-def test_drawings_are_brought_to_the_ground_that_the_run_learned(
+def test_drawings_are_inverted_to_the_background_of_training(
     prototypical: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     support, queries = folders
@@ -234,7 +234,9 @@ def test_drawings_are_brought_to_the_ground_that_the_run_learned(
     model = load(prototypical)
     model.reading["ground"] = "dark"
     expected = model.with_support(support).predict(queries)
-    with pytest.warns(UserWarning, match="12 of 12 support images have a bright ground, and the run learned drawings"):
+    with pytest.warns(
+        UserWarning, match="12 of 12 support images have a bright background, and the run was trained on drawings"
+    ):
         supported = model.with_support(other)
     brought = supported.predict(queries).probabilities
     torch.testing.assert_close(brought, expected.probabilities, rtol=0, atol=2e-4)  # images are resized as bytes

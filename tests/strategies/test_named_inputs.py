@@ -127,7 +127,7 @@ def test_a_checkpoint_predicts_sequences(tmp_path):
     torch.testing.assert_close(predicted.probabilities, model(fresh.x).softmax(1).detach())
 
 
-def test_methods_for_images_refuse_sequences_in_a_sentence():
+def test_methods_for_images_refuse_sequences_in_one_sentence():
     with pytest.raises(UserError, match="augmentation changes images, and these data are text"):
         make(FromScratch, Sentences(augmentation=Augmentation(noise=0.1)))
     with pytest.raises(UserError, match="changes images, and these data are texts"):

@@ -141,7 +141,7 @@ def test_problems_state_the_way_to_their_answers(monkeypatch):
         assert 0 <= y <= 20
     assert word_problem(np.random.default_rng(0), 3, 20).steps == 3
     monkeypatch.setattr(Arithmetic, "steps", (1,))
-    with pytest.raises(UserError, match="count=600 is more than the different problems with numbers up to 2"):
+    with pytest.raises(UserError, match="count=600 exceeds the number of different problems with numbers up to 2"):
         Arithmetic(count=600, largest=2).load()
 
 
@@ -166,7 +166,7 @@ def test_a_run_states_the_mean_and_the_spread_of_its_prompts(folder, tmp_path, c
     assert results["metrics"]["test/spread_acc"] == pytest.approx(accuracies.std().item())
     assert results["metrics"]["test/most_acc"] == accuracies.max().item()
     assert "3 prompts (1 template x 3 draws of 1 x 1 order) for 8 texts: 24 questions" in capsys.readouterr().out
-    with pytest.raises(UserError, match="asked a language model by prompts"):
+    with pytest.raises(UserError, match="prompted a language model"):
         tl_lab.load(tmp_path / "run")
 
 

@@ -1,4 +1,4 @@
-"""SetFit: how pairs are drawn, what they cost, and the head that is fitted."""
+"""SetFit: the draw of pairs, their loss, and the fitted head."""
 
 import numpy as np
 import pytest

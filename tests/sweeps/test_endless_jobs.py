@@ -1,4 +1,4 @@
-"""Jobs that do not end by themselves: a limit of time, threads that are left, and folders that are in use."""
+"""Jobs that do not end by themselves: time limits, remaining threads, and folders in use."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_an_error_and_a_thread_that_is_left() -> None:
 
     child = Child(job)
     outcome(child)
-    assert child.death == "the job's process ended with exit code 3 before it could say why"
+    assert child.death == "the job's process ended with exit code 3 before it could report a reason"
     child.close()
 
 
@@ -104,7 +104,7 @@ class Stub:
         return settle(self.folder, failure, seconds, None, ended)
 
 
-def test_a_sweep_goes_on_after_a_job_that_took_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_continues_after_a_job_that_took_too_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs: Any = [Stub(0, tmp_path / "0", 60), Stub(1, tmp_path / "1", 0)]
     progress = SweepProgress(1)
     progress.start(2)
@@ -120,7 +120,7 @@ def test_a_sweep_goes_on_after_a_job_that_took_too_long(tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize("value", ["0", "-3", "soon", "true", "nan"])
 def test_a_limit_is_a_number_of_seconds(value: str) -> None:
-    with pytest.raises(UserError, match=r"^hydra\.launcher\.timeout is null or a number of seconds above 0, not "):
+    with pytest.raises(UserError, match=r"^hydra\.launcher\.timeout must be null or a number of seconds above 0, not "):
         arguments.check([f"hydra.launcher.timeout={value}"], [("-m", None)])
 
 
@@ -133,7 +133,7 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         outcome(child)
         assert (
             child.value
-            == f"another process is at work in '{tmp_path}': wait until it has ended, or name another folder"
+            == f"another process is working in '{tmp_path}': wait until it has ended, or name another folder"
         )
         child.close()
     assert _try(tmp_path) == "free"

@@ -1,4 +1,4 @@
-"""Jobs that run at the same time take the GPUs of a machine in turn, the one that is free first."""
+"""Concurrent jobs use the GPUs of a machine in turn, a free one first."""
 
 import os
 from types import SimpleNamespace
@@ -47,7 +47,7 @@ def test_a_job_sees_the_gpu_that_it_was_given(accelerator, seen, monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
 
 
-def test_a_gpu_that_is_full_is_said_in_one_sentence():
+def test_a_gpu_that_is_full_is_reported_in_one_sentence():
     said = (
         "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79 GiB of which 1 GiB is free."
     )

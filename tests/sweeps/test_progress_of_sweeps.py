@@ -1,4 +1,4 @@
-"""What a sweep says while it runs."""
+"""Output of a sweep during its run."""
 
 import io
 import sys
@@ -33,7 +33,7 @@ def test_the_time_left_is_that_of_the_mean_job_shared_by_those_at_once() -> None
     assert sweep.summary() == "3 of 7 done, 1 failed, 30 s left"
 
 
-def test_a_log_gets_a_line_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_gets_one_line_per_job(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = SweepProgress(at_once=1)
     sweep.start(total=2)
     sweep.ended(0, "seed=0", False, GOOD, 12.3)

@@ -1,4 +1,4 @@
-"""Sweeps with real jobs: isolated, recorded however they end, and gone on with."""
+"""Sweeps with real jobs: isolated, recorded whatever their end, and resumed."""
 
 import faulthandler
 import json
@@ -172,21 +172,21 @@ def test_another_configuration_or_code_version_is_not_mixed_in(
     said = capsys.readouterr().out
     # the default rate is among the new ones: those runs are kept, wherever they lie
     assert said.count("  kept  (") == 2
-    assert "job 0 runs in 0-2: 0 holds another configuration" in said
-    assert "starts over: its checkpoint is of another code version (0000000000)" in said
+    assert "job 0 runs in 0-2: 0 contains another configuration" in said
+    assert "restarts: its checkpoint is from another code version (0000000000)" in said
     assert (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns > trained
     assert "1 kept run is of another code version" in said
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
 
-def test_other_launchers_go_on_with_the_same_jobs_only(
+def test_other_launchers_resume_with_the_same_jobs_only(
     undisturbed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sweep"
     shutil.copytree(undisturbed, folder)
     again = ["sweep.resume=true", "hydra/launcher=basic"]
     assert sweep(folder, "seed=0,1", *again) == 1
-    assert "holds the sweep of another command: go on by hydra/launcher=forked" in capfd.readouterr().err
+    assert "contains the sweep of another command: resume with hydra/launcher=forked" in capfd.readouterr().err
     (folder / "1" / "results.json").write_text(json.dumps(results(folder / "1") | {"config_hash": "of other files"}))
     assert sweep(folder, "seed=0,1,2,3,4,5", *again) == 1
     assert f"the files under conf/ have changed since {folder / '1'} was made" in capfd.readouterr().err
@@ -199,7 +199,7 @@ def test_other_launchers_go_on_with_the_same_jobs_only(
 
 
 @pytest.mark.slow
-def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(
+def test_a_sweep_interrupted_and_then_killed_resumes_to_the_same_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real processes: Ctrl-C in the first start, kill -9 of the second, both while a job trains."""
@@ -225,14 +225,14 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(
     code, said = first.wait(180), first.said
     assert code == 130, said
     monkeypatch.setattr(sys, "argv", [TRAIN])
-    assert f"interrupted; go on with: {commands.train('-m')} " in said
+    assert f"interrupted; resume: {commands.train('-m')} " in said
     assert results(broken / "0")["status"] == "failed"
 
     second = go_on(broken, "second.txt")
     wait_for(last[1], second)
     second.kill()
     said = second.said
-    assert "job 0 goes on from its checkpoint" in said
+    assert "job 0 resumes from its checkpoint" in said
     assert "job 0: seed=0  completed" in said
     assert results(broken / "1")["status"] == "running"
     left = last[1].stat().st_mtime_ns
@@ -244,7 +244,7 @@ def test_a_sweep_interrupted_and_then_killed_goes_on_to_the_same_table(
     said = third.said
     assert "job 0: seed=0  completed  test/acc" in said
     assert "kept" in said
-    assert "job 1 goes on from its checkpoint" in said
+    assert "job 1 resumes from its checkpoint" in said
     whole = tmp_path / "whole"
     assert sweep(whole, *long) == 0
     pd.testing.assert_frame_equal(table(broken), table(whole))
@@ -268,7 +268,7 @@ def test_the_processes_of_a_distributed_job_die_with_a_killed_sweep(tmp_path: Pa
 
 
 def _processes_about(folder: Path) -> list[str]:
-    """Give the command lines of the processes that name a folder."""
+    """Return the command lines of the processes that name a folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -280,7 +280,7 @@ def _processes_about(folder: Path) -> list[str]:
     return found
 
 
-def test_weights_and_biases_gets_a_group_a_sweep_and_a_run_a_job(
+def test_weights_and_biases_gets_one_group_per_sweep_and_one_run_per_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -325,7 +325,7 @@ def test_a_child_tells_returns_and_dies_with_all_that_it_started() -> None:
     assert Path(f"/proc/{sleeper.told}").exists()
     sleeper.interrupt()
     sleeper.stop()
-    assert sleeper.death == "the job's process ended with exit code 130 before it could say why"
+    assert sleeper.death == "the job's process ended with exit code 130 before it could report a reason"
     sleeper.close()
     state = Path(f"/proc/{sleeper.told}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"

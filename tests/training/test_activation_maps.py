@@ -1,4 +1,4 @@
-"""Grad-CAM, held against gradients taken by hand."""
+"""Grad-CAM, compared with gradients by hand."""
 
 import pytest
 import torch

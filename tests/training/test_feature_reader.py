@@ -1,4 +1,4 @@
-"""Features of whole sets: order, parts of a set, places, modes, domains; with a trainer and without."""
+"""Features of whole sets: order, subsets, positions, modes, domains; with a trainer and without."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The figures of a test: which sets they name, and in which order their labels stand."""
+"""The figures of a test: the sets they name, and the order of their labels."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What learns, when, and what stands still to the last bit."""
+"""Trained and frozen parameters over time, to the last bit."""
 
 import functools
 import itertools
@@ -107,5 +107,5 @@ def test_weight_decay_can_leave_out_biases_and_norms():
     decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
     assert decays == {name: 0.5 if p.ndim > 1 else 0.0 for name, p in model.named_parameters()}
     assert {group["lr"] for group in groups} == {0.05}
-    with pytest.raises(UserError, match=r"update\.weight_decay_on is 'all' or 'matrices'"):
+    with pytest.raises(UserError, match=r"update\.weight_decay_on must be 'all' or 'matrices'"):
         make(weight_decay_on="weights")

@@ -1,4 +1,4 @@
-"""Graphs on a GPU: replays equal the same code run eagerly to the last bit, and the usual optimizers to 1e-6."""
+"""CUDA graphs: replays equal the same code run eagerly to the last bit, and the usual optimizers to 1e-6."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Which test samples a run gets right, in a file of its own."""
+"""The file with the correctness of each test sample."""
 
 import pandas as pd
 import pytest

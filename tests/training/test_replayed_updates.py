@@ -1,4 +1,4 @@
-"""Updates that are replayed: the same code without a recording equals the step that launches each kernel by itself."""
+"""Replayed updates: the same code without a recording equals the step that launches kernels one by one."""
 
 import functools
 import json
@@ -47,7 +47,7 @@ class Replaying(pl.Callback):
 
 
 def both_ways(adaptation=None, data=BlobPair, strategy=FromScratch, epochs=3, precision="32-true", **options):
-    """Train with and without replaying; give each way's weights, log and model."""
+    """Train with and without replaying; return each way's weights, log and model."""
     found = []
     for replays in (False, True):
         seen = Replaying(replays)

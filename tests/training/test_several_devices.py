@@ -1,4 +1,4 @@
-"""Ways to train beside one process in float32: DDP, sharding over two processes, synchronised norms, bf16, compiled."""
+"""Other ways of training: DDP, sharding over two processes, synchronised batch norm, bf16, compilation."""
 
 import functools
 import json
@@ -41,7 +41,7 @@ def test_ddp_on_one_device_trains_to_the_bits_of_one_process(monkeypatch: pytest
     assert differing(*states) == set()
 
 
-def test_two_processes_share_the_parameters_out_and_train_as_one(tmp_path: Path) -> None:
+def test_two_processes_divide_the_parameters_and_train_as_one(tmp_path: Path) -> None:
     """The mean of two halves' gradients is that of the batch; the halves are summed in another order."""
     given = ["data=digits", "backbone=mlp", "domain_adaptation=none", "logger=none", "figures=false"]
     given += ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "data.batch_size=32"]
@@ -62,8 +62,8 @@ def test_two_processes_share_the_parameters_out_and_train_as_one(tmp_path: Path)
 @pytest.mark.parametrize(
     ("norms", "world_size", "given", "said"),
     [
-        (True, 1, True, "nothing to synchronise, since there is one process"),
-        (False, 2, True, "nothing to synchronise, since the network has no batch-norm"),
+        (True, 1, True, "nothing to synchronise, because there is one process"),
+        (False, 2, True, "nothing to synchronise, because the network has no batch-norm"),
         (True, 2, True, "needs GPUs: set trainer.sync_batchnorm=false"),
         (True, 2, False, "needs GPUs: set trainer.sync_batchnorm=false"),
         (False, 2, False, None),

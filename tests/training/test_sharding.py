@@ -1,4 +1,4 @@
-"""Sharded training: one process, over gloo on the CPU, trains to the bits of a plain run."""
+"""Sharded training: one process, over gloo on the CPU, gives the same bits as a plain run."""
 
 import functools
 

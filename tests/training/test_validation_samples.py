@@ -1,4 +1,4 @@
-"""Validation of a set without labels: a fixed part of it in every epoch, all of it once at the end."""
+"""Validation of a set without labels: a fixed part in every epoch, the whole set once at the end."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a backbone could do before a run, against what is known of small ones."""
+"""Scores of a backbone on its earlier task, against known values of small ones."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Runs whose loss exploded or whose scores are those of guessing say so."""
+"""Warnings of runs whose loss diverged or whose scores are at chance level."""
 
 import pytest
 
@@ -23,13 +23,13 @@ def test_a_loss_that_exploded(losses: list[float], said: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "chance"), [(0.10, True), (0.111, True), (0.125, False), (0.9, False)])
-def test_accuracies_within_two_deviations_of_guessing(value: float, chance: bool) -> None:
+def test_accuracies_within_two_deviations_of_chance_level(value: float, chance: bool) -> None:
     # ten classes, 2,500 samples: sqrt(.1 * .9 / 2500) = .006
     found = at_chance({"test/target/balanced_acc": value, "test/target/acc": 0.1}, {"test/target": 2500}, 10)
     assert bool(found) == chance
     if chance:
         assert found == [
-            f"the balanced accuracy on the test set of target, {value:.1%}, is what guessing among 10 gives"
+            f"the balanced accuracy on the test set of target, {value:.1%}, is at chance level for 10 classes"
         ]
 
 

@@ -71,12 +71,12 @@ def test_the_sentence_compares_with_no_adaptation():
 def test_without_such_a_run_the_numbers_stand_alone():
     text = said(**APART, head=HEAD, discriminator_acc=0.5)
     assert text.startswith("at the head: linear domain accuracy .60,")
-    assert text.endswith("whether that helps shows beside the same run with domain_adaptation=none")
+    assert text.endswith("compare with the same run with domain_adaptation=none")
     for word in ("collapsed", "little effect", "wins", "gained", "lost"):
         assert word not in text
 
 
-def test_a_source_that_falls_in_training_is_said():
+def test_a_source_that_falls_in_training_is_reported():
     assert said(head=HEAD, source_score=0.8, best_source_score=0.99).endswith(
         "; source validation fell from .99 to .80 in training"
     )
@@ -88,15 +88,15 @@ def test_terms_that_are_too_loud_or_too_faint_are_named():
     loud = said(**apart, gradient_norms={"task_loss": 0.1, "mmd_loss": 4.0, "pull": 0.5})
     assert loud.endswith("; the gradient of the mmd loss is 40 times the task's: lower its weight")
     faint = said(**apart, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
-    assert faint.endswith("; the gradient of the mmd loss is 0.002 of the task's: it hardly acts, raise its weight")
+    assert faint.endswith("; the gradient of the mmd loss is 0.002 of the task's: it hardly matters, raise its weight")
     assert "gradient" not in said(**near, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
     assert "gradient" not in said(**apart, gradient_norms={"task_loss": 1.0, "l2_penalty": 0.0})
     assert "gradient" not in said(**apart, gradient_norms={"task_loss": 0.0, "mmd_loss": 1.0})
     assert "gradient" not in said(**apart, gradient_norms={"mmd_loss": 1.0})
 
 
-def test_few_samples_are_said():
-    assert said(**APART, head=HEAD, scored=15).endswith("; measured on 15 samples of each domain only: uncertain")
+def test_few_samples_are_reported():
+    assert said(**APART, head=HEAD, scored=15).endswith("; measured on only 15 samples of each domain: unreliable")
     assert "uncertain" not in said(**APART, head=HEAD, scored=50)
 
 

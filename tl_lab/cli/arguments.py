@@ -1,4 +1,4 @@
-"""Mistakes on the command line, found before anything runs and said with the nearest valid names."""
+"""Checks of the command line before anything runs; messages suggest the nearest valid names."""
 
 import contextlib
 import itertools
@@ -36,17 +36,17 @@ __all__ = [
 Flags = list[tuple[str, str | None]]
 
 CONFIG_DIR = frozenset({"--config-dir", "-cd"})
-# these print something; what they print still has to compose
+# these print something; the configuration they print must compose
 SHOWING = frozenset({"--cfg", "-c", "--help", "-h"})
-# these answer for themselves, or replace the configuration that the check knows
+# these do not run anything, or replace the configuration that is checked
 UNCHECKED = frozenset(
     {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
-# groups of which several are chosen: group=[a,b], or +group=c beside the defaults
+# groups with several choices: group=[a,b], or +group=c in addition to the defaults
 _LISTS = frozenset({"logger", "validator"})
-_OPTIONAL = frozenset({"assess", "experiment", "search"})  # groups of which nothing need be chosen
+_OPTIONAL = frozenset({"assess", "experiment", "search"})  # groups without a required choice
 _RANGE = re.compile(r"([^=]+)=(\d+)\.\.\.?(\d+)")
 MULTIRUN = frozenset({"--multirun", "-m"})
 _WITH_VALUE = frozenset(
@@ -56,7 +56,7 @@ _WITH_VALUE = frozenset(
 )
 _SWITCHES = UNCHECKED | SHOWING | MULTIRUN | {"--resolve", "--run", "-r"}
 _SHOWN = frozenset({"job", "hydra", "all"})
-# of these one is given
+# exactly one of these is given
 _ALONE = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), ("--info", "-i"), ("--shell-completion", "-sc"))
 _COMMANDS = {name: names[0] for names in _ALONE for name in names}
 _DOTS = re.compile(r"^[\w.]+=\d+\.\.\d+$")
@@ -65,16 +65,16 @@ _INFO = frozenset({"all", "config", "defaults", "defaults-tree", "plugins", "sea
 
 @dataclass(frozen=True)
 class Checked:
-    """What a correct command line amounts to.
+    """Interpretation of a correct command line.
 
     Attributes:
-        multirun: several runs were asked for.
-        folder: where the run, or the sweep, will write.
+        multirun: whether several runs were requested.
+        folder: destination of the run or the sweep.
         launcher: of a sweep: the class that starts its jobs.
-        sweeper: the class that says which jobs these are.
-        resumes: the sweep is to go on with what is missing or failed.
-        first: overrides of the first run, where there are several.
-        of_jobs: those of the given overrides whose key only the jobs' configurations have.
+        sweeper: the class that determines these jobs.
+        resumes: whether the sweep resumes with missing or failed jobs.
+        first: overrides of the first run of several.
+        of_jobs: given overrides whose key exists only in the configurations of jobs.
     """
 
     multirun: bool
@@ -93,10 +93,10 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
         given: the command line's arguments, in any order.
 
     Returns:
-        Options with their values (``None`` where they take none), and overrides (``key=value``).
+        Options with their values (``None`` for flags), and overrides (``key=value``).
 
     Raises:
-        UserError: an option does not exist, or lacks its value.
+        UserError: an unknown option, or one without its value.
     """
     flags: Flags = []
     overrides: list[str] = []
@@ -105,7 +105,7 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
     if ranges:
         key, _, value = ranges[0].partition("=")
         start, end = value.split("..")
-        raise UserError(f"{ranges[0]!r} is no range: write '{key}=range({start},{int(end) + 1})', with -m")
+        raise UserError(f"{ranges[0]!r} is not a range: write '{key}=range({start},{int(end) + 1})', with -m")
     while rest:
         text = rest.pop(0)
         if not text.startswith("-"):
@@ -127,7 +127,7 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
 
 
 def _check_flags(flags: Flags) -> None:
-    """Refuse options that exclude each other; of several runs the configuration of the first can be shown."""
+    """Refuse options that exclude each other; of several runs, the configuration of the first can be shown."""
     for name, value in flags:
         if name in ("--cfg", "-c") and value not in _SHOWN:
             raise UserError(f"{name} shows {', '.join(sorted(_SHOWN))}, not {value!r}")
@@ -137,34 +137,34 @@ def _check_flags(flags: Flags) -> None:
 
 
 def quote(value: str) -> str:
-    """Write a text so that Hydra reads it as it is, whatever signs it holds."""
+    """Quote a text so that Hydra reads it literally."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if value else "''"
 
 
 def plain_or_quoted(value: str) -> str:
-    """Write a text for Hydra, in quotes where it holds more than the usual signs of a path."""
+    """Quote a text for Hydra if it contains characters that are unusual in paths."""
     return value if re.fullmatch(r"[\w./+-]+", value, re.ASCII) else quote(value)
 
 
 def resumed_folder(overrides: Sequence[str]) -> Path | None:
-    """Return the folder of ``resume=<folder>``, or ``None`` where nothing is to be resumed.
+    """Return the folder of ``resume=<folder>``, or ``None`` without it.
 
     Raises:
-        UserError: the value is empty, as that of a shell variable that is not set.
+        UserError: the value is empty, for example an unset shell variable.
     """
     for text in overrides:
         key, equals, value = text.partition("=")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         if key == "resume" and equals and not value:
-            raise UserError(f"{text!r} names no folder: give that of the run to go on with, resume=<folder>")
+            raise UserError(f"{text!r} names no folder: give that of the run to resume, resume=<folder>")
         if key == "resume" and value != "null":
             return Path(value).expanduser()
     return None
 
 
 def config_dirs(given: Sequence[str]) -> list[str]:
-    """List the folders of choices (``--config-dir``) on a command line, or on the one that a shell completes."""
+    """List the folders of choices (``--config-dir``) on a command line, or on one that a shell is completing."""
     flags, _ = split(given)
     completing = os.environ.get("COMP_LINE", "") if {name for name, _ in flags} & _COMPLETION else ""
     words = completing.split()
@@ -173,7 +173,7 @@ def config_dirs(given: Sequence[str]) -> list[str]:
 
 
 def nearby(folder: Path) -> str:
-    """Name what lies beside a folder that does not exist, as the end of a sentence."""
+    """Suggest neighbours of a folder that does not exist, as the end of a sentence."""
     with contextlib.suppress(OSError):
         beside = {str(other): other.name for other in folder.parent.iterdir() if other.is_dir()}
         close = get_close_matches(folder.name, beside.values(), n=2)
@@ -190,10 +190,10 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
         flags: options, as :func:`split` returns them.
 
     Returns:
-        Whether there are several runs, and where they will write.
+        Whether there are several runs, and their destination.
 
     Raises:
-        UserError: something is wrong; every wrong override is named.
+        UserError: one or more overrides are wrong; the message names each of them.
     """
     import hydra
 
@@ -203,7 +203,7 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     parsed = _parse(overrides)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         groups = _groups()
-        # what Hydra would explain badly, or, a list for a group of one choice, take without a word
+        # mistakes that Hydra would explain badly or, for a list in a group of one choice, not report
         doubtful = [one for one in parsed if one.is_delete() or one.value() is None or isinstance(one.value(), list)]
         if mistakes := [text for override in doubtful if (text := _wrong_choice(override, groups))]:
             raise UserError(_join(mistakes))
@@ -224,26 +224,26 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     _check_removals(parsed)
     objective = str(OmegaConf.select(first, "sweep.objective"))
     if objective.startswith(("test/", "oracle/")):
-        raise UserError(f"sweep.objective={objective} is a test metric: test data choose nothing; use val/...")
+        raise UserError(f"sweep.objective={objective}: test metrics cannot be used for selection; use a val/... metric")
     name = _folder(first, "name")
     if any(part in ("", ".", "..") for part in name.split("/")):
-        raise UserError(f"name={name} is no name of a folder below the outputs: leave '.', '..' and empty parts out")
+        raise UserError(f"name={name} is not a folder name below the outputs: leave '.', '..' and empty parts out")
     where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     if not (folder := _folder(first, where)):
         raise UserError(f"{where}= names no folder: leave it out to get a new one")
     at_once = OmegaConf.select(first, "hydra.launcher.jobs")
     if at_once is not None and (not isinstance(at_once, int) or at_once < 1):
-        raise UserError(f"hydra.launcher.jobs is a whole number of at least 1, not {at_once!r}")
+        raise UserError(f"hydra.launcher.jobs must be a whole number of at least 1, not {at_once!r}")
     limit = OmegaConf.select(first, "hydra.launcher.timeout")
     if limit is not None and (type(limit) not in (int, float) or not 0 < limit < math.inf):
-        raise UserError(f"hydra.launcher.timeout is null or a number of seconds above 0, not {limit!r}")
+        raise UserError(f"hydra.launcher.timeout must be null or a number of seconds above 0, not {limit!r}")
     launcher, sweeper = (str(OmegaConf.select(first, f"hydra.{name}._target_")) for name in ("launcher", "sweeper"))
     resumes = bool(OmegaConf.select(first, "sweep.resume"))
     return Checked(multirun, folder, launcher, sweeper, resumes, tuple(variations[0]), of_jobs)
 
 
 def _of_jobs(parsed: Sequence[Any], groups: dict[str, set[str]]) -> frozenset[str]:
-    """Find overrides of options that the swept choices have, and those that a sweep begins with do not."""
+    """Find overrides of options that only the swept choices have, not the defaults of the sweep."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
@@ -258,17 +258,17 @@ def _of_jobs(parsed: Sequence[Any], groups: dict[str, set[str]]) -> frozenset[st
 
 
 def _check_removals(parsed: Sequence[Any]) -> None:
-    """Refuse to remove what every run reads.
+    """Refuse to remove keys that every run reads.
 
     Raises:
-        UserError: naming what stands for removing it.
+        UserError: with the setting to use instead.
     """
     for override in parsed:
         key = override.key_or_group
         parents = {path.rpartition(".")[0] for path in PLAIN}
         if override.is_delete() and (key in NEEDED or key in parents or key in PLAIN):
             raise UserError(
-                f"{override.input_line!r} removes what every run reads: set {key} instead, or leave this out"
+                f"{override.input_line!r} removes a key that every run needs: set {key} instead, or leave this out"
             )
 
 
@@ -297,12 +297,12 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
 
 
 def _groups() -> dict[str, set[str]]:
-    """Choices of each group, Hydra's own (``hydra/launcher``) included."""
+    """Choices of each group, including Hydra's own (``hydra/launcher``)."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.object_type import ObjectType
 
-    # asked directly: for each question to the loader itself, Hydra copies all that is registered
+    # read directly: at each query to the loader itself, Hydra copies the whole registry
     repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
     found = {"experiment": set(), "search": set(), **{group: set(files) for group, files in choices().items()}}
     for group in repository.get_group_options("hydra", ObjectType.GROUP):
@@ -311,7 +311,7 @@ def _groups() -> dict[str, set[str]]:
 
 
 def _variations(parsed: Sequence[Any], groups: dict[str, set[str]]) -> Iterator[list[str]]:
-    """Command lines of single runs that name every choice at least once: a swept group is tried one by one."""
+    """Command lines of single runs that name every choice at least once: values of a swept group are tried in turn."""
     values = [_values(override, groups) for override in parsed]
     first = [texts[0] for texts in values]
     yield first
@@ -322,7 +322,7 @@ def _variations(parsed: Sequence[Any], groups: dict[str, set[str]]) -> Iterator[
 
 
 def _values(override: Any, groups: dict[str, set[str]]) -> list[str]:
-    """Each value of an override as an override of its own."""
+    """Each value of an override as a separate override."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     key = override.get_key_element()
@@ -332,11 +332,11 @@ def _values(override: Any, groups: dict[str, set[str]]) -> list[str]:
     if hasattr(value, "filter"):  # glob(...)
         names = value.filter(sorted(groups.get(override.key_or_group, ())))
         if not names:
-            raise UserError(f"{override.input_line!r} fits no choice")
+            raise UserError(f"{override.input_line!r} matches no choice")
         return [f"{key}={name}" for name in names]
     texts = [f"{key}={text}" for text in override.sweep_string_iterator()]
     if not texts:
-        raise UserError(f"{override.input_line!r} holds no value")
+        raise UserError(f"{override.input_line!r} has no value")
     return texts
 
 
@@ -360,7 +360,7 @@ def _join(mistakes: list[str]) -> str:
 
 
 def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
-    """Say what is wrong with each override of a command line that does not compose."""
+    """Describe the mistakes in the overrides of a command line that does not compose."""
     import hydra
 
     found: list[str] = []
@@ -373,7 +373,7 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
             usable.append(str(override.input_line))
     try:
         base = hydra.compose("config", overrides=usable, return_hydra_config=True)
-    except Exception:  # the files themselves do not compose: the first error says why
+    except Exception:  # the files themselves do not compose: the first error gives the reason
         return found
     for override in parsed:
         key = override.key_or_group
@@ -393,14 +393,14 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
         return ""
     given, valid = str(override.input_line), ", ".join(sorted(groups[group]))
     if value is None and not override.is_delete() and group in _OPTIONAL:
-        return f"{given!r} means the same as leaving it out, which is how to write it"
+        return f"{given!r} means the same as leaving it out: leave it out"
     if (override.is_delete() or value in (None, "")) and group not in _OPTIONAL and "/" not in group:
         if group in _LISTS:
-            return f"{given!r} is not how to choose none: write {group}=[]; valid: {valid}"
+            return f"{given!r} is not a valid way to choose none: write {group}=[]; valid: {valid}"
         return f"{given!r} leaves the run without its {group}; valid: {valid}"
     if isinstance(value, list):
         if group not in _LISTS:
-            return f"{given!r}: one {group} is chosen, not a list of them; valid: {valid}"
+            return f"{given!r}: {group} takes one choice, not a list; valid: {valid}"
         wrong = [str(name) for name in value if str(name) not in groups[group]]
         return f"{given!r}: {wrong[0]!r} is not among the choices; {nearest(wrong[0], groups[group])}" if wrong else ""
     if group in _LISTS and value in groups[group]:
@@ -436,13 +436,13 @@ def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
             return f"{key!r} cannot be set: {'.'.join(parts[: depth + 1])} is {reference}; set it there"
         try:
             node = OmegaConf.select(base, ".".join(parts[: depth + 1]), throw_on_missing=False)
-        except OmegaConfBaseException:  # a value that refers to what only a run knows: the key itself is right
+        except OmegaConfBaseException:  # a reference that is resolved only in a run: the key itself is valid
             node = None
     return ""
 
 
 def _folder(config: DictConfig, key: str) -> str:
-    """Resolve where the program is about to write, as Hydra will."""
+    """Return the folder to which the program will write, as Hydra will resolve it."""
     from hydra.core.hydra_config import HydraConfig
 
     before = HydraConfig.instance().cfg

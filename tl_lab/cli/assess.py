@@ -1,4 +1,4 @@
-"""``assess``: should I transfer, from what, how, and can I trust the result."""
+"""``assess``: whether to transfer, from which source, how, and whether the result can be trusted."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="as those of a run: data=..., backbone=... or backbone=[a,b]; assess=quick|full|<part> (default: quick)",
+        help="as for a run: data=..., backbone=... or backbone=[a,b]; assess=quick|full|<part> (default: quick)",
     )
     parser.add_argument("--output", type=Path, help="folder to write to; default: a new one below the outputs")
     parser.set_defaults(command=_assess)

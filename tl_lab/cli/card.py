@@ -20,7 +20,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _card(options: argparse.Namespace) -> None:
     if not options.run.is_dir():
-        raise UserError(f"card: there is no run's folder {str(options.run)!r}{nearby(options.run)}")
+        raise UserError(f"card: there is no run folder {str(options.run)!r}{nearby(options.run)}")
     from tl_lab.assess.card import card, write_card
     from tl_lab.assess.writing import rows_shown
     from tl_lab.results.report.blocks import Table

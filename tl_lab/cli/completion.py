@@ -1,4 +1,4 @@
-"""Completion of ``tl-lab`` in a shell: its commands, groups and choices, and what Hydra completes of a run."""
+"""Shell completion for ``tl-lab``: its commands, groups and choices, and Hydra's completion for runs."""
 
 import os
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ _OPTIONS = frozenset({"-sc", "--shell-completion"})
 
 
 def asked(given: Sequence[str]) -> bool:
-    """Whether arguments are a shell's question, or ask for what tells a shell to put it."""
+    """Whether the arguments are a completion query of a shell, or request the completion script."""
     return bool(given) and given[0].partition("=")[0] in _OPTIONS
 
 
 def complete(given: Sequence[str], commands: Sequence[str]) -> None:
-    """Answer a shell's question, or print what tells a shell to put it: ``eval "$(tl-lab -sc install=bash)"``.
+    """Answer a completion query, or print the completion script: ``eval "$(tl-lab -sc install=bash)"``.
 
     Args:
         given: ``-sc install=bash``, ``-sc query=bash`` ...
@@ -24,11 +24,11 @@ def complete(given: Sequence[str], commands: Sequence[str]) -> None:
     """
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
-    place = len(words) - (0 if line.endswith(" ") else 1)  # of the word that is being typed
+    place = len(words) - (0 if line.endswith(" ") else 1)  # of the word being typed
     if not any("query" in text for text in given) or (place > 1 and words[1] == "train"):
         from tl_lab.cli.train import main as train
 
-        # to Hydra the program is what starts a run
+        # for Hydra, the program is the one that starts runs
         os.environ["COMP_LINE"] = line.replace(" train", "", 1)
         train(list(given))
     elif place <= 1:

@@ -1,4 +1,4 @@
-"""``drift``: whether new data still look like those that a run was validated on; exit code 2 where they do not."""
+"""``drift``: compare new data with the data of a run; exit code 2 if they differ."""
 
 import argparse
 import json
@@ -20,10 +20,10 @@ _DRIFTED = 2  # exit code
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("drift", help="say whether new data differ from a run's; exit code 2 where they do")
+    parser = commands.add_parser("drift", help="test whether new data differ from a run's; exit code 2 if they do")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("new", nargs="+", help="data=... with its options, or a folder or file of new samples")
-    parser.add_argument("--part", help="of data=...: the set that is new; default: the test set")
+    parser.add_argument("--part", help="of data=...: the new set; default: the test set")
     parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests")
     parser.add_argument("--correction", choices=["bonferroni", "fdr"], default="bonferroni", help="over dimensions")
     parser.add_argument("--detectors", help="some of softmax_ks,classes_chi2,pca_ks,pca_mmd; default: all")
@@ -35,7 +35,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _drift(options: argparse.Namespace) -> int:
     if not options.run.is_dir():
-        raise UserError(f"drift: there is no run's folder {str(options.run)!r}{nearby(options.run)}")
+        raise UserError(f"drift: there is no run folder {str(options.run)!r}{nearby(options.run)}")
     module = import_heavy("tl_lab.assess.monitor")
     chosen = {"detectors": options.detectors.split(",")} if options.detectors else {}
     found = module.monitor(

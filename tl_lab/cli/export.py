@@ -1,4 +1,4 @@
-"""``export``: a run's network in formats that other programs read."""
+"""``export``: a run's network in formats of other programs."""
 
 import argparse
 from pathlib import Path
@@ -18,17 +18,17 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--format",
         choices=["safetensors", "peft", "hf", "onnx"],
         default="safetensors",
-        help="safetensors: all weights, an adapter's folded in; peft: the adapter alone; hf: a folder of transformers",
+        help="safetensors: all weights, with the adapter merged; peft: the adapter alone; hf: a folder of transformers",
     )
     parser.add_argument("--output", type=Path, help="folder to write to; default: <run>/export/<format>")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
     add_allow(parser)
     parser.set_defaults(command=_export)
 
 
 def _export(options: argparse.Namespace) -> None:
     if not options.run.is_dir():
-        raise UserError(f"export: there is no run's folder {str(options.run)!r}")
+        raise UserError(f"export: there is no run folder {str(options.run)!r}")
     print(
         import_heavy("tl_lab.run.exporting").export(
             options.run, options.format, options.output, checkpoint=options.checkpoint, allow=options.allow

@@ -1,4 +1,4 @@
-"""``figures``: the figures of runs that have none, from their tested checkpoints, and runs beside each other."""
+"""``figures``: figures of runs that have none, from their tested checkpoints, and comparison of several runs."""
 
 import argparse
 import importlib
@@ -17,10 +17,10 @@ __all__ = ["add", "draw_missing"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("figures", help="draw the figures of finished runs that have none, as those of sweeps")
+    parser = commands.add_parser("figures", help="draw the figures of finished runs without any, for example in sweeps")
     parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
     parser.add_argument(
-        "--beside", action="store_true", help="draw the features of these runs on a domain pair beside each other"
+        "--beside", action="store_true", help="draw the features of these runs on a domain pair side by side"
     )
     add_allow(parser)
     parser.set_defaults(command=_figures)
@@ -30,13 +30,13 @@ def _figures(options: argparse.Namespace) -> int:
     if not options.beside:
         return int(bool(draw_missing(options.folders)))
     if len(options.folders) < 2:
-        raise UserError("figures --beside: name two runs or more, as one without adaptation and one with it")
+        raise UserError("figures --beside: name two runs or more, for example one without adaptation and one with it")
     print(import_heavy("tl_lab.run.beside").draw_beside(options.folders, options.allow))
     return 0
 
 
 def draw_missing(folders: Sequence[Path]) -> int:
-    """Draw the figures of every completed run below some folders that has none, and say so, a line a run.
+    """Draw the figures of all completed runs below some folders that have none, and print one line per run.
 
     Args:
         folders: of sweeps or runs.

@@ -1,4 +1,4 @@
-"""``list``: all groups at a glance, the choices of one group, or one choice with its options."""
+"""``list``: all groups, the choices of one group, or one choice with its options."""
 
 import argparse
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from tl_lab.errors import UserError, nearest
 
 __all__ = ["add"]
 
-_NAMES = 58  # columns of the names of a group's choices, of which a few are shown
+_NAMES = 58  # width of the column with the first names of a group
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     parser = subparsers.add_parser("list", help="show all groups, the choices of one, or one choice with its options")
     parser.add_argument("group", nargs="?", help="backbone, strategy, data, ...")
-    parser.add_argument("choice", nargs="?", help="one of the group: show its options")
-    parser.add_argument("--plain", action="store_true", help="a line a choice, columns separated by tabs")
+    parser.add_argument("choice", nargs="?", help="a choice of the group: show its options")
+    parser.add_argument("--plain", action="store_true", help="one line per choice, columns separated by tabs")
     parser.set_defaults(command=_list)
 
 
@@ -62,7 +62,7 @@ def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def _few(names: list[str]) -> str:
-    """Name the first choices of a group, and say how many more there are."""
+    """List the first choices of a group, and the number of others."""
     shown: list[str] = []
     for name in names:
         if len(", ".join([*shown, name])) > _NAMES:

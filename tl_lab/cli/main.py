@@ -1,4 +1,4 @@
-"""``python -m tl_lab`` and ``tl-lab``: what surrounds a run, a command a file."""
+"""``python -m tl_lab`` and ``tl-lab``: all commands except runs, one file each."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ _COMMANDS = (list, assess, predict, test, drift, card, report, figures, papers, 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; ends the process with exit code 1 and one sentence where the user is mistaken.
+    """Run a command; a user's mistake ends the process with exit code 1 and one sentence.
 
     Args:
         argv: arguments; ``None`` for those of the process.
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with using(options.config_dir):
             code = options.command(options)
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough: list | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
+    except BrokenPipeError:  # the reader has closed the pipe: list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's last flush would fail, too
         sys.exit(0)
     except UserError as error:
         print(f"tl_lab: {error}", file=sys.stderr)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
-    """Build the parser; give what each command does, too."""
+    """Build the parser; also return the description of each command."""
     parser = argparse.ArgumentParser(prog="tl_lab", description="A laboratory for transfer learning.")
     parser.add_argument("--version", action="version", version=f"tl_lab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
@@ -79,7 +79,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
         if name != "train":
             parser_of_command.add_argument(
                 "--config-dir", "-cd", action="append", default=[], metavar="FOLDER",
-                help="a folder of further choices, with its Python beside it; may be repeated",
+                help="a folder of further choices, with its Python modules next to it; may be repeated",
             )  # fmt: skip
     helps = {str(action.dest): str(action.help) for action in commands._choices_actions}
     return parser, helps

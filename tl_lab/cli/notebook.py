@@ -1,4 +1,4 @@
-"""Runs from Python, as in a notebook: the command line's overrides in, results and the model out."""
+"""Runs from Python, for example in a notebook: overrides in, results and model out."""
 
 import functools
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ __all__ = ["Finished", "run"]
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has come to its end.
+    """A finished run.
 
     Attributes:
         folder: of the run.
         results: the content of its ``results.json``.
-        config_dir: the folder of further choices that it was made with.
+        config_dir: the folder of further choices with which it was made.
     """
 
     folder: Path
@@ -38,17 +38,17 @@ class Finished:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The final scores by name, ``test/acc``."""
+        """The final scores by name, for example ``test/acc``."""
         return dict(self.results["metrics"])
 
     @property
     def figures(self) -> dict[str, Path]:
-        """The drawn figures' files by name, as ``learning_curves``."""
+        """The files of the drawn figures by name, for example ``learning_curves``."""
         return {path.stem: path for path in sorted((self.folder / "figures").glob("*.png"))}
 
     @functools.cached_property
     def history(self) -> "pd.DataFrame":
-        """What was logged: a row a step, columns ``step``, ``epoch`` and metrics."""
+        """The log: one row per step, with the columns ``step``, ``epoch`` and metrics."""
         import pandas as pd
 
         return pd.read_csv(self.folder / "metrics.csv")
@@ -63,35 +63,35 @@ class Finished:
 
 
 def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Finished:
-    """Carry out one run in this process, as ``python train.py <overrides>`` would.
+    """Execute one run in this process, like ``python train.py <overrides>``.
 
     Args:
         overrides: ``["data=digits", "seed=1"]``, or ``["resume=<folder>"]``.
-        config_dir: a folder of further choices, as ``--config-dir`` takes it.
+        config_dir: a folder of further choices, as for ``--config-dir``.
 
     Returns:
         Its folder, results, history and model.
 
     Raises:
-        UserError: a mistake in the overrides, the data or the files, in one sentence; or several runs are asked for.
+        UserError: a mistake in the overrides, the data or the files, in one sentence; or a request for several runs.
     """
     if isinstance(overrides, str):
         raise UserError(f"tl_lab.run takes a list of overrides, such as [{overrides!r}]")
     if options := [text for text in overrides if text.startswith("-")]:
-        raise UserError(f"tl_lab.run carries out one run, and takes no options ({options[0]}): use the command line")
+        raise UserError(f"tl_lab.run executes one run, and takes no options ({options[0]}): use the command line")
     with using([config_dir]):
         try:
             launch = train.prepare(list(overrides))
-        except UserError as mistake:  # a notebook shows what an error came from, which is Hydra's own course here
+        except UserError as mistake:  # a notebook shows the cause of an error, here a traceback through Hydra
             raise mistake from None
         if launch.sweep is not None:
-            raise UserError("tl_lab.run carries out one run: several are started on the command line, with -m")
+            raise UserError("tl_lab.run executes one run: start several on the command line, with -m")
         folder = _run_by_hydra(launch)
     return Finished(folder, read_results(folder), None if config_dir is None else Path(config_dir))
 
 
 def _run_by_hydra(launch: train.Launch) -> Path:
-    """Let Hydra compose and call the job; gives the run's folder."""
+    """Let Hydra compose the configuration and call the job; return the run's folder."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -104,7 +104,7 @@ def _run_by_hydra(launch: train.Launch) -> Path:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
             engine = GlobalHydra.instance().hydra
             assert engine is not None
-            # the notebook's own logging stays as it is
+            # the notebook's own logging is not changed
             engine.run("config", lambda cfg: train.carry_out(cfg, launch), launch.argv, with_log_configuration=False)
     except Exception as error:
         if (mistake := train.user_error(error)) is None:

@@ -1,4 +1,4 @@
-"""What ``python -m tl_lab`` says without a command: examples first, then the commands by what they are for."""
+"""Output of ``python -m tl_lab`` without a command: examples, then the commands by purpose."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def show(helps: Mapping[str, str]) -> None:
     """Print the overview.
 
     Args:
-        helps: what each command does, by its name.
+        helps: description of each command, by its name.
     """
     from rich.console import RenderableType
     from rich.table import Table

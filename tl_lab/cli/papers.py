@@ -1,4 +1,4 @@
-"""``python -m tl_lab papers``: list the experiments of papers, run one, keep its runs."""
+"""``python -m tl_lab papers``: list the experiments of papers, run one, store its runs."""
 
 import argparse
 import dataclasses
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _AT_ONCE = 5
-"""Seeds that ``--until decided`` adds before it looks again: an estimate from few seeds may ask for far too many."""
+"""Seeds that ``--until decided`` adds at a time: an estimate from few seeds may be far too large."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of the program."""
-    parser = commands.add_parser("papers", help="list the experiments of papers with what was reproduced; run, store")
+    """Add the command."""
+    parser = commands.add_parser("papers", help="list the experiments of papers and their verdicts; run, store")
     parser.set_defaults(command=_list)
     actions = parser.add_subparsers(metavar="run | store")
 
-    run = actions.add_parser("run", help="run an experiment, compare it with its paper, and keep its runs")
-    run.add_argument("experiment", help="its name, as dann/amazon_reviews")
+    run = actions.add_parser("run", help="run an experiment, compare it with its paper, and store its runs")
+    run.add_argument("experiment", help="its name, for example dann/amazon_reviews")
     run.add_argument(
         "--until", choices=["decided"], help="add seeds, a few at a time, until every verdict is yes or no"
     )
-    run.add_argument("--most", type=int, default=30, help="seeds at which --until gives up (30)")
-    run.add_argument("overrides", nargs="*", help="a narrower or changed experiment: compared, but not kept")
+    run.add_argument("--most", type=int, default=30, help="number of seeds at which --until gives up (30)")
+    run.add_argument("overrides", nargs="*", help="changes of the experiment: its runs are compared, but not stored")
     run.set_defaults(command=_run)
 
-    store = actions.add_parser("store", help="keep the runs of sweeps that were started by hand")
+    store = actions.add_parser("store", help="store the runs of sweeps that were started by hand")
     store.add_argument("experiment", help="its name")
     store.add_argument("folders", nargs="+", metavar="folder", help="of its sweeps")
-    store.add_argument("--add", action="store_true", help="keep what is stored: these are further seeds or tasks")
+    store.add_argument("--add", action="store_true", help="keep the stored runs: these are further seeds or tasks")
     store.set_defaults(command=_store)
 
 
@@ -72,7 +72,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _to_decide(paper: "Paper") -> str:
-    """Say what an undecided experiment still takes: ``4 more seeds, 1.2 h``."""
+    """Describe the seeds that an undecided experiment still needs: ``4 more seeds, 1.2 h``."""
     if paper.status != "undecided":
         return ""
     if not paper.more_seeds:
@@ -90,10 +90,10 @@ def _run(options: argparse.Namespace) -> int:
     name, changed = options.experiment, list(options.overrides)
     expected_by(name)
     if options.until and changed:
-        raise UserError("--until decided adds seeds to an experiment as it is: leave the overrides out")
+        raise UserError("--until decided adds seeds to an unchanged experiment: leave the overrides out")
     if changed:
         failed = _train(name, changed, _outputs(name) / "changed")
-        print("not kept: the overrides change the experiment, whose runs are compared above")
+        print("not stored: the overrides change the experiment, whose runs are compared above")
         return int(failed)
     paper = paper_of(name) if options.until else None
     if paper is None or paper.runs is None:
@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _until_decided(paper: "Paper", most: int) -> int:
-    """Add seeds until each method's interval decides; what was interrupted goes on with the same command."""
+    """Add seeds until each method's interval decides; the same command resumes an interruption."""
     while paper.status == "undecided":
         first, more = paper.next_seed, min(paper.more_seeds or _AT_ONCE, _AT_ONCE)
         seeds = range(first, min(first + more, most))
@@ -119,17 +119,17 @@ def _until_decided(paper: "Paper", most: int) -> int:
 
 
 def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "Paper":
-    """Run an experiment, say how it compares, and keep its runs, beside earlier ones if asked."""
+    """Run an experiment, print its comparison, and store its runs, in addition to earlier ones if requested."""
     from tl_lab.results.tables.papers import keep, paper_of, stored
 
     if _train(name, overrides, folder):
-        raise UserError(f"experiment={name} has not completed; the same command goes on with what is missing")
+        raise UserError(f"experiment={name} has not completed; the same command resumes it")
     table = stored(name, [folder], shlex.join(["python", "train.py", f"experiment={name}", *overrides]))
     paper = paper_of(name)
     assert paper is not None
-    if not add:  # runs that may not be kept are compared all the same
+    if not add:  # runs that may not be stored are compared nevertheless
         _say(dataclasses.replace(paper, runs=table))
-    print(f"kept in {keep(name, table, add)}; docs/tables.py writes the pages")
+    print(f"stored in {keep(name, table, add)}; docs/tables.py writes the pages")
     paper = paper_of(name)
     assert paper is not None
     if add:
@@ -138,7 +138,7 @@ def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "
 
 
 def _train(name: str, overrides: list[str], folder: Path) -> bool:
-    """Run an experiment and give whether it failed; started again, it goes on with what is missing."""
+    """Run an experiment and return whether it failed; the same call resumes it."""
     given = [f"experiment={name}", *overrides, f"hydra.sweep.dir={folder}", "sweep.resume=true"]
     return subprocess.run([sys.executable, "-m", "tl_lab", "train", *given], check=False).returncode != 0
 

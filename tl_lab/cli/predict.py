@@ -19,10 +19,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "inputs", type=Path, nargs="+", metavar="input", help="images, folders of images, or a CSV file that names them"
     )
     parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the input>.csv")
-    parser.add_argument("--arrays", action="store_true", help="write logits and features beside, as .npz")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
-    parser.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
+    parser.add_argument("--arrays", action="store_true", help="write logits and features to an additional .npz file")
+    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable images instead of stopping")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
+    parser.add_argument("--task", type=int, help="for a stream with one head per task: the number of the task, from 1")
     parser.add_argument(
         "--support",
         type=Path,
@@ -37,9 +37,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _predict(options: argparse.Namespace) -> None:
     if not options.run.is_dir():
-        raise UserError(f"predict: there is no run's folder {str(options.run)!r}")
+        raise UserError(f"predict: there is no run folder {str(options.run)!r}")
     if options.reject_below and options.support is None:
-        raise UserError("predict: --reject-below belongs to --support")
+        raise UserError("predict: --reject-below requires --support")
     for path in [*options.inputs, *([options.support] if options.support else [])]:
         if not path.exists():
             raise UserError(f"predict: there is no folder or file {str(path)!r}{nearby(path)}")

@@ -1,4 +1,4 @@
-"""``report``: tables, figures and the page of a sweep, or of several together."""
+"""``report``: tables, figures and the page of one sweep or several."""
 
 import argparse
 import os
@@ -12,11 +12,11 @@ __all__ = ["add"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("report", help="write tables, figures and the page of a sweep, or of several together")
+    parser = commands.add_parser("report", help="write tables, figures and the page of one sweep or several")
     parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
-    parser.add_argument("--output", type=Path, help="default: the folder; of several a new one, outputs/reports/<time>")
+    parser.add_argument("--output", type=Path, help="default: the folder; for several, a new outputs/reports/<time>")
     parser.add_argument(
-        "--baseline", default="domain_adaptation=none", help="the override that the others are compared with"
+        "--baseline", default="domain_adaptation=none", help="the override with which the others are compared"
     )
     parser.add_argument("--no-figures", action="store_true", help="tables only")
     parser.set_defaults(command=_report)

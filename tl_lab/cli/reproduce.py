@@ -1,4 +1,4 @@
-"""``reproduce``: a saved configuration run again, every metric compared."""
+"""``reproduce``: run a saved configuration again, and compare every metric."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What comes from the terminal and goes to it, whatever letters its language setting knows."""
+"""Input from and output to the terminal, for any character encoding."""
 
 import io
 import os
@@ -12,9 +12,9 @@ __all__ = ["prepare_terminal"]
 
 
 def prepare_terminal(given: Sequence[str]) -> None:
-    r"""Let all names be shown, and refuse arguments that no file of a run could hold.
+    r"""Make all names printable, and refuse arguments that cannot be stored in a run's files.
 
-    Letters that the terminal cannot show are written as ``\xe9``.
+    Characters that the terminal cannot show are written as ``\xe9``.
 
     Args:
         given: arguments of the program.
@@ -30,5 +30,5 @@ def prepare_terminal(given: Sequence[str]) -> None:
             known = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
             advice = "rename what it names" if known else "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
             raise UserError(
-                f"{what} {printable(text)!r} is not read as UTF-8, and could not be stored with a run: {advice}"
+                f"{what} {printable(text)!r} is not valid UTF-8, and could not be stored with a run: {advice}"
             )

@@ -1,4 +1,4 @@
-"""``test``: a finished run scored on another labelled folder."""
+"""``test``: score a finished run on another labelled folder."""
 
 import argparse
 from pathlib import Path
@@ -19,15 +19,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "inputs", type=Path, help="a folder with a sub-folder for each class, or a CSV file with the labels"
     )
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/tests/<name of the inputs>.json")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave broken images out instead of stopping")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the one that was tested")
-    parser.add_argument("--task", type=int, help="of a stream whose tasks have heads of their own: which one, from 1")
+    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable images instead of stopping")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
+    parser.add_argument("--task", type=int, help="for a stream with one head per task: the number of the task, from 1")
     add_allow(parser)
     parser.set_defaults(command=_test)
 
 
 def _test(options: argparse.Namespace) -> None:
-    for what, path in (("run's folder", options.run), ("folder or file", options.inputs)):
+    for what, path in (("run folder", options.run), ("folder or file", options.inputs)):
         if not path.exists():
             raise UserError(f"test: there is no {what} {str(path)!r}{nearby(path)}")
     found = import_heavy("tl_lab.run.scoring").score(
@@ -45,6 +45,6 @@ def _test(options: argparse.Namespace) -> None:
     console.final_table(
         found["metrics"],
         tested_checkpoint=found["checkpoint"],
-        protocol=[f"{found['count']:,} samples of {found['inputs']}, which chose nothing", *absent],
+        protocol=[f"{found['count']:,} samples of {found['inputs']}, not used for selection", *absent],
     )
     print(found["file"])

@@ -1,6 +1,6 @@
-"""The command line of ``train.py``: checked before anything runs, each mistake one sentence.
+"""The command line of ``train.py``: checked before anything runs, with one sentence per mistake.
 
-Order of events: read the arguments, compose once to find mistakes, then hand over to Hydra, which composes
+Sequence: read the arguments, compose once to find mistakes, then call Hydra, which composes
 again and calls the job, once or (``-m``) for every combination.
 """
 
@@ -39,7 +39,7 @@ _TINY = {
     "figures": "true",
     "logger.mode": "disabled",
 }
-"""What ``debug=true`` sets."""
+"""Settings of ``debug=true``."""
 _PATIENCE_S = 10.0
 _DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the process that started this one
 _FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
@@ -47,19 +47,19 @@ _FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
 
 @dataclass
 class Launch:
-    """What one start of the program is about to do.
+    """State of one start of the program.
 
     Attributes:
         argv: arguments for Hydra.
-        resume: folder of the run to go on with.
-        epochs: that the run shall have trained in all; None for as many as it was configured for.
-        sweep: folder of the sweep, where there is one.
+        resume: folder of the run to resume.
+        epochs: total number of epochs for a resumed run; None for the configured number.
+        sweep: folder of the sweep, if there is one.
         launcher: of the sweep: the class that starts its jobs.
-        resumes: the sweep goes on with what is missing or failed.
-        overrides: as they were given.
-        anew: of a run that goes on: ``changed_data`` and folders of data, by their keys.
-        folder: of the job that is running.
-        failed: a job of this process ended in an error that has been reported.
+        resumes: whether the sweep resumes with missing or failed jobs.
+        overrides: as given.
+        anew: for a resumed run: ``changed_data`` and folders of data, by key.
+        folder: of the running job.
+        failed: whether a job of this process ended in an error that has been reported.
     """
 
     argv: list[str]
@@ -80,7 +80,7 @@ class Launch:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what the command line asks for; ends the process with exit code 1 where something failed.
+    """Execute the command line; a failure ends the process with exit code 1.
 
     Args:
         argv: arguments; ``None`` for those of the process.
@@ -103,11 +103,11 @@ def _main(given: list[str]) -> None:
         if launch.sweep is None:
             _start(launch)
             return
-    _start(launch)  # each job of a sweep has a configuration of its own
+    _start(launch)  # outside, because each job of a sweep has its own configuration
 
 
 def _start(launch: Launch) -> None:
-    """Hand over to Hydra, and end the process with exit code 1 where something failed."""
+    """Call Hydra, and end the process with exit code 1 after a failure."""
     original = list(sys.argv)
 
     def job(cfg: DictConfig) -> float | None:
@@ -120,7 +120,7 @@ def _start(launch: Launch) -> None:
         with _claimed(launch):
             try:
                 _run_hydra(job)
-            except SystemExit as end:  # Hydra has said why; the jobs that have run are reported all the same
+            except SystemExit as end:  # Hydra has printed the reason; finished jobs are reported nevertheless
                 if launch.sweep is None or end.code == 0:
                     raise
                 launch.failed = True
@@ -145,7 +145,7 @@ def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
 
 
 def _claimed(launch: Launch) -> contextlib.AbstractContextManager[Any]:
-    """Keep other processes out of the sweep's folder while its jobs run."""
+    """Lock the sweep's folder while its jobs run."""
     if launch.sweep is None:
         return contextlib.nullcontext()
     from tl_lab.sweeps.folder import claim
@@ -154,16 +154,16 @@ def _claimed(launch: Launch) -> contextlib.AbstractContextManager[Any]:
 
 
 def prepare(given: list[str]) -> Launch:
-    """Check the arguments and decide what Hydra gets.
+    """Check the arguments and determine those for Hydra.
 
     Raises:
-        UserError: something in them is wrong.
+        UserError: an argument is wrong.
     """
     flags, overrides = arguments.split(given)
     if own := [text for text in overrides if text.lstrip("+").startswith(("assess=", "assess."))]:
-        raise UserError(f"{own[0]!r} is no option of a run: {commands.command('assess', *overrides)} assesses")
+        raise UserError(f"{own[0]!r} is not an option of a run: {commands.command('assess', *overrides)} assesses")
     overrides = _debugged(overrides)
-    # Hydra finds outside folders by the catalogue
+    # Hydra finds outside folders through the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
@@ -187,18 +187,18 @@ def prepare(given: list[str]) -> Launch:
         return _prepare_sweep(passed, overrides, checked)
     if (folder / "config.yaml").exists() and not _is_child():
         raise UserError(
-            f"hydra.run.dir: {str(folder)!r} holds an earlier run, which would be overwritten; go on with it "
+            f"hydra.run.dir: {str(folder)!r} contains an earlier run, which would be overwritten; resume it "
             f"by {shlex.quote(f'resume={folder}')}, or leave hydra.run.dir out to get a new folder"
         )
     _make(folder)
     if _is_child():
         return Launch([*passed, *overrides])
-    # pinned: composing again would read the clock again
+    # fixed: composing again would read the clock again
     return Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
 
 
 def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> Launch:
-    """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep by the same command."""
+    """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep with the same command."""
     from tl_lab.sweeps.folder import check_unchanged, last_sweep
 
     folder = Path(checked.folder)
@@ -206,19 +206,19 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     if checked.resumes and not named:
         found = last_sweep(folder, overrides)
         print(
-            f"tl_lab: going on with {found}" if found else "tl_lab: no earlier sweep by this command: a new one begins"
+            f"tl_lab: resuming {found}" if found else "tl_lab: no earlier sweep with this command: starting a new one"
         )
         folder = found or folder
     used = any(folder.glob("*/config.yaml")) or any(folder.glob("trials/*/config.yaml"))
     if used and not checked.resumes:
         raise UserError(
-            f"hydra.sweep.dir: {str(folder)!r} holds the runs of an earlier sweep, which would be overwritten; go on "
-            f"with it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
+            f"hydra.sweep.dir: {str(folder)!r} contains the runs of an earlier sweep, which would be overwritten; "
+            f"resume it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
         )
     _make(folder)
     if checked.resumes and checked.launcher != _FORKED:
         check_unchanged(folder, overrides)
-    # not part of any run's configuration: whether a run was made in a second start is no setting of it
+    # not part of a run's configuration: whether the sweep was resumed is not a setting of its runs
     kept = [
         _of_each_job(text) if text in checked.of_jobs else text
         for text in overrides
@@ -231,7 +231,7 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     if "optuna" in checked.sweeper:
         if any(text.startswith("hydra.sweeper.direction=") and "minimize" in text for text in overrides):
             raise UserError(
-                "hydra.sweeper.direction: the objective is larger where a run is better (losses change their sign), so "
+                "hydra.sweeper.direction: a larger objective is better (losses change their sign), so "
                 "it is maximised: leave the direction out"
             )
         launch.argv += ["hydra.sweeper.direction=maximize", "sweep.trial=true"]
@@ -245,13 +245,13 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
 
 
 def _of_each_job(text: str) -> str:
-    """Write an override as a sweep over one value: Hydra applies it to each job, and not to what they share."""
+    """Write an override as a sweep over one value: Hydra then applies it to each job, not to their shared part."""
     key, _, value = text.partition("=")
     return f"{key}=choice({value or arguments.quote(value)})"
 
 
 def _make(folder: Path) -> None:
-    """Make the folder of the run or sweep, so that a place where nothing can be written is said at once."""
+    """Create the folder of the run or sweep, so that a write error is reported at once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -263,10 +263,10 @@ def _make(folder: Path) -> None:
 
 def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> list[str]:
     rest = [text for text in overrides if not text.startswith("resume=")]
-    # the further processes of a distributed run get Hydra's own options from Lightning
+    # Lightning passes Hydra's own options to the further processes of a distributed run
     if passed or (rest and not (_is_child() and all(text.startswith("hydra.") for text in rest))):
         raise UserError(
-            f"resume: a resumed run takes its configuration from its folder, so nothing but trainer.max_epochs can be "
+            f"resume: a resumed run takes its configuration from its folder, so only trainer.max_epochs can be "
             f"given with it (here: {' '.join([*passed, *rest])})"
         )
     if not folder.is_dir():
@@ -278,22 +278,22 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
 
 
 def _given_anew(text: str) -> bool:
-    """Whether an override may stand beside ``resume=``: where the data are now, and what to do if they differ."""
+    """Whether an override is allowed with ``resume=``: folders of the data, and the action if they have changed."""
     key, equals, value = text.partition("=")
     return bool(equals and value) and (key == "changed_data" or key.startswith("data."))
 
 
 def _without_config(folder: Path) -> str:
-    """Say what to do with a folder that no configuration lies in."""
+    """Advise on a folder without a configuration."""
     begun = folder / ".hydra" / "overrides.yaml"
     if not begun.is_file():
-        return f"resume: {str(folder)!r} holds no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
+        return f"resume: {str(folder)!r} has no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
     again = shlex.join([*map(str, read_yaml(begun) or ()), f"hydra.run.dir={arguments.quote(str(folder))}"])
-    return f"resume: the run in {str(folder)!r} ended before it began to train; start it again: python train.py {again}"
+    return f"resume: the run in {str(folder)!r} ended before training; start it again: python train.py {again}"
 
 
 def _debugged(overrides: list[str]) -> list[str]:
-    """Let ``debug=true`` make a run tiny; what is given beside it stays."""
+    """Apply the settings of ``debug=true``, except for keys that are also given."""
     if not any(text.lower() == "debug=true" for text in overrides):
         return overrides
     given = {text.partition("=")[0] for text in overrides}
@@ -301,27 +301,27 @@ def _debugged(overrides: list[str]) -> list[str]:
 
 
 def _whole(texts: Sequence[str]) -> int | None:
-    """Read the last ``trainer.max_epochs=N``; None where there is none."""
+    """Return the last ``trainer.max_epochs=N``; None if there is none."""
     if not texts:
         return None
     value = texts[-1].partition("=")[2]
     if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"trainer.max_epochs is a whole number of at least 1, not {value!r}")
+        raise UserError(f"trainer.max_epochs must be a whole number of at least 1, not {value!r}")
     return int(value)
 
 
 def _is_child() -> bool:
-    """Whether this process is a further one of a distributed run, which shares the first one's folder."""
+    """Whether this is a further process of a distributed run, which shares the first one's folder."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def _run_job(cfg: DictConfig, launch: Launch) -> float | None:
-    """Run one job; in a sweep an error is reported and the next job gets its turn."""
+    """Run one job; in a sweep, an error is reported and the next job starts."""
     try:
         return carry_out(cfg, launch)
     except Exception as error:
         if _is_child() and _first_process_ends():
-            sys.exit(1)  # it has said the same
+            sys.exit(1)  # the first process has printed the same
         mistake = user_error(error)
         if mistake is None and launch.sweep is None:
             raise  # Hydra prints the traceback
@@ -335,23 +335,23 @@ def _run_job(cfg: DictConfig, launch: Launch) -> float | None:
 
 
 def carry_out(cfg: DictConfig, launch: Launch) -> float | None:
-    """Run one job: one that goes on, one of a sweep, or a new one."""
+    """Run one job: a resumed one, one of a sweep, or a new one."""
     from hydra.core.hydra_config import HydraConfig
 
     launch.folder = HydraConfig.get().runtime.output_dir
-    importable()  # another engine's process has the folders' names only
+    importable()  # a process of another engine has the names of folders only
     try:
         if launch.resume is not None:
             return _go_on(launch.resume, launch)
         if launch.sweep is not None:
             return _run_swept_job(cfg, launch)
         return _experiment()(cfg)
-    except SystemExit as error:  # how Lightning ends a training that was interrupted
+    except SystemExit as error:  # raised by Lightning after an interruption
         raise KeyboardInterrupt from error
 
 
 def _go_on(folder: Path, launch: Launch) -> float | None:
-    """Go on with the run of a folder, for as many epochs as it was configured for or for more."""
+    """Resume the run of a folder, for the configured number of epochs or more."""
     cfg = _stored_config(folder)
     _restore_choices(folder)
     with foreign(folder / "config.yaml"):
@@ -364,9 +364,9 @@ def _go_on(folder: Path, launch: Launch) -> float | None:
 
 
 def _first_process_ends() -> bool:
-    """Wait for the process that started this one; False where it does not end.
+    """Wait for the process that started this one; return False if it does not end.
 
-    Lightning kills it as soon as it sees that this one failed: it needs the time to write what went wrong.
+    Lightning kills it as soon as this one fails, but it needs time to write the error.
     """
     first, began = os.getppid(), time.monotonic()
     while os.getppid() == first:
@@ -377,11 +377,11 @@ def _first_process_ends() -> bool:
 
 
 def _say_interrupted(launch: Launch) -> None:
-    where = "" if launch.folder is None else f"; go on with: {commands.train(f'resume={launch.folder}')}"
+    where = "" if launch.folder is None else f"; resume: {commands.train(f'resume={launch.folder}')}"
     if launch.sweep is not None:
         kept = [text for text in launch.overrides if not text.startswith(("sweep.resume=", "hydra.sweep.dir="))]
         words = ["-m", *kept, f"hydra.sweep.dir={arguments.plain_or_quoted(str(launch.sweep))}", "sweep.resume=true"]
-        where = f"; go on with: {commands.train(*words)}"
+        where = f"; resume: {commands.train(*words)}"
     print(f"tl_lab: interrupted{where}", file=sys.stderr, flush=True)
 
 
@@ -402,7 +402,7 @@ def _stored_config(folder: Path) -> DictConfig:
 
 
 def _check_unedited(cfg: DictConfig, folder: Path) -> None:
-    """Refuse a configuration whose numbers are others than those of the run that began.
+    """Refuse a configuration that differs from that of the original run in any setting that affects results.
 
     Raises:
         UserError: with both hashes.
@@ -413,19 +413,19 @@ def _check_unedited(cfg: DictConfig, folder: Path) -> None:
     began = results.get("config_hash")
     if began not in (None, found) and results.get("config_hash_before") != found:
         raise UserError(
-            f"resume: {folder / 'config.yaml'} was edited since the run began (its hash was {str(began)[:10]}, and is "
+            f"resume: {folder / 'config.yaml'} was edited since the run started (its hash was {str(began)[:10]}, now "
             f"{found[:10]}): restore it, or start a new run with the other settings"
         )
 
 
 def _restore_choices(folder: Path) -> None:
-    """Let Hydra name the choices of the run that goes on, not the defaults of today."""
+    """Give Hydra the choices of the resumed run instead of today's defaults."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict, read_write
 
     try:
         stored = dict(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["choices"])
-    except (UserError, KeyError, TypeError, ValueError):  # only names in messages depend on it
+    except (UserError, KeyError, TypeError, ValueError):  # affects only names in messages
         return
     if any("${" in text for text in texts_in(stored)):  # Hydra would resolve it
         return
@@ -459,7 +459,7 @@ def _run_swept_job(cfg: DictConfig, launch: Launch) -> float | None:
 
 
 def _run_apart(cfg: DictConfig, launch: Launch, folder: Path) -> float | None:
-    """Run a job of another engine, whose processes may serve many jobs, in a process of its own."""
+    """Run a job of another engine, whose processes may run many jobs, in a separate process."""
     from tl_lab.sweeps.apart import run_apart
 
     _experiment()  # once for all jobs of this process
@@ -468,8 +468,8 @@ def _run_apart(cfg: DictConfig, launch: Launch, folder: Path) -> float | None:
 
 
 def _single_command(cfg: DictConfig, folder: Path) -> list[str]:
-    """Say how a job runs alone: Lightning starts further processes with the command line that it finds, which would
-    begin the whole sweep again."""
+    """Return a job's own command line: Lightning would start further processes with the current one, and
+    repeat the whole sweep."""
     from hydra.core.hydra_config import HydraConfig
 
     train = [sys.executable, "-m", "tl_lab", "train"]
@@ -486,8 +486,8 @@ def _environment() -> dict[str, str]:
 
 
 def _die_with_the_sweep() -> None:
-    """End with the job that started this process, and let the further processes of a distributed run end with this one:
-    what outlived a killed sweep would write beside the job that goes on."""
+    """End this process with its parent, and further processes of a distributed run with this one:
+    a process that survived a killed sweep would write to the folder of a resumed job."""
     if (parent := os.environ.get(_DIES_WITH)) is not None:
         from tl_lab.sweeps.processes import die_with_parent
 
@@ -496,7 +496,7 @@ def _die_with_the_sweep() -> None:
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """Find the user's mistake behind an error: Hydra wraps what constructors raise."""
+    """Find the user's mistake behind an error: Hydra wraps errors of constructors."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
@@ -509,23 +509,23 @@ def _say(error: UserError) -> int:
 
 
 def _log_failure() -> None:
-    """Keep the traceback in the run's log file; the screen has the sentence."""
+    """Write the traceback to the run's log file; the screen shows the sentence."""
     import logging
 
-    logging.raiseExceptions = False  # a full disk may be what failed
+    logging.raiseExceptions = False  # a full disk may be the cause of the failure
     logging.getLogger("tl_lab").info("the run failed", exc_info=True)
 
 
 def _discard(folder: Path) -> None:
-    """Remove the folder of a sweep that was refused before any of its jobs began."""
+    """Remove the folder of a sweep that was refused before any of its jobs started."""
     for name in (".lock", "sweep.json", "multirun.yaml"):
         (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it holds something else
+    with contextlib.suppress(OSError):  # it is not empty
         folder.rmdir()
 
 
 def _finish_sweep(folder: Path) -> bool:
-    """Write the sweep's report; False where a job did not complete, whichever process ran it."""
+    """Write the sweep's report; return False if a job did not complete, in any process."""
     from tl_lab.sweeps.folder import runs_of
     from tl_lab.sweeps.jobs import read_settled
 
@@ -534,7 +534,7 @@ def _finish_sweep(folder: Path) -> bool:
         _discard(folder)
         return False
     failed = [job for job in jobs if read_settled(job).get("status") != "completed"]
-    # a search keeps its trials apart from what it has chosen
+    # a search keeps its trials separate from its final runs
     parts = [part for name in ("trials", "final") if (part := folder / name).is_dir()] or [folder]
     try:
         from tl_lab.results.report.writing import show_summary, write_report

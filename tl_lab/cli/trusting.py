@@ -1,4 +1,4 @@
-"""The option of every command that reads a saved configuration: what it may name beside the project's own."""
+"""The option of every command that reads a saved configuration: additional names that it may use."""
 
 import argparse
 
@@ -9,5 +9,5 @@ def add_allow(parser: argparse.ArgumentParser) -> None:
     """Add ``--allow NAME``, which may be repeated."""
     parser.add_argument(
         "--allow", action="append", default=[], metavar="NAME",
-        help="a class or function that the saved configuration may name beside the project's own; may be repeated",
+        help="a class or function that the saved configuration may also use; may be repeated",
     )  # fmt: skip

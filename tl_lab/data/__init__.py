@@ -1,1 +1,1 @@
-"""Where samples come from, and in which scenario: one file a data set, contracts in ``base`` and ``batches``."""
+"""Data sets and scenarios: one file per data set; ``base`` and ``batches`` define the contracts."""

@@ -1,4 +1,4 @@
-"""What every data module offers to the run, the strategies and Lightning."""
+"""Base class of data modules, the interface to the run, the strategies and Lightning."""
 
 import hashlib
 import warnings
@@ -31,55 +31,55 @@ from tl_lab.texts import listed
 
 __all__ = ["DataModule"]
 
-_READY_BYTES = 2**30  # sets up to this size are kept as normalised floats, larger ones as bytes
+_READY_BYTES = 2**30  # smaller sets are stored as normalised floats, larger ones as bytes
 
 
 class DataModule(pl.LightningDataModule):
     """Named sets of samples, served as batches.
 
-    A subclass implements :meth:`read`. The run then calls, in this order, :meth:`load`, :meth:`use` with the
-    backbone's spec, and hands the module to Lightning.
+    A subclass implements :meth:`read`. The run then calls, in this order, :meth:`load` and :meth:`use` with the
+    backbone's spec, and passes the module to Lightning.
 
     Args:
         batch_size: samples in a training batch, over all processes (of each domain, in a pair).
         eval_batch_size: samples in a batch of validation or test.
-        seed: fixes splits, order and augmentation.
+        seed: determines splits, order and augmentation.
         evaluate: the checkpoint that is tested, ``best`` (on validation) or ``last``.
         augmentation: random changes to training images; None for none.
-        workers: processes that read what is on disk while training goes on.
-        lazy: read samples while training goes on, in place of all of them before it: ``true``, ``false``, or ``auto``:
-            where they would take more than 2 GiB of memory.
+        workers: processes that read data on disk during training.
+        lazy: read samples during training instead of all of them before it: ``true``, ``false``, or ``auto``:
+            if they would take more than 2 GiB of memory.
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
-        labels: labelled samples that the training set keeps, of a pair the source's (see
+        labels: labelled samples in the training set, for a pair in the source's (see
             :func:`~tl_lab.data.splits.few_labels`); None for all.
         test_count: samples of each test part that are scored, drawn by the seed; None for all.
-        near_duplicates: similarity, in (0, 1], from which on images or texts that are in more than one part of the data
+        near_duplicates: similarity, in (0, 1], from which on images or texts in more than one part of the data
             count as duplicates (see :func:`~tl_lab.data.duplicates.shared_samples`); None for equal samples only.
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"labels"})
-    """What this data offers: ``labels``, ``domains`` (several labelled ones), ``several tasks``
+    """Traits of the data: ``labels``, ``domains`` (several labelled ones), ``several tasks``
     (at once), ``target``, ``tasks`` (one after the other), ``episodes``."""
     paired: ClassVar[bool] = False
-    """Whether there are two domains whose distance can be measured, and validators that look at both."""
+    """Whether there are two domains, for distances and for validators that use both."""
     keeps_best: ClassVar[bool] = True
     """Whether one epoch can be the best of the run."""
     labels_new_samples: ClassVar[bool] = True
-    """Whether a model of these data can label samples from elsewhere."""
+    """Whether a model of these data can label new samples."""
     changes_by_epoch: ClassVar[bool] = False
-    """Whether the training set is another one in later epochs."""
+    """Whether the training set changes between epochs."""
     screens: ClassVar[bool] = False
-    """Whether each class or label is a finding, to be reported with intervals and an operating point."""
+    """Whether each class or label is a finding, reported with intervals and an operating point."""
     modality: ClassVar[str] = "image"
-    """Of the inputs: ``image``, ``vector``, ``table``, ``text``, ``audio``, ``tokens_with_boxes`` or ``passage``."""
+    """Modality: ``image``, ``vector``, ``table``, ``text``, ``audio``, ``tokens_with_boxes`` or ``passage``."""
     problem_kind: type[Problem] = SingleLabel
-    """What is predicted."""
+    """Kind of prediction."""
     monitored: str = "val"
-    """Under which name the scores of the validation set stand that chooses the best checkpoint."""
+    """Prefix of the scores of the validation set that selects the best checkpoint."""
     primary: str = "train"
-    """The set that a strategy learns from with labels."""
+    """The labelled training set."""
     place_options: ClassVar[tuple[str, ...]] = ()
-    """Options that name folders of data."""
+    """Options that are folders of data."""
 
     def __init__(
         self,
@@ -98,61 +98,61 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if evaluate not in ("best", "last"):
-            raise UserError(f"data.evaluate is 'best' or 'last', not {evaluate!r}")
+            raise UserError(f"data.evaluate must be 'best' or 'last', not {evaluate!r}")
         if batches_per_epoch is not None and batches_per_epoch < 1:
-            raise UserError(f"data.batches_per_epoch is null or at least 1, not {batches_per_epoch}")
+            raise UserError(f"data.batches_per_epoch must be null or at least 1, not {batches_per_epoch}")
         if batch_size < 1 or eval_batch_size < 1:
-            raise UserError(f"data.batch_size and eval_batch_size are at least 1, not {batch_size}, {eval_batch_size}")
+            raise UserError(f"data.batch_size, eval_batch_size must be at least 1, not {batch_size}, {eval_batch_size}")
         if near_duplicates is not None and not 0 < near_duplicates <= 1:
-            raise UserError(f"data.near_duplicates is null or a similarity up to 1, as 0.98, not {near_duplicates}")
+            raise UserError(f"data.near_duplicates must be null or a similarity up to 1, not {near_duplicates}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.lazy, self.waiting = lazy, Waiting()
-        self.read_as_needed = False  # whether a set stays on disk
+        self.read_as_needed = False  # whether a set remains on disk
         self.batches_per_epoch, self.labels = batches_per_epoch, labels
         self.near_duplicates, self.duplicates = near_duplicates, list[Shared]()
         self.test_count = test_count
         self.sets: dict[str, Samples] = {}
-        self.raw: dict[str, Samples] = {}  # as they were read, before any backbone, where the run asks for them
-        self.outputs: Outputs | None = None  # of a stream: which belong to which task
+        self.raw: dict[str, Samples] = {}  # as read, independent of the backbone, if the run requests them
+        self.outputs: Outputs | None = None  # for a stream: which outputs belong to which task
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
         self.problem: Problem = self.problem_kind(())  # before load()
         self.request = Request()
-        self.notes: list[str] = []  # what was done to the data, for the banner
+        self.notes: list[str] = []  # changes of the data, for the banner
         self.spec: InputSpec | None = None
         self.device = torch.device("cpu")
-        self.domain_names: list[str] = []  # names of the domains that samples of one set are numbered by
+        self.domain_names: list[str] = []  # names of the domains in the order of their numbers
         self._features: dict[str, Tensor] = {}
         self._fingerprint = ""
-        self.contents: list[str] = []  # hashes of what was read from disk, before the seed split it
+        self.contents: list[str] = []  # hashes of the content read from disk, before the split by the seed
         self._shape: tuple[int, ...] | None = None
 
-    # ------------------------------------------------------------------ what a subclass provides
+    # ------------------------------------------------------------------ implemented by subclasses
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Tell from a node of the configuration, before anything is built, what the data will offer."""
+        """Derive the traits of the data from a node of the configuration, before anything is built."""
         return cls.traits
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Tell from a node of the configuration, before anything is built, what is to be predicted."""
+        """Derive the kind of prediction from a node of the configuration, before anything is built."""
         return cls.problem_kind
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Tell from a node of the configuration, before anything is built, what kind of inputs the data have."""
+        """Derive the modality from a node of the configuration, before anything is built."""
         return cls.modality
 
     @classmethod
     def places_for(cls, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Find the folders that a node of the configuration names, without reading them.
+        """Find the folders in a node of the configuration, without reading them.
 
         Args:
             node: of these data.
 
         Returns:
-            An absolute path, or a list of them, for each of :attr:`place_options`; none for a folder that is named
+            An absolute path, or a list of them, for each of :attr:`place_options`; none for a folder that is specified
             neither there nor in the environment.
         """
         found = {option: absolute_places(node.get(option)) for option in cls.place_options}
@@ -163,7 +163,7 @@ class DataModule(pl.LightningDataModule):
         """Read the sets (``train``, ``val``, ``test``; ``source/train`` ... in a pair); set ``class_names``.
 
         Raises:
-            UserError: if files are missing or there are too few samples for the split.
+            UserError: files are missing or there are too few samples for the split.
         """
 
     def _read(self) -> dict[str, Samples]:
@@ -173,45 +173,45 @@ class DataModule(pl.LightningDataModule):
         return self.problem_kind(self.class_names)
 
     def _what_else_identifies(self) -> str:
-        return ""  # processing of the samples, besides the samples themselves
+        return ""  # processing of the samples, in addition to the samples themselves
 
     def _made_of(self) -> "DataModule | None":
-        return None  # the data that these are cut from, which state the shape of what is on disk, or of texts
+        return None  # the data from which these are cut, which determine the shape of data on disk, or of texts
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Channels, height and width of the images as they were read, ``(D, 1, 1)`` for vectors of length D.
+        """Channels, height and width of the images as read, ``(D, 1, 1)`` for vectors of length D.
 
         Named tensors have none: ``()``.
 
-        A backbone may be built for them.
+        A backbone may be built for this shape.
         """
         if self._shape is None and (whole := self._made_of()) is not None:
             return whole.shape
-        assert self._shape is not None, "load() comes first; a module with images on disk states the shape itself"
+        assert self._shape is not None, "load() comes first; a module with images on disk sets the shape itself"
         return self._shape
 
     @property
     def reading(self) -> dict[str, Any]:
-        """State how files were read, as plain values, for predictions on others: they are read alike."""
+        """Return how files were read, as plain values, so that inputs of predictions are read alike."""
         return {}
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Give the backbone's input arguments by name, if they are not the shape of one tensor."""
+        """Return the backbone's input arguments by name, if they are not the shape of one tensor."""
         return {}
 
     def baselines(self) -> dict[str, float]:
         """Score a baseline that needs no network, by the names of metrics; empty if there is none."""
         return {}
 
-    # ------------------------------------------------------------------ what the run calls
+    # ------------------------------------------------------------------ interface to the run
 
     def load(self, request: Request | None = None) -> None:
         """Read the sets and check them.
 
         Args:
-            request: what the run needs; None leaves :attr:`request` as it is.
+            request: requirements of the run; None leaves :attr:`request` unchanged.
         """
         self.request = request or self.request
         self.sets = self.limited(self._read())
@@ -239,10 +239,10 @@ class DataModule(pl.LightningDataModule):
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Leave out test samples beyond ``test_count``, and note it.
+        """Drop test samples beyond ``test_count``, and record it.
 
         Raises:
-            UserError: there are fewer, or the data come as episodes.
+            UserError: there are fewer, or the data are episodes.
         """
         count = self.test_count
         if count is None:
@@ -257,19 +257,19 @@ class DataModule(pl.LightningDataModule):
         return sets
 
     def _check_variety(self, name: str, y: Tensor) -> None:
-        """Refuse training labels that are all the same, and warn of such a set that is scored."""
+        """Refuse constant training labels, and warn of constant labels in scored sets."""
         if {"tasks", "episodes"} & self.traits or (alike := self.problem.alike(y)) is None:
-            return  # a task may be one class; episodes are checked by their own classes
+            return  # a task may have one class; episodes are checked by their own classes
         if name == self.primary:
             raise UserError(f"the set {name!r} has {alike} in every sample, so that there is nothing to learn")
         if SetName.parse(name).part != "train":
             warnings.warn(
-                f"the set {name!r} has {alike} in every sample: a constant answer would score as high there as any",
+                f"the set {name!r} has {alike} in every sample: a constant prediction would score as high as any",
                 stacklevel=2,
             )
 
     def _look_for_duplicates(self) -> None:
-        """Say which samples of validation and test training has seen, or has chosen by."""
+        """Report samples of validation and test that occur in training or selection data."""
         self.duplicates = shared_samples(self.sets, None, self._shares_on_purpose)
         near = self.near_duplicates
         if near is not None:
@@ -282,7 +282,7 @@ class DataModule(pl.LightningDataModule):
         return kind + listed(map(str, self.duplicates))
 
     def _shares_on_purpose(self, name: str, other: str) -> bool:
-        return False  # whether two sets have samples in common by what the configuration asks for
+        return False  # whether the configuration makes two sets share samples
 
     def _keep_few(self, labels: int) -> None:
         if not self.traits <= {"labels", "several tasks", "target"}:
@@ -308,7 +308,7 @@ class DataModule(pl.LightningDataModule):
         self.read_as_needed = False
         changed: dict[str, list[str]] = {}
         ready: dict[tuple[int, bool], Inputs] = {}  # sets may share their inputs (a transductive target)
-        read = dict(self.sets)  # keeps the inputs alive, so that no two have the same id
+        read = dict(self.sets)  # keeps the inputs alive, so that ids remain unique
         self.raw = read if self.request.keeps_raw else {}
         for name, samples in read.items():
             x, use = samples.x, (id(samples.x), self._augments(name))
@@ -325,7 +325,7 @@ class DataModule(pl.LightningDataModule):
                 ready[use] = self._prepare(name, x, spec)
             self.sets[name] = replace(samples, x=ready[use])
         if self.lazy is True and not self.read_as_needed:
-            raise UserError("data.lazy=true: these data are in memory as they come: leave it out")
+            raise UserError("data.lazy=true: these data are always in memory: leave it out")
         for change, names in changed.items():
             self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
 
@@ -339,25 +339,25 @@ class DataModule(pl.LightningDataModule):
         return x if self._augments(name) else spec.normalise(x)
 
     def keep_features(self, features: Mapping[str, Tensor]) -> None:
-        """Serve features computed once, ``(N, D)`` a set, in place of images (see :meth:`forget_features`)."""
+        """Use features computed once, ``(N, D)`` per set, instead of images (see :meth:`forget_features`)."""
         self._features = dict(features)
 
     def forget_features(self) -> None:
-        """Serve images again."""
+        """Use images again."""
         self._features = {}
 
     def has_features(self, name: str) -> bool:
-        """Whether a set's features are served in place of its images (see :meth:`keep_features`)."""
+        """Whether a set's features are used instead of its images (see :meth:`keep_features`)."""
         return name in self._features
 
     def facts(self) -> dict[str, str]:
-        """State the facts that must be printed with any number obtained on this data."""
+        """Return the facts that must be reported with any number obtained on this data."""
         inputs = {"inputs": "; ".join(self.notes)} if self.notes else {}
         duplicates = {"duplicates": self._duplicates_said()} if self.duplicates else {}
         return {**inputs, **duplicates, **self.problem.facts(self.training_labels)}
 
     def fingerprint(self) -> str:
-        """Hash of all sets as they were read, sixteen hexadecimal digits."""
+        """Hash of all sets as read, sixteen hexadecimal digits."""
         return self._fingerprint
 
     @property
@@ -367,14 +367,14 @@ class DataModule(pl.LightningDataModule):
         return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""
 
     def _inner_modules(self) -> "list[DataModule]":
-        """List the data that these are made of."""
+        """List the data modules from which these are made."""
         values = [one for value in vars(self).values() for one in (value if isinstance(value, list) else [value])]
         inner = {id(one): one for one in values if isinstance(one, DataModule)}
         return [module for one in inner.values() for module in (one, *one._inner_modules())]
 
     @property
     def num_classes(self) -> int:
-        """Number of classes that a head must tell apart."""
+        """Number of classes of the head."""
         return len(self.class_names)
 
     def _classes_in(self, name: str) -> int:
@@ -382,19 +382,19 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def training_labels(self) -> Tensor:
-        """Labels of everything that training learns from, ``(N, ...)``."""
+        """Labels of all training data, ``(N, ...)``."""
         y = self.sets[self.primary].y
         assert y is not None
         return y
 
     @property
     def class_counts(self) -> Tensor | None:
-        """Training samples of each class or with each label, ``(C,)``; None where numbers are predicted."""
+        """Training samples of each class or with each label, ``(C,)``; None for regression."""
         return self.problem.counts(self.training_labels)
 
     @property
     def monitor(self) -> str:
-        """The validation metric that chooses the best checkpoint."""
+        """The validation metric that selects the best checkpoint."""
         return f"{self.monitored}/{self.problem.monitor}"
 
     @property
@@ -403,22 +403,22 @@ class DataModule(pl.LightningDataModule):
         return self.problem.labelled
 
     def head_width(self, fixed_way: bool = False) -> int:
-        """Count the outputs of a head.
+        """Return the number of outputs of a head.
 
         Args:
-            fixed_way: of episodic data, the head has an output for each way of an episode.
+            fixed_way: for episodic data, whether the head has one output per way of an episode.
         """
         return self.num_classes
 
     def total_epochs_for(self, epochs: int) -> int:
-        """Count the epochs of a run whose configuration asks for ``epochs``."""
+        """Return the number of epochs of a run that is configured for ``epochs``."""
         return epochs
 
     def describe_sizes(self) -> list[str]:
-        """State how large the sets are, for the banner."""
+        """Describe the sizes of the sets, for the banner."""
         return [f"{name} {len(samples):,}" for name, samples in self.sets.items()]
 
-    # ------------------------------------------------------------------ names of what is evaluated
+    # ------------------------------------------------------------------ names of the evaluated sets
 
     @property
     def val_names(self) -> list[str]:
@@ -436,17 +436,17 @@ class DataModule(pl.LightningDataModule):
         return "target" in self.traits
 
     def domain_of(self, name: str) -> str | None:
-        """Name the domain whose statistics and encoder a set is evaluated with; None where there are no domains."""
+        """Return the domain whose statistics and encoder are used to evaluate a set; None without domains."""
         return SetName.parse(name).domain
 
     def set_for(self, name: str) -> str:
-        """Find the set that an adaptation means by a pair's name, ``target/train``."""
+        """Return the set that corresponds to a pair's name, ``target/train``."""
         return name
 
-    # ------------------------------------------------------------------ what Lightning calls
+    # ------------------------------------------------------------------ interface to Lightning
 
     def setup(self, stage: str) -> None:
-        """Move the sets that fit to the device that Lightning has chosen."""
+        """Move the sets that fit to the device chosen by Lightning."""
         if self.trainer is not None:
             self.device = self.trainer.strategy.root_device
         moved = {id(x): move(x, self.device) for samples in self.sets.values() if in_memory(x := samples.x)}
@@ -454,28 +454,28 @@ class DataModule(pl.LightningDataModule):
             self.sets[name] = samples.to(self.device, moved.get(id(samples.x), samples.x))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch where it is: loaders make it on the device."""
+        """Leave the batch in place: loaders create it on the device."""
         return batch
 
     def train_dataloader(self) -> Batches:
-        """Serve shuffled training batches."""
+        """Return the loader of shuffled training batches."""
         return self.train_loader(self.primary)
 
     def val_dataloader(self) -> list[Loader]:
-        """Serve the validation sets."""
+        """Return the loaders of the validation sets."""
         parts = {name: self.validation_part(name) for name in self.val_names}
         return [self.loader(name) if index is None else self.loader(name, index=index) for name, index in parts.items()]
 
     def validation_part(self, name: str) -> Tensor | None:
-        """Draw the positions of those samples of a set without labels that every validation scores.
+        """Draw the positions of the samples of a set without labels that every validation scores.
 
-        They are the same in every epoch of a run, and all of them are scored once at its end.
+        They are the same in every epoch of a run; at its end, all samples are scored once.
 
         Args:
             name: of the set.
 
         Returns:
-            Positions in ascending order, ``(M,)``; None where all are scored.
+            Positions in ascending order, ``(M,)``; None if all are scored.
         """
         most = self.request.validation_samples
         if self.sets[name].y is not None or most is None or len(self.sets[name]) <= most:
@@ -483,18 +483,18 @@ class DataModule(pl.LightningDataModule):
         return torch.randperm(len(self.sets[name]), generator=generator(self.seed, "validation", name))[:most].sort()[0]
 
     def test_dataloader(self) -> list[Loader]:
-        """Serve the test sets."""
+        """Return the loaders of the test sets."""
         return [self.loader(name) for name in self.test_names]
 
     # ------------------------------------------------------------------ loaders
 
     def train_loader(self, name: str, num_batches: int | None = None, batch_size: int | None = None) -> Loader:
-        """Serve one set in shuffled, augmented, full batches.
+        """Return a loader of shuffled, augmented, full batches of one set.
 
         Args:
             name: of the set.
-            num_batches: batches in an epoch; None for ``batches_per_epoch``.
-            batch_size: samples in a batch; None for ``batch_size``.
+            num_batches: batches per epoch; None for ``batches_per_epoch``.
+            batch_size: samples per batch; None for ``batch_size``.
         """
         if num_batches is None:
             num_batches = self.batches_per_epoch
@@ -507,13 +507,13 @@ class DataModule(pl.LightningDataModule):
         return self._serve(name, order, training=True)
 
     def loader(self, name: str, cached: bool = True, shared: bool = True, index: Tensor | None = None) -> Loader:
-        """Serve one set once, in order, without augmentation.
+        """Return a loader of one set, once, in order, without augmentation.
 
         Args:
             name: of the set.
-            cached: serve features in place of images where they were computed (see :meth:`keep_features`).
-            shared: give each of several processes its share, or everything to each.
-            index: positions of the samples to serve, ``(M,)``; None for all. Batches number them from 0.
+            cached: use features instead of images if they were computed (see :meth:`keep_features`).
+            shared: divide the set among processes, or load all of it in each.
+            index: positions of the samples to load, ``(M,)``; None for all. Batches number them from 0.
         """
         rank, world_size = self._processes() if shared else (0, 1)
         count = len(self.sets[name]) if index is None else len(index)
@@ -533,16 +533,16 @@ class DataModule(pl.LightningDataModule):
         return Loader(samples, order, self.device, transform, self.spec, self.workers, augments, waiting)
 
     def lengths(self, name: str) -> Tensor | None:
-        """Give the length of each sample of a set, ``(N,)``, on the CPU, where batches of similar ones save padding."""
+        """Return the length of each sample of a set, ``(N,)``, on the CPU, if batches of similar ones save padding."""
         return None
 
     def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
-        """Fetch inputs of a set as the network gets them.
+        """Return prepared inputs of a set.
 
         Args:
             name: of the set.
             index: positions, ``(B,)``.
-            draw: for augmentation; None leaves it out.
+            draw: generator for augmentation; None omits it.
 
         Returns:
             ``(B, ...)``, on the device.
@@ -559,7 +559,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def padding(self) -> Mapping[str, float]:
-        """The values that fill up named tensors of samples of different lengths."""
+        """The padding values of named tensors of samples of different lengths."""
         return {} if self.spec is None else self.spec.padding
 
     def _transform(self, name: str, training: bool) -> Transform | None:

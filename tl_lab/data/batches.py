@@ -1,4 +1,4 @@
-"""What a training or evaluation step receives."""
+"""Batches of training and evaluation steps."""
 
 from typing import NamedTuple
 
@@ -16,14 +16,14 @@ class Labelled(NamedTuple):
     Attributes:
         x: inputs, ``(B, C, H, W)`` for images; or named tensors.
         y: class of each sample, ``(B,)``, int64.
-        index: position of each sample in its set, ``(B,)``, int64; sample weights and replay look things up by it.
-        domain: number of each sample's domain, ``(B,)``, where there are several.
-        task: number of each sample's task, ``(B,)``, where there are several.
+        index: position of each sample in its set, ``(B,)``, int64, for sample weights and replay.
+        domain: number of each sample's domain, ``(B,)``, if there are several.
+        task: number of each sample's task, ``(B,)``, if there are several.
     """
 
     x: Inputs
     y: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
     domain: Tensor | None = None
     task: Tensor | None = None
 
@@ -32,7 +32,7 @@ class Unlabelled(NamedTuple):
     """Samples whose labels, if any exist, are withheld; the fields are those of :class:`Labelled`."""
 
     x: Inputs
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
     domain: Tensor | None = None
 
 
@@ -44,16 +44,16 @@ class DomainBatch(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """E episodes of N classes at once, each with K labelled images a class to learn from, and Q to be scored on.
+    """E episodes of N classes at once, each with K labelled support images and Q query images per class.
 
-    Within an episode samples are sorted by class, which is numbered from 0 in the order of the draw.
+    Within an episode, samples are sorted by class; classes are numbered from 0 in the order of the draw.
 
     Attributes:
         support: ``x`` is ``(E, N*K, ...)``; ``y``, classes 0 to N - 1, and ``index``, positions in the set, are
             ``(E, N*K)``.
-        query: likewise with ``N*Q`` samples, none of which is in the support.
+        query: likewise with ``N*Q`` samples, disjoint from the support.
         way: number of classes N.
-        target: where a run adapts, as many samples of another domain as all episodes have, ``(E*N*(K+Q), ...)``.
+        target: for an adaptation, as many samples of another domain as all episodes have, ``(E*N*(K+Q), ...)``.
         number: of each episode in the set, ``(E,)``.
     """
 
@@ -65,16 +65,16 @@ class Episode(NamedTuple):
 
     @property
     def x(self) -> Inputs:
-        """All inputs in one row, ``(E*N*(K+Q), ...)``: of each episode the support, then the queries."""
+        """All inputs as one batch, ``(E*N*(K+Q), ...)``: of each episode the support, then the queries."""
         return flat_first(join([self.support.x, self.query.x], dim=1))
 
     @property
-    def index(self) -> Tensor:  # type: ignore[override]  # hides tuple.index, which nobody asks of a batch
+    def index(self) -> Tensor:  # type: ignore[override]  # hides tuple.index, which is not used
         """Positions in the set in the same order, ``(E*N*(K+Q),)``."""
         return torch.cat([self.support.index, self.query.index], 1).flatten()
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Share out what was computed for :attr:`x`: ``(E*N*(K+Q), D)`` -> ``(E, N*K, D)`` and ``(E, N*Q, D)``."""
+        """Split a result for :attr:`x`: ``(E*N*(K+Q), D)`` -> ``(E, N*K, D)`` and ``(E, N*Q, D)``."""
         sizes = [self.support.y.shape[1], self.query.y.shape[1]]
         support, query = outputs.unflatten(0, (len(self.support.y), sum(sizes))).split(sizes, 1)
         return support, query

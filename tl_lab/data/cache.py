@@ -1,4 +1,4 @@
-"""Arrays that are made once and kept: a folder of ``.npz`` files, each written whole or not at all."""
+"""A cache of arrays: a folder of ``.npz`` files, each written atomically."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ CACHE_VARIABLE = "TL_LAB_CACHE"
 
 
 def cache_folder() -> Path:
-    """Find the folder for made data: ``$TL_LAB_CACHE``, or ``~/.cache/tl_lab``."""
+    """Return the cache folder: ``$TL_LAB_CACHE``, or ``~/.cache/tl_lab``."""
     given = os.environ.get(CACHE_VARIABLE)
     return Path(given).expanduser() if given else Path.home() / ".cache" / "tl_lab"
 
@@ -34,15 +34,15 @@ def cached_arrays(
     make: Callable[[], dict[str, np.ndarray]],
     folder: Path | None = None,
 ) -> dict[str, np.ndarray]:
-    """Read arrays from the cache, or make them and keep them there.
+    """Read arrays from the cache, or compute and store them.
 
-    A damaged file is made anew. A folder that cannot be written costs time, not the run.
+    A damaged file is replaced. An unwritable folder costs time, but does not stop the run.
 
     Args:
         name: first part of the file's name.
-        key: everything that the arrays depend on, as JSON values; another key is another file.
-        make: computes the arrays, by name; no array of objects.
-        folder: where the files lie; None for :func:`cache_folder`.
+        key: everything on which the arrays depend, as JSON values; each key has its own file.
+        make: computes the arrays, by name; object arrays are not supported.
+        folder: folder of the files; None for :func:`cache_folder`.
 
     Returns:
         The arrays by name.

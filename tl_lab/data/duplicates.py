@@ -1,4 +1,4 @@
-"""Samples that are in more than one part of a set: equal to the last bit, or on request nearly equal."""
+"""Samples that occur in more than one part of a set: identical to the last bit or, on request, nearly so."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -17,22 +17,22 @@ from tl_lab.errors import UserError
 
 __all__ = ["Shared", "keys_of", "near_images", "near_texts", "shared_samples"]
 
-_SIDE = 16  # pixels of the small grey copies by which images are compared
-_FLAT = 1e-3  # deviation of a copy, in [0, 1], below which it has no pattern
-_WORDS = 3  # that follow each other, by which texts are compared
-_ROWS = 1024  # samples that are compared with all others at a time
+_SIDE = 16  # pixels of the small grey copies used to compare images
+_FLAT = 1e-3  # deviation of a copy, in [0, 1], below which it counts as uniform
+_WORDS = 3  # consecutive words, used to compare texts
+_ROWS = 1024  # samples compared with all others at a time
 _PARTS = ("train", "val", "test")
 
 
 class Shared(NamedTuple):
-    """Samples of a set that are in another set, too.
+    """Samples of a set that occur in another set, too.
 
     Attributes:
         name: of the set.
-        other: of the set that learned from them, or chose by them, before.
-        found: samples of ``name`` that are in ``other``.
-        of: samples of ``name``.
-        differing: those of them whose label is another there; 0 where labels are unknown.
+        other: the set used earlier, for training or selection.
+        found: number of samples of ``name`` that occur in ``other``.
+        of: number of samples of ``name``.
+        differing: number of them that have another label there; 0 if labels are unknown.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Shared(NamedTuple):
 
 
 def keys_of(x: Inputs | LazyInputs) -> list[bytes] | list[str]:
-    """Give a key for each sample, equal for equal samples: of files a hash of their content, N of them."""
+    """Return a key for each sample, equal for equal samples: for files, the hash of their content."""
     if not in_memory(x):
         digests: Callable[[], list[str]] | None = getattr(x, "digests", None)
         return [f"{id(x)} {i}" for i in range(len(x))] if digests is None else digests()
@@ -67,19 +67,19 @@ def shared_samples(
     similarity: float | None = None,
     meant: Callable[[str, str], bool] = lambda name, other: False,
 ) -> list[Shared]:
-    """Find samples of validation and test that are in a set which training sees before.
+    """Find samples of validation and test sets that occur in a set used earlier.
 
     Args:
-        sets: by name; the last part of each name says what it is for.
-        similarity: from which on two samples count as near-duplicates, in (0, 1]: of images the correlation of small
-            grey copies, of texts the share of common runs of three words; None for equal samples only.
+        sets: by name; the last part of each name is its purpose.
+        similarity: threshold of near-duplicates, in (0, 1]: for images the correlation of small
+            grey copies, for texts the share of common three-word sequences; None for equal samples only.
         meant: whether two sets share samples on purpose.
 
     Returns:
-        What was found, the largest share of a set first.
+        The findings, the largest share of a set first.
 
     Raises:
-        UserError: near-duplicates are asked for of inputs that are neither images nor texts.
+        UserError: near-duplicates are requested for inputs that are neither images nor texts.
     """
     seen: dict[Hashable, Any] = {}  # by pairs of sets, and by inputs
     found = []
@@ -100,7 +100,7 @@ def shared_samples(
 
 
 def _pairs(sets: Mapping[str, Samples]) -> Iterator[tuple[str, str]]:
-    """Yield each set that is held out with each that comes before it: test after validation after training."""
+    """Yield pairs of a held-out set and a set used earlier: test after validation after training."""
     rank = {name: _PARTS.index(part) for name in sets if (part := SetName.parse(name).part) in _PARTS}
     for name in rank:
         yield from ((name, other) for other in rank if rank[other] < rank[name])
@@ -111,19 +111,19 @@ def _differing(y: Tensor | None, other: Tensor | None, places: np.ndarray) -> in
         return 0
     here = np.flatnonzero(places >= 0)
     one, another = y.cpu()[here], other.cpu()[places[here]]
-    differ = (one != another) & (one == one) & (another == another)  # a label that is missing (NaN) differs from none
+    differ = (one != another) & (one == one) & (another == another)  # a missing label (NaN) equals any label
     return int(differ.reshape(len(here), -1).any(1).sum())
 
 
 class _Keys:
-    """Keys of a set's samples, in their order and as a set."""
+    """Return the keys of a set's samples, in order and as a set."""
 
     def __init__(self, keys: Sequence[Hashable]) -> None:
         self.keys, self.every = keys, frozenset(keys)
 
 
 def _equal(one: _Keys, other: _Keys) -> np.ndarray:
-    """Find the place of each key among the others, ``(N,)``; -1 where it is none of them."""
+    """Find the position of each key among the others, ``(N,)``; -1 if absent."""
     if one.every.isdisjoint(other.every):
         return np.full(len(one.keys), -1, dtype=np.int64)
     places = {key: i for i, key in reversed(list(enumerate(other.keys)))}
@@ -134,7 +134,7 @@ def _equal(one: _Keys, other: _Keys) -> np.ndarray:
 
 
 def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
-    """Compute the features that near-duplicates are found by: small grey images, or texts as sequences of words."""
+    """Compute the features for comparing near-duplicates: small grey images, or texts as sequences of words."""
     if not in_memory(x):
         texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
         if texts is not None:
@@ -147,7 +147,7 @@ def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
         return [row[kept].tolist() for row, kept in zip(x["input_ids"], mask, strict=True)]
     if isinstance(x, Tensor) and x.dim() == 4:
         return ImageSpec((_SIDE, _SIDE), 1).fit(x if x.shape[1] in (1, 3) else x[:, :1])
-    raise UserError("data.near_duplicates compares images and texts, which these data are not: leave it out")
+    raise UserError("data.near_duplicates supports images and texts only: leave it out")
 
 
 def _near(similarity: float) -> Callable[[Any, Any], np.ndarray]:
@@ -160,18 +160,18 @@ def _near(similarity: float) -> Callable[[Any, Any], np.ndarray]:
 
 
 def near_images(x: Tensor, others: Tensor, similarity: float) -> np.ndarray:
-    """Find the most similar other image of each.
+    """Find for each image the most similar one among others.
 
-    Images are compared by the correlation of their pixels, which neither brightness nor contrast changes; two images
-    without any pattern by their brightness.
+    Images are compared by the correlation of their pixels, which is invariant to brightness and contrast; two uniform
+    images are compared by their brightness.
 
     Args:
         x: small grey images, ``(N, 1, H, W)``, in [0, 1].
         others: likewise, ``(M, 1, H, W)``.
-        similarity: the least correlation, in (0, 1].
+        similarity: smallest correlation, in (0, 1].
 
     Returns:
-        Its place, ``(N,)``; -1 where none is so similar.
+        Its position, ``(N,)``; -1 if none is similar enough.
     """
     kinds = [_patterns(images) for images in (x, others)]
     places = np.full(len(x), -1, dtype=np.int64)
@@ -186,7 +186,7 @@ def near_images(x: Tensor, others: Tensor, similarity: float) -> np.ndarray:
 
 
 def _patterns(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and scale each image to length 1, ``(N, H*W)``; say which have no pattern, ``(N,)``, and are 0."""
+    """Centre and scale each image to length 1, ``(N, H*W)``; return which are uniform, ``(N,)``, and set these to 0."""
     rows = x.flatten(1)
     rows = rows - rows.mean(1, keepdim=True)
     flat = rows.std(1, correction=0) < _FLAT
@@ -196,15 +196,15 @@ def _patterns(x: Tensor) -> tuple[Tensor, Tensor]:
 def near_texts(
     texts: Sequence[Sequence[Hashable]], others: Sequence[Sequence[Hashable]], similarity: float
 ) -> np.ndarray:
-    """Find the most similar other text of each, by Jaccard's index of their runs of three words.
+    """Find for each text the most similar one among others, by Jaccard's index of their three-word sequences.
 
     Args:
-        texts: N sequences of words, or of numbers of tokens.
+        texts: N sequences of words, or of token ids.
         others: M likewise.
-        similarity: the least index, in (0, 1].
+        similarity: smallest index, in (0, 1].
 
     Returns:
-        Its place, ``(N,)``; -1 where none is so similar.
+        Its position, ``(N,)``; -1 if none is similar enough.
 
     References:
         A. Z. Broder: On the Resemblance and Containment of Documents. Compression and Complexity of Sequences, 1997.
@@ -239,7 +239,7 @@ def near_texts(
 
 
 def _runs(words: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
-    """List the runs of three words; a shorter text is a single run."""
+    """List the three-word sequences; a shorter text is a single sequence."""
     if len(words) < _WORDS:
         return [tuple(words)]
     return [tuple(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)]

@@ -1,7 +1,7 @@
-"""Batches cut by index, in an order that is a function of (seed, set, epoch).
+"""Batches selected by index, in an order that is a function of (seed, set, epoch).
 
-Data in memory never pass through Python sample by sample: a batch is one gather on the device. Data on disk
-take the same order through a :class:`torch.utils.data.DataLoader` with workers, each of which reads whole batches.
+Data in memory are not processed sample by sample in Python: a batch is one gather on the device. Data on disk
+use the same order through a :class:`torch.utils.data.DataLoader` with workers, each of which reads whole batches.
 """
 
 import contextlib
@@ -24,39 +24,39 @@ from tl_lab.randomness import generator
 __all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
 
 Transform = Callable[[Any, torch.Generator], Any]
-"""What happens to a batch of inputs on the device; random parts draw from the given generator."""
+"""Transformation of a batch of inputs on the device; random parts draw from the given generator."""
 
 
 class Batches(Protocol):
-    """What training goes through in an epoch."""
+    """Loader of training batches for one epoch."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Any]: ...
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next pass follows."""
+        """Set the epoch that determines the order of the next pass."""
 
 
 @dataclass
 class BatchOrder:
-    """Which samples form which batch of an epoch.
+    """Assignment of samples to the batches of an epoch.
 
-    Training: whole permutations one after the other, cut into full batches. Evaluation: everything once, in
-    order. With several processes each batch is shared out, so that together they see the batch that a single
-    process would see.
+    Training: successive permutations, cut into full batches. Evaluation: every sample once, in
+    order. With several processes each batch is divided, so that together they process the batch of a single
+    process.
 
     Args:
         count: number of samples, at least 1.
-        batch_size: samples in a batch, over all processes.
+        batch_size: samples per batch, over all processes.
         shuffle: draw a new permutation for each pass (training), or keep the order (evaluation).
         seed: the run's seed.
         name: of the set; sets of different names are shuffled independently.
-        num_batches: batches in an epoch; None for one pass without the incomplete rest (training).
+        num_batches: batches per epoch; None for one pass without the incomplete rest (training).
         rank: number of this process.
         world_size: number of processes.
-        lengths: of each sample, ``(count,)``; training batches hold samples of similar lengths then: each run of
-            ``WINDOW`` batches of the permutation is sorted by length, and the batches are shuffled. None: as they come.
+        lengths: of each sample, ``(count,)``; training batches then contain samples of similar lengths: each block of
+            ``WINDOW`` batches of the permutation is sorted by length, and the batches are shuffled. None: no sorting.
     """
 
     WINDOW: ClassVar[int] = 50
@@ -81,7 +81,7 @@ class BatchOrder:
             return self.num_batches
         if self.shuffle:
             return max(1, self.count // self.batch_size)
-        # no process may be left without a sample in a batch that another one has
+        # every process needs at least one sample of each batch
         return max(1, min(-(-self.count // self.batch_size), self.count // self.world_size))
 
     def epoch(self, epoch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
@@ -112,14 +112,14 @@ class Loader:
     """Iterable over the batches of one set; each pass over it is an epoch.
 
     Args:
-        samples: what is served.
-        order: which samples form which batch.
-        device: where batches are wanted; inputs in memory should live there already.
+        samples: samples to load.
+        order: assignment of samples to batches.
+        device: destination of batches; inputs in memory should be there already.
         transform: applied to the inputs of each batch, on the device.
-        spec: how images on disk are decoded; needed for lazy inputs only.
-        workers: processes that read what is on disk.
-        augments: the transform is worth a worker's time: where there is no GPU, workers carry it out.
-        waiting: notes how long what is on disk was waited for; None where nobody asks.
+        spec: determines how data on disk are decoded; needed for lazy inputs only.
+        workers: processes that read data on disk.
+        augments: whether the transform is expensive: without a GPU, workers then apply it.
+        waiting: records the time spent waiting for data on disk; None to skip it.
     """
 
     def __init__(
@@ -141,11 +141,11 @@ class Loader:
         )
         self.spec, self.workers, self.augments, self.waiting = spec, workers, augments, waiting
         self.epoch = 0
-        # Lightning sets the epoch of whatever is called a sampler
+        # Lightning sets the epoch of any attribute called sampler
         self.sampler, self.batch_sampler = self, None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next pass follows."""
+        """Set the epoch that determines the order of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -165,12 +165,12 @@ class Loader:
             yield index, x if self.transform is None else self.transform(x, draw)
 
     def _read(self, inputs: LazyInputs) -> Iterator[tuple[Tensor, Inputs]]:
-        """Read batches from disk; workers augment them, too, unless a GPU does.
+        """Read batches from disk; workers also augment them, unless a GPU does.
 
-        The random parts of each batch come from a stream of its own, whoever makes it. What is not augmented comes from
-        the workers as bytes, of which there are a quarter as many.
+        The random parts of each batch have their own random stream, independent of the process. Unaugmented batches
+        are transferred from workers as bytes, a quarter of the size.
         """
-        assert self.spec is not None, "lazy inputs need the spec that they are decoded for"
+        assert self.spec is not None, "lazy inputs need the spec for decoding"
         transform = None if self.transform is None else self._change
         later = self.device.type != "cpu" or not self.augments
         batches = _Batches(inputs, self.spec, None if later else transform)
@@ -195,14 +195,14 @@ class Loader:
 
 
 class PairLoader:
-    """Serves a labelled source batch and an equally large unlabelled target batch together."""
+    """Combines a labelled source batch and an equally large unlabelled target batch."""
 
     def __init__(self, source: Loader, target: Loader) -> None:
         self.source, self.target = source, target
         self.sampler, self.batch_sampler = self, None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of both sets."""
+        """Set the epoch of both sets."""
         self.source.set_epoch(epoch)
         self.target.set_epoch(epoch)
 
@@ -215,7 +215,7 @@ class PairLoader:
 
 
 class _Numbered:
-    """The batches of an epoch with their numbers, made one by one.
+    """The batches of an epoch with their numbers, created one by one.
 
     Args:
         order: of the batches.
@@ -237,8 +237,8 @@ class _Batches(Dataset):
 
     Args:
         inputs: on disk.
-        spec: what they are decoded for.
-        change: what is done to each batch, by its number; None for nothing.
+        spec: determines how they are decoded.
+        change: transformation of each batch, by its number; None for none.
     """
 
     def __init__(self, inputs: LazyInputs, spec: InputSpec, change: Callable[[Inputs, int], Inputs] | None) -> None:
@@ -250,14 +250,14 @@ class _Batches(Dataset):
         return number, index, x if self.change is None else self.change(x, number)
 
     def _joined(self, places: list[int]) -> Inputs:
-        """Read samples into one tensor, of which each has its part; named tensors are padded to the longest."""
+        """Read samples into slices of one tensor; named tensors are padded to the longest."""
         first = self.inputs.read(places[0], self.spec)
         if not isinstance(first, Tensor):
             others = [self.inputs.read(i, self.spec) for i in places[1:]]
             return join([apply(one, lambda tensor: tensor[None]) for one in (first, *others)], self.spec.padding)
         x = first.new_empty(len(places), *first.shape)
         if get_worker_info() is not None:
-            x.share_memory_()  # where it must go in any case, and where nothing of it is left behind
+            x.share_memory_()  # a required transfer, done here so that no other copy remains
         x[0] = first
         for k, i in enumerate(places[1:], 1):
             x[k] = cast(Tensor, self.inputs.read(i, self.spec))
@@ -266,7 +266,7 @@ class _Batches(Dataset):
 
 @contextlib.contextmanager
 def _frozen_heap() -> Iterator[None]:
-    """Keep the collectors of processes that are forked here from looking at, and so copying, all that there is."""
+    """Prevent garbage collectors of forked processes from traversing, and thus copying, all objects."""
     gc.freeze()
     try:
         yield

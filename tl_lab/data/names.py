@@ -1,4 +1,4 @@
-"""Names of sets: which task, which domain, which part."""
+"""Names of sets, which consist of task, domain and part."""
 
 import re
 from typing import NamedTuple
@@ -11,11 +11,11 @@ _TASK = re.compile(r"task[1-9]\d*")
 class SetName(NamedTuple):
     """The name of a set, written ``task1/source/train``, ``source/train``, ``task1/train`` or ``train``.
 
-    Sets are stored under the written form, which :meth:`parse` reads and ``str`` gives.
+    Sets are stored under the written form, which :meth:`parse` reads and ``str`` returns.
 
     Attributes:
-        task: ``task1`` is the first task of a stream; None where there are no tasks.
-        domain: ``source``, ``target``, or the name of one of several sources; None where there are no domains.
+        task: ``task1`` is the first task of a stream; None without tasks.
+        domain: ``source``, ``target``, or the name of one of several sources; None without domains.
         part: ``train``, ``val`` or ``test``.
     """
 
@@ -39,7 +39,7 @@ class SetName(NamedTuple):
 
     @classmethod
     def of_task(cls, task: int, name: str) -> "SetName":
-        """Name a set within a task.
+        """Return the name of a set within a task.
 
         Args:
             task: counted from 0.
@@ -63,16 +63,16 @@ class SetName(NamedTuple):
 
     @property
     def metrics(self) -> str:
-        """The beginning of the set's metrics: ``source/val`` -> ``val/source``."""
+        """The prefix of the set's metrics: ``source/val`` -> ``val/source``."""
         return "/".join([self.part, *self._where])
 
     @property
     def validation_metrics(self) -> str:
-        """The beginning of the set's metrics where validation scores it.
+        """The prefix of the set's metrics in validation.
 
         A domain's ``train`` is the unlabelled training part of a target, whose scores are listed with those of the
-        validation sets. A domain's ``test`` is scored for comparison with what labels would have chosen, never to
-        choose, and is marked as ``oracle``.
+        validation sets. A domain's ``test`` is scored for comparison only, never for
+        selection, and is marked as ``oracle``.
         """
         if not self._where:
             return self.part
@@ -80,7 +80,7 @@ class SetName(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The name as part of a file's name: ``source_test``."""
+        """The name as part of a file name: ``source_test``."""
         return str(self).replace("/", "_")
 
     @property

@@ -1,4 +1,4 @@
-"""What a run asks of its data before they are read."""
+"""Requirements of a run, passed to its data before they are loaded."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ __all__ = ["Request"]
 
 @dataclass(frozen=True)
 class Request:
-    """What a run needs from the data; the defaults are those of plain supervised learning.
+    """Requirements of a run; the defaults are those of plain supervised training.
 
     Args:
-        adapts: training batches carry the target's unlabelled part.
-        reveals_target: training uses the target's labels: the run is an oracle and says so.
-        tracks_oracle: each validation scores the target's test set, for comparison only.
-        serves: what training on episodic data gets: ``episodes``, or ``classes`` for ordinary batches.
+        adapts: whether training batches contain the target's unlabelled part.
+        reveals_target: whether training uses the target's labels, which marks the run as an oracle.
+        tracks_oracle: whether each validation scores the target's test set, for comparison only.
+        serves: training batches of episodic data: ``episodes``, or ``classes`` for ordinary batches.
         epochs_per_task: epochs of each task of a stream, at least 1.
-        jointly: all tasks of a stream are learned at once.
-        validation_samples: of a set without labels, scored in each validation; None for all.
-        keeps_raw: the sets are kept as they were read, too (:attr:`~tl_lab.data.base.DataModule.raw`).
+        jointly: whether all tasks of a stream are trained at once.
+        validation_samples: number of samples of a set without labels scored in each validation; None for all.
+        keeps_raw: whether the sets are also kept as read (:attr:`~tl_lab.data.base.DataModule.raw`).
     """
 
     adapts: bool = False

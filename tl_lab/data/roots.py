@@ -1,4 +1,4 @@
-"""Folders in which data sets are looked up, and the message when one is absent."""
+"""Folders of data sets, and the message for a missing one."""
 
 import os
 from pathlib import Path
@@ -12,19 +12,19 @@ ROOT_VARIABLE = "TL_LAB_DATA"
 
 
 def find_root(root: str | Path | None, name: str, how_to_get: str, create: bool = False) -> Path:
-    """Find the folder that holds the data sets.
+    """Find the folder of the data sets.
 
     Args:
         root: the folder, ``~`` allowed; None to take it from the environment variable ``TL_LAB_DATA``.
-        name: of the data set that is looked for; for the message.
-        how_to_get: what to do to get that data set, in the imperative; for the message.
-        create: make the folder if it does not exist, as a download needs.
+        name: of the required data set, for the message.
+        how_to_get: how to get that data set, in the imperative, for the message.
+        create: create the folder if it does not exist, as a download requires.
 
     Returns:
         The absolute path of an existing folder.
 
     Raises:
-        UserError: if neither place names a folder, or the folder does not exist.
+        UserError: neither place names a folder, or the folder does not exist.
     """
     given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
     if given is None:
@@ -42,12 +42,12 @@ def find_root(root: str | Path | None, name: str, how_to_get: str, create: bool 
 
 
 def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
-    """Build the error for a data set that is not in its place.
+    """Build the error for a missing data set.
 
     Args:
         name: of the data set.
-        root: file or folder that was looked for.
-        how_to_get: what to do to get it, in the imperative.
+        root: expected file or folder.
+        how_to_get: how to get it, in the imperative.
 
     Returns:
         The error, to be raised.
@@ -59,7 +59,7 @@ def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
 
 
 def places_of(path: str | Path) -> list[Path]:
-    """List candidates for a path: the path itself and, if it is relative, below the folder of data sets.
+    """List candidates for a path: the path itself and, if it is relative, the path below the folder of data sets.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
@@ -75,13 +75,13 @@ def places_of(path: str | Path) -> list[Path]:
 
 
 def absolute_places(given: object) -> str | list[str] | None:
-    """Find the folders, or files, that an option means now, from whatever folder the program is started.
+    """Resolve the folders, or files, of an option, independent of the current folder.
 
     Args:
         given: a path, a list of paths, or None for the folder of data sets.
 
     Returns:
-        The absolute path of the first place of each that exists, or of the first; None where nothing names a folder.
+        For each path, the first candidate that exists, or the first one; None if nothing names a folder.
     """
     if isinstance(given, list | tuple):
         return [str(absolute_places(one)) for one in given]

@@ -15,31 +15,31 @@ __all__ = ["LazyInputs", "Samples", "in_memory"]
 
 
 class LazyInputs(Protocol):
-    """Inputs that live on disk and are decoded on demand."""
+    """Inputs on disk, decoded on demand."""
 
     def __len__(self) -> int: ...
 
     def bytes_for(self, spec: Any) -> int:
-        """Estimate the memory that all samples would take, in bytes; 0 where they always fit."""
+        """Estimate the memory for all samples, in bytes; 0 if they always fit."""
 
     def read(self, i: int, spec: Any) -> Inputs:
-        """Decode one sample for a backbone's declared input: of images ``(channels, *size)``, uint8."""
+        """Decode one sample for a backbone's declared input: for images ``(channels, *size)``, uint8."""
 
     def load_all(self, spec: Any, workers: int) -> Inputs:
-        """Decode everything: of images ``(N, channels, *size)``, uint8."""
+        """Decode everything: for images ``(N, channels, *size)``, uint8."""
 
     def subset(self, index: Tensor) -> Any:
-        """Keep the samples at ``index`` only."""
+        """Return the samples at ``index`` only."""
 
     def concatenate(self, parts: Any) -> Any:
-        """Join inputs of this kind, in order; this one is the first of them."""
+        """Concatenate inputs of this kind, starting with this one."""
 
     def fingerprint(self) -> str:
-        """Hash of what is on disk (names, sizes), as hexadecimal digits."""
+        """Return a hash of the content on disk (names, sizes), as hexadecimal digits."""
 
 
 def in_memory(x: Inputs | LazyInputs) -> TypeIs[Inputs]:
-    """Whether inputs are tensors, to be cut by index, or are decoded on demand."""
+    """Whether inputs are tensors, which can be indexed, rather than decoded on demand."""
     return isinstance(x, Tensor | Mapping)
 
 
@@ -50,10 +50,10 @@ class Samples:
     Args:
         x: inputs: a tensor ``(N, ...)`` (images uint8 ``(N, C, H, W)`` in 0..255, or float in [0, 1]), several named
             tensors, or :class:`LazyInputs`.
-        y: labels: classes ``(N,)`` int64, or ``(N, ...)`` as the data's problem has them; None where they are
+        y: labels: classes ``(N,)`` int64, or ``(N, ...)`` for other problems; None if they are
             withheld or unknown.
-        domain: number of each sample's domain, ``(N,)``, int64, where there are several; None elsewhere.
-        columns: what else is known of each sample, ``(N, ...)`` by name (``group``, ``time``, ``text_id``).
+        domain: number of each sample's domain, ``(N,)``, int64, if there are several; otherwise None.
+        columns: further information on each sample, ``(N, ...)`` by name (``group``, ``time``, ``text_id``).
     """
 
     x: Inputs | LazyInputs
@@ -65,21 +65,21 @@ class Samples:
         return count(self.x) if in_memory(self.x) else len(self.x)
 
     def subset(self, index: Tensor) -> "Samples":
-        """Keep the samples at ``index``, ``(M,)``, int64, in that order."""
+        """Return the samples at ``index``, ``(M,)``, int64, in that order."""
         x = take(self.x, index) if in_memory(self.x) else self.x.subset(index)
         return self._replaced(x, lambda column: column[index])
 
     def to(self, device: torch.device, x: Inputs | LazyInputs) -> "Samples":
-        """Move everything but the inputs to a device, and take these in their place."""
+        """Move everything but the inputs to a device, and replace the inputs."""
         return self._replaced(x, lambda column: column.to(device))
 
     def without_labels(self) -> "Samples":
-        """Withhold the labels: what training on a target domain may see."""
+        """Withhold the labels, for training on a target domain."""
         return replace(self, y=None)
 
     @staticmethod
     def concatenate(parts: "Sequence[Samples]") -> "Samples":
-        """Join sets, in order; labels, domains and columns are withheld unless all parts have them.
+        """Concatenate sets; labels, domains and columns are dropped unless all parts have them.
 
         Args:
             parts: at least one, all with tensors of one shape (or of the same names), or all on disk.

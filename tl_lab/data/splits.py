@@ -28,21 +28,21 @@ def check_shares(val_share: float, test_share: float) -> None:
     """Refuse shares that leave a part empty.
 
     Raises:
-        UserError: if a share is not above 0, or both together reach 1.
+        UserError: a share is not above 0, or both together reach 1.
     """
     if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
         raise UserError(
-            f"data.val_share and data.test_share are above 0 and together below 1, not {val_share} and {test_share}"
+            f"data.val_share and data.test_share must be above 0 and together below 1, not {val_share} and {test_share}"
         )
 
 
 def check_labels(y: Tensor, num_classes: int, origin: str) -> None:
-    """Refuse labels that are none of the classes'.
+    """Refuse labels that are not classes.
 
     Args:
         y: classes, ``(N,)``, int64.
         num_classes: number of classes C.
-        origin: where they come from, for the message.
+        origin: of the labels, for the message.
 
     Raises:
         UserError: a label is not in 0..C - 1.
@@ -51,30 +51,30 @@ def check_labels(y: Tensor, num_classes: int, origin: str) -> None:
     if bool(outside.any()):
         first = int(outside.nonzero()[0, 0])
         raise UserError(
-            f"{origin} hold {int(y[first])} (sample {first + 1}; {int(outside.sum()):,} in all are no class): labels "
-            f"lie in 0..{num_classes - 1}"
+            f"{origin} contain {int(y[first])} (sample {first + 1}; {int(outside.sum()):,} labels are invalid): labels "
+            f"must be in 0..{num_classes - 1}"
         )
 
 
 def hold_out(
     y: Tensor, shares: dict[str, float], seed: int, class_names: list[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Split at random so that every class keeps its share and is in every part.
+    """Split at random, stratified by class, with every class in every part.
 
-    A part gets ``round(share * N)`` samples: each class its share of them, rounded so that the sum holds, and at
+    A part gets ``round(share * N)`` samples: each class its share of them, rounded such that the sum is exact, and at
     least one.
 
     Args:
         y: classes, ``(N,)``, int64.
-        shares: of each part to hold out, by its name, each in (0, 1).
-        seed: the run's seed; parts of other names draw independently.
+        shares: of each part to split off, by its name, each in (0, 1).
+        seed: the run's seed; parts of different names draw independently.
         class_names: by label, for messages.
 
     Returns:
-        Sorted indices of what is left for training, and of each part.
+        Sorted indices of the remaining training part, and of each part.
 
     Raises:
-        UserError: if a class has too few samples to be in every part, or a label is that of no class.
+        UserError: a class has too few samples to be in every part, or a label is not a class.
     """
     check_labels(y, len(class_names), "the labels to be split")
     labels = y.cpu().numpy()
@@ -102,7 +102,7 @@ def hold_out(
 
 
 def _sizes(counts: np.ndarray, share: float) -> np.ndarray:
-    """Share ``round(share * N)`` out among classes of ``counts`` samples, by largest remainder, at least one each."""
+    """Distribute ``round(share * N)`` over classes of ``counts`` samples, by largest remainder, at least one each."""
     exact = share * counts
     sizes = np.floor(exact).astype(int)
     left = round(share * counts.sum()) - sizes.sum()
@@ -111,14 +111,14 @@ def _sizes(counts: np.ndarray, share: float) -> np.ndarray:
 
 
 def few_labels(y: Tensor, count: int, seed: int, class_names: list[str]) -> Tensor:
-    """Draw so many samples that classes are as equal in number as they can be.
+    """Draw a number of samples such that the classes are as balanced as possible.
 
-    Each class gives the same number, one more for some where it does not divide; a class that has fewer gives all, and
-    the others make up for it. Of one seed a smaller draw lies within a larger one.
+    Each class gives the same number, one more for some if it does not divide evenly; a smaller class gives all, and
+    the others compensate. For the same seed, a smaller draw is a subset of a larger one.
 
     Args:
         y: classes, ``(N,)``, int64.
-        count: samples to draw, from the number of classes to N.
+        count: number of samples, from the number of classes to N.
         seed: the run's seed.
         class_names: by label, for messages.
 
@@ -152,9 +152,9 @@ def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> T
     """Draw a number of samples at random, stratified; for one seed, smaller draws are subsets of larger ones.
 
     Args:
-        strata: number of each sample's stratum, ``(N,)`` int64; None to draw from all alike.
+        strata: number of each sample's stratum, ``(N,)`` int64; None for a simple random sample.
         total: samples N.
-        count: samples to draw, from 1 to N.
+        count: number of samples to draw, from 1 to N.
         seed: the run's seed.
 
     Returns:
@@ -169,7 +169,7 @@ def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> T
     if strata is not None:
         groups = strata.cpu().numpy()[order]
         place = np.empty(total)
-        for group in np.unique(groups):  # spread each stratum's samples evenly over the order
+        for group in np.unique(groups):  # spreads each stratum's samples evenly over the order
             here = np.flatnonzero(groups == group)
             place[here] = (np.arange(len(here)) + 0.5) / len(here)
         order = order[np.argsort(place, kind="stable")]
@@ -179,7 +179,7 @@ def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> T
 def split_in_three(
     samples: Samples, val_share: float, test_share: float, seed: int, class_names: list[str]
 ) -> dict[str, Samples]:
-    """Split a set into training, validation and test, each class keeping its share (see :func:`hold_out`).
+    """Split a set into training, validation and test, stratified by class (see :func:`hold_out`).
 
     Args:
         samples: with labels.
@@ -192,7 +192,7 @@ def split_in_three(
         The sets ``train``, ``val`` and ``test``.
 
     Raises:
-        UserError: if a class has too few samples to be in every part.
+        UserError: a class has too few samples to be in every part.
     """
     assert samples.y is not None
     train, parts = hold_out(samples.y, {"val": val_share, "test": test_share}, seed, class_names)
@@ -200,11 +200,11 @@ def split_in_three(
 
 
 def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Split at random without looking at labels, as a target domain must be.
+    """Split at random, independent of labels, as required for a target domain.
 
     Args:
-        count: samples in all.
-        held_out: samples of the second part.
+        count: total number of samples.
+        held_out: number of samples in the second part.
         seed: the run's seed.
         name: of the split.
 
@@ -220,13 +220,13 @@ def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tenso
 def group_split(groups: Tensor, shares: Mapping[str, float], seed: int, what: str) -> dict[str, Tensor]:
     """Split at random so that no group is in two parts.
 
-    Groups are drawn into each part until it has its share of the samples, rounded; what is left is ``train``.
+    Groups are drawn into each part until it reaches its share of the samples, rounded; the rest is ``train``.
 
     Args:
         groups: number of each sample's group, ``(N,)`` int64.
-        shares: of each part to hold out, by its name, each in (0, 1).
+        shares: of each part to split off, by its name, each in (0, 1).
         seed: the run's seed.
-        what: the groups are, in the plural, for the message.
+        what: kind of the groups, in the plural, for the message.
 
     Returns:
         Sorted indices of ``train`` and of each part.
@@ -248,11 +248,11 @@ def group_split(groups: Tensor, shares: Mapping[str, float], seed: int, what: st
 
 
 def of_classes(samples: Samples, classes: Tensor) -> Samples:
-    """Keep the samples of some classes, numbered from 0 in the order given.
+    """Select the samples of some classes, numbered from 0 in the given order.
 
     Args:
         samples: with labels.
-        classes: ``(C,)``, int64, none of them twice.
+        classes: ``(C,)``, int64, without repetition.
     """
     assert samples.y is not None
     number = torch.full((1 + max(int(samples.y.max()), int(classes.max())),), -1)

@@ -1,4 +1,4 @@
-"""Which outputs of a head belong to which task of a stream."""
+"""Assignment of a head's outputs to the tasks of a stream."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ SCENARIOS = ("task", "domain", "class")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Which outputs a head has, and which of them are in use for which task.
+    """Outputs of a head, and those in use for each task.
 
-    Outputs come in blocks: one for each task, or a single one that all tasks share (domain-incremental).
+    Outputs are in blocks: one per task, or a single one that all tasks share (domain-incremental).
 
     Args:
-        scenario: ``task``: the task is known, its own block answers; ``domain``: all tasks share one block;
-            ``class``: the blocks of all tasks seen so far answer together.
+        scenario: ``task``: the task is known, and its block predicts; ``domain``: all tasks share one block;
+            ``class``: the blocks of all tasks seen so far predict jointly.
         sizes: number of classes of each task.
 
     References:
@@ -36,20 +36,20 @@ class Outputs:
         return self.sizes[:1] if self.scenario == "domain" else self.sizes
 
     def active(self, task: int, learned: int) -> tuple[int, ...]:
-        """Name the blocks in use for samples of a task.
+        """Return the blocks in use for samples of a task.
 
         Args:
             task: the samples' task, counted from 0.
-            learned: the last task that was, or is being, learned.
+            learned: the last task trained so far, including the current one.
         """
         if self.scenario == "domain":
             return (0,)
         return (task,) if self.scenario == "task" else tuple(range(max(task, learned) + 1))
 
     def offset(self, task: int) -> int:
-        """Number of the first output of a task's block among all outputs."""
+        """Index of the first output of a task's block among all outputs."""
         return 0 if self.scenario == "domain" else sum(self.sizes[:task])
 
     def first_active(self, task: int) -> int:
-        """Number of the first output in use for samples of a task; labels are counted from it."""
+        """Index of the first output in use for samples of a task; labels are counted from it."""
         return self.offset(task) if self.scenario == "task" else 0

@@ -1,4 +1,4 @@
-"""How long training waits for data that are read while it runs."""
+"""Measurement of the time that training waits for data read during training."""
 
 import math
 import time
@@ -8,23 +8,23 @@ from typing import TypeVar
 __all__ = ["Waiting", "advised_workers"]
 
 _T = TypeVar("_T")
-_BOUND = 0.1  # share of the time from which on more workers are worth a word
+_BOUND = 0.1  # share of the time from which on more workers are suggested
 
 
 class Waiting:
-    """Adds up what training spends on waiting for batches, and how long its passes over the data take in all.
+    """Accumulates the time that training waits for batches, and the total time of its passes over the data.
 
     Args:
-        clock: gives seconds.
+        clock: returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self.seconds = self.of_seconds = 0.0
-        self._passes, self._began = 0, 0.0  # two loaders of a pair are passed at once
+        self._passes, self._began = 0, 0.0  # the two loaders of a pair overlap
 
     def timed(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """Yield the batches, and note how long each was waited for."""
+        """Yield the batches, and record the waiting time for each."""
         if self._passes == 0:
             self._began = self._clock()
         self._passes += 1
@@ -42,18 +42,18 @@ class Waiting:
 
     @property
     def share(self) -> float | None:
-        """Share of the time that was spent on waiting, in [0, 1]; None where nothing was read."""
+        """Share of the time spent waiting, in [0, 1]; None if nothing was read."""
         return None if self.of_seconds <= 0 else min(1.0, self.seconds / self.of_seconds)
 
     def said(self, workers: int, cores: int) -> str:
-        """Say the share, and what to do about it.
+        """Report the share, with advice.
 
         Args:
-            workers: processes that read.
-            cores: that this process may use.
+            workers: number of reading processes.
+            cores: available to this process.
 
         Returns:
-            A sentence; empty where nothing was read.
+            A sentence; empty if nothing was read.
         """
         if self.share is None:
             return ""
@@ -66,18 +66,18 @@ class Waiting:
 
 
 def advised_workers(share: float, workers: int, cores: int) -> int | None:
-    """Estimate how many workers would read as fast as training computes.
+    """Estimate how many workers are needed to read as fast as training computes.
 
     With ``w`` workers (or the main process alone) a batch takes the time T, of which training computes (1 - share) T.
     Reading took share T in the main process, or w T of the workers' time.
 
     Args:
-        share: of the time that was spent on waiting, in [0, 1].
-        workers: processes that read.
-        cores: most that are of use.
+        share: of the time spent waiting, in [0, 1].
+        workers: number of reading processes.
+        cores: largest useful number.
 
     Returns:
-        The number; None where little was waited, or more would not help.
+        The number; None if there was little waiting, or more workers would not help.
     """
     if share < _BOUND:
         return None

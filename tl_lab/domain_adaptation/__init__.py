@@ -1,1 +1,1 @@
-"""What ties two domains together: one file a method, contract in ``base``."""
+"""Domain-adaptation methods: one file each; ``base`` defines the contract."""

@@ -16,17 +16,17 @@ __all__ = ["AdaBN", "adapt_statistics"]
 
 
 class AdaBN(DomainAdaptation):
-    """Train on the source; before the target is scored, measure batch-norm's statistics anew on its training part.
+    """Train on the source; before the target is scored, estimate batch-norm statistics on its training part.
 
     y = scale (x - mu_t) / sqrt(sigma_t^2 + eps) + shift for the target and with mu_s, sigma_s for the source: scale
-    and shift are learned on the source, mu_t and sigma_t^2 are mean and variance of a channel over all of the
-    target's samples and positions. No label of the target and no gradient takes part.
+    and shift are trained on the source, mu_t and sigma_t^2 are mean and variance of a channel over all of the
+    target's samples and positions. Neither target labels nor gradients are used.
 
     Args:
-        exact: layer by layer, so that each layer's statistics are those of what reaches it when all layers before it
-            normalise as they will: a pass over the target's training part for each batch-norm layer, cut off at that
-            layer. False: a single pass in which each batch is normalised by its own statistics, pooled over batches;
-            the same for the first layer and close to it for the others.
+        exact: layer by layer, so that each layer's statistics are those of its inputs when all previous layers
+            normalise with their final statistics: a pass over the target's training part for each batch-norm layer, up
+            to that layer. False: a single pass in which each batch is normalised by its own statistics, pooled over
+            batches; equal for the first layer and similar for the others.
 
     Raises:
         UserError: the network has no batch-norm (from :meth:`build`).
@@ -44,37 +44,37 @@ class AdaBN(DomainAdaptation):
         self.exact = exact
 
     def build(self, network: Network) -> None:
-        """Make nothing; see that there is something to adapt."""
+        """Check that the network has batch normalisation; no module is built."""
         if not _separated(network):
             raise UserError(
-                "domain_adaptation=adabn measures batch-norm's statistics anew, and this network has no batch-norm: "
+                "domain_adaptation=adabn estimates batch-norm statistics, and this network has no batch-norm: "
                 "choose a backbone with it (for lenet, conv4 and mlp backbone.batch_norm=true)"
             )
 
     def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
-        """Measure the target's statistics at the weights of now; the source has its own, which stay."""
+        """Estimate the target's statistics at the current weights; the source keeps its own."""
         if domain == "target":
             adapt_statistics(network, lambda: domains.batches("target/train"), self.exact)
 
     def facts(self) -> dict[str, str]:
-        """State how the target's statistics come about."""
+        """Report how the target's statistics are estimated."""
         how = "layer by layer" if self.exact else "in one pass"
         return {"batch-norm statistics": f"the target's measured on its training part, {how}"}
 
     def extra_repr(self) -> str:
-        """Show the method's knob."""
+        """Show the method's options."""
         return f"exact={self.exact}"
 
 
 @torch.no_grad()
 def adapt_statistics(network: Network, batches: Callable[[], Iterable[Inputs]], exact: bool = True) -> None:
-    """Set batch-norm's running statistics, of the domain that the network uses, to those of given inputs.
+    """Set the batch-norm running statistics of the current domain to those of given inputs.
 
-    The variance is that over all N values of a channel, divided by N: what is normalised has variance 1.
+    The variance is the mean over all N values of a channel, so that normalised values have variance 1.
 
     Args:
-        network: left in its mode; layers that the inputs do not reach keep their statistics.
-        batches: called for each pass, gives the inputs ``(B, ...)`` on the network's device.
+        network: its mode is restored; layers that are not reached keep their statistics.
+        batches: called for each pass, returns the inputs ``(B, ...)`` on the network's device.
         exact: as in :class:`AdaBN`.
     """
     modes = [(module, module.training) for module in network.modules()]
@@ -89,13 +89,13 @@ def adapt_statistics(network: Network, batches: Callable[[], Iterable[Inputs]], 
 
 
 def _separated(network: Network) -> list[_BatchNorm]:
-    """List the layers that keep statistics of the target's own."""
+    """List the layers with separate statistics for the target."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [norm for norm in norms if "target_running_mean" in norm._buffers]
 
 
 def _in_order(network: Network, x: Inputs) -> list[_BatchNorm]:
-    """List those layers as the input reaches them, which need not be the order in which they were registered."""
+    """List these layers in the order of the forward pass, which may differ from that of their registration."""
     reached: dict[_BatchNorm, None] = {}
     hooks = [norm.register_forward_pre_hook(lambda norm, _: reached.setdefault(norm)) for norm in _separated(network)]
     try:
@@ -135,21 +135,21 @@ def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Input
 
 
 class _ReachedError(Exception):
-    """The layer that is measured was reached: what follows need not be computed."""
+    """The measured layer was reached: later layers need not be computed."""
 
 
 class _Moments:
-    """Mean and variance of each channel, gathered over batches in double precision."""
+    """Mean and variance of each channel, accumulated over batches in double precision."""
 
     def __init__(self) -> None:
         self.count, self.mean, self.variance = 0, torch.zeros(()), torch.zeros(())
 
     def add(self, x: Tensor) -> None:
-        """Take in ``(B, C, ...)``."""
+        """Add ``(B, C, ...)``."""
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         variance, mean = torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)
         variance, mean = variance.cpu().double(), mean.cpu().double()
-        share = x.numel() // x.shape[1] / (self.count + x.numel() // x.shape[1])  # of the new among all values
+        share = x.numel() // x.shape[1] / (self.count + x.numel() // x.shape[1])  # of the new values
         apart = mean - self.mean
         self.variance = self.variance + share * (variance - self.variance) + share * (1 - share) * apart.square()
         self.mean = self.mean + share * apart

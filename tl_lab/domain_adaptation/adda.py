@@ -15,11 +15,11 @@ __all__ = ["ADDA"]
 
 
 class ADDA(DomainAdaptation):
-    """Learn the source first; then an encoder of the target's own learns to be taken for the source's.
+    """Train on the source first, then train a separate encoder of the target to imitate the source's features.
 
-    For the first share of the run source encoder and head learn the source alone. From then on both stand still,
-    batch-norm and dropout included; the target's encoder starts as a copy of the source's, and for each batch a
-    discriminator learns to tell source from target features, then the target's encoder learns with inverted labels.
+    In the first share of the run, source encoder and head are trained on the source alone. Afterwards both are frozen,
+    including batch normalisation and dropout; the target's encoder starts as a copy of the source's. For each batch, a
+    discriminator is trained to separate source from target features, then the target's encoder with inverted labels.
 
     Args:
         pretrain: share of the run on the source alone, in (0, 1).
@@ -40,20 +40,20 @@ class ADDA(DomainAdaptation):
     def __init__(self, pretrain: Fraction = 0.5, hidden: Widths = (500, 500), dropout: Probability = 0.0) -> None:
         super().__init__()
         if not 0 < pretrain < 1:
-            raise UserError(f"domain_adaptation.pretrain is a share of the run in (0, 1), not {pretrain}")
+            raise UserError(f"domain_adaptation.pretrain must be a share of the run in (0, 1), not {pretrain}")
         if not 0 <= dropout < 1:
-            raise UserError(f"domain_adaptation.dropout is in [0, 1), not {dropout}")
+            raise UserError(f"domain_adaptation.dropout must be in [0, 1), not {dropout}")
         if any(width < 1 for width in hidden):
-            raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
+            raise UserError(f"domain_adaptation.hidden must be widths of at least 1, not {list(hidden)}")
         self.pretrain, self.hidden, self.dropout = pretrain, tuple(hidden), dropout
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
     def build(self, network: Network) -> None:
-        """Make the discriminator: features ``(B, D)`` -> one logit, > 0 for the target."""
+        """Build the discriminator: features ``(B, D)`` -> one logit, > 0 for the target."""
         self.discriminator: nn.Module = mlp(network.num_features, self.hidden, 1, self.dropout)
 
     def phases(self, progress: float) -> tuple[Phase, ...]:
-        """Learn the source; later discriminator and target encoder in turn."""
+        """Return the phases: the source alone; later discriminator and target encoder in turn."""
         if progress < self.pretrain:
             return (Phase("source", frozenset({"backbone", "bottleneck", "head"}), needs=frozenset({"source"})),)
         discriminator = Phase("discriminator", frozenset({"adaptation"}), task=False)
@@ -61,7 +61,7 @@ class ADDA(DomainAdaptation):
         return discriminator, encoder
 
     def before_update(self, network: Network, update: Update) -> None:
-        """Start the target's encoder where the source's has ended, and hold that one still."""
+        """Initialise the target's encoder from the source's, and freeze the latter."""
         if update.progress < self.pretrain:
             return
         if not self.started:
@@ -76,7 +76,7 @@ class ADDA(DomainAdaptation):
             return Adaptation()
         of_target = self.discriminator(target.features).squeeze(1)
         if update.phase == "encoder":
-            return Adaptation({"encoder_loss": F.softplus(of_target).mean()})  # taken for the source, class 0
+            return Adaptation({"encoder_loss": F.softplus(of_target).mean()})  # labelled as source, class 0
         of_source = self.discriminator(source.features).squeeze(1)
         right = ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2
         return Adaptation({"domain_loss": domain_loss(of_source, of_target)}, {"domain_acc": right.detach()})
@@ -93,9 +93,9 @@ class ADDA(DomainAdaptation):
             network.target_encoder[part].load_state_dict(getattr(network, part).state_dict())
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"ADDA": f"the first {self.pretrain:.0%} of the updates on the source alone"}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"pretrain={self.pretrain}, hidden={list(self.hidden)}"

@@ -1,4 +1,4 @@
-"""The adversary that DANN, CDAN and their kin share: a discriminator behind a gradient reversal."""
+"""The adversary of DANN, CDAN and related methods: a discriminator behind a gradient reversal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def domain_loss(
         weights: of the samples of each domain, ``(n,)`` and ``(m,)``, each of mean 1; None for equal weights.
 
     Returns:
-        A scalar; 2 ln 2 (``sum``) or ln 2 (``mean``) for a classifier that cannot tell.
+        A scalar; 2 ln 2 (``sum``) or ln 2 (``mean``) for a classifier at chance level.
 
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equations 8 and 9.
@@ -43,7 +43,7 @@ def domain_loss(
 
 
 class Adversary(nn.Module):
-    """A discriminator that learns to tell the domains apart, and sends its reversed gradient to what it looks at.
+    """A discriminator that is trained to separate the domains, and passes its reversed gradient to its inputs.
 
     With lambda on the features the discriminator descends weight * L_d and the features receive that gradient times
     -lambda_p. With lambda on the loss (the shallow variant) the discriminator descends weight * lambda_p * L_d and
@@ -52,7 +52,7 @@ class Adversary(nn.Module):
     Args:
         weight: of the domain loss, >= 0.
         lambda_max: largest lambda, >= 0 (paper: 1).
-        gamma: how fast lambda_p rises, > 0 (paper: 10); None keeps lambda at its largest from the start.
+        gamma: growth rate of lambda_p, > 0 (paper: 10); None keeps lambda at its largest value from the start.
         hidden: widths of the discriminator's hidden layers; none for logistic regression.
         dropout: in the discriminator, in [0, 1).
         reduction: ``sum`` of the two per-domain means (paper) or their ``mean``.
@@ -79,22 +79,22 @@ class Adversary(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
-            raise UserError(f"domain_adaptation.dropout is in [0, 1), not {dropout}")
+            raise UserError(f"domain_adaptation.dropout must be in [0, 1), not {dropout}")
         if any(width < 1 for width in hidden):
-            raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
+            raise UserError(f"domain_adaptation.hidden must be widths of at least 1, not {list(hidden)}")
         if reduction not in ("sum", "mean"):
-            raise UserError(f"domain_adaptation.reduction is 'sum' or 'mean', not {reduction!r}")
+            raise UserError(f"domain_adaptation.reduction must be 'sum' or 'mean', not {reduction!r}")
         if lambda_on not in ("features", "loss"):
-            raise UserError(f"domain_adaptation.lambda_on is 'features' or 'loss', not {lambda_on!r}")
+            raise UserError(f"domain_adaptation.lambda_on must be 'features' or 'loss', not {lambda_on!r}")
         if progress != "trainer" and (isinstance(progress, str) or progress < 1):
-            raise UserError(f"domain_adaptation.progress is 'trainer' or a number of updates, not {progress!r}")
+            raise UserError(f"domain_adaptation.progress must be 'trainer' or a number of updates, not {progress!r}")
         self.weight, self.lambda_max = check_weight("weight", weight), check_weight("lambda_max", lambda_max)
         self.ramp = None if gamma is None else ReversalRamp(gamma)
         self.hidden, self.dropout, self.reduction = tuple(hidden), dropout, reduction
         self.lambda_on, self.progress = lambda_on, progress
 
     def build(self, num_features: int) -> None:
-        """Make the discriminator: ``(B, num_features)`` -> one logit, > 0 for the target."""
+        """Build the discriminator: ``(B, num_features)`` -> one logit, > 0 for the target."""
         self.discriminator: nn.Module = mlp(num_features, self.hidden, 1, self.dropout)
 
     def strength(self, update: Update) -> float:
@@ -108,9 +108,9 @@ class Adversary(nn.Module):
         """Compute the domain loss.
 
         Args:
-            source: what the discriminator sees of the source, ``(n, D)``.
-            target: of the target, ``(m, D)``.
-            update: where training stands.
+            source: discriminator's input from the source, ``(n, D)``.
+            target: discriminator's input from the target, ``(m, D)``.
+            update: progress of training.
             weights: of the samples of each domain, each of mean 1.
 
         Returns:
@@ -128,7 +128,7 @@ class Adversary(nn.Module):
         return loss, {"domain_acc": right.detach(), "lambda": strength}
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the method's numbers."""
+        """Report the choices that change the method's numbers."""
         facts = {"domain loss": f"{self.reduction} of the per-domain means"}
         if self.lambda_on == "loss":
             facts["lambda"] = "on the loss, also for the discriminator"
@@ -137,5 +137,5 @@ class Adversary(nn.Module):
         return facts
 
     def extra_repr(self) -> str:
-        """Show the knobs."""
+        """Show the options."""
         return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"

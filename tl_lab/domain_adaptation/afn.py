@@ -29,7 +29,7 @@ def stepwise_norm(features: Tensor, step: float) -> Tensor:
         step: Delta r, > 0.
 
     Returns:
-        A scalar, always step^2; its gradient is what matters.
+        A scalar, always step^2; only its gradient matters.
 
     References:
         Xu et al., Larger Norm More Transferable: An Adaptive Feature Norm Approach for Unsupervised Domain
@@ -87,9 +87,9 @@ class AFN(DomainAdaptation):
     ) -> None:
         super().__init__()
         if kind not in ("stepwise", "hard"):
-            raise UserError(f"domain_adaptation.kind is 'stepwise' or 'hard', not {kind!r}")
+            raise UserError(f"domain_adaptation.kind must be 'stepwise' or 'hard', not {kind!r}")
         if not step > 0 or not radius > 0:
-            raise UserError(f"domain_adaptation.step and radius are above 0, not {step} and {radius}")
+            raise UserError(f"domain_adaptation.step and radius must be above 0, not {step} and {radius}")
         self.weight, self.entropy_weight = (
             check_weight("weight", weight),
             check_weight("entropy_weight", entropy_weight),
@@ -113,9 +113,9 @@ class AFN(DomainAdaptation):
         return Adaptation(terms, norms)
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"AFN": self.kind, "batch-norm statistics": self.batch_norm.replace("_", " ")}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, {self.kind}, step={self.step}, radius={self.radius}"

@@ -1,4 +1,4 @@
-"""The contract of a domain-adaptation method: one hook for each place where it may act."""
+"""The contract of a domain-adaptation method: one hook for each stage of training and evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,15 +29,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DomainOutput:
-    """What the network makes of one domain's part of a batch.
+    """The network's output for one domain's part of a batch.
 
     Args:
         features: input of the head, ``(B, D)``.
-        logits: output of the head, ``(B, C)``; None where the method does not ask for it.
+        logits: output of the head, ``(B, C)``; None if the method does not need it.
         y: labels of the source, ``(B, ...)``; None for the target.
         index: positions of the samples in their set, ``(B,)``.
-        x: the network's input as the batch held it, before the method changed it.
-        layers: outputs of the modules that the method names in :attr:`DomainAdaptation.layers`, ``(B, ...)``.
+        x: the network's input from the batch, before the method changed it.
+        layers: outputs of the modules named in :attr:`DomainAdaptation.layers`, ``(B, ...)``.
     """
 
     features: Tensor
@@ -49,7 +49,7 @@ class DomainOutput:
 
 
 class Absent:
-    """Stands for the output of a domain that a phase does not need: whatever is read of it is an error of the method.
+    """Placeholder for the output of a domain that a phase does not need; reading it is an error of the method.
 
     Args:
         domain: ``source`` or ``target``.
@@ -65,11 +65,11 @@ class Absent:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What a method contributes to a step.
+    """Contribution of a method to a step.
 
     Args:
         terms: weighted terms of the objective by name; their sum is added to the task loss.
-        logs: quantities worth a curve that are not terms (domain accuracy, lambda).
+        logs: further quantities to plot (domain accuracy, lambda).
     """
 
     terms: Mapping[str, Tensor] = field(default_factory=dict)
@@ -81,8 +81,8 @@ class Update:
     """The progress of training.
 
     Args:
-        progress: share of the run's updates that are done, in [0, 1].
-        number: updates done before this one.
+        progress: completed share of the run's updates, in [0, 1].
+        number: number of updates before this one.
         phase: name of the phase (see :class:`Phase`).
     """
 
@@ -91,9 +91,9 @@ class Update:
     phase: str = "joint"
 
     def live(self, number: "Callable[[Update], float]") -> float | Tensor:
-        """Evaluate a number that changes from update to update, such as a weight that grows with progress.
+        """Evaluate a number that changes between updates, such as a weight that grows with progress.
 
-        An update that is replayed as one graph on a GPU computes with a tensor instead, ``()``, which is filled before
+        An update that is replayed as a graph on a GPU uses a tensor instead, ``()``, which is filled before
         each replay. A method that reads :attr:`progress` or :attr:`number` itself works, but is never replayed.
 
         Args:
@@ -102,21 +102,21 @@ class Update:
         return number(self)
 
     def in_phase(self, name: str) -> "Update":
-        """Give the same place of the training in another phase."""
+        """Return the same progress in another phase."""
         return replace(self, phase=name)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One of the updates that are made for a batch; the usual methods make one, of everything together.
+    """One of the updates for a batch; most methods have a single one, of all parts together.
 
     Args:
-        name: told to :meth:`DomainAdaptation.adapt`.
-        learns: the parts that it updates; all others get no gradient and stay as they are.
+        name: passed to :meth:`DomainAdaptation.adapt`.
+        learns: the parts that it updates; all others get no gradient and do not change.
         task: whether the task loss, with the strategy's penalties, is part of its objective; it needs the source.
-        needs: the domains that pass through the network: what is left out costs no time and moves no batch-norm
-            statistics, and :meth:`DomainAdaptation.adapt` may not look at it. Where the adaptation lets both domains
-            pass as one batch (``batch_norm`` is ``joint``) they do, whatever is needed.
+        needs: the domains that pass through the network: a domain left out costs no time and changes no batch-norm
+            statistics, and :meth:`DomainAdaptation.adapt` cannot read it. If both domains pass as one batch
+            (``batch_norm`` is ``joint``), both are computed in any case.
     """
 
     name: str = "joint"
@@ -130,59 +130,59 @@ class Phase:
 
 
 class Domains(Protocol):
-    """Whole sets, without labels, for what is fitted before training or before an evaluation."""
+    """Whole sets, without labels, for methods that are fitted before training or before an evaluation."""
 
     def inputs(self, name: str) -> Inputs:
-        """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
+        """Return the inputs of a set, ``(N, ...)``, without augmentation."""
 
     def features(self, name: str) -> Tensor:
-        """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
+        """Return the backbone's features of a set, ``(N, D)``, in evaluation mode."""
 
     def batches(self, name: str) -> Iterable[Inputs]:
-        """Give the network's inputs in the set's order, batch by batch, on the device."""
+        """Yield the network's inputs in the set's order, batch by batch, on the device."""
 
 
 class DomainAdaptation(nn.Module):
-    """Ties two domains together. Every hook does nothing by default; a method fills those it needs."""
+    """Base class of domain-adaptation methods. All hooks do nothing by default; a method overrides those it needs."""
 
     problems: frozenset[str] = ALL
-    """Names of the problems that it can adapt; methods that compare classes take single-label ones only."""
+    """Names of the supported problems; methods that compare classes support single-label problems only."""
     needs_target: ClassVar[bool] = True
     """Whether the data must have a target domain."""
     trains_on_target: ClassVar[bool] = True
-    """Whether training batches carry samples of the target; :meth:`adapt` is called if they do."""
+    """Whether training batches contain samples of the target, for which :meth:`adapt` is then called."""
     changes_inputs: ClassVar[bool] = False
-    """Whether inputs are changed anew in every batch, so that features cannot be computed once."""
+    """Whether inputs are changed in every batch, so that features cannot be computed once."""
     couples_samples: ClassVar[bool] = False
-    """Whether the loss compares a batch's samples with each other, so that several processes compute another one."""
+    """Whether the loss compares a batch's samples with each other, so that it depends on the number of processes."""
     target_encoder: ClassVar[bool] = False
     """Whether the target has a separate backbone and bottleneck."""
     oracle: ClassVar[bool] = False
-    """Whether it learns from the target's labels; its results are marked as an upper bound."""
+    """Whether it uses the target's labels; its results are marked as an upper bound."""
 
     needs_target_logits: bool = False
-    """Whether the loss looks at the head's output for the target, whose classes must then be the source's."""
+    """Whether the loss uses the head's output for the target, whose classes must then be the source's."""
     batch_norm: str = "joint"
-    """Whose statistics batch-norm uses: ``joint`` (both domains pass as one batch), ``separate`` (each passes on its
-    own, running statistics are shared) or ``domain_specific`` (running statistics are kept for each domain)."""
+    """Batch-norm statistics: ``joint`` (both domains pass as one batch), ``separate`` (each passes separately,
+    running statistics are shared) or ``domain_specific`` (running statistics are kept for each domain)."""
     layers: tuple[str, ...] = ()
-    """Names of the network's modules whose outputs the method looks at (``backbone.conv2``, ``bottleneck``)."""
+    """Names of the network's modules whose outputs the method uses (``backbone.conv2``, ``bottleneck``)."""
 
     def build(self, network: Network) -> None:
-        """Make the parts whose size depends on the network, from the global random stream.
+        """Build the parts whose size depends on the network, with weights from the global random stream.
 
         Args:
-            network: its ``num_features`` D and ``num_outputs`` C are those of the features that are aligned.
+            network: its ``num_features`` D and ``num_outputs`` C are those of the aligned features.
         """
 
     def before_training(self, domains: Domains) -> None:
-        """Fit what needs whole sets, once before the first update.
+        """Fit parameters to whole sets, once before the first update.
 
-        A resumed run does not call it: what it fits is kept in buffers or in the module's extra state.
+        A resumed run does not call it: the result must be in buffers or in the module's extra state.
         """
 
     def phases(self, progress: float) -> tuple[Phase, ...]:
-        """Name the updates made for each batch, in order, at a share of training in [0, 1]."""
+        """Return the updates for each batch, in order, at a share of training in [0, 1]."""
         return (Phase(),)
 
     def source_input(self, x: Tensor) -> Tensor:
@@ -194,36 +194,36 @@ class DomainAdaptation(nn.Module):
         return x
 
     def sample_weights(self, index: Tensor) -> Tensor | None:
-        """Weigh the source's samples in the task loss: ``(B,)`` >= 0, or None for equal weights."""
+        """Return weights of the source's samples in the task loss: ``(B,)`` >= 0, or None for equal weights."""
         return None
 
     def before_update(self, network: Network, update: Update) -> None:
-        """Act before a batch's first phase."""
+        """Run before a batch's first phase."""
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
         """Compute the method's terms.
 
         Args:
-            source: the network's output for the source; an :class:`Absent` one where the phase does not need it.
+            source: the network's output for the source; :class:`Absent` if the phase does not need it.
             target: the network's output for the target; likewise.
-            update: where training stands, and which phase this is.
+            update: progress of training, and the phase.
         """
         return Adaptation()
 
     def after_update(self, network: Network, update: Update) -> None:
-        """Act after a batch's last phase (the average of a teacher)."""
+        """Run after a batch's last phase (for example to update a teacher)."""
 
     def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
         """Prepare the network for a domain's evaluation, for example its batch-norm statistics.
 
         Args:
-            network: in evaluation mode, using the domain's parts.
-            domain: ``source`` or ``target``; None where there are no domains.
+            network: in evaluation mode, with the domain's parts in use.
+            domain: ``source`` or ``target``; None without domains.
             domains: the sets, without labels.
         """
 
     def facts(self) -> dict[str, str]:
-        """State the facts that must be printed with any number obtained with this method."""
+        """Return the facts that must be reported with any number obtained with this method."""
         return {}
 
 
@@ -238,7 +238,7 @@ def check_weight(name: str, value: float) -> float:
         UserError: it is negative or NaN.
     """
     if not value >= 0:
-        raise UserError(f"domain_adaptation.{name} is at least 0, not {value}")
+        raise UserError(f"domain_adaptation.{name} must be at least 0, not {value}")
     return float(value)
 
 
@@ -249,5 +249,5 @@ def check_batch_norm(value: str) -> str:
         UserError: it is none of the three.
     """
     if value not in ("joint", "separate", "domain_specific"):
-        raise UserError(f"domain_adaptation.batch_norm is 'joint', 'separate' or 'domain_specific', not {value!r}")
+        raise UserError(f"domain_adaptation.batch_norm must be 'joint', 'separate' or 'domain_specific', not {value!r}")
     return value

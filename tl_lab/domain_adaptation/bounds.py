@@ -1,4 +1,4 @@
-"""The bounds between which an adaptation is expected: the source alone, and the target's own labels."""
+"""The lower and upper bounds of adaptation: training on the source alone, and on the target's labels."""
 
 from tl_lab.domain_adaptation.base import DomainAdaptation
 
@@ -6,21 +6,21 @@ __all__ = ["SourceOnly", "TargetOnly"]
 
 
 class SourceOnly(DomainAdaptation):
-    """The lower bound: training sees the source alone, as with no adaptation; it asks for a pair to be scored on."""
+    """The lower bound: training uses the source alone, as without adaptation, but requires a pair for scoring."""
 
     trains_on_target = False
 
     def facts(self) -> dict[str, str]:
-        """Say that it is a bound."""
+        """Report that this is a bound."""
         return {"bound": "lower, trained on the source alone"}
 
 
 class TargetOnly(DomainAdaptation):
-    """The upper bound, an oracle: training sees the target's labelled training part and nothing of the source."""
+    """The upper bound, an oracle: training uses the target's labelled training part and no source data."""
 
     trains_on_target = False
     oracle = True
 
     def facts(self) -> dict[str, str]:
-        """Say that it is an oracle."""
+        """Report that this is an oracle."""
         return {"oracle": "trained on the target's labels, which no adaptation may see"}

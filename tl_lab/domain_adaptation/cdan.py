@@ -16,25 +16,25 @@ __all__ = ["CDAN"]
 
 
 class CDAN(DomainAdaptation):
-    """Learn features on which a discriminator, seeing them together with the predictions, cannot tell the domains.
+    """Train features that a discriminator cannot assign to a domain, even jointly with the predictions.
 
-    The discriminator sees T(f, g), the outer product of features and class probabilities, or a random projection of
-    it where that would be too wide. The entropy-conditioned form (CDAN+E) weighs samples by 1 + exp(-H(g)), each
+    The discriminator's input is T(f, g), the outer product of features and class probabilities, or a random projection
+    of it if that is too wide. The entropy-conditioned form (CDAN+E) weights samples by 1 + exp(-H(g)), with each
     domain's weights scaled to mean 1.
 
     Args:
-        entropy: weigh samples by the certainty of their predictions.
-        randomised: ``auto``: project if D * C is above ``map_size``; ``true`` or ``false`` decide.
-        map_size: width of the random projection, and the limit for it (paper: 4096 for the limit, 1024 wide).
-        detach: no gradient passes the probabilities in the map (the authors' code); False lets it pass.
-        weight: as for :class:`~tl_lab.domain_adaptation.adversarial.Adversary`, like all that follow.
+        entropy: weight samples by the certainty of their predictions.
+        randomised: ``auto``: project if D * C is above ``map_size``; ``true`` or ``false`` force the choice.
+        map_size: width of the random projection, and the limit above which it is used (paper: 1024 wide, limit 4096).
+        detach: stop the gradient at the probabilities in the map (as in the authors' code).
+        weight: as in :class:`~tl_lab.domain_adaptation.adversarial.Adversary`, like the following options.
         lambda_max: likewise.
         gamma: likewise.
         hidden: likewise.
         dropout: likewise.
         reduction: likewise.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
-        progress: as for the adversary.
+        progress: as in the adversary.
 
     Raises:
         UserError: for a negative weight or an unknown choice.
@@ -64,9 +64,9 @@ class CDAN(DomainAdaptation):
     ) -> None:
         super().__init__()
         if randomised not in (True, False, "auto"):
-            raise UserError(f"domain_adaptation.randomised is 'auto', true or false, not {randomised!r}")
+            raise UserError(f"domain_adaptation.randomised must be 'auto', true or false, not {randomised!r}")
         if map_size < 1:
-            raise UserError(f"domain_adaptation.map_size is at least 1, not {map_size}")
+            raise UserError(f"domain_adaptation.map_size must be at least 1, not {map_size}")
         self.entropy, self.randomised, self.map_size, self.detach = entropy, randomised, map_size, detach
         self.adversary = Adversary(weight, lambda_max, gamma, hidden, dropout, reduction, progress=progress)
         self.batch_norm = check_batch_norm(batch_norm)
@@ -74,7 +74,7 @@ class CDAN(DomainAdaptation):
         self.map_g: Tensor | None
 
     def build(self, network: Network) -> None:
-        """Make the discriminator and, where they are needed, the random maps: buffers, which a checkpoint keeps."""
+        """Build the discriminator and, if needed, the random maps: buffers, which are stored in checkpoints."""
         width = network.num_features * network.num_outputs
         projects = width > self.map_size if self.randomised == "auto" else bool(self.randomised)
         maps = [(self.map_size, network.num_features), (self.map_size, network.num_outputs)]
@@ -100,12 +100,12 @@ class CDAN(DomainAdaptation):
     def _weights(self, output: DomainOutput, update: Update) -> Tensor:
         assert output.logits is not None
         weights = certainty_weights(output.logits.softmax(1))
-        # what reaches the predictions through the weights is reversed like all else of the adversary's gradient
+        # gradients that reach the predictions through the weights are reversed, too
         weights = reverse_gradient(weights, update.live(self.adversary.strength))
         return weights / weights.mean().detach()
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         kind = "multilinear" if self.map_f is None else f"random, {self.map_size} wide"
         return {
             **self.adversary.facts(),
@@ -114,5 +114,5 @@ class CDAN(DomainAdaptation):
         }
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"entropy={self.entropy}, randomised={self.randomised}, {self.adversary.extra_repr()}"

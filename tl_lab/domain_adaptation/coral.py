@@ -17,10 +17,10 @@ __all__ = ["CORAL"]
 
 
 class CORAL(DomainAdaptation):
-    """Bring the covariances of the domains together: weight * ||C_s - C_t||_F^2 / (4 D^2).
+    """Align the covariances of the domains: weight * ||C_s - C_t||_F^2 / (4 D^2).
 
     Args:
-        weight: of the term, >= 0 (paper: such that it is about as large as the task loss at the end).
+        weight: of the term, >= 0 (paper: such that the term is about as large as the task loss at the end).
         align: what is aligned: ``logits`` (the paper's fc8), ``features``, ``probabilities``, or a module's name.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
@@ -49,9 +49,9 @@ class CORAL(DomainAdaptation):
         return Adaptation({"coral_loss": self.weight * value})
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"CORAL": f"on {self.align}", "batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, align={self.align!r}"

@@ -14,22 +14,22 @@ __all__ = ["DANN", "domain_loss"]
 
 
 class DANN(DomainAdaptation):
-    """Learn features on which a discriminator cannot tell the domains apart.
+    """Train features from which a discriminator cannot predict the domain.
 
-    The discriminator descends weight * L_d; the features receive the same gradient times -lambda_p, with
+    The discriminator minimises weight * L_d; the features receive the same gradient times -lambda_p, with
     lambda_p = lambda_max (2 / (1 + exp(-gamma p)) - 1) over training progress p.
 
     Args:
         weight: of the domain loss in the objective, >= 0.
         lambda_max: largest factor of the reversed gradient, >= 0 (paper: 1).
-        gamma: how fast lambda_p rises, > 0 (paper: 10); None keeps lambda at its largest from the start.
+        gamma: growth rate of lambda_p, > 0 (paper: 10); None keeps lambda at its largest value from the start.
         hidden: widths of the discriminator's hidden layers.
         dropout: in the discriminator, in [0, 1).
         reduction: ``sum`` of the two per-domain means (paper) or their ``mean``.
         batch_norm: statistics over both domains together (``joint``), over each domain's half (``separate``), or
-            that with running statistics of each domain's own, which its evaluation uses (``domain_specific``).
-        lambda_on: ``features``, in the reversal only; or ``loss``: the discriminator's loss, too, is multiplied by
-            lambda, as in the paper's shallow network (algorithm 1).
+            separate with running statistics for each domain, used in its evaluation (``domain_specific``).
+        lambda_on: ``features``, in the reversal only; or ``loss``: the discriminator's loss is multiplied by lambda, as
+            well, as in the paper's shallow network (algorithm 1).
         progress: ``trainer``, p over the whole run, or the number of updates over which p goes from 0 to 1.
 
     Raises:
@@ -64,7 +64,7 @@ class DANN(DomainAdaptation):
         return self.adversary.discriminator
 
     def build(self, network: Network) -> None:
-        """Make the discriminator."""
+        """Build the discriminator."""
         self.adversary.build(network.num_features)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
@@ -73,9 +73,9 @@ class DANN(DomainAdaptation):
         return Adaptation({"domain_loss": loss}, logs)
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change DANN's numbers."""
+        """Report the choices that change DANN's numbers."""
         return {**self.adversary.facts(), "batch-norm statistics": self.batch_norm.replace("_", " ")}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return self.adversary.extra_repr()

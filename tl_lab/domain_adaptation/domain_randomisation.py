@@ -1,4 +1,4 @@
-"""Domain randomisation: the source looks so varied that the target is one more variation."""
+"""Domain randomisation: source images vary so much that the target appears as one more variation."""
 
 import math
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ __all__ = ["DomainRandomisation"]
 
 
 class DomainRandomisation(DomainAdaptation):
-    """Change colour, texture, background, sharpness and noise of each of the source's images at random.
+    """Change colour, texture, background, sharpness and noise of each source image at random.
 
-    Every change has a probability with which it meets an image, independently of the others, and draws its parameters
-    for each image anew. In this order: invert, colour, background, texture, blur, noise. No sample of the target is
-    looked at: the data need have none. For images in [0, 1] with any number of channels, which stay in [0, 1].
+    Every change is applied to an image with its own probability, independently of the others, with parameters
+    drawn for each image. Their order is: invert, colour, background, texture, blur, noise. No target sample is
+    used, and none is required. For images in [0, 1] with any number of channels, which stay in [0, 1].
 
     Args:
         invert: probability of the negative, 1 - x.
-        colour: probability of gain c + offset in each channel on its own, x -> a x + b.
-        gain: smallest and largest a, >= 0, log-uniform where both are above 0.
+        colour: probability of a gain and an offset, drawn separately for each channel, x -> a x + b.
+        gain: smallest and largest a, >= 0, log-uniform if both are above 0.
         offset: largest |b|, in [0, 1].
-        background: probability of another background: x is blended with a random texture where it is like its border,
+        background: probability of another background: x is blended with a random texture where it resembles its border,
             x -> m x + (1 - m) t with m the distance in colour to the border's mean, 1 where it is largest.
         texture: probability of a texture over the whole image, x -> (1 - s) x + s t.
         texture_strength: largest s, in [0, 1].
@@ -78,21 +78,21 @@ class DomainRandomisation(DomainAdaptation):
         }
         for name, value in {**self.probabilities, "offset": offset, "texture_strength": texture_strength}.items():
             if not 0 <= value <= 1:
-                raise UserError(f"domain_adaptation.{name} is in [0, 1], not {value}")
+                raise UserError(f"domain_adaptation.{name} must be in [0, 1], not {value}")
         self.gain, self.cells = _range("gain", gain, 0), _range("cells", cells, 1)
         self.blur_sigma = _range("blur_sigma", blur_sigma, 1e-3)
         self.noise_deviation = _range("noise_deviation", noise_deviation, 0)
         self.offset, self.texture_strength = offset, texture_strength
-        # with nothing to change inputs pass untouched, to the last bit
+        # without changes, inputs pass unmodified, to the last bit
         self.changes_inputs = any(self.probabilities.values())  # type: ignore[misc]
 
     def build(self, network: Network) -> None:
-        """Make nothing; see that there are images to change."""
+        """Check that the data are images; no module is built."""
         if (modality := network.backbone.spec.modality) != "image":
             raise UserError(f"domain_adaptation=domain_randomisation changes images, and these data are {modality}s")
 
     def source_input(self, x: Tensor) -> Tensor:
-        """Change a batch ``(B, C, H, W)`` in [0, 1], each image in its own way.
+        """Change a batch ``(B, C, H, W)`` in [0, 1], each image independently.
 
         Random numbers come from the CPU's global stream, the same on every device.
         """
@@ -127,7 +127,7 @@ class DomainRandomisation(DomainAdaptation):
         return (1 - s) * x + s * self._textures(x)
 
     def _textures(self, x: Tensor) -> Tensor:
-        """Draw a texture for each image, of cells in random colours: ``(B, C, H, W)`` in [0, 1]."""
+        """Draw a texture for each image, with cells of random colours: ``(B, C, H, W)`` in [0, 1]."""
         low, high = (int(number) for number in self.cells)
         count, channels, height, width = x.shape
         number = torch.randint(low, high + 1, (count, 1))
@@ -146,7 +146,7 @@ class DomainRandomisation(DomainAdaptation):
         at = torch.arange(-radius, radius + 1).to(x)
         kernels = torch.exp(-at.square() / (2 * sigma.square()))
         kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(x.shape[1], 0)  # (B C, 2 radius + 1)
-        flat = F.pad(x, [radius] * 4, mode="replicate").flatten(0, 1).unsqueeze(0)  # each image a group of its own
+        flat = F.pad(x, [radius] * 4, mode="replicate").flatten(0, 1).unsqueeze(0)  # each image is a group of channels
         flat = F.conv2d(flat, kernels[:, None, :, None], groups=len(kernels))
         return F.conv2d(flat, kernels[:, None, None, :], groups=len(kernels)).view_as(x)
 
@@ -155,19 +155,19 @@ class DomainRandomisation(DomainAdaptation):
         return x + (low + (high - low) * _draw(x)) * torch.randn(x.shape).to(x)
 
     def facts(self) -> dict[str, str]:
-        """State which changes are made, and how often."""
+        """Report the changes and their probabilities."""
         told = ", ".join(f"{name} {value:g}" for name, value in self.probabilities.items() if value)
         return {"source images changed": told or "none"}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return ", ".join(f"{name}={value:g}" for name, value in self.probabilities.items())
 
 
 def _range(name: str, values: Sequence[float], least: float) -> tuple[float, float]:
     if len(values) != 2 or not least <= values[0] <= values[1]:
         raise UserError(
-            f"domain_adaptation.{name} is a range of at least {least:g}, smallest first, not {list(values)}"
+            f"domain_adaptation.{name} must be a range of at least {least:g}, smallest first, not {list(values)}"
         )
     return float(values[0]), float(values[1])
 

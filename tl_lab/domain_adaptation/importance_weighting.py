@@ -1,4 +1,4 @@
-"""Importance weighting: source samples count as much as they are likely in the target."""
+"""Importance weighting: source samples are weighted by their density ratio of target and source."""
 
 import warnings
 from typing import Any, Literal
@@ -16,27 +16,27 @@ from tl_lab.options import Count, NonNegative, Positive, Share
 __all__ = ["ImportanceWeighting"]
 
 _ESTIMATORS = ("classifier", "kliep", "kmm")
-_FEW = 0.1  # share of effective samples below which a run is warned
-_MOST_FOR_KMM = 10_000  # source samples: its kernel matrix takes 800 MB then
+_FEW = 0.1  # share of effective samples below which a warning is issued
+_MOST_FOR_KMM = 10_000  # source samples: the kernel matrix then takes 800 MB
 
 
 class ImportanceWeighting(DomainAdaptation):
-    """Weigh each source sample's loss by w(x) = p_t(x) / p_s(x), estimated once before training.
+    """Weight each source sample's loss by w(x) = p_t(x) / p_s(x), estimated once before training.
 
-    Under covariate shift, p_s(y | x) = p_t(y | x), the weighted source loss has the target's loss as its expectation.
-    The ratio is cut off, flattened and brought to mean 1 over the source: w = min(r, clip)^exponent / mean. Of labels
-    only the source's are used, in the loss.
+    Under covariate shift, p_s(y | x) = p_t(y | x), the expectation of the weighted source loss is the target's loss.
+    The ratio is clipped, flattened and scaled to mean 1 over the source: w = min(r, clip)^exponent / mean. Only the
+    source's labels are used, in the loss.
 
     Args:
         estimator: ``classifier`` (logistic regression between the domains), ``kliep`` (Kullback-Leibler importance
             estimation) or ``kmm`` (kernel mean matching).
-        compare: ``features`` of the backbone as it is before training, or ``inputs``, flattened.
+        compare: ``features`` of the backbone before training, or ``inputs``, flattened.
         clip: largest ratio r, > 0; None for no limit.
         exponent: flattening, in [0, 1]: 1 for the ratio itself, 0 for equal weights.
         regularisation: of the classifier, > 0.
-        centres: kernels of KLIEP, >= 1; their width is chosen by cross-validation.
+        centres: number of kernels of KLIEP, >= 1; their width is chosen by cross-validation.
         bound: B, largest weight of KMM, > 0.
-        epsilon: how far KMM's mean weight may be from 1, >= 0; None for (sqrt(N) - 1) / sqrt(N).
+        epsilon: tolerance of KMM's mean weight around 1, >= 0; None for (sqrt(N) - 1) / sqrt(N).
 
     Raises:
         UserError: an option is out of its range; no weights can be estimated (from :meth:`before_training`).
@@ -66,20 +66,20 @@ class ImportanceWeighting(DomainAdaptation):
                 f"domain_adaptation.estimator={estimator} is unknown; {nearest(str(estimator), _ESTIMATORS)}"
             )
         if compare not in ("features", "inputs"):
-            raise UserError(f"domain_adaptation.compare is 'features' or 'inputs', not {compare!r}")
+            raise UserError(f"domain_adaptation.compare must be 'features' or 'inputs', not {compare!r}")
         if not 0 <= exponent <= 1:
-            raise UserError(f"domain_adaptation.exponent is in [0, 1], not {exponent}")
+            raise UserError(f"domain_adaptation.exponent must be in [0, 1], not {exponent}")
         for name, value in {"clip": clip, "regularisation": regularisation, "centres": centres, "bound": bound}.items():
             if value is not None and not value > 0:
-                raise UserError(f"domain_adaptation.{name} is above 0, not {value}")
+                raise UserError(f"domain_adaptation.{name} must be above 0, not {value}")
         if epsilon is not None and not epsilon >= 0:
-            raise UserError(f"domain_adaptation.epsilon is null or at least 0, not {epsilon}")
+            raise UserError(f"domain_adaptation.epsilon must be null or at least 0, not {epsilon}")
         self.estimator, self.compare, self.clip, self.exponent = estimator, compare, clip, exponent
         self.regularisation, self.centres, self.bound, self.epsilon = regularisation, centres, bound, epsilon
         self.weights: Tensor | None = None
 
     def build(self, network: Network) -> None:
-        """Draw the seed that places the kernels, so that it depends on the run's seed."""
+        """Draw the seed of the kernel centres, so that it depends on the run's seed."""
         self.seed = int(torch.randint(2**31, ()))
 
     def before_training(self, domains: Domains) -> None:
@@ -89,7 +89,7 @@ class ImportanceWeighting(DomainAdaptation):
         try:
             ratio = self._ratio(source, target)
         except ValueError as error:
-            raise UserError(f"domain_adaptation=importance_weighting cannot weigh the source: {error}") from error
+            raise UserError(f"domain_adaptation=importance_weighting cannot weight the source: {error}") from error
         if self.clip is not None:
             ratio = ratio.clamp(max=self.clip)
         weights = ratio**self.exponent
@@ -97,7 +97,7 @@ class ImportanceWeighting(DomainAdaptation):
         size = effective_sample_size(self.weights)
         if size < _FEW * len(weights):
             warnings.warn(
-                f"importance weights leave as much as {size:,.0f} equally weighted samples of the source's "
+                f"importance weights give an effective sample size of {size:,.0f} of the source's "
                 f"{len(weights):,}: flatten them with domain_adaptation.clip or exponent",
                 stacklevel=2,
             )
@@ -109,19 +109,19 @@ class ImportanceWeighting(DomainAdaptation):
             return kliep_ratio(source, target, source, self.centres, seed=self.seed)
         if len(source) > _MOST_FOR_KMM:
             raise ValueError(
-                f"kmm compares all pairs of source samples, of which there may be {_MOST_FOR_KMM:,} and are "
+                f"kmm compares all pairs of source samples and supports up to {_MOST_FOR_KMM:,} of them, not "
                 f"{len(source):,}; use domain_adaptation.estimator=classifier or kliep"
             )
         return kernel_mean_matching(source, target, self.bound, self.epsilon)
 
     def sample_weights(self, index: Tensor) -> Tensor | None:
-        """Look up the weights of a batch's samples, ``(B,)``."""
+        """Return the weights of a batch's samples, ``(B,)``."""
         assert self.weights is not None, "weights are fitted before the first update"
         self.weights = self.weights.to(index.device)
         return self.weights[index]
 
     def facts(self) -> dict[str, str]:
-        """State how samples are weighed and, once that is known, how many equal ones would carry as much."""
+        """Report how samples are weighted and, once known, the effective sample size."""
         cut = "" if self.clip is None else f", ratio at most {self.clip:g}"
         flat = "" if self.exponent == 1 else f", to the power of {self.exponent:g}"
         facts = {"importance weights": f"{self.estimator} on {self.compare}{cut}{flat}"}
@@ -131,20 +131,20 @@ class ImportanceWeighting(DomainAdaptation):
         return facts
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Keep the weights: a resumed run does not estimate them again."""
+        """Save the weights: a resumed run does not estimate them again."""
         return {"weights": self.weights}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take them up again."""
+        """Restore the weights."""
         self.weights = state["weights"]
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"estimator={self.estimator}, compare={self.compare}, clip={self.clip}, exponent={self.exponent}"
 
 
 def _rows(x: Inputs) -> Tensor:
-    """Give each sample as one row, ``(N, D)``."""
+    """Flatten each sample to one row, ``(N, D)``."""
     if not isinstance(x, Tensor):
         raise UserError(
             "domain_adaptation=importance_weighting cannot compare inputs that are named tensors, such as tokens: set "

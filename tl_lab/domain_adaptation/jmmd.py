@@ -23,7 +23,7 @@ __all__ = ["JMMD"]
 
 
 class JMMD(DomainAdaptation):
-    """Bring the joint distributions of several layers together: MMD^2 under the product of the layers' kernels.
+    """Align the joint distributions of several layers: MMD^2 under the product of the layers' kernels.
 
     Args:
         weight: of the term, >= 0 (paper: 1, ramped up).
@@ -56,9 +56,9 @@ class JMMD(DomainAdaptation):
         super().__init__()
         check_kernels(factors, bandwidth)
         if estimator not in ("unbiased", "linear"):
-            raise UserError(f"domain_adaptation.estimator is 'unbiased' or 'linear', not {estimator!r}")
+            raise UserError(f"domain_adaptation.estimator must be 'unbiased' or 'linear', not {estimator!r}")
         if len(align) < 2:
-            raise UserError(f"domain_adaptation.align names two or more layers, not {list(align)}; for one use mmd")
+            raise UserError(f"domain_adaptation.align must name two or more layers, not {list(align)}; for one use mmd")
         self.weight, self.align, self.factors = check_weight("weight", weight), tuple(align), tuple(factors)
         self.bandwidth, self.estimator = bandwidth, estimator
         self.batch_norm = check_batch_norm(batch_norm)
@@ -77,9 +77,9 @@ class JMMD(DomainAdaptation):
         return Adaptation({"jmmd_loss": self.weight * estimate(kernel, len(source.features))})
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"JMMD": f"{self.estimator} on {', '.join(self.align)}", "batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, align={list(self.align)}, factors={list(self.factors)}, {self.estimator}"

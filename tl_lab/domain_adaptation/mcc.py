@@ -16,7 +16,7 @@ __all__ = ["MCC"]
 
 
 class MCC(DomainAdaptation):
-    """Lower the confusion between classes of the target's predictions (:func:`minimum_class_confusion`).
+    """Reduce the confusion between classes in the target's predictions (:func:`minimum_class_confusion`).
 
     Args:
         weight: of the term, >= 0 (paper: 1).
@@ -39,7 +39,7 @@ class MCC(DomainAdaptation):
     ) -> None:
         super().__init__()
         if not temperature > 0:
-            raise UserError(f"domain_adaptation.temperature is above 0, not {temperature}")
+            raise UserError(f"domain_adaptation.temperature must be above 0, not {temperature}")
         self.weight, self.temperature = check_weight("weight", weight), temperature
         self.batch_norm = check_batch_norm(batch_norm)
 
@@ -49,9 +49,9 @@ class MCC(DomainAdaptation):
         return Adaptation({"mcc_loss": self.weight * minimum_class_confusion(target.logits, self.temperature)})
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, temperature={self.temperature}"

@@ -36,11 +36,11 @@ def discrepancy(p: Tensor, q: Tensor) -> Tensor:
 
 
 class MCD(DomainAdaptation):
-    """Two classifiers disagree on the target as much as they can; the encoder learns features on which they cannot.
+    """Two classifiers maximise their discrepancy on the target; the encoder minimises it.
 
-    Three kinds of update for each batch: (A) everything learns the source, with both classifiers; (B) the
-    classifiers learn the source and raise their discrepancy on the target; (C) the encoder alone lowers it,
-    ``generator_steps`` times. The network's own head is the first classifier, and the one that predicts.
+    Three kinds of update for each batch: (A) all parts are trained on the source, with both classifiers; (B) the
+    classifiers are trained on the source and increase their discrepancy on the target; (C) the encoder alone decreases
+    it, ``generator_steps`` times. The network's own head is the first classifier, and the one that predicts.
 
     Args:
         weight: of the discrepancy, >= 0 (paper: 1).
@@ -63,16 +63,16 @@ class MCD(DomainAdaptation):
     ) -> None:
         super().__init__()
         if generator_steps < 1:
-            raise UserError(f"domain_adaptation.generator_steps is at least 1, not {generator_steps}")
+            raise UserError(f"domain_adaptation.generator_steps must be at least 1, not {generator_steps}")
         self.weight, self.generator_steps = check_weight("weight", weight), generator_steps
         self.batch_norm = check_batch_norm(batch_norm)
 
     def build(self, network: Network) -> None:
-        """Make the second classifier, like the first, from other random weights."""
+        """Build the second classifier, like the first, with other random weights."""
         self.second_head = network.make_head()
 
     def phases(self, progress: float) -> tuple[Phase, ...]:
-        """Name steps A, B and C."""
+        """Return steps A, B and C."""
         learned = frozenset({"backbone", "bottleneck", "head", "adaptation"})
         classify = Phase("classify", learned, needs=frozenset({"source"}))
         part = Phase("part", frozenset({"head", "adaptation"}))
@@ -96,10 +96,10 @@ class MCD(DomainAdaptation):
         return Adaptation(terms, {"discrepancy": value.detach()})
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         steps = f"{self.generator_steps} encoder steps a batch, predictions of the first classifier"
         return {"MCD": steps, "batch-norm statistics": self.batch_norm.replace("_", " ")}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, generator_steps={self.generator_steps}"

@@ -25,7 +25,7 @@ __all__ = ["MDD", "disagreement", "margin_disparity"]
 
 @in_full_precision
 def disagreement(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean of -log(1 - softmax(logits)[label]): low where a classifier avoids a label.
+    """Mean of -log(1 - softmax(logits)[label]): low if a classifier avoids a label.
 
     Computed as logsumexp(all) - logsumexp(all but the label), which stays finite for certain predictions.
 
@@ -42,13 +42,13 @@ def disagreement(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin_disparity(source: Tensor, source_said: Tensor, target: Tensor, target_said: Tensor, margin: float) -> Tensor:
-    """What the adversarial classifier f' descends: margin * CE(f'(x_s), f(x_s)) + mean -log(1 - f'(x_t)[f(x_t)]).
+    """Loss of the adversarial classifier f': margin * CE(f'(x_s), f(x_s)) + mean -log(1 - f'(x_t)[f(x_t)]).
 
     Args:
         source: logits of f' on the source, ``(n, C)``.
-        source_said: classes that f predicts there, ``(n,)``.
+        source_said: classes that f predicts for the source, ``(n,)``.
         target: logits of f' on the target, ``(m, C)``.
-        target_said: classes that f predicts there, ``(m,)``.
+        target_said: classes that f predicts for the target, ``(m,)``.
         margin: gamma, > 0.
 
     Returns:
@@ -61,15 +61,15 @@ def margin_disparity(source: Tensor, source_said: Tensor, target: Tensor, target
 
 
 class MDD(DomainAdaptation):
-    """An adversarial classifier agrees with the head on the source and disagrees on the target; the encoder, behind a
-    gradient reversal, makes that impossible.
+    """An adversarial classifier agrees with the head on the source and disagrees on the target; the encoder counteracts
+    it behind a gradient reversal.
 
     Args:
         weight: of the term, >= 0 (paper: 1).
         margin: gamma, > 0 (paper: 2 to 4).
         lambda_max: largest factor of the reversed gradient, >= 0 (paper: 0.1).
-        gamma: of its growth 2 / (1 + exp(-gamma p)) - 1 over progress p, > 0; the paper lets it grow over the first
-            1,000 updates, here it is over the run.
+        gamma: of its growth 2 / (1 + exp(-gamma p)) - 1 over progress p, > 0; in the paper it grows over the first
+            1,000 updates, here over the run.
         hidden: widths of the adversarial classifier's hidden layers; None for those of the network's own head.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
@@ -95,15 +95,15 @@ class MDD(DomainAdaptation):
     ) -> None:
         super().__init__()
         if not margin > 0:
-            raise UserError(f"domain_adaptation.margin is above 0, not {margin}")
+            raise UserError(f"domain_adaptation.margin must be above 0, not {margin}")
         if hidden is not None and any(width < 1 for width in hidden):
-            raise UserError(f"domain_adaptation.hidden are widths of at least 1, not {list(hidden)}")
+            raise UserError(f"domain_adaptation.hidden must be widths of at least 1, not {list(hidden)}")
         self.weight, self.margin = check_weight("weight", weight), margin
         self.lambda_max, self.ramp, self.hidden = check_weight("lambda_max", lambda_max), ReversalRamp(gamma), hidden
         self.batch_norm = check_batch_norm(batch_norm)
 
     def build(self, network: Network) -> None:
-        """Make the adversarial classifier."""
+        """Build the adversarial classifier."""
         self.adversarial_head: nn.Module = (
             network.make_head()
             if self.hidden is None
@@ -123,9 +123,9 @@ class MDD(DomainAdaptation):
         return Adaptation({"mdd_loss": loss}, {"target_agreement": agrees, "lambda": strength})
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"batch-norm statistics": self.batch_norm.replace("_", " ")}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, margin={self.margin}, lambda_max={self.lambda_max}, {self.ramp}"

@@ -26,7 +26,7 @@ OUTPUTS = ("features", "logits", "probabilities")
 
 
 def representation(output: DomainOutput, name: str) -> Tensor:
-    """Give what a method aligns: features, logits, probabilities, or a named module's output, as ``(B, D)``."""
+    """Return the aligned representation: features, logits, probabilities, or a named module's output, as ``(B, D)``."""
     if name == "features":
         return output.features
     if name in OUTPUTS:
@@ -36,26 +36,26 @@ def representation(output: DomainOutput, name: str) -> Tensor:
 
 
 def check_kernels(factors: Sequence[float], bandwidth: str) -> None:
-    """Refuse kernels that are none.
+    """Refuse invalid kernels.
 
     Raises:
         UserError: a factor is not above 0, or the bandwidth is unknown.
     """
     if not factors or not all(factor > 0 for factor in factors):
-        raise UserError(f"domain_adaptation.factors are one or more numbers above 0, not {list(factors)}")
+        raise UserError(f"domain_adaptation.factors must be one or more numbers above 0, not {list(factors)}")
     if bandwidth not in ("median", "mean"):
-        raise UserError(f"domain_adaptation.bandwidth is 'median' or 'mean', not {bandwidth!r}")
+        raise UserError(f"domain_adaptation.bandwidth must be 'median' or 'mean', not {bandwidth!r}")
 
 
 class MMD(DomainAdaptation):
-    """Bring the distributions of features together: weight * sum over representations of MMD^2.
+    """Align the distributions of features: weight * sum over representations of MMD^2.
 
     The kernel is a sum of Gaussians whose widths are multiples of the median squared distance in the batch.
 
     Args:
         weight: of the term, >= 0 (paper: chosen from .1 to 10).
         align: what is aligned: ``features``, ``logits``, ``probabilities``, names of modules (``backbone.conv2``).
-        factors: multiples of the bandwidth, a kernel each (paper: powers of 2).
+        factors: multiples of the bandwidth, one per kernel (paper: powers of 2).
         bandwidth: ``median`` or ``mean`` squared distance over all pairs of the batch.
         estimator: ``unbiased``, over all pairs, or ``linear``, over disjoint pairs of neighbours (paper).
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
@@ -83,7 +83,7 @@ class MMD(DomainAdaptation):
         super().__init__()
         check_kernels(factors, bandwidth)
         if estimator not in ("unbiased", "linear"):
-            raise UserError(f"domain_adaptation.estimator is 'unbiased' or 'linear', not {estimator!r}")
+            raise UserError(f"domain_adaptation.estimator must be 'unbiased' or 'linear', not {estimator!r}")
         if not align:
             raise UserError("domain_adaptation.align names nothing to align; the usual choice is [features]")
         self.weight, self.align, self.factors = check_weight("weight", weight), tuple(align), tuple(factors)
@@ -104,9 +104,9 @@ class MMD(DomainAdaptation):
         return Adaptation({"mmd_loss": self.weight * sum(values[1:], start=values[0])})
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {"MMD": f"{self.estimator} on {', '.join(self.align)}", "batch-norm statistics": self.batch_norm}
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, align={list(self.align)}, factors={list(self.factors)}, {self.estimator}"

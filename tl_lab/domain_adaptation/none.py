@@ -1,4 +1,4 @@
-"""No adaptation: the lower bound that every method is compared with."""
+"""No adaptation: the lower bound with which every method is compared."""
 
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.problems import ALL, OF_PLACES, SEVERAL
@@ -7,7 +7,7 @@ __all__ = ["NoAdaptation"]
 
 
 class NoAdaptation(DomainAdaptation):
-    """Training sees the source alone; every hook does nothing."""
+    """Training uses the source alone; every hook does nothing."""
 
     problems = ALL | SEVERAL | OF_PLACES.keys()
     needs_target = False

@@ -1,4 +1,4 @@
-"""How the reversed gradient grows over training."""
+"""Growth of the factor of the reversed gradient over training."""
 
 import math
 
@@ -11,7 +11,7 @@ class ReversalRamp:
     """f(p) = 2 / (1 + exp(-gamma p)) - 1, the growth of DANN's lambda from 0 towards 1.
 
     Args:
-        gamma: how fast, > 0 (paper: 10).
+        gamma: growth rate, > 0 (paper: 10).
 
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.2.2.
@@ -19,11 +19,11 @@ class ReversalRamp:
 
     def __init__(self, gamma: float = 10.0) -> None:
         if gamma <= 0:
-            raise UserError(f"domain_adaptation.gamma is above 0, not {gamma}")
+            raise UserError(f"domain_adaptation.gamma must be above 0, not {gamma}")
         self.gamma = gamma
 
     def __call__(self, progress: float) -> float:
-        """Give lambda's share of its largest value at a share of training in [0, 1]."""
+        """Return lambda relative to its largest value at a share of training in [0, 1]."""
         return math.tanh(self.gamma * progress / 2)  # the same function, exact near 0
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Self-training: confident predictions on the target become its labels."""
+"""Self-training: confident predictions on the target serve as its labels."""
 
 import copy
 from typing import Any
@@ -25,7 +25,7 @@ __all__ = ["SelfTraining", "pseudo_label_loss"]
 
 
 def pseudo_label_loss(logits: Tensor, teacher: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy with the teacher's classes where it is confident: 1/B sum_i [max p_i >= t] CE(z_i, argmax p_i).
+    """Cross-entropy with the teacher's confident predictions: 1/B sum_i [max p_i >= t] CE(z_i, argmax p_i).
 
     Args:
         logits: of the student, ``(B, C)``.
@@ -45,18 +45,18 @@ def pseudo_label_loss(logits: Tensor, teacher: Tensor, threshold: float) -> tupl
 
 
 class SelfTraining(DomainAdaptation):
-    """A teacher labels the target's images that it is sure of; the network learns them from changed images.
+    """Train on confident predictions of a teacher for target images, with augmented versions of these images.
 
-    The teacher is a moving average of the network's weights, sees the images as they are and is in evaluation mode;
-    its batch-norm statistics are the network's own. The network sees ``strong`` changes of the same images.
+    The teacher is a moving average of the network's weights, in evaluation mode, and gets the unaugmented images;
+    its batch-norm statistics are those of the network. The network gets images with ``strong`` augmentation.
 
     Args:
         weight: of the term, >= 0.
-        threshold: probability from which on a prediction is used, in [0, 1] (FixMatch: 0.95).
-        teacher_momentum: share of its old weights that the teacher keeps at each update, in [0, 1); 0: it is the
-            network itself.
+        threshold: smallest probability of a prediction that is used, in [0, 1] (FixMatch: 0.95).
+        teacher_momentum: share of its old weights that the teacher keeps at each update, in [0, 1); 0: the network
+            itself is the teacher.
         warmup: share of the run during which the weight rises linearly from 0, in [0, 1].
-        strong: change of the images that the network sees; None for none, as vectors need.
+        strong: augmentation of the network's images; None for none, as vectors require.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:
@@ -83,42 +83,42 @@ class SelfTraining(DomainAdaptation):
     ) -> None:
         super().__init__()
         if not 0 <= threshold <= 1:
-            raise UserError(f"domain_adaptation.threshold is in [0, 1], not {threshold}")
+            raise UserError(f"domain_adaptation.threshold must be in [0, 1], not {threshold}")
         if not 0 <= teacher_momentum < 1:
-            raise UserError(f"domain_adaptation.teacher_momentum is in [0, 1), not {teacher_momentum}")
+            raise UserError(f"domain_adaptation.teacher_momentum must be in [0, 1), not {teacher_momentum}")
         if not 0 <= warmup <= 1:
-            raise UserError(f"domain_adaptation.warmup is a share of the run in [0, 1], not {warmup}")
+            raise UserError(f"domain_adaptation.warmup must be a share of the run in [0, 1], not {warmup}")
         self.weight, self.threshold = check_weight("weight", weight), threshold
         self.teacher_momentum, self.warmup, self.strong = teacher_momentum, warmup, strong
         self.batch_norm = check_batch_norm(batch_norm)
 
     def build(self, network: Network) -> None:
-        """Copy the network; the copy is not in the optimizer but is in the checkpoint."""
+        """Copy the network; the copy is stored in checkpoints but not trained."""
         self.teacher = copy.deepcopy(network).requires_grad_(False)
         self.teacher.eval()
 
     def train(self, mode: bool = True) -> "SelfTraining":
-        """Set the mode of all but the teacher, which stays in evaluation mode."""
+        """Set the mode of all modules except the teacher, which stays in evaluation mode."""
         super().train(mode)
         self.teacher.eval()
         return self
 
     def before_training(self, domains: Domains) -> None:
-        """Let the first update bring the teacher to the network's start, which a linear probe may have changed."""
+        """Let the first update copy the network's initial weights, which a linear probe may have changed."""
         self._fresh = True
 
     def before_update(self, network: Network, update: Update) -> None:
-        """Bring the teacher to the network's start."""
+        """Copy the network's initial weights to the teacher."""
         if getattr(self, "_fresh", False):
             self._follow(network, 0.0)
             self._fresh = False
 
     def target_input(self, x: Tensor) -> Tensor:
-        """Change the target's images for the network."""
+        """Augment the target's images for the network."""
         if self.strong is None:
             return x
         if not isinstance(x, Tensor) or x.dim() != 4:
-            raise UserError("domain_adaptation.strong changes images, but the data are none: set it to null")
+            raise UserError("domain_adaptation.strong augments images, and these data are not images: set it to null")
         draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         return self.strong(x, draw)
 
@@ -134,7 +134,7 @@ class SelfTraining(DomainAdaptation):
         return Adaptation({"pseudo_label_loss": self.weight * ramp * loss}, {"used_share": used, "ramp": ramp})
 
     def after_update(self, network: Network, update: Update) -> None:
-        """Let the teacher follow the network."""
+        """Update the teacher."""
         self._follow(network, self.teacher_momentum)
 
     @torch.no_grad()
@@ -148,18 +148,18 @@ class SelfTraining(DomainAdaptation):
                 buffer.copy_(buffers[name])
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         return {
             "self-training": f"threshold {self.threshold:g}, teacher momentum {self.teacher_momentum:g}",
             "batch-norm statistics": self.batch_norm.replace("_", " "),
         }
 
     def extra_repr(self) -> str:
-        """Show the method's knobs."""
+        """Show the method's options."""
         return f"weight={self.weight}, threshold={self.threshold}, teacher_momentum={self.teacher_momentum}"
 
 
 def _has_own(buffers: dict[str, Any], name: str) -> bool:
-    """Whether a statistic is only a view of the one in use, where each domain has its own."""
+    """Whether a statistic is only a view of the current one, if each domain has its own."""
     prefix, _, statistic = name.rpartition(".")
     return f"{prefix}.source_{statistic}" in buffers

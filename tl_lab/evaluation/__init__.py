@@ -1,4 +1,4 @@
-"""Metrics of the field, on top of torchmetrics."""
+"""Evaluation metrics, based on torchmetrics."""
 
 from tl_lab.evaluation.classification import (
     LABEL_FREE,

@@ -1,4 +1,4 @@
-"""How a classifier is measured: one confusion matrix, and what follows from it."""
+"""Evaluation of classifiers: one confusion matrix, and the scores derived from it."""
 
 import torch
 from torch import Tensor
@@ -58,8 +58,8 @@ def label_free_scores(p: Tensor) -> dict[str, Tensor]:
 class Counts(Metric):
     """Counts of predicted classes for each true class, and the sum of the losses; summed over processes.
 
-    The confusion matrix that torchmetrics brings compares C^2 cells with every sample when runs are deterministic:
-    seconds and gigabytes a batch for a thousand classes. Counting takes neither. Its means skip NaN; a sum does not.
+    The confusion matrix of torchmetrics compares C^2 cells with every sample when runs are deterministic:
+    seconds and gigabytes per batch for a thousand classes. Counting avoids both. Its means skip NaN; a sum does not.
 
     Args:
         num_classes: number of classes C.
@@ -78,15 +78,15 @@ class Counts(Metric):
         self.add_state("undefined", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, y: Tensor) -> None:
-        """Take in a batch: logits ``(B, C)`` and true classes ``(B,)``."""
+        """Add a batch: logits ``(B, C)`` and true classes ``(B,)``."""
         cells = (y * self.num_classes + logits.argmax(1)).cpu()  # on a GPU counting is not deterministic
         self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts).to(self.counts)
         self.total_loss += F.cross_entropy(widened(logits), y, reduction="sum")
-        # of NaN the first class would be the largest; -inf is what hides a class that is not asked for
+        # argmax would return the first class for NaN; -inf marks a class that is excluded
         self.undefined += (~widened(logits).logsumexp(1).isfinite()).sum()
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Give the confusion matrix, ``(C, C)``, rows the true class, and the mean cross-entropy."""
+        """Return the confusion matrix, ``(C, C)``, rows the true class, and the mean cross-entropy."""
         return self.counts.cpu(), self.total_loss.cpu() / self.counts.sum().cpu()
 
 
@@ -104,7 +104,7 @@ class ClassificationMeter(Meter):
         self.labelled = True
 
     def update(self, logits: Tensor, y: Tensor | None) -> None:
-        """Take in a batch: logits ``(B, C)`` and classes ``(B,)``, or None where they are withheld."""
+        """Add a batch: logits ``(B, C)`` and classes ``(B,)``, or None if they are withheld."""
         self.labelled = y is not None
         if y is None:
             self.probabilities.update(widened(logits).softmax(1))
@@ -112,7 +112,7 @@ class ClassificationMeter(Meter):
             self.counts.update(logits, y)
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it; NaN where logits give no probabilities."""
+        """Return the scores of all batches, and reset; NaN if logits give no probabilities."""
         if self.labelled:
             self.last_confusion, loss = self.counts.compute()
             scores = {"loss": loss, **classification_scores(self.last_confusion)}

@@ -1,4 +1,4 @@
-"""How a multi-label classifier is measured: ranking of samples by each label, and decisions at thresholds."""
+"""Evaluation of multi-label classifiers: ranking of samples by each label, and decisions at thresholds."""
 
 import math
 
@@ -18,7 +18,7 @@ _DEFAULT_THRESHOLD = 0.5
 
 
 def f1_by_label(decisions: Tensor, y: Tensor) -> Tensor:
-    """Compute F1 = 2 TP / (2 TP + FP + FN) of each label, ``(L,)``; NaN for a label that neither occurs nor is given.
+    """Compute F1 = 2 TP / (2 TP + FP + FN) of each label, ``(L,)``; NaN for a label without positives of either kind.
 
     Args:
         decisions: ``(N, L)``, bool.
@@ -33,18 +33,18 @@ def scores_by_label(p: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Score the ranking of the samples by each label.
 
     Args:
-        p: probabilities or logits, ``(N, L)``; only their order counts.
+        p: probabilities or logits, ``(N, L)``; only their order matters.
         y: labels, ``(N, L)``, of 0 and 1.
 
     Returns:
-        ``auroc`` and ``map`` (average precision), ``(L,)`` each, NaN for a label that all samples or none have; and
+        ``auroc`` and ``map`` (average precision), ``(L,)`` each, NaN for a constant label; and
         ``prevalence``, the share of samples that have it.
     """
     y = y.long()
     prevalence = y.double().mean(0)
     found = {name: torch.full_like(prevalence, torch.nan) for name in ("auroc", "map")}
     for label in ((prevalence > 0) & (prevalence < 1)).nonzero()[:, 0].tolist():
-        # places in the order, equal values alike: probabilities near 1 would be equal in the metrics' precision
+        # ranks, with ties: probabilities near 1 would be equal in the metrics' precision
         places = p[:, label].unique(return_inverse=True)[1]
         ranks = places.double() / (places.max() + 1)
         found["auroc"][label] = binary_auroc(ranks, y[:, label])
@@ -62,7 +62,7 @@ def multi_label_scores(p: Tensor, y: Tensor, thresholds: Tensor) -> dict[str, Te
 
     Returns:
         ``auroc``, ``map``; ``f1_macro`` at the threshold .5; ``f1_tuned`` at ``thresholds``; ``subset_acc``, the share
-        of samples whose labels at .5 are all right.
+        of samples whose labels at .5 are all correct.
     """
     ranking, truth = scores_by_label(p, y), y.bool()
     decisions = p >= _DEFAULT_THRESHOLD
@@ -83,7 +83,7 @@ def best_thresholds(p: Tensor, y: Tensor) -> Tensor:
         y: their labels, ``(N, L)``, of 0 and 1.
 
     Returns:
-        Thresholds, ``(L,)``; .5 for a label that no sample has.
+        Thresholds, ``(L,)``; .5 for a label without positives.
     """
     thresholds = torch.full((p.shape[1],), _DEFAULT_THRESHOLD, dtype=torch.double)
     for label in range(p.shape[1]):
@@ -93,7 +93,7 @@ def best_thresholds(p: Tensor, y: Tensor) -> Tensor:
             continue
         given = torch.arange(1, len(p) + 1, dtype=torch.double)
         f1 = 2 * hit / (given + hit[-1])
-        ends = torch.cat([ranked[:-1] != ranked[1:], torch.tensor([True])])  # equal probabilities go together
+        ends = torch.cat([ranked[:-1] != ranked[1:], torch.tensor([True])])  # equal probabilities belong together
         best = int(torch.where(ends, f1, -1.0).argmax())
         below = float(ranked[best + 1]) if best + 1 < len(ranked) else 0.0
         thresholds[label] = (float(ranked[best]) + below) / 2
@@ -104,11 +104,11 @@ class MultiLabelMeter(Meter):
     """Collects probabilities and labels.
 
     Args:
-        thresholds: of each label, for ``f1_tuned``, ``(L,)``; looked up again at each :meth:`compute`.
+        thresholds: of each label, for ``f1_tuned``, ``(L,)``; read again at each :meth:`compute`.
 
     Attributes:
-        last_probabilities: of the samples that were last summed up, ``(N, L)``.
-        last_labels: theirs, ``(N, L)``.
+        last_probabilities: of the last summarised samples, ``(N, L)``.
+        last_labels: their labels, ``(N, L)``.
     """
 
     def __init__(self, thresholds: Tensor) -> None:
@@ -118,17 +118,17 @@ class MultiLabelMeter(Meter):
         self.last_probabilities, self.last_labels = torch.empty(0), torch.empty(0)
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
-        """Take in a batch: logits ``(B, L)`` and labels ``(B, L)``; without labels there is nothing to score."""
+        """Add a batch: logits ``(B, L)`` and labels ``(B, L)``; without labels there is nothing to score."""
         if y is not None:
             self.outputs.update(outputs)
             self.labels.update(y.to(outputs))
 
     def collected(self) -> tuple[Tensor, Tensor]:
-        """Give the logits and labels taken in so far, ``(N, L)`` each, over all processes, on the CPU."""
+        """Return the logits and labels added so far, ``(N, L)`` each, over all processes, on the CPU."""
         return torch.as_tensor(self.outputs.compute()).cpu(), torch.as_tensor(self.labels.compute()).cpu()
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it; NaN where an output is not finite."""
+        """Return the scores of all batches, and reset; NaN if an output is not finite."""
         if not self.outputs.update_called:
             return {}
         outputs, y = self.collected()

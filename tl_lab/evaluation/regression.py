@@ -1,4 +1,4 @@
-"""How predicted numbers are measured, in the units of the targets."""
+"""Evaluation of predicted numbers, in the units of the targets."""
 
 import math
 from collections.abc import Callable
@@ -22,15 +22,15 @@ REGRESSION = ("loss", "r2", "spearman", "mae", "mse")
 
 
 def regression_scores(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Score predictions, each quantity for itself; the scores are means over the quantities that have them.
+    """Score each predicted quantity separately; the scores are means over the quantities for which they are defined.
 
     Args:
         predicted: ``(N, K)``, in the units of the targets.
         y: ``(N, K)``.
 
     Returns:
-        ``r2`` = 1 - sum (y - f)^2 / sum (y - mean y)^2, which is NaN where the targets do not vary; ``spearman``, the
-        correlation of ranks, NaN where either does not vary; ``mae`` and ``mse``.
+        ``r2`` = 1 - sum (y - f)^2 / sum (y - mean y)^2, which is NaN for constant targets; ``spearman``, the
+        rank correlation, NaN if either is constant; ``mae`` and ``mse``.
     """
     predicted, y = predicted.double(), y.double()
     per_quantity = [_scores_of_one(predicted[:, k], y[:, k]) for k in range(y.shape[1])]
@@ -38,7 +38,7 @@ def regression_scores(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 def _scores_of_one(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
-    # sums of squares far from the origin would lose what the scores are made of; none of them depends on the origin
+    # sums of squares far from the origin would lose precision; no score depends on the origin
     predicted, y = predicted - y.mean(), y - y.mean()
     undefined = torch.tensor(torch.nan, dtype=torch.double)
     varies = len(y) > 1 and bool((y != y[0]).any())
@@ -56,11 +56,11 @@ class RegressionMeter(Meter):
 
     Args:
         unscale: from outputs ``(N, K)`` to the units of the targets.
-        scale: back, for the loss, which is measured where the network learns.
+        scale: the inverse, for the loss, which is measured on the scale of the outputs.
 
     Attributes:
-        last_predicted: of the samples that were last summed up, ``(N, K)``.
-        last_targets: theirs, ``(N, K)``.
+        last_predicted: of the last summarised samples, ``(N, K)``.
+        last_targets: their targets, ``(N, K)``.
     """
 
     def __init__(self, unscale: Callable[[Tensor], Tensor], scale: Callable[[Tensor], Tensor]) -> None:
@@ -70,13 +70,13 @@ class RegressionMeter(Meter):
         self.last_predicted, self.last_targets = torch.empty(0), torch.empty(0)
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
-        """Take in a batch: outputs ``(B, K)`` and targets ``(B, K)``; without targets there is nothing to score."""
+        """Add a batch: outputs ``(B, K)`` and targets ``(B, K)``; without targets there is nothing to score."""
         if y is not None:
             self.outputs.update(outputs)
-            self.targets.update(self.scale(y).to(outputs))  # metrics keep single precision, too little for far offsets
+            self.targets.update(self.scale(y).to(outputs))  # metrics have single precision, too coarse for big offsets
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it; NaN where an output is not finite."""
+        """Return the scores of all batches, and reset; NaN if an output is not finite."""
         if not self.outputs.update_called:
             return {}
         outputs, y = (torch.as_tensor(metric.compute()).cpu().double() for metric in (self.outputs, self.targets))

@@ -1,4 +1,4 @@
-"""How tags of sequences are measured: entities that are found whole, and single tags."""
+"""Evaluation of sequence tags: exactly matched entities, and single tags."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from tl_lab.functional.entities import count_entities, precision_recall_f1
 __all__ = ["PADDING", "SEQUENCE", "SequenceMeter", "tags_of"]
 
 PADDING = -100
-"""The label of places where a sequence has no word."""
+"""The label of padding positions."""
 SEQUENCE = ("loss", "entity_f1", "entity_precision", "entity_recall", "token_acc")
 """Scores of a set with labels."""
 
 
 def tags_of(numbers: Tensor, y: Tensor, names: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
-    """Write predicted and true tags of each sequence as words, without its padding.
+    """Convert predicted and true tags of each sequence to names, without its padding.
 
     Args:
         numbers: predicted, ``(N, W)``.
-        y: true, ``(N, W)``, :data:`PADDING` behind the last word.
+        y: true, ``(N, W)``, :data:`PADDING` after the last word.
         names: of the tags.
     """
     predicted, true = [], []
@@ -56,7 +56,7 @@ class EntityCounts(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.double), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, y: Tensor) -> None:
-        """Take in logits ``(B, W, C)`` and tags ``(B, W)``."""
+        """Add logits ``(B, W, C)`` and tags ``(B, W)``."""
         counted, numbers = y != PADDING, outputs.argmax(-1)
         right, given, wanted = count_entities(*tags_of(numbers.cpu(), y.cpu(), self.names))
         self.right += right.total()
@@ -67,7 +67,7 @@ class EntityCounts(Metric):
         self.total_loss += F.cross_entropy(outputs[counted].double(), y[counted], reduction="sum")
 
     def compute(self) -> Tensor:
-        """Give the sums, in the order of their names."""
+        """Return the sums, in the order of their names."""
         return torch.stack([self.right, self.given, self.wanted, self.tokens, self.hits, self.total_loss])
 
 
@@ -84,12 +84,12 @@ class SequenceMeter(Meter):
         self.counts = EntityCounts(names)
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
-        """Take in logits ``(B, W, C)`` and tags ``(B, W' >= W)``; without tags there is nothing to score."""
+        """Add logits ``(B, W, C)`` and tags ``(B, W' >= W)``; without tags there is nothing to score."""
         if y is not None:
             self.counts.update(outputs, y[:, : outputs.shape[1]])
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it."""
+        """Return the scores of all batches, and reset."""
         if not self.counts.update_called:
             return {}
         right, given, wanted, tokens, hits, loss = self.counts.compute().tolist()

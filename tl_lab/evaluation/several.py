@@ -1,4 +1,4 @@
-"""How several tasks on one set of outputs are measured: each by its own meter, and their mean."""
+"""Evaluation of several tasks on one set of outputs: a meter for each, and their mean."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,16 +11,16 @@ from tl_lab.evaluation.meter import Meter
 __all__ = ["TASK_MEAN", "SeveralMeter"]
 
 TASK_MEAN = "task_mean"
-"""The mean over the tasks of the metric that chooses in each of them."""
+"""The mean over the tasks of their main metrics."""
 
 
 class SeveralMeter(Meter):
-    """Collects the tasks' outputs and those labels that are there.
+    """Collects the tasks' outputs and their available labels.
 
     Args:
         meters: of each task, by its name.
-        parts: takes outputs and labels of a batch apart: by task those of the samples that have its labels.
-        monitors: the metric of each task that the mean is made of.
+        parts: splits outputs and labels of a batch: by task, those of the samples that have its labels.
+        monitors: the main metric of each task, over which the mean is taken.
     """
 
     def __init__(
@@ -31,15 +31,15 @@ class SeveralMeter(Meter):
     ) -> None:
         super().__init__()
         self.names, self.parts, self.monitors = list(meters), parts, dict(monitors)
-        self.meters = nn.ModuleList(meters.values())  # names of tasks may hold any sign
+        self.meters = nn.ModuleList(meters.values())  # names of tasks may contain any character
         self._seen: set[str] = set()
 
     def of(self, name: str) -> Meter:
-        """Give a task's own meter."""
+        """Return the meter of a task."""
         return cast(Meter, self.meters[self.names.index(name)])
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
-        """Take in a batch; without labels there is nothing to score."""
+        """Add a batch; without labels there is nothing to score."""
         if y is None:
             return
         for name, (of_task, labels) in self.parts(outputs, y).items():
@@ -48,14 +48,14 @@ class SeveralMeter(Meter):
                 self._seen.add(name)
 
     def compute(self) -> dict[str, float]:
-        """Give each task's scores as ``<task>/<score>``, their mean and the sum of the losses; a task without labels in
-        the set has none."""
+        """Return each task's scores as ``<task>/<score>``, their mean and the sum of the losses; a task without labels
+        in the set has none."""
         if not self._seen:
             return {}
         found = {name: self.of(name).compute() for name in self.names if name in self._seen}
         self._seen = set()
         leading = [scores[self.monitors[name]] for name, scores in found.items()]
-        defined = [value for value in leading if not math.isnan(value)]  # R² of constant targets is not
+        defined = [value for value in leading if not math.isnan(value)]  # R² of constant targets is undefined
         broken = any(not math.isfinite(scores["loss"]) for scores in found.values())
         mean = math.nan if broken or not defined else sum(defined) / len(defined)
         each = {f"{name}/{score}": value for name, scores in found.items() for score, value in scores.items()}

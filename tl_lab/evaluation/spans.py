@@ -1,4 +1,4 @@
-"""How answers to questions are measured."""
+"""Evaluation of answers to questions."""
 
 from collections.abc import Callable
 
@@ -47,11 +47,11 @@ class _Sums(Metric):
         self.add_state("sums", torch.zeros(4, dtype=torch.double), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Take in loss, exact match and F1 of samples, ``(N, 3)``."""
+        """Add loss, exact match and F1 of samples, ``(N, 3)``."""
         self.sums += torch.cat([values.double().sum(0), values.new_tensor([len(values)]).double()]).to(self.sums)
 
     def compute(self) -> Tensor:
-        """Give the three sums, and the number of samples."""
+        """Return the three sums, and the number of samples."""
         return self.sums
 
 
@@ -59,7 +59,7 @@ class SpanMeter(Meter):
     """Compares answers.
 
     Args:
-        compare: knows the passages.
+        compare: compares spans with the answers to the passages.
     """
 
     def __init__(self, compare: Compare) -> None:
@@ -67,14 +67,14 @@ class SpanMeter(Meter):
         self.compare, self.totals = compare, _Sums()
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
-        """Take in scores ``(B, W, 2)`` and labels ``(B, 4)``; without labels there is nothing to score."""
+        """Add scores ``(B, W, 2)`` and labels ``(B, 4)``; without labels there is nothing to score."""
         if y is not None:
             scores = self.compare(best_spans(outputs, y[:, 2]).cpu(), y[:, 3].cpu())
             losses = span_losses(outputs.double(), y)
             self.totals.update(F.pad(losses.cpu()[:, None], (0, 2)) + F.pad(scores, (1, 0)))
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it."""
+        """Return the scores of all batches, and reset."""
         if not self.totals.update_called:
             return {}
         loss, exact, f1, count = self.totals.compute().tolist()

@@ -1,4 +1,4 @@
-"""How transcripts are measured: words and letters that are wrong."""
+"""Evaluation of transcripts: word and letter errors."""
 
 from collections.abc import Callable
 
@@ -19,22 +19,22 @@ Write = Callable[[Tensor], list[str]]
 
 
 class TranscriptMeter(Meter):
-    """Counts wrong words and letters over a whole set: insertions, deletions and substitutions by what was said.
+    """Counts wrong words and letters over a whole set: insertions, deletions and substitutions, relative to the truth.
 
     Args:
-        said: writes the texts of paths.
-        true: writes the texts of labels.
+        said: converts predicted paths to texts.
+        true: converts labels to texts.
     """
 
     def __init__(self, said: Write, true: Write) -> None:
-        from torchmetrics.text import CharErrorRate, WordErrorRate  # half a second, for transcripts alone
+        from torchmetrics.text import CharErrorRate, WordErrorRate  # half a second, needed for transcripts only
 
         super().__init__()
         self.said, self.true = said, true
         self.words, self.letters, self.losses = WordErrorRate(), CharErrorRate(), MeanMetric()
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
-        """Take in logits ``(B, L, C)`` and letters ``(B, S)``; without labels there is nothing to score."""
+        """Add logits ``(B, L, C)`` and letters ``(B, S)``; without labels there is nothing to score."""
         if y is None:
             return
         said, true = self.said(outputs.argmax(-1)), self.true(y)
@@ -43,7 +43,7 @@ class TranscriptMeter(Meter):
         self.losses.update(ctc_losses(outputs, y).to(torch.float64))
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it."""
+        """Return the scores of all batches, and reset."""
         if not self.words.update_called:
             return {}
         wer, cer, loss = (float(one.compute()) for one in (self.words, self.letters, self.losses))

@@ -1,1 +1,1 @@
-"""The network that is trained: backbone, bottleneck and head, and which of its layers learn."""
+"""The trained network: backbone, bottleneck and head, and the choice of trainable layers."""

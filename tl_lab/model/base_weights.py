@@ -1,4 +1,4 @@
-"""Checkpoints without what can be found again: the weights that an adapter leaves as they were published."""
+"""Checkpoints without base weights: frozen, published weights under an adapter are not stored."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from tl_lab.errors import UserError
 __all__ = ["BACKBONES", "Base", "filled_up", "hash_of", "without_base"]
 
 BACKBONES = ("network.backbone.", "network.target_encoder.backbone.")
-"""Where the backbones' parameters stand in a strategy."""
+"""Prefixes of the backbones' parameters in a strategy."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What an adapter was put on.
+    """Base weights of an adapter.
 
     Args:
-        source: where its weights come from, in words.
+        source: description of their origin.
         sha256: of its parameters and buffers, 64 hexadecimal digits.
     """
 
@@ -30,7 +30,7 @@ class Base:
     sha256: str
 
     def state(self) -> dict[str, str]:
-        """Give both, for a checkpoint."""
+        """Return both, for a checkpoint."""
         return asdict(self)
 
 
@@ -42,12 +42,12 @@ def hash_of(backbone: nn.Module) -> str:
 
 
 def without_base(state: Mapping[str, Tensor], module: nn.Module, learned: set[int]) -> dict[str, Tensor]:
-    """Leave those parameters of the backbones out of a state that never learn; buffers stay.
+    """Remove the frozen parameters of the backbones from a state dict; buffers are kept.
 
     Args:
         state: of the module, by name.
         module: a strategy.
-        learned: ids of the parameters that learn at some time.
+        learned: ids of the parameters that are trained at any time.
     """
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     named = module.named_parameters(remove_duplicate=False)
@@ -58,26 +58,26 @@ def without_base(state: Mapping[str, Tensor], module: nn.Module, learned: set[in
 def filled_up(
     content: Mapping[str, Any], module: nn.Module, sha256: str | None, where: str = "the checkpoint"
 ) -> dict[str, Tensor]:
-    """Give a checkpoint's state with the base's parameters, which stand in the module already.
+    """Complete a checkpoint's state dict with the base weights, which the module already contains.
 
     Args:
         content: of the checkpoint.
-        module: a strategy, or what holds a ``network``, built like the checkpoint's.
-        sha256: of the base that the module was built on; None where it is known to be none.
+        module: a strategy, or a module with a ``network``, built like the checkpoint's.
+        sha256: of the base weights of the module; None if there are none.
         where: names the checkpoint in messages.
 
     Raises:
-        UserError: the base is another one.
+        UserError: the base weights differ.
     """
     state: dict[str, Tensor] = dict(content["state_dict"])
     base = content["model"].get("base")
     if base is None:
         return state
     if base["sha256"] != sha256:
-        found = "random or learned weights" if sha256 is None else f"SHA-256 {sha256[:12]}"
+        found = "random or trained weights" if sha256 is None else f"SHA-256 {sha256[:12]}"
         raise UserError(
-            f"{where} holds an adapter's parameters without the base that they were learned on ({base['source']}, "
-            f"SHA-256 {base['sha256'][:12]}), and the weights found now are others ({found}): install or restore "
+            f"{where} contains an adapter's parameters without the base weights ({base['source']}, "
+            f"SHA-256 {base['sha256'][:12]}), and the weights found now differ ({found}): install or restore "
             "that source"
         )
     live = chain(

@@ -17,7 +17,7 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) 
         inputs: width of the input.
         hidden: widths of the hidden layers; empty for a linear map.
         outputs: width of the output.
-        dropout: before each linear layer, in [0, 1); 0 leaves it out.
+        dropout: before each linear layer, in [0, 1); 0 omits it.
 
     Returns:
         A module ``(B, inputs) -> (B, outputs)``; its last element is the output layer.
@@ -31,10 +31,10 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) 
 
 
 class TaskHead(nn.Module):
-    """A classifier whose outputs come in blocks, of which only the active ones take part.
+    """A classifier with blocks of outputs, of which only the active ones are used.
 
-    All blocks are there from the start, each a linear layer of its own: what does not take part gets no gradient at
-    all (None), so that no optimizer moves it, weight decay and momentum included.
+    All blocks exist from the start, each a separate linear layer: inactive blocks get no gradient (None), so that no
+    optimizer changes them, including weight decay and momentum.
 
     Args:
         inputs: width of the input.
@@ -60,14 +60,14 @@ class TaskHead(nn.Module):
         return logits[0] if len(logits) == 1 else torch.cat(logits, 1)
 
     def each(self, features: Tensor, block: Tensor) -> Tensor:
-        """Let each sample be answered by a block of its own.
+        """Classify each sample by its own block.
 
         Args:
             features: ``(B, D)``.
             block: number of each sample's block, ``(B,)``.
 
         Returns:
-            Logits, ``(B, largest number of outputs)``; minus infinity where a sample's block has fewer.
+            Logits, ``(B, largest number of outputs)``; minus infinity for outputs that a sample's block does not have.
         """
         shared = self.shared(features)
         logits = shared.new_full((len(shared), self.widest), -torch.inf)
@@ -84,11 +84,11 @@ class TaskHead(nn.Module):
 class FrameHead(nn.Sequential):
     """A head on each frame of a recording: ``(B, L, D) -> (B, L, C)``.
 
-    Frames whose features are all 0 lie behind a recording's end. There the first output, the blank, is certain, so that
-    what a batch is padded to changes no loss and no answer.
+    Frames whose features are all 0 are padding after the end of a recording. Their first output, the blank, is certain,
+    so that padding changes neither the loss nor the transcript.
 
     Args:
-        layers: as of :func:`mlp`.
+        layers: as returned by :func:`mlp`.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class FrameHead(nn.Sequential):
 
 
 class UnitLength(nn.Module):
-    """Scales features ``(B, D)`` to length 1, so that a linear layer behind it computes cosines."""
+    """Scales features ``(B, D)`` to length 1, so that a subsequent linear layer computes cosines."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Scale each sample's features."""
@@ -108,11 +108,11 @@ class UnitLength(nn.Module):
 
 
 class GroupedHead(nn.Module):
-    """A classifier of K classes that answers by groups of them: log of the sum of exp of the group's logits.
+    """A classifier of K classes that predicts groups of them: log of the sum of exp of the group's logits.
 
     Args:
         inputs: width of the input.
-        groups: numbers of the classes in each group; a group without any is never the answer.
+        groups: numbers of the classes in each group; an empty group is never predicted.
     """
 
     def __init__(self, inputs: int, groups: Sequence[Sequence[int]]) -> None:

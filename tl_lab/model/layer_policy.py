@@ -1,4 +1,4 @@
-"""Which layer groups learn, at which rates, and when: one policy that every strategy takes."""
+"""Which layer groups are trained, at which learning rates, and when: one policy for all strategies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,20 +11,20 @@ __all__ = ["LayerPolicy"]
 
 
 class LayerPolicy:
-    """Choose the layer groups of a backbone that learn, their rates, and the epoch at which each starts.
+    """Choose the trainable layer groups of a backbone, their learning rates, and the epoch at which each starts.
 
-    The rate of the group k places below the top is lr * backbone_lr / decay^k; bottleneck, head and adaptation
-    learn at lr. With ``decay`` alone the top group is one place below the head: lr / decay, as in ULMFiT. The policy
-    is the usual author of the mask over parameters (:mod:`tl_lab.model.mask`).
+    The learning rate of the group k places below the top is lr * backbone_lr / decay^k; bottleneck, head and adaptation
+    are trained at lr. With ``decay`` alone the top group is one place below the head: lr / decay, as in ULMFiT. The
+    policy usually determines the mask over parameters (:mod:`tl_lab.model.mask`).
 
     Args:
         trainable: ``all``, ``none``, the number of groups from the top, or a list of group names.
-        backbone_lr: rate of the top group as a share of the head's, > 0; None: 1 / decay where decay is above 1,
-            else the strategy's own (0.1 for fine-tuning, 1 for the others).
-        decay: factor by which each deeper group learns slower, >= 1 is usual (2.6 per coarse group in ULMFiT;
-            1 / 0.75 for the usual layer-wise decay of transformers).
-        unfreeze_every: epochs between unfreezing one more group, from the top; in the first ones only what is
-            above the backbone learns. None lets all of ``trainable`` learn from the start.
+        backbone_lr: learning rate of the top group relative to the head's, > 0; None: 1 / decay if decay is above 1,
+            else the strategy's default (0.1 for fine-tuning, 1 for the others).
+        decay: factor by which the learning rate of each deeper group is smaller, usually >= 1 (2.6 per coarse group in
+            ULMFiT; 1 / 0.75 for the usual layer-wise decay of transformers).
+        unfreeze_every: epochs between unfreezing one more group, from the top; at first only the layers
+            above the backbone are trained. None trains all of ``trainable`` from the start.
 
     Raises:
         UserError: for values out of range.
@@ -42,27 +42,27 @@ class LayerPolicy:
     ) -> None:
         if isinstance(trainable, str) and trainable not in ("all", "none"):
             raise UserError(
-                f"strategy.layers.trainable is 'all', 'none', a number of groups or a list of names, not {trainable!r}"
+                f"strategy.layers.trainable must be 'all', 'none', a number or a list of names, not {trainable!r}"
             )
         if isinstance(trainable, int) and trainable < 0:
-            raise UserError(f"strategy.layers.trainable is a number of groups >= 0, not {trainable}")
+            raise UserError(f"strategy.layers.trainable must be a number of groups >= 0, not {trainable}")
         if (backbone_lr is not None and backbone_lr <= 0) or decay <= 0:
             raise UserError(
-                f"strategy.layers.backbone_lr and decay are above 0, not {backbone_lr} and {decay}; "
+                f"strategy.layers.backbone_lr and decay must be above 0, not {backbone_lr} and {decay}; "
                 "to freeze layers set strategy.layers.trainable"
             )
         if unfreeze_every is not None and unfreeze_every < 1:
-            raise UserError(f"strategy.layers.unfreeze_every is at least 1 epoch, not {unfreeze_every}")
+            raise UserError(f"strategy.layers.unfreeze_every must be at least 1 epoch, not {unfreeze_every}")
         self.trainable = trainable if isinstance(trainable, str | int) else tuple(trainable)
         self.backbone_lr, self.decay, self.unfreeze_every = backbone_lr, decay, unfreeze_every
 
     @property
     def freezes_all(self) -> bool:
-        """Whether no layer of the backbone ever learns."""
+        """Whether the backbone is never trained."""
         return self.trainable in ("none", 0, ())
 
     def chosen(self, groups: Sequence[str]) -> list[str]:
-        """Name the groups that learn at some time.
+        """Return the names of the groups that are trained at any time.
 
         Args:
             groups: names of all groups, shallow to deep.
@@ -88,7 +88,7 @@ class LayerPolicy:
         return [name for name in groups if name in self.trainable]
 
     def learning(self, groups: Sequence[str], epoch: int) -> list[str]:
-        """Name the groups that learn in one epoch (counted from 0)."""
+        """Return the names of the groups that are trained in an epoch (counted from 0)."""
         chosen = self.chosen(groups)
         if self.unfreeze_every is None:
             return chosen
@@ -96,7 +96,7 @@ class LayerPolicy:
         return chosen[len(chosen) - count :]
 
     def shares(self, groups: Sequence[str]) -> dict[str, float]:
-        """Give each group's rate as a share of the head's."""
+        """Return each group's learning rate relative to the head's."""
         top, rate = len(groups) - 1, self._top_rate()
         return {name: rate / self.decay ** (top - i) for i, name in enumerate(groups)}
 
@@ -106,19 +106,19 @@ class LayerPolicy:
         return 1 / self.decay if self.decay > 1 else 1.0
 
     def or_rate(self, backbone_lr: float) -> "LayerPolicy":
-        """Give the same policy with another rate of the top group, unless one was given or follows from the decay."""
+        """Return the same policy with another rate of the top group, unless one was given or follows from the decay."""
         if self.backbone_lr is not None or self.decay > 1:
             return self
         return LayerPolicy(self.trainable, backbone_lr, self.decay, self.unfreeze_every)
 
     def rules(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Rule]:
-        """Write a rule for each parameter of a backbone: those of a layer group share one.
+        """Return a rule for each parameter of a backbone; parameters of a layer group share one.
 
         Args:
             groups: names of the parameters of each layer group, groups from shallow to deep.
 
         Raises:
-            UserError: as :meth:`chosen`.
+            UserError: as in :meth:`chosen`.
         """
         chosen, shares = self.chosen(list(groups)), self.shares(list(groups))
         places = {name: place for place, name in enumerate(reversed(chosen), start=1)}  # 1: the top

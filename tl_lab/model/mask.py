@@ -1,4 +1,4 @@
-"""What learns, as data: a rule for each parameter, written by an author and asked by everything else."""
+"""Trainable parameters as data: a rule for each parameter."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,13 @@ __all__ = ["Author", "Mask", "Rule", "narrowed"]
 
 @dataclass(frozen=True)
 class Rule:
-    """How one parameter learns.
+    """Training rule of one parameter.
 
     Args:
-        group: name of the optimizer group that it belongs to.
-        learns: whether it learns at any time in the run.
-        share: its rate as a share of the head's, > 0.
-        starts: epoch from which it learns, counted from 0; frozen until then.
+        group: name of its optimizer group.
+        learns: whether it is trained at any time in the run.
+        share: its learning rate relative to the head's, > 0.
+        starts: epoch from which it is trained, counted from 0; frozen until then.
     """
 
     group: str
@@ -24,31 +24,31 @@ class Rule:
     starts: int = 0
 
     def learns_in(self, epoch: int) -> bool:
-        """Tell whether the parameter learns in an epoch, counted from 0."""
+        """Whether the parameter is trained in an epoch, counted from 0."""
         return self.learns and epoch >= self.starts
 
 
 class Author(Protocol):
-    """Writes the rules of a backbone; the layer policy is the usual one."""
+    """Determines the rules of a backbone; usually the layer policy."""
 
     def rules(self, groups: Mapping[str, Sequence[str]]) -> Mapping[str, Rule]:
-        """Give a rule for each parameter.
+        """Return a rule for each parameter.
 
         Args:
             groups: names of the parameters of each layer group, groups from shallow to deep.
 
         Returns:
-            The rules by the parameters' names; those of one optimizer group have the same share.
+            The rules by the parameters' names; parameters of one optimizer group have the same share.
 
         Raises:
-            UserError: the author's options do not suit these groups.
+            UserError: the options do not suit these groups.
         """
 
 
 class Mask(Mapping[str, Rule]):
     """The rules of all parameters by their names, in the order of the optimizer.
 
-    Rules are a pure function of the epoch, so that a resumed run needs no state.
+    Rules are a pure function of the epoch, so that a resumed run needs no saved state.
 
     Args:
         rules: by the parameter's name.
@@ -67,15 +67,15 @@ class Mask(Mapping[str, Rule]):
         return len(self._rules)
 
     def learned(self) -> list[str]:
-        """Name the parameters that learn at some time in the run."""
+        """Return the names of the parameters that are trained at any time."""
         return [name for name, rule in self._rules.items() if rule.learns]
 
     def learning(self, epoch: int) -> set[str]:
-        """Name the parameters that learn in an epoch, counted from 0."""
+        """Return the names of the parameters that are trained in an epoch, counted from 0."""
         return {name for name, rule in self._rules.items() if rule.learns_in(epoch)}
 
     def groups(self) -> dict[str, list[str]]:
-        """Name the parameters of each optimizer group that learn at some time, groups in their first one's order."""
+        """Return the trained parameters of each optimizer group, groups in the order of their first parameter."""
         groups: dict[str, list[str]] = {}
         for name in self.learned():
             groups.setdefault(self._rules[name].group, []).append(name)
@@ -86,10 +86,10 @@ class Mask(Mapping[str, Rule]):
 
 
 def narrowed(rules: Mapping[str, Rule], owns: Callable[[str], bool]) -> dict[str, Rule]:
-    """Let only those parameters learn that an adapter owns; rates and epochs stay as they are.
+    """Restrict training to the parameters of an adapter; rates and epochs do not change.
 
     Args:
-        rules: as an author has written them.
-        owns: asked by the parameter's name.
+        rules: of the backbone.
+        owns: whether a parameter, by name, belongs to the adapter.
     """
     return {name: rule if owns(name) else replace(rule, learns=False) for name, rule in rules.items()}

@@ -1,4 +1,4 @@
-"""The network that a strategy trains: backbone, bottleneck, head; and where its random weights come from."""
+"""The network trained by a strategy: backbone, bottleneck, head; and the source of its random weights."""
 
 import copy
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from tl_lab.randomness import derive_seed, separate_stream
 __all__ = ["PARTS", "Network", "weights_stream"]
 
 PARTS = frozenset({"backbone", "bottleneck", "head", "adaptation", "target_encoder"})
-"""What learns in a run, by name; ``target_encoder`` is there where the target has one of its own."""
+"""Trained parts of a run, by name; ``target_encoder`` exists if the target has a separate encoder."""
 _DOMAINS = ("source", "target")
 _STATISTICS = ("running_mean", "running_var")
 
 
 def weights_stream(seed: int, part: str) -> AbstractContextManager[None]:
-    """Draw the weights of one part from a stream of their own, and leave the global one as it was.
+    """Draw the weights of one part from a separate random stream, and restore the global one.
 
     Args:
         seed: the run's seed.
@@ -30,7 +30,7 @@ def weights_stream(seed: int, part: str) -> AbstractContextManager[None]:
 
 
 class Network(nn.Module):
-    """Backbone, bottleneck and head, in a row.
+    """Backbone, bottleneck and head in sequence.
 
     Args:
         backbone: inputs ``(B, ...)`` -> features ``(B, backbone.num_features)``.
@@ -74,18 +74,18 @@ class Network(nn.Module):
         return FrameHead(*layers) if self.backbone.frames else layers
 
     def separate_encoders(self) -> None:
-        """Give the target a backbone and a bottleneck of its own, equal to the source's (see :meth:`use`)."""
+        """Add a separate backbone and bottleneck for the target, equal to the source's (see :meth:`use`)."""
         parts = {"backbone": self.backbone, "bottleneck": self.bottleneck}
         self.target_encoder = nn.ModuleDict(copy.deepcopy(parts))
 
     def encoder(self) -> tuple[Backbone, nn.Module]:
-        """Give the backbone and the bottleneck of the domain in use."""
+        """Return the backbone and the bottleneck of the current domain."""
         if self.target_encoder is not None and self._domain == "target":
             return self.target_encoder["backbone"], self.target_encoder["bottleneck"]  # type: ignore[return-value]
         return self.backbone, self.bottleneck
 
     def separate_statistics(self) -> None:
-        """Give batch-norm running statistics for each domain; weights stay shared (see :meth:`use`)."""
+        """Add batch-norm running statistics for each domain; weights remain shared (see :meth:`use`)."""
         for module in self._batch_norms():
             for domain in _DOMAINS:
                 for name in _STATISTICS:
@@ -93,10 +93,10 @@ class Network(nn.Module):
         self.use("source")
 
     def use(self, domain: str | None) -> None:
-        """Let batch-norm read and update one domain's statistics, and run its encoder, where they were separated.
+        """Switch to the batch-norm statistics and the encoder of one domain, if these are separate.
 
         Args:
-            domain: ``source`` or ``target``; None leaves things as they are.
+            domain: ``source`` or ``target``; None changes nothing.
         """
         self._domain = domain or self._domain
         for module in self._batch_norms() if domain else ():
@@ -109,11 +109,11 @@ class Network(nn.Module):
         return [module for module in kinds if module.running_mean is not None]
 
     def features(self, x: Inputs) -> Tensor:
-        """Compute what the head and the alignment see, ``(B, num_features)``, or that of each frame."""
+        """Compute the input of the head and of the alignment, ``(B, num_features)``, or that of each frame."""
         backbone, bottleneck = self.encoder()
         features = backbone(x)
         seen = bottleneck(features)
-        # frames behind a recording's end stay 0, by which the head knows them
+        # frames after the end of a recording remain 0, by which the head recognises them
         return seen * features.ne(0).any(-1, keepdim=True) if backbone.frames else seen
 
     def forward(self, x: Inputs) -> Tensor:

@@ -1,4 +1,4 @@
-"""The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, and what is known of each metric."""
+"""The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, and properties of each metric."""
 
 import math
 import re
@@ -41,17 +41,17 @@ _UNBOUNDED = (-math.inf, math.inf)
 
 
 class Kind(NamedTuple):
-    """What is known of a metric, whatever it was measured on.
+    """Properties of a metric, independent of the data.
 
     Attributes:
-        words: its name for a person; empty: the parts of the name.
-        share: whether it is a share in [0, 1], which is written in per cent.
-        digits: format of its value, of a share in per cent.
+        words: its displayed name; empty: the parts of the name.
+        share: whether it is a share in [0, 1], displayed in per cent.
+        digits: format of its value; for a share, of its value in per cent.
         higher: whether more is better.
         bounds: the lowest and highest possible value, as stored.
-        score: whether it tells how good a model's predictions are; scores are the columns of a run's table, in the
+        score: whether it measures the quality of predictions; scores are the columns of a run's table, in the
             order of the table of kinds.
-        refines: the metric that it says nearly the same as where classes are balanced.
+        refines: the metric that it nearly equals if classes are balanced.
     """
 
     words: str = ""
@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
     "loss": Kind(higher=False, score=False),
     "lr": Kind("learning rate", score=False),
 }
-"""The metrics that are known, in the order of tables. Others are plain values with four significant digits."""
+"""The known metrics, in the order of tables. Others are plain values with four significant digits."""
 LEADING = {
     "acc": "Accuracies and F1 in per cent.",
     "auroc": "AUROC, mAP, F1 and exact matches in per cent.",
@@ -111,18 +111,18 @@ LEADING = {
     "letter_acc": "Letter accuracies (1 - character error rate) and error rates in per cent.",
     "entity_f1": "F1, precision and recall of entities, and accuracies of tags, in per cent.",
 }
-"""The metric that leads the tables of a problem, and the units of that problem's metrics in a sentence."""
+"""The main metric in the tables of a problem, and the units of that problem's metrics in a sentence."""
 ASSUMED = next(iter(LEADING))
-"""The leading metric of runs that do not record their problem, as earlier versions did not."""
+"""The main metric of runs that do not record their problem, as earlier versions did not."""
 BASELINE = "gradient-boosted trees (baseline)"
-"""What answered for the scores of ``trees``, which stand beside those of a network on a table's rows."""
+"""The baseline whose scores are ``trees``, next to those of a network on the rows of a table."""
 _OVER_TASKS = "task_mean"
 _TRANSFER = ("bwt", "fwt", "forgetting")
-_LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # how such names end
+_LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # endings of such names
 
 
 class MetricName(NamedTuple):
-    """A metric's name taken apart: ``test/target/acc`` is ``("test", "target", "acc")``."""
+    """The parts of a metric's name: ``test/target/acc`` is ``("test", "target", "acc")``."""
 
     split: str
     part: str
@@ -130,13 +130,13 @@ class MetricName(NamedTuple):
 
 
 def split_name(name: str) -> MetricName:
-    """Take a metric's name apart.
+    """Split a metric's name.
 
     Args:
         name: for example ``test/target/acc``, ``val/acc`` or ``lr``.
 
     Returns:
-        split (empty where the name has none), domain or task (empty where it has none), and metric.
+        split (empty if the name has none), domain or task (empty if it has none), and metric.
     """
     first, *rest = name.split("/")
     if not rest or first not in _SPLITS:
@@ -145,24 +145,24 @@ def split_name(name: str) -> MetricName:
 
 
 def answerer(part: str) -> tuple[str, str]:
-    """Tell a baseline's scores from the network's own.
+    """Separate a baseline's scores from those of the network.
 
     Args:
-        part: of a metric's name: a domain or task, ``trees`` or ``target trees`` where trees answered.
+        part: of a metric's name: a domain or task, ``trees`` or ``target trees`` for the baseline.
 
     Returns:
-        The domain or task, and what answered; empty for the network.
+        The domain or task, and the baseline; empty for the network.
     """
     domain, _, last = part.rpartition(" ")
     return (domain, BASELINE) if last == "trees" else (part, "")
 
 
 def kind_of(name: str) -> Kind:
-    """Look up what is known of a metric.
+    """Look up the properties of a metric.
 
     Args:
-        name: whole or its last part; half-widths (``acc_ci95``) and metrics that are measured on something special
-            (``within_task_r2``, ``discriminator_acc``) are of the kind that their name ends in.
+        name: full name or its last part; half-widths (``acc_ci95``) and metrics of special quantities
+            (``within_task_r2``, ``discriminator_acc``) have the kind of the end of their name.
 
     Returns:
         Its kind; plain values without bounds for unknown names.
@@ -178,7 +178,7 @@ def kind_of(name: str) -> Kind:
 
 
 def named_by_unit(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
-    """Name what a stream transfers by its unit where that is no share: ``test/bwt`` of R² becomes ``test/bwt_r2``.
+    """Append the unit to transfer metrics of a stream that are not shares: ``test/bwt`` of R² becomes ``test/bwt_r2``.
 
     Args:
         metrics: of one run, by name.
@@ -192,39 +192,39 @@ def named_by_unit(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
 
 
 def is_share(metric: str) -> bool:
-    """Say whether a metric is a share in [0, 1] that readers know as a percentage (accuracy, F1, AUROC)."""
+    """Whether a metric is a share in [0, 1] that is displayed in per cent (accuracy, F1, AUROC)."""
     return kind_of(metric).share
 
 
 def is_score(metric: str) -> bool:
-    """Say whether a metric tells how good predictions are: a column of a run's table."""
+    """Whether a metric measures the quality of predictions: a column of a run's table."""
     return kind_of(metric).score
 
 
 def less_is_better(name: str) -> bool:
-    """Say whether a metric is better where it is smaller (losses, errors, forgetting)."""
+    """Whether a metric is better if smaller (losses, errors, forgetting)."""
     return not kind_of(name).higher
 
 
 def leads(name: str) -> bool:
-    """Say whether a metric leads the tables of its problem: accuracy, mean AUROC, or R²."""
+    """Whether a metric is the main one in the tables of its problem: accuracy, mean AUROC, or R²."""
     return split_name(name).metric in LEADING
 
 
 def leading_metric(names: Iterable[str]) -> str | None:
-    """Find the metric that leads the tables of what was measured.
+    """Find the main metric among measured ones.
 
     Args:
-        names: of metrics, whole (``test/target/r2``) or their last parts.
+        names: of metrics, full (``test/target/r2``) or their last parts.
 
     Returns:
-        The last part of the first leading metric that occurs, in the order of :data:`LEADING`; else of the first
+        The last part of the first main metric that occurs, in the order of :data:`LEADING`; else of the first
         score in the order of :data:`KINDS`; else of the first metric of a test, validation or oracle split that is
-        no loss and no half-width; None where there is none.
+        neither a loss nor a half-width; None if there is none.
     """
     taken = [split_name(name) for name in names]
     metrics = {each.metric for each in taken}
-    if _OVER_TASKS in metrics:  # beside the metrics of the tasks that it is the mean of
+    if _OVER_TASKS in metrics:  # in addition to the metrics of the tasks whose mean it is
         return _OVER_TASKS
     for metric in (*LEADING, *(metric for metric, kind in KINDS.items() if kind.score)):
         if metric in metrics:
@@ -234,13 +234,13 @@ def leading_metric(names: Iterable[str]) -> str | None:
 
 
 def companion(name: str) -> str | None:
-    """Name the metric of the same set that a metric refines: of ``val/balanced_acc`` it is ``val/acc``."""
+    """Return the metric of the same set that a metric refines: for ``val/balanced_acc``, ``val/acc``."""
     refined = kind_of(name).refines
     return "/".join([*name.split("/")[:-1], refined]) if refined else None
 
 
 def is_detail(name: str) -> bool:
-    """Say whether a metric tells more of one task of a stream than its leading metric: too much for all tasks."""
+    """Whether a metric is a detail of one task of a stream, too specific for a table of all tasks."""
     return split_name(name).part.startswith("task") and not leads(name)
 
 
@@ -252,7 +252,7 @@ def readable(metric: str) -> str:
 
 
 def units_said(names: Iterable[str]) -> str:
-    """Say in which units metrics are written, in a sentence for each problem that they are of."""
+    """Describe the units of metrics, in a sentence for each problem."""
     metrics = {split_name(name).metric for name in names}
     return " ".join([said for metric, said in LEADING.items() if metric in metrics] or [LEADING[ASSUMED]])
 
@@ -260,13 +260,13 @@ def units_said(names: Iterable[str]) -> str:
 def format_metric(
     name: str, value: float | None, half_width: float | None = None, both: tuple[float, float] | None = None
 ) -> str:
-    """Write a metric's value for a person: shares in per cent, all else as its kind says.
+    """Format a metric's value: shares in per cent, other values by their kind.
 
     Args:
-        name: the metric's name; its last part decides the unit.
+        name: the metric's name; its last part determines the unit.
         value: the value as stored; None or NaN gives a dash.
-        half_width: half the width of its interval, in the unit of the value; None or NaN leaves it out.
-        both: where the value is a mean of two, these two; None or NaN leaves them out.
+        half_width: half-width of its interval, in the unit of the value; None or NaN omits it.
+        both: the two values if the value is their mean; None or NaN omits them.
 
     Returns:
         Text such as ``93.2``, ``93.2 ± 1.1``, ``93.2 (92.9, 93.5)`` or ``0.4127``.
@@ -277,12 +277,12 @@ def format_metric(
 def format_difference(
     name: str, value: float, half_width: float | None = None, both: tuple[float, float] | None = None
 ) -> str:
-    """Write a difference of two values of a metric with its sign, as :func:`format_metric` does; 0 has none."""
+    """Format a difference of two values of a metric with its sign, as :func:`format_metric` does; 0 has no sign."""
     return _formatted(name, value, half_width, both, _signed)
 
 
 def format_change(name: str, value: float) -> str:
-    """Write a difference of two values of a metric with its sign, 0 included."""
+    """Format a difference of two values of a metric with its sign, including that of 0."""
     scale, digits = _format_of(name)
     return format(scale * value, f"+{digits}")
 
@@ -321,7 +321,7 @@ def _signed(value: float, digits: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for a person: ``0.4 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Format a duration: ``0.4 s``, ``42 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -333,20 +333,20 @@ def duration(seconds: float) -> str:
 
 
 def heading(name: str) -> str:
-    """Write a metric's whole name as the head of a column: ``test target accuracy %``."""
+    """Format a metric's full name as the head of a column: ``test target accuracy %``."""
     split, part, metric = split_name(name)
     words = " ".join(filter(None, (split, part, readable(metric))))
     return words + (" %" if is_share(metric) else "")
 
 
 def title(name: str) -> str:
-    """Write a metric's whole name as the title of a table: ``Test target accuracy``."""
+    """Format a metric's full name as the title of a table: ``Test target accuracy``."""
     words = heading(name).removesuffix(" %")
     return words[:1].upper() + words[1:]
 
 
 def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
-    """Give a key that sorts metrics: test before validation, accuracy before what explains it, task 2 before 10."""
+    """Return a key that sorts metrics: test before validation, accuracy before its refinements, task 2 before 10."""
     split, part, metric = split_name(name)
     splits, metrics = ("test", "val", "train", "oracle"), [metric for metric, kind in KINDS.items() if kind.score]
     return (
@@ -358,5 +358,5 @@ def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Give a key that sorts names the way people count: 2 before 10."""
+    """Return a key that sorts names in natural order: 2 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

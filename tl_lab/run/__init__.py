@@ -1,6 +1,6 @@
 """One run: plan, build, train, test; figures, predictions, reproduction.
 
-The package can be called, too: ``tl_lab.run(["data=digits", "seed=1"])`` carries a run out (see
+The package is callable: ``tl_lab.run(["data=digits", "seed=1"])`` executes a run (see
 :func:`tl_lab.cli.notebook.run`).
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class _Package(ModuleType):
-    """Lets the package be called, since the function of the same name would hide it."""
+    """Makes the package callable, because it would otherwise hide the function of the same name."""
 
     def __call__(self, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Any:
         return importlib.import_module("tl_lab.cli.notebook").run(overrides, config_dir)

@@ -1,4 +1,4 @@
-"""The C library's allocator: what is freed is kept for the next tensor of that size."""
+"""The C library's allocator: keep freed memory for the next tensor of the same size."""
 
 import ctypes
 import os
@@ -11,24 +11,24 @@ _MOST = 1 << 30
 
 
 def keep_freed_memory(most: int = _MOST) -> bool:
-    """Let the C library hand out again what was freed, where it would give it back to the kernel.
+    """Let the C library reuse freed memory instead of returning it to the kernel.
 
-    By default glibc maps every large block anew and unmaps it when it is freed. A training step frees and asks for the
-    same sizes over and over, and the kernel clears each page every time: on the CPU up to half of a step
-    (``benchmarks/kept_memory.py``). No number changes. Where the user has set the allocator up by ``MALLOC_...`` or
-    ``GLIBC_TUNABLES``, or it is another one, nothing is done.
+    By default, glibc maps every large block anew and unmaps it when it is freed. A training step frees and allocates
+    the same sizes repeatedly, and the kernel clears each page every time: on the CPU, up to half of the time of a step
+    (``benchmarks/kept_memory.py``). Results do not change. Nothing is done if the user has configured the allocator by
+    ``MALLOC_...`` or ``GLIBC_TUNABLES``, or if it is another one.
 
     Args:
-        most: bytes of one block, or of unused memory at the end of the heap, above which it goes back all the same.
+        most: size in bytes of a block, or of unused memory at the end of the heap, above which memory is returned.
 
     Returns:
-        Whether it was set.
+        Whether the allocator was configured.
     """
     chosen = any((name.startswith("MALLOC_") and name.endswith("_")) or name == "GLIBC_TUNABLES" for name in os.environ)
     if chosen or not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # a C library without it
+    except (OSError, AttributeError):  # a C library without mallopt
         return False
     return all(mallopt(name, most) == 1 for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))

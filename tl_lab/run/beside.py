@@ -1,4 +1,4 @@
-"""The features of several finished runs on a domain pair, drawn beside each other."""
+"""Figure that compares the features of several finished runs on a domain pair."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,17 +20,17 @@ __all__ = ["draw_beside"]
 
 
 def draw_beside(runs: Sequence[Path], allow: Sequence[str] = ()) -> Path:
-    """Draw the features of runs on one domain pair beside each other, as ``beside.png`` in the last one's figures.
+    """Draw the features of runs on one domain pair side by side, as ``beside.png`` in the figures of the last run.
 
     Args:
-        runs: folders of completed runs, as one without adaptation and one with it.
-        allow: names beside the project's own that their configurations may name.
+        runs: folders of completed runs, for example one without adaptation and one with it.
+        allow: names in addition to the project's own that their configurations may use.
 
     Returns:
         The figure's file.
 
     Raises:
-        UserError: a run is not complete, has no two domains, or other classes than the first.
+        UserError: a run is not complete, has no two domains, or has other classes than the first run.
     """
     found: dict[str, PairFeatures] = {}
     for run in runs:
@@ -44,7 +44,7 @@ def draw_beside(runs: Sequence[Path], allow: Sequence[str] = ()) -> Path:
 
 
 def _read(run: Path, allow: Sequence[str]) -> tuple[str, PairFeatures]:
-    """Give what stands above a run's column, and its features."""
+    """Return the title of a run's column, and its features."""
     results = read_results(run)
     if results.get("status") != "completed":
         raise UserError(f"figures --beside: {run} is {results.get('status')}: give completed runs")
@@ -53,7 +53,7 @@ def _read(run: Path, allow: Sequence[str]) -> tuple[str, PairFeatures]:
     with foreign(run / "config.yaml", allow):
         parts = build(Plan.of(cfg))
     if not parts.data.paired:
-        raise UserError(f"figures --beside: {run} has learned from one domain, and the figure shows two")
+        raise UserError(f"figures --beside: {run} has a single domain, and the figure needs two")
     restore_tested(run, parts, results)
     name = (results.get("choices") or {}).get("domain_adaptation", run.name)
     name = "source only" if name == "none" else str(name)

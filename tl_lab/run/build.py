@@ -1,4 +1,4 @@
-"""From a plan to data, networks and strategy."""
+"""Build data, networks and strategy from a plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ __all__ = ["Parts", "build", "build_backbone", "build_strategy", "check_inputs"]
 
 @dataclass
 class Parts:
-    """What a plan builds.
+    """The objects built from a plan.
 
     Attributes:
-        data: read, and brought to the backbone's input.
+        data: loaded, with inputs prepared for the backbone.
         strategy: with its networks, ready for a trainer.
     """
 
@@ -36,7 +36,7 @@ class Parts:
 
 
 def build(plan: Plan) -> Parts:
-    """Read the data and build everything that learns.
+    """Load the data and build the networks and the strategy.
 
     Args:
         plan: of the run, checked.
@@ -55,25 +55,25 @@ def build(plan: Plan) -> Parts:
 
 
 def check_inputs(plan: Plan, backbone: Backbone, data: DataModule) -> None:
-    """Refuse data whose samples cannot be brought to the backbone's declared inputs.
+    """Refuse data that cannot be converted to the declared inputs of the backbone.
 
     Args:
         plan: of the run.
         backbone: built for the data.
-        data: as they were read.
+        data: as loaded.
 
     Raises:
-        UserError: stating what the backbone takes and what the data have.
+        UserError: with the inputs that the backbone accepts and those of the data.
     """
     if reason := backbone.spec.mismatch(data.shape):
         raise UserError(
             f"backbone={plan.backbone.choice} does not fit data={plan.data.choice}: {reason}; leave "
-            "backbone.in_channels and backbone.input_size out to have them filled in from the data"
+            "backbone.in_channels and backbone.input_size out to derive them from the data"
         )
 
 
 def _request(plan: Plan, adaptation: DomainAdaptation) -> Request:
-    """State what the run needs from its data."""
+    """Return what the run requires of its data."""
     return Request(
         adapts=adaptation.trains_on_target,
         reveals_target=adaptation.oracle,
@@ -87,18 +87,18 @@ def _request(plan: Plan, adaptation: DomainAdaptation) -> Request:
 
 
 def build_strategy(plan: Plan, data: DataModule) -> Strategy:
-    """Build what learns once more, for data that are read and brought to its input.
+    """Build the strategy once more, for data that are already loaded and prepared.
 
     Args:
         plan: of the run, checked.
-        data: of the shape and classes of the run's own.
+        data: with the shape and classes of the run's own data.
     """
     adapter, backbone, base = _adapted(plan, data)
     return _strategy(plan, data, backbone, adapter, plan.adaptation.build(), base)
 
 
 def _adapted(plan: Plan, data: DataModule) -> tuple[Adapter, Backbone, Base | None]:
-    """Build the backbone with the weights that it starts from, identify them, and inject the adapter."""
+    """Build the backbone with its initial weights, record their identity, and inject the adapter."""
 
     def build(node: dict[str, Any]) -> Backbone:
         return build_backbone(Recipe("backbone", node), plan.seed, data.shape, data.for_backbone)
@@ -140,12 +140,12 @@ def _strategy(
         strategy.network.to(memory_format=torch.channels_last)
     if plan.update.get("compile"):
         for backbone_in_use in backbones(strategy):
-            backbone_in_use.compile()  # in place: names of parameters stay as they are
+            backbone_in_use.compile()  # in place: the names of parameters do not change
     return strategy
 
 
 def _models_of_runs(plan: Plan) -> dict[str, Any]:
-    """Load the models of the runs that options of the strategy name (a teacher)."""
+    """Load the models of the runs that options of the strategy refer to (a teacher)."""
     from tl_lab.run.inference import load_classifier
 
     named = {name: plan.strategy.option(name) for name in getattr(plan.strategy.kind, "of_runs", ())}
@@ -153,7 +153,7 @@ def _models_of_runs(plan: Plan) -> dict[str, Any]:
 
 
 def backbones(strategy: Strategy) -> list[Backbone]:
-    """List the backbones that a strategy trains: one, or each domain's own."""
+    """Return the backbones that a strategy trains: one, or one per domain."""
     own = strategy.network.target_encoder
     return [strategy.network.backbone, *([] if own is None else [cast(Backbone, own["backbone"])])]
 
@@ -161,14 +161,14 @@ def backbones(strategy: Strategy) -> list[Backbone]:
 def build_backbone(
     recipe: Recipe, seed: int, shape: tuple[int, ...], given: Mapping[str, Any] | None = None
 ) -> Backbone:
-    """Build a backbone, its weights from their own random stream.
+    """Build a backbone; its weights have a random stream of their own.
 
     Args:
         recipe: of the backbone.
         seed: of the run.
-        shape: channels, height and width of the data; they fill what the configuration leaves open. ``()`` where the
-            data have none, and nothing is filled in.
-        given: what else the data give (see :attr:`~tl_lab.data.base.DataModule.for_backbone`).
+        shape: channels, height and width of the data, for options that the configuration leaves open. ``()`` if the
+            data have none, in which case nothing is filled in.
+        given: further options from the data (see :attr:`~tl_lab.data.base.DataModule.for_backbone`).
     """
     known = {**({"in_channels": shape[0], "input_size": shape[1:]} if shape else {}), **(given or {})}
     open_ones: dict[str, Any] = {name: value for name, value in known.items() if recipe.option(name) is None}

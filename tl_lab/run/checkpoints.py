@@ -1,4 +1,4 @@
-"""A run's checkpoints: found, and read as data."""
+"""Finding checkpoints of a run, and reading them as data."""
 
 import contextlib
 import io
@@ -27,15 +27,15 @@ __all__ = [
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write checkpoints whole or not at all: neither a kill nor a full disk damages the one that was there."""
+    """Write checkpoints atomically: neither a kill nor a full disk damages the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write beside, then rename.
+        """Write to a temporary file, then rename it.
 
         Raises:
             UserError: the disk is full, or the folder cannot be written to.
         """
-        # by way of memory: torch's own writer would hold a file on a full disk open, and its space with it
+        # via memory: torch's own writer would keep a file open on a full disk, and occupy its space
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         # a copy: a view of the buffer, left in a traceback, crashes the garbage collector of Python 3.12.1
@@ -49,13 +49,13 @@ def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[
 
     Args:
         path: of the file.
-        advice: what to do where it cannot be read.
+        advice: remedy for an unreadable file.
 
     Raises:
-        UserError: the file is missing, damaged, or not one of ours.
+        UserError: the file is missing, damaged, or not a checkpoint of tl_lab.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
+        if path.exists() and not path.is_file():  # reading a pipe would never end
             raise ValueError("not a regular file")
         _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -67,27 +67,27 @@ def read_checkpoint(path: Path, advice: str = "use another checkpoint") -> dict[
 
 
 def _check_sums(path: Path) -> None:
-    """Compare the parts of a checkpoint, which is a zip archive, with the sums kept in it: PyTorch reads past them."""
+    """Verify the parts of a checkpoint, which is a zip archive, by its checksums, which PyTorch does not check."""
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"{damaged} differs from what was written")
 
 
 def restore_problem(problem: Problem, checkpoint: Mapping[str, Any]) -> None:
-    """Take up what a checkpoint keeps of the problem; those of the first version keep nothing."""
+    """Restore the state of the problem; checkpoints of the first version have none."""
     if state := checkpoint["model"].get("problem"):
         problem.load_state(state)
 
 
 def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
-    """Find a run's checkpoint.
+    """Return the path of a run's checkpoint.
 
     Args:
         run_folder: the run's folder.
         which: ``best`` or ``last``; None for the one that the run tested.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder contains no run.
     """
     evaluate = read_stored(run_folder, ("evaluate",)).evaluate
     if evaluate not in ("last", "best"):
@@ -97,20 +97,20 @@ def checkpoint_of(run_folder: Path, which: str | None = None) -> Path:
 
 
 def _is_untrained(run_folder: Path) -> bool:
-    """Whether a run says that it trained nothing: it has one checkpoint, whatever its configuration would test."""
+    """Whether a run trained nothing, according to its record: it has one checkpoint, whatever ``evaluate`` is."""
     with contextlib.suppress(UserError):
         return str(read_results(run_folder).get("tested_checkpoint")).startswith("untrained")
     return False
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Find the checkpoint that an interrupted run goes on from; None if it did not get so far."""
+    """Return the checkpoint from which an interrupted run resumes; None if it has not written one."""
     path = folder / "checkpoints" / "last.ckpt"
     return path if path.exists() else None
 
 
 def is_trained(content: dict[str, Any], epochs: int) -> bool:
-    """Whether a checkpoint stands at the end of training: all of so many epochs done, or stopped early."""
+    """Whether a checkpoint marks the end of training: all of ``epochs`` completed, or stopped early."""
     return has_stopped(content) or content["epoch"] + 1 >= epochs
 
 

@@ -1,4 +1,4 @@
-"""Whether a run that goes on sees the data that it began with."""
+"""Whether a resumed run sees the data with which it started."""
 
 import os
 import shutil
@@ -19,9 +19,9 @@ from tl_lab.results.folder.record import Record
 __all__ = ["RESTART", "check_beside", "forget", "has_changed", "use_places"]
 
 RESTART = "restart"
-"""The value of ``changed_data`` with which a run of other data starts anew."""
-_ADVICE = "put the data back, or set changed_data=restart"
-# what a run writes while it trains, beside results.json, config.yaml and its log
+"""The value of ``changed_data`` with which a run restarts on changed data."""
+_ADVICE = "restore the data, or set changed_data=restart"
+# files that a run writes during training, besides results.json, config.yaml and its log
 _WRITTEN = (
     "checkpoints", "figures", "predictions", "reverse", "wandb",
     "metrics.csv", "episodes.csv", "accuracy_matrix.csv", "within_task_accuracy_matrix.csv",
@@ -32,18 +32,18 @@ _WRITTEN = (
 def use_places(
     cfg: DictConfig, stored: Mapping[str, Any], given: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Find where the data lie that a configuration names; a run that goes on reads them where they were.
+    """Find the folders of the data in a configuration; a resumed run reads data from the recorded folders.
 
     Args:
-        cfg: of the run; of one that goes on, folders that were recorded and still exist take the place of what it says.
-        stored: ``data_places`` of the record of a run that goes on; empty for a new one.
-        given: by key, the folders that the user names now.
+        cfg: of the run; for a resumed run, recorded folders that still exist replace those of the configuration.
+        stored: ``data_places`` of the record of a resumed run; empty for a new one.
+        given: folders that the user specifies now, by key.
 
     Returns:
-        For each option with a folder, by its key (``data.root``): what was ``given``, and the absolute path ``used``.
+        For each folder option, by its key (``data.root``): the value ``given``, and the absolute path ``used``.
 
     Raises:
-        UserError: a key of ``given`` names no folder of these data.
+        UserError: a key of ``given`` is not a folder of these data.
     """
     nodes = list(_nodes("data", to_plain(cfg)["data"]))
     places = {
@@ -52,8 +52,8 @@ def use_places(
         for option, used in kind.places_for(node).items()
     }
     if unknown := [key for key in given or () if key not in places]:
-        keys = ", ".join(places) or "none, for these data are in no folder"
-        raise UserError(f"resume: {unknown[0]} is no folder of this run's data, and nothing else can be given: {keys}")
+        keys = ", ".join(places) or "none, because these data have no folder"
+        raise UserError(f"resume: {unknown[0]} is not a folder of this run's data; only these can be changed: {keys}")
     for key, place in places.items():
         before = stored.get(key)
         earlier = before if isinstance(before, Mapping) else {}
@@ -69,7 +69,7 @@ def use_places(
 
 
 def _nodes(key: str, value: Any) -> Iterator[tuple[str, type[DataModule], dict[str, Any]]]:
-    """Yield the nodes of data in a configuration, with their keys and classes."""
+    """Yield the data nodes of a configuration, with their keys and classes."""
     if isinstance(value, dict):
         kind = locate(str(value["_target_"])) if "_target_" in value else None
         if isinstance(kind, type) and issubclass(kind, DataModule):
@@ -82,7 +82,7 @@ def _nodes(key: str, value: Any) -> Iterator[tuple[str, type[DataModule], dict[s
 
 
 def _is_there(place: Any) -> bool:
-    """Whether a recorded place, or every one of a list, is an absolute path to a folder, and no reference."""
+    """Whether a recorded place, or each of a list, is an absolute path of an existing folder, not a reference."""
     every = place if isinstance(place, list) else [place]
     texts = [one for one in every if isinstance(one, str) and "${" not in one]
     return (
@@ -93,41 +93,41 @@ def _is_there(place: Any) -> bool:
 
 
 def has_changed(record: Mapping[str, Any], data: DataModule, restarts: bool) -> bool:
-    """Compare the data of a run that goes on with those that it began with.
+    """Compare the data of a resumed run with those it started with.
 
     Args:
         record: of the run: the content of its ``results.json``.
-        data: as they were read now.
-        restarts: the run may start anew.
+        data: as loaded now.
+        restarts: whether the run may restart.
 
     Returns:
-        Whether they differ, and the run starts anew. Runs of versions that recorded no ``content_hash`` of data on disk
-        hashed names and sizes of images: they are not compared.
+        Whether the data differ and the run restarts. Versions that recorded no ``content_hash`` for data on disk
+        hashed names and sizes of images; their data are not compared.
 
     Raises:
-        UserError: they differ, and it may not.
+        UserError: the data differ, and the run may not restart.
     """
     before, now = record.get("data_hash"), data.fingerprint()
     if before in (None, now) or ("content_hash" not in record and data.content_hash):
         return False
     if not restarts:
         raise UserError(
-            f"resume: the data have changed since this run began: their hash was {before} and is {now}; {_ADVICE} to "
-            "start the run anew"
+            f"resume: the data have changed since this run started: their hash was {before} and is {now}; {_ADVICE} to "
+            "restart the run"
         )
     return True
 
 
 def check_beside(record: Record, data: DataModule, sweep: Path) -> None:
-    """Refuse data that other runs of a sweep, with which this one would be averaged, did not see.
+    """Refuse data that differ from those of other runs of a sweep, with which this run would be averaged.
 
     Args:
         record: of the run.
-        data: as they were read.
+        data: as loaded.
         sweep: the sweep's folder.
 
     Raises:
-        UserError: a completed run of the same configuration, its seed and adaptation aside, saw other data.
+        UserError: a completed run of the same configuration, except seed and adaptation, used other data.
     """
     if not data.content_hash:
         return
@@ -143,8 +143,8 @@ def check_beside(record: Record, data: DataModule, sweep: Path) -> None:
         if other.get("status") == "completed" and _compared(other) == own and before != data.content_hash:
             raise UserError(
                 f"the data have changed since {os.path.relpath(file.parent)} was made: their content_hash was {before} "
-                f"and is {data.content_hash}, and both would be averaged; {_ADVICE} beside sweep.resume=true to run "
-                "anew what saw other data"
+                f"and is {data.content_hash}, and both would be averaged; {_ADVICE} together with sweep.resume=true "
+                "to repeat the runs on other data"
             )
 
 
@@ -154,7 +154,7 @@ def _compared(content: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def forget(folder: Path, record: Record) -> None:
-    """Remove what a run has written of its training, so that it starts anew in its folder."""
+    """Remove the files that a run wrote during training, so that it restarts in its folder."""
     if record.writes:
         for name in _WRITTEN:
             path = folder / name

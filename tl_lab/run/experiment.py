@@ -1,4 +1,4 @@
-"""One run, from its configuration to its results: the only place where everything meets."""
+"""One run, from its configuration to its results: the only module that combines all parts."""
 
 import contextlib
 import dataclasses
@@ -60,15 +60,15 @@ __all__ = ["restore_tested", "run"]
 
 
 def run(cfg: DictConfig, anew: Mapping[str, str] | None = None) -> float | None:
-    """Carry out one run in Hydra's folder: check, build, train, test, write everything.
+    """Execute one run in Hydra's folder: check, build, train, test, write all files.
 
     Args:
         cfg: the composed configuration; that of a resumed run is the one saved in its folder.
-        anew: of a resumed run: ``changed_data``, and folders that hold its data now, by their keys.
+        anew: options that a resumed run may change: ``changed_data``, and the folders of its data, by key.
 
     Returns:
         For searches, the larger the better: the tested checkpoint's value of the validation metric ``sweep.objective``,
-        with its sign changed where less is better; None if it has none, or none that is finite.
+        with its sign changed if smaller is better; None if it has no finite value.
 
     Raises:
         UserError: a mistake in the configuration, the data or the files, in one sentence.
@@ -76,7 +76,7 @@ def run(cfg: DictConfig, anew: Mapping[str, str] | None = None) -> float | None:
     _quiet()
     keep_freed_memory()
     folder = _short(Path(HydraConfig.get().runtime.output_dir))
-    # of several processes the first one holds it for all
+    # with several processes, the first one holds the lock for all
     with held(folder) if is_first_process() else contextlib.nullcontext():
         return _carry_out(cfg, folder, dict(anew or {}))
 
@@ -89,7 +89,7 @@ def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | 
     if record.completed and not restarts:
         use_places(cfg, record.content.get("data_places") or {}, given)
         plan = Plan.of(cfg)
-        console.say("This run was complete already: nothing is trained; its results were")
+        console.say("This run is already complete: nothing is trained; its results were")
         report(plan, folder, record)
         undrawn = record.content.get("drawn") is False or not (folder / "figures").exists()
         if undrawn and plan.figures is not False and record.writes:
@@ -115,7 +115,7 @@ def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | 
 
 
 def out_of_memory(error: torch.OutOfMemoryError) -> UserError:
-    """Say that a GPU's memory does not suffice, and what to do."""
+    """Convert an out-of-memory error of the GPU to one sentence with remedies."""
     wanted = re.search(r"Tried to allocate ([0-9.]+ \w+)", str(error))
     return UserError(
         f"the GPU has no memory left{f' for another {wanted[1]}' if wanted else ''}: lower data.batch_size or "
@@ -132,13 +132,13 @@ def _run(
     check_rate_finding(plan)
     prepare_machine(plan)
     checkpoint = last_checkpoint(folder) if plan.resumes else None
-    advice = "put a good copy in its place, or delete it to start the run over"
+    advice = "replace it by a good copy, or delete it to start the run over"
     updates_done = (
         int(read_checkpoint(checkpoint, advice)["updates_done"]) if checkpoint else -1 if plan.resumes else None
     )
     parts = build(plan)
     if has_changed(record.content, parts.data, restarts):
-        console.say("The data have changed since this run began: it starts anew")
+        console.say("The data have changed since this run started: the run restarts")
         forget(folder, record)
         checkpoint, updates_done = None, -1
     elif record.completed:
@@ -153,7 +153,7 @@ def _run(
     objective = _objective(plan, parts.data, validators)
     trainer = make_trainer(plan, folder, parts.data, validators, make_loggers(plan, folder, updates_done))
     if trainer.world_size > 1 and any(validator.ranks_runs for validator in validators.values()):
-        raise UserError("validator=reverse trains twice, which it does in one process: leave it out, or use one device")
+        raise UserError("validator=reverse trains twice, in one process only: leave it out, or use one device")
     health = _health_check(plan, trainer, parts, record)
     check_length(plan, trainer.max_epochs)
     facts = facts_of(plan, parts, trainer)
@@ -163,7 +163,7 @@ def _run(
     forgetting = _forgetting(plan, trainer, parts, record)
     _fit(plan, trainer, parts, checkpoint)
     tested = _load_tested(plan, folder, parts)
-    # some facts are known after training only: how much importance weights leave of the source, a Fisher's trace
+    # some facts are known only after training: the share of effective samples, the trace of the Fisher information
     record.update(protocol={**facts["protocol"], **parts.strategy.facts(), **parts.strategy.adaptation.facts()})
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
     unshard(parts.strategy)
@@ -173,18 +173,18 @@ def _run(
 
 
 def _short(folder: Path) -> Path:
-    """Name a folder below the current one the way a user would."""
+    """Return a folder below the current one as a relative path."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
-    """Leave a trace of the run before anything can go wrong with it."""
+    """Record the run before anything can fail."""
     plain = to_plain(cfg)
     facts = {name: plain.get(name) for name in ("name", "seed", "threads")} | {"config_hash": config_hash(plain)}
     if folders := given_folders():
         facts["config_dirs"] = [str(one) for one in folders]
     if not cfg.get("resume") or "choices" not in record.content:
-        # of a run that goes on these are its own: they were restored from its folder
+        # those of a resumed run were restored from its folder
         facts["choices"] = {
             group: name for group, name in HydraConfig.get().runtime.choices.items() if "/" not in group
         }
@@ -197,7 +197,7 @@ def _begin(cfg: DictConfig, folder: Path, record: Record) -> None:
 
 
 def _validators(plan: Plan, parts: Parts) -> dict[str, Validator]:
-    """Build the validators of a domain pair; with any, the oracle's curve is measured beside them."""
+    """Build the validators of a domain pair; with any of them, the oracle's curve is measured, too."""
     data = parts.data
     if not data.paired or data.request.reveals_target:
         return {}
@@ -215,7 +215,7 @@ def _measure_with(validators: Mapping[str, Validator], strategy: Strategy) -> No
 
 
 def _run_scores(plan: Plan, folder: Path, parts: Parts, validators: Mapping[str, Validator]) -> dict[str, float]:
-    """Let those validators score the run that rank runs; they may train the same configuration once more."""
+    """Compute the scores of validators that rank runs, which may require a second training."""
 
     def train(pair: DomainPair, weights: Mapping[str, Tensor] | None) -> float:
         again, own = Parts(pair, build_strategy(plan, pair)), folder / "reverse"
@@ -234,26 +234,26 @@ def _run_scores(plan: Plan, folder: Path, parts: Parts, validators: Mapping[str,
     scores = {}
     for name, validator in validators.items():
         if validator.ranks_runs:
-            console.say(f"validator={name}: the same configuration trains once more")
+            console.say(f"validator={name}: a second training of the same configuration")
             try:
                 scores[validator.metric] = validator.score_run(parts.strategy, cast(DomainPair, parts.data), train)
-            except UserError as error:  # the run's own numbers stand
+            except UserError as error:  # the run's own results are kept
                 warnings.warn(f"validator={name} has no score: {error}", stacklevel=2)
     return scores
 
 
 def _objective(plan: Plan, data: DataModule, validators: Mapping[str, Validator]) -> tuple[str, int]:
-    """Name the metric that a search optimises, and its sign: 1 where larger is better, -1 otherwise."""
+    """Return the metric that a search optimises, and its sign: 1 if larger is better, -1 otherwise."""
     wanted = plan.sweep.objective
     name = data.monitor if wanted == "auto" else wanted
     valid = [*validation_metrics(data), *(validator.metric for validator in validators.values())]
     if wanted != "auto" and name not in valid:
-        raise UserError(f"sweep.objective may be a validation metric only, not {name!r}; {nearest(name, valid)}")
+        raise UserError(f"sweep.objective must be a validation metric, not {name!r}; {nearest(name, valid)}")
     return name, 1 if direction(name, validators) == "max" else -1
 
 
 def _health_check(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record) -> HealthCheck | None:
-    """Let the trainer measure the health of a run on two domains; a resumed run goes on from what was measured."""
+    """Add the health check of a run on two domains to the trainer; a resumed run restores earlier measurements."""
     if not plan.health or not parts.data.paired:
         return None
     check = HealthCheck(keep=lambda found: record.update(health=found), known=record.content.get("health"))
@@ -262,7 +262,7 @@ def _health_check(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record)
 
 
 def _forgetting(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record) -> Forgetting | None:
-    """Score what the backbone could do before, which a run that goes on has kept."""
+    """Score the task on which the backbone was pretrained; a resumed run restores this score."""
     if (task := watched_task(plan, parts, trainer)) is None:
         return None
     found = Forgetting(task, lambda measured: record.update(forgetting=measured), record.content.get("forgetting"))
@@ -271,7 +271,7 @@ def _forgetting(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record) -
 
 
 def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None) -> None:
-    """Train, or go on training; a run that had come to the end of its training is left as it is."""
+    """Train, or resume training; a run whose training is complete is left unchanged."""
     if not parts.strategy.trains:
         trainer.validate(parts.strategy, datamodule=parts.data, verbose=False)
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
@@ -282,7 +282,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
         return
     synchronise_batch_norm(plan, parts, trainer)
     try:
-        # Lightning reads checkpoints as data only; what is in ours are tensors, numbers and names
+        # Lightning reads checkpoints as data only; ours contain tensors, numbers and names
         trainer.fit(parts.strategy, datamodule=parts.data, ckpt_path=checkpoint)
     except MisconfigurationException as error:
         raise UserError(f"training cannot start: {error}") from error
@@ -293,7 +293,7 @@ def _fit(plan: Plan, trainer: pl.Trainer, parts: Parts, checkpoint: Path | None)
 
 
 def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
-    """Load the checkpoint that is tested, with its validation scores, and say which it is."""
+    """Load the checkpoint to test, with its validation scores, and describe it."""
     if not parts.strategy.trains:
         return "untrained (the backbone as it was given)"
     if plan.evaluate == "last":
@@ -330,7 +330,7 @@ def _finish(
 ) -> None:
     """Write figures and results, and print the table."""
     if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} was deleted or moved while the run was at work: its configuration is gone")
+        raise UserError(f"{folder} was deleted or moved during the run: its configuration is missing")
     validation = parts.strategy.last_validation
     metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
     metrics |= parts.strategy.whole_validation | parts.strategy.last_test | parts.data.baselines()
@@ -342,7 +342,7 @@ def _finish(
         logger.finalize("success")
     if health is not None:
         rows = next(logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv))
-        known = known_reference(record.content, folder)  # looked up, never trained
+        known = known_reference(record.content, folder)  # read from earlier results, never trained
         found = health.health(
             parts.strategy.adaptation,
             rows,
@@ -366,21 +366,21 @@ def _finish(
         objective=value if math.isfinite(value) else None,
         objective_metric=objective[0],
         doubts=[text for text in doubts if text],
-        drawn=False if _draws(plan) else None,  # a run that is killed while it draws does so once more
+        drawn=False if _draws(plan) else None,  # so that a run killed while drawing draws again
         **({"findings": findings} if findings else {}),
         **waited(parts.data),
         **parts.strategy.artifacts(folder, parts.data),
     )
-    report(plan, folder, record)  # figures take seconds, which nobody needs to wait for to see the numbers
+    report(plan, folder, record)  # figures take seconds, so the results are printed first
     try:
         _show(plan, folder, parts, metrics, chosen)
-    except Exception as error:  # the numbers stand
+    except Exception as error:  # the results are kept
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update(drawn=True if _draws(plan) else None)
 
 
 def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
-    """Say which test scores are those of guessing; tasks and episodes have chances of their own."""
+    """Warn of test scores at chance level; tasks and episodes have chance levels of their own."""
     if data.traits & {"tasks", "episodes"}:
         return []
     sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
@@ -388,12 +388,12 @@ def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
 
 
 def _draws(plan: Plan) -> bool:
-    """Whether figures are drawn at the end: in a sweep they would take longer than many a run."""
+    """Whether figures are drawn at the end; in a sweep, drawing could take longer than the run."""
     return not plan.sweep.part if plan.figures == "auto" else bool(plan.figures)
 
 
 def _show(plan: Plan, folder: Path, parts: Parts, metrics: dict[str, float], chosen: list[dict[str, Any]]) -> None:
-    """Draw the figures, and give them and the final metrics to W&B."""
+    """Draw the figures, and pass them and the final metrics to W&B."""
     figures = draw_figures(folder, parts.strategy, parts.data, chosen) if _draws(plan) else {}
     if plan.logger["mode"] != "disabled":
         from tl_lab.results.folder.weights_and_biases import finish_wandb, log_figures
@@ -417,12 +417,12 @@ def _draw_again(plan: Plan, folder: Path, record: Record) -> None:
 
 
 def restore_tested(folder: Path, parts: Parts, results: Mapping[str, Any]) -> None:
-    """Load what a completed run has tested.
+    """Load the tested state of a completed run.
 
     Args:
         folder: of the run.
-        parts: built from its configuration, as they were before training.
-        results: what its ``results.json`` holds.
+        parts: built from its configuration, in their state before training.
+        results: content of its ``results.json``.
     """
     if str(results.get("tested_checkpoint")).startswith("best"):
         _load_best(folder, parts)
@@ -435,14 +435,14 @@ def restore_tested(folder: Path, parts: Parts, results: Mapping[str, Any]) -> No
 def _as_sentence(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Write a warning of this project's as a line of its own; those of libraries keep their place."""
+    """Format a warning of this project as one line; warnings of libraries keep their format."""
     if Path(filename).is_relative_to(Path(__file__).resolve().parents[1]):
         return f"tl_lab: warning: {message}\n"
     return str(_as_sentence.others(message, category, filename, lineno, line))  # type: ignore[attr-defined]
 
 
 def _quiet() -> None:
-    """Silence what says nothing about this run, and say the rest without the place in the code."""
+    """Silence irrelevant warnings of libraries, and print our own without their location in the code."""
     if warnings.formatwarning is not _as_sentence:
         _as_sentence.others = warnings.formatwarning  # type: ignore[attr-defined]
         warnings.formatwarning = _as_sentence

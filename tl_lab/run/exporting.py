@@ -1,4 +1,4 @@
-"""A run's trained network in formats that other programs read."""
+"""Export of a run's trained network to formats of other programs."""
 
 import importlib
 import json
@@ -28,20 +28,20 @@ def export(
     checkpoint: str | None = None,
     allow: Sequence[str] = (),
 ) -> Path:
-    """Write the network of a run.
+    """Export the network of a run.
 
     Args:
         run: the run's folder.
         kind: a key of :data:`FORMATS`.
-        output: folder to write to; None for ``<run>/export/<kind>``. It appears whole or not at all.
+        output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
-        allow: names of backbones, beside the project's own, that the run's configuration may name.
+        allow: names of backbones, in addition to the project's own, that the run's configuration may use.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: the folder holds no run, or its network cannot be written in that format.
+        UserError: the folder contains no run, or its network cannot be written in that format.
     """
     if kind not in FORMATS:
         raise UserError(f"--format={kind} is unknown; {nearest(kind, FORMATS)}")
@@ -64,7 +64,7 @@ def export(
 
 
 def _write_card(run: Path, folder: Path) -> None:
-    """Put the model card beside the weights, as README.md, too, which hubs show; runs without results have none."""
+    """Add the model card, also as README.md, which hubs display; runs without results have none."""
     from tl_lab.results.folder.files import RESULTS, read_results
 
     if not (run / RESULTS).is_file() or read_results(run).get("status") != "completed":
@@ -75,7 +75,7 @@ def _write_card(run: Path, folder: Path) -> None:
 
 
 def _about(run: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what the files are, in plain values."""
+    """Describe the files as plain values."""
     facts, stored = content["model"], read_stored(run)
     return {
         "format": kind,
@@ -89,7 +89,7 @@ def _about(run: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _safetensors(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
-    """Write all weights, what an adapter has learned folded in, and what prepares the inputs."""
+    """Write all weights, with the adapter merged, and the preprocessing of inputs."""
     from safetensors.torch import save_file
 
     merged = _merged(model)
@@ -98,14 +98,14 @@ def _safetensors(model: TrainedModel, content: Mapping[str, Any], folder: Path) 
 
 
 def _peft(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
-    """Write the adapter alone, as the library peft does, and the head beside."""
+    """Write the adapter alone, in the format of the library peft, and the head as a separate file."""
     from safetensors.torch import save_file
 
     base = content["model"].get("base")
     if base is None:
         raise UserError(
-            "--format=peft writes an adapter without its base, and the weights that this run's was put on cannot be "
-            "found again (they were random, or learned by an earlier run): use --format=safetensors"
+            "--format=peft writes an adapter without its base weights, and those of this run cannot be "
+            "loaded again (they were random, or trained by an earlier run): use --format=safetensors"
         )
     _adapter(model).write(model.network.backbone, folder, base["source"].partition(" (")[0])
     head = {n: t for n, t in model.network.state_dict().items() if n.startswith(("bottleneck.", "head."))}
@@ -113,14 +113,14 @@ def _peft(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
 
 
 def _hf(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
-    """Write the encoder as transformers saves it, with its tokeniser, and the head beside."""
+    """Write the encoder in the format of transformers, with its tokeniser, and the head as a separate file."""
     from safetensors.torch import save_file
 
     merged = _merged(model)
     net: Any = root_of(merged.network.backbone)
     if not hasattr(net, "save_pretrained"):
         raise UserError(
-            f"--format=hf writes models of the library transformers, and this run's backbone is "
+            f"--format=hf supports models of the library transformers, and this run's backbone is "
             f"{type(merged.network.backbone).__name__}: use --format=safetensors"
         )
     net.save_pretrained(str(folder))
@@ -130,12 +130,12 @@ def _hf(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
 
 
 def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None:
-    """Write the network as a graph from inputs, prepared as the run's were, to outputs; the batch may have any size."""
+    """Write the network as a graph from prepared inputs to outputs, for batches of any size."""
     merged = _merged(model)
     shape = content["model"].get("spec", {})
     if merged.spec.modality not in ("image", "vector", "table", "text"):
         raise UserError(
-            f"--format=onnx writes networks of images, vectors, tables and texts, and this one takes "
+            f"--format=onnx supports networks of images, vectors, tables and texts, and this one takes "
             f"{merged.spec.modality} inputs: use --format=safetensors"
         )
     if merged.spec.modality == "text":
@@ -152,7 +152,7 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
     else:
         x, free = torch.zeros(2, int(shape["length"])), {0: "samples"}
     try:
-        import onnxscript  # noqa: F401  # what PyTorch's exporter needs
+        import onnxscript  # noqa: F401  # required by PyTorch's exporter
 
         program = torch.onnx.export(
             merged.network, (x,), dynamo=True, dynamic_shapes=(free,), output_names=["outputs"], verbose=False
@@ -161,7 +161,7 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
         raise UserError(
             f"--format=onnx needs the libraries onnx and onnxscript ({error}): install tl_lab[onnx]"
         ) from error
-    except Exception as error:  # of operations that have no counterpart
+    except Exception as error:  # operations without an ONNX counterpart
         raise UserError(f"this network cannot be written as ONNX ({str(error).splitlines()[0][:160]})") from error
     assert program is not None
     program.save(str(folder / "model.onnx"))
@@ -171,7 +171,7 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
 FORMATS: Mapping[str, Callable[[TrainedModel, Mapping[str, Any], Path], None]] = MappingProxyType(
     {"safetensors": _safetensors, "peft": _peft, "hf": _hf, "onnx": _onnx}
 )
-"""What writes a network into a folder, by the format's name."""
+"""Functions that export a network to a folder, by name of the format."""
 
 
 def _adapter(model: TrainedModel) -> Adapter:
@@ -180,14 +180,14 @@ def _adapter(model: TrainedModel) -> Adapter:
 
 
 def _merged(model: TrainedModel) -> TrainedModel:
-    """Fold what the adapter has learned into the weights, in place."""
+    """Merge the adapter into the weights, in place."""
     network = model.network
     network.backbone = _adapter(model).merge(network.backbone)
     return model
 
 
 def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors that share memory, which the format does not know."""
+    """Copy tensors that share memory, which the format does not support."""
     return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
 
 

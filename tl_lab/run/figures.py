@@ -1,4 +1,4 @@
-"""The figures of one run: its curves, what validators chose, and what its strategy draws."""
+"""The figures of one run: its curves, the epochs chosen by validators, and the figures of its strategy."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,11 +27,11 @@ __all__ = ["draw_figures"]
 def draw_figures(
     folder: Path, strategy: "Strategy", data: "DataModule", chosen: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Path]:
-    """Draw and save learning curves, the epochs that validators would have chosen, and the strategy's own figures.
+    """Draw and save learning curves, the epochs that validators would have chosen, and the figures of the strategy.
 
     Args:
         folder: the run's folder; figures go to ``figures/``.
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: its data.
         chosen: rows of :func:`tl_lab.results.folder.selection.selection`.
 
@@ -41,7 +41,7 @@ def draw_figures(
     import pandas as pd  # a third of a second
 
     features = ", the features of both domains (t-SNE)" if data.paired else ""
-    what = f"learning curves, answers on {listed(data.test_names)}{features}"
+    what = f"learning curves, predictions on {listed(data.test_names)}{features}"
     say(Text(f"Drawing figures ({what}) in {folder / 'figures'}", style="dim"))
     metrics = pd.read_csv(folder / "metrics.csv")
     if data.changes_by_epoch:

@@ -1,4 +1,4 @@
-"""How much a run's backbone forgets of what it could do before: scored before training, and what was tested after."""
+"""Forgetting of a run's backbone: its score on an earlier task, before training and after."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,12 +26,12 @@ BEFORE, AFTER = "base/before", "base/after"
 
 
 class Forgetting:
-    """Scores a task that the weights of a run have learned before, at the start and at the end.
+    """Scores a task on which the weights of a run were trained before, at the start and at the end.
 
     Args:
-        task: which.
-        keep: called with what was measured at the start, to be kept for a run that goes on.
-        known: what an interrupted run has kept.
+        task: the earlier task.
+        keep: called with the first measurement, to save it for a resumed run.
+        known: measurements of an interrupted run.
     """
 
     def __init__(
@@ -40,31 +40,31 @@ class Forgetting:
         self._task, self._keep, self.measured = task, keep, dict(known or {})
 
     def begin(self, parts: Parts) -> None:
-        """Score the backbone as it is built, before anything is trained or loaded."""
+        """Score the backbone as built, before anything is trained or loaded."""
         if "before" not in self.measured:
             self.measured |= {"task": self._task.said, "metric": self._task.metric, "before": self._score(parts)}
             self._keep(self.measured)
 
     def end(self, parts: Parts) -> dict[str, float]:
-        """Score the backbone that was tested; give both scores as metrics."""
+        """Score the tested backbone, and return both scores as metrics."""
         self.measured["after"] = self._score(parts)
         metric = self._task.metric
         return {f"{BEFORE}/{metric}": self.measured["before"], f"{AFTER}/{metric}": self.measured["after"]}
 
     def _score(self, parts: Parts) -> float:
-        with torch.random.fork_rng(devices=[]):  # the run's own numbers stay as they are
+        with torch.random.fork_rng(devices=[]):  # the random numbers of the run do not change
             return self._task.score(parts.strategy.network.backbone)
 
 
 def watched_task(plan: Plan, parts: Parts, trainer: pl.Trainer) -> BaseTask | None:
-    """Find what a run may forget: it changes a backbone that starts from learned weights, whose task is at hand.
+    """Find the task that a run may forget: its backbone is trained from pretrained weights, and the task exists.
 
-    Prompts and prefixes leave the backbone as it is, and several processes share none of its scores: these have none.
+    Prompts and prefixes do not change the backbone, and several processes do not share its scores: both return None.
 
     Args:
         plan: of the run.
         parts: built from it.
-        trainer: that trains it.
+        trainer: of the run.
     """
     strategy = parts.strategy
     if not plan.forgetting or not strategy.trains or trainer.world_size > 1:
@@ -78,12 +78,12 @@ def watched_task(plan: Plan, parts: Parts, trainer: pl.Trainer) -> BaseTask | No
         return None
     try:
         return base_task(backbone, None if init_from is None else _data_of(init_from))
-    except UserError:  # the earlier run's data are no longer there
+    except UserError:  # the earlier run's data no longer exist
         return None
 
 
 def _data_of(run: Path) -> DataModule:
-    """Read the data of an earlier run as it did."""
+    """Load the data of an earlier run as that run did."""
     cfg = read_stored(run, ("data",))
     check_foreign({"data": cfg.data}, run / "config.yaml")
     with foreign(run / "config.yaml"):

@@ -1,4 +1,4 @@
-"""What is given to a model to predict: files, pictures or arrays, brought to named batches."""
+"""Inputs of a prediction: files, images or arrays, converted to named batches."""
 
 import csv
 import os
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["Given", "Named", "as_batch", "read_files", "read_given", "read_rows", "rows_of"]
 
 Given: TypeAlias = "str | os.PathLike[str] | Image.Image | Tensor | np.ndarray | Mapping[str, Tensor] | Sequence[Any]"
-"""A path, a picture, an array or a batch of named tensors; or a list of paths, of pictures, or of arrays."""
+"""A path, an image, an array or a batch of named tensors; or a list of paths, of images, or of arrays."""
 
-_THREADS = 2  # that decode images to be predicted
+_THREADS = 2  # for decoding images
 
 
 class Named(NamedTuple):
     """A batch of inputs.
 
     Attributes:
-        names: of the samples: files as they were given, or numbers from 0.
+        names: of the samples: files as given, or numbers from 0.
         x: images ``(B, C, H, W)``, vectors ``(B, D)``, or named tensors.
-        words: of each sample, where the answer names some of them; None elsewhere.
+        words: of each sample, if the prediction names some of them; otherwise None.
     """
 
     names: list[str]
@@ -51,19 +51,19 @@ class Named(NamedTuple):
 
 
 def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip: bool = False) -> Iterator[Named]:
-    """Read what is to be predicted, in batches.
+    """Read inputs of a prediction, in batches.
 
     Args:
         given: see :meth:`tl_lab.run.inference.TrainedModel.predict`.
-        model: tells the shape of its inputs.
+        model: provides the shape of its inputs.
         batch_size: samples in a batch.
-        skip: leave images out that cannot be read, and name them in a warning, instead of stopping.
+        skip: skip unreadable images with a warning that names them, instead of stopping.
 
     Yields:
         Names and inputs.
 
     Raises:
-        UserError: there is nothing of the kind, a file cannot be read, or an array has the wrong shape or range.
+        UserError: there are no inputs, a file cannot be read, or an array has the wrong shape or range.
     """
     if model.spec.modality == "audio" and not isinstance(given, Mapping):
         yield from (Named(*batch) for batch in read_audio(given, model, batch_size, skip))
@@ -79,13 +79,13 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
     elif given and getattr(model.spec, "tokeniser", None) is not None and not isinstance(given[0], os.PathLike):
         yield from _read_texts(given, model, batch_size)
     elif not given:
-        raise UserError("the list of what is to be predicted is empty: give paths, pictures or arrays")
+        raise UserError("the list of inputs is empty: give paths, images or arrays")
     elif all(isinstance(one, str | os.PathLike) for one in given):
         yield from _read_paths([Path(one) for one in given], model, batch_size, skip)
     elif all(isinstance(one, Image.Image) for one in given):
         yield from _read_pictures(cast(Sequence[Image.Image], given), model, batch_size)
     elif any(isinstance(one, str | os.PathLike | Image.Image) for one in given):
-        raise UserError("a list of what is to be predicted holds paths, pictures or arrays, not several of these")
+        raise UserError("a list of inputs must contain paths, images or arrays, not several of these")
     else:
         yield from _cut(_joined(given, model), batch_size)
 
@@ -94,18 +94,18 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
 
 
 def as_batch(array: Any, model: "TrainedModel") -> Tensor:
-    """Bring an array to a batch as the model takes it.
+    """Convert an array to a batch in the model's format.
 
     Args:
         array: of images one of ``(B, C, H, W)``, ``(B, H, W, C)``, ``(B, H, W)``, ``(C, H, W)``, ``(H, W, C)`` and
             ``(H, W)``, of 1 or 3 channels or the model's own number; of vectors ``(B, D)`` or ``(D,)``.
-        model: tells what it takes.
+        model: provides the format.
 
     Returns:
         Images ``(B, C, H, W)``, uint8 or float, or vectors ``(B, D)``.
 
     Raises:
-        UserError: the shape is none of these, or may be several that differ; or values lie outside of the range.
+        UserError: the shape is none of these or ambiguous, or values are out of range.
     """
     x = torch.as_tensor(array)
     if model.spec.modality == "image":
@@ -136,7 +136,7 @@ def _arranged(x: Tensor, channels: set[int]) -> Tensor:
 
 
 def _joined(arrays: Sequence[Any], model: "TrainedModel") -> Tensor:
-    """Join arrays of one sample each; images may differ in size."""
+    """Stack arrays of one sample each; images may differ in size."""
     batches = [as_batch(one, model) for one in arrays]
     if model.spec.modality == "image" and len({batch.shape[1:] for batch in batches}) > 1:
         batches = [model.spec.fit(batch) for batch in batches]  # type: ignore[misc]
@@ -149,7 +149,7 @@ def _cut(inputs: Inputs, size: int) -> Iterator[Named]:
         yield Named([str(start + i) for i in range(count(part))], part)
 
 
-# ---------------------------------------------------------------------- pictures and files
+# ---------------------------------------------------------------------- images and files
 
 
 def _levels(model: "TrainedModel") -> Levels:
@@ -157,7 +157,7 @@ def _levels(model: "TrainedModel") -> Levels:
 
 
 def _read_pictures(pictures: Sequence[Image.Image], model: "TrainedModel", batch_size: int) -> Iterator[Named]:
-    """Decode pictures by the rules for files."""
+    """Decode images by the rules for files."""
     spec = _image_spec(model, "pictures")
     try:
         levels = _levels(model).extended(depth for one in pictures if (depth := depth_of(one)) is not None)
@@ -166,7 +166,7 @@ def _read_pictures(pictures: Sequence[Image.Image], model: "TrainedModel", batch
             names = [str(start + i) for i in range(len(part))]
             yield Named(names, torch.stack([decode(one, spec, levels) for one in part]))
     except (OSError, ValueError) as error:
-        raise UserError(f"a picture cannot be predicted ({reason(error)})") from error
+        raise UserError(f"an image cannot be predicted ({reason(error)})") from error
 
 
 def _image_spec(model: "TrainedModel", what: str) -> ImageSpec:
@@ -184,7 +184,7 @@ def _read_texts(texts: Sequence[Any], model: "TrainedModel", batch_size: int) ->
 
 
 def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
-    """Read the texts of a table from the columns that training read them from."""
+    """Read the texts of a table from the columns used in training."""
     from tl_lab.data.sets.text_table import read_table, texts_of
 
     if not path.is_file():
@@ -195,7 +195,7 @@ def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iter
 
 
 def _read_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
-    """Read the rows of a table from the columns that training read."""
+    """Read the rows of a table from the columns used in training."""
     from tl_lab.data.sets.text_table import read_table
 
     if not path.is_file():
@@ -235,7 +235,7 @@ def _read_path(path: Path, model: "TrainedModel", batch_size: int, skip: bool) -
 def _names_in(folder: Path) -> list[str]:
     names = images_below(folder)
     if not names:
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(IMAGE_TYPES))})")
+        raise UserError(f"{folder} contains no images ({', '.join(sorted(IMAGE_TYPES))})")
     return names
 
 
@@ -246,13 +246,13 @@ def _channels_of(path: Path, model: "TrainedModel") -> int:
 
 
 def _read_paths(paths: Sequence[Path], model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
-    """Read several paths: images and folders of images as one list; tables only by themselves."""
+    """Read several paths: images and folders of images as one list; a table only by itself."""
     if len(paths) == 1:
         yield from _read_path(paths[0], model, batch_size, skip)
         return
     _image_spec(model, "several files")
     if table := next((path for path in paths if path.suffix.lower() == ".csv"), None):
-        raise UserError(f"{table} is a table, which is predicted by itself: leave the other paths out")
+        raise UserError(f"{table} is a table, which must be the only input: leave the other paths out")
     files: dict[str, Path] = {}
     for path in paths:
         here = {str(path / name): path / name for name in _names_in(path)} if path.is_dir() else {str(path): path}
@@ -262,7 +262,7 @@ def _read_paths(paths: Sequence[Path], model: "TrainedModel", batch_size: int, s
 
 
 def read_files(files: ImageFiles, model: "TrainedModel", batch_size: int = 256, skip: bool = False) -> Iterator[Named]:
-    """Decode images as training does, once all of them were looked at.
+    """Decode images as in training, after checking all of them.
 
     Args:
         files: the images.
@@ -301,14 +301,14 @@ def read_rows(
     """Read the inputs of a table's rows.
 
     Args:
-        path: of the table, which files in it are relative to.
-        rows: cells by column: ``path``, or a value of each pixel (0..255), or of each number of a vector; of a model of
-            tables the columns that it learned from, by their names.
-        model: tells the shape of its inputs.
+        path: of the table; files in it are relative to it.
+        rows: cells by column: ``path``, a value of each pixel (0..255), or of each number of a vector; for a model of
+            tables the columns used in training, by name.
+        model: provides the shape of its inputs.
         batch_size, skip: see :func:`read_given`.
 
     Raises:
-        UserError: a row has the wrong number of values, or one that is no number, or lies outside of the range.
+        UserError: a row has the wrong number of values, or a value that is not a number or out of range.
     """
     if model.spec.modality == "table":
         import pandas as pd
@@ -331,9 +331,9 @@ def read_rows(
     try:
         values = torch.tensor([[float(value) for value in row.values()] for row in rows])
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path} holds something that is not a number: {error}") from error
+        raise UserError(f"{path} contains a value that is not a number: {error}") from error
     if not bool(values.isfinite().all()):
-        raise UserError(f"{path} holds NaN or infinity in row {int((~values.isfinite()).any(1).nonzero()[0, 0]) + 1}")
+        raise UserError(f"{path} has NaN or infinity in row {int((~values.isfinite()).any(1).nonzero()[0, 0]) + 1}")
     for start, named in zip(range(0, len(values), batch_size), _cut(values, batch_size), strict=True):
         x = cast(Tensor, named.x)
         yield (

@@ -1,4 +1,4 @@
-"""Recordings that are given to a model to predict: files, folders, or waves with their rates."""
+"""Recordings as inputs of a prediction: files, folders, or waveforms with their sample rates."""
 
 import os
 import warnings
@@ -23,16 +23,16 @@ def read_audio(given: Any, model: "TrainedModel", batch_size: int, skip: bool) -
     """Read recordings in batches.
 
     Args:
-        given: a file, a folder (searched through), a list of these, or a list of pairs of samples and rate.
-        model: knows the features.
+        given: a file, a folder (searched recursively), a list of these, or a list of pairs of samples and rate.
+        model: provides the features.
         batch_size: recordings in a batch.
-        skip: leave recordings out that cannot be read or are empty, and name them in a warning, instead of stopping.
+        skip: skip recordings that are unreadable or empty with a warning that names them, instead of stopping.
 
     Yields:
         Names and features.
 
     Raises:
-        UserError: there is none, or one cannot be read.
+        UserError: there are no recordings, or one cannot be read.
     """
     if isinstance(given, str | os.PathLike):
         given = [given]
@@ -43,9 +43,9 @@ def read_audio(given: Any, model: "TrainedModel", batch_size: int, skip: bool) -
     try:
         waves = [Wave(_checked(samples), int(rate)) for samples, rate in given]
     except (TypeError, ValueError) as error:
-        raise UserError("recordings are given as files, folders, or pairs of samples (S,) and rate") from error
+        raise UserError("recordings must be files, folders, or pairs of samples (S,) and rate") from error
     if not waves:
-        raise UserError("the list of what is to be predicted is empty: give files, or pairs of samples and rate")
+        raise UserError("the list of inputs is empty: give files, or pairs of samples and rate")
     yield from _computed([str(i) for i in range(len(waves))], Recordings(waves), model, batch_size)
 
 
@@ -60,7 +60,7 @@ def _names_of(path: Path) -> list[str]:
     if path.is_dir():
         found = [str(one) for one in recordings_below(path)]
         if not found:
-            raise UserError(f"{path} holds no recordings ({', '.join(sorted(AUDIO_TYPES))})")
+            raise UserError(f"{path} contains no recordings ({', '.join(sorted(AUDIO_TYPES))})")
         return found
     if not path.is_file():
         raise UserError(f"there is no folder or file {path} to predict")
@@ -73,8 +73,8 @@ def batches_of_recordings(
     """Compute the features of files in batches.
 
     Args:
-        names: of the files, as they are shown.
-        files: where they lie.
+        names: displayed names of the files.
+        files: their paths.
         model, batch_size, skip: see :func:`read_audio`.
     """
     where = files[0].parent

@@ -1,4 +1,4 @@
-"""Pages that are given to a model to predict: what Tesseract writes (TSV, hOCR)."""
+"""Pages as inputs of a prediction, in Tesseract's formats (TSV, hOCR)."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_TYPES", "pages_in", "read_pages"]
 
 PAGE_TYPES = frozenset({".tsv", ".hocr", ".html"})
-"""Endings of files that hold recognised pages."""
+"""Extensions of files with recognised pages."""
 _BOX = re.compile(r"bbox\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)")
 
 Rows = list[tuple[str, tuple[float, float, float, float]]]
@@ -31,14 +31,14 @@ def read_pages(
 
     Args:
         given: a file of Tesseract (``.tsv``, ``.hocr``, ``.html``), a folder of such, a list of these, or of pages.
-        model: knows the tokeniser.
+        model: provides the tokeniser.
         batch_size: pages in a batch.
 
     Yields:
         Names, inputs, and the words of each page.
 
     Raises:
-        UserError: there is none, or one cannot be read.
+        UserError: there are no pages, or one cannot be read.
     """
     if isinstance(given, str | os.PathLike | Page):
         given = [given]
@@ -49,9 +49,9 @@ def read_pages(
         elif isinstance(one, str | os.PathLike):
             named += [page for file in _files_in(Path(one)) for page in pages_in(file)]
         else:
-            raise UserError("pages are given as files of Tesseract (.tsv, .hocr), folders of these, or Page objects")
+            raise UserError("pages must be files of Tesseract (.tsv, .hocr), folders of these, or Page objects")
     if not named:
-        raise UserError("there is nothing to predict: the list of pages is empty")
+        raise UserError("the list of pages is empty")
     spec: Any = model.spec
     for start in range(0, len(named), batch_size):
         part = named[start : start + batch_size]
@@ -62,7 +62,7 @@ def _files_in(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(one for one in path.rglob("*") if one.suffix.lower() in PAGE_TYPES)
         if not found:
-            raise UserError(f"{path} holds no recognised pages ({', '.join(sorted(PAGE_TYPES))})")
+            raise UserError(f"{path} contains no recognised pages ({', '.join(sorted(PAGE_TYPES))})")
         return found
     if not path.is_file():
         raise UserError(f"there is no folder or file {path} to predict")
@@ -70,10 +70,10 @@ def _files_in(path: Path) -> list[Path]:
 
 
 def pages_in(path: Path) -> list[tuple[str, Page]]:
-    """Read the pages of a file, each with its name: the file's, with a number behind it where there are several.
+    """Read the pages of a file, each with a name: the file's, followed by a number if there are several.
 
     Raises:
-        UserError: it holds no words, or is none of Tesseract's files.
+        UserError: the file contains no words, or is not a file of Tesseract.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -82,7 +82,7 @@ def pages_in(path: Path) -> list[tuple[str, Page]]:
     found = _of_tsv(text, path) if path.suffix.lower() == ".tsv" else _of_hocr(text)
     kept = [(size, rows) for size, rows in found if rows]
     if not kept:
-        raise UserError(f"{path} holds no words of a recognised page")
+        raise UserError(f"{path} contains no words of a recognised page")
     names = [printable(str(path)) + (f"#{n}" if len(kept) > 1 else "") for n in range(1, len(kept) + 1)]
     return [
         (name, page_of([word for word, _ in rows], [box for _, box in rows], size, name))
@@ -95,13 +95,13 @@ def _of_tsv(text: str, path: Path) -> list[tuple[tuple[float, float] | None, Row
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
     needed = {"level", "page_num", "left", "top", "width", "height", "text"}
     if not rows or not needed <= rows[0].keys():
-        raise UserError(f"{path} is no table of Tesseract, which has the columns {', '.join(sorted(needed))}")
+        raise UserError(f"{path} is not a table of Tesseract, which has the columns {', '.join(sorted(needed))}")
     pages: dict[str, tuple[tuple[float, float] | None, Rows]] = {}
     for number, row in enumerate(rows, 2):
         try:
             left, top, width, height = (float(row[name]) for name in ("left", "top", "width", "height"))
         except (TypeError, ValueError) as error:
-            raise UserError(f"{path}, line {number}, holds a box that is no number") from error
+            raise UserError(f"{path}, line {number}, has a box that is not a number") from error
         size, words = pages.get(row["page_num"], (None, []))
         size = (width, height) if row["level"] == "1" else size
         if row["level"] == "5" and (row["text"] or "").strip():

@@ -1,4 +1,4 @@
-"""A trained model in three lines: load a run, predict, read labels and confidence."""
+"""Inference with a trained model: load a run, predict, read labels and confidence."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,16 +49,16 @@ _ARRAYS = ("names", "logits", "features")
 
 
 class Predictions(NamedTuple):
-    """What a model says of samples.
+    """Predictions of a model.
 
     Attributes:
-        labels: the predictions in words, N of them: names of classes, lists of labels, or numbers.
-        confidence: probability of the answer, ``(N,)``, in [0, 1]; None for numbers.
+        labels: the N predictions as text: names of classes, lists of labels, or numbers.
+        confidence: probability of the prediction, ``(N,)``, in [0, 1]; None for numbers.
         probabilities: of all classes or labels, ``(N, C)``; None for numbers.
         values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' units.
         names: of the samples: their files, or numbers from 0.
-        logits: outputs of the head, before softmax, sigmoid or rescaling, ``(N, C)``; None if not asked for.
-        features: what the head sees, ``(N, D)``; None if not asked for.
+        logits: outputs of the head, before softmax, sigmoid or rescaling, ``(N, C)``; None if not requested.
+        features: inputs of the head, ``(N, D)``; None if not requested.
     """
 
     labels: list[str]
@@ -71,15 +71,15 @@ class Predictions(NamedTuple):
 
 
 class TrainedModel(nn.Module):
-    """A run's network together with how its inputs are prepared.
+    """A run's network with the preprocessing of its inputs.
 
     Args:
         network: backbone, bottleneck and head.
-        problem: what it predicts.
-        shape: channels, height and width of the data it was trained on; tables of pixel values have this form. ``()``
-            where inputs are named tensors.
-        reading: how the files were read that it learned from (:attr:`~tl_lab.data.base.DataModule.reading`).
-        adapter: that the backbone has.
+        problem: kind of prediction.
+        shape: channels, height and width of the training data; tables of pixel values have this form. ``()``
+            if inputs are named tensors.
+        reading: how the training files were read (:attr:`~tl_lab.data.base.DataModule.reading`).
+        adapter: adapter of the backbone.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class TrainedModel(nn.Module):
         """Compute the outputs of the head.
 
         Args:
-            x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels; or what
-                else the backbone's spec prepares, such as named tensors.
+            x: images ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1], of any size and 1 or 3 channels; or other
+                inputs of the backbone's specification, such as named tensors.
 
         Returns:
-            Outputs, ``(B, C)``: of classifiers the logits.
+            Outputs, ``(B, C)``: logits for classifiers.
         """
         return self.network(self.spec.prepare(x))
 
@@ -123,35 +123,35 @@ class TrainedModel(nn.Module):
         logits: bool = False,
         features: bool = False,
     ) -> Predictions:
-        """Predict one sample or many.
+        """Predict one or more samples.
 
         Args:
-            inputs: an image file, a folder of images (searched through) or a CSV file (a column ``path``, relative to
+            inputs: an image file, a folder of images (searched recursively), a CSV file (a column ``path``, relative to
                 the file, or a column for each value, pixels in 0..255); a PIL image; an array or tensor, of images
                 ``(B, C, H, W)``, ``(B, H, W, C)`` or one of these without ``B`` or ``C``, uint8 in 0..255 or float in
                 [0, 1], of vectors ``(B, D)``; a list of files and folders, of PIL images or of arrays; or a batch of
                 named tensors.
-            batch_size: samples run at once.
-            skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
-            logits: give the outputs of the head, too.
-            features: give the features that the head sees, too.
+            batch_size: samples per batch.
+            skip_unreadable: skip unreadable images with a warning that names them, instead of stopping.
+            logits: return the outputs of the head, too.
+            features: return the inputs of the head, too.
 
         Returns:
-            Labels, confidence and probabilities, in the order of the inputs (in a folder: of their names).
+            Labels, confidence and probabilities, in the order of the inputs (in a folder: in alphabetical order).
 
         Raises:
-            UserError: there is nothing to predict, a file cannot be read, or an array has the wrong shape or range.
+            UserError: there are no inputs, a file cannot be read, or an array has the wrong shape or range.
         """
         batches = self.predict_batches(
             inputs, batch_size, skip_unreadable=skip_unreadable, logits=logits, features=features
         )
         parts = list(batches)
         if not parts:
-            raise UserError("there is nothing to predict: no image is left that can be read, or the array is empty")
+            raise UserError("there is nothing to predict: no image is readable, or the array is empty")
         return Predictions(*map(_joined, zip(*parts, strict=True)))
 
     def with_support(self, support: "GivenSupport") -> "Supported":
-        """Classify by the nearest mean of examples of one's own, on this model's features; see
+        """Classify by the nearest mean of the user's own examples in this model's feature space; see
         :meth:`~tl_lab.run.support.FewShotModel.with_support`."""
         from tl_lab.run.support import NearestMean, Supported, read_support
 
@@ -166,12 +166,12 @@ class TrainedModel(nn.Module):
         logits: bool = False,
         features: bool = False,
     ) -> Iterator[Predictions]:
-        """Predict batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
+        """Predict batch by batch, for more samples than fit in memory; arguments as in :meth:`predict`."""
         yield from self.answer(read_given(inputs, self, batch_size, skip_unreadable), logits, features)
 
     @torch.no_grad()
     def answer(self, batches: Iterable[Named], logits: bool = False, features: bool = False) -> Iterator[Predictions]:
-        """Predict batches that are read already (see :mod:`tl_lab.run.given`)."""
+        """Predict batches that are already loaded (see :mod:`tl_lab.run.given`)."""
         device = next(self.network.parameters()).device
         for names, x, texts in batches:
             seen = self.network.features(self.spec.prepare(move(x, device)))
@@ -191,17 +191,17 @@ class TrainedModel(nn.Module):
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    """Join one field of several batches."""
+    """Concatenate one field of several batches."""
     if isinstance(parts[0], list):
         return [one for part in parts for one in part]
     if parts[0] is None:
         return None
-    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]  # of tags a batch's own
+    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]  # tags: per batch
     return torch.cat([_filled(part, longest) for part in parts])
 
 
 def _filled(part: Tensor, shape: Sequence[int]) -> Tensor:
-    """Fill up with 0 what a batch of shorter sequences lacks."""
+    """Pad the shorter sequences of a batch with 0."""
     lacking = [size - own for size, own in zip(shape, part.shape[1:], strict=True)]
     if not any(lacking):
         return part
@@ -220,16 +220,16 @@ def load(
     Args:
         run: the run's folder.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
-        task: of a stream whose tasks have heads of their own, which one answers, counted from 1.
-        allow: names of backbones, beside the project's own, that the folder's configuration may name.
-        config_dir: the folder of further choices that the run was made with (``--config-dir``).
+        task: for a stream with one head per task, the task whose head predicts, counted from 1.
+        allow: names of backbones, in addition to the project's own, that the folder's configuration may use.
+        config_dir: the folder of further choices with which the run was made (``--config-dir``).
 
     Returns:
-        The model on the CPU, in evaluation mode. Of a run that learned from episodes it is a
-        :class:`~tl_lab.run.support.FewShotModel`, which classifies by a support set of one's own.
+        The model on the CPU, in evaluation mode. For a run that was trained on episodes it is a
+        :class:`~tl_lab.run.support.FewShotModel`, which classifies by a support set of the user's own.
 
     Raises:
-        UserError: the folder holds no run, its files are damaged, or a task is missing, or none of the stream's.
+        UserError: the folder contains no run, its files are damaged, or ``task`` is missing or out of range.
     """
     with using([config_dir]):
         return _load(Path(run), checkpoint, task, allow)
@@ -242,14 +242,14 @@ def load_classifier(
     allow: Sequence[str] = (),
     config_dir: str | Path | None = None,
 ) -> TrainedModel:
-    """Load the model of a run that has classes, labels or numbers of its own; arguments as of :func:`load`.
+    """Load the model of a run with fixed classes, labels or numbers; arguments as in :func:`load`.
 
     Raises:
-        UserError: as :func:`load`, and for a run that learned from episodes.
+        UserError: as in :func:`load`, and for a run that was trained on episodes.
     """
     model = load(run, checkpoint, task, allow, config_dir)
     if not isinstance(model, TrainedModel):
-        model.predict()  # says what is missing
+        model.predict()  # raises an error that names what is missing
     return cast(TrainedModel, model)
 
 
@@ -261,13 +261,13 @@ def _load(
     content = read_checkpoint(path)
     facts = content.get("model")
     if facts is None:
-        raise UserError(f"{path} does not say what its classes are: it was not written by a run of this program")
+        raise UserError(f"{path} does not contain the names of its classes: it was not written by this program")
     for name, value in (("pretrained", False), ("weights", None)):
         if name in cfg.backbone and "base" not in facts:
             cfg.backbone[name] = value  # all weights are in the checkpoint
     if facts.get("prompted"):
         raise UserError(
-            f"{folder} asked a language model by prompts, of which nothing was learned that could predict: use "
+            f"{folder} prompted a language model, and trained nothing that could predict: use "
             "strategy=zero_shot or a strategy that trains"
         )
     shape = tuple(facts["shape"])
@@ -301,8 +301,8 @@ def _load(
         raise UserError(
             f"{path} does not fit {folder / 'config.yaml'}: {str(error).splitlines()[-1].strip()}"
         ) from error
-    network.use("target")  # the domain that the model was adapted to, where domains have parts of their own
-    # what the data were brought to when the model learned, which a pretrained backbone may have decided
+    network.use("target")  # the domain to which the model was adapted, if domains have separate parts
+    # the format of the inputs in training, which a pretrained backbone may have determined
     network.backbone.spec = _spec(facts, network.backbone)
     if isinstance(network.head, TaskHead) and task is not None:
         network.head.active = (task - 1,)
@@ -310,7 +310,7 @@ def _load(
 
 
 def _change_parts(network: Network, facts: Mapping[str, Any]) -> None:
-    """Put parts in place that are neither linear layers nor chosen by the configuration."""
+    """Add modules that are neither linear layers nor chosen by the configuration."""
     if facts.get("unit_length"):
         network.bottleneck = UnitLength()
     if (groups := facts.get("groups")) is not None:
@@ -325,7 +325,7 @@ def _change_parts(network: Network, facts: Mapping[str, Any]) -> None:
 def _few_shot_model(
     folder: Path, cfg: DictConfig, path: Path, content: Mapping[str, Any], allow: Sequence[str]
 ) -> "FewShotModel":
-    """Build the strategy of a run that learned from episodes, with the weights of its checkpoint."""
+    """Build the strategy of a run that was trained on episodes, with the weights of its checkpoint."""
     from tl_lab.run.support import FewShotModel
 
     check_foreign({"strategy": cfg.strategy}, folder / "config.yaml", allow)
@@ -364,40 +364,40 @@ def _few_shot_model(
 
 
 def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> Problem:
-    """Build what the outputs that answer predict; runs of the first version predict one class of several."""
+    """Build the problem of the predicting outputs; runs of the first version predict one class of several."""
     names = _names_of(folder, facts, outputs, task)
     state = facts.get("problem", {"name": SingleLabel.name})
     try:
         return restore({**state, "output_names": names})
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"the checkpoint of {folder} does not say what the model predicts ({error}): it is damaged"
+            f"the checkpoint of {folder} does not describe the model's predictions ({error}): it is damaged"
         ) from error
 
 
 def _head_options(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Read the head's options, which are numbers: nothing is built from them."""
+    """Read the head's options, which must be numbers: nothing is built from them."""
     options = dict(cast(dict[str, Any], OmegaConf.to_container(cfg.strategy.get("head") or OmegaConf.create({}))))
     hidden, dropout = options.get("hidden", []), options.get("dropout", 0.0)
     numbers = isinstance(hidden, list) and all(isinstance(one, int | float) for one in [dropout, *hidden])
     if options.keys() - {"hidden", "dropout"} or not numbers:
-        raise UserError(f"{folder / 'config.yaml'}: strategy.head holds hidden and dropout only, not {options}")
+        raise UserError(f"{folder / 'config.yaml'}: strategy.head may contain hidden and dropout only, not {options}")
     return options
 
 
 def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> list[str]:
-    """Name the outputs that answer; a stream's may be those of one task."""
+    """Name the predicting outputs; for a stream, possibly those of one task."""
     names = list(facts["class_names"])
     if facts.get("scrambled"):
-        raise UserError(f"{folder} learned images whose pixels were permuted: it cannot label images as they are")
+        raise UserError(f"{folder} was trained on permuted pixels: it cannot label images with unpermuted pixels")
     if outputs is None or outputs.scenario != "task":
         if task is not None:
-            raise UserError(f"{folder} has no head for each task, of which task={task} could be one: leave it out")
+            raise UserError(f"{folder} has no separate heads that task={task} could select: leave it out")
         return names
     if task is None or not 1 <= task <= outputs.num_tasks:
         said = "" if task is None else f", not {task}"
         raise UserError(
-            f"{folder} learned {outputs.num_tasks} tasks with a head each: say whose classes are meant, "
+            f"{folder} was trained on {outputs.num_tasks} tasks with one head each: select one by "
             f"task=1 to {outputs.num_tasks}{said}"
         )
     return names[outputs.offset(task - 1) :][: outputs.sizes[task - 1]]
@@ -419,31 +419,31 @@ def predict_to_csv(
 
     Args:
         run: the run's folder.
-        inputs: an image, a folder of images (searched through), a CSV file (see :meth:`TrainedModel.predict`), or a
+        inputs: an image, a folder of images (searched recursively), a CSV file (see :meth:`TrainedModel.predict`), or a
             list of images and folders.
         output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv`` (see
             :func:`~tl_lab.results.folder.predictions.predictions_path`).
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
-        skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
+        skip_unreadable: skip unreadable images with a warning that names them, instead of stopping.
         task: see :func:`load`.
         allow: see :func:`load`.
-        arrays: write names, logits and features beside, as ``.npz``.
+        arrays: write names, logits and features to an additional ``.npz`` file.
         support: a folder with a folder of examples for each class, or a table with the columns ``path`` and ``label``:
             classify by these (see :meth:`~tl_lab.run.support.FewShotModel.with_support`).
-        reject_below: confidence below which a sample gets no label by a support set, in [0, 1].
+        reject_below: confidence below which a sample gets no label from a support set, in [0, 1].
 
     Returns:
-        The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, of several labels the
-        probability of each, or a column a predicted quantity. A text that a spreadsheet would run as a formula gets an
-        apostrophe before it.
+        The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, for several labels the
+        probability of each, or a column for each predicted quantity. A text that a spreadsheet would read as a formula
+        is prefixed with an apostrophe.
 
     Raises:
-        UserError: there is nothing to predict, or a file cannot be read or written.
+        UserError: there are no inputs, or a file cannot be read or written.
     """
     given = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     if support is not None:
         if arrays:
-            raise UserError("logits of a support set's classes are not written: leave --arrays out")
+            raise UserError("logits of a support set's classes cannot be written: leave --arrays out")
         supported = load(run, checkpoint, task, allow).with_support(support)
         answers = supported.predict_batches(given, skip_unreadable=skip_unreadable, reject_below=reject_below)
         return _write_answers(Path(output) if output else predictions_path(run, given), answers)
@@ -456,7 +456,7 @@ def predict_to_csv(
         for number, batch in enumerate(batches):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
             if isinstance(model.problem, SequenceProblem):
-                columns["label"] = batch.labels  # with the words, which tags alone do not know
+                columns["label"] = batch.labels  # includes the words, which tags alone do not contain
             if number == 0:
                 # a label may have any name
                 head = "input" if "input" not in columns else "input file"
@@ -486,7 +486,7 @@ def _write_arrays(path: Path, parts: Sequence[Predictions]) -> None:
 
 
 def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
-    checkpoint_of(folder)  # says what is wrong with the folder
+    checkpoint_of(folder)  # raises an error if the folder contains no run
     path = folder / "config.yaml"
     cfg = read_stored(folder)
     check_foreign({"backbone": cfg.backbone, "adapter": cfg.adapter}, path, allow)
@@ -494,7 +494,7 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
 
 
 def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the backbone was built for beside the shape of its inputs."""
+    """Return arguments for building the backbone, except the shape of its inputs."""
     spec = facts.get("spec", {})
     if facts.get("problem", {}).get("name") == Transcript.name:
         return {"frames": True}
@@ -502,9 +502,9 @@ def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spec(facts: Mapping[str, Any], backbone: Backbone) -> InputSpec:
-    """Read the input that the model learned."""
+    """Restore the input specification of the model."""
     if "spec" in facts:
         known = backbone.spec.modality == facts["spec"]["modality"]  # a spec may come with an outside backbone
         return backbone.spec.from_state(facts["spec"]) if known else spec_from(facts["spec"])
-    old = facts["preprocessing"]  # as the first version kept it, for images and vectors alike
+    old = facts["preprocessing"]  # format of the first version, for images and vectors alike
     return VectorSpec(old["channels"]) if tuple(old["size"]) == (1, 1) else ImageSpec.from_state(old)

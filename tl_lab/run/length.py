@@ -1,4 +1,4 @@
-"""How many epochs a run has: as many as are configured, or as many as its number of updates takes."""
+"""Number of epochs of a run: as configured, or derived from the number of updates."""
 
 import math
 
@@ -9,14 +9,14 @@ __all__ = ["batches_within", "epochs_of"]
 
 
 def epochs_of(plan: Plan, data: DataModule) -> int:
-    """Count the epochs of a run, of a stream those of all tasks.
+    """Return the number of epochs of a run; for a stream, of all tasks together.
 
     Args:
         plan: of the run.
-        data: which were read.
+        data: as loaded.
 
     Returns:
-        At least 1. Where ``trainer.max_updates`` is given, the last epoch may have fewer batches than the others.
+        At least 1. With ``trainer.max_updates``, the last epoch may have fewer batches than the others.
     """
     if plan.max_updates is None:
         return data.total_epochs_for(plan.max_epochs or 1)
@@ -26,7 +26,7 @@ def epochs_of(plan: Plan, data: DataModule) -> int:
 
 
 def batches_within(batches: int, limit: float | None) -> int:
-    """Count the batches of an epoch as Lightning does: all, a share of them (a float), or at most a number (an int)."""
+    """Return the batches per epoch as Lightning does: all, a share of them (a float), or a maximum (an int)."""
     if limit is None:
         return batches
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)

@@ -1,4 +1,4 @@
-"""A run that goes on for more epochs than it was configured for."""
+"""Continuing a run for more epochs than it was configured for."""
 
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,18 @@ __all__ = ["lengthen", "lengthened_fact"]
 
 
 def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
-    """Let the run of a folder train on; its configuration and results say that it did.
+    """Extend the training of a finished run; its configuration and results record the extension.
 
-    Rates and weights that follow training progress (share of all updates done) jump back where the run goes on, so that
-    it differs from one that was configured for the larger number: ``lengthened_from`` is part of its identity.
+    Learning rates and weights that depend on training progress (share of all updates done) jump back where the run is
+    resumed, so that it differs from a run configured for all epochs: ``lengthened_from`` is part of its identity.
 
     Args:
         folder: of the run, completed or not.
-        cfg: its configuration, which is changed.
-        epochs: that it shall have trained in all.
+        cfg: its configuration, which is modified.
+        epochs: total number of epochs after the extension.
 
     Raises:
-        UserError: it cannot go on: fewer epochs, a stream of tasks, nothing that learns, or a run that stopped early.
+        UserError: the run cannot be extended: fewer epochs, a stream of tasks, no training, or an early stop.
     """
     plain, said = to_plain(cfg), f"trainer.max_epochs={epochs}"
     if cfg.trainer.max_epochs is None:
@@ -35,9 +35,9 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
     if epochs == before:
         return
     if epochs < before:
-        raise UserError(f"{said}: the run of {folder} has {before} epochs; it can go on for more, not for fewer")
+        raise UserError(f"{said}: the run of {folder} has {before} epochs; it can be extended, not shortened")
     if "tasks" in class_of(plain["data"]).traits_for(plain["data"]):
-        raise UserError(f"{said}: the tasks of a stream follow each other, so that none can be trained on afterwards")
+        raise UserError(f"{said}: the tasks of a stream follow each other, so that none can be extended")
     if not class_of(plain["strategy"]).trains:
         raise UserError(f"{said}: this strategy trains nothing")
     checkpoint = last_checkpoint(folder)
@@ -55,7 +55,7 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
             **results,
             "status": "running",
             "lengthened": [*(results.get("lengthened") or []), earlier],
-            # a kill may come between the two files: either configuration is this run's own
+            # a kill may come between the two files: either configuration is valid for this run
             "config_hash": config_hash(cfg),
             "config_hash_before": results.get("config_hash"),
         },
@@ -64,7 +64,7 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
 
 
 def lengthened_fact(lengthened_from: int | None, epochs: int | None) -> dict[str, str]:
-    """State beside a run's numbers that it was lengthened."""
+    """Report that a run was extended."""
     if not lengthened_from:
         return {}
-    return {"lengthened": f"configured for {lengthened_from} epochs, went on to {epochs}"}
+    return {"lengthened": f"configured for {lengthened_from} epochs, extended to {epochs}"}

@@ -1,4 +1,4 @@
-"""Errors of libraries that a user's settings have caused, in a sentence."""
+"""Translation of library errors that are caused by a user's settings."""
 
 import errno
 
@@ -20,13 +20,13 @@ _TOO_SMALL = ("Kernel size can't be greater than actual input size", "Output siz
 
 
 def explained(error: BaseException) -> UserError | None:
-    """Say what a library's error means for the settings of a run.
+    """Explain a library's error in terms of the run's settings.
 
     Args:
-        error: as it was raised.
+        error: as raised.
 
     Returns:
-        The sentence as an error; None for an error that is none of the user's.
+        The explanation as an error; None for an error that is not caused by settings.
     """
     text = str(error)
     if isinstance(error, UserError):
@@ -35,7 +35,7 @@ def explained(error: BaseException) -> UserError | None:
         isinstance(error, RuntimeError) and any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY)
     ):
         return UserError(
-            "there is not enough memory: take a smaller backbone (its widths, input_size or resize_to), a smaller "
+            "there is not enough memory: use a smaller backbone (its widths, input_size or resize_to), a smaller "
             "data.batch_size, or fewer samples"
         )
     if isinstance(error, ValueError) and _ONE_SAMPLE in text:
@@ -45,14 +45,14 @@ def explained(error: BaseException) -> UserError | None:
         )
     if isinstance(error, RuntimeError) and _OTHER_NETWORK in text:
         return UserError(
-            "the checkpoint holds other networks than the configuration describes: one of them was changed since; "
+            "the checkpoint does not match the networks of the configuration: one of them was changed; "
             "restore it, or start a new run"
         )
     if isinstance(error, RuntimeError) and any(sign in text for sign in _TOO_SMALL):
         return UserError(
-            f"the images are too small for the backbone ({text.splitlines()[0]}): set backbone.resize_to, or take "
+            f"the images are too small for the backbone ({text.splitlines()[0]}): set backbone.resize_to, or use "
             "another backbone"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"the disk is full ({error.filename or text}): free some space, then go on by resume=<folder>")
+        return UserError(f"the disk is full ({error.filename or text}): free some space, then use resume=<folder>")
     return None

@@ -1,4 +1,4 @@
-"""What is refused before any data are read: pairings that make no sense, settings that would do something else."""
+"""Checks before any data are loaded: meaningless combinations, and settings with another effect than their names."""
 
 import contextlib
 from collections.abc import Callable
@@ -17,13 +17,13 @@ __all__ = ["check_length", "check_modality", "check_pairing", "check_protocol", 
 
 
 def check_pairing(plan: Plan) -> None:
-    """Refuse combinations that make no sense, before any data is read.
+    """Refuse combinations that make no sense, before any data are loaded.
 
     Args:
-        plan: of the run; its classes declare what they need and offer.
+        plan: of the run; its classes declare what they require and support.
 
     Raises:
-        UserError: naming the choices that would fit.
+        UserError: with the choices that would fit.
     """
     data: Any = plan.data.kind
     strategy: Any = plan.strategy.kind
@@ -39,7 +39,7 @@ def check_pairing(plan: Plan) -> None:
         valid = fitting("strategy", lambda other: traits <= other.handles)
         raise UserError(
             f"data={plan.data.choice} comes with {' and '.join(sorted(beyond))}, which "
-            f"strategy={plan.strategy.choice} does not learn from; valid: {valid}"
+            f"strategy={plan.strategy.choice} does not support; valid: {valid}"
         )
     _check_adapter(plan, strategy, traits)
     problem = data.problem_for(plan.data.node)
@@ -50,7 +50,7 @@ def check_pairing(plan: Plan) -> None:
     chosen = plan.adaptation.choice
     if adaptation.changes_inputs and plan.strategy.option("cache"):
         raise UserError(
-            f"domain_adaptation={chosen} looks at other images in every batch, so that features cannot be computed "
+            f"domain_adaptation={chosen} changes the images in every batch, so that features cannot be computed "
             "once: set strategy.cache=false"
         )
     if not adaptation.needs_target:
@@ -75,27 +75,27 @@ def check_pairing(plan: Plan) -> None:
 
 
 def _check_reaches(plan: Plan, setting: str) -> None:
-    """Refuse an adaptation under whose backbone, all frozen by a setting, nothing learns."""
+    """Refuse an adaptation if a setting freezes the whole backbone."""
     if plan.strategy.option("bottleneck") is None:
         raise UserError(
-            f"domain_adaptation={plan.adaptation.choice} would reach no parameter, since strategy.layers.{setting} "
-            "keeps the whole backbone frozen: add a trainable layer with strategy.bottleneck=256, or let layers learn"
+            f"domain_adaptation={plan.adaptation.choice} would affect no parameter, because strategy.layers.{setting} "
+            "freezes the whole backbone: add a trainable layer with strategy.bottleneck=256, or make layers trainable"
         )
 
 
 def _check_problem(plan: Plan, problem: type[Problem], strategy: Any) -> None:
-    """Refuse methods that cannot learn what the data ask for."""
+    """Refuse methods that do not support the problem of the data."""
     data, kind = plan.data.choice, problem.name.replace("_", "-")
     if problem.name not in strategy.problems:
         valid = fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
         raise UserError(
-            f"strategy={plan.strategy.choice} learns {_named(strategy.problems)} problems, and data={data} is "
+            f"strategy={plan.strategy.choice} supports {_named(strategy.problems)} problems, and data={data} is "
             f"{kind}; valid: {valid}"
         )
     adaptation = plan.adaptation.build()
     if problem.name not in adaptation.problems:
         raise UserError(
-            f"domain_adaptation={plan.adaptation.choice} adapts {_named(adaptation.problems)} problems, "
+            f"domain_adaptation={plan.adaptation.choice} supports {_named(adaptation.problems)} problems, "
             f"and data={data} is {kind}; valid: "
             f"{fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
         )
@@ -112,8 +112,8 @@ def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
     if not strategy.takes_adapter:
         valid = fitting("strategy", lambda other: other.takes_adapter and other.needs <= traits <= other.handles)
         raise UserError(
-            f"strategy={plan.strategy.choice} decides for the whole backbone whether it learns, and "
-            f"adapter={chosen} decides it for single parameters: use adapter=none, or one of {valid}"
+            f"strategy={plan.strategy.choice} makes the whole backbone trainable or frozen, and "
+            f"adapter={chosen} selects single parameters: use adapter=none, or one of {valid}"
         )
     backbone, node = plan.backbone.kind, plan.backbone.node
     if reason := plan.adapter.build().objection(backbone, node):
@@ -122,8 +122,8 @@ def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
     layers = build_node(plan.strategy.option("layers"))
     if layers.freezes_all:
         raise UserError(
-            f"adapter={chosen} would train nothing in the backbone, since strategy.layers.trainable="
-            f"{layers.trainable} keeps all of it frozen: set strategy.layers.trainable=all"
+            f"adapter={chosen} would train nothing in the backbone, because strategy.layers.trainable="
+            f"{layers.trainable} freezes all of it: set strategy.layers.trainable=all"
         )
 
 
@@ -135,10 +135,10 @@ def _check_stream_adapts(plan: Plan, adaptation: Any) -> None:
         raise UserError(
             f"domain_adaptation={chosen} compares predictions over fixed classes, and data.scenario="
             f"{plan.data.option('scenario')} changes the classes from task to task: use data.scenario=domain, or an "
-            f"adaptation that looks at features alone ({_ON_FEATURES})"
+            f"adaptation of features alone ({_ON_FEATURES})"
         )
     if plan.strategy.kind.jointly:
-        raise UserError(f"strategy={strategy} learns all tasks at once and takes no target: use domain_adaptation=none")
+        raise UserError(f"strategy={strategy} trains on all tasks at once, without target: use domain_adaptation=none")
 
 
 def _check_episodes(plan: Plan, strategy: Any, adaptation: Any) -> None:
@@ -148,12 +148,12 @@ def _check_episodes(plan: Plan, strategy: Any, adaptation: Any) -> None:
     if _compares_predictions(plan):
         raise UserError(
             f"domain_adaptation={chosen} compares predictions over fixed classes, and those of episodes change: use an "
-            f"adaptation that looks at features alone ({_ON_FEATURES})"
+            f"adaptation of features alone ({_ON_FEATURES})"
         )
     ways = plan.data.option("train")["way"], plan.data.option("test")["way"]
     if strategy.fixed_way and ways[0] != ways[1]:
         raise UserError(
-            f"strategy={plan.strategy.choice} learns a head with an output for each way, and data.train.way="
+            f"strategy={plan.strategy.choice} trains a head with one output per way, and data.train.way="
             f"{ways[0]} is not data.test.way={ways[1]}: make them equal, or use strategy=prototypical, which takes any"
         )
 
@@ -171,7 +171,7 @@ def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]
     for name, recipe in plan.validators.items():
         validator = recipe.kind
         if not (named or validator.measures or validator.ranks_runs):
-            continue  # such a score is chosen by default, and logged where it is defined
+            continue  # this score is a default, logged only where it is defined
         if "target" not in traits:
             raise UserError(
                 f"validator={name} needs two domains, and data={plan.data.choice} has no target: leave it out"
@@ -179,26 +179,26 @@ def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]
         problems = recipe.build().problems
         if problem.name not in problems:
             raise UserError(
-                f"validator={name} scores {_named(problems)} problems, and data={plan.data.choice} is "
+                f"validator={name} supports {_named(problems)} problems, and data={plan.data.choice} is "
                 f"{problem.name.replace('_', '-')}: leave it out"
             )
 
 
 def check_protocol(plan: Plan) -> None:
-    """Refuse settings of trainer and callbacks that would quietly do something else than they say.
+    """Refuse settings of trainer and callbacks whose effect would silently differ from their meaning.
 
     Args:
         plan: of the run.
 
     Raises:
-        UserError: naming what to change.
+        UserError: with the setting to change.
     """
     trainer = plan.trainer.option
     if "tasks" in plan.data.kind.traits:
         _check_stream_protocol(plan)
     _check_limits(plan)
     if not trainer("log_every_n_steps") or trainer("log_every_n_steps") < 1:
-        raise UserError(f"trainer.log_every_n_steps is at least 1, not {trainer('log_every_n_steps')}")
+        raise UserError(f"trainer.log_every_n_steps must be at least 1, not {trainer('log_every_n_steps')}")
     check_length(plan, plan.max_epochs)
     if str(trainer("accelerator")) == "cpu" and str(trainer("devices")) in ("-1", "0"):
         raise UserError(
@@ -207,13 +207,13 @@ def check_protocol(plan: Plan) -> None:
     if str(trainer("precision")).startswith("16") and trainer("accelerator") == "cpu":
         raise UserError(f"trainer.precision={trainer('precision')} needs a GPU: use bf16-mixed or 32-true on the CPU")
     if plan.update.get("graph") is True and trainer("accelerator") == "cpu":
-        raise UserError("update.graph=true replays graphs of a GPU: set trainer=gpu, or leave update.graph at auto")
+        raise UserError("update.graph=true needs CUDA graphs: set trainer=gpu, or leave update.graph at auto")
     if "shard" in str(trainer("strategy")).lower() and plan.update["gradient_clip_norm"] is not None:
         raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
 
 
 def _check_limits(plan: Plan) -> None:
-    """Refuse a length that is given twice or not at all, or in a unit that schedules do not know."""
+    """Refuse a length that is given twice or not at all, or in a unit that schedules do not support."""
     epochs, updates = plan.max_epochs, plan.max_updates
     if epochs is not None and updates is not None:
         raise UserError(
@@ -222,8 +222,8 @@ def _check_limits(plan: Plan) -> None:
         )
     if not ((epochs or updates or 0) > 0):
         raise UserError(
-            f"trainer.max_epochs is at least 1, not {epochs}, unless trainer.max_updates is given: schedules follow "
-            "the share of training done"
+            f"trainer.max_epochs must be at least 1, not {epochs}, unless trainer.max_updates is given: schedules "
+            "follow the share of training done"
         )
     for name in ("max_steps", "max_time", "fast_dev_run", "min_steps", "min_epochs", "val_check_interval"):
         if plan.trainer.option(name) is not None:
@@ -234,19 +234,19 @@ def _check_limits(plan: Plan) -> None:
 
 
 def check_length(plan: Plan, epochs: int | None) -> None:
-    """Refuse settings that need more epochs than there are.
+    """Refuse settings that need more epochs than the run has.
 
     Args:
         plan: of the run.
-        epochs: how many it has; None where ``trainer.max_updates`` is given and the data are not read yet.
+        epochs: number of epochs; None with ``trainer.max_updates`` before the data are loaded.
 
     Raises:
-        UserError: naming what to change.
+        UserError: with the setting to change.
     """
     if plan.evaluate == "best" and not (plan.checkpointing.best and plan.validates(epochs)):
         raise UserError(
-            "evaluate=best tests the checkpoint that is best on validation, which this run does not make: set "
-            "evaluate=last, or let it validate and keep callbacks.checkpoint.best=true"
+            "evaluate=best tests the checkpoint that is best on validation, and this run writes none: set "
+            "evaluate=last, or enable validation and keep callbacks.checkpoint.best=true"
         )
     if plan.stopping.enabled and not plan.validates(epochs):
         raise UserError("early stopping needs validation: see trainer.limit_val_batches, check_val_every_n_epoch")
@@ -264,8 +264,8 @@ def _check_stream_protocol(plan: Plan) -> None:
         )
     if plan.evaluate != "last":
         raise UserError(
-            f"evaluate={plan.evaluate} does not suit a stream of tasks, of which no epoch of one task is the best: "
-            "leave it at last; strategy.task_ends_with=best keeps each task's best weights"
+            f"evaluate={plan.evaluate} does not suit a stream of tasks, which has no best epoch over all tasks: "
+            "keep evaluate=last; strategy.task_ends_with=best keeps each task's best weights"
         )
     if plan.stopping.enabled:
         raise UserError("early stopping would end a stream within a task: use callbacks=default")
@@ -274,25 +274,25 @@ def _check_stream_protocol(plan: Plan) -> None:
 
 
 def check_modality(plan: Plan) -> None:
-    """Refuse a backbone for other inputs than the data's, before any data are read.
+    """Refuse a backbone whose modality differs from that of the data, before any data are loaded.
 
     Args:
-        plan: of the run; its classes state their modalities.
+        plan: of the run; its classes declare their modalities.
 
     Raises:
-        UserError: naming the backbones that fit.
+        UserError: with the backbones that fit.
     """
     modality, accepted = plan.data.kind.modality_for(plan.data.node), plan.backbone.kind.modalities
     if modality not in accepted:
         raise UserError(
             f"backbone={plan.backbone.choice} takes {' or '.join(sorted(accepted))} inputs, and those of "
-            f"data={plan.data.choice} are of the kind {modality}; valid: "
+            f"data={plan.data.choice} are {modality}; valid: "
             f"{fitting('backbone', lambda other: modality in other.modalities) or 'no backbone'}"
         )
 
 
 def fitting(group: str, fits: Callable[[Any], bool]) -> str:
-    """Name the choices of a group whose class fits.
+    """List the choices of a group whose class fits.
 
     Args:
         group: of the configuration.
@@ -302,7 +302,7 @@ def fitting(group: str, fits: Callable[[Any], bool]) -> str:
 
 
 def fitting_nodes(group: str, fits: Callable[[DictConfig], bool]) -> str:
-    """Name the choices of a group whose configuration fits.
+    """List the choices of a group whose configuration fits.
 
     Args:
         group: of the configuration.
@@ -310,7 +310,7 @@ def fitting_nodes(group: str, fits: Callable[[DictConfig], bool]) -> str:
     """
     names = []
     for name, file in choices(group)[group].items():
-        with contextlib.suppress(Exception):  # a broken neighbour is not this run's mistake
-            if fits(read_node(file)):  # with what a file shares with others: its class may stand there
+        with contextlib.suppress(Exception):  # another choice's broken file is not this run's mistake
+            if fits(read_node(file)):  # including shared files, which may contain its class
                 names.append(f"{group}={name}")
     return ", ".join(names)

@@ -1,4 +1,4 @@
-"""What several processes need of a network before they train it together."""
+"""Preparation of a network for training in several processes."""
 
 import pytorch_lightning as pl
 from torch import nn
@@ -13,10 +13,10 @@ _OPTION = "trainer.sync_batchnorm"
 
 
 def synchronise_batch_norm(plan: Plan, parts: Parts, trainer: pl.Trainer) -> None:
-    """Let batch-norm normalise by the statistics of all processes, where the trainer's configuration asks for it.
+    """Synchronise batch normalisation over all processes, if the trainer's configuration requires it.
 
-    Modules keep their identity, parameters and buffers, those of each domain included: only what they compute changes.
-    Where there is one process or no batch-norm nothing is done, unless the command line asks for it.
+    Modules keep their identity, parameters and buffers, including those of each domain: only their computation changes.
+    With one process or no batch normalisation, nothing is done, unless the option was given on the command line.
 
     Raises:
         UserError: ``trainer.sync_batchnorm=true`` was given, and there is nothing to synchronise.
@@ -27,7 +27,7 @@ def synchronise_batch_norm(plan: Plan, parts: Parts, trainer: pl.Trainer) -> Non
     given = any(text.lstrip("+").startswith(f"{_OPTION}=") for text in plan.overrides)
     if given and (not norms or trainer.world_size == 1):
         reason = "the network has no batch-norm" if not norms else "there is one process"
-        raise UserError(f"{_OPTION}=true has nothing to synchronise, since {reason}: leave it out")
+        raise UserError(f"{_OPTION}=true has nothing to synchronise, because {reason}: leave it out")
     if trainer.world_size == 1:
         return
     if norms and trainer.strategy.root_device.type == "cpu":

@@ -1,4 +1,4 @@
-"""What a run is going to do, as typed values: nothing after this module reads the configuration."""
+"""The plan of a run as typed values: no later module reads the configuration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ class Recipe:
 
     Args:
         choice: name of the choice, for messages.
-        node: the composed node, plain values; nodes in it are built with it.
+        node: the composed node, plain values; nested nodes are built with it.
     """
 
     choice: str
@@ -36,7 +36,7 @@ class Recipe:
         return class_of(self.node)
 
     def option(self, name: str, default: Any = None) -> Any:
-        """Look an option up as it was configured."""
+        """Return an option as configured."""
         return self.node.get(name, default)
 
     def with_options(self, **options: Any) -> "Recipe":
@@ -48,7 +48,7 @@ class Recipe:
         return replace(self, node={key: value for key, value in self.node.items() if key != name})
 
     def build(self, **given: Any) -> Any:
-        """Build the object, with arguments that the configuration cannot hold."""
+        """Build the object, with additional arguments that a configuration cannot contain."""
         return build_node(self.node, **given)
 
 
@@ -59,7 +59,7 @@ class Checkpointing:
     Args:
         every_n_epochs: at least 1.
         best: keep the checkpoint that is best on validation.
-        monitor: a validation metric; ``auto`` is the data's own.
+        monitor: a validation metric; ``auto`` for the default of the data.
         mode: ``max``, ``min`` or ``auto``.
     """
 
@@ -74,11 +74,11 @@ class Stopping:
     """Whether training ends early, and by which metric.
 
     Args:
-        enabled: whether it may.
-        monitor: a validation metric; ``auto`` is the data's own.
+        enabled: whether training may end early.
+        monitor: a validation metric; ``auto`` for the default of the data.
         mode: ``max``, ``min`` or ``auto``.
         patience: validations without an improvement.
-        min_delta: smallest change that counts as one.
+        min_delta: smallest change that counts as an improvement.
     """
 
     enabled: bool = False
@@ -90,12 +90,12 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The run's place among others.
+    """The role of the run in a sweep.
 
     Args:
-        part: whether it is one of several.
+        part: whether the run belongs to a sweep.
         name: of the sweep's folder.
-        objective: the validation metric that a search optimises; ``auto`` is the data's own.
+        objective: the validation metric that a search optimises; ``auto`` for the default of the data.
         chosen: how a search chose its settings.
     """
 
@@ -107,27 +107,27 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run, from its seed to what it writes.
+    """A run, from its seed to its outputs.
 
     Args:
         name: of the run.
-        seed, threads, channels_last, precision_of_matmul, tags, evaluate, figures, health, forgetting: as the
-            configuration has them.
-        data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: what is built.
-        validators, callbacks: what is built beside them, by name.
+        seed, threads, channels_last, precision_of_matmul, tags, evaluate, figures, health, forgetting: as
+            configured.
+        data, backbone, adapter, strategy, adaptation, optimizer, scheduler, trainer: parts to build.
+        validators, callbacks: additional parts to build, by name.
         update: options of the optimizer step.
-        validation_samples: of a set without labels, scored in each validation; None for all.
-        checkpointing, stopping, sweep: see there.
-        logger: options of W&B; without a mode it is not used.
-        loggers: what is built beside it, by name.
+        validation_samples: samples of a set without labels that are scored in each validation; None for all.
+        checkpointing, stopping, sweep: see these classes.
+        logger: options of W&B, which is used only with a mode.
+        loggers: additional loggers to build, by name.
         init_from: folder of the run whose backbone this one starts from.
-        resumes: whether it goes on with an interrupted run.
-        lengthened_from: epochs that the run was first configured for, where it went on for more.
-        found_rate: learning rate that a range test has chosen; None where it was configured.
+        resumes: whether the run resumes an interrupted one.
+        lengthened_from: epochs for which the run was first configured, if it was extended.
+        found_rate: learning rate chosen by a range test; None if it was configured.
         choices: the chosen name of each group.
-        overrides: what was given on the command line.
-        reasons: why natural choices were made.
-        config: the whole configuration, plain, for the logger's record.
+        overrides: overrides given on the command line.
+        reasons: reasons for options that were chosen automatically.
+        config: the whole configuration, as plain values, for the logger's record.
     """
 
     name: str
@@ -168,28 +168,28 @@ class Plan:
 
     @property
     def max_epochs(self) -> int | None:
-        """Epochs, of a stream those of each task; None where updates are counted."""
+        """Number of epochs, for a stream of each task; None if training is measured in updates."""
         return cast(int | None, self.trainer.option("max_epochs"))
 
     @property
     def max_updates(self) -> int | None:
-        """Updates of the whole run; None where epochs are counted."""
+        """Number of updates of the whole run; None if training is measured in epochs."""
         return cast(int | None, self.trainer.option("max_updates"))
 
     def validates(self, epochs: int | None) -> bool:
-        """Tell whether there is any validation in so many epochs; None where their number is not known yet."""
+        """Whether there is any validation in this number of epochs; None if the number is unknown."""
         every = self.trainer.option("check_val_every_n_epoch")
         return self.trainer.option("limit_val_batches") != 0 and (epochs is None or every <= epochs)
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Plan":
-        """Read a checked configuration, and what Hydra knows of the run.
+        """Read a checked configuration, and Hydra's information on the run.
 
         Args:
-            cfg: composed, or read from the folder of the run that goes on.
+            cfg: composed, or read from the folder of a resumed run.
 
         Raises:
-            UserError: a validator is none, or what an experiment reproduces is stated wrongly.
+            UserError: an unknown validator, or an invalid statement of what an experiment reproduces.
         """
         plain = to_plain(cfg)
         Reproduces.from_node(plain.get("reproduces"))
@@ -246,7 +246,7 @@ class Plan:
 
 
 def _classes_in(nodes: Mapping[str, Any]) -> dict[str, Recipe]:
-    """Take what names a class, by its key."""
+    """Select the entries that name a class, by key."""
     return {name: Recipe(name, node) for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node}
 
 
@@ -258,7 +258,7 @@ def _validators(nodes: Mapping[str, Any]) -> dict[str, Recipe]:
     for name, node in nodes.items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise UserError(
-                f"validator.{name} is no validator; valid: {', '.join(sorted(choices('validator')['validator']))}"
+                f"validator.{name} is not a validator; valid: {', '.join(sorted(choices('validator')['validator']))}"
             )
     return {name: Recipe(name, node) for name, node in nodes.items()}
 

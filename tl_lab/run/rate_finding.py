@@ -1,4 +1,4 @@
-"""``update.lr_find``: a range test before a run, whose rate the run then takes as if it had been configured."""
+"""``update.lr_find``: a range test before a run, which determines its learning rate."""
 
 import csv
 import functools
@@ -30,55 +30,53 @@ __all__ = ["check_rate_finding", "with_found_rate"]
 
 
 def check_rate_finding(plan: Plan) -> None:
-    """Refuse a range test where there is no rate to find.
+    """Refuse a range test if there is no learning rate to find.
 
     Args:
         plan: of the run.
 
     Raises:
-        UserError: nothing is trained, the rate is given, or several processes would each find their own.
+        UserError: nothing is trained, the learning rate is given, or several processes would each find one.
     """
     if not plan.update.get("lr_find"):
         return
     if not plan.strategy.kind.trains:
         raise UserError(
-            f"update.lr_find=true: strategy={plan.strategy.choice} trains nothing, so that there is no rate to find"
+            f"update.lr_find=true: strategy={plan.strategy.choice} trains nothing, so there is no learning rate to find"
         )
     given = [text for text in plan.overrides if text.lstrip("+").startswith("optimizer.lr=")]
     if given and not plan.resumes:
-        raise UserError(
-            f"update.lr_find=true chooses the learning rate, and {given[0]} gives it: leave one of them out"
-        )
+        raise UserError(f"update.lr_find=true chooses the learning rate, and {given[0]} sets it: leave one of them out")
     devices, nodes = plan.trainer.option("devices"), plan.trainer.option("num_nodes", 1)
     if nodes != 1 or not (devices == 1 or (isinstance(devices, list) and len(devices) == 1)):
         raise UserError(
-            "update.lr_find=true tests rates in one process: find the rate with trainer.devices=1, and give it to runs "
+            "update.lr_find=true runs in one process: find the rate with trainer.devices=1, and set it in runs "
             "of several processes as optimizer.lr"
         )
 
 
 def with_found_rate(plan: Plan, parts: Parts, folder: Path, record: Record) -> tuple[Plan, Parts]:
-    """Let a run go by the rate that a range test chooses; one that goes on keeps the rate that it began with.
+    """Set the learning rate of a run by a range test; a resumed run keeps the rate with which it started.
 
-    The test trains the networks that were built. What it has changed is built anew; the streams of random numbers are
-    put back, and the order of batches is a function of the epoch, so that the run equals one that is given the rate.
+    The test trains the networks that were built. Everything it changed is built again, random streams are
+    restored, and the order of batches is a function of the epoch, so that the run equals one with this rate given.
 
     Args:
         plan: of the run.
-        parts: built for it; they are used up.
-        folder: of the run: the curve is written there, and the rate into its configuration.
-        record: of the run: it keeps the rate.
+        parts: built for it; they are consumed.
+        folder: of the run, to which the curve is written; the rate is written into its configuration.
+        record: of the run, which stores the rate.
 
     Returns:
-        The plan with the rate, and what learns.
+        The plan with the rate, and parts built anew.
 
     Raises:
-        UserError: the loss fell at no rate.
+        UserError: the loss decreased at no rate.
     """
     if not plan.update.get("lr_find"):
         return plan, parts
     if (known := record.content.get("lr_find")) is None:
-        console.say("update.lr_find: the first updates are tried at growing learning rates")
+        console.say("update.lr_find: testing the first updates at increasing learning rates")
         known = _find(plan, parts, folder)
         parts = Parts(parts.data, build_strategy(plan, parts.data))
         _write_rate(folder, known["rate"])
@@ -108,14 +106,14 @@ def _find(plan: Plan, parts: Parts, folder: Path) -> dict[str, float]:
     rate = choose_rate(rates, losses)
     if rate is None:
         raise UserError(
-            f"update.lr_find=true: the loss did not fall at any rate from {rates[0] if rates else math.nan:.0e} to "
+            f"update.lr_find=true: the loss did not decrease at any rate from {rates[0] if rates else math.nan:.0e} to "
             f"{rates[-1] if rates else math.nan:.0e}: check the inputs, or give optimizer.lr"
         )
     return {"rate": rate, "updates": len(rates)}
 
 
 def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
-    """Make as many updates as there are rates, at the progress of the run's first ones."""
+    """Perform one update per rate, at the progress of the run's first updates."""
     strategy, data = parts.strategy, parts.data
     batches = batches_within(len(data.train_dataloader()), plan.trainer.option("limit_train_batches"))
     updates = max(1, -(-batches // plan.update["accumulate_batches"]))
@@ -123,7 +121,7 @@ def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
     _set_rate(strategy, 1.0)  # the schedule gives rates, not factors
     strategy.max_updates = max(len(test.rates) + 1, plan.max_updates or updates * epochs_of(plan, data))
     strategy.schedule, strategy.graph = cast(Schedule, test), False
-    data.request = replace(data.request, epochs_per_task=epochs + 1)  # of a stream, the first task is not left
+    data.request = replace(data.request, epochs_per_task=epochs + 1)  # so that a stream stays in its first task
     trainer: pl.Trainer = (
         plan.trainer.with_options(
             max_epochs=epochs,
@@ -144,7 +142,7 @@ def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
         )
     )
     test.trainer = trainer
-    with suppress(Diverged):  # the curve ends there
+    with suppress(Diverged):  # the curve ends at divergence
         trainer.fit(strategy, datamodule=data)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -159,7 +157,7 @@ def _write_curve(folder: Path, rates: list[float], losses: list[float]) -> None:
 
 
 def _write_rate(folder: Path, rate: float) -> None:
-    """Put the rate in its place in the run's configuration."""
+    """Write the rate into the run's configuration."""
     config = OmegaConf.load(folder / "config.yaml")
     config.optimizer.lr = rate
     write_text(folder / "config.yaml", OmegaConf.to_yaml(config))

@@ -1,4 +1,4 @@
-"""What a run states: its facts, the banner at its start, the table and the hints at its end."""
+"""Reports of a run: its facts, the banner at its start, the table and the hints at its end."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ from tl_lab.watching.validators.reverse import ReverseValidation
 
 __all__ = ["banner_of", "facts_of", "report", "waited"]
 
-_DEBUGGED = "one tiny run through everything, whose numbers say nothing"
+_DEBUGGED = "one tiny run through all stages, whose numbers mean nothing"
 
 
 def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _rate_fact(plan: Plan) -> dict[str, str]:
 
 
 def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, str]:
-    """Say where several processes compute something else than one would."""
+    """Report where several processes compute something else than one would."""
     if trainer.world_size == 1:
         return {}
     facts, modules, share = {}, list(parts.strategy.modules()), parts.data.batch_size // trainer.world_size
@@ -80,7 +80,7 @@ def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, 
 
 
 def _adapter_size(strategy: Strategy) -> dict[str, Any]:
-    """Count what the adapter trains, and the bytes that it takes on disk; name the base that is not stored with it."""
+    """Count the parameters of the adapter and their bytes on disk; name base weights that are not stored with it."""
     learned = strategy.learned_by_name(strategy.network.backbone).values()
     size = {
         "parameters": sum(parameter.numel() for parameter in learned),
@@ -124,7 +124,7 @@ def _device(trainer: pl.Trainer) -> str:
 
 
 def waited(data: DataModule) -> dict[str, Any]:
-    """State how long training waited for data that were read while it went on; nothing where they were in memory."""
+    """Report how long training waited for data that were read during training; nothing for data in memory."""
     waiting = data.waiting
     if waiting.share is None:
         return {}
@@ -158,13 +158,13 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
     if len({row["epoch"] for row in content.get("selection") or ()}) > 1:
         console.selection(content["selection"])
     if (score := content["metrics"].get(ReverseValidation.metric)) is not None:
-        console.say(f"Reverse validation: accuracy {100 * score:.1f} % on the way back; it compares runs.")
-    if not plan.sweep.part:  # a sweep speaks at its end
+        console.say(f"Reverse validation: accuracy {100 * score:.1f} % of the reverse classifier, for comparing runs.")
+    if not plan.sweep.part:  # a sweep prints its own report at the end
         console.next_steps(folder, _hints(plan, folder))
 
 
 def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
-    """Say what to try next, as commands that can be copied."""
+    """Suggest next steps, as commands that can be copied."""
     outside = [word for one in given_folders() for word in ("--config-dir", str(one))]
     hints = [("all choices", command("list", *outside))]
     if plan.data.kind.labels_new_samples:
@@ -187,7 +187,7 @@ def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
 
 
 def _samples(plan: Plan) -> tuple[str, str]:
-    """Name what such a model labels, and an example of where it may lie."""
+    """Name the inputs of such a model, and an example path."""
     rows = {"vector": "samples", "table": "rows", "text": "texts"}
     modality = plan.data.kind.modality_for(plan.data.node)
     if modality == "tokens_with_boxes":

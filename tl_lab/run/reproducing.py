@@ -1,4 +1,4 @@
-"""A run once more from its saved configuration, compared with the first to the last bit."""
+"""Repetition of a run from its saved configuration, with a bitwise comparison of the results."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ __all__ = ["Reproduction", "compare_runs", "reproduce"]
 _LOGGED = "metrics.csv"
 _MOST_SHOWN = 20
 _LARGEST_BYTES = 2**20
-# what may explain that numbers differ, by the key in results.json
+# possible reasons for differing numbers, by the key in results.json
 _CIRCUMSTANCES = {
     "config_hash": "configuration",
     "data_hash": "data",
@@ -34,14 +34,14 @@ _CIRCUMSTANCES = {
 
 @dataclass
 class Reproduction:
-    """What came of a run's repetition.
+    """Result of repeating a run.
 
     Attributes:
         folder: of the new run.
         metrics: number of final metrics compared.
         logged: number of values of ``metrics.csv`` compared.
-        differences: a line for each metric that is not the same to the last bit, and for the first logged value.
-        circumstances: what else is not the same: versions, device, threads, code, data.
+        differences: a line for each metric that differs, and for the first logged value that does.
+        circumstances: other differences: versions, device, threads, code, data.
     """
 
     folder: Path
@@ -52,11 +52,11 @@ class Reproduction:
 
     @property
     def equal(self) -> bool:
-        """Whether every number is the same to the last bit."""
+        """Whether all numbers are identical to the last bit."""
         return not self.differences
 
     def said(self) -> str:
-        """Say it, a line each."""
+        """Format the result as lines."""
         lines = [f"{self.metrics} metrics and {self.logged:,} logged values compared; the new run: {self.folder}"]
         if self.equal:
             lines.append("equal to the last bit")
@@ -65,7 +65,7 @@ class Reproduction:
             lines += ["not equal:", *(f"  {text}" for text in self.differences[:_MOST_SHOWN])]
             lines += [f"  and {more} more"] if more > 0 else []
         if self.circumstances:
-            lines += ["not the same either:" if not self.equal else "although not the same:"]
+            lines += ["other differences:" if not self.equal else "despite other differences:"]
             lines += [f"  {text}" for text in self.circumstances]
         elif not self.equal:
             lines.append("versions, device, threads, code and data are the same")
@@ -73,22 +73,22 @@ class Reproduction:
 
 
 def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence[str] = ()) -> Reproduction:
-    """Run a saved configuration again, in a process and a folder of its own, and compare every metric.
+    """Repeat a saved configuration in a separate process and folder, and compare every metric.
 
-    Figures and W&B, which change no number, are left out. Data are read where the first run read them, as long as
-    they are there.
+    Figures and W&B, which change no number, are omitted. Data are read from the folders that the first run used, if
+    these still exist.
 
     Args:
         run: the first run's folder.
         output: the new run's folder, which must not hold a run; None for ``outputs/reproduced/<name>/<time>``.
-        allow: names beside the project's own that the configuration may name (see :mod:`tl_lab.config.trust`).
+        allow: names in addition to the project's own that the configuration may use (see :mod:`tl_lab.config.trust`).
 
     Returns:
-        What is the same and what is not.
+        The comparison.
 
     Raises:
-        UserError: the first run did not complete, its configuration is damaged or names what is not allowed, or the
-            new run failed.
+        UserError: the first run did not complete, its configuration is damaged or uses a name that is not allowed, or
+            the new run failed.
     """
     first = Path(run)
     before = read_results(first)
@@ -103,14 +103,14 @@ def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence
         Path(output) if output is not None else _root() / "reproduced" / name / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
     )
     if (folder / RESULTS).exists() or (folder / "config.yaml").exists():
-        raise UserError(f"{folder} holds a run, which would be overwritten: name another folder")
+        raise UserError(f"{folder} contains a run, which would be overwritten: name another folder")
     cfg.figures, cfg.resume, cfg.logger = False, None, {"mode": "disabled"}
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     (folder / ".hydra").mkdir(exist_ok=True)
     for file in ((first / ".hydra" / f"{name}.yaml") for name in ("config", "hydra", "overrides")):
         if file.is_file() and file.stat().st_size <= _LARGEST_BYTES:
             shutil.copy(file, folder / ".hydra")
-    # a folder with a configuration and no checkpoint is a run that goes on from its beginning
+    # a folder with a configuration and no checkpoint is treated as a run that resumes from its beginning
     known = {"choices": before.get("choices") or {}, "data_places": before.get("data_places") or {}}
     write_json(folder / RESULTS, {"schema": SCHEMA, "status": "running", **known})
     package = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -149,7 +149,7 @@ def compare_runs(first: Path, second: Path) -> Reproduction:
 
 
 def _compare_logged(first: Path, second: Path, found: Reproduction) -> None:
-    """Compare what was logged while training; the first value that differs tells when the runs parted."""
+    """Compare the values logged in training; the first differing value shows when the runs diverged."""
     old, new = _cells(first), _cells(second)
     found.logged = len(old)
     apart = [key for key in {**old, **new} if old.get(key) != new.get(key)]

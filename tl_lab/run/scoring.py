@@ -1,4 +1,4 @@
-"""A finished run scored on other labelled samples."""
+"""Scoring a finished run on other labelled samples."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,24 +34,24 @@ def score(
 ) -> dict[str, Any]:
     """Score a finished run on labelled samples that it has not seen.
 
-    Nothing is trained or chosen by them; thresholds of labels are those of the run.
+    Nothing is trained or selected on them; thresholds of labels are those of the run.
 
     Args:
         run: the run's folder.
         inputs: a folder with a sub-folder of images or recordings for each class, named as the run's classes; or a CSV
-            file, with a column ``path`` or a column for each value, and beside it ``label`` (a class by its name; of
-            tables the column that training read) or a column for each label (0 or 1) or quantity, by their names.
+            file, with a column ``path`` or a column for each value, and additionally ``label`` (a class by name; for
+            tables the column used in training) or a column for each label (0 or 1) or quantity, by name.
         output: the JSON file to write; None for ``<run>/tests/<name of inputs>.json``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         task: see :func:`tl_lab.run.inference.load`.
-        skip_unreadable: leave images out that cannot be read, instead of stopping.
+        skip_unreadable: skip unreadable images instead of stopping.
         allow: see :func:`tl_lab.run.inference.load`.
 
     Returns:
-        What was written: ``metrics`` (``test/<name>/acc``), ``count``, ``absent`` classes, and where they come from.
+        The written content: ``metrics`` (``test/<name>/acc``), ``count``, ``absent`` classes, and the data's source.
 
     Raises:
-        UserError: labels are missing or are none of the run's, or a file cannot be read.
+        UserError: labels are missing or unknown to the run, or a file cannot be read.
     """
     place = Path(inputs)
     if not place.exists():
@@ -78,7 +78,7 @@ def score(
 def _measure(
     model: TrainedModel, batches: Iterable[Named], labels: Mapping[str, Tensor], place: Path
 ) -> tuple[dict[str, float], Tensor]:
-    """Compute the scores of the problem; give the labels of the samples that were read, too, ``(N, ...)``."""
+    """Compute the scores of the problem; return the labels of the readable samples, too, ``(N, ...)``."""
     meter, seen = model.problem.meter(), []
     for batch in model.answer(batches, logits=True):
         y = torch.stack([labels[name] for name in batch.names])
@@ -86,7 +86,7 @@ def _measure(
         meter.update(batch.logits, y)  # type: ignore[arg-type]
         seen.append(y)
     if not seen:
-        raise UserError(f"{place} holds no image that can be read: there is nothing to test on")
+        raise UserError(f"{place} contains no readable image: there is nothing to test on")
     return meter.compute(), torch.cat(seen)
 
 
@@ -98,7 +98,7 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
     label = model.reading.get("label_column", "label")
     columns = [label] if isinstance(model.problem, SingleLabel) else model.class_names
     if missing := [name for name in columns if name not in rows[0]]:
-        raise UserError(f"{place} has no column {missing[0]!r} with the truth; {nearest(missing[0], rows[0])}")
+        raise UserError(f"{place} has no column {missing[0]!r} with true labels; {nearest(missing[0], rows[0])}")
     values = [[row[name] for name in columns] for row in rows]
     inputs = [{name: cell for name, cell in row.items() if name not in columns} for row in rows]
     listed = "path" in inputs[0] and model.spec.modality == "image"
@@ -107,7 +107,7 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
         name = printable(row["path"]) if listed else str(i)
         y = _label(truth, model, f"{place}, row {i + 1}")
         if name in labels and not torch.equal(labels[name], y):
-            raise UserError(f"{place} gives {name} two labels that differ: leave one of its rows out")
+            raise UserError(f"{place} gives {name} two different labels: leave one of its rows out")
         labels[name] = y
     return read_rows(place, inputs, model, skip=skip), labels
 
@@ -115,7 +115,7 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
 def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
     if not isinstance(model.problem, SingleLabel):
         raise UserError(
-            f"{place} is a folder, whose sub-folders can name classes only: give a CSV file with the columns path, "
+            f"{place} is a folder, whose sub-folders can only be classes: give a CSV file with the columns path, "
             f"{', '.join(model.class_names)}"
         )
     folders = class_folders(place)
@@ -128,7 +128,7 @@ def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[N
         found = [str(one.relative_to(folder)) for one in recordings_below(folder)] if heard else images_below(folder)
         files |= {f"{folder.name}/{file}": y for file in found}
     if not files:
-        raise UserError(f"{place} holds no {'recordings' if heard else 'images'} in its sub-folders")
+        raise UserError(f"{place} contains no {'recordings' if heard else 'images'} in its sub-folders")
     labels = {printable(name): y for name, y in files.items()}
     if heard:
         batches = batches_of_recordings(list(files), [place / name for name in files], model, skip=skip)
@@ -141,9 +141,9 @@ def _label(cells: Sequence[str], model: TrainedModel, where: str) -> Tensor:
     if isinstance(model.problem, SingleLabel):
         names = [same_name(name) for name in model.class_names]
         if same_name(cells[0]) not in names:
-            raise UserError(f"{where}: {cells[0]!r} is no class of the run; {nearest(cells[0], names)}")
+            raise UserError(f"{where}: {cells[0]!r} is not a class of the run; {nearest(cells[0], names)}")
         return torch.tensor(names.index(same_name(cells[0])))
     try:
         return torch.tensor([float(cell) for cell in cells])
     except (TypeError, ValueError) as error:
-        raise UserError(f"{where} holds a label that is no number: {error}") from error
+        raise UserError(f"{where} has a label that is not a number: {error}") from error

@@ -1,4 +1,4 @@
-"""Classify by examples of one's own: how a run learns from a few examples, together with such examples."""
+"""Classification by the user's own examples, with the few-shot method of a run."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ GivenSupport: TypeAlias = "str | Path | Mapping[str, Given]"
 
 
 class Model(Protocol):
-    """What reading inputs needs to know of a model."""
+    """The attributes of a model that reading inputs requires."""
 
     spec: InputSpec
     shape: tuple[int, ...]
@@ -53,15 +53,15 @@ class Support:
 
 
 class Answers(NamedTuple):
-    """What a model says of samples by a support set.
+    """Predictions of a model with a support set.
 
     Attributes:
         labels: names of classes; empty where the confidence is below the threshold.
-        confidence: probability of the likeliest class, ``(N,)``, in [0, 1].
+        confidence: probability of the most probable class, ``(N,)``, in [0, 1].
         probabilities: of all classes, ``(N, C)``.
-        values: the likeliest classes, ``(N,)``, rejected ones too.
+        values: the most probable classes, ``(N,)``, including rejected ones.
         names: of the samples: their files, or numbers from 0.
-        nearest: for each sample the example whose features are nearest to its own.
+        nearest: for each sample, the example with the most similar features.
     """
 
     labels: list[str]
@@ -73,7 +73,7 @@ class Answers(NamedTuple):
 
 
 class FewShotModel(nn.Module):
-    """A run that learned from episodes: it has no classes of its own, and takes those of a support set.
+    """A run that was trained on episodes: it has no classes of its own, and uses those of a support set.
 
     Args:
         strategy: with the weights of the run.
@@ -91,36 +91,36 @@ class FewShotModel(nn.Module):
         self.eval()
 
     def with_support(self, support: GivenSupport) -> "Supported":
-        """Take the classes of a support set.
+        """Use the classes of a support set.
 
         Args:
             support: a folder with a folder of examples for each class, a table with the columns ``path`` and
-                ``label``, or a mapping from each class's name to its examples (paths, pictures, arrays or texts).
+                ``label``, or a mapping from each class's name to its examples (paths, images, arrays or texts).
 
         Returns:
             A model that predicts these classes.
 
         Raises:
-            UserError: a class has no example, there are fewer than two classes, or the run learned with another number
-                of classes and cannot change it.
+            UserError: a class has no example, there are fewer than two classes, or the run was trained for another
+                number of classes and cannot change it.
         """
         read = read_support(support, self)
         learned, way = self.strategy.num_outputs, len(read.class_names)
         if self.strategy.fixed_way and way != learned:
             raise UserError(
-                f"{self.folder} learned a head for {learned} classes, whose start belongs to their number: give a "
+                f"{self.folder} was trained with a head for {learned} classes, which cannot be changed: give a "
                 f"support of {learned} classes, not {way}"
             )
         return Supported(self, self, read)
 
     def predict(self, *_: Any, **__: Any) -> Any:
-        """Refuse: without a support set there are no classes to predict.
+        """Raise an error: without a support set there are no classes to predict.
 
         Raises:
             UserError: always.
         """
         raise UserError(
-            f"{self.folder} learned from episodes, and has no classes of its own: give a few examples of each of "
+            f"{self.folder} was trained on episodes, and has no classes of its own: give a few examples of each of "
             "yours, --support <folder of class folders> (in Python: load(run).with_support(folder).predict(...))"
         )
 
@@ -144,7 +144,7 @@ class NearestMean:
     """Classify by the nearest mean of a class's features, each scaled to length 1; nothing is trained.
 
     Args:
-        network: gives the features.
+        network: provides the features.
 
     References:
         Wang, Chao, Weinberger and van der Maaten, SimpleShot, 2019, section 3 (L2N). https://arxiv.org/abs/1911.04623
@@ -159,17 +159,17 @@ class NearestMean:
         return F.normalize(cast(Any, self.network).features(x).flatten(1))
 
     def logits(self, support: Support, x: Inputs) -> Tensor:
-        """Give minus the squared distance to each class's mean, ``(B, C)``."""
+        """Return the negative squared distance to each class's mean, ``(B, C)``."""
         means = prototypes(self.embed(support.x)[None], support.y[None], len(support.class_names))
         return -squared_distances(self.embed(x)[None], means)[0]
 
 
 class Supported:
-    """A model together with the examples by which it classifies.
+    """A model with the examples by which it classifies.
 
     Args:
-        model: tells how inputs are read and prepared.
-        learner: classifies by a support (:class:`FewShotModel` or :class:`NearestMean`).
+        model: determines how inputs are read and prepared.
+        learner: classifies by a support set (:class:`FewShotModel` or :class:`NearestMean`).
         support: the examples.
     """
 
@@ -185,23 +185,23 @@ class Supported:
     def predict(
         self, inputs: Given, batch_size: int = 256, *, skip_unreadable: bool = False, reject_below: float = 0.0
     ) -> Answers:
-        """Classify one sample or many.
+        """Classify one or more samples.
 
         Args:
-            inputs: as :meth:`tl_lab.run.inference.TrainedModel.predict` takes them.
-            batch_size: samples run at once. Batch-norm statistics of a ``transductive`` strategy are those of a batch,
-                and its answers depend on what else is in it.
-            skip_unreadable: leave images out that cannot be read, and name them in a warning, instead of stopping.
-            reject_below: confidence below which no label is given, in [0, 1].
+            inputs: as in :meth:`tl_lab.run.inference.TrainedModel.predict`.
+            batch_size: samples per batch. A ``transductive`` strategy uses the batch-norm statistics of the batch, so
+                that its predictions depend on the other samples in it.
+            skip_unreadable: skip unreadable images with a warning that names them, instead of stopping.
+            reject_below: confidence below which no label is returned, in [0, 1].
 
         Raises:
-            UserError: there is nothing to predict, or the threshold is out of its range.
+            UserError: there are no inputs, or the threshold is out of range.
         """
         parts = list(
             self.predict_batches(inputs, batch_size, skip_unreadable=skip_unreadable, reject_below=reject_below)
         )
         if not parts:
-            raise UserError("there is nothing to predict: no image is left that can be read, or the array is empty")
+            raise UserError("there is nothing to predict: no image is readable, or the array is empty")
         return Answers(
             *(
                 torch.cat(column) if isinstance(column[0], Tensor) else [one for part in column for one in part]
@@ -212,9 +212,9 @@ class Supported:
     def predict_batches(
         self, inputs: Given, batch_size: int = 256, *, skip_unreadable: bool = False, reject_below: float = 0.0
     ) -> Iterator[Answers]:
-        """Classify batch by batch, for more samples than fit in memory; arguments as of :meth:`predict`."""
+        """Classify batch by batch, for more samples than fit in memory; arguments as in :meth:`predict`."""
         if not 0 <= reject_below <= 1:
-            raise UserError(f"the confidence below which answers are rejected lies in [0, 1], not at {reject_below}")
+            raise UserError(f"the confidence for rejecting predictions must be in [0, 1], not {reject_below}")
         for batch in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
             (brought,) = _in_form([[batch]], self.model, "query")[0]
             yield self._answer(brought.names, self.model.spec.prepare(brought.x), reject_below)
@@ -235,14 +235,14 @@ def read_support(given: GivenSupport, model: Model) -> Support:
 
     Args:
         given: see :data:`GivenSupport`.
-        model: tells how inputs are read and prepared.
+        model: determines how inputs are read and prepared.
 
     Raises:
-        UserError: there is no such place, a class has no example, or there are fewer than two classes.
+        UserError: the path does not exist, a class has no example, or there are fewer than two classes.
     """
     parts = _named(given, model)
     if len(parts) < 2:
-        raise UserError(f"a support set has at least two classes, not {len(parts)} ({', '.join(parts) or 'none'})")
+        raise UserError(f"a support set needs at least two classes, not {len(parts)} ({', '.join(parts) or 'none'})")
     device = torch.device("cpu")
     parts = dict(zip(parts, _in_form(list(parts.values()), model, "support"), strict=True))
     prepared = {name: [model.spec.prepare(move(part.x, device)) for part in of] for name, of in parts.items()}
@@ -256,12 +256,12 @@ def read_support(given: GivenSupport, model: Model) -> Support:
 
 
 def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Named]]:
-    """Bring drawings to the ground of those that the run learned, where both can be told, and say so.
+    """Invert drawings if their background differs from that of the training images, with a warning.
 
     Args:
         parts: batches, by class.
-        model: tells the ground that it learned.
-        what: the images are, for the warning.
+        model: provides the background of the training images.
+        what: the kind of images, for the warning.
     """
     ground = model.reading.get("ground")
     if ground is None or model.spec.modality != "image":
@@ -277,8 +277,8 @@ def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Nam
     if inverted:
         was = "bright" if ground == "dark" else "dark"
         warnings.warn(
-            f"{inverted:,} of {total:,} {what} images have a {was} ground, and the run learned drawings on a {ground} "
-            "one: they were inverted",
+            f"{inverted:,} of {total:,} {what} images have a {was} background, and the run was trained on drawings on "
+            f"a {ground} one: they were inverted",
             stacklevel=2,
         )
     return brought
@@ -296,9 +296,7 @@ def _named(given: GivenSupport, model: Model) -> dict[str, list[Named]]:
     if place.is_dir():
         folders = class_folders(place)
         if not folders:
-            raise UserError(
-                f"{place} has no folders of classes: put the examples of each class into a folder of its own"
-            )
+            raise UserError(f"{place} has no folders of classes: put the examples of each class into a separate folder")
         return {name: _below(list(read_given(folder, reader)), folder) for name, folder in folders.items()}
     if not place.is_file():
         raise UserError(f"there is no folder or table {place} with a support set")
@@ -313,10 +311,10 @@ def _named(given: GivenSupport, model: Model) -> dict[str, list[Named]]:
 
 
 def _below(parts: list[Named], folder: Path) -> list[Named]:
-    """Name examples by the folder of their class, too."""
+    """Prefix the names of examples with the folder of their class."""
     return [Named([f"{folder.name}/{name}" for name in part.names], part.x) for part in parts]
 
 
 def _one(x: Inputs) -> Inputs:
-    """Make one episode of a batch."""
+    """Convert a batch to one episode."""
     return apply(x, lambda tensor: tensor[None])

@@ -1,4 +1,4 @@
-"""Lightning's trainer for a plan: callbacks, loggers, and what chooses the best checkpoint."""
+"""Lightning's trainer for a plan: callbacks, loggers, and the choice of the best checkpoint."""
 
 import os
 from collections.abc import Mapping
@@ -27,25 +27,25 @@ __all__ = ["direction", "is_first_process", "make_loggers", "make_trainer", "pre
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks and writes; asked before Lightning has set anything up."""
+    """Whether this process prints and writes; evaluated before Lightning has set anything up."""
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def prepare_machine(plan: Plan) -> None:
-    """Set what PyTorch keeps for the whole process.
+    """Apply the settings of PyTorch that hold for the whole process.
 
     Raises:
-        UserError: the trainer wants a GPU, and there is none.
+        UserError: the trainer requires a GPU, and there is none.
     """
     if plan.trainer.option("accelerator") in ("gpu", "cuda") and not (
         torch.cuda.is_available() or torch.backends.mps.is_available()
     ):
-        raise UserError(f"trainer={plan.trainer.choice} needs a GPU, and PyTorch sees none: use trainer=cpu")
+        raise UserError(f"trainer={plan.trainer.choice} needs a GPU, and PyTorch finds none: use trainer=cpu")
     torch.set_num_threads(plan.threads)
-    # else Lightning, which starts several processes, gives each a number of threads of its own choice
+    # otherwise Lightning sets the number of threads of each process it starts
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.threads))
     torch.set_float32_matmul_precision(plan.precision_of_matmul)
-    # deterministic runs would fill each new tensor with NaN, a launch more for each; nothing reads such memory
+    # deterministic runs would fill each new tensor with NaN, one more kernel launch for each; such memory is never read
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
@@ -58,9 +58,9 @@ def make_trainer(
             plan.trainer.with_options(max_epochs=epochs_of(plan, data))
             .without("max_updates")
             .build(
-                # tasks differ in their data, and so may the number of batches
+                # tasks differ in their data, and possibly in their number of batches
                 reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
-                sync_batchnorm=False,  # done in place before training: Lightning replaces the modules
+                sync_batchnorm=False,  # done in place before training: Lightning would replace the modules
                 inference_mode=plan.strategy.kind.inference_mode,
                 callbacks=callbacks,
                 logger=loggers,
@@ -78,9 +78,7 @@ def _callbacks(plan: Plan, folder: Path, data: DataModule, validators: Mapping[s
         name = data.monitor if node.monitor == "auto" else node.monitor
         valid = [*validation_metrics(data), *(v.metric for v in validators.values() if v.measures)]
         if name not in valid:
-            raise UserError(
-                f"callbacks may choose by a validation metric only, not by {name!r}; {nearest(name, valid)}"
-            )
+            raise UserError(f"callbacks may monitor a validation metric only, not {name!r}; {nearest(name, valid)}")
         return {"monitor": name, "mode": direction(name, validators) if node.mode == "auto" else node.mode}
 
     checkpoint, stopping = plan.checkpointing, plan.stopping
@@ -101,30 +99,30 @@ def _callbacks(plan: Plan, folder: Path, data: DataModule, validators: Mapping[s
 
 
 def _own_callbacks(plan: Plan) -> list[Callback]:
-    """Build the callbacks that the configuration adds to the run's own, each a node with a class."""
+    """Build the additional callbacks of the configuration, each a node with a class."""
     built = {name: recipe.build() for name, recipe in plan.callbacks.items()}
     for name, callback in built.items():
         if not isinstance(callback, Callback):
-            raise UserError(f"callbacks.{name} is a {type(callback).__name__}, and no callback of Lightning")
+            raise UserError(f"callbacks.{name} is a {type(callback).__name__}, not a callback of Lightning")
     return list(built.values())
 
 
 def direction(metric: str, validators: Mapping[str, Validator]) -> str:
-    """Say whether a validation metric is better where it is larger, ``max``, or smaller, ``min``."""
+    """Return whether a validation metric is better if larger, ``max``, or smaller, ``min``."""
     lowest = {validator.metric for validator in validators.values() if validator.mode == "min"}
     return "min" if metric in lowest or less_is_better(metric) else "max"
 
 
 def make_loggers(plan: Plan, folder: Path, updates_done: int | None) -> list[Logger]:
-    """Build the table of metrics, W&B where it is used, and what else the configuration names.
+    """Build the table of metrics, W&B if it is used, and the additional loggers of the configuration.
 
     Args:
         plan: of the run.
         folder: of the run; each further logger gets a folder of its name in it.
-        updates_done: by the checkpoint that the run goes on from; None for a new run.
+        updates_done: by the checkpoint of a resumed run; None for a new run.
 
     Raises:
-        UserError: a package is missing, or a node names no logger.
+        UserError: a package is missing, or a node is not a logger.
     """
     loggers: list[Logger] = [MetricsCsv(folder / "metrics.csv", resume_step=updates_done)]
     name = f"{plan.name}-seed{plan.seed}"
@@ -137,7 +135,7 @@ def make_loggers(plan: Plan, folder: Path, updates_done: int | None) -> list[Log
 
 
 def _further_logger(key: str, recipe: Recipe, folder: Path, name: str, plan: Plan) -> Logger:
-    """Build a logger that the configuration names; what it lacks of folder and name is filled in."""
+    """Build a logger of the configuration, with the run's folder and name as defaults."""
     known = {"save_dir": str(folder / key), "run_name": name}
     taken = taken_by(str(recipe.node["_target_"])).hints
     given = {option: value for option, value in known.items() if option in taken and recipe.option(option) is None}
@@ -145,12 +143,12 @@ def _further_logger(key: str, recipe: Recipe, folder: Path, name: str, plan: Pla
     try:
         logger = recipe.build(**given)
         if not isinstance(logger, Logger):
-            raise UserError(f"logger.{key} is a {type(logger).__name__}, and no logger of Lightning")
+            raise UserError(f"logger.{key} is a {type(logger).__name__}, not a logger of Lightning")
         logger.log_hyperparams(dict(plan.config))
     except UserError:
         raise
     except ImportError as error:
         raise UserError(f"logger={key} needs a package that is not installed: {error}".rstrip(".")) from error
-    except Exception as error:  # of a service, which may fail in its own ways
+    except Exception as error:  # services fail in many ways
         raise UserError(f"logger={key} cannot start ({str(error).partition(chr(10))[0]}): leave it out") from error
     return logger

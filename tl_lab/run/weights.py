@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: random, published, a file, or an earlier run."""
+"""Origin of a backbone's weights: random, published, a file, or an earlier run."""
 
 import copy
 import warnings
@@ -23,11 +23,11 @@ from tl_lab.run.plan import Plan, Recipe
 
 __all__ = ["base_of", "check_weights", "describe_weights", "inject", "start_from", "used_weights", "weights_hash"]
 
-_LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options of a backbone, and what leaves them out
+_LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options that load weights, with their off values
 
 
 def used_weights(plan: Plan) -> tuple[Recipe, Path | None]:
-    """Give the backbone and the earlier run as the strategy uses them: one that starts from random weights has none."""
+    """Return the backbone and the earlier run as the strategy uses them: none if it starts from random weights."""
     if not _left_aside(plan):
         return plan.backbone, plan.init_from
     own = {name: value for name, value in _LEARNED.items() if name in plan.backbone.node}
@@ -35,24 +35,24 @@ def used_weights(plan: Plan) -> tuple[Recipe, Path | None]:
 
 
 def check_weights(plan: Plan) -> None:
-    """Refuse weights that do not exist or would not be used; of a sweep, which compares, the latter is only said.
+    """Refuse weights that do not exist or would be ignored; in a sweep, which compares, ignoring them is only reported.
 
     Args:
-        plan: of the run; one that goes on was checked when it began.
+        plan: of the run; a resumed run was checked when it started.
 
     Raises:
-        UserError: a file or folder does not exist, or a single run's strategy leaves the weights aside.
+        UserError: a file or folder does not exist, or the strategy of a single run ignores the weights.
     """
     if plan.init_from is not None and not (plan.init_from / "config.yaml").is_file():
         raise UserError(
-            f"init_from: {str(plan.init_from)!r} is not the folder of a run, which holds config.yaml; name a run's "
+            f"init_from: {str(plan.init_from)!r} is not the folder of a run, which contains config.yaml; name a run's "
             "folder, such as outputs/runs/<name>/<time>"
         )
     if weights := plan.backbone.option("weights"):
         find_weights(weights)
     choice = plan.strategy.choice
     if given := _left_aside(plan):
-        said = f"strategy={choice} starts from random weights, which leaves {' and '.join(given)} aside"
+        said = f"strategy={choice} starts from random weights and ignores {' and '.join(given)}"
         if not (plan.sweep.part or plan.resumes):
             raise UserError(
                 f"{said}: use strategy=fine_tuning or feature_extraction to start from them, or leave them out"
@@ -60,19 +60,19 @@ def check_weights(plan: Plan) -> None:
         warnings.warn(said, stacklevel=2)
     elif plan.strategy.kind.wants_weights and not (plan.init_from or _learned(plan)):
         warnings.warn(
-            f"strategy={choice} has no learned weights to start from, so that it transfers nothing: give "
+            f"strategy={choice} has no pretrained weights to start from, so that it transfers nothing: give "
             "backbone.pretrained=true or backbone.weights=<file>, where the backbone has them, or init_from=<run>",
             stacklevel=2,
         )
 
 
 def _learned(plan: Plan) -> dict[str, Any]:
-    """Give the options by which the backbone takes learned weights, by name."""
+    """Return the options by which the backbone loads pretrained weights, by name."""
     return {f"backbone.{name}": value for name in _LEARNED if (value := plan.backbone.option(name))}
 
 
 def _left_aside(plan: Plan) -> list[str]:
-    """Name the learned weights that are given to a strategy that does not start from any."""
+    """List the pretrained weights that are given to a strategy that ignores them."""
     if plan.strategy.kind.transfers:
         return []
     given = {"init_from": plan.init_from, **_learned(plan)}
@@ -80,7 +80,7 @@ def _left_aside(plan: Plan) -> list[str]:
 
 
 def inject(adapter: Adapter, seed: int, backbone: Backbone) -> Backbone:
-    """Inject an adapter, whose random weights come from a stream of their own.
+    """Inject an adapter; its random weights have a random stream of their own.
 
     Args:
         adapter: of the run.
@@ -95,21 +95,21 @@ def inject(adapter: Adapter, seed: int, backbone: Backbone) -> Backbone:
 
 
 def base_of(plan: Plan, backbone: Backbone) -> Base | None:
-    """Identify what an adapter is put on, where it can be found again: published weights, or a file.
+    """Identify the base weights of an adapter if they can be loaded again: published weights, or a file.
 
     Args:
         plan: of the run.
-        backbone: with these weights, and no adapter yet.
+        backbone: with these weights, without an adapter.
 
     Returns:
-        Source and hash; None without an adapter, and for random and learned weights.
+        Source and hash; None without an adapter, and for random and trained weights.
     """
     recipe, init_from = used_weights(plan)
     known = any(recipe.option(name) for name in _LEARNED)
     if init_from is not None or not known or not plan.adapter.kind.changes_backbone:
         if plan.adapter.kind.needs_source:
             raise UserError(
-                f"adapter={plan.adapter.choice} stores no base, so that it needs one that can be found again: give "
+                f"adapter={plan.adapter.choice} stores no base weights, so that these must be loadable again: give "
                 "backbone.pretrained=true or backbone.weights=<file>, without init_from"
             )
         return None
@@ -117,16 +117,16 @@ def base_of(plan: Plan, backbone: Backbone) -> Base | None:
 
 
 def start_from(run_folder: Path, backbone: Backbone, build: Callable[[dict[str, Any]], Backbone]) -> Backbone:
-    """Give the backbone the weights that an earlier run has learned, its adapter's folded in.
+    """Load the weights that an earlier run has trained into the backbone, with its adapter merged.
 
     Args:
         run_folder: of the earlier run.
-        backbone: like the one that it learned.
-        build: makes a backbone of a node of the configuration, where the earlier run's checkpoint leaves out what its
-            adapter was put on.
+        backbone: with the architecture of the earlier run's.
+        build: builds a backbone from a configuration node, if the earlier run's checkpoint leaves out the base weights
+            of its adapter.
 
     Raises:
-        UserError: the folder holds no run, or its backbone is another one.
+        UserError: the folder contains no run, or its backbone is another one.
     """
     path = checkpoint_of(run_folder)
     content = read_checkpoint(path)
@@ -136,11 +136,11 @@ def start_from(run_folder: Path, backbone: Backbone, build: Callable[[dict[str, 
         learned = _with_base(content, backbone, run_folder, path)
     else:
         learned = content["state_dict"]
-    own = "network.target_encoder.backbone."  # a new run goes on from the encoder of the domain adapted to
+    own = "network.target_encoder.backbone."  # the new run starts from the encoder of the adapted domain
     prefix = own if any(name.startswith(own) for name in learned) else "network.backbone."
     weights = {name.removeprefix(prefix): tensor for name, tensor in learned.items() if name.startswith(prefix)}
     for name in [name for name in weights if "target_running_" in name]:
-        # statistics kept for each domain: the new run goes on from those of the domain adapted to
+        # statistics of each domain: the new run starts from those of the adapted domain
         weights[name.replace("target_running_", "running_")] = weights.pop(name)
         del weights[name.replace("target_running_", "source_running_")]
     adapter, adapted = _adapted_as_in(run_folder, backbone)
@@ -149,7 +149,7 @@ def start_from(run_folder: Path, backbone: Backbone, build: Callable[[dict[str, 
     except RuntimeError as error:
         theirs = read_stored(run_folder).backbone
         raise UserError(
-            f"init_from: the backbone of {run_folder} is another one than this run's: it was {theirs._target_} with "
+            f"init_from: the backbone of {run_folder} differs from that of this run: it was {theirs._target_} with "
             f"{ {name: value for name, value in theirs.items() if name != '_target_'} }; give the same backbone group, "
             "options and number of input channels"
         ) from error
@@ -157,7 +157,7 @@ def start_from(run_folder: Path, backbone: Backbone, build: Callable[[dict[str, 
 
 
 def _with_base(content: dict[str, Any], backbone: Backbone, run_folder: Path, path: Path) -> dict[str, Tensor]:
-    """Fill up a state from a backbone; it is another object than the one that the state is loaded into."""
+    """Complete a state dict from a backbone, which is not the object that the state is loaded into."""
     sha256 = hash_of(backbone)
     _, adapted = _adapted_as_in(run_folder, copy.deepcopy(backbone))
     parts: dict[str, nn.Module] = {"backbone": adapted}
@@ -167,9 +167,9 @@ def _with_base(content: dict[str, Any], backbone: Backbone, run_folder: Path, pa
 
 
 def _adapted_as_in(run_folder: Path, backbone: Backbone) -> tuple[Adapter, Backbone]:
-    """Inject the adapter that an earlier run had."""
+    """Inject the adapter of an earlier run."""
     path = run_folder / "config.yaml"
-    if not path.is_file():  # weights can be read all the same
+    if not path.is_file():  # the weights can be read nevertheless
         return NoAdapter(), backbone
     theirs = read_stored(run_folder)
     with foreign(path):
@@ -178,11 +178,11 @@ def _adapted_as_in(run_folder: Path, backbone: Backbone) -> tuple[Adapter, Backb
 
 
 def describe_weights(plan: Plan) -> str:
-    """Say where the backbone's weights come from."""
+    """Describe the origin of the backbone's weights."""
     if given := _left_aside(plan):
-        return f"random (strategy={plan.strategy.choice} leaves {', '.join(given)} aside)"
+        return f"random (strategy={plan.strategy.choice} ignores {', '.join(given)})"
     if plan.init_from:
-        return f"learned by {plan.init_from}, {checkpoint_of(plan.init_from).stem} checkpoint"
+        return f"trained by {plan.init_from}, {checkpoint_of(plan.init_from).stem} checkpoint"
     if weights := plan.backbone.option("weights"):
         return f"read from {weights}"
     if plan.backbone.option("pretrained"):
@@ -192,7 +192,7 @@ def describe_weights(plan: Plan) -> str:
 
 
 def weights_hash(plan: Plan) -> str | None:
-    """Identify the file that the backbone started from by its content: the configuration holds its path only."""
+    """Identify the weights file by its content: the configuration contains only its path."""
     backbone, init_from = used_weights(plan)
     given = backbone.option("weights")
     path = checkpoint_of(init_from) if init_from else find_weights(given) if given else None

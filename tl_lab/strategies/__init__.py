@@ -1,1 +1,1 @@
-"""How a backbone's knowledge is used: one file a strategy, contract in ``base``, the layer policy in ``layers``."""
+"""Strategies: one file each; ``base`` defines the contract."""

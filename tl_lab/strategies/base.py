@@ -1,4 +1,4 @@
-"""The contract of a strategy: how a backbone's knowledge is used."""
+"""The contract of a strategy, which decides how a backbone's weights are used."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypedDict
@@ -40,7 +40,7 @@ class HeadOptions(TypedDict, total=False):
 
 
 class Strategy(Measuring):
-    """How a backbone's knowledge is used. Subclasses fill the hooks of :class:`~tl_lab.training.hooks.Hooks`; the
+    """Base class of strategies. Subclasses implement the hooks of :class:`~tl_lab.training.hooks.Hooks`; the
     step itself (:mod:`tl_lab.training.step`) is the same for all.
 
     The objective is the task loss plus every term of the adaptation and the strategy; each is logged under its own
@@ -48,47 +48,47 @@ class Strategy(Measuring):
 
     Args:
         backbone: the feature extractor.
-        adaptation: what ties the target to the source; a NoAdaptation where nothing does.
-        problem: what is predicted: loss, scores, predictions.
-        num_outputs: outputs of the head; None for as many as the problem has.
-        optimizer: called with parameter groups, gives the optimizer; its ``lr`` is the head's rate.
-        scheduler: factor of all rates over progress.
-        layers: which layer groups learn, at which rates, when.
-        adapter: which parameters of the backbone are open to ``layers``; None for all.
+        adaptation: method that aligns the target with the source; NoAdaptation for none.
+        problem: kind of prediction: loss, metrics, predictions.
+        num_outputs: number of outputs of the head; None for the number that the problem requires.
+        optimizer: maps parameter groups to an optimizer; its ``lr`` is the learning rate of the head.
+        scheduler: factor of all learning rates as a function of progress.
+        layers: which layer groups are trained, when, and at which learning rates.
+        adapter: which parameters of the backbone ``layers`` may train; None for all.
         bottleneck: width of a trainable layer between backbone and head; None for none.
         head: ``hidden`` widths and ``dropout`` of the classifier.
         label_smoothing: share of the target that is spread over all outputs, in [0, 1).
-        class_weights: None, or ``balanced``: rare classes or labels weigh more (see the problem's criterion).
-        labels: the training labels, which ``balanced`` weights are computed from.
+        class_weights: None, or ``balanced`` for larger weights of rare classes or labels (see the problem's criterion).
+        labels: training labels from which ``balanced`` weights are computed.
         seed: the run's seed.
         gradient_clip_norm: largest norm of the gradient over all parameters; None for no clipping.
         accumulate_batches: batches whose gradients are averaged for one update, >= 1.
-        weight_decay_on: what the optimizer's weight decay acts on: ``all`` parameters, or ``matrices`` alone, which
-            leaves out biases and the scales and shifts of norms.
-        graph: replay updates as graphs of a GPU, where they can be (see :mod:`tl_lab.training.replay`): ``true`` and
-            ``auto``, or ``false``.
-        outputs: which outputs belong to which task of a stream; None where there are no tasks.
+        weight_decay_on: parameters under the optimizer's weight decay: ``all``, or ``matrices``, which excludes biases
+            and the scales and shifts of normalisation layers.
+        graph: replay updates as CUDA graphs where possible (see :mod:`tl_lab.training.replay`): ``true`` and ``auto``,
+            or ``false``.
+        outputs: assignment of outputs to the tasks of a stream; None without tasks.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     """Traits that the data must have."""
     handles: ClassVar[frozenset[str]] = frozenset({"labels", "domains", "target"})
-    """Traits that the data may have: others ask for a strategy that knows what to do with them."""
+    """Traits that the data may have; data with other traits require a strategy that supports them."""
     trains: ClassVar[bool] = True
-    """Whether anything is learned before the test."""
+    """Whether the strategy trains anything before the test."""
 
     problems: ClassVar[frozenset[str]] = ALL
-    """Names of the problems that it can learn."""
+    """Names of the supported problems."""
     wants_weights: ClassVar[bool] = False
-    """Whether there is little to gain where the backbone starts from random weights."""
+    """Whether the strategy gains little from a backbone with random weights."""
     inference_mode: ClassVar[bool] = True
-    """Whether validation and test compute no gradients."""
+    """Whether validation and test run without gradients."""
     transfers: ClassVar[bool] = True
-    """Whether the backbone may start from learned weights; otherwise such weights are left aside, and that is said."""
+    """Whether the backbone may start from pretrained weights; otherwise they are ignored, with a message."""
     takes_adapter: ClassVar[bool] = True
-    """Whether an adapter may decide which parameters of the backbone learn."""
+    """Whether an adapter may restrict which parameters of the backbone are trained."""
     base: Base | None
-    """What the adapter was put on, where that can be found again: checkpoints leave it out."""
+    """Base weights of the adapter if they can be loaded again; checkpoints then leave them out."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Strategy(Measuring):
         self.recording = None
         _check_options(bottleneck, dict(head or {}), gradient_clip_norm)
         if weight_decay_on not in ("all", "matrices"):
-            raise UserError(f"update.weight_decay_on is 'all' or 'matrices', not {weight_decay_on!r}")
+            raise UserError(f"update.weight_decay_on must be 'all' or 'matrices', not {weight_decay_on!r}")
         if accumulate_batches > 1 and any(len(adaptation.phases(progress)) > 1 for progress in (0.0, 0.5, 1.0)):
             raise UserError("update.accumulate_batches must be 1 for an adaptation that updates in phases")
         self.problem, self.seed = problem, seed
@@ -148,7 +148,7 @@ class Strategy(Measuring):
         self.replayer = self._unwritten = self.last_loss = None
 
     def figures(self, data: DataModule) -> "dict[str, Figure]":
-        """Draw how each test set was answered and, of a pair of domains, where their features lie."""
+        """Draw the predictions on each test set and, for a pair of domains, an embedding of their features."""
         from tl_lab.training.figures import figures_of_pair, figures_of_sets
 
         return {**figures_of_sets(self, data), **(figures_of_pair(self, data) if data.paired else {})}
@@ -166,38 +166,38 @@ class Strategy(Measuring):
             self.meters[name] = self.problem.meter(self.num_outputs)
 
     def configure_model(self) -> None:
-        """Share the parameters out where the trainer asks for it."""
+        """Shard the parameters if the trainer requires it."""
         if isinstance(self.trainer.strategy, FullySharded):
             shard(self, self.trainer.strategy.device_mesh["data_parallel"])
 
     def on_fit_start(self) -> None:
-        """Let the strategy and, before the first update, the adaptation prepare themselves."""
+        """Prepare the strategy and, before the first update, the adaptation."""
         self.prepare(self.data)
         if self.updates_done == 0:
             self.adaptation.before_training(self.reader(self.data))
 
     def on_train_epoch_start(self) -> None:
-        """Freeze and unfreeze for this epoch, and open its dropout stream."""
+        """Freeze and unfreeze layers for this epoch, and set the seed of its dropout masks."""
         super().on_train_epoch_start()
         self.freeze_for(self.current_epoch)
         self._prepared.clear()
-        # a function of seed, process and epoch: nothing has to be kept for a resumed run
+        # a function of seed, process and epoch, so that a resumed run needs no saved state
         open_streams(derive_seed(self.seed, "dropout", self.global_rank, self.current_epoch), self.device)
 
     def on_train_epoch_end(self) -> None:
-        """Refuse weights that are not finite, before a checkpoint is written over a good one."""
+        """Raise an error for non-finite weights before they overwrite a good checkpoint."""
         for name, parameter in self.named_parameters():
             if not bool(local(parameter.detach()).isfinite().all()):
                 raise self.diverged(f"the parameter {name}")
         if self.data.has_target and "target" not in self._prepared:
-            # an epoch without validation: the checkpoint holds the target's statistics all the same
+            # without a validation in this epoch, the checkpoint must still contain the target's statistics
             self.eval()
             with torch.no_grad():
                 self._prepare_evaluation("target")
             self.train()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what Lightning does not: updates done, the last validation, and what predictions need."""
+        """Save what Lightning does not: the number of updates, the last validation, and what predictions require."""
         checkpoint["updates_done"] = self.updates_done
         checkpoint["last_validation"] = dict(self.last_validation)
         for state in checkpoint.get("optimizer_states", []):
@@ -215,15 +215,15 @@ class Strategy(Measuring):
             checkpoint["state_dict"] = without_base(checkpoint["state_dict"], self, learned)
 
     def whole_state(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Give a checkpoint's state, with what it leaves out of the adapter's base.
+        """Return a checkpoint's state dict, completed with the adapter's base weights.
 
         Raises:
-            UserError: the base that was found is another one.
+            UserError: the base weights found here are not those of the checkpoint.
         """
         return filled_up(checkpoint, self, None if self.base is None else self.base.sha256)
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
-        """Take up what :meth:`on_save_checkpoint` keeps beside the weights, with or without a trainer.
+        """Restore what :meth:`on_save_checkpoint` saves in addition to the weights, with or without a trainer.
 
         Args:
             checkpoint: of this run.
@@ -231,30 +231,30 @@ class Strategy(Measuring):
         """
         self.updates_done = checkpoint["updates_done"]
         self.last_validation = dict(checkpoint["last_validation"])
-        if state := checkpoint["model"].get("problem"):  # runs of the first version did not write it
+        if state := checkpoint["model"].get("problem"):  # absent from runs of the first version
             self.problem.load_state(state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up a checkpoint to go on training."""
+        """Restore the state from which training continues."""
         checkpoint["state_dict"] = self.whole_state(checkpoint)
         self.restore(checkpoint, self.data)
-        # a run's folder may have been moved; Lightning would forget its best score then
+        # the run's folder may have been moved, in which case Lightning would discard the best score
         for callback in self.trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key, {})
             state["dirpath"] = getattr(callback, "dirpath", None)
-            if hasattr(callback, "current_score"):  # which Lightning keeps, and does not take up
+            if hasattr(callback, "current_score"):  # Lightning saves it but does not restore it
                 callback.current_score = state.get("current_score")
 
 
 def _check_options(bottleneck: int | None, head: dict[str, Any], gradient_clip_norm: float | None) -> None:
     if bottleneck is not None and bottleneck < 1:
-        raise UserError(f"strategy.bottleneck is null or at least 1, not {bottleneck}")
+        raise UserError(f"strategy.bottleneck must be null or at least 1, not {bottleneck}")
     for name in head:
         if name not in ("hidden", "dropout"):
             raise UserError(f"strategy.head has no key {name!r}; {nearest(name, ('hidden', 'dropout'))}")
     if any(width < 1 for width in head.get("hidden", ())):
-        raise UserError(f"strategy.head.hidden are widths of at least 1, not {list(head['hidden'])}")
+        raise UserError(f"strategy.head.hidden must be widths of at least 1, not {list(head['hidden'])}")
     if not 0 <= head.get("dropout", 0.0) < 1:
-        raise UserError(f"strategy.head.dropout is in [0, 1), not {head['dropout']}")
+        raise UserError(f"strategy.head.dropout must be in [0, 1), not {head['dropout']}")
     if gradient_clip_norm is not None and gradient_clip_norm <= 0:
-        raise UserError(f"update.gradient_clip_norm is null or above 0, not {gradient_clip_norm}")
+        raise UserError(f"update.gradient_clip_norm must be null or above 0, not {gradient_clip_norm}")

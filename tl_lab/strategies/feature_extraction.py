@@ -17,23 +17,23 @@ from tl_lab.strategies.base import Strategy
 
 __all__ = ["FeatureExtraction"]
 
-_LARGE = 10**7  # numbers in a set's images from which on features are kept on disk: some seconds of a small network
+_LARGE = 10**7  # values in a set of images; features of larger sets, which take seconds, are cached on disk
 
 
 class FeatureExtraction(Strategy):
     """Train bottleneck and head on the features of a frozen backbone.
 
-    The backbone stays in evaluation mode, its batch-norm statistics stand still. Its features are a fixed
-    function of the images then, so they are computed once, and training, validation and tests read them from memory;
-    the numbers are those of running it at every step. Those of large sets are kept in the cache's folder, for the
-    next run with the same backbone, images and settings.
+    The backbone stays in evaluation mode and its batch-norm statistics do not change. Its features are then a fixed
+    function of the images, so they are computed once and kept in memory for training, validation and tests; the results
+    are the same as with a forward pass at every step. Features of large sets are cached on disk for later runs with
+    the same backbone, images and settings.
 
     Args:
-        cache: compute features once; False runs the backbone at every step, as augmented images need.
-        options: those of :class:`Strategy`.
+        cache: compute features once; False runs the backbone at every step, which augmented images require.
+        options: keyword arguments of :class:`Strategy`.
 
     Raises:
-        UserError: if the layer policy lets a layer learn, or images are augmented while features are cached.
+        UserError: the layer policy trains a layer, or images are augmented while features are cached.
     """
 
     wants_weights = True
@@ -49,7 +49,7 @@ class FeatureExtraction(Strategy):
         self.cache = cache
 
     def prepare(self, data: DataModule) -> None:
-        """Compute the features of every set that training, validation and tests read."""
+        """Compute the features of every set that training, validation and tests use."""
         if not self.cache:
             return
         if data.augmentation is not None and data.augmentation.active:
@@ -66,7 +66,7 @@ class FeatureExtraction(Strategy):
         names = {data.primary, *validated, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
-            if data.domain_of(name) is not None:  # a domain's features are computed as they will be for its evaluation
+            if data.domain_of(name) is not None:  # with the domain's statistics, as in its evaluation
                 self._prepare_evaluation(data.domain_of(name))
             same = next((other for other in features if _share(data, name, other)), None)
             features[name] = self._features(data, name) if same is None else features[same]
@@ -83,7 +83,7 @@ class FeatureExtraction(Strategy):
             "class": f"{type(backbone).__module__}.{type(backbone).__qualname__} {backbone.extra_repr()}",
             "inputs": _hash({"x": x} if isinstance(x, Tensor) else x),
             "spec": repr(data.spec),
-            # what else decides the last bits
+            # other settings that affect the last bits
             "computed": [data.eval_batch_size, torch.get_num_threads(), str(self.device), torch.__version__],
             "precision": str(self.trainer.precision),
         }
@@ -94,7 +94,7 @@ class FeatureExtraction(Strategy):
         return torch.from_numpy(cached_arrays("features", key, compute)["features"]).to(self.device)
 
     def on_test_end(self) -> None:
-        """Go back to images: figures and predictions run the whole network."""
+        """Return to images: figures and predictions run the whole network."""
         self.data.forget_features()
         self.feeds_features = False
 

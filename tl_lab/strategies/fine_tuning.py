@@ -1,4 +1,4 @@
-"""Further training of given weights."""
+"""Fine-tuning of given weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypedDict
@@ -16,7 +16,7 @@ from tl_lab.strategies.linear_probe import probe_of
 
 __all__ = ["FineTuning"]
 
-BACKBONE_RATE = 0.1  # of the top group as a share of the head's, without a decay
+BACKBONE_RATE = 0.1  # learning rate of the top group relative to the head, without a decay
 
 
 class L2SPOptions(TypedDict, total=False):
@@ -27,27 +27,27 @@ class L2SPOptions(TypedDict, total=False):
 
 
 class ProbeOptions(TypedDict, total=False):
-    """Of the linear probe that the head starts from."""
+    """Options of the linear probe from which the head starts."""
 
     enabled: bool
     inverse_penalty: Sequence[Positive]
 
 
 class FineTuning(Strategy):
-    """Go on training a backbone's weights on new data.
+    """Continue training a backbone's weights on new data.
 
-    Rates per layer group, gradual unfreezing and partial freezing are the layer policy's; this class adds the
-    pull towards the starting point and the head that starts from a linear probe.
+    The layer policy sets learning rates per layer group, gradual unfreezing and partial freezing; this class adds the
+    L2-SP penalty and the initialisation of the head by a linear probe.
 
     Args:
-        layers: which layer groups learn; the top one at 0.1 of the head's rate if the policy says nothing else.
+        layers: which layer groups are trained; by default, the top group has 0.1 of the head's learning rate.
         l2_sp: ``alpha`` and ``beta`` of the penalty alpha/2 |w - w_start|^2 + beta/2 |w_head|^2; weight decay is
-            0 for what it covers.
-        linear_probe: ``enabled``, and the ``inverse_penalty`` values tried for the probe.
-        options: those of :class:`Strategy`.
+            0 for the parameters that it covers.
+        linear_probe: ``enabled``, and the ``inverse_penalty`` values to try.
+        options: keyword arguments of :class:`Strategy`.
 
     Raises:
-        UserError: for negative weights, or a probe where the head is not one linear layer on the backbone.
+        UserError: for negative weights, or a probe with a head that is not one linear layer on the backbone.
 
     References:
         Li, Grandvalet and Davoine, Explicit Inductive Bias for Transfer Learning with Convolutional Networks,
@@ -69,12 +69,12 @@ class FineTuning(Strategy):
         super().__init__(layers=layers.or_rate(BACKBONE_RATE), **options)
         self.alpha, self.beta = (float((l2_sp or {}).get(name, 0.0)) for name in ("alpha", "beta"))
         if self.alpha < 0 or self.beta < 0:
-            raise UserError(f"strategy.l2_sp.alpha and beta are at least 0, not {self.alpha} and {self.beta}")
+            raise UserError(f"strategy.l2_sp.alpha and beta must be at least 0, not {self.alpha} and {self.beta}")
         self.probes = (
             tuple((linear_probe or {}).get("inverse_penalty", ())) if (linear_probe or {}).get("enabled") else ()
         )
         if self.probes and self.problem.name in OF_PLACES:
-            raise UserError("strategy.linear_probe fits one label a sample, and these data have one for each word")
+            raise UserError("strategy.linear_probe needs one label per sample, and these data have one for each word")
         if self.probes and (
             len(list(self.network.head.children())) != 1 or not isinstance(self.network.bottleneck, nn.Identity)
         ):
@@ -85,17 +85,17 @@ class FineTuning(Strategy):
         self.probe_score: float | None = None
         self._tied_now: list[tuple[str, nn.Parameter]] | None = None
         if self.alpha:
-            # buffers: a resumed run is pulled towards the same start
+            # buffers, so that a resumed run is tied to the same initial weights
             for name, parameter in self._tied():
                 self.register_buffer(f"start_{name.replace('.', '_')}", parameter.detach().clone())
 
     def _tied(self) -> list[tuple[str, nn.Parameter]]:
-        if self._tied_now is None:  # looked up in every step; which parameters learn at some time does not change
+        if self._tied_now is None:  # used in every step; the set of trained parameters does not change
             self._tied_now = list(self.learned_by_name(self.network.backbone).items())
         return self._tied_now
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """List the groups; those under L2-SP have no other decay."""
+        """Return the parameter groups; those under L2-SP have no other decay."""
         groups = super().parameter_groups()
         for group in groups:
             covered = (group["name"].startswith("backbone/") and self.alpha) or (group["name"] == "head" and self.beta)
@@ -104,7 +104,7 @@ class FineTuning(Strategy):
         return groups
 
     def penalties(self) -> dict[str, Tensor]:
-        """Give the L2-SP term."""
+        """Return the L2-SP term."""
         terms = []
         if self.alpha:
             for name, parameter in self._tied():
@@ -115,7 +115,7 @@ class FineTuning(Strategy):
         return {"l2_sp": torch.stack(terms).sum()} if terms else {}
 
     def prepare(self, data: DataModule) -> None:
-        """Start the head from a linear probe, unless the run is a resumed one."""
+        """Initialise the head by a linear probe, unless the run is resumed."""
         if not self.probes or self.updates_done:
             return
         val = next(name for name in data.val_names if data.sets[name].y is not None)

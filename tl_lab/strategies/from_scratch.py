@@ -7,9 +7,9 @@ __all__ = ["FromScratch"]
 
 
 class FromScratch(Strategy):
-    """Every layer learns from where its random initialisation put it: the measure of what transfer brings.
+    """Train every layer from its random initialisation: the baseline that measures the gain from transfer.
 
-    Weights that the backbone could start from are left aside: one sweep compares this with the ways of transfer.
+    Pretrained weights of the backbone are ignored, so that one sweep can compare this strategy with transfer.
     """
 
     problems = ALL | OF_PLACES.keys()

@@ -1,4 +1,4 @@
-"""Linear probes: a linear model on fixed features, as the weights of a head."""
+"""Linear probes: linear models fitted to fixed features, which provide the weights of a head."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _Fit = tuple[np.ndarray, np.ndarray, float]
 
 
 def probe_of(problem: Problem) -> Probe:
-    """Give the probe of a problem: logistic regression, one a label, or ridge regression of the scaled targets."""
+    """Return the probe of a problem: logistic regression, one per label, or ridge regression of the scaled targets."""
     if isinstance(problem, Regression):
         return lambda features, y, val_features, val_y, *options, **more: fit_value_probe(
             features, problem.scale(y), val_features, problem.scale(val_y), *options, **more
@@ -58,7 +58,7 @@ def fit_linear_probe(
         y: classes, ``(N,)``; each of the C classes occurs.
         val_features: ``(M, D)``, on which the penalty is chosen.
         val_y: ``(M,)``.
-        inverse_penalties: values of C tried, > 0.
+        inverse_penalties: values of C to try, > 0.
         balanced: weigh classes by the inverse of their frequency.
 
     Returns:
@@ -85,14 +85,14 @@ def fit_label_probe(
     inverse_penalties: tuple[float, ...],
     balanced: bool = False,
 ) -> tuple[Tensor, Tensor, float]:
-    """Fit a logistic regression a label; a label that all samples or none have gets its log odds as the offset.
+    """Fit a logistic regression per label; a label that is constant gets its log odds as the offset.
 
     Args:
         features: ``(N, D)``.
         y: labels, ``(N, L)``, of 0 and 1.
         val_features: ``(M, D)``, on which the penalty is chosen.
         val_y: ``(M, L)``.
-        inverse_penalties: values of C tried, > 0.
+        inverse_penalties: values of C to try, > 0.
         balanced: weigh the two sides of each label by the inverse of their frequency.
 
     Returns:
@@ -133,8 +133,8 @@ def fit_value_probe(
         y: targets on the scale of the outputs, ``(N, K)``.
         val_features: ``(M, D)``, on which the penalty is chosen.
         val_y: ``(M, K)``.
-        inverse_penalties: values of C tried, > 0.
-        balanced: without meaning here; False.
+        inverse_penalties: values of C to try, > 0.
+        balanced: has no effect here; False.
 
     Returns:
         Weights ``(K, D)``, offsets ``(K,)``, and the negative mean squared error of the best penalty on validation.
@@ -152,19 +152,19 @@ def fit_value_probe(
 
 
 def _best_of(inverse_penalties: Sequence[float], fit: Callable[[float], _Fit]) -> tuple[Tensor, Tensor, float]:
-    """Fit with each penalty, and give the weights, offsets and score of the first that is best on validation."""
+    """Fit with each penalty, and return the weights, offsets and score of the first that is best on validation."""
     weights, offsets, score = max(map(fit, inverse_penalties), key=lambda found: found[2])
     return torch.from_numpy(weights), torch.from_numpy(offsets), score
 
 
 def _standardised(*sets: Tensor) -> tuple[Tensor, Tensor, list[np.ndarray]]:
-    """Standardise by the first set: mean, deviation, and the sets as arrays in double precision."""
+    """Standardise by the first set: return the mean, the deviation, and the sets as arrays in double precision."""
     mu, sigma = sets[0].mean(0), sets[0].std(0, unbiased=False)
-    sigma = torch.where(sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma))  # constant features say nothing
+    sigma = torch.where(sigma > 1e-6 * sigma.max(), sigma, torch.ones_like(sigma))  # constant features: no scaling
     return mu, sigma, [((f - mu) / sigma).double().cpu().numpy() for f in sets]
 
 
 def _folded(weights: Tensor, offsets: Tensor, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Let weights on standardised features act on features as they are: W = V / sigma, b = a - W mu."""
+    """Convert weights on standardised features to weights on the original ones: W = V / sigma, b = a - W mu."""
     weights = weights / sigma.cpu().double()
     return weights, offsets - weights @ mu.cpu().double()

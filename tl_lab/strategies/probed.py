@@ -1,4 +1,4 @@
-"""Strategies that learn features alone, and whose head is fitted to these."""
+"""Strategies that train features only and fit the head to them."""
 
 from abc import abstractmethod
 from typing import Any
@@ -16,7 +16,7 @@ class Probed(Strategy):
     """Fit the head, one linear layer, to the training set's features before each validation and checkpoint.
 
     Args:
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
         UserError: there is a bottleneck, or the head has hidden layers.
@@ -43,7 +43,7 @@ class Probed(Strategy):
         self._fit_head()
 
     def on_train_epoch_end(self) -> None:
-        """Fit the head where no validation has, so that every checkpoint holds one."""
+        """Fit the head if no validation has, so that every checkpoint contains one."""
         super().on_train_epoch_end()
         self._fit_head()
 

@@ -1,4 +1,4 @@
-"""SetFit: an encoder tuned on pairs of a few labelled samples, with a logistic regression on its features."""
+"""SetFit: fine-tuning of an encoder on pairs of a few labelled samples, and a logistic regression on its features."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ __all__ = ["SetFit", "draw_partners", "pair_loss"]
 
 
 class SetFit(Probed):
-    """Tune a backbone so that samples of a class have similar features, and fit a logistic regression on these.
+    """Fine-tune a backbone so that samples of a class have similar features, and fit a logistic regression on these.
 
-    Each sample of a batch is paired with another one of its class and with one of another class, both drawn anew; an
-    epoch is one of SetFit's "iterations", a batch of B samples 2 B pairs. The regression is fitted to the features of
-    the training set before every validation and test, and becomes the network's head.
+    Each sample of a batch is paired with another one of its class and with one of another class, both drawn anew. An
+    epoch is one of SetFit's "iterations"; a batch of B samples gives 2 B pairs. The regression is fitted to the
+    training features before every validation and test, and becomes the network's head.
 
     Args:
         inverse_penalty: C of the logistic regression, > 0.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
         UserError: there is a bottleneck, or the head has hidden layers.
@@ -67,20 +67,20 @@ class SetFit(Probed):
         return weights, offsets
 
     def facts(self) -> dict[str, str]:
-        """State what the head is."""
+        """Report the head."""
         return {**super().facts(), "head": f"logistic regression on the tuned features, C = {self.inverse_penalty:g}"}
 
 
 def draw_partners(index: Tensor, labels: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw for each sample one of its class (another one, where there is one) and one of another class.
+    """Draw for each sample another one of its class, if there is one, and one of another class.
 
     Args:
         index: positions of B samples, ``(B,)``.
         labels: classes of all N samples, ``(N,)``, at least two of them different.
-        draw: what is drawn from.
+        draw: random generator.
 
     Returns:
-        Positions of the same class and of another one, each ``(B,)``.
+        Positions of a sample of the same class and of one of another class, each ``(B,)``.
     """
     same = labels[index, None] == labels[None]  # (B, N)
     itself = torch.zeros_like(same).scatter_(1, index[:, None], True)
@@ -91,7 +91,7 @@ def draw_partners(index: Tensor, labels: Tensor, draw: torch.Generator) -> tuple
 
 
 def pair_loss(left: Tensor, right: Tensor, alike: Tensor) -> Tensor:
-    """Give the mean of ``(cos(l, r) - [alike])^2`` over pairs.
+    """Return the mean of ``(cos(l, r) - [alike])^2`` over pairs.
 
     Args:
         left: features, ``(B, D)``.

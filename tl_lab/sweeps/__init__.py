@@ -1,1 +1,1 @@
-"""Sweeps: many runs from one command, each in a process of its own."""
+"""Sweeps: many runs from one command, each in a separate process."""

@@ -1,4 +1,4 @@
-"""A job in a process apart from the one of another engine (joblib, submitit), whose processes serve many jobs."""
+"""A job in a separate process from the worker of another engine (joblib, submitit), whose workers serve many jobs."""
 
 import time
 from collections.abc import Callable
@@ -12,14 +12,14 @@ __all__ = ["run_apart"]
 
 
 def run_apart(function: Callable[[], float | None], folder: Path) -> float | None:
-    """Run a job in a forked process; however it dies, its folder says so, and this process lives on.
+    """Run a job in a forked process; a crash is recorded in the job's folder, and this process continues.
 
     Args:
         function: the job.
-        folder: of the job, which exists.
+        folder: of the job, must exist.
 
     Returns:
-        What the function returned; None where it failed.
+        The return value of the function; None if it failed.
     """
 
     def run() -> float | None:

@@ -1,4 +1,4 @@
-"""GPUs of a machine, shared out among the jobs of a sweep."""
+"""Assignment of a machine's GPUs to the jobs of a sweep."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -8,10 +8,10 @@ __all__ = ["free_place", "gpu_at", "gpus", "takes_one_gpu"]
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Name the GPUs that jobs may use, as ``CUDA_VISIBLE_DEVICES`` does; asks the driver without starting CUDA.
+    """Return the GPUs available to jobs, in the format of ``CUDA_VISIBLE_DEVICES``, without initialising CUDA.
 
     Args:
-        environment: names those that this process may use, where it does not have all.
+        environment: may restrict the GPUs of this process.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
@@ -22,23 +22,23 @@ def gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def free_place(taken: Collection[int]) -> int:
-    """Give the lowest number that is not taken."""
+    """Return the lowest free number."""
     return next(place for place in range(len(taken) + 1) if place not in taken)
 
 
 def gpu_at(place: int, names: Sequence[str]) -> str | None:
-    """Choose the GPU of the job at a place among those that run at the same time.
+    """Choose the GPU of a job by its position among the concurrent jobs.
 
     Args:
         place: counted from 0.
         names: of the GPUs.
 
     Returns:
-        Its name; None where there is nothing to choose.
+        Its name; None if there is no choice.
     """
     return names[place % len(names)] if len(names) > 1 else None
 
 
 def takes_one_gpu(trainer: Mapping[str, Any]) -> bool:
-    """Whether a trainer's configuration asks for one GPU, whichever it is."""
+    """Whether a trainer's configuration requests one GPU, without naming it."""
     return trainer.get("accelerator") in ("gpu", "cuda") and trainer.get("devices") in (1, "1")

@@ -1,4 +1,4 @@
-"""A sweep's folder: who works in it, what was asked for, and which of its runs are done."""
+"""A sweep's folder: its lock, its command, and its finished runs."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ from tl_lab.results.folder.files import RESULTS, read_results, write_json
 __all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "pick", "runs_of"]
 
 SWEEP = "sweep.json"
-"""When the sweep began, and by which command."""
+"""Start time and command of the sweep."""
 _LOCK = ".lock"
 _NOT_OF_THE_COMMAND = ("sweep.resume=", "changed_data=", "hydra.sweep.dir=", "hydra.launcher.", "hydra/launcher=")
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".hydra"}
@@ -26,14 +26,14 @@ _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".hydra"}
 
 @dataclass(frozen=True)
 class Earlier:
-    """A run that a sweep's folder holds already.
+    """An earlier run in a sweep's folder.
 
     Attributes:
         folder: of the run.
-        status: completed, failed, or running (which it no longer is).
+        status: completed, failed, or running (which means that it was interrupted).
         commit: of the code that made it.
         objective: its value for sweepers.
-        trained: whether there is a checkpoint to go on from.
+        trained: whether there is a checkpoint from which it can resume.
     """
 
     folder: Path
@@ -44,14 +44,14 @@ class Earlier:
 
 
 def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
-    """Take a sweep's folder for this process, and note the command.
+    """Lock a sweep's folder for this process, and record the command.
 
     Args:
-        folder: it exists.
+        folder: must exist.
         overrides: of the command line.
 
     Returns:
-        The lock: held until it is closed or the process ends, however it does.
+        The lock, held until it is closed or the process ends.
 
     Raises:
         UserError: another process is running a sweep in it.
@@ -74,9 +74,9 @@ def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
 
 
 def last_sweep(beside: Path, overrides: Sequence[str]) -> Path | None:
-    """Find the newest sweep by the same command, in any order of its words, among the folders beside a new one.
+    """Find the newest sweep started with the same command, in any order of its overrides, next to a new one.
 
-    What says where and how jobs run (``hydra.sweep.dir``, ``hydra.launcher``) is not part of the command.
+    Options that determine where and how jobs run (``hydra.sweep.dir``, ``hydra.launcher``) are not compared.
     """
     found = []
     for file in beside.parent.glob(f"*/{SWEEP}"):
@@ -90,28 +90,28 @@ def last_sweep(beside: Path, overrides: Sequence[str]) -> Path | None:
 
 
 def check_unchanged(folder: Path, overrides: Sequence[str]) -> None:
-    """Make sure that the jobs of a sweep that goes on have the numbers that they had.
+    """Check that the jobs of a resumed sweep have the same numbers as before.
 
     Args:
         folder: of the sweep.
         overrides: of the command line.
 
     Raises:
-        UserError: the command differs, or a run's overrides mean something else than they did.
+        UserError: the command differs, or a run's overrides have another meaning than before.
     """
-    advice = "go on by hydra/launcher=forked, which looks for the configuration, or name a new hydra.sweep.dir"
+    advice = "resume with hydra/launcher=forked, which matches configurations, or name a new hydra.sweep.dir"
     before = None
     with suppress(OSError, ValueError, KeyError):
         before = json.loads((folder / SWEEP).read_text(encoding="utf-8"))["overrides"]
     if before is not None and _command(before) != _command(overrides):
-        raise UserError(f"sweep.resume: {str(folder)!r} holds the sweep of another command: {advice}")
+        raise UserError(f"sweep.resume: {str(folder)!r} contains the sweep of another command: {advice}")
     for run in runs_of(folder):
         file = run / ".hydra" / "overrides.yaml"
         was = read_results(run).get("config_hash") if (run / RESULTS).exists() and file.is_file() else None
         if was is not None:
             stored = [str(text) for text in read_yaml(file) or ()]
-            if any("${" in text and ":" in text for text in stored):  # a resolver, which no file of a run may call
-                raise UserError(f"sweep.resume: {file} holds a reference that calls a resolver: {advice}")
+            if any("${" in text and ":" in text for text in stored):  # a resolver, which a run's file must not call
+                raise UserError(f"sweep.resume: {file} contains a reference that calls a resolver: {advice}")
             if was != config_hash(compose([text for text in stored if not text.lstrip("+~").startswith("hydra")])):
                 raise UserError(f"sweep.resume: the files under conf/ have changed since {run} was made: {advice}")
 
@@ -121,7 +121,7 @@ def _command(overrides: Sequence[str]) -> list[str]:
 
 
 def runs_of(folder: Path) -> Iterator[Path]:
-    """Yield the folders of a sweep's runs: those that hold results, or that Hydra has begun."""
+    """Yield the folders of a sweep's runs: those with results, or started by Hydra."""
     for path, folders, files in os.walk(folder):
         if RESULTS in files or (".hydra" in folders and (Path(path) / ".hydra" / "overrides.yaml").exists()):
             yield Path(path)
@@ -130,12 +130,12 @@ def runs_of(folder: Path) -> Iterator[Path]:
 
 
 def earlier_runs(folder: Path) -> dict[str, list[Earlier]]:
-    """Read which configurations a sweep's folder holds: its runs by the hash of each."""
+    """Read the configurations in a sweep's folder: its runs by the hash of each."""
     found: dict[str, list[Earlier]] = {}
     for run in runs_of(folder):
         try:
             results = read_results(run)
-        except UserError:  # it ended before it could write, or the file is damaged: it is run again
+        except UserError:  # it ended before writing, or the file is damaged: it is run again
             continue
         trained = (run / "checkpoints" / "last.ckpt").exists()
         status, objective = str(results.get("status")), results.get("objective")
@@ -145,18 +145,18 @@ def earlier_runs(folder: Path) -> dict[str, list[Earlier]]:
 
 
 def pick(candidates: Sequence[Earlier], config: Mapping[str, Any], own: Path) -> Earlier | None:
-    """Choose the run that stands for a job, among those with the hash of its configuration.
+    """Choose the earlier run that replaces a job, among those with the hash of its configuration.
 
-    The hash leaves out where data lie, so that runs of different machines compare; within a sweep two folders are two
-    data sets.
+    The hash excludes the folders of data, so that runs of different machines are comparable; within a sweep, however,
+    two folders are two data sets.
 
     Args:
         candidates: runs with this hash.
         config: of the job, resolved and plain.
-        own: the folder that the job would get.
+        own: the folder that a new run of the job would get.
 
     Returns:
-        The one in its own folder, else a completed one, else any; None where there is none.
+        The run in this folder, else a completed one, else any; None if there is none.
     """
     same = [one for one in candidates if (roots := _stored_roots(one.folder)) is None or roots == _roots(config)]
     ranked = sorted(same, key=lambda one: (one.folder.resolve() != own.resolve(), one.status != "completed"))
@@ -167,11 +167,11 @@ def _stored_roots(run: Path) -> list[tuple[str, Any]] | None:
     try:
         return _roots(read_yaml(run / "config.yaml"))
     except UserError:
-        return None  # it died before it could write: the hash is all that is known
+        return None  # it ended before writing anything: only the hash is known
 
 
 def _roots(node: Any, path: str = "") -> list[tuple[str, Any]]:
-    """List the folders of data that a configuration names, by their keys."""
+    """List the data folders of a configuration, by key."""
     if isinstance(node, Mapping):
         own = [(f"{path}{key}", value) for key, value in node.items() if key == "root"]
         return sorted(own + [pair for key, value in node.items() for pair in _roots(value, f"{path}{key}.")], key=str)

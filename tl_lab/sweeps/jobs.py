@@ -1,4 +1,4 @@
-"""One job of a sweep, from its overrides to what it leaves: composed, recognised, run, settled."""
+"""One job of a sweep, from its overrides to its results: composing, matching with earlier runs, running, recording."""
 
 import os
 import shutil
@@ -24,21 +24,21 @@ from tl_lab.sweeps.folder import Earlier, pick
 __all__ = ["OUTPUT", "Job", "read_settled", "redirect", "settle"]
 
 OUTPUT = "output.txt"
-"""What a job says on the screen, in its folder."""
+"""File in the job's folder with its screen output."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is to be run.
+    """A job to run.
 
     Attributes:
-        number: its place in the sweep.
-        overrides: what it changes.
-        name: those that not all jobs have.
-        context: Hydra's.
-        task: what runs the composed configuration.
+        number: its position in the sweep.
+        overrides: its overrides.
+        name: the overrides that differ between jobs.
+        context: that of Hydra.
+        task: function that runs the composed configuration.
         config: the sweep's configuration.
-        earlier: runs of the sweep's folder by hash, where the sweep goes on; None for a new one.
+        earlier: runs in the sweep's folder by hash, for a resumed sweep; None for a new one.
     """
 
     number: int
@@ -50,15 +50,15 @@ class Job:
     earlier: Mapping[str, Sequence[Earlier]] | None = None
 
     def run(self, tell: Callable[[Any], None], gpu: str | None = None) -> dict[str, Any]:
-        """Run in this process, which ends with it: its output goes to the job's folder.
+        """Run in this process, which ends with it; its output goes to the job's folder.
 
         Args:
-            tell: receives ``folder``, ``note`` (empty where there is nothing to say) and, for a job that dies before it
+            tell: receives ``folder``, ``note`` (possibly empty) and, for a job that dies before it
                 has written anything, ``facts`` of ``results.json``, before the job runs.
-            gpu: the one that a job on one GPU sees, as ``CUDA_VISIBLE_DEVICES`` names it; None for all.
+            gpu: the visible GPU of a job on one GPU, in the format of ``CUDA_VISIBLE_DEVICES``; None for all.
 
         Returns:
-            ``value`` for the sweeper, ``kept`` where an earlier run stands for this one, or ``error``.
+            ``value`` for the sweeper, ``kept`` if an earlier run replaces this one, or ``error``.
         """
         try:
             config = self.compose()
@@ -68,7 +68,7 @@ class Job:
             identity = config_hash(plain)
             own = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
             found = None if self.earlier is None else pick(self.earlier.get(identity, ()), plain, own)
-            restarts = config.get("changed_data") == "restart"  # the run itself looks whether the data are the same
+            restarts = config.get("changed_data") == "restart"  # the run itself checks whether the data have changed
             if found is not None and found.status == "completed" and not restarts:
                 tell({"folder": str(found.folder), "other_code": found.commit != git_commit()})
                 return {"value": found.objective, "kept": True}
@@ -87,12 +87,12 @@ class Job:
                 job_subdir_key="hydra.sweep.subdir",
             )
             return {"value": result.return_value}
-        except Exception as error:  # a full disk, for one: Hydra writes, too
+        except Exception as error:  # for example a full disk: Hydra writes files, too
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {error}"}
 
     def compose(self) -> DictConfig:
-        """Compose the job's configuration, Hydra's own part included."""
+        """Compose the job's configuration, including Hydra's own part."""
         config = self.context.config_loader.load_sweep_config(self.config, list(self.overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = self.number
@@ -100,15 +100,15 @@ class Job:
         return config
 
     def _place(self, config: DictConfig, found: Earlier | None) -> tuple[Path, str]:
-        """Decide the job's folder: that of its unfinished run, or one that nothing else has."""
+        """Choose the job's folder: that of its unfinished run, or an unused one."""
         root = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
         subdir, note = str(OmegaConf.select(config, "hydra.sweep.subdir")), ""
         if found is not None:
             subdir, note = os.path.relpath(found.folder, root), "runs again"
             if found.trained and found.commit == git_commit():
-                note = "goes on from its checkpoint"
+                note = "resumes from its checkpoint"
             elif found.trained:
-                note = f"starts over: its checkpoint is of another code version ({_short(found.commit)})"
+                note = f"restarts: its checkpoint is from another code version ({_short(found.commit)})"
                 shutil.rmtree(found.folder / "checkpoints", ignore_errors=True)
             with read_write(config.hydra):
                 config.resume, config.hydra.output_subdir = str(found.folder), None
@@ -116,27 +116,27 @@ class Job:
             first, number = subdir, 2
             while (root / (subdir := f"{first}-{number}")).exists():
                 number += 1
-            note = f"runs in {subdir}: {first} holds another configuration"
+            note = f"runs in {subdir}: {first} contains another configuration"
         with read_write(config.hydra):
             config.hydra.sweep.subdir = subdir
         HydraConfig.instance().set_config(config)
         return root / subdir, note
 
     def _asked_for(self) -> str:
-        """Tell the folder inside the sweep's that the overrides name, for a job that could not be composed."""
+        """Return the folder that the overrides name, for a job that could not be composed."""
         key = "hydra.sweep.subdir="
         return next((text.removeprefix(key) for text in self.overrides if text.startswith(key)), str(self.number))
 
     def settle(
         self, told: Mapping[str, Any], failure: str | None, seconds: float, ended: bool = False
     ) -> dict[str, Any]:
-        """Read what the job has written; what it could not write itself, its end included, is written here.
+        """Read the results of the job; record what it could not record itself, such as its end.
 
         Args:
-            told: what :meth:`run` has told; empty where it did not get so far.
-            failure: what is known of a bad end.
-            seconds: how long the process lived.
-            ended: the sweep has ended it, which says more than its own last words.
+            told: messages of :meth:`run`; empty if there were none.
+            failure: description of an abnormal end.
+            seconds: lifetime of the process.
+            ended: whether the sweep has ended it, which overrides its own record.
 
         Returns:
             The content of ``results.json``.
@@ -145,7 +145,7 @@ class Job:
             folder = Path(told["folder"])
         else:
             folder = Path(str(self.config.hydra.sweep.dir)) / self._asked_for()
-            if folder.exists():  # of an earlier start of the sweep, which stands
+            if folder.exists():  # from an earlier start of the sweep, which is kept
                 return {"status": "failed", "error": failure}
             write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))
         return settle(folder, failure, seconds, told.get("facts") or {}, ended)
@@ -158,14 +158,14 @@ def settle(
     facts: Mapping[str, Any] | None = None,
     ended: bool = False,
 ) -> dict[str, Any]:
-    """Read what a run has written; where it could not write its own end, write it.
+    """Read the results of a run; record its end if the run could not do so itself.
 
     Args:
         folder: of the run.
-        failure: what is known of a bad end.
-        seconds: how long its process lived.
-        facts: what is known of it, written where the run itself wrote nothing.
-        ended: it was ended from outside: ``failure`` takes the place of what the run says of its end.
+        failure: description of an abnormal end.
+        seconds: lifetime of its process.
+        facts: known facts, written if the run itself wrote nothing.
+        ended: whether it was ended from outside: ``failure`` replaces the end that the run has recorded.
 
     Returns:
         The content of ``results.json``.
@@ -175,13 +175,13 @@ def settle(
         return content
     record = Record(folder, resumed=bool(content))
     record.content = {**(facts or {}), **record.content}
-    known = 0.0 if content.get("status") == "failed" else seconds  # its own end has counted them
-    record.died(failure or _last_line(folder / OUTPUT) or "the job ended without a word", known)
+    known = 0.0 if content.get("status") == "failed" else seconds  # already counted by its own record
+    record.died(failure or _last_line(folder / OUTPUT) or "the job ended without a message", known)
     return record.content
 
 
 def read_settled(folder: Path) -> dict[str, Any]:
-    """Read a run's results; empty where there are none that can be read."""
+    """Read a run's results; empty if there are none that can be read."""
     try:
         return read_results(folder)
     except UserError:
@@ -201,7 +201,7 @@ def _last_line(file: Path) -> str:
 
 
 def redirect(file: Path) -> None:
-    """Let everything that this process says go to a file, and not to the screen of the sweep."""
+    """Redirect all output of this process to a file."""
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for number in (1, 2):
         os.dup2(descriptor, number)

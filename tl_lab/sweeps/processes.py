@@ -1,4 +1,4 @@
-"""A function in a process of its own, forked from this one: it shares the imports, and nothing that it does."""
+"""A function in a process forked from this one, which shares its imports but not its effects."""
 
 import contextlib
 import ctypes
@@ -15,27 +15,27 @@ from typing import Any, cast
 __all__ = ["Child", "die_with_parent", "wait_for_any"]
 
 _PATIENCE_S = 15.0
-"""How long an interrupted job may take to write what it has."""
+"""Time in which an interrupted job may write its results."""
 _KILLED_FIRST = 500
-"""Where memory runs out the system ends the job, and not the sweep."""
+"""Value with which the system ends the job, rather than the sweep, when memory runs out."""
 _DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 
 
 class Child:
     """Run ``function()`` in a forked process.
 
-    The process leads a group of its own, which is ended as a whole, and dies with this process, however this one
-    ends. Fork from the main thread only, and before PyTorch has started threads or CUDA.
+    The process leads its own process group, which is ended as a whole, and it ends when this process ends, for
+    whatever reason. Fork from the main thread only, and before PyTorch has started threads or CUDA.
 
     Args:
-        function: what to run; what it returns must be picklable. It may call :meth:`tell` of what it is given.
+        function: function to run; its return value must be picklable. It may call the :meth:`tell` it receives.
     """
 
     def __init__(self, function: Callable[[Callable[[Any], None]], Any]) -> None:
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # what is left in a buffer would be written twice
+            with contextlib.suppress(OSError, ValueError):  # remaining buffer content would be written twice
                 stream.flush()
         self._process = context.Process(target=_live, args=(function, sender, os.getpid()))
         self._process.start()
@@ -48,8 +48,8 @@ class Child:
         self._speaks = True
 
     def ended(self) -> bool:
-        """Take what the process has said, and tell whether it has ended."""
-        alive = self._process.is_alive()  # asked first: what it says before its end is then in the pipe
+        """Receive the messages of the process, and return whether it has ended."""
+        alive = self._process.is_alive()  # before reading: messages sent before its end are then in the pipe
         try:
             while self._speaks and self._receiver.poll():
                 kind, content = self._receiver.recv()
@@ -65,11 +65,11 @@ class Child:
         return True
 
     def limit(self, seconds: float | None, name: str) -> None:
-        """End the process where it takes too long: first ask it to, as Ctrl-C would, then kill it.
+        """End the process if it exceeds the time limit: first interrupt it, as Ctrl-C does, then kill it.
 
         Args:
-            seconds: that it may take; None for any time.
-            name: of the setting, for the sentence that says so.
+            seconds: time limit; None for none.
+            name: name of the setting, for the message.
         """
         lived = time.monotonic() - self.began
         if seconds is None or lived <= seconds:
@@ -82,31 +82,31 @@ class Child:
 
     @property
     def death(self) -> str | None:
-        """How the process ended where it did not return, as the end of a sentence."""
+        """Abnormal end of the process, as part of a sentence."""
         if self.overdue and not self.returned:
             return self.overdue
         code = self._process.exitcode
         if self.returned or code is None:
             return None
         if code >= 0:
-            return f"the job's process ended with exit code {code} before it could say why"
+            return f"the job's process ended with exit code {code} before it could report a reason"
         name = signal.Signals(-code).name
         why = " (out of memory, or stopped by hand)" if name == "SIGKILL" else ""
         return f"the job's process was killed by {name}{why}"
 
     def interrupt(self) -> None:
-        """Ask the process and all that it has started to end."""
+        """Interrupt the process and all its descendants."""
         self._signal(signal.SIGINT)
 
     def stop(self) -> None:
-        """Wait for an interrupted process, kill it where it takes too long, and take what it has said."""
+        """Wait for an interrupted process, kill it if it takes too long, and receive its messages."""
         self._process.join(_PATIENCE_S)
         self._signal(signal.SIGKILL)
         self._process.join()
         self.ended()
 
     def close(self) -> None:
-        """Give back what the process held in this one, and end what it has left behind."""
+        """Release the resources of the process in this one, and end its remaining descendants."""
         self._signal(signal.SIGKILL)
         self._receiver.close()
         self._process.close()
@@ -117,19 +117,19 @@ class Child:
 
     @property
     def waits_on(self) -> list[Any]:
-        """What becomes readable when the process says something or ends."""
+        """Objects that become readable when the process sends a message or ends."""
         return [*([self._receiver] if self._speaks else []), self._process.sentinel]
 
 
 def wait_for_any(children: Sequence[Child], timeout_s: float) -> None:
-    """Wait until one of them says something or ends, or the time is over."""
+    """Wait until a process sends a message or ends, or the time is over."""
     multiprocessing.connection.wait([thing for child in children for thing in child.waits_on], timeout_s)
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the system kill this process when ``parent``, which started it, ends."""
+    """Let the system kill this process when its parent process ends."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before it could be asked for
+    if os.getppid() != parent:  # it ended before the signal was set
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -157,4 +157,4 @@ def _live(
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-        os._exit(code)  # a thread that is left would keep the process, and with it the sweep, alive for ever
+        os._exit(code)  # a remaining thread would keep the process, and with it the sweep, alive forever

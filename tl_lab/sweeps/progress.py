@@ -1,4 +1,4 @@
-"""How far a sweep is: a bar on a terminal, a line a job in a log."""
+"""Progress of a sweep: a bar on a terminal, one line per job in a log."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ _SHOWN = tuple(f"{where}/{metric}" for where in ("test/target", "test", "val") f
 
 
 class SweepProgress:
-    """Count a sweep's jobs and say how they end.
+    """Count a sweep's jobs and report their ends.
 
-    The bar is drawn by this thread alone: a thread of its own would not survive the forks.
+    The bar is drawn by this thread alone: a separate thread would not survive the forks.
 
     Args:
-        at_once: jobs that run at the same time.
+        at_once: number of concurrent jobs.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -27,30 +27,30 @@ class SweepProgress:
         self._live: Any = None
 
     def start(self, total: int, searches: bool = False) -> None:
-        """A batch of jobs begins.
+        """Start a batch of jobs.
 
         Args:
-            total: number of the sweep's jobs, earlier batches included.
-            searches: the jobs are trials: their objective is shown, and no test metric, which chooses nothing.
+            total: number of the sweep's jobs, including earlier batches.
+            searches: whether jobs are trials: their objective is shown, and no test metric, which must not be used.
         """
         self.total, self.searches = total, searches
         if sys.stdout.isatty():
             from rich.console import Console
             from rich.live import Live
 
-            # a console of its own: rich's common one keeps what it found of the terminal when it was first asked for
+            # a separate console: the shared one of rich caches its first detection of the terminal
             self._live = Live(
                 console=Console(), auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
             )
             self._live.start()
 
     def started(self, job: int, name: str) -> None:
-        """A job is under way."""
+        """Record the start of a job."""
         self.running[job] = name
         self.refresh()
 
     def ended(self, job: int, name: str, kept: bool, content: Mapping[str, Any], seconds: float) -> None:
-        """A job has come to an end: print its line."""
+        """Record the end of a job, and print its line."""
         self.running.pop(job, None)
         self.done += 1
         self.failed += content.get("status") != "completed"
@@ -66,7 +66,7 @@ class SweepProgress:
         self._print(text)
 
     def summary(self) -> str:
-        """Say where the sweep stands: ``4 of 12 done, 1 failed, 2 running, 3 min 5 s left``."""
+        """Summarise the state of the sweep: ``4 of 12 done, 1 failed, 2 running, 3 min 5 s left``."""
         words = [f"{self.done} of {self.total} done"]
         words += [
             f"{number} {name}" for name, number in (("failed", self.failed), ("running", len(self.running))) if number
@@ -78,7 +78,7 @@ class SweepProgress:
         return ", ".join(words)
 
     def refresh(self) -> None:
-        """Draw the bar again, on a terminal."""
+        """Redraw the bar, on a terminal."""
         if self._live is None:
             return
         from rich.progress_bar import ProgressBar
@@ -94,7 +94,7 @@ class SweepProgress:
         self._live.update(grid, refresh=True)
 
     def stop(self) -> None:
-        """A batch has ended: take the bar away, and say what the numbers alone would hide."""
+        """End a batch: remove the bar, and print notes on the results."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -114,7 +114,7 @@ class SweepProgress:
 
 
 def said_of(content: Mapping[str, Any], seconds: float | None = None, shown: Sequence[str] = _SHOWN) -> str:
-    """Say how a job ended: its status, what it has found or why it failed, and how long it took."""
+    """Describe the end of a job: its status, its main metric or the reason of its failure, and its duration."""
     words = [str(content.get("status"))]
     metrics = content.get("metrics") or {}
     if content.get("status") != "completed":

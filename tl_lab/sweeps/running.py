@@ -1,4 +1,4 @@
-"""Run jobs in forked processes, several at a time, and settle each as it ends."""
+"""Run jobs in forked processes, several at a time, and record each end."""
 
 import contextlib
 import functools
@@ -18,14 +18,14 @@ from tl_lab.sweeps.progress import SweepProgress
 __all__ = ["prepare", "run_jobs"]
 
 _TICK_S = 1.0
-"""How often the time left is drawn anew."""
+"""Interval at which the remaining time is redrawn."""
 
 
 def prepare(first: Job) -> None:
-    """Import what jobs need, once for all of them.
+    """Import the modules that jobs need, once for all of them.
 
     Args:
-        first: of the jobs; the classes that it names are imported too.
+        first: the first job; the classes named in its configuration are imported, too.
     """
     from tl_lab.config import check, to_plain
     from tl_lab.results.folder.record import git_commit
@@ -33,8 +33,8 @@ def prepare(first: Job) -> None:
     importlib.import_module("tl_lab.run.experiment")
     if (first.config.get("logger") or {}).get("mode", "disabled") != "disabled":
         with contextlib.suppress(ImportError):
-            importlib.import_module("wandb.sdk.launch")  # which wandb.init imports, for more than a second
-    with contextlib.suppress(Exception):  # the job itself says what is wrong with it
+            importlib.import_module("wandb.sdk.launch")  # imported by wandb.init, for more than a second
+    with contextlib.suppress(Exception):  # the job itself will report the error
         check(to_plain(first.compose()))
     git_commit()
 
@@ -42,21 +42,21 @@ def prepare(first: Job) -> None:
 def run_jobs(
     jobs: Sequence[Job], at_once: int, progress: SweepProgress, timeout_s: float | None = None
 ) -> list[JobReturn]:
-    """Run jobs, each in a process of its own.
+    """Run jobs, each in a separate process.
 
     Args:
         jobs: in the order of their start.
-        at_once: how many run at the same time.
-        progress: told of each start and end.
-        timeout_s: seconds that each may take; one that takes longer is ended, and failed.
+        at_once: number of concurrent jobs.
+        progress: receives each start and end.
+        timeout_s: time limit of a job in seconds; a job that exceeds it is ended, and has failed.
 
     Returns:
-        What each returned, in their order; None for one that failed.
+        The results of the jobs, in their order; None for failed ones.
 
     Raises:
-        KeyboardInterrupt: after the jobs that were running have written what they had.
+        KeyboardInterrupt: after running jobs have written their results.
     """
-    gc.freeze()  # or a child's collector would copy every page that this process holds
+    gc.freeze()  # otherwise a child's collector would copy every page of this process
     try:
         return _run(list(jobs), at_once, progress, timeout_s)
     finally:
@@ -66,7 +66,7 @@ def run_jobs(
 def _run(jobs: list[Job], at_once: int, progress: SweepProgress, timeout_s: float | None) -> list[JobReturn]:
     waiting, returned = list(jobs), dict[int, JobReturn]()
     running: dict[int, tuple[Job, Child]] = {}
-    places: dict[int, int] = {}  # of the jobs that run, for their GPUs
+    places: dict[int, int] = {}  # of the running jobs, for their GPUs
     names = gpus() if at_once > 1 else []
     try:
         while waiting or running:

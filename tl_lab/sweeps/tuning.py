@@ -1,4 +1,4 @@
-"""An equal budget for every method: settings tried on validation data, the best of each run over the seeds."""
+"""Equal budgets for all methods: settings tried on validation data, and runs of the best one over seeds."""
 
 import itertools
 import json
@@ -22,13 +22,13 @@ __all__ = ["Plan", "best_trial", "draw", "said", "space_of"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What the command line asks a search for.
+    """The search requested on the command line.
 
     Attributes:
         fixed: overrides of every job.
-        cells: overrides of each comparison: a method, and a value of everything else that is swept, seeds left out.
-        seeds: overrides of the seeds that are reported.
-        ranges: what is searched for every method.
+        cells: overrides of each comparison: a method, and a value of all other swept keys except seeds.
+        seeds: overrides of the reported seeds.
+        ranges: search ranges of every method.
     """
 
     fixed: list[str]
@@ -62,7 +62,7 @@ class Plan:
 
 
 def space_of(method: str, group: str, ranges: Mapping[str, Override]) -> dict[str, Override]:
-    """Read what is searched for a method: its file in ``conf/search``, and what the command line adds or narrows.
+    """Read the search space of a method: its file in ``conf/search``, extended or narrowed by the command line.
 
     Raises:
         UserError: there is neither.
@@ -79,13 +79,13 @@ def space_of(method: str, group: str, ranges: Mapping[str, Override]) -> dict[st
 
 
 def draw(space: Mapping[str, Override], trials: int, seed: str) -> list[list[str]]:
-    """Draw settings: the method's defaults first, then random ones, independent and uniform (in the logarithm where
+    """Draw settings: the method's defaults first, then random ones, independent and uniform (in the logarithm if
     the range is tagged ``log``).
 
     Args:
         space: ranges and choices by key.
-        trials: how many, >= 1.
-        seed: fixes the draws.
+        trials: number of trials, >= 1.
+        seed: determines the draws.
 
     Returns:
         The overrides of each trial; the first has none.
@@ -105,22 +105,22 @@ def _draw(override: Override, source: random.Random) -> str:
     low, high = float(value.start), float(value.end)
     logarithmic = "log" in value.tags
     if logarithmic and low <= 0:
-        raise UserError(f"{override.input_line}: a logarithmic range begins above 0")
+        raise UserError(f"{override.input_line}: a logarithmic range must start above 0")
     whole = isinstance(value.start, int) and isinstance(value.end, int)
-    if whole:  # so that the limits are as likely as what lies between
+    if whole:  # so that the limits are as probable as the values between them
         low, high = low - 0.4999, high + 0.4999
     drawn = math.exp(source.uniform(math.log(low), math.log(high))) if logarithmic else source.uniform(low, high)
     return str(round(drawn)) if whole else f"{drawn:.4g}"
 
 
 def best_trial(objectives: Sequence[float | None]) -> int | None:
-    """Choose the trial with the largest objective, the first of equal ones; None where all failed."""
+    """Choose the trial with the largest objective, the first of equal ones; None if all failed."""
     finished = [number for number, value in enumerate(objectives) if value is not None and math.isfinite(value)]
     return max(finished, key=lambda number: (objectives[number], -number), default=None)
 
 
 def said(folders: Sequence[Path], trials: int, seed: int) -> str:
-    """Say how settings were chosen, for tables: by which metric, of how many trials, on which seed."""
+    """Describe how settings were chosen, for tables: the metric, the number of trials and the seed."""
     for folder in folders:
         try:
             metric = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["objective_metric"]

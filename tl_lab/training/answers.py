@@ -1,4 +1,4 @@
-"""Which test samples a run gets right, kept beside its results so that runs can be compared sample by sample."""
+"""Correctness of each test sample, stored with a run's results so that runs can be compared sample by sample."""
 
 import csv
 from pathlib import Path
@@ -16,17 +16,17 @@ ANSWERS = "answers.csv"
 
 
 class KeepAnswers(Callback):
-    """Write ``answers.csv`` after the test of a classifier; other problems have no right and wrong, and no file.
+    """Write ``answers.csv`` after the test of a classifier; other problems have no correct answers, and no file.
 
     In a configuration: ``+callbacks.answers._target_=tl_lab.training.answers.KeepAnswers``.
     """
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let the strategy keep its answers."""
+        """Let the strategy record the correctness of its predictions."""
         pl_module.answers = {}
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write them; of several processes none, for each has a share."""
+        """Write the file; not with several processes, because each has only a share."""
         answers, pl_module.answers = pl_module.answers, None
         if trainer.world_size > 1 or not answers:
             return

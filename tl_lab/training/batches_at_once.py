@@ -1,4 +1,4 @@
-"""Several batches within one of Lightning's training steps, around which it does more than many an update takes."""
+"""Several batches in one training step of Lightning, whose overhead exceeds the time of many updates."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _COUNTED = ("ready", "started", "processed", "completed")
 
 
 def looks_at_batches(trainer: pl.Trainer) -> bool:
-    """Whether a callback wants to be asked before or after every batch; a progress bar does with fewer."""
+    """Whether a callback must be called before or after every batch; a progress bar need not be."""
     return any(_looks(callback) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
@@ -25,10 +25,10 @@ def _looks(callback: Callback) -> bool:
 
 
 def next_batch(trainer: pl.Trainer) -> tuple[Any, int]:
-    """Take the epoch's next batch within a training step, and let Lightning count it.
+    """Return the epoch's next batch within a training step, and let Lightning count it.
 
     Args:
-        trainer: in an epoch that has more batches; its data module leaves batches where loaders make them.
+        trainer: in an epoch that has more batches; its data module does not move batches to the device.
 
     Returns:
         The batch in the trainer's precision, and its number in the epoch.

@@ -1,4 +1,4 @@
-"""What a network sees of its inputs, and where on images it looks: class activation maps by gradients."""
+"""Explanations of a network: its inputs, and the regions of images it depends on, by gradient class activation maps."""
 
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["activation_maps", "figures_of_maps", "figures_of_spectrograms", "last_maps"]
 
-_IMAGES = 8  # of a test set that are shown
+_IMAGES = 8  # largest number shown per test set
 _UTTERANCES = 3  # likewise, with their transcripts
 
 
 def last_maps(net: nn.Module) -> nn.Module | None:
-    """Find the last convolution of a network; None where it has none."""
+    """Find the last convolution of a network; None if it has none."""
     found = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     return found[-1] if found else None
 
@@ -31,13 +31,13 @@ def activation_maps(network: nn.Module, layer: nn.Module, x: Tensor, outputs: Te
     """Compute Grad-CAM by captum: relu(sum_k a_k A_k), a_k the mean gradient of an output by the maps A_k.
 
     Args:
-        network: whose outputs are ``(B, C)``, in evaluation mode.
+        network: with outputs ``(B, C)``, in evaluation mode.
         layer: a convolution of it.
-        x: images as the network takes them, ``(B, C, H, W)``.
-        outputs: number of the output that is explained for each image, ``(B,)``.
+        x: prepared images, ``(B, C, H, W)``.
+        outputs: number of the explained output for each image, ``(B,)``.
 
     Returns:
-        Maps, enlarged to the images, ``(B, H, W)``, each between 0 and 1 (0 where it is flat).
+        Maps, upsampled to the images, ``(B, H, W)``, each between 0 and 1 (0 if it is flat).
 
     References:
         R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", ICCV
@@ -54,14 +54,14 @@ def activation_maps(network: nn.Module, layer: nn.Module, x: Tensor, outputs: Te
 
 
 def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw a few test images with the map of what the network says of them.
+    """Draw a few test images with the activation maps of their predictions.
 
     Args:
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: images.
 
     Returns:
-        A figure for each test set; none where captum is not installed or the network has no convolution.
+        A figure for each test set; none if captum is not installed or the network has no convolution.
     """
     try:
         import captum  # noqa: F401
@@ -76,7 +76,7 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     try:
         for name in data.test_names:
             index = torch.arange(min(_IMAGES, len(data.sets[name])))
-            if len(data.sets[name]) > _IMAGES:  # spread over the set, whose order may follow the classes
+            if len(data.sets[name]) > _IMAGES:  # evenly spaced, because the set may be sorted by class
                 index = torch.linspace(0, len(data.sets[name]) - 1, _IMAGES).round().long()
             strategy.network.use(data.domain_of(name))
             x = data.inputs_at(name, index)
@@ -96,7 +96,7 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
 
 @matplotlib.rc_context(STYLE)
 def drawn(images: Tensor, maps: Tensor, titles: list[str]) -> Figure:
-    """Show images above the same images under their maps.
+    """Show images, and below each the same image with its map.
 
     Args:
         images: in [0, 1], ``(B, C, H, W)``.
@@ -121,14 +121,14 @@ def drawn(images: Tensor, maps: Tensor, titles: list[str]) -> Figure:
 
 
 def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw a few test recordings as the network sees them, with what it says of each.
+    """Draw the inputs of the network for a few test recordings, with its predictions.
 
     Args:
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: recordings.
 
     Returns:
-        A figure for each test set; none where the network takes waves, or predicts neither classes nor transcripts.
+        A figure for each test set; none if the network takes waveforms, or predicts neither classes nor transcripts.
     """
     if data.modality != "audio" or not isinstance(data.problem, SingleLabel | Transcript):
         return {}
@@ -149,7 +149,7 @@ def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[s
 
 
 def _titles(said: list[str], y: Tensor, problem: Problem) -> list[str]:
-    """Write what the network says of recordings, and what they are where that differs."""
+    """Describe the predictions on recordings, with the truth if it differs."""
     if isinstance(problem, Transcript):
         return [f"{ours or '(nothing)'}\n(is: {true})" for ours, true in zip(said, problem.texts(y), strict=True)]
     true = [problem.output_names[k] for k in y.tolist()]
@@ -158,15 +158,15 @@ def _titles(said: list[str], y: Tensor, problem: Problem) -> list[str]:
 
 @matplotlib.rc_context(STYLE)
 def drawn_spectrograms(parts: list[Tensor], titles: list[str]) -> Figure:
-    """Show spectrograms side by side, low bands below.
+    """Show spectrograms side by side, low frequencies at the bottom.
 
     Args:
         parts: ``(M, L)`` each.
-        titles: as many texts.
+        titles: one per spectrogram.
     """
     figure = Figure(figsize=(12, 2.2), layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
-    letters = 2 * 64 // len(parts)  # that fit above a part
+    letters = 2 * 64 // len(parts)  # that fit above a spectrogram
     for ax, part, title in zip(axes, parts, titles, strict=True):
         ax.imshow(numpy_of(part), aspect="auto", origin="lower", cmap="magma")
         ax.set_title("\n".join(shortened(line, letters) for line in title.split("\n")), fontsize=8, color=INK)

@@ -1,4 +1,4 @@
-"""Reads what a network makes of whole sets: in evaluation mode, without augmentation, in the sets' order."""
+"""Reads features of whole sets: in evaluation mode, without augmentation, in the order of the sets."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,37 +17,37 @@ from tl_lab.model.network import Network
 
 __all__ = ["FeatureReader", "Read", "evaluating"]
 
-_LARGE = 10**8  # numbers in a set's inputs from which on a progress bar is shown
+_LARGE = 10**8  # values in a set's inputs from which on a progress bar is shown
 
 Place = Literal["backbone", "head", "outputs"]
-"""Where a network is read: the backbone's features, the head's input, the head's output."""
+"""Position in the network: the backbone's features, the head's input, the head's output."""
 
 
 class Read(NamedTuple):
-    """A batch of what was read.
+    """Features of a batch.
 
     Attributes:
-        values: ``(B, D)`` at the chosen place, on the device, in the precision in which the network runs.
-        index: positions in the set, or in the part of it that was asked for, ``(B,)``.
+        values: ``(B, D)`` at the chosen position, on the device, in the precision of the network.
+        index: positions in the set, or in the requested part of it, ``(B,)``.
     """
 
     values: Tensor
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a part
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
 
 
 class FeatureReader:
     """Reads features of whole sets; needs no trainer.
 
-    It is what an adaptation is given to look at whole sets (see :class:`~tl_lab.domain_adaptation.base.Domains`).
-    Networks are left in the modes in which they were, each module in its own.
+    It gives an adaptation access to whole sets (see :class:`~tl_lab.domain_adaptation.base.Domains`).
+    The mode of each module is restored.
 
     Args:
         network: whose features are read.
-        data: read, and brought to the backbone's input.
+        data: loaded, with prepared inputs.
         device: of the network.
         precision: of a trainer; None runs the network in the precision of its weights.
-        adaptation: prepares the network for a domain (see :meth:`prepare`); None where nothing does.
-        reduce: adds a tensor up over processes; None where there is one.
+        adaptation: prepares the network for a domain (see :meth:`prepare`); None for no preparation.
+        reduce: sums a tensor over processes; None for a single process.
     """
 
     def __init__(
@@ -63,25 +63,25 @@ class FeatureReader:
         self.network, self.data, self.device = network, data, torch.device(device)
         self._precision, self._adaptation, self._reduce = precision, adaptation, reduce
 
-    # ------------------------------------------------------------------ what an adaptation sees
+    # ------------------------------------------------------------------ access for an adaptation
 
     def inputs(self, name: str) -> Any:
-        """Give a set as the network gets it, ``(N, ...)``, without augmentation."""
+        """Return the inputs of a set, ``(N, ...)``, without augmentation."""
         return join(list(self.batches(name)), self.data.padding)
 
     def features(self, name: str) -> Tensor:
-        """Give the backbone's features of a set, ``(N, D)``, in evaluation mode."""
+        """Return the backbone's features of a set, ``(N, D)``, in evaluation mode."""
         return self.backbone_features(self.data.set_for(name))
 
     def batches(self, name: str) -> Iterator[Any]:
-        """Give the network's inputs in the set's order, batch by batch, on the device; all to each process."""
+        """Yield the network's inputs in the set's order, batch by batch, on the device; all of them in each process."""
         for batch in self.data.loader(self.data.set_for(name), cached=False, shared=False):
             yield self._converted(batch.x)
 
     # ------------------------------------------------------------------ reading
 
     def prepare(self, domain: str | None) -> None:
-        """Let the network use a domain's encoder and statistics, and the adaptation prepare it for an evaluation."""
+        """Switch the network to a domain's encoder and statistics, and let the adaptation prepare its evaluation."""
         self.network.use(domain)
         if self._adaptation is not None:
             self._adaptation.before_evaluation(self.network, domain, self)
@@ -100,10 +100,10 @@ class FeatureReader:
 
         Args:
             name: of the set.
-            place: where the network is read.
+            place: position at which the network is read.
             index: positions of the samples to read, ``(M,)``; None for all.
-            cached: start from cached features where the data serve them.
-            shared: give each of several processes its share, or everything to each.
+            cached: start from cached features if the data provide them.
+            shared: divide the set among processes, or read everything in each.
             bar: show the progress.
         """
         self.network.use(self.data.domain_of(name))
@@ -126,7 +126,7 @@ class FeatureReader:
         return torch.cat([part.values for part in self.stream(name, place, index=index, cached=cached)]).flatten(1)
 
     def backbone_features(self, name: str) -> Tensor:
-        """Run the backbone over a set once, shared by all processes.
+        """Compute the backbone's features of a set once, divided among all processes.
 
         Returns:
             Features in the set's order, ``(N, backbone.num_features)``, in single precision, on the device.
@@ -149,7 +149,7 @@ class FeatureReader:
             return self.network.head(features)
 
     def _computation(self, place: Place, cached: bool) -> Callable[[Inputs], Tensor]:
-        """Compose what runs on a batch, which holds the backbone's features already where they are cached."""
+        """Compose the modules to run on a batch, which contains the backbone's features if they are cached."""
         backbone, bottleneck = self.network.encoder()
         modules = [*([] if cached else [backbone]), *([] if place == "backbone" else [bottleneck])]
         return nn.Sequential(*modules, *([self.network.head] if place == "outputs" else []))
@@ -164,7 +164,7 @@ class FeatureReader:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Set evaluation mode for a while; each part returns to its own mode, for frozen ones do not train."""
+    """Set evaluation mode within a context; each module returns to its own mode, because frozen ones do not train."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

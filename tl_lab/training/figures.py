@@ -1,4 +1,4 @@
-"""The figures of a tested strategy: how each test set was answered, and where the features of two domains lie."""
+"""The figures of a tested strategy: predictions on each test set, and an embedding of the features of two domains."""
 
 from typing import TYPE_CHECKING
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["confusion_of", "features_of_pair", "figures_of_pair", "figures_of_sets"]
 
 _GRID_POINTS = 200  # along each side of the plane
-_POINTS = 500  # of each domain in the embedding: enough to see its shape, few enough for t-SNE
+_POINTS = 500  # of each domain in the embedding: enough to show its shape, few enough for t-SNE
 
 
 def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw how each test set was answered: a confusion matrix, scores by label, or predicted against true numbers.
+    """Draw the predictions on each test set: a confusion matrix, scores by label, or predicted against true numbers.
 
     Args:
-        strategy: tested.
+        strategy: after its test.
         data: its data.
 
     Returns:
@@ -54,7 +54,7 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
 
 
 def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict[str, Figure]:
-    """Draw how one set was answered in one task."""
+    """Draw the predictions on one set for one task."""
     if isinstance(meter, ClassificationMeter) and hasattr(meter, "last_confusion"):
         return {f"confusion_{where}": confusion_matrix(meter.last_confusion, names, f"Confusion matrix, {what}")}
     if isinstance(meter, MultiLabelMeter) and len(meter.last_labels):
@@ -68,7 +68,7 @@ def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict
 
 
 def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw the first pages of each test set, where the data are pages."""
+    """Draw the first pages of each test set, if the data are pages."""
     if not hasattr(data, "pages") or not isinstance(data.problem, Sequence):
         return {}
     kinds = list(dict.fromkeys(name.partition("-")[2] for name in data.class_names if name != "O"))
@@ -87,13 +87,13 @@ def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
 
 
 def _tested(name: str) -> str:
-    """Say which set was tested: ``target/test`` is the test set of the target."""
+    """Describe the tested set: ``target/test`` is the test set of the target."""
     of = name.rpartition("/")[0].replace("/", " ")
     return f"test set of {'the ' if of in ('source', 'target') else ''}{of}" if of else "test set"
 
 
 def _of_labels(meter: MultiLabelMeter, class_names: list[str], what: str) -> dict[str, Figure]:
-    """Draw three figures, in all of which the label that is ranked best stands first."""
+    """Draw three figures, all with the labels in descending order of their ranking score."""
     found = scores_by_label(meter.last_probabilities, meter.last_labels)
     order = found["auroc"].nan_to_num(-1.0).argsort(descending=True, stable=True)
     p, y = meter.last_probabilities[:, order], meter.last_labels[:, order].int()
@@ -110,15 +110,15 @@ def _of_labels(meter: MultiLabelMeter, class_names: list[str], what: str) -> dic
 
 
 def confusion_of(strategy: "Measuring", name: str) -> Tensor:
-    """Give the confusion matrix of the set's last test, ``(C, C)``."""
+    """Return the confusion matrix of the set's last test, ``(C, C)``."""
     return strategy.meters[name].last_confusion  # type: ignore[return-value]
 
 
 def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw the features of both domains and, where the data are points of the plane, the decision boundary.
+    """Draw the features of both domains and, if the data are points of the plane, the decision boundary.
 
     Args:
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: a pair of domains.
 
     Returns:
@@ -131,10 +131,10 @@ def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
 
 
 def features_of_pair(strategy: "Measuring", data: "DataModule") -> PairFeatures:
-    """Read features and labels of up to 500 samples of each domain, of the test sets where there are.
+    """Compute features of up to 500 samples of each domain, with labels, from the test sets if there are any.
 
     Args:
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: a pair of domains.
     """
     source_features, source_labels = _features(strategy, data, "source/test")

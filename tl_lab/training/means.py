@@ -1,4 +1,4 @@
-"""Means of what an update logs: summed where it was computed, and read rarely."""
+"""Means of the quantities that updates log: summed on the device, and read rarely."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,13 +10,13 @@ __all__ = ["Means", "Reading"]
 
 
 class Reading(NamedTuple):
-    """Sums on their way to the CPU.
+    """Sums during their copy to the CPU.
 
     Attributes:
         names: of the quantities.
-        sums: float32 on the CPU, ``(Q,)``; complete once ``arrived`` has happened.
-        counts: how often each quantity was added, ``(Q,)``.
-        arrived: of a copy that is still under way; None where it is done.
+        sums: float32 on the CPU, ``(Q,)``; complete after ``arrived``.
+        counts: number of values of each quantity, ``(Q,)``.
+        arrived: event of a copy in progress; None if it is complete.
     """
 
     names: list[str]
@@ -25,7 +25,7 @@ class Reading(NamedTuple):
     arrived: torch.cuda.Event | None
 
     def values(self) -> dict[str, float]:
-        """Wait for the sums, and give the means by name."""
+        """Wait for the sums, and return the means by name."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return dict(zip(self.names, (self.sums / self.counts).tolist(), strict=True))
@@ -43,7 +43,7 @@ class Means:
 
         Args:
             quantities: scalars by name.
-            count: of the values in each.
+            count: number of values in each.
         """
         for name, value in quantities.items():
             value = value.detach() if isinstance(value, Tensor) else value
@@ -51,14 +51,14 @@ class Means:
             self._counts[name] = self._counts.get(name, 0) + count
 
     def items(self) -> list[tuple[str, tuple[Tensor | float, int]]]:
-        """List each quantity's sum and the number of values in it."""
+        """List each quantity's sum and number of values."""
         return [(name, (value, self._counts[name])) for name, value in self._sums.items()]
 
     def read(self, waits: bool = True) -> Reading:
-        """Take the sums out, and start again from nothing.
+        """Return the sums, and reset.
 
         Args:
-            waits: hold the program up until a GPU has computed them; False gives a reading that arrives later.
+            waits: wait until a GPU has computed them; False returns a reading that is completed later.
         """
         names, counts = list(self._sums), torch.tensor([*self._counts.values()])
         sums = [torch.as_tensor(value, dtype=torch.float32) for value in self._sums.values()]

@@ -1,4 +1,4 @@
-"""How a strategy is measured: a meter for each set, scores logged under the sets' names."""
+"""Evaluation of a strategy: a meter for each set, scores logged under the sets' names."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ from tl_lab.training.step import Step
 __all__ = ["Measuring", "Scorer", "validation_metrics"]
 
 Scorer = Callable[["Measuring", DataModule], Mapping[str, float]]
-"""Computes further scores at the end of a validation, by name; it must leave weights, modes and random state as they
-are."""
+"""Computes further scores at the end of a validation, by name; it must not change weights, modes or random state.
+"""
 
 
 class Measuring(Step):
@@ -28,9 +28,9 @@ class Measuring(Step):
     last_validation: dict[str, float]
     last_test: dict[str, float]
     whole_validation: dict[str, float]
-    """At the end: validation scores of the sets of which each validation scored a part, on all of their samples."""
+    """Validation scores at the end, on all samples of the sets of which each validation scored a part."""
     answers: dict[str, list[tuple[int, int]]] | None = None
-    """By test set: positions and 1 where the sample is right; None where nobody asks (see
+    """By test set: positions and 1 if the prediction is correct; None if not requested (see
     :mod:`tl_lab.training.answers`)."""
     scorers: list[Scorer]
     _prepared: set[str]
@@ -42,11 +42,11 @@ class Measuring(Step):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def validation_step(self, batch: Labelled | Unlabelled | Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Take a batch into the set's meter; during training, of cached features where those are served."""
+        """Add a batch to the set's meter; during training, of cached features if these are used."""
         self._measure(self.data.val_names[dataloader_idx], batch, batch_idx)
 
     def test_step(self, batch: Labelled | Unlabelled | Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Take a batch into the set's meter."""
+        """Add a batch to the set's meter."""
         self._measure(self.data.test_names[dataloader_idx], batch, batch_idx)
 
     def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
@@ -63,7 +63,7 @@ class Measuring(Step):
             self.meters[name].update(self.network.head(features), None)  # type: ignore[operator]
 
     def keep_answers(self, name: str, outputs: Tensor, y: Tensor, batch: Labelled) -> None:
-        """Keep which test samples are right, where that was asked for."""
+        """Record which test samples are classified correctly, if requested."""
         if self.answers is not None and (wrong := self.problem.wrong(outputs, y)) is not None:
             right = (1 - wrong).long().tolist()
             self.answers.setdefault(name, []).extend(zip(batch.index.tolist(), right, strict=True))
@@ -76,7 +76,7 @@ class Measuring(Step):
             self.reader(self.data).prepare(domain)
 
     def reader(self, data: DataModule) -> FeatureReader:
-        """Give what reads features of whole sets, on the trainer's device and in its precision."""
+        """Return the reader of features of whole sets, on the trainer's device and in its precision."""
         trainer = self.trainer
         return FeatureReader(
             self.network,
@@ -88,11 +88,11 @@ class Measuring(Step):
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what was prepared for other weights."""
+        """Discard preparations for earlier weights."""
         self._prepared.clear()
 
     def on_test_epoch_start(self) -> None:
-        """Forget what was prepared for other weights."""
+        """Discard preparations for earlier weights."""
         self._prepared.clear()
 
     def on_validation_epoch_end(self) -> None:
@@ -102,7 +102,7 @@ class Measuring(Step):
             {name: SetName.parse(name).validation_metrics for name in self.data.val_names}
         )
         losses = {name: value for name, value in self.last_validation.items() if name.endswith("/loss")}
-        losses = {name: value for name, value in losses.items() if not name.startswith("oracle/")}  # stops nothing
+        losses = {name: value for name, value in losses.items() if not name.startswith("oracle/")}  # never stops a run
         if wrong := [name for name, value in losses.items() if not math.isfinite(value)]:
             raise self.diverged(" and ".join(wrong))
         for scorer in self.scorers:
@@ -110,7 +110,7 @@ class Measuring(Step):
         self.record(self.last_validation)
 
     def on_test_epoch_end(self) -> None:
-        """Log the scores of every test set, and score all of what validation has seen a part of."""
+        """Log the scores of every test set, and score the validation sets of which only a part was scored."""
         self.whole_validation = self._score_whole()
         self.last_test = self._scores({name: SetName.parse(name).metrics for name in self.data.test_names})
         self.record(self.last_test)
@@ -136,12 +136,12 @@ class Measuring(Step):
         }
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Write metrics under the current update, and offer them to callbacks (checkpoints, early stopping)."""
+        """Write metrics under the current update, and pass them to callbacks (checkpoints, early stopping)."""
         self.log_dict(dict(metrics), logger=False, rank_zero_only=False)
         self.write(metrics)
 
     def _calibrate(self) -> None:
-        """Let the problem choose its thresholds on the validation set that chooses the checkpoint."""
+        """Let the problem choose its thresholds on the validation set that selects the checkpoint."""
         for name in self.data.val_names:
             if name in self.meters and self.calibrates_on(name):
                 self.problem.calibrate(self.meters[name])  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ class Measuring(Step):
 
 
 def validation_metrics(data: DataModule) -> list[str]:
-    """Name the metrics that validation logs for some data."""
+    """List the metrics that validation logs for given data."""
     chosen_by = [name for name in data.val_names if SetName.parse(name).part != "test"]
     labelled = data.labelled_scores
     names = {name: data.problem.label_free if data.sets[name].y is None else labelled for name in chosen_by}

@@ -1,4 +1,4 @@
-"""The objective of an update: the task loss plus every weighted term of the adaptation and the strategy."""
+"""The objective of an update: the task loss plus all weighted terms of the adaptation and the strategy."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -20,14 +20,14 @@ from tl_lab.training.replay import Recording
 __all__ = ["Objective", "Watcher"]
 
 Watcher = Callable[[Mapping[str, Tensor], list[Tensor]], Mapping[str, float]]
-"""Looks at the terms of the objective and at the features of each domain, ``(B, D)``, before the backward pass of an
-epoch's last batch; what it returns is logged beside the terms. It must leave both as they are."""
+"""Observes the terms of the objective and the features of each domain, ``(B, D)``, before the backward pass of an
+epoch's last batch; its result is logged with the terms. It must not change them."""
 
 _ENCODERS = frozenset({"backbone", "bottleneck", "target_encoder"})
 
 
 class Objective(LearningParts):
-    """Computes the objective of one update, and keeps each term for the log."""
+    """Computes the objective of one update, and records each term for the log."""
 
     problem: Problem
     criterion: Criterion
@@ -37,23 +37,23 @@ class Objective(LearningParts):
     _updates_done: int
     watchers: list[Watcher]
     means: Means
-    """Of what was logged since it was last written."""
+    """Means since the last log entry."""
     recording: Recording | None
-    """Of the update at hand, where it is to be replayed."""
+    """Recording of the current update, if it is to be replayed."""
     _captured: dict[str, list[Tensor]] | None
 
     def features(self, x: Inputs) -> Tensor:
-        """Compute the head's input, ``(B, D)``, from what the batches hold."""
+        """Compute the head's input, ``(B, D)``, from the batch contents."""
         return self.network.encoder()[1](x) if self.feeds_features else self.network.features(x)
 
     def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
-        """Give the head's outputs, and the labels as they are."""
+        """Return the head's outputs, and the labels unchanged."""
         return self.network.head(features), batch.y
 
     def objective(
         self, source: Labelled | Episode, target: Unlabelled | None, update: Update, phase: Phase, watched: bool = False
     ) -> Tensor:
-        """Sum the weighted terms, and keep each for the log."""
+        """Sum the weighted terms, and record each for the log."""
         terms: dict[str, Tensor] = {}
         logs: dict[str, Tensor | float] = {}
         self._captured = {name: [] for name in self.adaptation.layers}
@@ -64,7 +64,7 @@ class Objective(LearningParts):
             scored = source.query.index.flatten() if isinstance(source, Episode) else source.index
             weights = self.adaptation.sample_weights(scored)
             terms["task_loss"] = self.task_loss(logits, y, weights)
-            if weights is not None:  # the share of equally weighted samples that would carry as much
+            if weights is not None:  # effective sample size relative to the batch size
                 squares = len(weights) * weights.square().sum()
                 logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
             logs.update(self.problem.batch_scores(logits.detach(), y))
@@ -99,7 +99,7 @@ class Objective(LearningParts):
         y: Tensor | None,
         phase: Phase,
     ) -> tuple[DomainOutput, DomainOutput]:
-        """Put together what the adaptation sees of each domain."""
+        """Combine the inputs of the adaptation for each domain."""
         present = {"source": (features, source), "target": (target_features, target)}
         sizes = {domain: count(batch.x) for domain, (given, batch) in present.items() if given is not None}
         assert self._captured is not None
@@ -117,19 +117,19 @@ class Objective(LearningParts):
         return cast(tuple[DomainOutput, DomainOutput], both)
 
     def note(self, quantities: Mapping[str, Tensor | float]) -> None:
-        """Take quantities of an update into the means that are logged next."""
+        """Add quantities of an update to the means that are logged next."""
         (self.means.add if self.recording is None else self.recording.note)(quantities)
 
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """Compute what the objective is made of.
+        """Compute the parts of the objective.
 
         Returns:
-            Features of the source and of the target, ``(B, D)``, None where there are none or the phase does not need
+            Features of the source and of the target, ``(B, D)``, None if there are none or the phase does not need
             them; the source's logits ``(M, C)``, and the classes ``(M,)`` among them.
         """
-        assert isinstance(source, Labelled), "episodes ask for a strategy that knows them"
+        assert isinstance(source, Labelled), "episodes require a strategy that supports them"
         if target is None or phase.needs == DOMAINS or self._pass_together:
             features, target_features = self.features_of_both(source, target, phase)
             return features, target_features, *self.classify(features, source)
@@ -145,7 +145,7 @@ class Objective(LearningParts):
         return self.adaptation.batch_norm == "joint" and not self.adaptation.target_encoder
 
     def _adaptations_stream(self, use: str = "adaptation") -> AbstractContextManager[None]:
-        """Keep the adaptation's random numbers (dropout, changes of the input) from shifting the network's."""
+        """Keep the adaptation's random numbers (dropout, changes of the input) separate from the network's."""
         draws = use != "adaptation" or any(isinstance(module, nn.Dropout) for module in self.adaptation.modules())
         if not draws:
             return nullcontext()
@@ -154,13 +154,13 @@ class Objective(LearningParts):
         return separate_stream(self.stream_seed(use), self.device)
 
     def stream_seed(self, use: str) -> int:
-        """Derive the seed of a random stream of this update."""
+        """Return the seed of a random stream of this update."""
         return derive_seed(self.seed, use, self.global_rank, self._updates_done)
 
     def features_of_both(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute the features of both domains, in one batch where the adaptation shares batch-norm statistics."""
+        """Compute the features of both domains, in one batch if the adaptation shares batch-norm statistics."""
         x, target_x = self._inputs(source, target)
         with torch.set_grad_enabled(bool(phase.learns & _ENCODERS)):
             if target_x is None:
@@ -169,7 +169,7 @@ class Objective(LearningParts):
             sizes = [count(x), count(target_x)]
             if 0 in sizes:
                 raise UserError(
-                    f"a training batch holds {sizes[0]} samples of the source and {sizes[1]} of the target: an "
+                    f"a training batch has {sizes[0]} samples of the source and {sizes[1]} of the target: an "
                     "adaptation needs some of both; check the data's sizes and data.batch_size"
                 )
             if self._pass_together:
@@ -181,7 +181,7 @@ class Objective(LearningParts):
             return of_source, self.features(target_x)
 
     def _inputs(self, source: Labelled | Episode, target: Unlabelled | None) -> tuple[Inputs, Inputs | None]:
-        """Let the adaptation change the inputs, in [0, 1] if they are images."""
+        """Let the adaptation change the inputs, which are in [0, 1] for images."""
         target_x = None if target is None else target.x
         if not self.adaptation.changes_inputs:
             return source.x, target_x
@@ -202,7 +202,7 @@ class Objective(LearningParts):
         return (weights * self.criterion(outputs, y, reduction="none")).mean()
 
     def capture(self, names: Iterable[str]) -> None:
-        """Keep the outputs of the network's modules that the adaptation looks at, while an objective is computed."""
+        """Capture the outputs of the modules that the adaptation names, while an objective is computed."""
         modules = dict(self.network.named_modules())
         for name in names:
             if name not in modules:

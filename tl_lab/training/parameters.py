@@ -1,4 +1,4 @@
-"""Which parameters learn, at which rates, and when: a mask over the parameters of a strategy's parts, carried out."""
+"""Which parameters are trained, at which learning rates, and when: the mask over a strategy's parameters, applied."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, cast
@@ -29,7 +29,7 @@ _BESIDE = {
 
 
 class LearningParts(Hooks):
-    """The parts of a strategy, what of them learns, and the optimizer's groups."""
+    """The parts of a strategy, their trainable parameters, and the optimizer's groups."""
 
     network: Network
     adaptation: DomainAdaptation
@@ -37,18 +37,18 @@ class LearningParts(Hooks):
     layers: LayerPolicy
     make_optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer]
     decays_all: bool
-    """Whether the optimizer's weight decay acts on biases and norms, too."""
+    """Whether the optimizer's weight decay acts on biases and normalisation layers, too."""
     groups: dict[str, list[nn.Module]]
     """Modules of each layer group, shallow to deep."""
     _rules: dict[str, Rule]
     """Rules of the backbones' parameters, by their names in the strategy."""
     _places: dict[str, tuple[nn.Module, str]]
-    """Where each of them sits: a module, and the parameter's name in it."""
+    """Location of each: a module, and the parameter's name in it."""
     _standing: list[nn.Module]
     """Modules that stay in evaluation mode in this epoch."""
 
     def parts(self) -> dict[str, nn.Module]:
-        """Name the parts: backbone, bottleneck, head, adaptation, and the target's encoder where it has its own."""
+        """Return the parts: backbone, bottleneck, head, adaptation, and the target's encoder if it has its own."""
         network = self.network
         own = {} if network.target_encoder is None else {"target_encoder": network.target_encoder}
         return {
@@ -60,7 +60,7 @@ class LearningParts(Hooks):
         }
 
     def _beside_backbone(self) -> dict[str, nn.Module]:
-        """Name what learns at the head's rate: every part but the backbones, whose rules are an author's."""
+        """Return the parts trained at the head's rate: all but the backbones, which have rules."""
         parts = {name: part for name, part in self.parts().items() if name != "backbone"}
         if self.network.target_encoder is not None:
             parts["target_encoder"] = self.network.target_encoder["bottleneck"]
@@ -69,9 +69,9 @@ class LearningParts(Hooks):
     # ------------------------------------------------------------------ the mask
 
     def mask(self) -> Mask:
-        """Give the rule of every parameter: those of the backbones, and of the parts beside them.
+        """Return the rule of every parameter: those of the backbones, and of the other parts.
 
-        The parts beside the backbones learn at the head's rate from the start, but for what they hold fixed themselves
+        The other parts are trained at the head's rate from the start, except parameters that they freeze themselves
         (a teacher).
         """
         beside = {
@@ -82,17 +82,17 @@ class LearningParts(Hooks):
         return Mask(self._rules | beside)
 
     def learned_parameters(self) -> list[nn.Parameter]:
-        """List the parameters that learn at some time in the run."""
+        """List the parameters that are trained at any time in the run."""
         parameters = self._by_name()
         return [parameters[name] for name in self.mask().learned()]
 
     def learned_by_name(self, module: nn.Module) -> dict[str, nn.Parameter]:
-        """Name those parameters of a module that learn at some time, in the module's order and by its names."""
+        """Return the names of a module's parameters that are trained at any time, in the module's order."""
         learned = {id(parameter) for parameter in self.learned_parameters()}
         return {name: parameter for name, parameter in module.named_parameters() if id(parameter) in learned}
 
     def _by_name(self) -> dict[str, nn.Parameter]:
-        """Look up the parameters by their names in the mask."""
+        """Return the parameters by their names in the mask."""
         own: dict[str, nn.Parameter] = {name: getattr(*place) for name, place in self._places.items()}
         return own | {
             f"{_BESIDE[part]}.{name}": parameter
@@ -100,17 +100,17 @@ class LearningParts(Hooks):
             for name, parameter in module.named_parameters()
         }
 
-    # ------------------------------------------------------------------ carrying it out
+    # ------------------------------------------------------------------ applying the mask
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; what is frozen stays in evaluation mode, so that its batch-norm stands still."""
+        """Set the mode; frozen modules stay in evaluation mode, so that their batch-norm statistics do not change."""
         super().train(mode)
         for module in self._standing:
             module.eval()
         return self
 
     def freeze_for(self, epoch: int) -> None:
-        """Let exactly those parameters of the backbones learn that the mask names for this epoch."""
+        """Make exactly those parameters of the backbones trainable that the mask selects for this epoch."""
         learning = Mask(self._rules).learning(epoch)
         for name, (module, parameter) in self._places.items():
             getattr(module, parameter).requires_grad_(name in learning)
@@ -118,14 +118,14 @@ class LearningParts(Hooks):
         self.train(self.training)
 
     def _stands_still(self, modules: list[nn.Module]) -> list[nn.Module]:
-        """List those modules of a layer group that stay in evaluation mode: all, or batch-norm that does not learn."""
+        """List the modules of a layer group that stay in evaluation mode: all, or frozen batch-norm layers."""
         if not any(parameter.requires_grad for module in modules for parameter in module.parameters()):
             return modules
         norms = [inner for module in modules for inner in module.modules() if isinstance(inner, _BatchNorm)]
         return [norm for norm in norms if self.adapter.keeps_statistics or _is_frozen(norm)]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """List the optimizer's groups, deepest layers last: every one is there from the start, frozen or not."""
+        """Return the optimizer's groups, deepest layers last: all exist from the start, frozen or not."""
         mask, parameters = self.mask(), self._by_name()
         groups: list[dict[str, Any]] = [
             {"name": group, "share": mask[names[0]].share, "params": [parameters[name] for name in names]}
@@ -134,13 +134,13 @@ class LearningParts(Hooks):
         return groups if self.decays_all else [part for group in groups for part in _split_by_decay(group)]
 
     def configure_optimizers(self) -> Optimizer:
-        """Build the optimizer; each group's rate is its share of the head's."""
+        """Build the optimizer; each group's learning rate is its share of the head's."""
         lr = self.make_optimizer.keywords["lr"]  # type: ignore[attr-defined]
         groups = self.parameter_groups()
         if not any(group["params"] for group in groups):
             raise UserError(
-                f"nothing learns: with strategy.layers.trainable={self.layers.trainable}, {type(self).__name__} has no "
-                "parameter above the backbone either; let layers learn, or use strategy=nearest_centroid or "
+                f"nothing is trainable: with strategy.layers.trainable={self.layers.trainable}, {type(self).__name__} "
+                "has no parameter above the backbone either; let layers train, or use strategy=nearest_centroid or "
                 "feature_extraction on frozen features"
             )
         for group in groups:
@@ -148,10 +148,10 @@ class LearningParts(Hooks):
         try:
             return self.make_optimizer(groups)
         except ValueError as error:
-            raise UserError(f"the optimizer refuses its options: {error}") from error
+            raise UserError(f"the optimizer rejects its options: {error}") from error
 
     def describe_layers(self) -> str:
-        """Say in words which layer groups learn, when and at which share of the rate."""
+        """Describe which layer groups are trained, when and at which share of the learning rate."""
         rules = {rule.group.removeprefix("backbone/"): rule for rule in self._rules.values() if rule.learns}
         names = list(self.groups)
         chosen = [name for name in names if name in rules]
@@ -162,13 +162,13 @@ class LearningParts(Hooks):
             told.append(f"frozen: {', '.join(frozen)}")
         return ", ".join(told + _describe_starts({name: rules[name].starts for name in chosen}))
 
-    # ------------------------------------------------------------------ writing it
+    # ------------------------------------------------------------------ building the mask
 
     def find_groups(self, policy: LayerPolicy, adapter: Adapter) -> None:
-        """Look up the network's layer groups, and let the policy and the adapter write the mask.
+        """Find the network's layer groups, and build the mask from the policy and the adapter.
 
         Raises:
-            UserError: the policy names groups that there are not, or leaves nothing of what the adapter owns.
+            UserError: the policy names unknown groups, or excludes all parameters of the adapter.
         """
         self.layers, self.adapter, self._standing = policy, adapter, []
         self.groups = {name: list(modules) for name, modules in groups_of(self.network.backbone)}
@@ -185,7 +185,7 @@ class LearningParts(Hooks):
             )
 
     def _names(self) -> tuple[dict[int, str], dict[str, tuple[nn.Module, str]]]:
-        """Name the backbones' parameters as the strategy's state does, and find where each of them sits."""
+        """Return the backbones' parameters by their names in the strategy's state, and the location of each."""
         names: dict[int, str] = {}
         places: dict[str, tuple[nn.Module, str]] = {}
         for path, module in self.named_modules():
@@ -197,7 +197,7 @@ class LearningParts(Hooks):
 
 
 def _split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """Split an optimizer group: vectors (biases, norms' scales and shifts) do not decay, matrices do."""
+    """Split an optimizer group: vectors (biases, scales and shifts of normalisation) do not decay, matrices do."""
     vectors = [parameter for parameter in group["params"] if parameter.ndim < 2]
     matrices = [parameter for parameter in group["params"] if parameter.ndim >= 2]
     undecayed = {**group, "name": f"{group['name']}/vectors", "params": vectors, "weight_decay": 0.0}
@@ -205,7 +205,7 @@ def _split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _in_backbone(name: str) -> str:
-    """Give a parameter's name in its backbone."""
+    """Return a parameter's name in its backbone."""
     prefix = next(prefix for prefix in BACKBONES if name.startswith(prefix))
     return name.removeprefix(prefix)
 
@@ -216,7 +216,7 @@ def _is_frozen(module: nn.Module) -> bool:
 
 
 def _describe_starts(starts: Mapping[str, int]) -> list[str]:
-    """Say when layer groups start to learn, where any does later than at the beginning; shallow to deep."""
+    """Describe when layer groups start training, if any starts later than at the beginning; shallow to deep."""
     if not any(starts.values()):
         return []
     every = min(starts.values())

@@ -1,4 +1,4 @@
-"""A learning-rate range test: the loss of the first updates while the rate grows from update to update.
+"""A learning-rate range test: the loss of the first updates while the learning rate increases from update to update.
 
 References:
     Cyclical Learning Rates for Training Neural Networks. Leslie N. Smith, WACV 2017.
@@ -21,16 +21,16 @@ __all__ = ["FEWEST", "RangeTest", "choose_rate", "rates_of", "smoothed"]
 
 LOWEST, HIGHEST, UPDATES = 1e-6, 10.0, 100
 FEWEST = 10
-"""Updates that a curve needs before anything is read from it."""
-_KERNEL = (1.0, 6.0, 15.0, 20.0, 15.0, 6.0, 1.0)  # binomial: nearly Gaussian, and it ends
-_DIVERGED = 4.0  # the test ends where the loss has risen by so many times what it was at first
+"""Smallest number of updates of a usable curve."""
+_KERNEL = (1.0, 6.0, 15.0, 20.0, 15.0, 6.0, 1.0)  # binomial: nearly Gaussian, with finite support
+_DIVERGED = 4.0  # the test ends if the loss exceeds its initial value by this factor
 
 
 def rates_of(updates: int = UPDATES, lowest: float = LOWEST, highest: float = HIGHEST) -> list[float]:
-    """Give rates whose logarithms are equally far apart.
+    """Return learning rates that are equally spaced in the logarithm.
 
     Args:
-        updates: how many, at least 2.
+        updates: number of rates, at least 2.
         lowest: the first, above 0.
         highest: the last.
     """
@@ -44,7 +44,7 @@ def smoothed(losses: Sequence[float]) -> list[float]:
         losses: of each update, ``(N,)``.
 
     Returns:
-        As many; at the ends the kernel is cut off.
+        As many values; the kernel is truncated at the ends.
     """
     kernel = torch.tensor(_KERNEL, dtype=torch.float64).view(1, 1, -1)
     values = torch.tensor([list(losses), [1.0] * len(losses)], dtype=torch.float64)[:, None]  # (2, 1, N)
@@ -60,7 +60,7 @@ def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None
         losses: before the update at each rate, ``(N,)``, all finite.
 
     Returns:
-        The rate; None where the loss did not fall, or the curve has fewer than :data:`FEWEST` points.
+        The rate; None if the loss did not decrease, or the curve has fewer than :data:`FEWEST` points.
     """
     if len(losses) < FEWEST:
         return None
@@ -70,10 +70,10 @@ def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None
 
 
 class RangeTest(Logger):
-    """The schedule and the logger of a range test: it sets the rate of each update, and notes the loss before it.
+    """The schedule and the logger of a range test: it sets the rate of each update, and records the loss before it.
 
     Args:
-        step: whose updates they are; its optimizer's groups have rates relative to 1.
+        step: the training step; its optimizer's groups have rates relative to 1.
         rates: in ascending order.
     """
 
@@ -86,7 +86,7 @@ class RangeTest(Logger):
         self._losses: dict[float, list[float]] = {}
 
     def __call__(self, progress: float) -> float:
-        """Give the factor of all groups' rates, as a schedule does; after the last rate the test ends."""
+        """Return the factor of all groups' rates, like a schedule; after the last rate the test ends."""
         number = self.step.updates_done
         if number >= len(self.rates) - 1:
             self._end()
@@ -96,7 +96,7 @@ class RangeTest(Logger):
         """Do nothing."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Note a loss with the rate that the batch was trained at."""
+        """Record a loss with the learning rate of the batch."""
         loss, lr = metrics.get("train/loss"), metrics.get("train/lr")
         if loss is None or lr is None:
             return
@@ -110,7 +110,7 @@ class RangeTest(Logger):
 
     @property
     def curve(self) -> list[tuple[float, float]]:
-        """Rates and losses, the mean of them where gradients are accumulated over batches."""
+        """Rates and losses; losses are averaged if gradients are accumulated over batches."""
         return [(rate, math.fsum(losses) / len(losses)) for rate, losses in sorted(self._losses.items())]
 
     def _end(self) -> None:

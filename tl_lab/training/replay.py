@@ -1,14 +1,14 @@
-"""Updates that are replayed: recorded once as a graph of a GPU's kernels, and launched whole from then on.
+"""Replay of updates: recorded once as a graph of GPU kernels, and launched as a whole afterwards.
 
 Small networks leave a GPU waiting for the next kernel: launching a hundred of them takes longer than computing them. A
-graph launches all of them at once. What changes from update to update is written into the same memory before each
-replay: the batch, the rates and the numbers that follow training's progress, the seeds of random streams. What is
-logged is summed in memory that stays, too.
+graph launches all of them at once. Everything that changes between updates is written to fixed memory before each
+replay: the batch, the learning rates and other numbers that depend on training progress, the seeds of random streams.
+Logged quantities are summed in fixed memory, too.
 
-The first update of each kind runs as it always does. The second one runs as the code that is to be replayed, and is
-watched: code that waits for the GPU, or that reads training's progress as a number, cannot be replayed, and such
-updates go on running one kernel after the other. The third one is recorded. Without a GPU the same code runs without
-being recorded.
+The first update of each kind runs normally. The second one runs the code that is to be replayed, and is
+monitored: code that waits for the GPU, or reads training progress as a number, cannot be replayed, and such
+updates continue to launch one kernel after the other. The third one is recorded. Without a GPU, the same code runs
+without being recorded.
 """
 
 import gc
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "keep_on_device", "obstacle", "portable_groups"]
 
-_NUMBERS = 256  # rates and other numbers that change from update to update
+_NUMBERS = 256  # learning rates and other numbers that change between updates
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
-_KEPT = 4  # recordings; a run goes through its kinds of updates in order
+_KEPT = 4  # recordings; a run passes through its kinds of updates in order
 
 
 class LiveUpdate(Update):
-    """Where training stands, for code that is to be replayed: numbers that change are tensors.
+    """The progress of training for code that is to be replayed: changing numbers are tensors.
 
     Args:
         now: the update in which the code runs first.
-        recording: that it belongs to.
+        recording: the recording to which it belongs.
     """
 
     _now: Update
@@ -56,13 +56,13 @@ class LiveUpdate(Update):
 
     @property
     def progress(self) -> float:
-        """Share of training; whoever reads it here cannot be replayed."""
+        """Share of training; code that reads it cannot be replayed."""
         self._recording.object_to("update.progress is read as a number, where update.live(...) would do")
         return self._now.progress
 
     @property
     def number(self) -> int:
-        """Updates done; likewise."""
+        """Number of updates done; code that reads it cannot be replayed."""
         self._recording.object_to("update.number is read as a number, where update.live(...) would do")
         return self._now.number
 
@@ -72,23 +72,23 @@ class LiveUpdate(Update):
         return self._now.phase
 
     def live(self, number: Callable[[Update], float]) -> Tensor:
-        """Give the tensor that holds the number in each replay."""
+        """Return the tensor that holds the number in each replay."""
         return self._recording.number(self._now.phase, number, self._now)
 
     def in_phase(self, name: str) -> "LiveUpdate":
-        """Give the same update in another phase."""
+        """Return the same update in another phase."""
         return LiveUpdate(self._now.in_phase(name), self._recording)
 
 
 @dataclass
 class Recording:
-    """One kind of update: what it computes with, and what it is made of.
+    """One kind of update: its inputs and its graph.
 
     Args:
-        batch: source, target and changed inputs, in memory that stays.
+        batch: source, target and changed inputs, in fixed memory.
         phases: of the update.
         numbers: of the replayer, ``(_NUMBERS,)``.
-        first: place of the first of them that is free.
+        first: index of the first free one.
     """
 
     batch: tuple[Any, ...]
@@ -97,7 +97,7 @@ class Recording:
     first: int
     graph: torch.cuda.CUDAGraph | None = None
     sums: Tensor | None = None
-    updates: int = 0  # whose values are in the sums
+    updates: int = 0  # included in the sums
     names: list[str] = field(default_factory=list)
     constants: Means = field(default_factory=Means)
     objections: list[str] = field(default_factory=list)
@@ -112,23 +112,23 @@ class Recording:
         self.tensors = list(_tensors(self.batch))
 
     def fits(self, tensors: list[Tensor], phases: tuple[Phase, ...]) -> bool:
-        """Whether a batch may take the recorded one's place, where nothing else has changed."""
+        """Whether a batch can replace the recorded one, if nothing else has changed."""
         shapes = zip(self.tensors, tensors, strict=False)
         same = len(tensors) == len(self.tensors) and all(own.shape == other.shape for own, other in shapes)
         return same and phases == self.phases
 
     def begin(self) -> None:
-        """Start the code anew."""
+        """Reset for another pass through the code."""
         self._noted, self._numbers_used, self._streams_used = [], 0, 0
 
     def object_to(self, what: str) -> None:
-        """Note that the code cannot be replayed, and why."""
+        """Record that the code cannot be replayed, and the reason."""
         self.objections.append(what)
 
-    # ------------------------------------------------------------------ what the code asks for
+    # ------------------------------------------------------------------ requests of the code
 
     def number(self, phase: str, function: Callable[[Update], float], now: Update) -> Tensor:
-        """Give the place of the next number that changes, ``()``; it is filled when it is asked for first."""
+        """Return the tensor of the next changing number, ``()``; it is filled at the first request."""
         place = self._numbers_used
         self._numbers_used += 1
         if place == len(self._functions):
@@ -138,7 +138,7 @@ class Recording:
 
     @contextmanager
     def stream(self, use: str, seed: int) -> Iterator[None]:
-        """Let the code draw from the next random stream of its own, which each replay seeds again."""
+        """Let the code draw from the next separate random stream, which each replay seeds again."""
         place, device = self._streams_used, self.numbers.device
         self._streams_used += 1
         if device.type != "cuda":
@@ -161,11 +161,11 @@ class Recording:
             everyones.graphsafe_set_state(before)
 
     def note(self, quantities: Mapping[str, Tensor | float]) -> None:
-        """Take quantities into the sums."""
+        """Add quantities to the sums."""
         self._noted += quantities.items()
 
     def sum_up(self) -> list[str]:
-        """Add what was noted to the sums, and give the tensors' names."""
+        """Add the recorded quantities to the sums, and return the tensors' names."""
         tensors = [(name, value) for name, value in self._noted if isinstance(value, Tensor)]
         names = [name for name, _ in tensors]
         if self.sums is None:
@@ -180,29 +180,29 @@ class Recording:
     # ------------------------------------------------------------------ between replays
 
     def fill(self, tensors: list[Tensor], rates: list[float], now: Update, seed: Callable[[str], int]) -> None:
-        """Write what changes into memory that stays.
+        """Write changing values to fixed memory.
 
         Args:
-            tensors: of a batch, of the same shapes as those of the recorded one.
+            tensors: of a batch, with the shapes of the recorded one.
             rates: of the optimizer's groups.
-            now: where training stands.
-            seed: of a random stream, by its use.
+            now: progress of training.
+            seed: seed of a random stream, by its use.
         """
         if tensors:
             torch._foreach_copy_(self.tensors, tensors, non_blocking=True)
         values = [*rates, *(function(now.in_phase(phase)) for phase, function in self._functions)]
-        # from pageable memory: the values have left it when the call returns, and nothing waits for the GPU
+        # from pageable memory: the values have been read when the call returns, and nothing waits for the GPU
         self.numbers[: len(values)].copy_(torch.tensor(values), non_blocking=True)
         for use, generator in self._streams:
             if generator is not None:
                 generator.manual_seed(seed(use))
 
     def generators(self) -> list[torch.Generator]:
-        """List the random streams that a graph must know of."""
+        """List the random streams that a graph must register."""
         return [generator for _, generator in self._streams if generator is not None]
 
     def read_into(self, means: Means) -> None:
-        """Hand the sums over, and start them again from nothing."""
+        """Return the sums, and reset them."""
         if not self.updates or self.sums is None:
             return
         for i, name in enumerate(self.names):
@@ -214,20 +214,20 @@ class Recording:
 
 
 class Replayer:
-    """Makes the updates of a strategy by replaying them.
+    """Performs the updates of a strategy by replaying them.
 
     Args:
-        step: whose updates they are.
-        optimizer: torch's own; it is brought to a form whose state lives on the device.
-        records: record graphs; False runs the same code without.
-        say: called with a sentence when updates of a kind turn out not to be replayable.
+        step: the training step.
+        optimizer: torch's own; it is converted so that its state is on the device.
+        records: record graphs; False runs the same code without recording.
+        say: called with a sentence when a kind of update proves not to be replayable.
     """
 
     def __init__(
         self, step: "Step", optimizer: Optimizer, *, records: bool = True, say: Callable[[str], None] = lambda _: None
     ) -> None:
         self._step, self._optimizer, self._records, self._say = step, optimizer, records, say
-        self._recordings: dict[Any, Recording | str | None] = {}  # or why there is none
+        self._recordings: dict[Any, Recording | str | None] = {}  # or the reason why there is none
         self._last: Recording | None = None
         self._numbers = torch.zeros(_NUMBERS, device=step.device)
         self._modules = list(step.modules())
@@ -240,12 +240,12 @@ class Replayer:
             keep_on_device(optimizer)
 
     def set_rates(self, rates: list[float]) -> None:
-        """Let an update that is not replayed go by these rates."""
+        """Set the learning rates of an update that is not replayed."""
         self._numbers[: len(rates)].copy_(torch.tensor(rates), non_blocking=True)
 
     @property
     def reasons(self) -> list[str]:
-        """Say why some updates are not replayed, once for each reason."""
+        """Report why some updates are not replayed, once for each reason."""
         return list(dict.fromkeys(one for one in self._recordings.values() if isinstance(one, str)))
 
     def update(
@@ -256,17 +256,17 @@ class Replayer:
         phases: tuple[Phase, ...],
         again: bool = False,
     ) -> bool:
-        """Make an update, or leave it to the caller where it is the first of its kind or cannot be replayed.
+        """Perform an update, unless it is the first of its kind or cannot be replayed.
 
         Args:
-            batch: source and target, and the inputs as the adaptation has changed them.
+            batch: source and target, and the inputs as changed by the adaptation.
             rates: of the optimizer's groups.
-            now: where training stands.
+            now: progress of training.
             phases: of the update.
             again: nothing but the batch can have changed since the last update.
 
         Returns:
-            Whether the update was made.
+            Whether the update was performed.
         """
         tensors = list(_tensors(batch))
         if again and self._last is not None and self._last.fits(tensors, phases):
@@ -292,7 +292,7 @@ class Replayer:
         return True
 
     def read_into(self, means: Means) -> None:
-        """Hand over the sums of everything that was logged."""
+        """Return the sums of all logged quantities."""
         for recording in self._recordings.values():
             if isinstance(recording, Recording):
                 recording.read_into(means)
@@ -318,7 +318,7 @@ class Replayer:
     def _try(
         self, kind: Any, batch: tuple[Any, ...], rates: list[float], now: Update, phases: tuple[Phase, ...]
     ) -> None:
-        """Make an update as the code that is to be replayed, and see whether it can be."""
+        """Perform an update with the code that is to be replayed, and check whether it can be."""
         static = _rebuilt(batch, lambda tensor: tensor.detach().clone(memory_format=torch.preserve_format))
         recording = Recording(static, phases, self._numbers, len(rates))
         self.set_rates(rates)
@@ -345,7 +345,7 @@ class Replayer:
     def _run(self, recording: Recording, now: Update) -> list[str]:
         recording.begin()
         if torch.is_autocast_enabled(self._numbers.device.type):
-            torch.clear_autocast_cache()  # what was cast before belongs to other memory
+            torch.clear_autocast_cache()  # earlier casts refer to other memory
         self._step.recording = recording
         try:
             source, target, _ = recording.batch
@@ -360,7 +360,7 @@ class Replayer:
             graph.register_generator_state(generator)
         torch.cuda.synchronize()
         collects = gc.isenabled()
-        gc.disable()  # nothing may be freed by chance meanwhile
+        gc.disable()  # nothing may be freed during recording
         try:
             with self._beside():
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
@@ -376,7 +376,7 @@ class Replayer:
 
     @contextmanager
     def _beside(self) -> Iterator[None]:
-        """Run on a stream of one's own, as recording asks."""
+        """Run on a separate stream, as recording requires."""
         if self._stream is None:
             yield
             return
@@ -388,11 +388,11 @@ class Replayer:
 
 
 def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
-    """Say what keeps a run from replaying any of its updates; None where nothing does.
+    """Return the reason why a run cannot replay any of its updates; None if it can.
 
     Args:
-        step: about to train.
-        trainer: of the run; once it trains, the optimizer is looked at, too.
+        step: before training.
+        trainer: of the run; once it trains, the optimizer is checked, too.
     """
     if trainer.strategy.root_device.type != "cuda":
         return f"they run on the {trainer.strategy.root_device.type}"
@@ -403,7 +403,7 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
     if step.accumulate_batches > 1:
         return "gradients are accumulated over batches"
     if trainer._detect_anomaly:
-        return "trainer.detect_anomaly=true looks at each operation"
+        return "trainer.detect_anomaly=true checks each operation"
     for optimizer in trainer.optimizers:
         if not isinstance(optimizer, SGD) and not all("capturable" in group for group in optimizer.param_groups):
             return f"{type(optimizer).__name__} computes with numbers on the CPU"
@@ -411,21 +411,21 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
             return f"the optimizer has {len(optimizer.param_groups)} groups"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
-            return f"the callback {type(callback).__name__} looks into them"
+            return f"the callback {type(callback).__name__} acts within them"
     return None
 
 
 def describe(step: "Step", trainer: pl.Trainer) -> str:
-    """Say in the run's banner how updates are made on a GPU."""
+    """Describe in the run's banner how updates run on a GPU."""
     if not step.graph:
         return "one kernel after the other (update.graph=false)"
     if (reason := obstacle(step, trainer)) is not None:
         return f"one kernel after the other: {reason}"
-    return "replayed as graphs, but for the first two of each kind"
+    return "replayed as graphs, except for the first two of each kind"
 
 
 def keep_on_device(optimizer: Optimizer) -> None:
-    """Bring a torch optimizer to a form whose step reads its rate and its own count from the device."""
+    """Convert a torch optimizer so that its step reads its learning rate and its step count from the device."""
     for group in optimizer.param_groups:
         group["unreplayed"] = {option: group[option] for option in ("capturable", "fused") if option in group}
         for option in ("capturable", "fused"):
@@ -434,14 +434,14 @@ def keep_on_device(optimizer: Optimizer) -> None:
     for parameter, state in optimizer.state.items():
         if isinstance(state.get("step"), Tensor):
             state["step"] = state["step"].to(parameter.device, torch.float32)
-    optimizer._warned_capturable_if_run_uncaptured = True  # the first updates are
+    optimizer._warned_capturable_if_run_uncaptured = True  # true for the first updates
 
 
 def portable_groups(state: dict[str, Any]) -> None:
-    """Write an optimizer's options into a checkpoint as they are where nothing is replayed.
+    """Restore an optimizer's options in a checkpoint to their values without replay.
 
     Args:
-        state: of the optimizer, as it gives it; the groups are replaced. Where parameters are shared out over
+        state: of the optimizer; the groups are replaced. If parameters are sharded over
             processes, the first one has all of it, and the others nothing.
     """
     if "param_groups" not in state:
@@ -460,7 +460,7 @@ def portable_groups(state: dict[str, Any]) -> None:
 
 @contextmanager
 def _watched(recording: Recording) -> Iterator[None]:
-    """Note what waits for the GPU: such code cannot be part of a graph."""
+    """Record operations that wait for the GPU: such code cannot be part of a graph."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -482,7 +482,7 @@ def _place(filename: str) -> str:
 
 
 def _shape(tree: Any) -> Any:
-    """Describe what a batch is made of: two of one description may take each other's place."""
+    """Describe the structure of a batch: batches with the same description are interchangeable."""
     if isinstance(tree, Tensor):
         return tree.shape, tree.dtype, tree.stride()
     if isinstance(tree, Mapping):

@@ -1,7 +1,7 @@
-"""Functions of training progress: what a rate or a weight is multiplied by while training goes on.
+"""Functions of training progress: factors of learning rates and weights.
 
 Progress p runs from 0 (first step) to 1 (end of the run). A schedule is a pure function of p, so that a resumed
-run continues where it was without any state of its own.
+run continues without any saved state.
 """
 
 import math
@@ -45,7 +45,7 @@ class InverseDecay(Schedule):
     """f(p) = (1 + alpha p)^-beta, the annealing of DANN.
 
     Args:
-        alpha: how fast, >= 0 (paper: 10).
+        alpha: speed, >= 0 (paper: 10).
         beta: exponent, >= 0 (paper: 0.75).
 
     References:
@@ -64,7 +64,7 @@ class _Warm(Schedule):
 
     def __init__(self, warmup: Probability = 0.0) -> None:
         if not 0 <= warmup < 1:
-            raise UserError(f"scheduler.warmup is a share of training in [0, 1), not {warmup}")
+            raise UserError(f"scheduler.warmup must be a share of training in [0, 1), not {warmup}")
         self.warmup = warmup
 
     def __call__(self, progress: float) -> float:
@@ -73,7 +73,7 @@ class _Warm(Schedule):
         return self.after((progress - self.warmup) / (1 - self.warmup))
 
     def after(self, q: float) -> float:
-        """Return the factor at share q in [0, 1] of what follows the warm-up."""
+        """Return the factor at share q in [0, 1] of the time after the warm-up."""
         raise NotImplementedError(f"{type(self).__name__} does not define its factor")
 
 
@@ -81,7 +81,7 @@ class Cosine(_Warm):
     """f(q) = final + (1 - final) (1 + cos(pi q)) / 2 after a linear warm-up.
 
     Args:
-        warmup: share of training that the warm-up takes, in [0, 1).
+        warmup: share of training of the warm-up, in [0, 1).
         final: factor at the end, in [0, 1].
 
     References:
@@ -100,7 +100,7 @@ class Linear(_Warm):
     """f(q) = 1 - (1 - final) q after a linear warm-up.
 
     Args:
-        warmup: share of training that the warm-up takes, in [0, 1).
+        warmup: share of training of the warm-up, in [0, 1).
         final: factor at the end, in [0, 1].
     """
 
@@ -117,13 +117,13 @@ class Step(Schedule):
 
     Args:
         milestones: shares of training, ascending, in (0, 1).
-        factor: what each milestone multiplies by, > 0.
+        factor: factor at each milestone, > 0.
     """
 
     def __init__(self, milestones: tuple[Fraction, ...] = (0.5, 0.75), factor: Positive = 0.1) -> None:
         if not all(0 < milestone < 1 for milestone in milestones) or factor <= 0:
             raise UserError(
-                f"scheduler.milestones are shares of training in (0, 1) and scheduler.factor is above 0, not "
+                f"scheduler.milestones must be shares of training in (0, 1) and scheduler.factor above 0, not "
                 f"{list(milestones)} and {factor}"
             )
         self.milestones, self.factor = tuple(milestones), factor
@@ -138,8 +138,8 @@ class SlantedTriangular(Schedule):
     u = p / cut while p < cut, and 1 - (p - cut) / (1 - cut) after.
 
     Args:
-        cut: share of training that rises, in (0, 1) (paper: 0.1).
-        ratio: how many times smaller the lowest rate is, >= 1 (paper: 32).
+        cut: share of training with a rising rate, in (0, 1) (paper: 0.1).
+        ratio: ratio of the highest to the lowest rate, >= 1 (paper: 32).
 
     References:
         Howard and Ruder, Universal Language Model Fine-tuning for Text Classification, ACL 2018, equation 3.
@@ -147,7 +147,7 @@ class SlantedTriangular(Schedule):
 
     def __init__(self, cut: Fraction = 0.1, ratio: Annotated[float, Ge(1)] = 32.0) -> None:
         if not 0 < cut < 1:
-            raise UserError(f"scheduler.cut is a share of training in (0, 1), not {cut}")
+            raise UserError(f"scheduler.cut must be a share of training in (0, 1), not {cut}")
         self.cut, self.ratio = cut, ratio
 
     def __call__(self, progress: float) -> float:

@@ -1,4 +1,4 @@
-"""What each finding's score is worth on the test sets: area under the curve, an operating point, calibration."""
+"""Screening metrics of each finding on the test sets: area under the curve, an operating point, calibration."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,17 @@ _SPECIFICITY = 0.9
 
 
 def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, Any]]:
-    """Report every finding on every test set.
+    """Compute the metrics of every finding on every test set.
 
-    The operating point is the lowest threshold with a specificity of 90 % on the validation set that chooses the
-    checkpoint; test data choose nothing.
+    The operating point is the lowest threshold with a specificity of 90 % on the validation set that selects the
+    checkpoint; test data are never used for selection.
 
     Args:
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: its data.
 
     Returns:
-        A row a finding and test set: ``set``, ``finding``, ``samples`` with a known label, ``positive`` of them,
+        One row per finding and test set: ``set``, ``finding``, ``samples`` with a known label, ``positive`` of them,
         ``auroc`` with ``low`` and ``high`` (DeLong, 95 %), ``threshold``, ``sensitivity`` and ``specificity`` there,
         ``calibration_error``.
     """
@@ -60,7 +60,7 @@ def _findings(reader: FeatureReader, data: "DataModule", name: str) -> Iterator[
     y = y.cpu()[order]
     if isinstance(data.problem, SingleLabel):
         p = outputs.softmax(1)
-        first = 1 if p.shape[1] == 2 else 0  # of two classes the second is the finding
+        first = 1 if p.shape[1] == 2 else 0  # of two classes, the second is the finding
         yield from ((data.class_names[c], (p[:, c], (y == c).long())) for c in range(first, p.shape[1]))
         return
     p = outputs.sigmoid()

@@ -1,4 +1,4 @@
-"""Parameters shared out over several GPUs: each process keeps its part of them, and of what the optimizer keeps."""
+"""Sharding over several GPUs: each process stores a part of the parameters and of the optimizer's state."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,9 @@ __all__ = ["FullySharded", "is_sharded", "load_weights", "local", "shard", "unsh
 
 
 class FullySharded(ModelParallelStrategy):
-    """Lightning's strategy for models that shard themselves, with every process holding a share of everything.
+    """Lightning's strategy for models that shard themselves, with a share of all parameters in every process.
 
-    A training step makes its updates itself, so that no wrapper may stand around it: the parts of the network are
+    A training step performs its updates itself, so that it cannot be wrapped: the parts of the network are
     sharded one by one (see :func:`shard`), and the forward pass of each gathers its weights.
     """
 
@@ -25,33 +25,33 @@ class FullySharded(ModelParallelStrategy):
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, **options)
 
     def setup_environment(self) -> None:
-        """Take all processes for one group."""
+        """Treat all processes as one group."""
         self._data_parallel_size = self.num_processes * self.num_nodes
         super().setup_environment()
 
 
 def is_sharded(strategy: Any) -> bool:
-    """Whether a strategy of Lightning's leaves each process a part of the parameters only."""
+    """Whether a strategy of Lightning stores only a part of the parameters in each process."""
     return isinstance(strategy, FSDPStrategy | ModelParallelStrategy)
 
 
 def shard(parts: "LearningParts", mesh: Any) -> None:
-    """Share out the parameters of every part that runs as a module of its own; a second time nothing happens.
+    """Shard the parameters of every part that runs as a separate module; a second call has no effect.
 
     Args:
         parts: the strategy.
         mesh: of the processes.
     """
-    from torch.distributed.fsdp import FSDPModule, fully_shard  # seconds of imports that other runs are spared
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # takes seconds, needed here only
 
-    parts.network.to(memory_format=torch.contiguous_format)  # the only order that can be shared out
+    parts.network.to(memory_format=torch.contiguous_format)  # the only format that can be sharded
     for module in _units(parts):
         if not isinstance(module, FSDPModule):
             fully_shard(module, mesh=mesh)
 
 
 def _units(parts: "LearningParts") -> Iterator[nn.Module]:
-    """Find the outermost modules that are called: of the network its parts, of an adaptation its networks."""
+    """Find the outermost modules that are called: the parts of the network, and the networks of an adaptation."""
     found = [parts.network.backbone, parts.network.bottleneck, parts.network.head]
     if parts.network.target_encoder is not None:
         found += parts.network.target_encoder.values()
@@ -66,7 +66,7 @@ def _units(parts: "LearningParts") -> Iterator[nn.Module]:
 
 
 def unshard(module: nn.Module) -> None:
-    """Let every process hold whole weights from now on: one of them may go on alone."""
+    """Gather whole weights in every process, after which a process may continue alone."""
     for part in _sharded(module):
         part.unshard()
         part.set_reshard_after_forward(False)
@@ -75,7 +75,7 @@ def unshard(module: nn.Module) -> None:
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load whole weights into a module, whether or not it is sharded."""
     if sharded := _sharded(module):
-        for part in sharded:  # what a forward pass has gathered would be thrown away with the next one
+        for part in sharded:  # weights gathered in a forward pass would be discarded in the next one
             part.reshard()
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
@@ -85,12 +85,12 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Give this process's part of a tensor."""
+    """Return this process's part of a tensor."""
     return tensor.to_local() if _is_spread(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def _sharded(module: nn.Module) -> list[Any]:
-    """List the modules whose parameters are shared out."""
+    """List the modules with sharded parameters."""
     if "torch.distributed.fsdp" not in sys.modules:
         return []
     from torch.distributed.fsdp import FSDPModule

@@ -1,4 +1,4 @@
-"""The step of training: rates, objective, backward pass, gradients, clipping, optimizer, log; the same for all."""
+"""The training step, common to all strategies: rates, objective, backward pass, clipping, optimizer, log."""
 
 import math
 from collections.abc import Hashable, Mapping
@@ -22,11 +22,11 @@ __all__ = ["Diverged", "Step"]
 
 
 class Diverged(UserError):
-    """Training has come to numbers that are not finite."""
+    """A value in training is not finite."""
 
 
 class _Row(NamedTuple):
-    """Means that were read, and where training stood then."""
+    """Means that were read, with the training progress at that time."""
 
     reading: Reading
     rate: float
@@ -35,26 +35,26 @@ class _Row(NamedTuple):
 
 
 class Step(Objective):
-    """Makes one update for each phase of a batch."""
+    """Performs one update for each phase of a batch."""
 
     schedule: Schedule
     gradient_clip_norm: float | None
     accumulate_batches: int
     graph: bool | str
     max_updates: int | None = None
-    """Updates of the whole run; None for as many as its epochs have."""
+    """Number of updates of the whole run; None for the number that its epochs have."""
     takes_several: bool = False
-    """Whether a training step takes more batches than the one that it is given."""
+    """Whether a training step processes further batches after the given one."""
     replayer: Replayer | None
-    """What replays updates as graphs; None where each kernel is launched by itself."""
+    """Replays updates as graphs; None if each kernel is launched separately."""
     last_loss: float | None
-    """Of the objective, as it was last logged."""
+    """Last logged value of the objective."""
     _unwritten: _Row | None
     _epoch_began_at: int = 0
 
     @property
     def updates_done(self) -> int:
-        """Updates done before this one."""
+        """Number of updates before this one."""
         if self.recording is not None:
             self.recording.object_to("the number of updates done is read")
         return self._updates_done
@@ -72,12 +72,12 @@ class Step(Objective):
 
     @property
     def updates_per_epoch(self) -> int:
-        """Optimizer updates in an epoch."""
+        """Number of optimizer updates in an epoch."""
         return -(-int(self.trainer.num_training_batches) // self.accumulate_batches)
 
     @property
     def batches_of_epoch(self) -> int:
-        """Batches of this epoch, of which a run's last has fewer where its updates are counted."""
+        """Number of batches of this epoch; the last epoch has fewer if the length is given in updates."""
         batches = int(self.trainer.num_training_batches)
         if self.max_updates is None:
             return batches
@@ -85,15 +85,15 @@ class Step(Objective):
 
     @property
     def progress(self) -> float:
-        """Share of the run's updates that are done, in [0, 1]."""
+        """Completed share of the run's updates, in [0, 1]."""
         return self.updates_done / (self.max_updates or max(1, self.updates_per_epoch * (self.trainer.max_epochs or 1)))
 
     def replay_key(self) -> Hashable:
-        """Tell apart what updates are made of that neither the batch nor the modules' modes show: the task."""
+        """Return a key of conditions on which updates depend, besides batch and modes: the task."""
         return None
 
     def on_train_start(self) -> None:
-        """Decide whether updates are replayed; optimizer states were restored by now."""
+        """Decide whether updates are replayed; optimizer states have been restored at this point."""
         super().on_train_start()
         self.replayer = None
         self.takes_several = (
@@ -106,13 +106,13 @@ class Step(Objective):
             self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
 
     def on_train_epoch_start(self) -> None:
-        """Note where the epoch begins."""
+        """Record the start of the epoch."""
         self._epoch_began_at = self._updates_done
 
     # ------------------------------------------------------------------ one batch
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """Train on a batch; on a GPU also on those that follow, up to the next that is logged or the epoch's last."""
+        """Train on a batch; on a GPU also on the following ones, up to the next log entry or the end of the epoch."""
         self.train_on(batch, batch_idx)
         if not self.takes_several:
             return
@@ -122,10 +122,10 @@ class Step(Objective):
             self.train_on(batch, batch_idx, again=True)
 
     def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
-        """Make one update for each phase of the adaptation, from a Labelled, a DomainBatch or an Episode.
+        """Perform one update for each phase of the adaptation, on a Labelled, a DomainBatch or an Episode.
 
         Args:
-            batch: to train on.
+            batch: training batch.
             batch_idx: its number in the epoch.
             again: it follows another one within the same step, so that nothing else has changed.
         """
@@ -137,7 +137,7 @@ class Step(Objective):
         batches = self.batches_of_epoch
         last = batch_idx + 1 == batches
         updates = (batch_idx + 1) % self.accumulate_batches == 0 or last
-        # the last group of an epoch may hold fewer batches
+        # the last group of an epoch may have fewer batches
         group = min(self.accumulate_batches, batches - batch_idx // self.accumulate_batches * self.accumulate_batches)
         now = Update(progress, self.updates_done)
         self.adaptation.before_update(self.network, now)
@@ -148,7 +148,7 @@ class Step(Objective):
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._flush(rates[-1], waits=last)
         if self.max_updates is not None and self._updates_done >= self.max_updates:
-            self.trainer.should_stop = True  # within an epoch, which ends as others do
+            self.trainer.should_stop = True  # within an epoch, which ends normally
 
     def _rates(self, optimizer: Any, factor: float) -> list[float]:
         rates = [group["base_lr"] * factor for group in optimizer.param_groups]
@@ -190,13 +190,13 @@ class Step(Objective):
 
         Args:
             source: the labelled batch, or episodes.
-            target: the other domain's; None where there is none.
-            now: where training stands.
+            target: batch of the other domain; None without one.
+            now: progress of training.
             phases: of the adaptation, in order.
-            optimizer: Lightning's, or torch's own in an update that is to be replayed.
-            group: batches whose gradients are averaged.
-            updates: whether the optimizer steps after this one.
-            watched: whether the watchers look at the terms.
+            optimizer: Lightning's, or torch's own for an update that is to be replayed.
+            group: number of batches whose gradients are averaged.
+            updates: whether the optimizer steps after this batch.
+            watched: whether the watchers observe the terms.
         """
         for phase in phases:
             loss = self.objective(source, target, now.in_phase(phase.name), phase, watched=watched)
@@ -215,11 +215,11 @@ class Step(Objective):
         optimizer.step()
         optimizer.zero_grad()
         if torch.is_autocast_enabled(self.device.type):
-            torch.clear_autocast_cache()  # another phase would compute with the weights before this step
+            torch.clear_autocast_cache()  # another phase would use the weights before this step
         self.on_update()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Hand the gradients to the strategy and clip them, after half precision's loss scale was taken out."""
+        """Pass the gradients to the strategy and clip them, after removing the loss scale of half precision."""
         self.on_gradients()
         if self.gradient_clip_norm is not None:
             self.clip_gradients(optimizer, self.gradient_clip_norm, "norm")
@@ -227,11 +227,11 @@ class Step(Objective):
     # ------------------------------------------------------------------ the log
 
     def write(self, metrics: Mapping[str, float], updates: int | None = None, epoch: int | None = None) -> None:
-        """Hand metrics to the loggers.
+        """Pass metrics to the loggers.
 
         Args:
             metrics: by name.
-            updates: number of the update that they belong to; None for the current one.
+            updates: number of the corresponding update; None for the current one.
             epoch: likewise.
         """
         fitting = self.trainer.state.fn == TrainerFn.FITTING
@@ -240,9 +240,9 @@ class Step(Objective):
             logger.log_metrics({**row, **metrics}, step=self.updates_done if updates is None else updates)
 
     def _flush(self, rate: float, waits: bool) -> None:
-        """Log the means of all terms since the last time; stop if one of them is not finite.
+        """Log the means of all terms since the last log entry; stop if one of them is not finite.
 
-        A GPU is not waited for: what it is still computing is written the next time, at the latest at the epoch's end.
+        It does not wait for a GPU: values still being computed are written the next time, or at the end of the epoch.
         """
         if self.replayer is not None:
             self.replayer.read_into(self.means)
@@ -270,7 +270,7 @@ class Step(Objective):
             self.write(metrics, row.updates, row.epoch)
 
     def diverged(self, what: str, updates: int | None = None) -> Diverged:
-        """Say that training diverged, and what to do."""
+        """Return an error that reports divergence, with remedies."""
         return Diverged(
             f"training diverged: {what} became NaN or infinite by update "
             f"{self.updates_done if updates is None else updates} (epoch "

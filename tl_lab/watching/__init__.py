@@ -1,1 +1,1 @@
-"""What watches a run from above its strategy: the health of an adaptation, and validators."""
+"""Monitoring of a run, independent of its strategy: the health of an adaptation, and validators."""

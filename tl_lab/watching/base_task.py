@@ -1,8 +1,8 @@
-"""What a backbone could do before it was tuned, scored before and after: how much tuning forgets.
+"""Forgetting by fine-tuning: scores of a backbone on an earlier task, before and after.
 
-A language model is asked for the last words of LAMBADA's passages, a text encoder for similarities of STS-B's
-sentences, a network of ImageNet for photographs of Office-Caltech10 by its own classifier, and a backbone that starts
-from an earlier run for that run's classes, by a linear probe. Each is a fixed small sample; nothing is chosen by it.
+A language model is scored on the last words of LAMBADA's passages, a text encoder on similarities of STS-B's
+sentences, an ImageNet network on photographs of Office-Caltech10 with its own classifier, and a backbone that starts
+from an earlier run on that run's classes, by a linear probe. Each is a fixed small sample, never used for selection.
 """
 
 import math
@@ -36,12 +36,12 @@ _BATCH = 20
 
 @dataclass(frozen=True)
 class BaseTask:
-    """A task of the weights that a run starts from.
+    """A task on which the initial weights of a run were trained.
 
     Args:
-        said: what is measured, on what, as a phrase.
-        metric: its name, which decides the unit (see :mod:`tl_lab.results.names`).
-        score: measures a backbone, which it leaves as it is.
+        said: description of the measurement.
+        metric: its name, which determines the unit (see :mod:`tl_lab.results.names`).
+        score: scores a backbone, without changing it.
     """
 
     said: str
@@ -50,14 +50,14 @@ class BaseTask:
 
 
 def base_task(backbone: Backbone, source: DataModule | None) -> BaseTask | None:
-    """Find a task that the weights of a backbone have learned before.
+    """Find a task on which the weights of a backbone were trained.
 
     Args:
         backbone: with these weights.
-        source: data of the run that the backbone starts from; None where it starts from published weights.
+        source: data of the run from which the backbone starts; None if it starts from published weights.
 
     Returns:
-        The task, or None where none is known or its data are not at hand.
+        The task, or None if none is known or its data are not available.
     """
     try:
         if source is not None:
@@ -68,7 +68,7 @@ def base_task(backbone: Backbone, source: DataModule | None) -> BaseTask | None:
             return similar_sentences()
         if backbone.classifier() is not None:
             return label_mapped(find_root(None, "Office-Caltech10", "") / "office_caltech10" / "images" / "dslr")
-    except UserError:  # data that are not here
+    except UserError:  # data that are not available
         return None
     return None
 
@@ -77,10 +77,10 @@ def base_task(backbone: Backbone, source: DataModule | None) -> BaseTask | None:
 
 
 def last_words(path: Path) -> BaseTask | None:
-    """Ask a language model for the last words of passages: the mean of -log p(word | all before it), in nats.
+    """Score a language model on the last words of passages: the mean of -log p(word | all before it), in nats.
 
     Args:
-        path: of LAMBADA's text, a passage a line.
+        path: of LAMBADA's text, one passage per line.
 
     References:
         D. Paperno et al., "The LAMBADA dataset: Word prediction requiring a broad discourse context", ACL 2016.
@@ -114,7 +114,7 @@ def _last_word(model: HFCausal, text: str) -> float:
 
 
 def similar_sentences() -> BaseTask | None:
-    """Compare cosines of sentences' features with STS-B's similarities: Spearman's correlation."""
+    """Compare cosines of sentences' features with STS-B's similarities, by Spearman's correlation."""
     from tl_lab.data.sets.text_corpora import StsB, similarities
 
     samples, _ = similarities(StsB(seed=0), "test")
@@ -131,7 +131,7 @@ def similar_sentences() -> BaseTask | None:
 
 
 def _embedded(backbone: Backbone, texts: Sequence[str]) -> Tensor:
-    """Give the features of texts, ``(N, D)``."""
+    """Return the features of texts, ``(N, D)``."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     parts = []
     with torch.no_grad(), evaluating(backbone):
@@ -147,14 +147,14 @@ def _spearman(x: Tensor, y: Tensor) -> float:
     return float(spearman_corrcoef(x.double(), y.double()))
 
 
-# ---------------------------------------------------------------------- networks of ImageNet
+# ---------------------------------------------------------------------- ImageNet networks
 
 
 def label_mapped(folder: Path) -> BaseTask | None:
-    """Recognise photographs by the classifier of the pretraining task, among those of its classes that they show.
+    """Classify photographs with the classifier of the pretraining task, restricted to the classes in the photographs.
 
     Args:
-        folder: of class folders, whose names :mod:`conf/experiment/zero_shot/office_caltech10.yaml` maps.
+        folder: with class folders, whose names :mod:`conf/experiment/zero_shot/office_caltech10.yaml` maps.
     """
     if not folder.is_dir():
         return None
@@ -167,7 +167,7 @@ def label_mapped(folder: Path) -> BaseTask | None:
     label_map = {name: [one] if isinstance(one, str) else list(one) for name, one in given.items()}
     data = ImageFolder(root=str(folder), split="random", workers=0, seed=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its parts are joined again
+        warnings.simplefilter("ignore")  # its parts are reassembled
         data.load(Request())
     samples = Samples.concatenate([data.sets[name] for name in ("train", "val", "test")])
     shown = [number for number, name in enumerate(data.class_names) if label_map[name]]
@@ -191,10 +191,10 @@ def label_mapped(folder: Path) -> BaseTask | None:
 
 
 def probed_source(data: DataModule) -> BaseTask | None:
-    """Tell the classes of an earlier run's data by a logistic regression on the backbone's features.
+    """Classify an earlier run's data by a logistic regression on the backbone's features.
 
     Args:
-        data: of that run, loaded; its test set is scored, and its training set fits the regression.
+        data: of that run, loaded; its test set is scored, and its training set is used to fit the regression.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -211,11 +211,11 @@ def probed_source(data: DataModule) -> BaseTask | None:
         y = {name: cast(Tensor, samples.y).cpu().numpy() for name, samples in drawn.items()}
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged boundary suffices
             probe.fit(x[train], y[train])
         return float(probe.score(x[test], y[test]))
 
-    said = f"accuracy of a linear probe on {len(drawn[test])} samples of what the earlier run has learned"
+    said = f"accuracy of a linear probe on {len(drawn[test])} samples of the earlier run's data"
     return BaseTask(said, "acc", score)
 
 
@@ -223,7 +223,7 @@ def probed_source(data: DataModule) -> BaseTask | None:
 
 
 def _features(backbone: Backbone, data: DataModule, samples: Samples) -> Tensor:
-    """Read a backbone's features of samples, ``(N, D)``, from what was read of the data."""
+    """Compute a backbone's features of samples, ``(N, D)``, from loaded data."""
     kept, data.sets = data.sets, {data.primary: Samples(samples.x, samples.y)}
     try:
         data.use(backbone.spec)
@@ -239,7 +239,7 @@ def _drawn(samples: Samples) -> Samples:
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """Choose items evenly spread over all, the same ones each time."""
+    """Choose evenly spaced items, the same ones each time."""
     step = max(1.0, len(items) / count)
     return [items[math.floor(step * place)] for place in range(min(count, len(items)))]
 

@@ -1,38 +1,38 @@
-"""What of a finished run should make its reader doubt it: a loss that exploded, scores that guessing would reach."""
+"""Warning signs in a finished run: a diverged loss, scores at chance level."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 __all__ = ["at_chance", "exploded"]
 
-_LOSS = 1e4  # times the first loss (or 1, where that is smaller) from which on training has exploded
-_DEVIATIONS = 2.0  # above chance that a score may lie by luck
+_LOSS = 1e4  # factor of the first loss (or of 1, if that is smaller) from which on training has diverged
+_DEVIATIONS = 2.0  # above chance, still counted as chance
 
 
 def exploded(rows: Sequence[Mapping[str, float]]) -> str:
-    """Say that the training loss grew without bound, though it may have come back.
+    """Warn if the training loss grew without bound, even if it decreased again.
 
     Args:
-        rows: logged values by name, in order, as ``metrics.csv`` has them.
+        rows: logged values by name, in order, as in ``metrics.csv``.
 
     Returns:
-        A sentence; empty where it did not.
+        A sentence; empty if it did not.
     """
     losses = [(row["train/loss"], row.get("step")) for row in rows if "train/loss" in row]
     if not losses:
         return ""
     worst, step = max(losses, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
-    if not (worst > _LOSS * max(1.0, losses[0][0])):  # NaN ends a run by itself
+    if not (worst > _LOSS * max(1.0, losses[0][0])):  # NaN ends a run anyway
         return ""
     where = "" if step is None else f" at update {int(step)}"
     return f"the training loss reached {worst:.0e}{where}: lower optimizer.lr, or set update.gradient_clip_norm=1"
 
 
 def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], num_classes: int) -> list[str]:
-    """Say which test scores are those of guessing.
+    """List test scores at chance level.
 
-    Guesses have a mean recall of p = 1 / C with a deviation of sqrt(p (1 - p) / n) on n samples, of classes of equal
-    size; up to two deviations above count as chance. R² is held against 0, AUROC against .5.
+    The mean recall of random guessing is p = 1 / C with a deviation of sqrt(p (1 - p) / n) on n samples of balanced
+    classes; up to two deviations above count as chance. R² is compared with 0, AUROC with .5.
 
     Args:
         metrics: of the test, by name: ``test/target/balanced_acc``.
@@ -40,7 +40,7 @@ def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], num_classe
         num_classes: C.
 
     Returns:
-        A sentence a set.
+        One sentence per set.
     """
     said = []
     for name, value in metrics.items():
@@ -51,9 +51,9 @@ def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], num_classe
         p = 1 / max(2, num_classes)
         deviation = math.sqrt(p * (1 - p) / max(1, sizes[tested]))
         if metric == "balanced_acc" and value <= p + _DEVIATIONS * deviation:
-            said.append(f"the balanced accuracy on {where}, {value:.1%}, is what guessing among {num_classes} gives")
+            said.append(f"the balanced accuracy on {where}, {value:.1%}, is at chance level for {num_classes} classes")
         elif metric == "auroc" and value <= 0.5:
-            said.append(f"the AUROC on {where}, {value:.1%}, is no better than guessing")
+            said.append(f"the AUROC on {where}, {value:.1%}, is at chance level")
         elif metric == "r2" and value <= 0:
             said.append(f"R² on {where}, {value:.2f}, is no better than predicting the mean")
     return said

@@ -1,18 +1,18 @@
-"""The health of an adaptation, in numbers and in one line. Nothing here imports torch."""
+"""The health of an adaptation, as numbers and as one line. This module does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["Health", "reading", "verdict"]
 
-# The verdict's limits, fixed on stored runs of two pairs of domains (benchmarks/adaptation_health.py).
-_FARTHER = 0.1  # mean change of the two distances at the head, in their units, above which they are farther apart
+# Limits of the verdict, determined on stored runs of two domain pairs (benchmarks/adaptation_health.py).
+_FARTHER = 0.1  # mean change of the two distances at the head, in their units, that counts as divergence
 _LOST = 0.05  # of the source's validation accuracy
-_GUESSES = 0.25  # unit of the linear domain accuracy: half the way from a guess to certainty
-_LEAST_DISPARITY = 0.1  # unit of the disparity where that without adaptation is smaller
-_APART = 0.6  # linear domain accuracy at the head from which a term that hardly acts is worth a word
-_LOUD, _FAINT = 10.0, 0.01  # gradient of a term at the features, in the task loss's
-_FEW = 50  # scored samples of a domain below which the distances are not worth much
+_GUESSES = 0.25  # unit of the linear domain accuracy: half of the range from chance to certainty
+_LEAST_DISPARITY = 0.1  # smallest unit of the disparity
+_APART = 0.6  # linear domain accuracy at the head from which on a term with little effect is reported
+_LOUD, _FAINT = 10.0, 0.01  # gradient of a term at the features, relative to the task loss
+_FEW = 50  # scored samples of a domain below which the distances are unreliable
 
 _WORDS = {
     "linear_acc": "linear domain accuracy",
@@ -24,25 +24,25 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Health:
-    """What is measured of a run on two domains, at the tested weights if nothing else is said.
+    """Measurements of a run on two domains, at the tested weights unless stated otherwise.
 
     Args:
-        adapts: whether anything brings the domains together; False for the bounds.
-        a_distance_start: proxy A-distance of the features before training, in [0, 2]; None if not known.
+        adapts: whether the method aligns the domains; False for the bounds.
+        a_distance_start: proxy A-distance of the features before training, in [0, 2]; None if unknown.
         a_distance: the same at the end.
         linear_acc_start: accuracy of the linear domain classifier before training, in [0, 1].
         linear_acc: the same at the end.
         discriminator_acc: mean accuracy of the method's own discriminator over the tested epoch; None without one.
-        lambda_end: factor of the reversed gradient then; None without one.
+        lambda_end: factor of the reversed gradient at that time; None without one.
         gradient_norms: term -> mean norm of its gradient at the features, over the epochs up to the tested one.
-        source_score: accuracy on the source's validation set, or what takes its place where there are no classes.
-        best_source_score: the highest that it was at an earlier epoch or this one.
-        scored: samples of each domain that the linear classifier is scored on.
-        head: how far apart the domains are at the head's outputs (``linear_acc``, ``mmd``, ``disparity``,
-            ``class_gap``); empty if not known.
+        source_score: accuracy on the source's validation set, or the main metric of problems without classes.
+        best_source_score: its highest value up to this epoch.
+        scored: samples of each domain on which the linear classifier is scored.
+        head: distances between the domains at the head's outputs (``linear_acc``, ``mmd``, ``disparity``,
+            ``class_gap``); empty if unknown.
         baseline: the same of the same configuration without adaptation.
         baseline_source_score: its score on the source's validation set.
-        baseline_origin: where that run comes from, in words.
+        baseline_origin: description of that run.
     """
 
     adapts: bool = True
@@ -70,25 +70,25 @@ def verdict(
     farther: float = _FARTHER,
     lost: float = _LOST,
 ) -> int | None:
-    """Say whether an adaptation probably gained accuracy on the target, without a label of it.
+    """Estimate without target labels whether an adaptation gained accuracy on the target.
 
-    It probably lost where the source's validation score is more than .05 below that without adaptation
-    (over-alignment), or where the domains are farther apart at the head: neither the linear domain accuracy nor the
-    disparity discrepancy fell, and their mean change, the former in units of .25, the latter in units of what it was
-    (at least .1), each cut to [-1, 1], is above .1. It probably gained where neither rose and one fell. Elsewhere it is
-    undecided: the two disagree, or hardly changed.
-    MMD^2 and the gap of class means take no part: they fall, too, where an adversary joins the wrong classes.
+    It probably lost if the source's validation score is more than .05 below that without adaptation
+    (over-alignment), or if the domains are farther apart at the head: neither the linear domain accuracy nor the
+    disparity discrepancy fell, and their mean change is above .1, where the former is in units of .25 and the latter in
+    units of its earlier value (at least .1), each clipped to [-1, 1]. It probably gained if neither rose and one fell.
+    Otherwise it is undecided: the two disagree, or hardly changed.
+    MMD^2 and the gap of class means are not used: they also fall if an adversary aligns the wrong classes.
 
     Args:
-        head: ``linear_acc`` and, where there are classes, ``disparity`` of the run.
+        head: ``linear_acc`` and, with classes, ``disparity`` of the run.
         baseline: of the same configuration without adaptation.
-        source_score: on the source's validation set; None if not known.
+        source_score: on the source's validation set; None if unknown.
         baseline_source_score: the same without adaptation.
         farther: limit of the mean change.
-        lost: limit of the source's loss.
+        lost: limit of the decrease on the source.
 
     Returns:
-        1 for a probable gain, -1 for a probable loss, 0 where it is undecided, None where there is nothing to compare.
+        1 for a probable gain, -1 for a probable loss, 0 if undecided, None if there is nothing to compare.
     """
     if source_score is not None and baseline_source_score is not None and baseline_source_score - source_score > lost:
         return -1
@@ -103,26 +103,26 @@ def verdict(
 
 
 def reading(health: Health) -> str:
-    """Say what the numbers mean, by fixed rules; joined by semicolons,
+    """Interpret the numbers by fixed rules, joined by semicolons:
 
-    1. without adaptation the shift; else what changed at the head beside the same configuration without adaptation, and
-       whether the target probably gained or lost by it, or that it is undecided (see :func:`verdict`); without such a
-       run the numbers alone;
-    2. of the source: its validation accuracy fell by more than .05 during training;
-    3. of the gradients at the features: a term's is ten times the task's and more, or, while a linear classifier tells
-       the domains apart at the head, a hundredth and less.
+    1. without adaptation, the shift; otherwise the changes at the head relative to the same configuration without
+       adaptation, and whether the target probably gained or lost, or that this is undecided (see :func:`verdict`);
+       without such a run, the numbers alone;
+    2. for the source: whether its validation accuracy fell by more than .05 during training;
+    3. for the gradients at the features: whether that of a term is at least ten times the task's or, while a linear
+       classifier separates the domains at the head, at most a hundredth of it.
 
-    The A-distance on features is a number without a verdict: it may rise while the target gains.
+    The A-distance of the features is reported without a verdict: it may rise while the target gains.
 
     Args:
-        health: what was measured; what is None or missing is passed over.
+        health: the measurements; None or missing values are skipped.
 
     Returns:
-        One line without an end.
+        One line without a full stop.
     """
     said = [_shift(health)] if not health.adapts else [_effect(health), _source(health), *_gradients(health)]
     if health.scored is not None and health.scored < _FEW:
-        said.append(f"measured on {health.scored} samples of each domain only: uncertain")
+        said.append(f"measured on only {health.scored} samples of each domain: unreliable")
     return "; ".join(filter(None, said)) or "nothing was measured"
 
 
@@ -140,11 +140,11 @@ def _effect(health: Health) -> str:
     numbers = _at_head(health.head, health.baseline)
     sign = verdict(health.head, health.baseline, health.source_score, health.baseline_source_score)
     if not health.baseline or sign is None:
-        return f"{numbers}; whether that helps shows beside the same run with domain_adaptation=none"
+        return f"{numbers}; compare with the same run with domain_adaptation=none"
     beside = f"{numbers} (without adaptation -> with it; {health.baseline_origin})"
     score, before = health.source_score, health.baseline_source_score
     if score is not None and before is not None and before - score > _LOST:
-        return f"{beside}: source validation is {_of(score)} beside {_of(before)}, the target has probably lost"
+        return f"{beside}: source validation is {_of(score)} instead of {_of(before)}, the target has probably lost"
     if sign == 0:
         return f"{beside}: undecided, the first and the third disagree or hardly changed"
     return f"{beside}: the target has probably {'gained' if sign > 0 else 'lost'}"
@@ -181,7 +181,7 @@ def _gradients(health: Health) -> list[str]:
         if ratio >= _LOUD:
             said.append(f"the gradient of the {term} is {ratio:.0f} times the task's: lower its weight")
         elif apart and 0 < ratio <= _FAINT:
-            said.append(f"the gradient of the {term} is {ratio:.1g} of the task's: it hardly acts, raise its weight")
+            said.append(f"the gradient of the {term} is {ratio:.1g} of the task's: it hardly matters, raise its weight")
     return said
 
 

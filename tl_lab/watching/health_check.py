@@ -1,4 +1,4 @@
-"""Measures the health of a run on two domains while it trains and when it is tested (see :mod:`.health`)."""
+"""Measures the health of a run on two domains during training and at the test (see :mod:`.health`)."""
 
 import math
 import time
@@ -29,7 +29,7 @@ from tl_lab.watching.health import Health
 __all__ = ["HealthCheck", "domain_features", "gradient_norms", "head_distances"]
 
 _SAMPLES = 2000  # of each domain
-_ENOUGH = 200  # validation samples of the source with which its training set can be spared
+_ENOUGH = 200  # validation samples of the source that suffice without its training set
 _HUGE = 1e30
 _PAIRED = ("a_distance_start", "a_distance", "linear_acc_start", "linear_acc")
 _HOOKS = (
@@ -46,17 +46,17 @@ _Features = Callable[[Strategy, DataModule, str, int], Tensor]
 
 
 def gradient_norms(terms: Mapping[str, Tensor], features: Sequence[Tensor]) -> dict[str, float]:
-    """Measure how hard each term of the objective pulls at the features: ||d term / d features||.
+    """Measure the gradient of each term of the objective at the features: ||d term / d features||.
 
-    Behind a gradient reversal this is the reversed gradient, lambda included.
+    Behind a gradient reversal this is the reversed gradient, including lambda.
 
     Args:
-        terms: scalars by name, as they are summed up in the objective.
+        terms: scalars by name, with their weights in the objective.
         features: of each domain, ``(B, D)``.
 
     Returns:
         ``grad_norm_<term>`` -> Euclidean norm over all samples and features; 0 for a term that does not depend on
-        them. Nothing where the features carry no gradient, as in a phase that updates no encoder.
+        them. Empty if the features carry no gradient, as in a phase that updates no encoder.
     """
     whole = _joint(features)
     if not any(part.requires_grad for part in whole):
@@ -69,13 +69,13 @@ def gradient_norms(terms: Mapping[str, Tensor], features: Sequence[Tensor]) -> d
             parts = torch.autograd.grad(term, learns, retain_graph=True, allow_unused=True)
         squares = [part.double().square().sum() for part in parts if part is not None]
         norm = torch.stack(squares).sum().sqrt() if squares else torch.zeros(())
-        # what is not finite here must not stop a run that may go on: half precision skips such a step
+        # non-finite values here must not stop the run: half precision skips such a step
         norms[f"grad_norm_{name}"] = float(torch.nan_to_num(norm, nan=_HUGE, posinf=_HUGE).clamp(max=_HUGE))
     return norms
 
 
 def _joint(features: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Go back to the tensor whose halves the domains are: layers that a term looks at are parts of that one."""
+    """Return the tensor whose halves are the two domains; the layers used by a term are slices of it."""
     base = features[0]._base
     if len(features) == 2 and base is not None and base is features[1]._base:
         return [base]
@@ -88,7 +88,7 @@ def domain_features(strategy: Strategy, data: DataModule, name: str, count: int 
     Every process computes all of it, so that none waits for another.
 
     Args:
-        strategy: on its device; left in the mode in which it was.
+        strategy: on its device; its mode is restored.
         data: the data module.
         name: of the set, ``source/...`` or ``target/...``.
         count: samples to draw; all of a smaller set.
@@ -105,15 +105,15 @@ def _draw(data: DataModule, name: str, count: int) -> Tensor:
 
 
 def head_distances(source: Tensor, target: Tensor, classes: bool = True) -> dict[str, float]:
-    """Measure how far apart the domains are at the head's outputs.
+    """Measure the distance between the domains at the head's outputs.
 
     Args:
         source: outputs, ``(N, C)``, N >= 2.
         target: outputs, ``(M, C)``, M >= 2.
-        classes: whether the largest output is the predicted class; without classes two of the four are measured.
+        classes: whether the largest output is the predicted class; without classes, two of the four are measured.
 
     Returns:
-        Those fields of :class:`~tl_lab.watching.health.Head` that can be measured; nothing if an output is not finite.
+        The fields of :class:`~tl_lab.watching.health.Head` that are defined; empty if an output is not finite.
     """
     if not bool(source.isfinite().all() & target.isfinite().all()):
         return {}
@@ -127,30 +127,30 @@ def head_distances(source: Tensor, target: Tensor, classes: bool = True) -> dict
 
 
 def _has_outputs(strategy: Strategy, data: DataModule) -> bool:
-    """Whether the network's head is what predicts: not an embedding, nor a head that each episode fits anew."""
+    """Whether the network's head predicts: neither an embedding, nor a head that is fitted to each episode."""
     return not isinstance(strategy.network.head, nn.Identity) and "episodes" not in data.traits
 
 
 def _compared(data: DataModule) -> tuple[str, str]:
-    """Name the sets: of the source samples that it was not trained on, where they are enough."""
+    """Return the names of the sets: source samples outside the training set, if there are enough."""
     source = "source/val" if len(data.sets["source/val"]) >= _ENOUGH else "source/train"
     return source, "target/train"
 
 
 def _acts(adaptation: DomainAdaptation) -> bool:
-    """Whether a method does anything to the domains: it fills one of the hooks, or keeps statistics of each."""
+    """Whether a method acts on the domains: it implements a hook, or keeps statistics of each domain."""
     return any(_fills(adaptation, hook) for hook in _HOOKS) or adaptation.batch_norm != "joint"
 
 
 class HealthCheck(Callback):
     """Measures the domains' distance before training and at the tested weights, and each term's gradient in between.
 
-    It draws from streams of its own and leaves networks, modes and gradients as they are: a run with it trains to the
-    same bits. The target's labels are not looked at.
+    It uses random streams of its own and restores networks, modes and gradients: it does not change the result of
+    training by a single bit. Target labels are not used.
 
     Args:
-        keep: called with what was measured as soon as it is known, to be kept for a resumed run.
-        known: what an interrupted run has kept.
+        keep: called with each measurement, to save it for a resumed run.
+        known: measurements of an interrupted run.
     """
 
     def __init__(self, keep: Callable[[dict[str, Any]], None], known: Mapping[str, Any] | None = None) -> None:
@@ -161,7 +161,7 @@ class HealthCheck(Callback):
     # ------------------------------------------------------------------ Lightning's events
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the last batch of every epoch."""
+        """Watch the last batch of every epoch."""
         if self._watch not in pl_module.watchers:  # type: ignore[operator]
             pl_module.watchers.append(self._watch)  # type: ignore[union-attr, operator]
 
@@ -173,19 +173,19 @@ class HealthCheck(Callback):
         count = self._count(data)
         for name in _compared(data):
             if data.has_features(name) and not _fills(strategy.adaptation, "before_evaluation"):
-                # else images would have to pass through the frozen backbone once more at the end
+                # otherwise images would have to pass through the frozen backbone again at the end
                 index = _draw(data, name, count)
                 self._backbone_features[name] = strategy.reader(data).read(name, "backbone", index=index)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure it at the tested weights."""
+        """Measure the distance at the tested weights."""
         strategy, data = _parts(trainer, pl_module)
         self._measure(strategy, data, "", self._tested_features)
 
-    # ------------------------------------------------------------------ what comes of it
+    # ------------------------------------------------------------------ results
 
     def metrics(self) -> dict[str, float]:
-        """Give the numbers that stand among a run's metrics."""
+        """Return the numbers that are stored with a run's metrics."""
         names = {"a_distance_start": "a_distance_start", "a_distance": "a_distance", "linear_acc": "domain_acc"}
         return {f"val/{metric}": self.measured[name] for name, metric in names.items() if name in self.measured}
 
@@ -197,14 +197,14 @@ class HealthCheck(Callback):
         monitor: str = f"val/source/{SingleLabel.monitor}",
         baseline: tuple[Mapping[str, Any], str] | None = None,
     ) -> Health:
-        """Put together what was measured and what was logged.
+        """Combine measurements and logged values.
 
         Args:
             adaptation: the run's.
             rows: of ``metrics.csv``, in the order of their steps.
-            validation: scores of the tested checkpoint, which one of the rows holds.
-            monitor: name of the source's validation score that orders methods.
-            baseline: health of the same configuration without adaptation, and where it comes from.
+            validation: scores of the tested checkpoint, which occur in one of the rows.
+            monitor: name of the source's validation score by which methods are ranked.
+            baseline: health of the same configuration without adaptation, and its origin.
         """
         rows, epoch = _until_tested(rows, validation)
         last = [row for row in rows if row.get("epoch") == epoch]
@@ -239,7 +239,7 @@ class HealthCheck(Callback):
         began, names, count = time.monotonic(), _compared(data), self._count(data)
         source, target = (features(strategy, data, name, count) for name in names)
         found: dict[str, Any] = {"scored": count // 2, "sets": list(names)}
-        # of several processes the first alone fits; features that are not finite have no distance
+        # with several processes, only the first fits; non-finite features have no distance
         finite = bool(source.isfinite().all() & target.isfinite().all())
         if strategy.global_rank == 0 and finite and count >= 2:
             accuracy = linear_domain_accuracy(source, target)
@@ -261,7 +261,7 @@ class HealthCheck(Callback):
         domain = str(SetName.parse(name).domain)
         strategy.network.use(domain)
         with evaluating(strategy):
-            if _fills(strategy.adaptation, "before_evaluation"):  # what it prepared last was the other domain
+            if _fills(strategy.adaptation, "before_evaluation"):  # it was last prepared for the other domain
                 strategy.reader(data).prepare(domain)
             elif name in self._backbone_features:
                 kept = self._backbone_features[name].to(strategy.device)
@@ -276,7 +276,7 @@ def _fills(adaptation: DomainAdaptation, hook: str) -> bool:
 def _until_tested(
     rows: Sequence[Mapping[str, float]], validation: Mapping[str, float]
 ) -> tuple[Sequence[Mapping[str, float]], float | None]:
-    """Give the rows up to the tested checkpoint's, which is known by its validation scores, and its epoch."""
+    """Return the rows up to the tested checkpoint, which is found by its validation scores, and its epoch."""
     finite = {name: value for name, value in validation.items() if math.isfinite(value)}
     for end in range(len(rows), 0, -1):
         if finite and all(rows[end - 1].get(name) == value for name, value in finite.items()):

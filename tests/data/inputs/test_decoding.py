@@ -1,4 +1,4 @@
-"""The one decoder: every kind of image becomes the picture that a person would see, or is refused by name."""
+"""The decoder: every kind of image is decoded as it would be displayed, or is refused with its name."""
 
 import os
 import re
@@ -112,14 +112,14 @@ def test_darker_images_stay_darker(tmp_path):
 def test_levels_are_given_for_what_does_not_say_them(tmp_path):
     Image.fromarray(ramp(3000, np.float32) - 1000).save(tmp_path / "ct.tif")
     files, _, _ = keep_readable(ImageFiles(tmp_path, ["ct.tif"]), None, "stop")
-    with pytest.raises(UserError, match=r"float values from -1000 to 2000, .* set data\.levels, as data\.levels="):
+    with pytest.raises(UserError, match=r"float values from -1000 to 2000, .* set data\.levels, for example"):
         levels_for([files], None, tmp_path)
     levels = levels_for([files], Levels.given([-1000, 2000]), tmp_path)
     assert files.with_levels(levels).read(0, SQUARE)[0, 0].tolist() == GREY.tolist()
     window = files.with_levels(Levels.given([0, 1000])).read(0, SQUARE)[0, 0]
     assert int(window[0]) == 0
     assert int(window[-1]) == 255
-    with pytest.raises(UserError, match=r"data\.levels are the values shown as black and white"):
+    with pytest.raises(UserError, match=r"data\.levels must be the values of black and white"):
         Levels.given([1, 1])
 
 
@@ -150,14 +150,14 @@ def test_values_that_are_no_numbers_are_unreadable(tmp_path):
     values = ramp(1, np.float32)
     values[3, 3] = np.nan
     Image.fromarray(values).save(tmp_path / "a.tif")
-    assert examine(ImageFiles(tmp_path, ["a.tif"])).unreadable == {0: "holds NaN or infinity"}
+    assert examine(ImageFiles(tmp_path, ["a.tif"])).unreadable == {0: "contains NaN or infinity"}
 
 
 def test_values_beyond_those_learned_are_unreadable(tmp_path):
     Image.fromarray(ramp(65535, np.uint16)).save(tmp_path / "a.png")
     files = ImageFiles(tmp_path, ["a.png"])
     learned = Levels({"16-bit": (0.0, 4095.0)})
-    with pytest.raises(UserError, match=r"a\.png \(16-bit values from 0 to 65535, where others lie in 0\.\.4095\)"):
+    with pytest.raises(UserError, match=r"a\.png \(16-bit values from 0 to 65535, while others are in 0\.\.4095\)"):
         keep_readable(files, None, "stop", known=learned)
     assert Levels.from_state(learned.state()) == learned
 
@@ -264,9 +264,9 @@ def test_what_an_ending_hides_is_told_by_content(tmp_path):
 def test_too_many_pixels_are_refused_by_name(tmp_path, monkeypatch):
     Image.new("1", (60, 60)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    said = {0: "more than the 2,000 pixels that are decoded at most"}
+    said = {0: "more than 2,000 pixels, the limit of decoding"}
     assert examine(ImageFiles(tmp_path, ["a.png"])).unreadable == said
-    with pytest.raises(OSError, match="more than the 2,000 pixels"):
+    with pytest.raises(OSError, match="more than 2,000 pixels"):
         decode(tmp_path / "a.png", SQUARE)
 
 

@@ -1,4 +1,4 @@
-"""Drawings on dark and bright grounds."""
+"""Drawings on dark and bright backgrounds."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def drawings(count=6, kind=torch.uint8):
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
-def test_strokes_are_told_from_their_ground(kind):
+def test_strokes_are_distinguished_from_their_background(kind):
     dark = drawings(kind=kind)
     bright = 255 - dark if kind == torch.uint8 else 1 - dark
     assert grounds(dark).tolist() == [-1] * 6
@@ -28,7 +28,7 @@ def test_strokes_are_told_from_their_ground(kind):
     assert bring_to(dark, "dark") == (dark, 0)
 
 
-def test_photographs_and_empty_images_have_no_ground():
+def test_photographs_and_empty_images_have_no_background():
     noise = torch.rand(5, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     assert grounds(noise).tolist() == [0] * 5
     assert grounds(torch.ones(1, 1, 8, 8)).tolist() == [0]

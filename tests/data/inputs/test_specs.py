@@ -1,4 +1,4 @@
-"""What backbones take: prepared, described, refused and kept in checkpoints."""
+"""Input specifications of backbones: preparation, description, refusal, and checkpoints."""
 
 import pytest
 import torch

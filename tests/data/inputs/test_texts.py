@@ -1,4 +1,4 @@
-"""Texts: kept as strings, tokenised once for each tokeniser, length and list, padded batch by batch."""
+"""Texts: stored as strings, tokenised once per tokeniser, length and list, padded batch by batch."""
 
 from pathlib import Path
 

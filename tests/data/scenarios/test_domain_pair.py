@@ -1,4 +1,4 @@
-"""What every domain pair promises: withheld labels, the protocol, and inputs that fit together."""
+"""The contract of a domain pair: withheld labels, the protocol, and matching inputs."""
 
 from dataclasses import replace
 

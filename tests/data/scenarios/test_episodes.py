@@ -1,4 +1,4 @@
-"""Episodes: what is drawn, from what, and that nothing but the seed decides it."""
+"""Episodes: their composition, and their dependence on the seed only."""
 
 import pytest
 import torch
@@ -118,7 +118,7 @@ def test_training_episodes_change_with_the_epoch_and_not_with_the_step():
     assert torch.equal(epoch(1), epoch(1, episodes_per_step=8))
 
 
-def test_processes_share_the_steps_episodes_out(monkeypatch):
+def test_processes_divide_the_steps_episodes(monkeypatch):
     data = loaded(episodes_per_step=4, episodes_per_epoch=12)
     whole = list(data.train_dataloader().indices())
     shares = []
@@ -138,7 +138,7 @@ def test_processes_share_the_steps_episodes_out(monkeypatch):
             {"train": {**SIZE, "shot": 9, "queries": 8}},
             r"9 \+ 8 = 17 .* of the 6 classes of the set 'train' have fewer",
         ),
-        ({"train": {"way": 3, "shot": 1}}, "data.train.queries is a whole number of at least 1, not None"),
+        ({"train": {"way": 3, "shot": 1}}, "data.train.queries must be a whole number of at least 1, not None"),
         ({"train": {**SIZE, "ways": 1}}, "did you mean 'way'"),
         ({"episodes_per_step": 3}, "100 and 3 are not"),
         ({"test_episodes": 1}, "at least 2"),

@@ -1,4 +1,4 @@
-"""Several sources in one batch, with scores of each."""
+"""Several sources in one batch, with separate scores."""
 
 import pytest
 import torch
@@ -91,7 +91,7 @@ def test_an_adaptation_gets_all_sources_and_the_target_without_labels():
         ({"names": ("a", "target")}, "cannot be named 'target'"),
     ],
 )
-def test_domains_that_are_none_are_refused(options, said):
+def test_domains_that_do_not_exist_are_refused(options, said):
     with pytest.raises(UserError, match=said):
         loaded(**options)
 

@@ -1,4 +1,4 @@
-"""Streams of tasks: what each task holds, how labels and outputs are numbered, what is refused."""
+"""Streams of tasks: their content, the numbering of labels and outputs, and refusals."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_outputs_in_use():
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_split_shares_the_classes_out(scenario, shuffle):
+def test_split_divides_the_classes(scenario, shuffle):
     whole = Digits()
     sets = whole.read()
     stream = SplitStream(of=Digits(), num_tasks=5, scenario=scenario, shuffle_classes=shuffle)
@@ -83,11 +83,11 @@ def test_the_order_of_classes_is_fixed_by_the_seed():
     [
         (
             {"num_tasks": 11},
-            "10 classes make no 11 tasks \\(fewer classes than tasks\\): data.num_tasks is one of 2, 5",
+            "10 classes cannot be split into 11 tasks \\(fewer classes than tasks\\): data.num_tasks is one of 2, 5",
         ),
-        ({"num_tasks": 3}, "10 classes make no 3 tasks \\(not the same number for each task\\)"),
-        ({"num_tasks": 1}, "data.num_tasks is at least 2, not 1"),
-        ({"scenario": "classes"}, "data.scenario is 'task', 'domain', 'class', not 'classes'"),
+        ({"num_tasks": 3}, "10 classes cannot be split into 3 tasks \\(not the same number for each task\\)"),
+        ({"num_tasks": 1}, "data.num_tasks must be at least 2, not 1"),
+        ({"scenario": "classes"}, "data.scenario must be one of 'task', 'domain', 'class', not 'classes'"),
         ({"evaluate": "best"}, "task_ends_with=best"),
     ],
 )
@@ -119,7 +119,7 @@ def test_permutations_differ_between_tasks_and_are_the_same_for_training_and_tes
             assert torch.equal(batch.x, expected)
 
 
-def test_permutations_are_fixed_by_the_seed_and_the_first_may_be_none():
+def test_permutations_are_fixed_by_the_seed_and_the_first_may_be_absent():
     first, again, other = (PermutedStream(of=Blobs(), num_tasks=2, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.order_of(1, 36), again.order_of(1, 36))
     assert not torch.equal(first.order_of(1, 36), other.order_of(1, 36))
@@ -162,20 +162,20 @@ def test_the_fingerprint_knows_the_permutations():
 # ---------------------------------------------------------------------- rotated
 
 
-def test_a_quarter_turn_is_exact():
+def test_a_quarter_rotation_is_exact():
     x = torch.rand(2, 3, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(rotate(x, 90.0), torch.rot90(x, 1, (2, 3)))
     torch.testing.assert_close(rotate(x, 180.0), torch.rot90(x, 2, (2, 3)))
 
 
-def test_tasks_are_turned_by_shares_of_the_largest_angle():
+def test_tasks_are_rotated_by_shares_of_the_largest_angle():
     stream = loaded(RotatedStream(of=Blobs(), num_tasks=2, max_angle=180.0))
     assert stream.angles == [0.0, 90.0]
     first, second = (next(iter(stream.loader(f"task{k}/test"))) for k in (1, 2))
     torch.testing.assert_close(second.x, torch.rot90(first.x, 1, (2, 3)))
 
 
-def test_vectors_cannot_be_turned():
+def test_vectors_cannot_be_rotated():
     from tl_lab.data.sets.moons import Moons
 
     with pytest.raises(UserError, match="only images can be turned"):
@@ -198,10 +198,10 @@ def test_sets_follow_each_other_with_heads_of_their_own():
 @pytest.mark.parametrize(
     ("datasets", "said"),
     [
-        (["digits"], "lists at least two sets"),
+        (["digits"], "must list two sets or more"),
         (["digits", "digit"], "there is no data=digit; did you mean 'digits'"),
         ([Blobs(), BlobPair()], "labelled sets or pairs of domains, not both"),
-        ([Blobs(), PermutedStream(of=Blobs())], "a stream is none"),
+        ([Blobs(), PermutedStream(of=Blobs())], "not streams"),
     ],
 )
 def test_sets_that_make_no_stream(datasets, said):
@@ -253,7 +253,7 @@ def test_pairings_that_make_no_sense(overrides, said):
     [
         ("target_only", "domain", "naive", "is a bound for one pair"),
         ("cdan", "task", "naive", "compares predictions over fixed classes"),
-        ("dann", "domain", "joint", "learns all tasks at once and takes no target"),
+        ("dann", "domain", "joint", "trains on all tasks at once, without target"),
     ],
 )
 def test_adaptations_that_do_not_suit_a_stream(adaptation, scenario, strategy, said):

@@ -1,4 +1,4 @@
-"""Amazon reviews: values and sizes of the files, and what is withheld."""
+"""Amazon reviews: values and sizes of the files, and withheld labels."""
 
 import os
 from pathlib import Path
@@ -88,8 +88,8 @@ def test_damaged_and_missing_files_are_named(small):
         ("7 0:1", r"the label 7 in row 21 \(1 rows in all\): labels are -1 \(negative\) and 1"),
         ("0 0:1", r"the label 0 in row 21"),
         ("nan 0:1", r"the label nan in row 21"),
-        ("1 0:-2", r"holds the value -2: features are counts"),
-        ("1 0:nan", r"holds the value nan: features are counts"),
+        ("1 0:-2", r"has the value -2: features are counts"),
+        ("1 0:nan", r"has the value nan: features are counts"),
     ],
 )
 def test_labels_and_counts_are_checked_when_read(small, row, said):

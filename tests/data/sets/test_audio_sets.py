@@ -57,7 +57,7 @@ def test_a_file_is_read_in_the_range_of_its_kind(kind: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
-    [("empty.wav", None, "holds no sound: it is empty"), ("bad.wav", b"no sound", "cannot be read as sound")],
+    [("empty.wav", None, "contains no sound: it is empty"), ("bad.wav", b"no sound", "cannot be read as sound")],
 )
 def test_files_without_sound_are_one_sentence(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -108,7 +108,7 @@ def test_features_have_their_own_lengths_and_are_padded_with_0() -> None:
 # ---------------------------------------------------------------------- sets
 
 
-def test_words_are_told_apart_from_a_few_examples_on_frozen_features(tmp_path: Path) -> None:
+def test_words_are_distinguished_from_a_few_examples_on_frozen_features(tmp_path: Path) -> None:
     for k, hertz in enumerate((200, 350, 600, 1000, 1700, 2900)):
         (tmp_path / "tones" / str(hertz)).mkdir(parents=True)
         for i in range(6):
@@ -146,7 +146,7 @@ def test_files_that_cannot_be_read_stop_or_are_left_out(tmp_path: Path) -> None:
     data = AudioFolder(path=str(place), unreadable="skip")
     data.load()
     assert sum(len(samples) for samples in data.sets.values()) == 20
-    assert "left out: 1 of 21" in data.notes[0]
+    assert "skipped: 1 of 21" in data.notes[0]
     with pytest.raises(UserError, match="there is no folder"):
         AudioFolder(path=str(tmp_path / "none")).load()
 

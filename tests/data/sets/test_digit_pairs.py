@@ -97,7 +97,7 @@ def test_mnist_and_usps_both_ways(root):
         assert data.sets["target/test"].y is not None
 
 
-def test_fewer_samples_are_taken_without_looking_at_target_labels(root):
+def test_fewer_samples_are_taken_independent_of_target_labels(root):
     data = MnistUsps(root=str(root), source_count=100, target_count=50, **PAIR)
     sets = data.read()
     assert len(sets["source/train"]) + len(sets["source/val"]) == 100

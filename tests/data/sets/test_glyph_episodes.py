@@ -1,4 +1,4 @@
-"""Episodes of printed characters: no character and no look-alike is in two parts, and targets keep to themselves."""
+"""Episodes of printed characters: no character and no look-alike is in two parts, and targets are separate."""
 
 import pytest
 import torch

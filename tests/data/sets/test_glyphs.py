@@ -1,4 +1,4 @@
-"""Printed characters: all there, all different, split as said."""
+"""Printed characters: complete, distinct, and split correctly."""
 
 import unicodedata
 from collections import Counter
@@ -194,7 +194,7 @@ def test_classes_split_in_three():
 
 
 @pytest.mark.parametrize("knobs", [{"min_faces": 0}, {"min_faces": 17}, {"size": 4}, {"alike": 2.0}])
-def test_knobs_out_of_range(knobs, cache):
+def test_options_out_of_range(knobs, cache):
     with pytest.raises(UserError, match=r"min_faces in 1 to 16"):
         glyph_set(**knobs, cache=cache)
 

@@ -1,4 +1,4 @@
-"""Folders of images: found, split, decoded; and what is said when something is wrong with them."""
+"""Folders of images: finding, splitting and decoding files, and error messages."""
 
 import os
 from dataclasses import replace
@@ -166,7 +166,7 @@ def test_scan_takes_images_at_any_depth_in_order(tmp_path):
     ]  # fmt: skip
     assert scan.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert any("1 files are not of an image type" in note and "1 .txt" in note for note in scan.notes)
-    assert any("1 images lie outside the class folders" in note for note in scan.notes)
+    assert any("1 images outside the class folders" in note for note in scan.notes)
 
 
 def test_empty_class_folders_are_named(tmp_path):
@@ -174,7 +174,7 @@ def test_empty_class_folders_are_named(tmp_path):
     (tmp_path / "emu").mkdir()
     (tmp_path / "yak").mkdir()
     (tmp_path / "yak" / "yak.txt").write_text("no image")
-    with pytest.raises(UserError, match=r"2 of the 4 class folders in .* hold no images \(emu, yak\)"):
+    with pytest.raises(UserError, match=r"2 of the 4 class folders in .* contain no images \(emu, yak\)"):
         scan_classes(tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_a_given_split_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("given", ["val", "test"])
-def test_what_is_not_given_is_held_out_of_training(tmp_path, given):
+def test_parts_that_are_not_given_are_held_out_of_training(tmp_path, given):
     write_classes(tmp_path / "train", {"ant": 20, "bee": 20})
     write_classes(tmp_path / given, {"ant": 3, "bee": 3})
     data = ImageFolder(root=str(tmp_path))
@@ -279,7 +279,7 @@ def test_batches_in_memory_and_from_disk_are_the_same(tmp_path, monkeypatch):
         data.load()
         data.use(ImageSpec((8, 8), 3, mean=(0.5,) * 3, std=(0.25,) * 3))
         batches.append(list(data.train_dataloader()))
-    assert "as they are needed" in data.notes[-1]
+    assert "on demand" in data.notes[-1]
     for memory, disk in zip(*batches, strict=True):
         assert torch.equal(memory.index, disk.index)
         assert torch.equal(memory.y, disk.y)
@@ -318,7 +318,7 @@ def test_unreadable_images_are_skipped_named_and_counted(damaged):
     data.load()
     assert sum(sizes(data).values()) == 36
     assert sum(torch.bincount(samples.y, minlength=2) for samples in data.sets.values()).tolist() == [19, 17]
-    assert any("left out: 4 of 40 images" in note and "bee/008.png" in note for note in data.notes)
+    assert any("skipped: 4 of 40 images" in note and "bee/008.png" in note for note in data.notes)
     data.use(SMALL)
     assert sum(len(samples.x) for samples in data.sets.values()) == 36
 
@@ -353,7 +353,7 @@ def test_an_image_damaged_after_the_check_is_named(tmp_path):
 
 def test_an_unknown_choice_for_unreadable_images(tmp_path):
     write_classes(tmp_path, {"ant": 5, "bee": 5})
-    with pytest.raises(UserError, match=r"data\.unreadable is 'stop' or 'skip', not 'ignore'"):
+    with pytest.raises(UserError, match=r"data\.unreadable must be 'stop' or 'skip', not 'ignore'"):
         ImageFolder(root=str(tmp_path), unreadable="ignore").load()
 
 
@@ -392,7 +392,7 @@ def test_a_target_with_class_folders_is_matched_by_name(tmp_path):
     assert not hasattr(batch.target, "y")
 
 
-def test_the_target_split_does_not_look_at_labels(tmp_path):
+def test_the_target_split_is_independent_of_labels(tmp_path):
     parts = []
     for name, counts in (("one", {"ant": 10, "bee": 20}), ("two", {"ant": 20, "bee": 10})):
         write_classes(tmp_path / name / "source", {"ant": 9, "bee": 9})

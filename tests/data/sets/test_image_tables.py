@@ -1,4 +1,4 @@
-"""Images that a table names: findings, uncertain labels, patients, views, DICOM; and the X-rays at hand."""
+"""Images listed in a table: findings, uncertain labels, patients, views, DICOM; and the stored X-rays."""
 
 import os
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_a_patient_on_both_sides_of_a_given_split_is_refused(films: Path, tmp_pa
     assert len(data.sets["train"]) + len(data.sets["val"]) == 20
     given.loc[0, "part"] = "test"
     given.to_csv(tmp_path / "films.csv", index=False)
-    with pytest.raises(UserError, match=r"1 patients are in train and in test \(p0\): give each patient to one part"):
+    with pytest.raises(UserError, match=r"1 patients are in train and in test \(p0\): assign each patient to one part"):
         table(tmp_path, **options)
 
 
@@ -114,10 +114,10 @@ def test_a_patient_on_both_sides_of_a_given_split_is_refused(films: Path, tmp_pa
     [
         ({}, "data.label_column names the column with the class, or data.findings"),
         ({"findings": ["hihg"]}, "data.findings: .* has no column 'hihg'; did you mean 'high'"),
-        ({"findings": ["view"]}, "the finding 'view' is 'L' in row 1: findings are 1, 0, -1"),
+        ({"findings": ["view"]}, "the finding 'view' is 'L' in row 1: findings must be 1, 0, -1"),
         ({**FINDINGS, "view_column": "view", "views": ["AP"]}, "has no view 'AP'; valid: L, PA"),
         ({**FINDINGS, "image_column": "class"}, "30 of 30 images in .* cannot be read: a .no such file"),
-        ({**FINDINGS, "split_column": "part"}, "cells of .* are train, val and test, with some of train and test"),
+        ({**FINDINGS, "split_column": "part"}, "cells of .* must be train, val or test, with some of train and test"),
     ],
 )
 def test_mistakes_are_one_sentence(films: Path, options: dict, said: str) -> None:

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: known counts, sums and splits; and what is said when they are absent or damaged."""
+"""MNIST and Fashion-MNIST: known counts, sums and splits, and messages for missing or damaged files."""
 
 import os
 import struct
@@ -103,7 +103,9 @@ def test_labels_are_checked_when_read(tmp_path, part):
     y = torch.arange(100 if part == "train" else 20) % 10
     y[7] = 200
     write_idx(folder / f"{part}-labels-idx1-ubyte", y)
-    with pytest.raises(UserError, match=r"labels of MNIST .* hold 200 \(sample 8; 1 in all .*\): labels lie in 0\.\.9"):
+    with pytest.raises(
+        UserError, match=r"labels of MNIST .* contain 200 \(sample 8; 1 labels .*\): labels must be in 0\.\.9"
+    ):
         Mnist(root=str(tmp_path)).load()
     write_idx(folder / f"{part}-labels-idx1-ubyte", y[:-1] % 10)
     with pytest.raises(UserError, match=rf"has {len(y)} images and {len(y) - 1} labels"):

@@ -1,4 +1,4 @@
-"""Office-Caltech10: the real photographs, what is trained on and what is scored."""
+"""Office-Caltech10: the real photographs, and their use in training and scoring."""
 
 import os
 from pathlib import Path

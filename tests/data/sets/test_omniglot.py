@@ -1,4 +1,4 @@
-"""Omniglot: what is read from its files, how characters are split and turned, what is said when it is not whole."""
+"""Omniglot: its files, splits and rotations of characters, and messages for incomplete files."""
 
 import io
 import os
@@ -71,7 +71,7 @@ def test_splits(characters):
         split_characters(characters, "random")
 
 
-def test_quarter_turns_are_classes(characters):
+def test_quarter_rotations_are_classes(characters):
     samples, names = turned(characters, torch.tensor([3, 7]), 4)
     assert names[:2] == [characters.names[3], characters.names[7]]
     assert names[5] == f"{characters.names[7]} 180°"
@@ -105,7 +105,7 @@ def test_unpacked_folders_are_read_like_zips(made, tmp_path, monkeypatch):
     assert read[0] == read[1]
 
 
-def test_what_is_absent_damaged_or_not_whole_is_said(tmp_path):
+def test_missing_damaged_or_incomplete_files_are_reported(tmp_path):
     with pytest.raises(UserError, match=r"looked for .*images_background.zip"):
         omniglot_characters(tmp_path, tmp_path)
     folder = tmp_path / "omniglot-py"
@@ -113,7 +113,7 @@ def test_what_is_absent_damaged_or_not_whole_is_said(tmp_path):
     for number, part in ((1, "images_background"), (965, "images_evaluation")):
         with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
             archive.writestr(f"{part}/Latin/character01/{number:04d}_01.png", png(np.zeros((4, 4), np.uint8)))
-    with pytest.raises(UserError, match="not complete: it has 2 of 1,623 characters and 2 of 32,460 drawings"):
+    with pytest.raises(UserError, match="incomplete: it has 2 of 1,623 characters and 2 of 32,460 drawings"):
         omniglot_characters(tmp_path, tmp_path)
     (folder / "images_evaluation.zip").write_bytes(b"no archive")
     with pytest.raises(UserError, match="cannot be read"):

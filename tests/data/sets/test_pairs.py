@@ -1,4 +1,4 @@
-"""How a pair of domains is named."""
+"""Names of domain pairs."""
 
 import pytest
 

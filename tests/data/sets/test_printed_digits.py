@@ -1,4 +1,4 @@
-"""Printed and handwritten digits: balanced, deterministic, whole, and acquired alike."""
+"""Printed and handwritten digits: balanced, deterministic, complete, and digitised alike."""
 
 import numpy as np
 import pytest

@@ -66,7 +66,7 @@ def test_scores_compare_texts() -> None:
     ("change", "said"),
     [
         ({"answers": []}, "the question 0 has no answer"),
-        ({"answers": [{"answer_start": 0, "text": "z"}]}, "the answer to 0 does not stand where it should"),
+        ({"answers": [{"answer_start": 0, "text": "z"}]}, "the answer to 0 is not at its stated position"),
     ],
 )
 def test_files_that_cannot_be_right(change: dict, said: str, tmp_path: Path) -> None:

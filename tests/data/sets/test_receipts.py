@@ -1,4 +1,4 @@
-"""Receipts: where the values of fields stand among the words, the fixed split, and a run from words to fields."""
+"""Receipts: positions of field values among the words, the fixed split, and a run from words to fields."""
 
 import io
 import json
@@ -116,7 +116,7 @@ def test_hocr_of_two_pages(tmp_path: Path) -> None:
     assert found[0][1].boxes == ((0, 200, 200, 400), (300, 200, 500, 400))
     assert found[1][0].endswith("a.hocr#2")
     (tmp_path / "b.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(UserError, match=r"b\.tsv is no table of Tesseract, which has the columns height, left"):
+    with pytest.raises(UserError, match=r"b\.tsv is not a table of Tesseract, which has the columns height, left"):
         pages_in(tmp_path / "b.tsv")
 
 

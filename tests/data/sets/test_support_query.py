@@ -67,7 +67,7 @@ def test_a_backbone_is_scored_on_the_lists(table, tmp_path):
     [
         (lambda t: t[~((t["label"] == "top") & (t["role"] == "support"))], "'top' of episode one has 0 support and 2"),
         (lambda t: t[t["label"] != "top"], "episode .* has 2 classes, and data.test.way is 3"),
-        (lambda t: t.replace("query", "test"), "has the role 'test': a row is support or query"),
+        (lambda t: t.replace("query", "test"), "has the role 'test': roles are support and query"),
         (lambda t: t.drop(columns="label"), "has no column 'label'"),
     ],
 )
@@ -80,5 +80,5 @@ def test_lists_that_are_no_episodes_are_refused(table, change, said):
 
 
 def test_nothing_is_trained_on_them(table):
-    with pytest.raises(UserError, match="holds lists that are scored, not training classes"):
+    with pytest.raises(UserError, match="contains lists for scoring, not training classes"):
         SupportQuery(path=str(table), **SIZES).load()

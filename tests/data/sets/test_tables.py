@@ -1,4 +1,4 @@
-"""Tables: kinds of columns, standardised numbers, categories, splits, pairs, and the trees beside the network."""
+"""Tables: kinds of columns, standardised numbers, categories, splits, pairs, and the tree baseline."""
 
 import os
 from pathlib import Path
@@ -46,12 +46,12 @@ def loaded(data: Table | TablePair):
 # ---------------------------------------------------------------------- columns
 
 
-def test_numbers_and_categories_are_told_apart() -> None:
+def test_numbers_and_categories_are_distinguished() -> None:
     table = pd.DataFrame({"a": ["1", "?", "2.5"], "b": ["x", "1", ""], "c": ["1", "2", "3"], "d": ["", "?", "NA"]})
     assert column_kinds(table, [*"abcd"], ["c"], MISSING, "t") == (["a"], ["b", "c"])
     typed = pd.DataFrame({"a": [1, 2], "b": [True, False], "c": [0.5, None]})
     assert column_kinds(typed, [*"abc"], [], MISSING, "t") == (["a", "c"], ["b"])
-    with pytest.raises(UserError, match=r"column 'a' holds numbers and words .'two' in row 3.*data\.missing"):
+    with pytest.raises(UserError, match=r"column 'a' contains numbers and words .'two' in row 3.*data\.missing"):
         column_kinds(pd.DataFrame({"a": ["1", "2", "two"]}), ["a"], [], MISSING, "t")
 
 
@@ -71,8 +71,8 @@ def test_numbers_are_standardised_by_the_training_rows() -> None:
     ("table", "said"),
     [
         ({"c": ["a"]}, "has no column 'n'; did you mean|has no column 'n'; valid: c"),
-        ({"n": ["x"], "c": ["a"]}, "column 'n' holds 'x' in row 1, which is no number"),
-        ({"n": ["inf"], "c": ["a"]}, "column 'n' holds 'inf' in row 1, which is no number"),
+        ({"n": ["x"], "c": ["a"]}, "column 'n' has 'x' in row 1, which is not a number"),
+        ({"n": ["inf"], "c": ["a"]}, "column 'n' has 'inf' in row 1, which is not a number"),
     ],
 )
 def test_rows_that_do_not_fit_are_one_sentence(table: dict, said: str) -> None:
@@ -135,7 +135,7 @@ def test_kinds_of_files_give_the_same_rows(tmp_path: Path) -> None:
         ({"label_column": "lable"}, "data.label_column: .* has no column 'lable'; did you mean 'label'"),
         ({"drop": ["ag"]}, "data.drop: .* has no column 'ag'"),
         ({"label_column": "mixed"}, r"the classes in column 'mixed' are numbers \(1\) and names \(two\)"),
-        ({"missing": ["-"], "drop": ["year"]}, "column 'age' holds numbers and words"),
+        ({"missing": ["-"], "drop": ["year"]}, "column 'age' contains numbers and words"),
     ],
 )
 def test_mistakes_are_one_sentence(options: dict, said: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Published sets of texts that are cut here, folders and pairs of domains of texts."""
+"""Published sets of texts with splits made here, and folders and domain pairs of texts."""
 
 import os
 from collections import Counter
@@ -92,7 +92,7 @@ def test_a_damaged_file_of_similarities_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for part in ("train", "dev", "test"):
         (folder / f"sts-{part}.tsv").write_text("main-news\tx\t2012\t1\tmany\ta\tb\n")
-    with pytest.raises(UserError, match=r"sts-train\.tsv, line 1, is no pair with a score"):
+    with pytest.raises(UserError, match=r"sts-train\.tsv, line 1, is not a pair with a score"):
         StsB(root=str(tmp_path)).read()
 
 
@@ -142,7 +142,7 @@ def test_further_columns_of_a_table_are_kept(tmp_path: Path) -> None:
         assert day.tolist() == [(19723 + i % 28) * 86400.0 for i in numbers]  # 2024 began 19,723 days after 1970
     with pytest.raises(UserError, match="neither a number nor a date"):
         TextTable(path=str(tmp_path / "t.csv"), time_column="shop").read()
-    with pytest.raises(UserError, match="holds 'bad' in row 1, which is no number"):
+    with pytest.raises(UserError, match="has 'bad' in row 1, which is not a number"):
         TextTable(path=str(tmp_path / "t.csv"), predict="numbers").read()
 
 

@@ -1,4 +1,4 @@
-"""Sets of texts: tables of one's own, SST-2 and TREC."""
+"""Sets of texts: the user's own tables, SST-2 and TREC."""
 
 import os
 from collections import Counter
@@ -86,7 +86,7 @@ def test_fewer_test_samples_are_drawn_by_seed(tmp_path: Path) -> None:
         ("review,stars\na,1\n", {"label_column": "star"}, r"label_column: .* no column 'star'; did you mean 'stars'"),
         ("review,stars\n ,1\na,2\n", {}, r"column 'review' is empty in 1 of 2 rows \(1\)"),
         ("review,stars\na,\na,2\n", {}, r"column 'stars' is empty in 1 rows \(1\)"),
-        ("review,stars\na,2\nb,2\n", {}, r"holds one class, '2'"),
+        ("review,stars\na,2\nb,2\n", {}, r"has a single class, '2'"),
         ("review,stars\na,2\nb,2,3\n", {}, r"cannot be read as a table"),
     ],
 )

@@ -1,4 +1,4 @@
-"""USPS in LIBSVM's text form."""
+"""USPS in LIBSVM's text format."""
 
 import bz2
 import os

@@ -1,4 +1,4 @@
-"""Images in tar shards: found, labelled, split, and each read where it lies in its shard."""
+"""Images in tar shards: finding, labels, splits, and reading at positions of a shard."""
 
 import io
 import re
@@ -22,7 +22,7 @@ _SPEC = ImageSpec((8, 8), 3)
 
 @pytest.fixture(autouse=True)
 def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Give what is used of the library by its published rule, for machines without it."""
+    """Return what is used of the library by its published rule, for machines without it."""
     tar, lists = ModuleType("webdataset.tariterators"), ModuleType("webdataset.shardlists")
 
     def base_plus_ext(path: str):

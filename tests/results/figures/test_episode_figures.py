@@ -1,4 +1,4 @@
-"""Figures of episodes: what they hold, and that they draw for grey and colour, few and many classes."""
+"""Figures of episodes: their content, in grey and colour, with few and many classes."""
 
 import numpy as np
 import pytest

@@ -72,7 +72,7 @@ def test_curves_leave_out_panels_without_data(metrics):
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame(), pd.DataFrame({"epoch": [0], "step": [1]})])
-def test_curves_of_nothing_say_so(frame):
+def test_curves_without_data_show_a_message(frame):
     assert _texts(learning_curves(frame).axes[0]) == ["no training metrics were logged"]
 
 
@@ -154,7 +154,7 @@ def test_embedding_has_four_panels_with_every_point():
     assert domains == ["source (40 points)", "target (30 points)"]
 
 
-def test_embedding_without_target_labels_says_so():
+def test_embedding_without_target_labels_has_a_legend_entry():
     x, y, u, _ = _domains()
     legend = domain_embedding(x, y, u, None, ["a", "b", "c"]).legends[0]
     assert legend.get_texts()[-1].get_text() == "target (no labels)"
@@ -306,7 +306,7 @@ def test_a_plane_of_one_class_has_no_boundary():
     assert [text.get_text() for text in figure.legends[0].texts] == ["a", "b", "source", "target", "boundary"]
 
 
-def test_settings_stand_at_the_number_of_parameters_that_learn():
+def test_settings_stand_at_the_number_of_trainable_parameters():
     table = pd.DataFrame(
         {
             "setting": ["adapter=lora", "adapter=ia3", "full"],

@@ -1,4 +1,4 @@
-"""Predictions against true values: what is drawn, and the numbers beside it."""
+"""Predictions against true values: the drawing, and the printed numbers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the figures of streams show, read off their artists."""
+"""The content of the figures of streams, read from their artists."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The table of accuracies that a stream leaves behind."""
+"""The table of accuracies of a stream."""
 
 import csv
 import math

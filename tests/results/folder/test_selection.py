@@ -1,4 +1,4 @@
-"""What each validator would have chosen, from a table written by hand."""
+"""The choice of each validator, from a table written by hand."""
 
 import io
 
@@ -79,7 +79,7 @@ def test_the_table_marks_the_oracle(rows):
     assert ["oracle", "(target", "test", "labels)", "3", "70.0"] in lines
 
 
-def test_the_targets_leading_metric_is_that_of_the_problem():
+def test_the_targets_main_metric_is_that_of_the_problem():
     rows = [
         {
             "epoch": epoch,

@@ -1,4 +1,4 @@
-"""W&B, offline: a run that goes on stays the same run."""
+"""W&B, offline: a resumed run keeps its identity."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def begin(folder: Path) -> str:
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
-def test_a_run_that_goes_on_has_its_first_identity(tmp_path: Path) -> None:
+def test_a_run_that_is_resumed_has_its_first_identity(tmp_path: Path) -> None:
     first = begin(tmp_path / "one")
     assert begin(tmp_path / "other") != first
     assert begin(tmp_path / "one") == first
@@ -36,7 +36,7 @@ NAMES = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB
 def test_nothing_in_the_environment_joins_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "abc123")
-    with pytest.warns(UserWarning, match="left aside: each run has a W&B identity of its own"):
+    with pytest.warns(UserWarning, match="ignored: each run has its own W&B identity"):
         found = [begin(tmp_path / name) for name in ("one", "other")]
     assert len({*found, "abc123"}) == 3
     assert all(os.environ[name] == "abc123" for name in NAMES)

@@ -1,4 +1,4 @@
-"""The page and the LaTeX tables hold what the summary says, and the page loads nothing."""
+"""The page and the LaTeX tables have the content of the summary, and the page loads no external files."""
 
 import re
 from html.parser import HTMLParser

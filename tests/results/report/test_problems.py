@@ -1,4 +1,4 @@
-"""Reports over runs of other problems than single-label classification, from folders as runs write them."""
+"""Reports on problems other than single-label classification, from folders in the format of runs."""
 
 import io
 
@@ -119,7 +119,7 @@ def test_labels_of_a_regression_say_whether_transfer_helps(tmp_path):
     assert (tmp_path / "figures" / "label_budgets.png").stat().st_size > 5000
 
 
-def test_the_best_of_many_settings_is_that_of_the_leading_metric(tmp_path):
+def test_the_best_of_many_settings_is_that_of_the_main_metric(tmp_path):
     found = find(_write(tmp_path, "regression", REGRESSION))
     assert found.main_metric == "test/r2"
     words = {name: standing["strategy=fine_tuning"].word for name, standing in found.standings.items()}
@@ -156,7 +156,7 @@ def test_a_runs_table_has_the_scores_of_its_problem(problem):
         assert "(here +41.0)" in " ".join(stream.getvalue().split())
 
 
-def test_a_jobs_line_names_the_leading_metric():
+def test_a_jobs_line_names_the_main_metric():
     content = {"status": "completed", "metrics": {"test/r2": 0.75, "test/mse": 2.0}}
     assert said_of(content) == "completed  test/r2 0.750"
     content["metrics"] = {"test/target/auroc": 0.91, "test/source/auroc": 0.95}

@@ -1,4 +1,4 @@
-"""The protocol stands beside a sweep's numbers."""
+"""The protocol is reported with a sweep's numbers."""
 
 import json
 

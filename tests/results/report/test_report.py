@@ -56,7 +56,7 @@ def sweep(tmp_path):
     return tmp_path
 
 
-def test_a_row_a_run(sweep):
+def test_one_row_per_run(sweep):
     runs = collect(sweep)
     assert runs["folder"].tolist() == [str(i) for i in range(9)]
     assert runs["status"].tolist() == ["completed"] * 7 + ["failed", "missing"]
@@ -67,7 +67,7 @@ def test_a_row_a_run(sweep):
     assert runs["test/target/acc"].tolist()[:7] == [*ACCURACY["none"], *ACCURACY["dann"], *ACCURACY["mmd"]]
     assert (runs["parameters_trainable"].dropna() == 10).all()
     assert "NaN" in runs["error"][7]
-    assert "ended before it could write" in runs["error"][8]
+    assert "ended before writing" in runs["error"][8]
 
 
 def test_runs_are_in_natural_order_and_several_folders_go_together(tmp_path):
@@ -94,7 +94,7 @@ def test_a_single_run_is_a_report_too(tmp_path):
     )
 
 
-def test_nothing_to_report_is_said(tmp_path):
+def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(UserError, match="no run below"):
         collect(tmp_path)
     with pytest.raises(UserError, match="no folder"):
@@ -272,13 +272,13 @@ def test_the_report_of_failures_alone(tmp_path):
     assert "figures" not in text
 
 
-def test_different_code_versions_are_said(tmp_path):
+def test_different_code_versions_are_reported(tmp_path):
     for seed, commit in enumerate(("abc", "def")):
         _run(tmp_path / str(seed), [f"seed={seed}"], {"test/acc": 0.5}, seed=seed, git_commit=commit)
     assert "2 different code versions" in write_report(tmp_path, figure=False).read_text(encoding="utf-8")
 
 
-def test_different_data_of_one_seed_are_said(tmp_path):
+def test_different_data_of_one_seed_are_reported(tmp_path):
     for number, (seed, data) in enumerate([(0, "a"), (1, "b")]):
         _run(tmp_path / str(number), [f"seed={seed}"], {"test/acc": 0.5}, seed=seed, data_hash=data)
     assert "different data" not in write_report(tmp_path, figure=False).read_text(encoding="utf-8")

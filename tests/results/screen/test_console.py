@@ -55,7 +55,7 @@ def test_the_banner_names_every_fact_in_plain_text():
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_the_table_has_a_row_a_domain_and_the_reference():
+def test_the_table_has_one_row_per_domain_and_the_reference():
     text = _said(
         final_table, METRICS, reference={"target": 0.573}, seed=0, tested_checkpoint="last",
         protocol={"target_labels": "used for this table only"},
@@ -102,7 +102,7 @@ def test_a_set_without_domains_has_one_row():
     assert "reference" not in text
 
 
-def test_no_test_metrics_is_said():
+def test_no_test_metrics_is_reported():
     assert "No test metric was logged." in _said(final_table, {"val/acc": 0.5})
 
 

@@ -38,7 +38,7 @@ def _fit(capsys, **limits):
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
 
 
-def test_a_log_gets_a_line_an_epoch(capsys, monkeypatch):
+def test_a_log_gets_one_line_per_epoch(capsys, monkeypatch):
     monkeypatch.setattr("tl_lab.results.screen.progress._WIDTH", 200)
     lines = _fit(capsys, max_epochs=3)
     assert len(lines) == 3

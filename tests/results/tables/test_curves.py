@@ -1,4 +1,4 @@
-"""Learning curves over seeds, from files as runs write them."""
+"""Learning curves over seeds, from files in the format of runs."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Only an experiment's own, whole runs become stored numbers."""
+"""Only complete runs of the experiment itself are stored."""
 
 import functools
 import subprocess
@@ -33,7 +33,7 @@ def _run(folder, overrides, acc=0.5, **facts):
     )  # fmt: skip
 
 
-def test_a_row_a_run(tmp_path):
+def test_one_row_per_run(tmp_path):
     _run(tmp_path / "0", [f"experiment={EXPERIMENT}", "domain_adaptation=none", "seed=0"], 0.5)
     _run(tmp_path / "1", [f"experiment={EXPERIMENT}", "domain_adaptation=dann_paper", "seed=0"], 0.7)
     table = stored(EXPERIMENT, [str(tmp_path)])
@@ -49,7 +49,11 @@ def test_a_row_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "facts", "said"),
     [
-        (["domain_adaptation=none", "optimizer.lr=1"], {}, r"changes more than it may: override\.optimizer\.lr"),
+        (
+            ["domain_adaptation=none", "optimizer.lr=1"],
+            {},
+            r"changes more than method, task and seed: override\.optimizer\.lr",
+        ),
         (["domain_adaptation=none"], {"choices": {"experiment": "mnist_usps"}}, "is a run of experiment=mnist_usps"),
         (["domain_adaptation=none"], {"status": "failed", "error": "NaN"}, "is failed: NaN"),
     ],
@@ -88,7 +92,7 @@ def test_further_runs_are_added_and_earlier_ones_keep_every_digit(tmp_path):
 
 
 def test_an_experiment_that_expects_nothing_is_refused(tmp_path):
-    with pytest.raises(UserError, match="states nothing to reproduce"):
+    with pytest.raises(UserError, match="states no published values"):
         stored("embedded_pair", [str(tmp_path)])
 
 

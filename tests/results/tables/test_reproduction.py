@@ -1,4 +1,4 @@
-"""Methods beside tasks and beside a paper's numbers, against computations by hand and by scipy."""
+"""Tables of methods by tasks and of published numbers, against computations by hand and by scipy."""
 
 import numpy as np
 import pandas as pd
@@ -183,10 +183,10 @@ def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
     [
         ({"published": {}}, "reproduces.source"),
         ({"source": "x", "tolerence": 1}, "did you mean 'tolerance'"),
-        ({"source": "x", "tuned": ["lam"]}, "belong together"),
-        ({"source": "x", "tuned": ["lam"], "chosen_by": "test/target/acc"}, "is a test metric"),
-        ({"source": "x", "tolerance": -1}, "reproduces.tolerance is at least 0"),
-        ({"source": "x", "published": {"dann": "high"}}, "reproduces.published.dann is one number"),
+        ({"source": "x", "tuned": ["lam"]}, "must be given together"),
+        ({"source": "x", "tuned": ["lam"], "chosen_by": "test/target/acc"}, "test metrics cannot be used"),
+        ({"source": "x", "tolerance": -1}, "reproduces.tolerance must be at least 0"),
+        ({"source": "x", "published": {"dann": "high"}}, "reproduces.published.dann must be one number"),
         ({"source": "x", "tasks": "data.pair", "published": {"dann": 0.7}}, "a number for each value of data.pair"),
         ({"source": "x", "tasks": "t", "published": {"a": {"x": 1}, "b": {"y": 1}}}, "different t for different"),
     ],

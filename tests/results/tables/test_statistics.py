@@ -1,4 +1,4 @@
-"""Intervals and corrections against scipy and numbers worked by hand."""
+"""Intervals and corrections against scipy and computations by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tasks learned together beside the same tasks alone, against scipy."""
+"""Joint training compared with training of single tasks, against scipy."""
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def runs(seeds=4):
     return pd.DataFrame(rows)
 
 
-def test_each_task_is_held_against_itself_alone():
+def test_each_task_is_compared_with_itself_alone():
     rte, stsb = find_gains(runs())
     assert (rte.task, rte.metric, rte.n) == ("rte", "test/rte/acc", 4)
     assert rte.together - rte.alone == pytest.approx(rte.difference) == pytest.approx(0.06)
@@ -44,7 +44,7 @@ def test_each_task_is_held_against_itself_alone():
     assert (rte.verdict, stsb.verdict) == ("helps", "no difference shown")
 
 
-def test_two_seeds_are_too_few_and_without_single_tasks_nothing_is_said():
+def test_two_seeds_are_too_few_and_without_single_tasks_nothing_is_reported():
     few = find_gains(runs(2))
     assert {each.verdict for each in few} == {"too few to tell"}
     assert few[0].both == pytest.approx((0.05, 0.06))

@@ -1,4 +1,4 @@
-"""The last task of a stream against those before it: numbers, lines, and the figure's artists."""
+"""The last task of a stream against the earlier ones: numbers, lines, and the figure's artists."""
 
 import math
 
@@ -155,7 +155,7 @@ def test_labels_of_equal_points_do_not_overlap():
     assert not [(i, j) for i in range(6) for j in range(i) if boxes[i].overlaps(boxes[j])]
 
 
-def test_the_report_draws_it_and_says_so(sweep):
+def test_the_report_contains_the_figure_and_a_note(sweep):
     text = write_report(sweep).read_text(encoding="utf-8")
     assert "(figures/settings.png)" in text
     assert "(figures/trade_off.png)" in text

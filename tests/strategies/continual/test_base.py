@@ -1,4 +1,4 @@
-"""What every continual strategy promises: tasks, heads, accuracies, and a stream that goes on after a kill."""
+"""The contract of continual strategies: tasks, heads, accuracies, and resuming after a kill."""
 
 import functools
 
@@ -54,7 +54,7 @@ class StopAt(Callback):
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
-def test_a_stream_goes_on_to_the_same_result(name, scenario, tmp_path):
+def test_a_stream_resumes_to_the_same_result(name, scenario, tmp_path):
     """Ended inside the second task's second epoch, and in the third task's first, right after a task's end."""
     optimizer = functools.partial(torch.optim.AdamW, lr=1e-2)
     whole_data, whole = make(STRATEGIES[name], data=stream(scenario=scenario), optimizer=optimizer, dropout=0.2)
@@ -80,7 +80,9 @@ def test_another_order_of_tasks_is_refused(tmp_path):
     data, model = make(Naive, data=split(0))
     fit(data, model, callbacks=[ModelCheckpoint(tmp_path, "last")], folder=tmp_path)
     data, model = make(Naive, data=split(1))
-    with pytest.raises(UserError, match=r"another one: it learned '. \| . \| .', and this run would go on with '"):
+    with pytest.raises(
+        UserError, match=r"another stream of tasks: it was trained on '. \| . \| .', and this run has '"
+    ):
         fit(data, model, ckpt_path=tmp_path / "last.ckpt", folder=tmp_path)
 
 
@@ -293,9 +295,9 @@ def test_joint_learns_all_tasks_at_once():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"optimizer_state": "clear"}, "strategy.optimizer_state is 'keep' or 'reset', not 'clear'"),
-        ({"task_ends_with": "first"}, "strategy.task_ends_with is 'last' or 'best', not 'first'"),
-        ({"class_weights": "balanced"}, "strategy.class_weights is null for a stream"),
+        ({"optimizer_state": "clear"}, "strategy.optimizer_state must be 'keep' or 'reset', not 'clear'"),
+        ({"task_ends_with": "first"}, "strategy.task_ends_with must be 'last' or 'best', not 'first'"),
+        ({"class_weights": "balanced"}, "strategy.class_weights must be null for a stream"),
     ],
 )
 def test_options_that_do_not_exist(options, said):

@@ -1,4 +1,4 @@
-"""DER++: the logits that are kept, and its two terms by hand."""
+"""DER++: the stored logits, and its two terms by hand."""
 
 import pytest
 import torch
@@ -133,8 +133,8 @@ def test_distillation_has_no_gradient_into_what_was_kept():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"alpha": -0.1}, r"strategy\.alpha is at least 0, not -0\.1"),
-        ({"beta": float("nan")}, r"strategy\.beta is at least 0, not nan"),
+        ({"alpha": -0.1}, r"strategy\.alpha must be at least 0, not -0\.1"),
+        ({"beta": float("nan")}, r"strategy\.beta must be at least 0, not nan"),
         ({"memory": {"policy": "class_balanced"}}, r"memory\.policy=class_balanced .*; valid: reservoir"),
         ({"memory": {"per_class": 5}}, r"memory has no key 'per_class'"),
     ],

@@ -1,4 +1,4 @@
-"""Learning without forgetting: its terms by hand in each scenario, and a teacher that stands still."""
+"""Learning without forgetting: its terms by hand in each scenario, and a frozen teacher."""
 
 import functools
 import math
@@ -135,7 +135,7 @@ def test_the_first_task_is_the_naive_ones(scenario):
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_the_teacher_is_the_network_at_the_end_of_the_task_and_stands_still_within_it(scenario):
+def test_the_teacher_is_the_network_at_the_end_of_the_task_and_is_frozen_within_it(scenario):
     data, model = stream(scenario, dropout=0.3)
     at_start, at_update, at_end = [], [], []
     model.start_task = lambda task: at_start.append((state(model.teacher), state(model.network)))
@@ -261,12 +261,12 @@ def test_the_teacher_sees_the_inputs_that_the_network_sees():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"temperature": 0.0}, r"strategy\.temperature is above 0, not 0\.0"),
-        ({"weight": -1.0}, r"strategy\.weight is at least 0, not -1\.0"),
-        ({"weight": math.nan}, r"strategy\.weight is at least 0, not nan"),
-        ({"weighting": "tasls"}, r"strategy\.weighting is 'sum' or 'tasks', not 'tasls'"),
-        ({"over_tasks": "max"}, r"strategy\.over_tasks is 'sum' or 'mean', not 'max'"),
-        ({"new_classes": "one"}, r"strategy\.new_classes is 'apart' or 'zero', not 'one'"),
+        ({"temperature": 0.0}, r"strategy\.temperature must be above 0, not 0\.0"),
+        ({"weight": -1.0}, r"strategy\.weight must be at least 0, not -1\.0"),
+        ({"weight": math.nan}, r"strategy\.weight must be at least 0, not nan"),
+        ({"weighting": "tasls"}, r"strategy\.weighting must be 'sum' or 'tasks', not 'tasls'"),
+        ({"over_tasks": "max"}, r"strategy\.over_tasks must be 'sum' or 'mean', not 'max'"),
+        ({"new_classes": "one"}, r"strategy\.new_classes must be 'apart' or 'zero', not 'one'"),
     ],
 )
 def test_options_out_of_range_are_refused(options, said):

@@ -1,4 +1,4 @@
-"""The memory that replay, DER++ and A-GEM share: who is kept, who is drawn, and that a killed stream goes on."""
+"""The memory of replay, DER++ and A-GEM: stored and drawn samples, and resuming a killed stream."""
 
 import functools
 from types import SimpleNamespace
@@ -238,11 +238,11 @@ def test_an_interrupted_stream_resumes_to_the_same_bits(strategy, options, last,
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"memory": {"policy": "reservoir", "size": 0}}, r"memory\.size is a whole number of at least 1, not 0"),
-        ({"memory": {"per_class": 2.5}}, r"memory\.per_class is a whole number of at least 1, not 2\.5"),
+        ({"memory": {"policy": "reservoir", "size": 0}}, r"memory\.size must be a whole number of at least 1, not 0"),
+        ({"memory": {"per_class": 2.5}}, r"memory\.per_class must be a whole number of at least 1, not 2\.5"),
         ({"memory": {"policy": "resevoir"}}, r"memory\.policy=resevoir .* did you mean 'reservoir'"),
         ({"memory": {"sise": 3}}, r"memory has no key 'sise'; did you mean 'size'"),
-        ({"replay_batch_size": 0}, r"replay_batch_size is null or at least 1, not 0"),
+        ({"replay_batch_size": 0}, r"replay_batch_size must be null or at least 1, not 0"),
     ],
 )
 def test_wrong_options_are_named(options, said):

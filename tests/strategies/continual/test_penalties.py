@@ -333,7 +333,7 @@ def _note(model, found, original, task):
         found.update({name: p.detach().clone() for name, p in model.protected(0).items()})
 
 
-def test_a_negligible_penalty_is_said():
+def test_a_negligible_penalty_is_reported():
     data, model = make(functools.partial(EWC, ewc_lambda=1e-9), data=stream(scenario="domain"))
     with pytest.warns(UserWarning, match=r"task2: strategy\.ewc_lambda=1e-09 is orders of magnitude too small"):
         fit(data, model)
@@ -350,16 +350,16 @@ def test_a_penalty_that_matters_is_not(recwarn):
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        (EWC, {"ewc_lambda": -1.0}, "strategy.ewc_lambda is at least 0, not -1.0"),
-        (EWC, {"ewc_lambda": math.nan}, "strategy.ewc_lambda is at least 0, not nan"),
+        (EWC, {"ewc_lambda": -1.0}, "strategy.ewc_lambda must be at least 0, not -1.0"),
+        (EWC, {"ewc_lambda": math.nan}, "strategy.ewc_lambda must be at least 0, not nan"),
         (EWC, {"fisher": {"estimator": "exat"}}, "estimator=exat is unknown; did you mean 'exact'"),
         (EWC, {"fisher": {"sample": 3}}, "strategy.fisher has no key 'sample'; did you mean 'samples'"),
-        (EWC, {"fisher": {"samples": 0}}, "strategy.fisher.samples is null"),
-        (OnlineEWC, {"gamma": 1.5}, r"strategy.gamma is in \[0, 1\], not 1.5"),
-        (OnlineEWC, {"gamma": -0.1}, r"strategy.gamma is in \[0, 1\], not -0.1"),
-        (SI, {"si_c": -1.0}, "strategy.si_c is at least 0, not -1.0"),
-        (SI, {"damping": 0.0}, "strategy.damping is above 0, not 0.0"),
-        (MAS, {"samples": 0}, "strategy.samples is null"),
+        (EWC, {"fisher": {"samples": 0}}, "strategy.fisher.samples must be null"),
+        (OnlineEWC, {"gamma": 1.5}, r"strategy.gamma must be in \[0, 1\], not 1.5"),
+        (OnlineEWC, {"gamma": -0.1}, r"strategy.gamma must be in \[0, 1\], not -0.1"),
+        (SI, {"si_c": -1.0}, "strategy.si_c must be at least 0, not -1.0"),
+        (SI, {"damping": 0.0}, "strategy.damping must be above 0, not 0.0"),
+        (MAS, {"samples": 0}, "strategy.samples must be null"),
     ],
 )
 def test_options_out_of_range(method, options, said):

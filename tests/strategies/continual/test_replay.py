@@ -52,7 +52,7 @@ def watched(scenario="class", pairs=False, adaptation=None, **options):
 
 @pytest.mark.parametrize("memory", [BALANCED, RESERVOIR], ids=["class_balanced", "reservoir"])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_each_task_counts_alike(scenario, memory):
+def test_each_task_counts_equally(scenario, memory):
     found, fetched = watched(scenario, memory=memory, replay_batch_size=12)
     first, *later = found
     assert set(first[0]) == {"task_loss"}
@@ -67,7 +67,7 @@ def test_each_task_counts_alike(scenario, memory):
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_each_sample_counts_alike(scenario):
+def test_each_sample_counts_equally(scenario):
     found, fetched = watched(scenario, memory=RESERVOIR, weighting="equal", replay_batch_size=12)
     assert len(fetched) == 8  # nothing is there before the first update alone
     for terms, losses, replayed in found:

@@ -1,4 +1,4 @@
-"""ANIL: only the head is adapted; everything learns from the queries."""
+"""ANIL: only the head is adapted; all parameters are trained on the queries."""
 
 import pytest
 import torch

@@ -61,10 +61,10 @@ def test_training_is_ordinary():
     ("fit", "message"),
     [
         ({"epoch": 1}, "no key 'epoch'"),
-        ({"batch_size": 0}, "batch_size is at least 1"),
-        ({"rate": -1}, "rate is at"),
-        ({"rate": "abc"}, "rate is a number, not 'abc'"),
-        ({"epochs": 1.5}, "epochs is a whole number"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"rate": -1}, "rate must be at"),
+        ({"rate": "abc"}, "rate must be a number, not 'abc'"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
     ],
 )
 def test_refusals(fit, message):

@@ -48,5 +48,5 @@ def test_the_heads_weights_follow_the_seed():
 
 
 def test_a_scale_of_zero_is_refused():
-    with pytest.raises(UserError, match=r"strategy.scale is above 0"):
+    with pytest.raises(UserError, match=r"strategy.scale must be above 0"):
         make(BaselinePlusPlus, scale=0.0)

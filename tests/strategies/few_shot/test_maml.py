@@ -1,4 +1,4 @@
-"""MAML: what reaches the optimizer, against finite differences and a loop by hand; batch norm; what a test leaves."""
+"""MAML: the optimizer's gradients against finite differences and a loop by hand; batch norm; state after a test."""
 
 import copy
 from unittest import mock
@@ -100,7 +100,7 @@ def test_a_test_is_descent_on_each_support_and_leaves_everything_as_it_was(batch
 
 
 @pytest.mark.parametrize("batch_norm", ["transductive", "running"])
-def test_queries_see_each_other_only_where_that_is_said(batch_norm):
+def test_queries_see_each_other_only_where_that_is_reported(batch_norm):
     maml, batch = make(MAML, batch_norm=batch_norm, **INNER).eval(), episode(1)
     changed = batch.query.x.clone()
     changed[:, 1:] += 1
@@ -136,9 +136,9 @@ def test_loss_is_that_of_the_adapted_queries():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"inner_steps": 0}, "inner_steps is at least 1"),
+        ({"inner_steps": 0}, "inner_steps must be at least 1"),
         ({"test_inner_steps": -1}, "test_inner_steps at least 0"),
-        ({"inner_rate": 0.0}, "inner_rate is above 0"),
+        ({"inner_rate": 0.0}, "inner_rate must be above 0"),
         ({"tasks": "map"}, "'loop' or 'vmap', not 'map'"),
         ({"batch_norm": "batch"}, "strategy.batch_norm"),
     ],

@@ -41,5 +41,5 @@ def test_loss_is_the_negative_logarithm_of_the_true_classs_attention():
 
 
 def test_a_scale_of_zero_is_refused():
-    with pytest.raises(UserError, match=r"strategy.scale is above 0, not 0"):
+    with pytest.raises(UserError, match=r"strategy.scale must be above 0, not 0"):
         make(Matching, scale=0.0)

@@ -1,4 +1,4 @@
-"""Prototypical networks: logits of fixed embeddings, of one batch, and whatever other episodes are beside."""
+"""Prototypical networks: logits of fixed embeddings, of one batch, independent of other episodes."""
 
 import copy
 
@@ -45,7 +45,7 @@ def test_the_whole_embedding_learns():
 
 
 def test_an_embedding_of_which_nothing_learns_is_refused():
-    with pytest.raises(UserError, match=r"nothing learns: .* strategy=nearest_centroid"):
+    with pytest.raises(UserError, match=r"nothing is trainable: .* strategy=nearest_centroid"):
         make(Prototypical, "none").configure_optimizers()
 
 
@@ -92,10 +92,10 @@ def test_batch_statistics_are_taken_back_after_an_error():
     ("options", "said"),
     [
         ({"distance": "manhattan"}, "'euclidean' or 'cosine', not 'manhattan'"),
-        ({"scale": 0.0}, "strategy.scale is above 0"),
+        ({"scale": 0.0}, "strategy.scale must be above 0"),
         ({"batch_norm": "none"}, "'running' or 'transductive', not 'none'"),
         ({"head": {"hidden": [3]}}, "has no head"),
-        ({"class_weights": "balanced"}, "class_weights is null with episodes"),
+        ({"class_weights": "balanced"}, "class_weights must be null with episodes"),
     ],
 )
 def test_wrong_options_are_refused(options, said):

@@ -1,4 +1,4 @@
-"""Reptile: where an update leads, against descent on each support by hand."""
+"""Reptile: the result of an update, against descent on each support by hand."""
 
 import copy
 import warnings
@@ -58,7 +58,7 @@ def test_samples_come_again_when_all_were_seen_and_others_at_the_next_update():
     assert not torch.equal(rows, reptile._draw(y))
 
 
-def test_an_inner_batch_that_is_the_whole_support_is_said():
+def test_an_inner_batch_that_is_the_whole_support_is_reported():
     data = ready()  # 3-way 2-shot
     for size, said in ((5, 0), (6, 1), (None, 0)):
         reptile = make(Reptile, inner_batch=size, **INNER)
@@ -66,7 +66,7 @@ def test_an_inner_batch_that_is_the_whole_support_is_said():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             reptile.setup("fit")
-        assert len([one for one in caught if "whole support of 6" in str(one.message)]) == said
+        assert len([one for one in caught if "the support of 6" in str(one.message)]) == said
 
 
 def test_an_option_without_effect_is_refused():
@@ -97,5 +97,5 @@ def test_a_test_descends_on_whole_supports():
 
 
 def test_an_empty_batch_is_refused():
-    with pytest.raises(UserError, match="inner_batch is null or at least 1, not 0"):
+    with pytest.raises(UserError, match="inner_batch must be null or at least 1, not 0"):
         make(Reptile, inner_batch=0, **INNER)

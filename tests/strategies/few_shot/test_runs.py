@@ -1,4 +1,4 @@
-"""Runs on episodes: same test for every method, statistics left alone, resumption, and what is refused."""
+"""Runs on episodes: the same test for every method, unchanged statistics, resuming, and refusals."""
 
 import json
 
@@ -37,7 +37,7 @@ def running_statistics(folder) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in weights.items() if "running" in name or "batches" in name}
 
 
-def test_a_run_tells_its_episodes_and_both_intervals(tmp_path):
+def test_a_run_reports_its_episodes_and_both_intervals(tmp_path):
     results = run(tmp_path / "run", "strategy=prototypical", NONE, "figures=true")
     assert set(results["metrics"]) == {f"{s}/{m}" for s in ("val", "test") for m in ("acc", "acc_ci95", "loss")}
     assert results["protocol"]["episodes"].startswith("3-way 5-shot, 10 queries a class, 20 test episodes")
@@ -46,7 +46,7 @@ def test_a_run_tells_its_episodes_and_both_intervals(tmp_path):
     assert results["protocol"]["batch-norm statistics at test"] == "running, of training"
     figures = {file.stem for file in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"learning_curves", "episode_test", "embedding_test"}
-    with pytest.raises(UserError, match="learned from episodes, and has no classes of its own"):
+    with pytest.raises(UserError, match="trained on episodes, and has no classes of its own"):
         load(tmp_path / "run").predict(tmp_path)
 
 
@@ -145,7 +145,7 @@ def _stop_in_the_last_epoch(strategy) -> None:
     [
         (["strategy=maml", "data.train.way=4", "data.test.way=3"], "data.train.way=4 is not data.test.way=3"),
         (["strategy=prototypical", "data=digits"], "needs data with episodes, which data=Digits does not have"),
-        (["strategy=from_scratch"], "comes with episodes, which strategy=FromScratch does not learn from"),
+        (["strategy=from_scratch"], "comes with episodes, which strategy=FromScratch does not support"),
         (["strategy=prototypical", "domain_adaptation=dann"], "needs a target domain"),
         (["strategy=nearest_centroid", "data=glyphs_to_digits", "domain_adaptation=dann"], "trains nothing"),
     ],

@@ -195,9 +195,9 @@ def test_an_adaptation_acts_on_the_task_that_has_a_target():
     ("datasets", "said"),
     [
         (["digits", "digits"], "names digits twice"),
-        (["digits", "split_digits"], "split_digits is no plain labelled set"),
+        (["digits", "split_digits"], "split_digits is not a plain labelled set"),
         (["printed_to_handwritten", "printed_to_handwritten_value"], "and takes one at most"),
-        ([], "lists sets, as"),
+        ([], "must be a list of sets, such as"),
         (["digit"], "there is no data=digit; did you mean"),
     ],
 )
@@ -241,10 +241,10 @@ def test_a_table_with_empty_cells(table):
     [
         ({"topic": "class"}, "data.tasks.topic=class: classes, numbers or a list of columns; did you mean 'classes'"),
         ({"topics": "classes"}, "data.tasks.topics: .* has no column 'topics'; did you mean 'topic'"),
-        ({"topic": "numbers"}, "column 'topic', row 1, holds 'a', which is not a number"),
-        ({"tone": ["polite", "stars"]}, "column 'stars', row 4, holds '4.5', which is not 0 or 1"),
+        ({"topic": "numbers"}, "column 'topic', row 1, has 'a', which is not a number"),
+        ({"tone": ["polite", "stars"]}, "column 'stars', row 4, has '4.5', which is not 0 or 1"),
         ({"topic": "classes", "all": ["topic"]}, "uses the column 'topic' in two tasks, whose labels would contradict"),
-        (None, "data.tasks says what is predicted"),
+        (None, "data.tasks must state the targets"),
     ],
 )
 def test_tasks_that_a_table_does_not_have_are_refused(table, tasks, said):

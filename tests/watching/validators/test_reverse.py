@@ -124,8 +124,8 @@ def test_the_way_back_is_trained_from_what_was_asked_for():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"start": "cold"}, "validator.reverse.start is 'learned' or 'fresh', not 'cold'"),
-        ({"held_out": 1.0}, r"validator.reverse.held_out lies in \(0, 1\), not at 1.0"),
+        ({"start": "cold"}, "validator.reverse.start must be 'learned' or 'fresh', not 'cold'"),
+        ({"held_out": 1.0}, r"validator.reverse.held_out must be in \(0, 1\), not 1.0"),
     ],
 )
 def test_wrong_options_are_refused(options, said):

@@ -102,11 +102,19 @@ def test_features_that_are_not_finite_have_no_score():
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        (DeepEmbeddedValidation, {"regularisation": 0.0}, "validator.dev.regularisation is above 0, not 0.0"),
-        (DeepEmbeddedValidation, {"samples": 1}, "validator.dev.samples is at least 2, not 1"),
-        (DeepEmbeddedValidation, {"loss": "hinge"}, "validator.dev.loss is 'cross_entropy' or 'zero_one', not 'hinge'"),
+        (DeepEmbeddedValidation, {"regularisation": 0.0}, "validator.dev.regularisation must be above 0, not 0.0"),
+        (DeepEmbeddedValidation, {"samples": 1}, "validator.dev.samples must be at least 2, not 1"),
+        (
+            DeepEmbeddedValidation,
+            {"loss": "hinge"},
+            "validator.dev.loss must be 'cross_entropy' or 'zero_one', not 'hinge'",
+        ),
         (ImportanceWeightedValidation, {"regularisation": float("nan")}, "validator.importance_weighted.regularis"),
-        (ImportanceWeightedValidation, {"samples": 0}, "validator.importance_weighted.samples is at least 2, not 0"),
+        (
+            ImportanceWeightedValidation,
+            {"samples": 0},
+            "validator.importance_weighted.samples must be at least 2, not 0",
+        ),
     ],
 )
 def test_wrong_options_are_refused(kind, options, said):
@@ -296,14 +304,14 @@ def _after(epoch, then):
         (["validator=[dve]"], "'dve' is not among the choices; did you mean 'dev'?"),
         (["validator=none"], "'validator=none' is not among the choices"),
         (["validator=null"], "write validator=[]"),
-        (["backbone=[mlp,lenet]"], "one backbone is chosen, not a list of them"),
-        (["callbacks.checkpoint.monitor=oracle/target/acc"], "may choose by a validation metric only"),
-        (["callbacks.checkpoint.monitor=val/dev"], "may choose by a validation metric only"),
-        (["+validator.dev=3"], "validator.dev is no validator; valid: dev"),
+        (["backbone=[mlp,lenet]"], "backbone takes one choice, not a list"),
+        (["callbacks.checkpoint.monitor=oracle/target/acc"], "may monitor a validation metric only"),
+        (["callbacks.checkpoint.monitor=val/dev"], "may monitor a validation metric only"),
+        (["+validator.dev=3"], "validator.dev is not a validator; valid: dev"),
         (["data=digits", "domain_adaptation=none", "validator=[dev]"], "data=digits has no target"),
     ],
 )
-def test_mistakes_are_said_in_a_sentence(overrides, says, tmp_path, capsys):
+def test_mistakes_are_reported_in_one_sentence(overrides, says, tmp_path, capsys):
     given = [text for text in TINY if not (overrides[0] == "data=digits" and text.startswith("data."))]
     with pytest.raises(SystemExit):
         main([*given, *overrides, f"hydra.run.dir={tmp_path / 'a'}"])

@@ -1,1 +1,1 @@
-"""What a network is fed: how raw data of each modality become inputs."""
+"""Preparation of inputs: conversion of raw data of each modality."""

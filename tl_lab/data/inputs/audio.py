@@ -1,4 +1,4 @@
-"""Recordings, as spectrograms or as waves of one rate."""
+"""Recordings as spectrograms, or as waveforms of one sample rate."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,13 +22,13 @@ class AudioSpec(InputSpec):
     """Recordings as ``{"mel": (N, M, L), "length": (N,)}`` or ``{"wave": (N, L), "length": (N,)}``, padded with 0.
 
     Args:
-        rate: samples a second that recordings are brought to.
+        rate: sample rate in Hz to which recordings are converted.
         features: ``mel``: logarithms of power in M bands (see :func:`~tl_lab.functional.log_mel.log_mel`); ``wave``:
             samples.
         bands: M.
-        window, hop: samples of a frame, and between two frames.
-        seconds: of a recording at most; longer ones lose their end.
-        standardise: bring each wave to mean 0 and variance 1.
+        window, hop: samples per frame, and between two frames.
+        seconds: largest length of a recording; longer ones are cut.
+        standardise: scale each waveform to mean 0 and variance 1.
     """
 
     modality: ClassVar[str] = "audio"
@@ -48,11 +48,11 @@ class AudioSpec(InputSpec):
         return mel_bands(self.rate, self.window, self.bands)
 
     def features_of(self, wave: np.ndarray, rate: int) -> Tensor:
-        """Turn a recording into what the network sees of it.
+        """Compute the network's input from a recording.
 
         Args:
             wave: samples in [-1, 1], ``(S,)``, at least one.
-            rate: samples a second.
+            rate: sample rate in Hz.
 
         Returns:
             ``(M, L)`` or ``(L,)``, float32.
@@ -63,7 +63,7 @@ class AudioSpec(InputSpec):
         return (x - x.mean()) / (x.var(unbiased=False) + 1e-7).sqrt() if self.standardise else x
 
     def cuts(self, samples: int, rate: int) -> bool:
-        """Whether a recording loses its end."""
+        """Whether a recording is cut."""
         return samples / rate > self.seconds
 
     def joined(self, parts: list[Tensor]) -> dict[str, Tensor]:
@@ -73,11 +73,11 @@ class AudioSpec(InputSpec):
         return {self.features: padded, "length": torch.tensor([part.shape[-1] for part in parts])}
 
     def fit(self, raw: Any) -> Inputs:
-        """Take pairs of a wave and its rate, or tensors that were made of them."""
+        """Convert pairs of a waveform and its sample rate; tensors are returned unchanged."""
         return raw if isinstance(raw, Mapping) else self.joined([self.features_of(*one) for one in raw])
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Leave out the end where no recording of a batch has anything."""
+        """Cut the padding common to all recordings of a batch."""
         assert isinstance(x, Mapping)
         return {**x, self.features: x[self.features][..., : int(x["length"].max())]}
 
@@ -86,12 +86,12 @@ class AudioSpec(InputSpec):
         return "" if not shape else "it takes recordings"
 
     def state(self) -> dict[str, Any]:
-        """Give rate, features and their sizes."""
+        """Return sample rate, kind of features and their sizes."""
         return {"modality": self.modality, **asdict(self)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from rate, features and their sizes."""
+        """Build the spec from sample rate, kind of features and their sizes."""
         return cls(**{name: value for name, value in state.items() if name != "modality"})
 
     def __str__(self) -> str:
@@ -100,7 +100,7 @@ class AudioSpec(InputSpec):
 
 
 def resampled(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """Bring a wave to another rate by a polyphase filter, float32."""
+    """Resample a waveform by a polyphase filter, float32."""
     if rate == to:
         return wave.astype(np.float32)
     from math import gcd

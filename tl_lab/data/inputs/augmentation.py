@@ -13,12 +13,12 @@ __all__ = ["Augmentation"]
 
 
 class Augmentation:
-    """Random geometry and light, drawn per image, on images in [0, 1].
+    """Random geometry and brightness, drawn per image, for images in [0, 1].
 
     Args:
-        rotation: largest angle in degrees, either way.
-        translation: largest shift as a share of width and height, either way, in [0, 1).
-        scale: smallest and largest factor by which content is enlarged, log-uniform.
+        rotation: largest angle in degrees, in either direction.
+        translation: largest shift relative to width and height, in either direction, in [0, 1).
+        scale: smallest and largest enlargement, log-uniform.
         flip: probability of a left-right mirror image, in [0, 1].
         brightness: largest amount added or subtracted, in [0, 1].
         contrast: largest relative change around the image's mean, in [0, 1).
@@ -37,25 +37,25 @@ class Augmentation:
     ) -> None:
         for name, value in {"flip": flip, "brightness": brightness, "noise": noise}.items():
             if not 0 <= value <= 1:
-                raise UserError(f"augmentation.{name} is in [0, 1], not {value}")
+                raise UserError(f"augmentation.{name} must be in [0, 1], not {value}")
         if not (0 <= translation < 1 and 0 <= contrast < 1 and rotation >= 0):
             raise UserError(
-                f"augmentation.translation and contrast are in [0, 1) and rotation is at least 0, not {translation}, "
+                f"augmentation.translation and contrast must be in [0, 1) and rotation at least 0, not {translation}, "
                 f"{contrast} and {rotation}"
             )
         if not 0 < scale[0] <= scale[1]:
-            raise UserError(f"augmentation.scale is a range above 0, smallest first, not {list(scale)}")
+            raise UserError(f"augmentation.scale must be a range above 0, smallest first, not {list(scale)}")
         self.rotation, self.translation, self.scale = rotation, translation, tuple(scale)
         self.flip, self.brightness, self.contrast, self.noise = flip, brightness, contrast, noise
         self.moves = bool(rotation or translation or flip or self.scale != (1.0, 1.0))
         self.active = bool(self.moves or brightness or contrast or noise)
 
     def __call__(self, x: Tensor, draw: torch.Generator) -> Tensor:
-        """Change a batch.
+        """Augment a batch.
 
         Args:
             x: images, ``(B, C, H, W)``, float in [0, 1].
-            draw: CPU generator that all numbers come from, the same on every device.
+            draw: CPU generator of all random numbers, the same on every device.
 
         Returns:
             Images of the same shape, in [0, 1].

@@ -1,4 +1,4 @@
-"""Long lists of strings in one piece of memory."""
+"""Long lists of strings in one block of memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -11,8 +11,8 @@ __all__ = ["Strings"]
 class Strings(Sequence[str]):
     """A list of strings that processes share without copying it.
 
-    Each look at an object of Python writes to its count of references, and so makes a forked process copy the memory
-    around it: a worker that goes through a list of strings ends with a list of its own. Here there is one array.
+    Accessing a Python object changes its reference count, which makes a forked process copy the memory
+    around it: a worker that reads a list of strings ends up with a copy of the list. Here the strings are in one array.
 
     Args:
         items: the strings.

@@ -1,4 +1,4 @@
-"""Image files decoded to what a person would see: one decoder for training, predictions and published sets."""
+"""Decoding of image files as they would be displayed: one decoder for training, predictions and published sets."""
 
 import functools
 from contextlib import nullcontext
@@ -22,9 +22,9 @@ IMAGE_TYPES = frozenset(
         ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
     }
 )  # fmt: skip
-"""The endings, in small letters, of files that count as images."""
+"""The extensions, in lower case, of files that count as images."""
 
-# of what Pillow knows, the formats of pictures that it decodes by itself: Ghostscript, for one, would run programs
+# the formats that Pillow decodes itself; others would call programs such as Ghostscript
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000")
 _ORIENTATION = 0x0112  # the tag of EXIF
 _TURNED = {
@@ -36,33 +36,33 @@ _TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WHITE = 250  # of 255: what is lighter cannot be seen on white
+_WHITE = 250  # of 255: lighter values are invisible on white
 _WHITE_IS_ZERO, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS = 0, 262, 339, 258  # tags of TIFF
-_AT_ONCE = 2**20  # values that are scaled at a time
-_MOST_ENLARGED = 16  # a picture is resized whole up to so many times the pixels that are kept of it
+_AT_ONCE = 2**20  # values scaled at a time
+_MOST_ENLARGED = 16  # an image is resized as a whole up to this multiple of the remaining pixels
 
 
 def picture(
     source: Path | BinaryIO | Image.Image, mode: Literal["L", "RGB"], levels: Levels | None = None
 ) -> Image.Image:
-    """Decode an image to what a person would see.
+    """Decode an image as it would be displayed.
 
-    The camera's orientation tag is applied; of an animation or a file of several pages the first picture counts.
-    Transparent places show white, or black where all that can be seen is white itself. More than 8 bits a value become
+    The camera's orientation tag is applied; for an animation or a file of several pages, the first image is used.
+    Transparent regions become white, or black if everything visible is white. Values of more than 8 bits are scaled to
     8 by ``levels``. Colour profiles are not applied, except that CIELAB becomes sRGB.
 
     Args:
-        source: a file, its open content, or an image that Pillow has opened or made.
+        source: a file, its open content, or a Pillow image.
         mode: ``L`` (grey) or ``RGB``.
-        levels: the values that are shown as black and as white, for images of more than 8 bits; None to take them from
+        levels: the values displayed as black and white, for images of more than 8 bits; None to derive them from
             the image itself.
 
     Returns:
-        The picture in that mode.
+        The image in that mode.
 
     Raises:
-        OSError: it is no image, or a damaged one.
-        ValueError: its values cannot be told to be a picture.
+        OSError: the file is not an image, or is damaged.
+        ValueError: its values cannot be interpreted as an image.
     """
     opened = nullcontext(source) if isinstance(source, Image.Image) else open_image(source)
     with opened as image:
@@ -78,7 +78,7 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
     """Open an image of a known format; its pixels are read later.
 
     Raises:
-        OSError: it is no image, no regular file, or has more pixels than Pillow's limit.
+        OSError: the file is not an image or not regular, or has more pixels than Pillow's limit.
     """
     if isinstance(source, Path):
         require_regular(source)
@@ -88,17 +88,17 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
         return Image.open(source, formats=_formats())
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise OSError(f"more than the {most:,} pixels that are decoded at most") from error
+        raise OSError(f"more than {most:,} pixels, the limit of decoding") from error
 
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    Image.init()  # all plug-ins, of which an older Pillow has fewer
+    Image.init()  # loads all plug-ins, of which an older Pillow has fewer
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def require_regular(path: Path) -> None:
-    """Refuse a pipe or a device, which would be read without end; a missing file is the decoder's to name."""
+    """Refuse a pipe or a device, which would be read without end; the decoder reports missing files."""
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
 
@@ -106,12 +106,12 @@ def require_regular(path: Path) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata: the picture itself is whole
+    except Exception:  # damaged metadata of an otherwise valid image
         return 1
 
 
 def to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
-    """Convert a loaded image of at most 8 bits a value; what is transparent shows white, or black.
+    """Convert a loaded image of at most 8 bits per value; transparent regions become white, or black.
 
     Raises:
         ValueError: Pillow cannot convert its mode.
@@ -133,14 +133,14 @@ def to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
     return Image.alpha_composite(ground, layers).convert(mode)
 
 
-# ---------------------------------------------------------------------- more than 8 bits a value
+# ---------------------------------------------------------------------- more than 8 bits per value
 
 
 def depth_of(image: Image.Image) -> Depth | None:
-    """Describe the values of a loaded image of more than 8 bits a value; None for any other.
+    """Describe the values of a loaded image of more than 8 bits per value; None for any other.
 
     Raises:
-        ValueError: it holds NaN or infinity.
+        ValueError: it contains NaN or infinity.
     """
     if WINDOW in image.info:
         return Depth(WINDOWED, *image.info[WINDOW])
@@ -149,10 +149,10 @@ def depth_of(image: Image.Image) -> Depth | None:
     values = _values(image)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
-        raise ValueError("holds NaN or infinity")
+        raise ValueError("contains NaN or infinity")
     if image.mode == "F":
         return Depth("float", low, high)
-    if image.format == "PPM":  # Pillow has brought the file's own range to 16 bits
+    if image.format == "PPM":  # Pillow has scaled the file's own range to 16 bits
         return Depth("16-bit", 0.0, 65535.0)
     if image.mode.startswith("I;16") or image.format == "PNG":
         bits = _tag(image, _BITS)
@@ -167,14 +167,14 @@ def _values(image: Image.Image) -> np.ndarray:
 
 
 def _tag(image: Image.Image, number: int) -> int | None:
-    """Read a number of a TIFF; None where there is none."""
+    """Read a number from a TIFF; None if it is absent."""
     value = getattr(image, "tag_v2", {}).get(number)
     value = value[0] if isinstance(value, tuple) and value else value
     return value if isinstance(value, int) else None
 
 
 def _scaled(image: Image.Image, depth: Depth, levels: Levels) -> Image.Image:
-    """Bring values between black and white to 0..255, rounded to the nearest."""
+    """Scale values between black and white to 0..255, rounded to the nearest."""
     values, (black, white) = _values(image), levels.range_of(depth)
     if not levels.chosen and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         black, white = white, black
@@ -190,13 +190,13 @@ def _scaled(image: Image.Image, depth: Depth, levels: Levels) -> Image.Image:
 
 
 def decode(path: Path | BinaryIO | Image.Image, spec: ImageSpec, levels: Levels | None = None) -> Tensor:
-    """Decode an image file, resize it so that it covers the size, and cut the centre out.
+    """Decode an image file, resize it to cover the size, and crop the centre.
 
     The central crop of ``size`` is taken from an image resized to ``size / crop_pct`` on its tighter side
     (bilinear, antialiased), as torchvision's Resize and CenterCrop do.
 
     Args:
-        path: of the file; or its open content, or an image that Pillow has opened or made.
+        path: of the file; or its open content, or a Pillow image.
         spec: size, channels (1: grey, 3: RGB) and crop_pct.
         levels: see :func:`picture`.
 
@@ -210,7 +210,7 @@ def decode(path: Path | BinaryIO | Image.Image, spec: ImageSpec, levels: Levels 
         max(int(side * factor + 1e-6), least) for side, least in ((pixels.width, width), (pixels.height, height))
     )
     left, top = round((across - width) / 2), round((down - height) / 2)
-    if across * down > _MOST_ENLARGED * width * height:  # a long strip: resized where it is kept only
+    if across * down > _MOST_ENLARGED * width * height:  # a long strip: only the remaining part is resized
         x, y = pixels.width / across, pixels.height / down
         box = (left * x, top * y, min((left + width) * x, pixels.width), min((top + height) * y, pixels.height))
         kept = pixels.resize((width, height), Image.Resampling.BILINEAR, box)
@@ -223,7 +223,7 @@ def decode(path: Path | BinaryIO | Image.Image, spec: ImageSpec, levels: Levels 
 
 
 def reason(error: Exception) -> str:
-    """Say in a few words why an image cannot be decoded."""
+    """Describe briefly why an image cannot be decoded."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
     if isinstance(error, FileNotFoundError):

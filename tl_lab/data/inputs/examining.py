@@ -1,4 +1,4 @@
-"""A look at every image file before it is used: whether it can be read, what it holds, and its hash."""
+"""Check of every image file before its use: whether it is readable, its values, and its hash."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ _SKIP = "set data.unreadable=skip to leave them out"
 
 
 class Examined(NamedTuple):
-    """What a look at image files has found.
+    """Result of checking image files.
 
     Attributes:
         facts: of each file, in order.
-        unreadable: the reason for each file that cannot be decoded, by its place in the list.
+        unreadable: the reason for each file that cannot be decoded, by its position in the list.
     """
 
     facts: list[FileFacts]
@@ -35,12 +35,12 @@ class Examined(NamedTuple):
 
 
 def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> Examined:
-    """Decode every file once; each version of a list of files is looked at once.
+    """Decode every file once; each version of a list of files is checked only once.
 
     Args:
         files: the images.
-        workers: threads that decode beside each other.
-        cache: folder that keeps the outcome; None for the usual one.
+        workers: threads that decode in parallel.
+        cache: folder that stores the result; None for the default.
     """
 
     def look() -> dict[str, np.ndarray]:
@@ -72,22 +72,22 @@ def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> E
 def _version(path: Path) -> tuple[int, int, int]:
     try:
         stat = path.stat()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return -1, 0, 0
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _look(path: Path) -> tuple[str, str, Depth | None]:
-    """Give a file's hash, why it cannot be decoded (empty if it can), and its values if they have more than 8 bits."""
+    """Return a file's hash, why it cannot be decoded (or nothing), and its values if they have more than 8 bits."""
     try:
         with open_image(path) as image:
-            image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # JPEG: all data, few pixels
+            image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # JPEG: reads all data, few pixels
             image.load()
             depth = depth_of(image)
             if depth is None:
-                to_eight_bits(image.crop((0, 0, 1, 1)), "RGB")  # whether its mode is known
+                to_eight_bits(image.crop((0, 0, 1, 1)), "RGB")  # fails for an unknown mode
         return file_hash(path), "", depth
-    except Exception as error:  # decoders raise whatever they like on damaged files
+    except Exception as error:  # decoders raise arbitrary errors for damaged files
         return "", reason(error), None
 
 
@@ -100,26 +100,26 @@ def keep_readable(
     skip: str = _SKIP,
     known: Levels | None = None,
 ) -> tuple[ImageFiles, Tensor | None, str]:
-    """Leave unreadable images out, or stop at them.
+    """Skip unreadable images, or stop at them.
 
     Args:
         files: the images.
-        labels: their classes, ``(N,)``; None where there are none.
+        labels: their classes, ``(N,)``; None if there are none.
         unreadable: ``stop`` or ``skip``.
-        workers: threads that decode beside each other.
+        workers: threads that decode in parallel.
         cache: see :func:`examine`.
-        skip: how to leave such files out, for the message.
-        known: of deep images, the values that training found to be black and white: what lies beyond is unreadable.
+        skip: how to skip such files, for the message.
+        known: for deep images, the levels of the training images: values beyond them make an image unreadable.
 
     Returns:
-        The readable images with what is known of them, their classes, and what was left out, in words (empty if
-        nothing).
+        The readable images with their facts, their classes, and a description of the skipped ones (empty if
+        none).
 
     Raises:
-        UserError: if the option is neither, or images cannot be read and it is ``stop``.
+        UserError: the option is invalid, or images are unreadable and it is ``stop``.
     """
     if unreadable not in ("stop", "skip"):
-        raise UserError(f"data.unreadable is 'stop' or 'skip', not {unreadable!r}")
+        raise UserError(f"data.unreadable must be 'stop' or 'skip', not {unreadable!r}")
     facts, bad = examine(files, workers, cache)
     bad |= _beyond(facts, known or Levels())
     whole = ImageFiles(files.root, files.names, facts)
@@ -131,11 +131,11 @@ def keep_readable(
     if unreadable == "stop":
         raise UserError(f"{said}; remove or replace them, or {skip}")
     good = torch.tensor([i for i in range(len(files)) if i not in bad], dtype=torch.int64)
-    return whole.subset(good), None if labels is None else labels[good], f"left out: {said}"
+    return whole.subset(good), None if labels is None else labels[good], f"skipped: {said}"
 
 
 def _beyond(facts: Sequence[FileFacts], known: Levels) -> dict[int, str]:
-    """Give the reason for each file whose values lie outside of those known for its kind."""
+    """Return the reason for each file whose values are outside the levels of its kind."""
     bad = {}
     for i, one in enumerate(facts):
         if one.depth is not None and (known.chosen or one.depth.kind in known.ranges):
@@ -147,17 +147,17 @@ def _beyond(facts: Sequence[FileFacts], known: Levels) -> dict[int, str]:
 
 
 def levels_for(files: Sequence[ImageFiles], known: Levels | None, place: Path) -> Levels:
-    """Find which values of deep images are black and white, for all files of one origin.
+    """Determine which values of deep images are black and white, for all files of one origin.
 
     Args:
         files: all parts of the set.
-        known: what the user chose, or training found; None for neither.
-        place: where they lie, for the message.
+        known: levels chosen by the user, or found in training; None for neither.
+        place: their folder, for the message.
 
     Raises:
-        UserError: the values do not say it.
+        UserError: the levels cannot be determined.
     """
     try:
         return (known or Levels()).extended(depth for part in files for depth in part.depths())
     except ValueError as error:
-        raise UserError(f"the images in {place} hold {error}, as data.levels=[0,1]") from error
+        raise UserError(f"the images in {place} have {error}, for example data.levels=[0,1]") from error

@@ -1,4 +1,4 @@
-"""Which files of a folder are images: one rule for training and predictions."""
+"""Selection of the image files in a folder: one rule for training and predictions."""
 
 import os
 from collections import Counter
@@ -16,7 +16,7 @@ _NOT_DATA = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Info
 
 
 def is_left_aside(name: str) -> bool:
-    """Whether a file or folder is hidden or put there by an operating system (``._a.jpg``, ``__MACOSX``)."""
+    """Whether a file or folder is hidden or created by an operating system (``._a.jpg``, ``__MACOSX``)."""
     return name.startswith(".") or name in _NOT_DATA
 
 
@@ -26,23 +26,23 @@ def is_image(name: str) -> bool:
 
 
 def sub_folders(folder: Path) -> list[str]:
-    """List the sub-folders in alphabetical order, without those left aside."""
+    """List the sub-folders in alphabetical order, except ignored ones."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_left_aside(entry.name))
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
     """Find the folders of classes: sub-folders by the names of their classes, in alphabetical order.
 
-    A name that can be spelt in two ways (an accented letter as one sign or as two) is one class.
+    Names with the same Unicode normalisation (an accented letter as one character or as two) are one class.
 
     Raises:
-        UserError: two folders have the same name but for its spelling.
+        UserError: two folders have equal names after normalisation.
     """
     found: dict[str, Path] = {}
     for name in sub_folders(folder):
         shown = same_name(one_line(name))
         if shown in found:
-            raise UserError(f"{folder} has two folders {shown!r} whose names differ in their spelling only: join them")
+            raise UserError(f"{folder} has two folders {shown!r} with different encodings of the same name: join them")
         found[shown] = folder / name
     return dict(sorted(found.items()))
 
@@ -52,7 +52,7 @@ def images_below(folder: Path, others: Counter[str] | None = None) -> list[str]:
 
     Args:
         folder: to search; links to folders are followed.
-        others: counts the endings of files that are no images.
+        others: counts the extensions of files that are not images.
 
     Returns:
         Their names, relative to the folder, with ``/`` between folders, in order.
@@ -79,6 +79,6 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def others_said(others: Counter[str], folder: Path) -> str:
-    """Say how many files are no images, by their endings."""
+    """Describe the files that are not images, by their extensions."""
     kinds = listed([f"{count} {ending}" for ending, count in sorted(others.items())])
-    return f"{folder}: {others.total()} files are not of an image type and were left aside ({kinds})"
+    return f"{folder}: {others.total()} files are not of an image type and were ignored ({kinds})"

@@ -1,4 +1,4 @@
-"""Drawings: whether strokes are bright on dark or dark on bright, and bringing them to one form."""
+"""Drawings: bright strokes on a dark background or dark strokes on a bright one, and conversion to one form."""
 
 from typing import Literal
 
@@ -9,33 +9,33 @@ __all__ = ["Ground", "bring_to", "common_ground", "grounds"]
 
 Ground = Literal["dark", "bright"]
 
-_NEAR = 0.25  # of the range of values: what counts as the ground
-_SHARE = 0.6  # of an image that its ground covers at least, in a drawing
-_MOST = 0.95  # of a set's images that have the same ground
+_NEAR = 0.25  # of the range of values: tolerance of the background
+_SHARE = 0.6  # smallest share of an image covered by its background, in a drawing
+_MOST = 0.95  # smallest share of a set's images with the same background
 _LOOKED_AT = 1000
 
 
 def grounds(images: Tensor) -> Tensor:
-    """Tell the ground of each image by its border and by how much of it looks the same.
+    """Classify the background of each image by its border and by its extent.
 
     Args:
         images: ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1].
 
     Returns:
-        ``(B,)``: -1 for a dark ground, 1 for a bright one, 0 where the image is no drawing on an even ground.
+        ``(B,)``: -1 for a dark background, 1 for a bright one, 0 if the image is not a drawing on an even background.
     """
     grey = (images.float() / 255 if images.dtype == torch.uint8 else images.float()).mean(1)  # (B, H, W)
     edge = torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], 1).median(1).values
     covered = ((grey - edge[:, None, None]).abs() <= _NEAR).float().mean((1, 2))
-    even = (covered >= _SHARE) & (covered < 1)  # an image of one value shows nothing
+    even = (covered >= _SHARE) & (covered < 1)  # a constant image shows nothing
     return torch.where(even & (edge <= _NEAR), -1, torch.where(even & (edge >= 1 - _NEAR), 1, 0))
 
 
 def common_ground(images: Tensor) -> Ground | None:
-    """Name the ground that grey drawings have in common; None for other images, or where they differ.
+    """Return the common background of grey drawings; None for other images, or if backgrounds differ.
 
     Args:
-        images: ``(N, C, H, W)``; at most the first 1,000 evenly spaced ones are looked at.
+        images: ``(N, C, H, W)``; at most 1,000 evenly spaced ones are examined.
     """
     if images.dim() != 4 or images.shape[1] != 1 or not len(images):
         return None
@@ -47,14 +47,14 @@ def common_ground(images: Tensor) -> Ground | None:
 
 
 def bring_to(images: Tensor, ground: Ground) -> tuple[Tensor, int]:
-    """Invert those drawings that have the other ground.
+    """Invert the drawings with the other background.
 
     Args:
-        images: as for :func:`grounds`.
-        ground: wanted.
+        images: as in :func:`grounds`.
+        ground: the required background.
 
     Returns:
-        The images, and how many of them were inverted.
+        The images, and the number of inverted ones.
     """
     other = grounds(images) == (1 if ground == "dark" else -1)
     if not bool(other.any()):

@@ -1,4 +1,4 @@
-"""Images, and how they are brought to the size and channels that a backbone takes."""
+"""Images, and their conversion to the size and channels of a backbone."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from tl_lab.data.inputs.spec import InputSpec, as_tuples
 
 __all__ = ["ImageSpec"]
 
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's conversion to grey
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's conversion to grey
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ImageSpec(InputSpec):
         mean: subtracted from each channel of images in [0, 1]; None leaves them in [0, 1].
         std: divides each channel after the mean was subtracted; given if and only if ``mean`` is.
         crop_pct: share of the shorter side that the central crop keeps, in (0, 1]; applies to photographs
-            that are not square already (1 and a square image: a plain resize).
+            that are not square (with 1 and a square image: a plain resize).
     """
 
     modality: ClassVar[str] = "image"
@@ -38,7 +38,7 @@ class ImageSpec(InputSpec):
     crop_pct: float = 1.0
 
     def fit(self, x: Tensor) -> Tensor:
-        """Bring a batch of images to the declared channels and size, values to [0, 1]; no normalisation yet.
+        """Convert a batch of images to the declared channels and size, values to [0, 1]; without normalisation.
 
         Args:
             x: images, ``(N, C, H, W)``, uint8 in 0..255 or float in [0, 1].
@@ -63,7 +63,7 @@ class ImageSpec(InputSpec):
         return (x - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
 
     def restore(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Undo :meth:`normalise`: images in [0, 1] again, up to rounding."""
+        """Invert :meth:`normalise`: images in [0, 1] again, up to rounding."""
         if self.mean is None or self.std is None:
             return x
         mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
@@ -74,11 +74,11 @@ class ImageSpec(InputSpec):
         return isinstance(x, Tensor) and x.dtype == torch.uint8
 
     def bytes_of(self, count: int) -> int:
-        """Count the bytes of so many images, 1 for each value."""
+        """Return the number of bytes of this number of images, 1 for each value."""
         return count * self.channels * self.size[0] * self.size[1]
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse vectors, and channels that are neither the declared number nor grey or RGB to be converted."""
+        """Refuse vectors, and channels that are neither the declared number nor convertible grey or RGB."""
         if shape[1:] == (1, 1):
             return f"it takes images, and the data are vectors of length {shape[0]}"
         if shape[0] != self.channels and {shape[0], self.channels} != {1, 3}:
@@ -86,19 +86,19 @@ class ImageSpec(InputSpec):
         return ""
 
     def state(self) -> dict[str, Any]:
-        """Give size, channels and normalisation."""
+        """Return size, channels and normalisation."""
         return {"modality": self.modality, **asdict(self)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from size, channels and normalisation."""
+        """Build the spec from size, channels and normalisation."""
         return cls(**as_tuples(state))
 
     def __str__(self) -> str:
         return f"{self.channels}x{self.size[0]}x{self.size[1]}"
 
     def changes(self, shape: tuple[int, ...]) -> list[str]:
-        """Say in words what :meth:`fit` does to images of a given ``(C, H, W)`` shape; empty if nothing."""
+        """Describe the effect of :meth:`fit` on images of a given ``(C, H, W)`` shape; empty if none."""
         channels, height, width = shape
         told = []
         if channels != self.channels:

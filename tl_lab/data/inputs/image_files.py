@@ -1,4 +1,4 @@
-"""Images on disk, decoded when they are asked for."""
+"""Images on disk, decoded on demand."""
 
 import hashlib
 import os
@@ -23,12 +23,12 @@ __all__ = ["FileFacts", "ImageFiles"]
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is known of an image file.
+    """Facts about an image file.
 
     Args:
         digest: SHA-256 of its content, hexadecimal digits.
-        depth: its values, where they have more than 8 bits.
-        levels: which of them are black and white.
+        depth: its values, if they have more than 8 bits.
+        levels: the values that are black and white.
     """
 
     digest: str
@@ -40,15 +40,15 @@ class ImageFiles:
     """A list of image files that reads like a set of images (see :class:`~tl_lab.data.samples.LazyInputs`).
 
     Args:
-        root: the folder that the names start from.
+        root: the folder to which the names are relative.
         names: of the files, relative to ``root``, with ``/`` between folders.
-        facts: what is known of each; None to find it out when it is needed.
+        facts: facts about each; None to determine them on demand.
     """
 
     def __init__(self, root: Path, names: Sequence[str], facts: Sequence[FileFacts] | None = None) -> None:
         self.root, self.names = Path(root), Strings(names)
         self.facts = None if facts is None else list(facts)
-        # read in workers, which would copy the list of facts by looking at it
+        # read in workers, which would copy the list of facts by accessing it
         found = [one.levels for one in self.facts or ()]
         self._levels = list({id(one): one for one in found}.values())
         places = {id(one): place for place, one in enumerate(self._levels)}
@@ -58,26 +58,26 @@ class ImageFiles:
         return len(self.names)
 
     def bytes_for(self, spec: ImageSpec) -> int:
-        """Count the bytes of the decoded images."""
+        """Return the number of bytes of the decoded images."""
         return spec.bytes_of(len(self))
 
     def read(self, i: int, spec: ImageSpec) -> Tensor:
-        """Decode one image and bring it to the backbone's size and channels.
+        """Decode one image and convert it to the backbone's size and channels.
 
         Args:
-            i: its place in the list.
+            i: its position in the list.
             spec: size, channels and the share that the central crop keeps.
 
         Returns:
             The image, uint8 ``(channels, *size)``.
 
         Raises:
-            UserError: if the file cannot be read.
+            UserError: the file cannot be read.
         """
         path = self.root / self.names[i]
         try:
             return decode(path, spec, self._levels[self._which_levels[i]] if self._levels else None)
-        except Exception as error:  # decoders raise whatever they like on damaged files
+        except Exception as error:  # decoders raise arbitrary errors for damaged files
             raise UserError(
                 f"the image {path} cannot be read ({reason(error)}): remove or replace it, "
                 "or leave unreadable files out"
@@ -87,14 +87,14 @@ class ImageFiles:
         """Decode every image once into memory.
 
         Args:
-            spec: as for :meth:`read`.
-            workers: threads that decode beside each other; 0 or 1 for none.
+            spec: as in :meth:`read`.
+            workers: threads that decode in parallel; 0 or 1 for none.
 
         Returns:
             The images, uint8 ``(N, channels, *size)``.
 
         Raises:
-            UserError: if a file cannot be read.
+            UserError: a file cannot be read.
         """
         images = torch.empty(len(self), spec.channels, *spec.size, dtype=torch.uint8)
 
@@ -106,13 +106,13 @@ class ImageFiles:
         return images
 
     def subset(self, index: Tensor) -> "ImageFiles":
-        """Keep the images at ``index``, ``(M,)``, int64, in that order."""
+        """Return the images at ``index``, ``(M,)``, int64, in that order."""
         places = index.tolist()
         facts = None if self.facts is None else [self.facts[i] for i in places]
         return ImageFiles(self.root, [self.names[i] for i in places], facts)
 
     def concatenate(self, parts: "Sequence[ImageFiles]") -> "ImageFiles":
-        """Join lists of images, in order; names start from the folder that all have in common."""
+        """Concatenate lists of images; names become relative to their common folder."""
         root = Path(os.path.commonpath([part.root for part in parts]))
         names = [(part.root / name).relative_to(root).as_posix() for part in parts for name in part.names]
         known = [part.facts for part in parts if part.facts is not None]
@@ -120,21 +120,21 @@ class ImageFiles:
         return ImageFiles(root, names, facts)
 
     def depths(self) -> list[Depth]:
-        """Give the depths of those images that have more than 8 bits a value."""
+        """Return the depths of images with more than 8 bits per value."""
         return [one.depth for one in self.facts or () if one.depth is not None]
 
     def with_levels(self, levels: Levels) -> "ImageFiles":
-        """Decode by these levels."""
+        """Set the levels for decoding."""
         return ImageFiles(self.root, self.names, [replace(one, levels=levels) for one in self.facts or ()] or None)
 
     def digests(self) -> list[str]:
-        """Give the hash of each file's content."""
+        """Return the hash of each file's content."""
         if self.facts is not None:
             return [one.digest for one in self.facts]
         return [file_hash(self.root / name) for name in self.names]
 
     def fingerprint(self) -> str:
-        """Hash the files' content, in their order, wherever they lie: 64 hexadecimal digits."""
+        """Hash the files' content, in their order, independent of their location: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for i, content in enumerate(self.digests()):
             digest.update(content.encode())

@@ -1,4 +1,4 @@
-"""Pages: words with the boxes that they stand in."""
+"""Pages: words with their bounding boxes."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -36,25 +36,25 @@ class Page(NamedTuple):
 def page_of(
     words: Sequence[str], boxes: Sequence[Sequence[float]], size: tuple[float, float] | None, where: str
 ) -> Page:
-    """Bring boxes to the units of a page.
+    """Convert boxes to the units of a page.
 
     Args:
         words: in reading order.
         boxes: left, top, right and bottom of each.
         size: width and height of the page; None for the extent of its boxes.
-        where: the page comes from, for messages.
+        where: origin of the page, for messages.
 
     Raises:
         UserError: there are no words, or a box is outside of the page or upside down.
     """
     if not words:
-        raise UserError(f"{where} holds no words")
+        raise UserError(f"{where} contains no words")
     width, height = size or (max(box[2] for box in boxes) or 1, max(box[3] for box in boxes) or 1)
     for number, (left, top, right, bottom) in enumerate(boxes, 1):
         if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
             raise UserError(
                 f"{where}: the box of word {number} ({words[number - 1]!r}), {left:g} {top:g} {right:g} {bottom:g}, "
-                f"lies outside of its page of {width:g} x {height:g}, or ends before it begins"
+                f"is outside of its page of {width:g} x {height:g}, or has no extent"
             )
     scale = EXTENT / width, EXTENT / height, EXTENT / width, EXTENT / height
     return Page(
@@ -67,13 +67,13 @@ def page_of(
 class LayoutSpec(InputSpec):
     """Pages as ``ids`` and ``mask`` (N, T), ``boxes`` (N, T, 4), ``first`` (N, W) and ``words`` (N,), all int64.
 
-    ``first`` is the place of each word's first token, -1 where it is cut off or there is no word.
+    ``first`` is the position of each word's first token, -1 if it is cut off or there is no word.
 
     Args:
-        vocabulary: number of different ids, the padding's among them.
-        max_length: T at most; what is beyond is cut off.
-        padding_id: fills up shorter pages.
-        tokeniser: cuts words into tokens.
+        vocabulary: number of ids, including the padding's.
+        max_length: largest T; longer pages are cut.
+        padding_id: id of the padding.
+        tokeniser: splits words into tokens.
     """
 
     modality: ClassVar[str] = "tokens_with_boxes"
@@ -86,17 +86,17 @@ class LayoutSpec(InputSpec):
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
-        """Fill up ids with the padding's, places of words with -1, all else with 0."""
+        """Pad ids with the padding's id, positions of words with -1, other tensors with 0."""
         return {"ids": self.padding_id, "first": -1}
 
     def encode(self, page: Page) -> tuple[list[int], list[list[int]], list[int]]:
-        """Tokenise a page: ids, boxes of the tokens, and the place of each word's first token."""
+        """Tokenise a page: ids, boxes of the tokens, and the position of each word's first token."""
         assert isinstance(self.tokeniser, FastTokeniser)
         ids, owners = self.tokeniser.encode_words(page.words, self.max_length)
         edges = {None: [0, 0, 0, 0]}
         boxes = [edges[None] if owner is None else list(page.boxes[owner]) for owner in owners]
         if owners and owners[-1] is None:
-            boxes[-1] = [EXTENT] * 4  # as LayoutLM marks the end
+            boxes[-1] = [EXTENT] * 4  # marks the end, as in LayoutLM
         places: dict[int, int] = {}
         for place, owner in enumerate(owners):
             if owner is not None:
@@ -104,7 +104,7 @@ class LayoutSpec(InputSpec):
         return ids, boxes, [places.get(word, -1) for word in range(len(page.words))]
 
     def fit(self, raw: Any) -> Inputs:
-        """Tokenise pages, or take tensors that were made of them."""
+        """Tokenise pages; tensors are returned unchanged."""
         if isinstance(raw, Mapping):
             return raw
         return self.joined([self.encode(page) for page in raw])
@@ -121,7 +121,7 @@ class LayoutSpec(InputSpec):
         }
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Leave out the end where no page of a batch has tokens, and places where none has words."""
+        """Cut the padding common to all pages of a batch, of tokens and of words."""
         assert isinstance(x, Mapping)
         used = x["mask"].flatten(0, -2).any(0).nonzero()
         tokens, words = 1 + int(used[-1]) if len(used) else 1, max(1, int(x["words"].max()))
@@ -133,13 +133,13 @@ class LayoutSpec(InputSpec):
         return "" if not shape else "it takes pages of words with boxes"
 
     def state(self) -> dict[str, Any]:
-        """Give vocabulary, length, padding and tokeniser."""
+        """Return vocabulary, length, padding and tokeniser."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
         return {"modality": self.modality, **numbers, "tokeniser": self.tokeniser.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from vocabulary, length, padding and tokeniser."""
+        """Build the spec from vocabulary, length, padding and tokeniser."""
         numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
         return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]))
 
@@ -157,13 +157,13 @@ class Pages:
     def __init__(self, items: Sequence[Page]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """What tokenising has left out, in words."""
+        """Description of the parts that tokenising has cut."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: LayoutSpec) -> int:
-        """Give 0: the words themselves are in memory already."""
+        """Return 0: the words themselves are in memory already."""
         return 0
 
     def read(self, i: int, spec: LayoutSpec) -> Inputs:
@@ -174,8 +174,8 @@ class Pages:
         """Tokenise everything, once for each tokeniser, length and list of pages.
 
         Args:
-            spec: holds tokeniser and length.
-            workers: ignored; the tokeniser has threads of its own.
+            spec: provides tokeniser and length.
+            workers: ignored; the tokeniser has its own threads.
         """
         key = {"tokeniser": spec.tokeniser.digest, "length": spec.max_length, "pages": self.fingerprint(), "version": 1}
         found = cached_arrays("pages", key, lambda: self._encoded(spec))
@@ -184,7 +184,7 @@ class Pages:
             np.split(found["ids"], cuts), np.split(found["boxes"], cuts), np.split(found["first"], ends), strict=True
         )
         lost = int((found["first"] < 0).sum())
-        self.notes = [f"{lost:,} words lie behind the {spec.max_length} tokens that are read"] if lost else []
+        self.notes = [f"{lost:,} words are beyond the limit of {spec.max_length} tokens"] if lost else []
         return spec.joined([tuple(part.tolist() for part in row) for row in rows])
 
     def _encoded(self, spec: LayoutSpec) -> dict[str, np.ndarray]:
@@ -198,19 +198,19 @@ class Pages:
         }
 
     def subset(self, index: Tensor) -> "Pages":
-        """Keep the pages at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
+        """Return the pages at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
         return Pages([self.items[i] for i in torch.arange(len(self))[index.cpu()].tolist()])
 
     def concatenate(self, parts: "Sequence[Pages]") -> "Pages":
-        """Join lists of pages, in order."""
+        """Concatenate lists of pages."""
         return Pages([item for part in parts for item in part.items])
 
     def texts(self) -> list[str]:
-        """Give each page as one string, by which near-duplicates are found."""
+        """Return each page as one string, for finding near-duplicates."""
         return [" ".join(page.words) for page in self.items]
 
     def digests(self) -> list[str]:
-        """Give a hash of each page."""
+        """Return a hash of each page."""
         return [hashlib.blake2b(repr(page).encode(), digest_size=16).hexdigest() for page in self.items]
 
     def fingerprint(self) -> str:

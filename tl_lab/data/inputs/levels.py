@@ -1,4 +1,4 @@
-"""Which values of images of more than 8 bits are black and white: one answer for a whole set."""
+"""Black and white levels of images of more than 8 bits, common to a whole set."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ __all__ = ["WINDOWED", "Depth", "Levels"]
 
 _GIVEN = "given"
 WINDOWED = "windowed"
-"""Of files that say themselves which of their values are black and white."""
+"""Kind of files that specify their black and white levels."""
 _BITS = {"16-bit": (8, 10, 12, 14, 16), "32-bit": (8, 10, 12, 14, 16, 24, 31, 32), "float": (8, 10, 12, 14, 16)}
-_OVER = 1.01  # resampled floats go a little beyond their range
+_OVER = 1.01  # resampled floats slightly exceed their range
 
 
 class Depth(NamedTuple):
-    """What values an image of more than 8 bits holds.
+    """Values of an image of more than 8 bits.
 
     Attributes:
-        kind: ``16-bit``, ``32-bit`` or ``float``; or ``windowed``: ``low`` and ``high`` are what the file shows as
-            black and as white.
-        low: the least value.
-        high: the largest value, or the largest that its file says it may hold.
+        kind: ``16-bit``, ``32-bit`` or ``float``; or ``windowed``: ``low`` and ``high`` are the values that the file
+            displays as black and white.
+        low: the smallest value.
+        high: the largest value, or the largest possible one according to the file.
     """
 
     kind: str
@@ -32,27 +32,27 @@ class Depth(NamedTuple):
 
 @dataclass(frozen=True)
 class Levels:
-    """The values shown as black and white.
+    """The values displayed as black and white.
 
-    A set of images has one answer for each kind of values, so that a darker image stays darker: of integers the
-    smallest usual number of bits that holds all of them (8, 10, 12, 14, 16 ...), of floats 0..1 or likewise.
+    A set of images has common levels for each kind of values, so that a darker image stays darker: for integers, the
+    smallest usual number of bits that covers all of them (8, 10, 12, 14, 16 ...); for floats, 0..1 or likewise.
 
     Args:
-        ranges: black and white by kind; under ``given`` those that the user chose, which hold for all kinds, and beyond
-            which values are cut off.
+        ranges: black and white by kind; under ``given`` those chosen by the user, which hold for all kinds, and beyond
+            which values are clipped.
     """
 
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def given(cls, levels: Sequence[float]) -> Self:
-        """Take the levels that the user chose.
+        """Use the levels chosen by the user.
 
         Raises:
-            UserError: they are not two numbers that differ.
+            UserError: they are not two different numbers.
         """
         if len(levels) != 2 or any(not isinstance(level, int | float) for level in levels) or levels[0] == levels[1]:
-            raise UserError(f"data.levels are the values shown as black and white, as [0, 4095], not {levels}")
+            raise UserError(f"data.levels must be the values of black and white, for example [0, 4095], not {levels}")
         return cls({_GIVEN: (float(levels[0]), float(levels[1]))})
 
     @classmethod
@@ -63,7 +63,7 @@ class Levels:
             depths: of its images.
 
         Raises:
-            ValueError: there are values below 0, or no range can be told.
+            ValueError: there are values below 0, or the range cannot be determined.
         """
         lows: dict[str, float] = {}
         highs: dict[str, float] = {}
@@ -72,13 +72,13 @@ class Levels:
         return cls({kind: (0.0, _white(Depth(kind, lows[kind], highs[kind]))) for kind in highs})
 
     def extended(self, depths: Iterable[Depth]) -> "Levels":
-        """Add those of kinds of values that have none yet.
+        """Add levels for kinds of values that have none.
 
         Args:
             depths: of the images of a set.
 
         Raises:
-            ValueError: as for :meth:`of`.
+            ValueError: as in :meth:`of`.
         """
         if self.chosen:
             return self
@@ -86,10 +86,10 @@ class Levels:
         return Levels({**found.ranges, **self.ranges})
 
     def range_of(self, depth: Depth) -> tuple[float, float]:
-        """Give black and white for an image.
+        """Return black and white for an image.
 
         Raises:
-            ValueError: its values go beyond those of the set, or the set has none of its kind.
+            ValueError: its values exceed those of the set, or the set has none of its kind.
         """
         if self.chosen:
             return self.ranges[_GIVEN]
@@ -100,7 +100,7 @@ class Levels:
         black, white = self.ranges[depth.kind]
         if depth.low < black or depth.high > white * _OVER:
             raise ValueError(
-                f"{depth.kind} values from {depth.low:g} to {depth.high:g}, where others lie in {black:g}..{white:g}"
+                f"{depth.kind} values from {depth.low:g} to {depth.high:g}, while others are in {black:g}..{white:g}"
             )
         return black, white
 
@@ -110,12 +110,12 @@ class Levels:
         return _GIVEN in self.ranges
 
     def state(self) -> dict[str, list[float]]:
-        """Give them as plain values, for a checkpoint."""
+        """Return the levels as plain values, for a checkpoint."""
         return {kind: list(limits) for kind, limits in self.ranges.items()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Sequence[float]]) -> Self:
-        """Build the levels that gave this state."""
+        """Build the levels from this state."""
         return cls({kind: (float(black), float(white)) for kind, (black, white) in state.items()})
 
     def __str__(self) -> str:
@@ -125,7 +125,7 @@ class Levels:
 def _white(depth: Depth) -> float:
     """Find the value of white for black at 0."""
     kind, low, high = depth
-    told = f"{kind} values from {low:g} to {high:g}, which do not say what is black and white: set data.levels"
+    told = f"{kind} values from {low:g} to {high:g}, whose black and white levels are unknown: set data.levels"
     if low < 0:
         raise ValueError(told)
     if kind == "float" and high <= _OVER:

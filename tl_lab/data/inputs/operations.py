@@ -1,4 +1,4 @@
-"""Inputs of a network, one tensor or several by name, and the few operations that treat both alike."""
+"""Inputs of a network, one tensor or several named ones, and operations that support both."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,15 +24,15 @@ __all__ = [
 ]
 
 Inputs = Tensor | Mapping[str, Tensor]
-"""A batch's inputs, ``(B, ...)``: images, vectors or waveforms; or named tensors, as token ids with their mask."""
+"""A batch's inputs, ``(B, ...)``: images, vectors or waveforms; or named tensors, such as token ids with their mask."""
 
 
 def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """Change every tensor.
+    """Apply a function to every tensor.
 
     Args:
         inputs: one tensor, or several by name.
-        change: from a tensor to its replacement.
+        change: maps a tensor to its replacement.
     """
     if isinstance(inputs, Tensor):
         return change(inputs)
@@ -40,22 +40,22 @@ def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 
 def tensors(inputs: Inputs) -> list[Tensor]:
-    """Give the tensor, or all named ones."""
+    """Return the tensor, or all named ones."""
     return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
 
 
 def numel(inputs: Inputs) -> int:
-    """Count the numbers in all tensors."""
+    """Return the number of values in all tensors."""
     return sum(tensor.numel() for tensor in tensors(inputs))
 
 
 def sample_shape(inputs: Inputs) -> tuple[int, ...]:
-    """Give the shape of a sample, ``(C, H, W)`` or ``(D,)``; of named tensors, which have no single shape, ``()``."""
+    """Return the shape of a sample, ``(C, H, W)`` or ``(D,)``; ``()`` for named tensors, which have no single shape."""
     return tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else ()
 
 
 def count(inputs: Inputs) -> int:
-    """Count the samples, B.
+    """Return the number of samples, B.
 
     Raises:
         ValueError: the tensors of a mapping disagree.
@@ -64,12 +64,12 @@ def count(inputs: Inputs) -> int:
         return len(inputs)
     sizes = {name: len(tensor) for name, tensor in inputs.items()}
     if len(set(sizes.values())) != 1:
-        raise ValueError(f"named inputs have one number of samples, not {sizes}")
+        raise ValueError(f"named inputs must have the same number of samples, not {sizes}")
     return next(iter(sizes.values()))
 
 
 def take(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
-    """Pick samples.
+    """Select samples.
 
     Args:
         inputs: ``(B, ...)``.
@@ -79,23 +79,23 @@ def take(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
 
 
 def move(inputs: Inputs, device: torch.device) -> Inputs:
-    """Bring every tensor to a device."""
+    """Move every tensor to a device."""
     return apply(inputs, lambda tensor: tensor.to(device))
 
 
 def flat_first(inputs: Inputs) -> Inputs:
-    """Merge the first two dimensions: ``(E, M, ...)`` -> ``(E*M, ...)``, the episodes' samples in one row."""
+    """Merge the first two dimensions: ``(E, M, ...)`` -> ``(E*M, ...)``, the samples of all episodes."""
     return apply(inputs, lambda tensor: tensor.flatten(0, 1))
 
 
 def join(parts: Sequence[Inputs], padding: Mapping[str, float] | None = None, dim: int = 0) -> Inputs:
-    """Put batches together along a dimension of samples.
+    """Concatenate batches along a dimension of samples.
 
     Named tensors of different lengths (token sequences) are padded at their end to the longest.
 
     Args:
         parts: at least one, all of one kind.
-        padding: value that fills up each named tensor; 0 where none is given.
+        padding: padding value of each named tensor; 0 by default.
         dim: 0 for batches, 1 for episodes.
 
     Raises:
@@ -117,7 +117,7 @@ def join(parts: Sequence[Inputs], padding: Mapping[str, float] | None = None, di
 
 
 def _padded(tensors: list[Tensor], value: float, dim: int) -> list[Tensor]:
-    """Fill up all dimensions behind that of the samples to the largest among the tensors."""
+    """Pad all dimensions except that of the samples to the largest size among the tensors."""
     behind = tensors[0].dim() - dim - 1
     longest = [max(tensor.shape[dim + 1 + k] for tensor in tensors) for k in range(behind)]
     padded = []
@@ -130,7 +130,7 @@ def _padded(tensors: list[Tensor], value: float, dim: int) -> list[Tensor]:
 
 
 def split(inputs: Inputs, sizes: Sequence[int]) -> list[Inputs]:
-    """Share samples out in order.
+    """Split samples in order.
 
     Args:
         inputs: ``(sum(sizes), ...)``.
@@ -143,14 +143,14 @@ def split(inputs: Inputs, sizes: Sequence[int]) -> list[Inputs]:
 
 
 def same_layout(first: Inputs, second: Inputs) -> bool:
-    """Whether two batches hold the same kind of inputs: one tensor of one shape of sample, or the same names."""
+    """Whether two batches have the same kind of inputs: tensors of the same sample shape, or the same names."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first.shape[1:] == second.shape[1:]
     return not isinstance(first, Tensor) and not isinstance(second, Tensor) and set(first) == set(second)
 
 
 def update_digest(digest: "hashlib._Hash", inputs: Inputs) -> None:
-    """Take inputs into a hash: type, shape and every byte, of named tensors in the order of their names."""
+    """Update a hash with inputs: type, shape and every byte, for named tensors in the order of their names."""
     if not isinstance(inputs, Tensor):
         for name in sorted(inputs):
             digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Passages with a question to each, cut into words."""
+"""Passages with questions, split into words."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ __all__ = ["PassageSpec", "Passages"]
 class PassageSpec(InputSpec):
     """Questions and passages as ``ids``, ``mask`` and ``types`` (N, T), ``first`` (N, W) and ``words`` (N,), all int64.
 
-    ``first`` is the place of the first token of each of the passage's words, -1 where it is cut off or there is none.
+    ``first`` is the position of the first token of each of the passage's words, -1 if it is cut off or there is none.
 
     Args:
-        vocabulary: number of different ids, the padding's among them.
-        max_length: T at most; passages lose their end.
-        padding_id: fills up shorter ones.
-        tokeniser: cuts words into tokens.
+        vocabulary: number of ids, including the padding's.
+        max_length: largest T; longer passages are cut.
+        padding_id: id of the padding.
+        tokeniser: splits words into tokens.
     """
 
     modality: ClassVar[str] = "passage"
@@ -39,11 +39,11 @@ class PassageSpec(InputSpec):
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
-        """Fill up ids with the padding's, places of words with -1, all else with 0."""
+        """Pad ids with the padding's id, positions of words with -1, other tensors with 0."""
         return {"ids": self.padding_id, "first": -1}
 
     def encode(self, passage: Passage) -> tuple[list[int], list[int], list[int]]:
-        """Tokenise question and passage: ids, types, and the place of each word's first token."""
+        """Tokenise question and passage: ids, types, and the position of each word's first token."""
         assert isinstance(self.tokeniser, FastTokeniser)
         words = [passage.context[a:b] for a, b in words_in(passage.context)]
         asked = [passage.question[a:b] for a, b in words_in(passage.question)]
@@ -55,7 +55,7 @@ class PassageSpec(InputSpec):
         return ids, types, [places.get(word, -1) for word in range(len(words))]
 
     def fit(self, raw: Any) -> Inputs:
-        """Tokenise passages, or take tensors that were made of them."""
+        """Tokenise passages; tensors are returned unchanged."""
         if isinstance(raw, Mapping):
             return raw
         rows = [self.encode(passage) for passage in raw]
@@ -69,7 +69,7 @@ class PassageSpec(InputSpec):
         }
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Leave out the end where no passage of a batch has tokens, and places where none has words."""
+        """Cut the padding common to all passages of a batch, of tokens and of words."""
         assert isinstance(x, Mapping)
         used = x["mask"].flatten(0, -2).any(0).nonzero()
         tokens, words = 1 + int(used[-1]) if len(used) else 1, max(1, int(x["words"].max()))
@@ -81,13 +81,13 @@ class PassageSpec(InputSpec):
         return "" if not shape else "it takes passages with questions"
 
     def state(self) -> dict[str, Any]:
-        """Give vocabulary, length, padding and tokeniser."""
+        """Return vocabulary, length, padding and tokeniser."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
         return {"modality": self.modality, **numbers, "tokeniser": self.tokeniser.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from vocabulary, length, padding and tokeniser."""
+        """Build the spec from vocabulary, length, padding and tokeniser."""
         numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
         return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]))
 
@@ -105,13 +105,13 @@ class Passages:
     def __init__(self, items: Sequence[Passage]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """What tokenising has left out, in words."""
+        """Description of the parts that tokenising has cut."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: PassageSpec) -> int:
-        """Give 0: the words themselves are in memory already."""
+        """Return 0: the words themselves are in memory already."""
         return 0
 
     def read(self, i: int, spec: PassageSpec) -> Inputs:
@@ -129,15 +129,15 @@ class Passages:
         return x
 
     def subset(self, index: Tensor) -> "Passages":
-        """Keep the passages at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
+        """Return the passages at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
         return Passages([self.items[i] for i in torch.arange(len(self))[index.cpu()].tolist()])
 
     def concatenate(self, parts: "Sequence[Passages]") -> "Passages":
-        """Join lists of passages, in order."""
+        """Concatenate lists of passages."""
         return Passages([item for part in parts for item in part.items])
 
     def digests(self) -> list[str]:
-        """Give a hash of each passage with its question."""
+        """Return a hash of each passage with its question."""
         return [hashlib.blake2b(repr(item[:2]).encode(), digest_size=16).hexdigest() for item in self.items]
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""Arrays of pixels from outside, checked before a network sees them."""
+"""Pixel arrays from users, checked before they reach a network."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from tl_lab.errors import UserError
 
 __all__ = ["check_pixels", "pixel_values"]
 
-_OVER = 1e-3  # floats that were resized or rounded may go so far beyond their range
+_OVER = 1e-3  # tolerance of floats that were resized or rounded
 
 
 def check_pixels(x: Tensor) -> Tensor:
@@ -20,21 +20,21 @@ def check_pixels(x: Tensor) -> Tensor:
         The images, uint8 or floating point.
 
     Raises:
-        UserError: values lie outside of the range, or are not finite.
+        UserError: values are out of range, or not finite.
     """
     if x.dtype == torch.uint8 or x.numel() == 0:
         return x
     whole = not x.is_floating_point()
     low, high = x.min().item(), x.max().item()
     most = 255 if whole else 1
-    if not (low >= -_OVER and high <= most + _OVER):  # NaN is neither
+    if not (low >= -_OVER and high <= most + _OVER):  # true for NaN, too
         kind = "whole numbers in 0..255" if whole else "floats in 0..1"
-        raise UserError(f"images are {kind}, and these hold {low:g} to {high:g}: scale them as those learned were")
+        raise UserError(f"images must be {kind}, not {low:g} to {high:g}: scale them like the training images")
     return x.to(torch.uint8) if whole else x
 
 
 def pixel_values(x: Tensor, origin: str, first: int = 0) -> Tensor:
-    """Bring pixel values of a table to [0, 1].
+    """Scale pixel values of a table to [0, 1].
 
     Args:
         x: ``(B, C, H, W)``, float, in 0..255.
@@ -48,5 +48,5 @@ def pixel_values(x: Tensor, origin: str, first: int = 0) -> Tensor:
     if bool(outside.any()):
         row = int(outside.nonzero()[0, 0])
         worst = x[row].flatten()[(x[row].flatten() - 127.5).abs().argmax()]
-        raise UserError(f"{origin} holds the value {worst:g} in row {first + row + 1}: pixel values lie in 0..255")
+        raise UserError(f"{origin} has the value {worst:g} in row {first + row + 1}: pixel values must be in 0..255")
     return x / 255

@@ -1,4 +1,4 @@
-"""Recordings in memory or in files, kept as waves until a backbone's features are known."""
+"""Recordings in memory or in files, stored as waveforms until a backbone's features are known."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tl_lab.texts import listed, printable
 __all__ = ["AUDIO_TYPES", "Recordings", "Wave", "keep_audible", "read_wave", "recordings_below"]
 
 AUDIO_TYPES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-"""Endings of files that count as recordings; all but .wav need the library soundfile."""
+"""Extensions of files that count as recordings; all but .wav require the library soundfile."""
 
 
 class Wave(NamedTuple):
@@ -27,7 +27,7 @@ class Wave(NamedTuple):
 
     Attributes:
         samples: int16, or float in [-1, 1], ``(S,)``.
-        rate: samples a second.
+        rate: sample rate in Hz.
     """
 
     samples: np.ndarray
@@ -38,24 +38,24 @@ class Recordings:
     """A list of recordings that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
 
     Args:
-        items: waves, or files that hold them.
+        items: waveforms, or files that contain them.
     """
 
     def __init__(self, items: Sequence[Wave | Path]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """What was done to the recordings, in words."""
+        """Changes of the recordings, as text."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: AudioSpec) -> int:
-        """Estimate the bytes of the features by those of the recordings: a sample of 16 bits becomes a float."""
+        """Estimate the bytes of the features from those of the recordings: a sample of 16 bits becomes a float."""
         sizes = [item.stat().st_size if isinstance(item, Path) else item.samples.nbytes for item in self.items]
         return 2 * sum(sizes)
 
     def wave(self, i: int) -> Wave:
-        """Give one recording, in [-1, 1]."""
+        """Return one recording, in [-1, 1]."""
         item = self.items[i]
         samples, rate = read_wave(item) if isinstance(item, Path) else item
         return Wave(samples / np.float32(32768) if samples.dtype == np.int16 else samples, rate)
@@ -69,7 +69,7 @@ class Recordings:
 
         Args:
             spec: the features.
-            workers: ignored; the transforms take less time than processes would need to start.
+            workers: ignored; the transforms take less time than starting processes.
         """
         key = {"spec": spec.state(), "recordings": self.fingerprint(), "version": 1}
         found = cached_arrays("recordings", key, lambda: self._features(spec))
@@ -92,15 +92,15 @@ class Recordings:
         }
 
     def subset(self, index: Tensor) -> "Recordings":
-        """Keep the recordings at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
+        """Return the recordings at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
         return Recordings([self.items[i] for i in torch.arange(len(self))[index.cpu()].tolist()])
 
     def concatenate(self, parts: "Sequence[Recordings]") -> "Recordings":
-        """Join lists of recordings, in order."""
+        """Concatenate lists of recordings."""
         return Recordings([item for part in parts for item in part.items])
 
     def digests(self) -> list[str]:
-        """Give a hash of each recording: of a file's content, or of rate and samples."""
+        """Return a hash of each recording: of a file's content, or of sample rate and samples."""
         return [_digest(item) for item in self.items]
 
     def fingerprint(self) -> str:
@@ -123,16 +123,16 @@ def read_wave(path: Path) -> Wave:
     """Read a file; several channels are averaged.
 
     Raises:
-        UserError: it is damaged or empty, or its kind needs the library soundfile.
+        UserError: it is damaged or empty, or its format requires the library soundfile.
     """
     try:
         samples, rate = _decoded(path)
     except UserError:
         raise
-    except Exception as error:  # decoders raise whatever they like on damaged files
+    except Exception as error:  # decoders raise arbitrary errors for damaged files
         raise UserError(f"{printable(str(path))} cannot be read as sound ({str(error).splitlines()[0]})") from error
     if not len(samples):
-        raise UserError(f"{printable(str(path))} holds no sound: it is empty")
+        raise UserError(f"{printable(str(path))} contains no sound: it is empty")
     return Wave(samples, rate)
 
 
@@ -165,18 +165,18 @@ def recordings_below(folder: Path) -> list[Path]:
 
 
 def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[list[int], str]:
-    """Leave out recordings that cannot be read or are empty, or stop at them.
+    """Skip recordings that are unreadable or empty, or stop at them.
 
     Args:
         files: the recordings.
         unreadable: ``stop`` or ``skip``.
-        where: they lie, for the message.
+        where: their location, for the message.
 
     Returns:
-        The places of those that can be read, and what was left out, in words (empty if nothing).
+        The positions of the readable ones, and a description of the skipped ones (empty if none).
 
     Raises:
-        UserError: some cannot be read and the option is ``stop``, or none can.
+        UserError: some are unreadable and the option is ``stop``, or all are.
     """
     bad: dict[int, str] = {}
     for i, path in enumerate(files):
@@ -193,4 +193,4 @@ def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[l
         raise UserError(f"{said}; remove or replace them, or set data.unreadable=skip to leave them out")
     if len(bad) == len(files):
         raise UserError(said)
-    return [i for i in range(len(files)) if i not in bad], f"left out: {said}"
+    return [i for i in range(len(files)) if i not in bad], f"skipped: {said}"

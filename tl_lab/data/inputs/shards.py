@@ -1,4 +1,4 @@
-"""Images in tar shards as WebDataset writes them, each read where it lies in its shard."""
+"""Images in WebDataset tar shards, each read at its position in its shard."""
 
 import hashlib
 import io
@@ -23,11 +23,11 @@ __all__ = ["Found", "ShardedImages", "find_samples", "split_name"]
 
 
 class Found(NamedTuple):
-    """What shards hold.
+    """Content of shards.
 
     Attributes:
         images: in the order of the shards.
-        labels: the text beside each image.
+        labels: the label of each image, as text.
     """
 
     images: "ShardedImages"
@@ -40,8 +40,8 @@ class ShardedImages:
 
     Args:
         shards: the files.
-        names: of the images in them, ``(N,)``.
-        places: of each image: number of its shard, first byte and number of bytes, int64 ``(N, 3)``.
+        names: of the images, ``(N,)``.
+        places: position of each image: number of its shard, first byte and number of bytes, int64 ``(N, 3)``.
         hashes: of each image's content, ``(N,)``.
     """
 
@@ -54,14 +54,14 @@ class ShardedImages:
         return len(self.places)
 
     def bytes_for(self, spec: ImageSpec) -> int:
-        """Count the bytes of the decoded images."""
+        """Return the number of bytes of the decoded images."""
         return spec.bytes_of(len(self))
 
     def read(self, i: int, spec: ImageSpec) -> Tensor:
         """Decode one image, uint8 ``(channels, *size)``.
 
         Raises:
-            UserError: it cannot be decoded, or its shard is gone.
+            UserError: it cannot be decoded, or its shard is missing.
         """
         number, start, size = self.places[i].tolist()
         shard = self.shards[number]
@@ -70,11 +70,11 @@ class ShardedImages:
                 file.seek(start)
                 content = file.read(size)
             return decode(io.BytesIO(content), spec)
-        except Exception as error:  # decoders raise whatever they like on damaged files
+        except Exception as error:  # decoders raise arbitrary errors for damaged files
             raise UserError(f"the image {self.names[i]} of {shard} cannot be read ({reason(error)})") from error
 
     def load_all(self, spec: ImageSpec, workers: int = 0) -> Tensor:
-        """Decode every image once into memory, uint8 ``(N, channels, *size)``, by as many threads as workers."""
+        """Decode every image once into memory, uint8 ``(N, channels, *size)``, with one thread per worker."""
         images = torch.empty(len(self), spec.channels, *spec.size, dtype=torch.uint8)
 
         def read(i: int) -> None:
@@ -85,13 +85,13 @@ class ShardedImages:
         return images
 
     def subset(self, index: Tensor) -> "ShardedImages":
-        """Keep the images at ``index``, ``(M,)``, int64, in that order."""
+        """Return the images at ``index``, ``(M,)``, int64, in that order."""
         kept = index.tolist()
         names, hashes = (Strings([every[i] for i in kept]) for every in (self.names, self.hashes))
         return ShardedImages(self.shards, names, self.places[kept], hashes)
 
     def concatenate(self, parts: "Sequence[ShardedImages]") -> "ShardedImages":
-        """Join sets of images, in order."""
+        """Concatenate sets of images."""
         places, shards = [], list[Path]()
         for part in parts:
             places.append(part.places + np.array([len(shards), 0, 0]))
@@ -102,11 +102,11 @@ class ShardedImages:
         return ShardedImages(shards, names, np.concatenate(places), hashes)
 
     def digests(self) -> list[str]:
-        """Give the hash of each image's content."""
+        """Return the hash of each image's content."""
         return list(self.hashes)
 
     def fingerprint(self) -> str:
-        """Hash the images' content, in their order, wherever they lie: 64 hexadecimal digits."""
+        """Hash the images' content, in their order, independent of their location: 64 hexadecimal digits."""
         return hashlib.sha256("\n".join(self.hashes).encode()).hexdigest()
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ class ShardedImages:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Split the name of a file in a shard into its sample's key and its ending, as WebDataset does.
+    """Split the name of a file in a shard into its sample's key and its extension, as WebDataset does.
 
     The key ends at the first dot of the last part of the path: ``a/b.c.jpg`` is ``c.jpg`` of the sample ``a/b``.
 
@@ -132,11 +132,11 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def find_samples(shards: Sequence[Path], label: str) -> Found:
-    """Find the images of shards, and the label of each; what is found of a shard is kept in the cache.
+    """Find the images of shards, and the label of each; the index of each shard is cached.
 
     Args:
         shards: the files.
-        label: ending of the files that hold labels, as ``cls``.
+        label: extension of the files with labels, for example ``cls``.
 
     Raises:
         UserError: a shard is damaged, or an image has no label.
@@ -155,7 +155,7 @@ def find_samples(shards: Sequence[Path], label: str) -> Found:
 
 
 def _look(shard: Path, label: str) -> dict[str, np.ndarray]:
-    """Read a shard once: its images with their places and hashes, and their labels."""
+    """Read a shard once: its images with their positions and hashes, and their labels."""
     rows, pending = list[tuple[str, tuple[int, int], str, str]](), dict[str, tuple[str, tuple[int, int], str]]()
     known = dict[str, str]()
     for member, content in _files(shard):
@@ -184,12 +184,12 @@ def _look(shard: Path, label: str) -> dict[str, np.ndarray]:
 
 def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     try:
-        with tarfile.open(shard, "r:") as archive:  # a compressed one cannot be read from its middle
+        with tarfile.open(shard, "r:") as archive:  # a compressed archive has no random access
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is not None:
                     yield member, file.read()
-                archive.members = []  # type: ignore[attr-defined]  # else it keeps one for each file
+                archive.members = []  # type: ignore[attr-defined]  # otherwise it keeps one entry per file
     except tarfile.TarError as error:
         raise UserError(
             f"{shard} cannot be read as a tar file ({error}): shards are tar files without compression"

@@ -1,4 +1,4 @@
-"""What a backbone takes: one declaration for each modality, which the data are brought to."""
+"""Input specifications of backbones: one declaration per modality, to which the data are converted."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ _KINDS: dict[str, type["InputSpec"]] = {}
 
 
 class InputSpec(ABC):
-    """The inputs that a backbone declares. The data prepare their samples by it, and a checkpoint keeps it.
+    """The inputs that a backbone declares. The data prepare their samples accordingly, and a checkpoint stores it.
 
-    A subclass names its :attr:`modality` and is found by that name from then on. Preparation has two halves, between
+    A subclass sets its :attr:`modality`, under which it is registered. Preparation has two stages, between
     which training inputs are augmented: :meth:`fit`, then :meth:`normalise`.
     """
 
     modality: ClassVar[str]
     """``image``, ``vector``, ``table``, ``text``, ``audio`` or ``tokens_with_boxes``."""
     padding: Mapping[str, float] = {}
-    """The value that fills up each named tensor where samples of different lengths are joined."""
+    """Padding value of each named tensor when samples of different lengths are concatenated."""
 
     shortens: ClassVar[bool] = False
     """Whether batches of inputs in memory are shortened (see :meth:`shorten`)."""
@@ -33,23 +33,23 @@ class InputSpec(ABC):
             _KINDS.setdefault(cls.modality, cls)
 
     def prepare(self, raw: Any) -> Inputs:
-        """Turn a batch of raw samples into the network's inputs."""
+        """Convert a batch of raw samples to the network's inputs."""
         return self.normalise(self.fit(raw))
 
     @abstractmethod
     def fit(self, raw: Any) -> Inputs:
-        """Bring a batch of raw samples to the declared form; already prepared inputs of the form stay as they are."""
+        """Convert a batch of raw samples to the declared form; prepared inputs are returned unchanged."""
 
     def normalise(self, x: Inputs) -> Inputs:
-        """Scale fitted inputs as the network learned them."""
+        """Scale fitted inputs as the network requires."""
         return x
 
     def restore(self, x: Inputs) -> Inputs:
-        """Undo :meth:`normalise`."""
+        """Invert :meth:`normalise`."""
         return x
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Leave out what is padding in every sample of a prepared batch."""
+        """Cut the padding common to all samples of a prepared batch."""
         return x
 
     def is_raw(self, x: Inputs) -> bool:
@@ -57,25 +57,25 @@ class InputSpec(ABC):
         return False
 
     def bytes_of(self, count: int) -> int:
-        """Count the bytes that so many samples take once they are read from disk; 0 where that is unknown."""
+        """Return the number of bytes of this number of samples once they are read from disk; 0 if unknown."""
         return 0
 
     def changes(self, shape: tuple[int, ...]) -> list[str]:
-        """Describe what :meth:`fit` does to samples of a shape; empty if nothing."""
+        """Describe the effect of :meth:`fit` on samples of a shape; empty if none."""
         return []
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Say why samples of a shape cannot be brought to the declared form; empty if they can."""
+        """Explain why samples of a shape cannot be converted to the declared form; empty if they can."""
         return ""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Give what :meth:`from_state` needs, as plain values, with the ``modality``."""
+        """Return the state for :meth:`from_state`, as plain values, with the ``modality``."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the spec that gave this state."""
+        """Build the spec from this state."""
 
     def __str__(self) -> str:
         return repr(self)
@@ -85,10 +85,10 @@ def spec_from(state: Mapping[str, Any]) -> InputSpec:
     """Build the spec of a checkpoint.
 
     Args:
-        state: as :meth:`InputSpec.state` gave it.
+        state: as returned by :meth:`InputSpec.state`.
 
     Raises:
-        UserError: no spec of its modality is known.
+        UserError: its modality is unknown.
     """
     modality = state["modality"]
     if modality not in _KINDS:
@@ -97,6 +97,6 @@ def spec_from(state: Mapping[str, Any]) -> InputSpec:
 
 
 def as_tuples(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a dataclass' fields from a state, in which tuples may have become lists."""
+    """Return a dataclass' fields from a state, in which tuples may have become lists."""
     values = {name: value for name, value in state.items() if name != "modality"}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "TableSpec", "cells_of", "column_kinds", "learn_columns", "mixture_of"]
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
-"""Cells that stand for a missing value, unless others are named."""
-_MOST_NUMBERS = 0.5  # share of a column's cells from which on a word among numbers is taken for a mistake
+"""Default cells for missing values."""
+_MOST_NUMBERS = 0.5  # share of numbers in a column from which on a word is treated as a mistake
 
 
 @dataclass(frozen=True)
 class TableSpec(InputSpec):
-    """Rows as ``numbers`` (N, K) float32, ``known`` (N, K), 1 where a number is there, and ``categories`` (N, M) int64.
+    """Rows as ``numbers`` (N, K) float32, ``known`` (N, K), 1 for known numbers, and ``categories`` (N, M) int64.
 
     Numbers are standardised by mean and deviation of the training rows; a missing one becomes 0, the mean. Category 0
-    stands for a missing value and for one that training has not seen.
+    stands for missing and unseen values.
 
     Args:
         numbers: names of the columns with numbers.
-        mean: of each, over the training rows that have it.
+        mean: of each, over the known values of the training rows.
         deviation: likewise; 1 for a constant column.
-        gaps: names of the columns with numbers that training rows lack.
+        gaps: names of the columns of numbers with missing values in the training rows.
         categories: names of the columns with categories.
-        values: of each of them, the categories in the order of their codes, from 1 on.
-        missing: cells that stand for a missing value.
+        values: of each of them, the categories in the order of their codes, starting at 1.
+        missing: cells that represent a missing value.
     """
 
     modality: ClassVar[str] = "table"
@@ -51,14 +51,14 @@ class TableSpec(InputSpec):
     missing: tuple[str, ...] = MISSING
 
     def encode(self, table: "pd.DataFrame", origin: str) -> dict[str, Tensor]:
-        """Turn rows into tensors; numbers keep their units.
+        """Convert rows to tensors; numbers keep their units.
 
         Args:
             table: with the columns by name; others are ignored.
             origin: of the table, for messages.
 
         Raises:
-            UserError: a column is absent, or holds a word where training had numbers.
+            UserError: a column is missing, or contains a word where training had numbers.
         """
         for name in (*self.numbers, *self.categories):
             if name not in table.columns:
@@ -81,16 +81,16 @@ class TableSpec(InputSpec):
         return cells_of(column).map(known).fillna(0).to_numpy(np.int64)
 
     def fit(self, raw: Any) -> Inputs:
-        """Take rows of a data frame, or tensors that were made of them."""
+        """Convert rows of a data frame; tensors are returned unchanged."""
         return self.encode(raw, "the table") if hasattr(raw, "iloc") else raw
 
     def normalise(self, x: Inputs) -> Inputs:
-        """Standardise the numbers, and put the mean where there is none."""
+        """Standardise the numbers, and replace missing ones by the mean."""
         assert isinstance(x, Mapping)
         return self._changed(x, lambda numbers, mean, deviation: (numbers - mean) / deviation)
 
     def restore(self, x: Inputs) -> Inputs:
-        """Undo :meth:`normalise`."""
+        """Invert :meth:`normalise`."""
         assert isinstance(x, Mapping)
         return self._changed(x, lambda numbers, mean, deviation: numbers * deviation + mean)
 
@@ -106,12 +106,12 @@ class TableSpec(InputSpec):
         return "" if not shape else "it takes rows of a table"
 
     def state(self) -> dict[str, Any]:
-        """Give all columns, as lists."""
+        """Return all columns, as lists."""
         return {"modality": self.modality, **{name: _lists(value) for name, value in asdict(self).items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from its columns."""
+        """Build the spec from its columns."""
         return cls(**{name: _tuples(value) for name, value in state.items() if name != "modality"})
 
     def __str__(self) -> str:
@@ -127,7 +127,7 @@ def _tuples(value: Any) -> Any:
 
 
 def cells_of(column: "pd.Series") -> "pd.Series":
-    """Write a column's cells as strings without white space around them; a missing value is empty."""
+    """Convert a column's cells to strings without surrounding white space; a missing value is empty."""
     import pandas as pd
 
     if pd.api.types.is_string_dtype(column.dtype) or column.dtype == object:
@@ -142,7 +142,7 @@ def _is_numeric(column: "pd.Series") -> bool:
 
 
 def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: str) -> np.ndarray:
-    """Read numbers, NaN where a cell is missing, ``(N,)`` float64."""
+    """Convert to numbers, NaN for missing cells, ``(N,)`` float64."""
     import pandas as pd
 
     if _is_numeric(column):
@@ -156,28 +156,28 @@ def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: s
         wrong = np.isinf(values) | (np.isnan(values) & ~absent)
     if wrong.any():
         row = int(wrong.argmax())
-        raise UserError(f"{origin}: column {name!r} holds {cells.iloc[row]!r} in row {row + 1}, which is no number")
+        raise UserError(f"{origin}: column {name!r} has {cells.iloc[row]!r} in row {row + 1}, which is not a number")
     return values
 
 
 def column_kinds(
     table: "pd.DataFrame", names: Sequence[str], categorical: Collection[str], missing: Collection[str], origin: str
 ) -> tuple[list[str], list[str]]:
-    """Tell columns with numbers from those with categories.
+    """Separate columns of numbers from columns of categories.
 
     Args:
         table: with all columns.
         names: of the columns that are inputs.
         categorical: columns whose numbers are codes of categories.
-        missing: cells that stand for a missing value.
+        missing: cells that represent a missing value.
         origin: of the table, for messages.
 
     Returns:
-        Names of the columns with numbers, and of those with categories, in their order; columns without any value are
+        Names of the columns of numbers, and of those of categories, in their order; columns without any value are
         in neither.
 
     Raises:
-        UserError: a column holds words among numbers.
+        UserError: a column contains words among numbers.
     """
     import pandas as pd
 
@@ -195,7 +195,7 @@ def column_kinds(
         elif float(readable.mean()) > _MOST_NUMBERS:
             row = int((~readable).to_numpy().argmax())
             raise UserError(
-                f"{origin}: column {name!r} holds numbers and words ({present.iloc[row]!r} in row "
+                f"{origin}: column {name!r} contains numbers and words ({present.iloc[row]!r} in row "
                 f"{int(present.index[row]) + 1}): name words for missing values in data.missing, or the column in "
                 "data.categorical"
             )
@@ -212,21 +212,21 @@ def learn_columns(
     most_categories: int,
     origin: str,
 ) -> TableSpec:
-    """Learn means, deviations and categories from the training rows.
+    """Estimate means, deviations and categories from the training rows.
 
     Args:
         table: the training rows.
         numbers: names of the columns with numbers.
         categories: names of the columns with categories.
-        missing: cells that stand for a missing value.
-        most_categories: of a column; one with more is no category.
+        missing: cells that represent a missing value.
+        most_categories: largest number of categories in a column.
         origin: of the table, for messages.
 
     Raises:
-        UserError: a column has too many categories, or nothing is left to learn from.
+        UserError: a column has too many categories, or no column is left.
     """
     if not numbers and not categories:
-        raise UserError(f"{origin} has no column left to learn from: see data.drop")
+        raise UserError(f"{origin} has no input column left: see data.drop")
     mean, deviation, gaps = [], [], []
     for name in numbers:
         values = _numbers(table[name], name, missing, origin)
@@ -257,9 +257,9 @@ def learn_columns(
 
 
 def mixture_of(labels: Collection[str]) -> str:
-    """Say that labels mix numbers with names, with examples; empty if they do not.
+    """Describe a mix of numbers and names among labels, with examples; empty if there is none.
 
-    Single signs may be mixed, as those of digits and letters are.
+    Single characters may be mixed, for example digits and letters.
     """
     words = sorted(label for label in labels if not _is_number(label))
     digits = sorted(label for label in labels if _is_number(label))

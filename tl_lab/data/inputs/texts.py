@@ -1,4 +1,4 @@
-"""Texts, kept as strings until a backbone's tokeniser is known."""
+"""Texts, stored as strings until a backbone's tokeniser is known."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Texts:
     def __init__(self, items: Sequence[Text]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """What tokenising has left out, in words."""
+        """Description of the parts that tokenising has cut."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -45,8 +45,8 @@ class Texts:
         """Tokenise everything, once for each tokeniser, length and list of texts.
 
         Args:
-            spec: holds tokeniser and length.
-            workers: ignored; the tokeniser has threads of its own.
+            spec: provides tokeniser and length.
+            workers: ignored; the tokeniser has its own threads.
 
         Returns:
             Named tensors ``(N, L)``, padded to the longest of the set.
@@ -55,7 +55,7 @@ class Texts:
             UserError: the backbone has no tokeniser.
         """
         if spec.tokeniser is None:
-            raise UserError("these data are texts, and the backbone takes tokens without naming a tokeniser of its own")
+            raise UserError("these data are texts, and the backbone takes tokens without naming a tokeniser")
         key = {"tokeniser": spec.tokeniser.digest, "length": spec.max_length, "texts": self.fingerprint(), "version": 1}
         found = cached_arrays("tokens", key, lambda: self._encoded(spec))
         ids, ends, types = found["ids"], found["ends"], found["types"]
@@ -75,20 +75,20 @@ class Texts:
         }
 
     def subset(self, index: Tensor) -> "Texts":
-        """Keep the texts at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
+        """Return the texts at ``index``, ``(M,)``, int64, or where a mask is true, in that order."""
         places = torch.arange(len(self))[index.cpu()].tolist()
         return Texts([self.items[i] for i in places])
 
     def concatenate(self, parts: "Sequence[Texts]") -> "Texts":
-        """Join lists of texts, in order."""
+        """Concatenate lists of texts."""
         return Texts([item for part in parts for item in part.items])
 
     def texts(self) -> list[str]:
-        """Give each text as one string, by which near-duplicates are found."""
+        """Return each text as one string, for finding near-duplicates."""
         return [item if isinstance(item, str) else " ".join(item) for item in self.items]
 
     def digests(self) -> list[str]:
-        """Give a hash of each text; texts that differ in white space alone are equal."""
+        """Return a hash of each text; texts that differ only in white space are equal."""
         return [hashlib.blake2b(repr(_stripped(item)).encode(), digest_size=16).hexdigest() for item in self.items]
 
     def fingerprint(self) -> str:
@@ -103,7 +103,7 @@ class Texts:
 
 
 def _stripped(item: Text) -> Text:
-    """Leave white space out: copies of a set differ in what their tokenisers have put between words and signs."""
+    """Remove white space: copies of a set differ in the spaces that tokenisers have inserted."""
     return "".join(item.split()) if isinstance(item, str) else ("".join(item[0].split()), "".join(item[1].split()))
 
 

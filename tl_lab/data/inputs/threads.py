@@ -1,4 +1,4 @@
-"""Work on many files, by threads."""
+"""Processing of many files in threads."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -7,18 +7,18 @@ from typing import TypeVar
 
 __all__ = ["each"]
 
-_LONG = 1000  # files from which on a progress bar is worth its lines
+_LONG = 1000  # number of files from which on a progress bar is shown
 _T = TypeVar("_T")
 
 
 def each(work: Callable[..., _T], items: Sequence, workers: int, title: str) -> Iterator[_T]:
-    """Do the work for each item, in order, with threads (Pillow decodes outside the interpreter's lock).
+    """Apply a function to each item, in order, in threads (Pillow releases the interpreter's lock).
 
     Args:
-        work: on one item.
-        items: what is worked on.
-        workers: threads; 0 or 1 for none.
-        title: of the progress bar, which long work shows on a screen.
+        work: function of one item.
+        items: its arguments.
+        workers: number of threads; 0 or 1 for none.
+        title: of the progress bar, which is shown on a terminal for many items.
 
     Yields:
         The result for each item.

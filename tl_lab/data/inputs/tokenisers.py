@@ -1,4 +1,4 @@
-"""From strings to numbers of tokens: the tokenisers of text encoders, and words as word vectors know them."""
+"""Tokenisers: those of text encoders, and the words of word vectors."""
 
 import functools
 import hashlib
@@ -13,20 +13,20 @@ from tl_lab.errors import UserError
 __all__ = ["Encoded", "FastTokeniser", "Text", "Tokeniser", "Words", "tokeniser_from"]
 
 Text = str | tuple[str, str]
-"""A text, or two that belong together (a sentence and a hypothesis about it)."""
+"""A text, or a pair of texts (a sentence and a hypothesis)."""
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 _KINDS: dict[str, type["Tokeniser"]] = {}
 
 
 class Encoded(NamedTuple):
-    """Texts as numbers.
+    """Texts as token ids.
 
     Attributes:
         ids: of the tokens of each text.
-        types: of pairs, 0 for tokens of the first text and 1 for those of the second; else empty.
-        cut: how many texts have lost their end.
-        unknown: tokens that the vocabulary lacks.
-        tokens: tokens in all, special ones included.
+        types: for pairs, 0 for tokens of the first text and 1 for those of the second; otherwise empty.
+        cut: number of texts that were cut.
+        unknown: number of tokens outside the vocabulary.
+        tokens: total number of tokens, including special ones.
     """
 
     ids: list[list[int]]
@@ -37,10 +37,10 @@ class Encoded(NamedTuple):
 
 
 class Tokeniser(ABC):
-    """Turns strings into numbers of tokens, and travels in checkpoints as plain values."""
+    """Converts strings to token ids; checkpoints store it as plain values."""
 
     kind: ClassVar[str]
-    """The name in checkpoints."""
+    """Its name in checkpoints."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -49,20 +49,20 @@ class Tokeniser(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """Number of different ids."""
+        """Number of ids."""
 
     @abstractmethod
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
-        """Tokenise texts, or pairs of texts, into at most ``max_length`` tokens each, special ones included."""
+        """Tokenise texts, or pairs of texts, into at most ``max_length`` tokens each, including special ones."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Give what :meth:`from_state` needs, as plain values, with the ``kind``."""
+        """Return the state for :meth:`from_state`, as plain values, with the ``kind``."""
 
     @classmethod
     @abstractmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the tokeniser that gave this state."""
+        """Build the tokeniser from this state."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -92,7 +92,7 @@ def tokeniser_from(state: Mapping[str, Any]) -> Tokeniser:
 
 @dataclass(eq=False, repr=False)
 class FastTokeniser(Tokeniser):
-    """A tokeniser of the library ``tokenizers``, as encoders of the hub come with.
+    """A tokeniser of the library ``tokenizers``, as distributed with encoders.
 
     Args:
         definition: its whole definition in JSON, the content of a ``tokenizer.json``.
@@ -112,22 +112,22 @@ class FastTokeniser(Tokeniser):
 
     @property
     def size(self) -> int:
-        """Number of different ids, those of added tokens included."""
+        """Number of ids, including those of added tokens."""
         return int(self._backend.get_vocab_size())
 
     @property
     def mask_id(self) -> int | None:
-        """The id of the mask token, where there is one."""
+        """The id of the mask token, if there is one."""
         found = (self._backend.token_to_id(token) for token in ("[MASK]", "<mask>"))
         return next((number for number in found if number is not None), None)
 
     @property
     def special_ids(self) -> frozenset[int]:
-        """Ids of special tokens, which stand for no part of a text."""
+        """Ids of special tokens, which represent no part of a text."""
         return frozenset(number for number, one in self._backend.get_added_tokens_decoder().items() if one.special)
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
-        """Tokenise; of a pair the longer text loses its end first."""
+        """Tokenise; for a pair, the longer text is cut first."""
         backend = self._backend
         backend.no_padding()
         backend.enable_truncation(max_length)
@@ -145,14 +145,14 @@ class FastTokeniser(Tokeniser):
         )
 
     def encode_words(self, words: Sequence[str], max_length: int) -> tuple[list[int], list[int | None]]:
-        """Tokenise words that are known already.
+        """Tokenise a text that is already split into words.
 
         Args:
             words: of one text.
-            max_length: tokens at most, special ones included.
+            max_length: largest number of tokens, including special ones.
 
         Returns:
-            Ids, and the number of the word that each token belongs to; None for special ones.
+            Ids, and the number of the word of each token; None for special ones.
         """
         backend = self._backend
         backend.no_padding()
@@ -161,33 +161,33 @@ class FastTokeniser(Tokeniser):
         return found.ids, found.word_ids
 
     def pieces(self, text: str) -> list[int]:
-        """Tokenise a part of a text: neither special tokens nor an end that is cut off."""
+        """Tokenise a part of a text, without special tokens and without cutting."""
         backend = self._backend
         backend.no_truncation()
         return list(backend.encode(text, add_special_tokens=False).ids)
 
     def whole(self, text: str) -> list[int]:
-        """Tokenise a text of any length, with the special tokens that stand before it (a language model's start)."""
+        """Tokenise a text of any length, with leading special tokens (a language model's start)."""
         backend = self._backend
         backend.no_truncation()
         return list(backend.encode(text).ids)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """Write tokens as text, special ones left out."""
+        """Decode tokens to text, without special ones."""
         return str(self._backend.decode(list(ids)))
 
     def encode_passage(
         self, question: Sequence[str], words: Sequence[str], max_length: int
     ) -> tuple[list[int], list[int], list[int | None]]:
-        """Tokenise a question and a passage in words; the passage loses its end.
+        """Tokenise a question and a passage that are split into words; a long passage is cut.
 
         Args:
-            question: in words.
+            question: its words.
             words: of the passage.
-            max_length: tokens at most, special ones included; questions are cut to a quarter of it.
+            max_length: largest number of tokens, including special ones; questions are cut to a quarter of it.
 
         Returns:
-            Ids, types, and the number of the passage's word that each token belongs to; None for all other tokens.
+            Ids, types, and the number of the passage's word for each token; None for all other tokens.
         """
         backend = self._backend
         backend.no_padding()
@@ -197,18 +197,18 @@ class FastTokeniser(Tokeniser):
         return found.ids, found.type_ids, [word if sequence == 1 else None for word, sequence in pairs]
 
     def state(self) -> dict[str, Any]:
-        """Give the definition."""
+        """Return the definition."""
         return {"kind": self.kind, "definition": self.definition}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from its definition."""
+        """Build the tokeniser from its definition."""
         return cls(state["definition"])
 
 
 @dataclass(eq=False, repr=False)
 class Words(Tokeniser):
-    """Words in small letters and signs, numbered by their place in a list.
+    """Lower-case words and punctuation, numbered by their position in a list.
 
     Id 0 pads shorter texts, 1 is the id of unknown words, and the words follow from 2.
 
@@ -232,7 +232,7 @@ class Words(Tokeniser):
         return len(self.words) + self.RESERVED
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
-        """Look every word up; a pair is one text after the other, and a text without words is one unknown word."""
+        """Look up every word; a pair is treated as one text, and a text without words as one unknown word."""
         numbers = self._numbers
         whole = [text if isinstance(text, str) else " ".join(text) for text in texts]
         rows = [[numbers.get(word, 1) for word in _WORD.findall(text.lower())] or [1] for text in whole]
@@ -241,10 +241,10 @@ class Words(Tokeniser):
         return Encoded(ids, [], cut, sum(row.count(1) for row in ids), sum(map(len, ids)))
 
     def state(self) -> dict[str, Any]:
-        """Give the words, in one string."""
+        """Return the words, in one string."""
         return {"kind": self.kind, "words": "\n".join(self.words)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from its words."""
+        """Build the tokeniser from its words."""
         return cls(state["words"].split("\n"))

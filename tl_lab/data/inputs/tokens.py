@@ -1,4 +1,4 @@
-"""Sequences of tokens: numbers of words or pieces of words, with a mask of those that are no padding."""
+"""Sequences of token ids, with a mask that excludes padding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ __all__ = ["TokenSpec"]
 class TokenSpec(InputSpec):
     """Token sequences as ``{"ids": (N, L), "mask": (N, L)}``, both int64; the mask is 1 at tokens, 0 at padding.
 
-    Pairs of texts have ``types``, too: 0 at tokens of the first text, 1 at those of the second.
+    Pairs of texts also have ``types``: 0 at tokens of the first text, 1 at those of the second.
 
     Args:
-        vocabulary: number of different ids, the padding's among them.
-        max_length: L at most; longer sequences lose their end.
-        padding_id: fills up shorter sequences.
-        tokeniser: makes ids of strings; None where the data come as ids.
+        vocabulary: number of ids, including the padding's.
+        max_length: largest L; longer sequences are cut.
+        padding_id: id of the padding.
+        tokeniser: converts strings to ids; None if the data are ids.
     """
 
     modality: ClassVar[str] = "text"
@@ -36,12 +36,12 @@ class TokenSpec(InputSpec):
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
-        """Fill up ids with the padding's, the mask with 0."""
+        """Pad ids with the padding's id, the mask with 0."""
         return {"ids": self.padding_id, "mask": 0}
 
     @property
     def shortens(self) -> bool:  # type: ignore[override]  # a constant elsewhere
-        """Shorten batches of texts; data that come as ids are served as they came."""
+        """Whether batches are shortened: true for texts, false for data that are ids."""
         return self.tokeniser is not None
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
@@ -53,8 +53,8 @@ class TokenSpec(InputSpec):
         """Cut sequences to the length, and pad shorter ones to the longest of the batch.
 
         Args:
-            raw: texts, or pairs of them, where there is a tokeniser; ids of each sequence; or named tensors that were
-                made of them.
+            raw: texts, or pairs of them, if there is a tokeniser; ids of each sequence; or named tensors made
+                from them.
         """
         if isinstance(raw, Mapping):
             return {name: tensor[..., : self.max_length] for name, tensor in raw.items()}
@@ -64,11 +64,11 @@ class TokenSpec(InputSpec):
         return self.padded([list(row)[: self.max_length] for row in raw])
 
     def padded(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] = ()) -> dict[str, Tensor]:
-        """Make tensors of sequences, padded to the longest.
+        """Convert sequences to tensors, padded to the longest.
 
         Args:
             rows: ids of each sequence.
-            types: of each token, where the sequences are pairs.
+            types: of each token, if the sequences are pairs.
         """
         longest = max(map(len, rows))
         filled = {"ids": (rows, self.padding_id), "mask": ([[1] * len(row) for row in rows], 0)}
@@ -79,7 +79,7 @@ class TokenSpec(InputSpec):
         }
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Leave out the last places where no sequence of a batch has a token.
+        """Cut the padding common to all sequences of a batch.
 
         Args:
             x: named tensors, ``(..., L)``.
@@ -91,14 +91,14 @@ class TokenSpec(InputSpec):
         return {name: tensor[..., :length] for name, tensor in x.items()}
 
     def state(self) -> dict[str, Any]:
-        """Give vocabulary, length and padding, and the tokeniser where there is one."""
+        """Return vocabulary, length and padding, and the tokeniser if there is one."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
         said = {} if self.tokeniser is None else {"tokeniser": self.tokeniser.state()}
         return {"modality": self.modality, **numbers, **said}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from vocabulary, length, padding and tokeniser."""
+        """Build the spec from vocabulary, length, padding and tokeniser."""
         numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
         return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]) if "tokeniser" in state else None)
 

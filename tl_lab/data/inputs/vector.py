@@ -13,7 +13,7 @@ __all__ = ["VectorSpec"]
 
 @dataclass(frozen=True)
 class VectorSpec(InputSpec):
-    """Vectors ``(N, D)``, taken as they are.
+    """Vectors ``(N, D)``, used unchanged.
 
     Args:
         length: D, at least 1.
@@ -24,7 +24,7 @@ class VectorSpec(InputSpec):
     length: int
 
     def fit(self, raw: Tensor) -> Tensor:
-        """Give vectors ``(N, D)`` as float32."""
+        """Convert vectors ``(N, D)`` to float32."""
         return raw.float()
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
@@ -36,12 +36,12 @@ class VectorSpec(InputSpec):
         return ""
 
     def state(self) -> dict[str, Any]:
-        """Give the length."""
+        """Return the length."""
         return {"modality": self.modality, **asdict(self)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it from its length."""
+        """Build the spec from its length."""
         return cls(length=int(state["length"]))
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Scenarios: pairs of domains, streams of tasks, episodes; each works on any labelled set."""
+"""Scenarios: pairs of domains, streams of tasks, episodes; each supports any labelled set."""

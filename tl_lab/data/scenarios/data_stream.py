@@ -1,4 +1,4 @@
-"""A stream of whole data sets: what does learning the next one do to the ones before?"""
+"""A stream of whole data sets: how training on each set affects the earlier ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,20 @@ __all__ = ["DataStream"]
 
 
 class DataStream(TaskStream):
-    """Learn several labelled sets, or several pairs of domains, one after the other.
+    """Train on several labelled sets, or several pairs of domains, one after the other.
 
-    Sizes and channels are brought together by the backbone's declared input, which is built for the largest images
+    Sizes and channels are unified by the backbone's declared input, which is built for the largest images
     and the most channels.
 
     Args:
-        datasets: names of choices of data, built with their files' values, or nodes of the configuration; in the
-            order in which they are learned.
-        options: those of :class:`~tl_lab.data.scenarios.stream.TaskStream`. ``scenario=task`` gives each set a head
-            of its own, ``domain`` lets them share one by the number of the class, ``class`` tells the classes of all
-            sets apart.
+        datasets: names of choices of data, built with the values in their files, or nodes of the configuration; in the
+            order of training.
+        options: see :class:`~tl_lab.data.scenarios.stream.TaskStream`. ``scenario=task`` gives each set a separate
+            head, ``domain`` a shared one by the number of the class; ``class`` distinguishes the classes of all
+            sets.
 
     Raises:
-        UserError: fewer than two sets, an unknown name, sets beside pairs, a stream within a stream.
+        UserError: fewer than two sets, an unknown name, a mix of sets and pairs, a nested stream.
     """
 
     inner = "datasets"
@@ -36,14 +36,14 @@ class DataStream(TaskStream):
     def __init__(self, *, datasets: Sequence[Any], **options: Any) -> None:
         super().__init__(**options)
         if isinstance(datasets, str) or len(datasets) < 2:
-            raise UserError(f"data.datasets lists at least two sets, as [mnist,fashion_mnist], not {datasets!r}")
+            raise UserError(f"data.datasets must list two sets or more, as in [mnist,fashion_mnist], not {datasets!r}")
         self.given = [one if isinstance(one, str) else type(one).__name__ for one in datasets]
         self.modules = [build_inner(one, self.seed) for one in datasets]
         pairs = [isinstance(module, DomainPair) for module in self.modules]
         if any(pairs) and not all(pairs):
             raise UserError(f"data.datasets are labelled sets or pairs of domains, not both: {', '.join(self.given)}")
         if any(isinstance(module, TaskStream) for module in self.modules):
-            raise UserError(f"data.datasets are sets, and a stream is none: {', '.join(self.given)}")
+            raise UserError(f"data.datasets must be sets, not streams: {', '.join(self.given)}")
 
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the sets, each of which is a task."""
@@ -53,10 +53,10 @@ class DataStream(TaskStream):
         return tasks
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; a backbone is built for the most channels, the largest height and width of them."""
+        """Read the sets; the backbone is built for the largest number of channels, height and width among them."""
         super().load(request)
         inputs = [self.sets[self.train_name(k)].x for k in range(self.num_tasks)]
-        # what is on disk has the size that its options give it
+        # the size of data on disk is given by their options
         shapes = [
             sample_shape(x) if in_memory(x) else module.shape for x, module in zip(inputs, self.modules, strict=True)
         ]
@@ -67,5 +67,5 @@ class DataStream(TaskStream):
         self._shape = max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
 
     def describe_order(self) -> str:
-        """State the sets in their order."""
+        """Report the sets in their order."""
         return ", ".join(self.given)

@@ -12,21 +12,21 @@ from tl_lab.errors import UserError
 
 __all__ = ["DomainPair"]
 
-_ORACLE_VAL_SHARE = 0.1  # of a revealed target's training part, to choose its checkpoint on
+_ORACLE_VAL_SHARE = 0.1  # of a revealed target's training part, for selecting its checkpoint
 
 
 class DomainPair(DataModule):
-    """A labelled source and a target whose labels are withheld from everything but the final score.
+    """A labelled source and a target whose labels are used only for the final score.
 
     Sets: ``source/train``, ``source/val``, ``source/test``, ``target/train`` (no labels), and ``target/test``
-    where labels exist. A subclass's :meth:`read` gives ``target/train`` with labels where they are known; nothing
-    after :meth:`load` sees them, but a run that is an oracle and says so.
+    if labels exist. A subclass's :meth:`read` returns ``target/train`` with labels if they are known; after
+    :meth:`load` only an oracle, which is marked as such, can access them.
 
     Args:
-        protocol: ``inductive``: the target is scored on samples that training does not see; ``transductive``: all
+        protocol: ``inductive``: the target is scored on samples that are not used in training; ``transductive``: all
             its samples are used without labels for training, and scored.
-        match: bring domains of different sizes or channels to one input; False refuses them.
-        options: those of :class:`DataModule`.
+        match: convert domains of different sizes or channels to one input; False refuses them.
+        options: keyword arguments of :class:`DataModule`.
     """
 
     traits = frozenset({"labels", "target"})
@@ -39,11 +39,11 @@ class DomainPair(DataModule):
     ) -> None:
         super().__init__(**options)
         if protocol not in ("inductive", "transductive"):
-            raise UserError(f"data.protocol is 'inductive' or 'transductive', not {protocol!r}")
+            raise UserError(f"data.protocol must be 'inductive' or 'transductive', not {protocol!r}")
         self.protocol, self.match = protocol, match
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets, withhold the target's labels, and check what is left."""
+        """Read the sets, withhold the target's labels, and check the result."""
         super().load(request)
         self._check_inputs()
         if self.request.reveals_target:
@@ -60,7 +60,7 @@ class DomainPair(DataModule):
             sets["target/train"] = sets["target/train"].without_labels()
             return sets
         if sets["target/train"].y is None:
-            raise UserError("target_only learns from the target's training labels, which this data do not have")
+            raise UserError("target_only needs the target's training labels, which these data do not have")
         count = len(sets["target/train"])
         train, val = random_split(count, max(1, round(_ORACLE_VAL_SHARE * count)), self.seed, "target/val")
         sets["target/val"] = sets["target/train"].subset(val)
@@ -79,9 +79,9 @@ class DomainPair(DataModule):
         source, target = shapes["source"], shapes["target"]
         said = f"the source's samples are {_say(source)}, the target's {_say(target)}"
         if len(source) != len(target) or len(source) == 1:
-            raise UserError(f"{said}: nothing brings these together")
+            raise UserError(f"{said}: they cannot be converted to one input")
         if not self.match:
-            raise UserError(f"{said}, and data.match=false forbids bringing them together")
+            raise UserError(f"{said}, and data.match=false forbids converting them")
 
     @property
     def val_names(self) -> list[str]:
@@ -95,15 +95,15 @@ class DomainPair(DataModule):
         return [name for name in ("source/test", "target/test") if name in self.sets]
 
     def facts(self) -> dict[str, str]:
-        """State the protocol in addition to the facts of all data."""
+        """Report the protocol in addition to the facts of all data."""
         return {**super().facts(), "protocol": self.protocol}
 
     def train_dataloader(self) -> Batches:
-        """Serve the labelled domain alone, or source and target together if the run adapts."""
+        """Return the loader of the labelled domain alone, or of source and target if the run adapts."""
         source = self.train_loader(self.primary)
         if not self.request.adapts:
             return source
-        size = source.order.size  # a source smaller than a batch sets the target's half, too
+        size = source.order.size  # a source smaller than a batch also limits the target's half
         return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
 
 

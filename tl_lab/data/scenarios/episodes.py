@@ -1,4 +1,4 @@
-"""Episodes drawn as index tensors: a function of (seed, set, epoch, number of the episode), and of nothing else."""
+"""Episodes drawn as index tensors: a function of (seed, set, epoch, number of the episode) only."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from tl_lab.randomness import generator
 
 __all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "EpisodeSource", "draw_episodes"]
 
-_BLOCK = 50  # episodes drawn at once: part of what fixes them, so that a longer test begins with a shorter one's
+_BLOCK = 50  # episodes drawn at once; fixed, so that a longer test starts with the episodes of a shorter one
 
 
 class EpisodeOptions(TypedDict):
@@ -31,12 +31,12 @@ class EpisodeOptions(TypedDict):
 
 @dataclass(frozen=True)
 class EpisodeSize:
-    """How large an episode is.
+    """The size of an episode.
 
     Args:
         way: number of classes N, at least 2.
-        shot: labelled images of each class to learn from, K, at least 1.
-        queries: images of each class to be scored on, Q, at least 1.
+        shot: labelled support images of each class, K, at least 1.
+        queries: query images of each class, Q, at least 1.
     """
 
     way: int
@@ -60,7 +60,7 @@ class EpisodeSize:
                 raise UserError(f"{name} has no key {key!r}; {nearest(key, least)}")
         for key, smallest in least.items():
             if type(node.get(key)) is not int or node[key] < smallest:
-                raise UserError(f"{name}.{key} is a whole number of at least {smallest}, not {node.get(key)}")
+                raise UserError(f"{name}.{key} must be a whole number of at least {smallest}, not {node.get(key)}")
         return cls(**node)
 
     @property
@@ -78,7 +78,7 @@ class EpisodeSize:
 
 
 class ClassIndex:
-    """Where the images of each class lie in a set.
+    """Positions of the images of each class in a set.
 
     Args:
         y: classes, ``(N,)``, int64, in 0 to C - 1.
@@ -120,7 +120,7 @@ class ClassIndex:
 
 
 def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, epoch: int, block: int) -> Tensor:
-    """Draw a block of episodes: N classes each, and K + Q images of each class, none of them twice.
+    """Draw a block of episodes: N classes each, and K + Q images of each class, without repetition.
 
     Args:
         classes: of the set, large enough (see :meth:`ClassIndex.check`).
@@ -128,13 +128,13 @@ def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, 
         seed: the run's seed.
         name: of the set.
         epoch: of training; 0 for validation and test.
-        block: which block of 50 episodes, counted from 0.
+        block: number of the block of 50 episodes, counted from 0.
 
     Returns:
         Positions in the set, ``(50, N, K + Q)``, int64, on the CPU.
     """
     draw = generator(seed, "episodes", name, epoch, block)
-    # the largest of random numbers are a random choice in random order
+    # the indices of the largest random numbers are a random choice in random order
     chosen = torch.rand(_BLOCK, len(classes.counts), generator=draw).topk(size.way, dim=1).indices
     counts = classes.counts[chosen]  # (50, N)
     largest = int(classes.counts.max())
@@ -146,29 +146,29 @@ def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, 
 
 
 class EpisodeSource(Protocol):
-    """What episodes are cut from: sets whose classes are indexed, on a device."""
+    """Source of episodes: sets whose classes are indexed, on a device."""
 
     device: torch.device
 
     def size_of(self, name: str) -> EpisodeSize:
-        """Give the size of a set's episodes."""
+        """Return the size of a set's episodes."""
 
     def class_index(self, name: str) -> ClassIndex:
-        """Find where the samples of each class of a set lie."""
+        """Find the positions of the samples of each class of a set."""
 
     def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
-        """Fetch inputs of a set, ``(B, ...)``, as the network gets them."""
+        """Return prepared inputs of a set, ``(B, ...)``."""
 
 
 class EpisodeLoader:
-    """Serves the episodes of one set, several at once, indexed from tensors on the device.
+    """Loader of the episodes of one set, several at once, indexed from tensors on the device.
 
     Args:
-        data: that the set belongs to.
+        data: the data module of the set.
         name: of the set.
-        order: how episodes are shared out among steps and processes; its epoch is training's.
-        training: augment the images.
-        target: serves another domain's images beside each step's episodes; None for none.
+        order: assignment of episodes to steps and processes, which determines the epoch of training.
+        training: whether to augment the images.
+        target: loader of another domain's images for each step's episodes; None for none.
     """
 
     def __init__(
@@ -182,11 +182,11 @@ class EpisodeLoader:
             for k in (self.size.shot, self.size.queries)
         }
         self.epoch = 0
-        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of whatever is called a sampler
+        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of any attribute called sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose episodes the next pass serves; those of an evaluation are the same in every epoch."""
-        self.epoch = epoch if self.training else 0  # Lightning tells evaluations how many epochs were trained
+        """Set the epoch of the next pass; the episodes of an evaluation are the same in every epoch."""
+        self.epoch = epoch if self.training else 0  # Lightning passes the number of trained epochs to evaluations
         if self.target is not None:
             self.target.set_epoch(epoch)
 
@@ -214,7 +214,7 @@ class EpisodeLoader:
             else:
                 parts = [blocks[b][n] for b, n in zip(needed.tolist(), (numbers % _BLOCK).tolist(), strict=True)]
                 index = torch.stack(parts)
-            yield index.to(self.data.device, non_blocking=True)  # the program goes on before it has arrived
+            yield index.to(self.data.device, non_blocking=True)  # the copy continues in the background
 
     def _cut(self, index: Tensor, draw: torch.Generator) -> Episode:
         parts = index[:, :, : self.size.shot].flatten(1), index[:, :, self.size.shot :].flatten(1)

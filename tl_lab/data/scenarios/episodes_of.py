@@ -19,16 +19,16 @@ __all__ = ["EpisodesOf"]
 
 
 class EpisodesOf(EpisodicData):
-    """Share the classes of a labelled set out among training, validation and test, at random by seed.
+    """Divide the classes of a labelled set among training, validation and test, at random by seed.
 
-    All images of a class go the same way, whichever part of the set they were in. A pair of domains shares its
-    source's classes out; its unlabelled target images stay whole, and target episodes are drawn from the test classes
-    of the labelled target.
+    All images of a class go to the same part, independent of the original split. For a pair of domains, the
+    source's classes are divided; its unlabelled target images stay whole, and target episodes are drawn from the test
+    classes of the labelled target.
 
     Args:
         of: the set, in memory or on disk, or the pair of domains; classes may differ in size.
         class_shares: of the classes, for training, validation and test, each above 0.
-        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
 
     Raises:
         UserError: a stream of tasks or another episodic set, or too few classes.
@@ -43,16 +43,16 @@ class EpisodesOf(EpisodicData):
     ) -> None:
         super().__init__(**options)
         if isinstance(of, TaskStream | EpisodicData):
-            raise UserError(f"data.of is a labelled set or a pair of domains, not {type(of).__name__}")
+            raise UserError(f"data.of must be a labelled set or a pair of domains, not {type(of).__name__}")
         if not of.problem_kind.numbers_outputs:
             raise UserError(f"data.of must be single-label data, whose classes make episodes, not {type(of).__name__}")
         if len(class_shares) != 3:
-            raise UserError(f"data.class_shares are three numbers, for training, validation and test: {class_shares}")
+            raise UserError(f"data.class_shares must be three numbers (training, validation, test): {class_shares}")
         self.of, self.class_shares = of, (class_shares[0], class_shares[1], class_shares[2])
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Take over the modality of the set."""
+        """Use the modality of the set."""
         from tl_lab.data.scenarios.inner import inner_modalities
 
         return inner_modalities([node["of"]])[0]
@@ -66,7 +66,7 @@ class EpisodesOf(EpisodicData):
         return cls.traits | ({"target"} if paired else set())
 
     def read(self) -> dict[str, Samples]:
-        """Read the set, and share its classes out."""
+        """Read the set, and divide its classes."""
         sets = self.of._read()
         names = self.of.class_names
         self.notes += self.of.notes

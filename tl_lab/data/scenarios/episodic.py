@@ -19,25 +19,25 @@ __all__ = ["EpisodicData"]
 
 
 class EpisodicData(DataModule):
-    """Sets ``train``, ``val`` and ``test`` with classes of their own, from which episodes are drawn.
+    """Sets ``train``, ``val`` and ``test`` with disjoint classes, from which episodes are drawn.
 
-    Labels of each set count its own classes from 0. With a second domain the sets are ``source/train``,
-    ``source/val`` and ``source/test``, ``target/train`` (images without labels, which training episodes carry where a
-    run adapts) and ``target/test``, whose classes are those of no training set.
+    Labels of each set number its own classes from 0. With a second domain the sets are ``source/train``,
+    ``source/val`` and ``source/test``, ``target/train`` (images without labels, included in training episodes if a
+    run adapts) and ``target/test``, whose classes do not occur in any training set.
 
-    A strategy that learns from ordinary batches gets those of the training classes, and is scored on episodes.
+    A strategy that trains on ordinary batches gets those of the training classes, and is scored on episodes.
 
     A subclass implements :meth:`read`, which sets :attr:`classes`.
 
     Args:
         train: ``way``, ``shot`` and ``queries`` of a training episode (see
             :class:`~tl_lab.data.scenarios.episodes.EpisodeSize`).
-        test: likewise, of validation and test.
-        episodes_per_step: training episodes in a step, over all processes.
-        episodes_per_epoch: training episodes in an epoch, a multiple of ``episodes_per_step``.
+        test: likewise, for validation and test.
+        episodes_per_step: training episodes per step, over all processes.
+        episodes_per_epoch: training episodes per epoch, a multiple of ``episodes_per_step``.
         val_episodes: episodes of each validation set.
         test_episodes: episodes of each test set.
-        options: those of :class:`~tl_lab.data.base.DataModule`; ``batch_size`` and ``batches_per_epoch`` are those of
+        options: see :class:`~tl_lab.data.base.DataModule`; ``batch_size`` and ``batches_per_epoch`` are those of
             ordinary batches. ``eval_batch_size`` images are computed at a time, in whole episodes.
 
     Attributes:
@@ -66,12 +66,12 @@ class EpisodicData(DataModule):
         self.episode["test"] = EpisodeSize.from_node("data.test", test)
         if episodes_per_step < 1 or episodes_per_epoch < 1 or episodes_per_epoch % episodes_per_step:
             raise UserError(
-                f"data.episodes_per_epoch is a multiple of data.episodes_per_step, which is at least 1: "
+                f"data.episodes_per_epoch must be a multiple of data.episodes_per_step, which must be at least 1: "
                 f"{episodes_per_epoch} and {episodes_per_step} are not"
             )
         if val_episodes < 2 or test_episodes < 2:
             raise UserError(
-                f"data.val_episodes and data.test_episodes are at least 2, which an interval needs, not {val_episodes} "
+                f"data.val_episodes and data.test_episodes must be at least 2, for an interval, not {val_episodes} "
                 f"and {test_episodes}"
             )
         self.episodes_per_step, self.episodes_per_epoch = episodes_per_step, episodes_per_epoch
@@ -101,7 +101,7 @@ class EpisodicData(DataModule):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Name the ground that training drawings have, to which drawings of one's own are brought."""
+        """Return the background of the training drawings, to which other drawings are converted."""
         return {**super().reading, **({"ground": self._ground} if self._ground else {})}
 
     def _classes_in(self, name: str) -> int:
@@ -111,7 +111,7 @@ class EpisodicData(DataModule):
         return "".join(f"{name} {' '.join(names)}" for name, names in self.classes.items())
 
     def facts(self) -> dict[str, str]:
-        """State the composition of episodes in addition to the facts of all data."""
+        """Report the composition of episodes in addition to the facts of all data."""
         counts = ", ".join(f"{name} {len(names):,}" for name, names in self.classes.items())
         learned = f"{self.episode['train']}" if self.request.serves == "episodes" else "ordinary batches"
         return {
@@ -124,12 +124,12 @@ class EpisodicData(DataModule):
 
     @property
     def has_target(self) -> bool:
-        """Whether training may see another domain's images."""
+        """Whether training may use another domain's images."""
         return "target/train" in self.sets
 
     @property
     def val_names(self) -> list[str]:
-        """The set that chooses checkpoints."""
+        """The set that selects checkpoints."""
         return [name for name in ("val", "source/val") if name in self.sets]
 
     @property
@@ -139,19 +139,19 @@ class EpisodicData(DataModule):
 
     @property
     def labelled_scores(self) -> tuple[str, ...]:
-        """Names of the scores of a set of episodes that may choose a checkpoint."""
+        """Names of the scores of a set of episodes that may select a checkpoint."""
         return EPISODIC
 
     def head_width(self, fixed_way: bool = False) -> int:
-        """Count the outputs of a head: one for each training class, or for each way of a training episode."""
+        """Return the number of outputs of a head: one per training class, or one per way of a training episode."""
         return self.episode["train"].way if fixed_way else self.num_classes
 
     def size_of(self, name: str) -> EpisodeSize:
-        """Give the size of a set's episodes."""
+        """Return the size of a set's episodes."""
         return self.episode["train" if name == self.primary else "test"]
 
     def class_index(self, name: str) -> ClassIndex:
-        """Find where the images of each class of a set lie."""
+        """Find the positions of the images of each class of a set."""
         if name not in self._class_indices:
             y = self.sets[name].y
             assert y is not None, f"{name} has no labels to draw episodes by"
@@ -161,7 +161,7 @@ class EpisodicData(DataModule):
     # ------------------------------------------------------------------ loaders
 
     def train_dataloader(self) -> Batches:
-        """Serve training episodes, or ordinary batches to a strategy that learns from those."""
+        """Return the loader of training episodes, or of ordinary batches for strategies that train on these."""
         target = None
         if self.request.serves == "classes":
             batches = self.train_loader(self.primary)
@@ -183,15 +183,15 @@ class EpisodicData(DataModule):
         return EpisodeLoader(self, self.primary, order, training=True, target=target)
 
     def val_dataloader(self) -> list[Any]:
-        """Serve each validation set's episodes, the same at every time."""
+        """Return the loaders of each validation set's episodes, the same in every epoch."""
         return [self.episodes(name, self.val_episodes) for name in self.val_names]
 
     def test_dataloader(self) -> list[Any]:
-        """Serve each test set's episodes."""
+        """Return the loaders of each test set's episodes."""
         return [self.episodes(name, self.test_episodes) for name in self.test_names]
 
     def episodes(self, name: str, count: int) -> EpisodeLoader:
-        """Serve the first ``count`` evaluation episodes of a set, without augmentation."""
+        """Return a loader of the first ``count`` evaluation episodes of a set, without augmentation."""
         rank, world_size = self._processes()
         at_a_time = max(1, self.eval_batch_size // self.size_of(name).images)
         order = BatchOrder(count, at_a_time, seed=self.seed, rank=rank, world_size=world_size)

@@ -1,4 +1,4 @@
-"""Data that other data are made of: given as a node of the configuration, or by the name of a choice."""
+"""Data modules nested in others: given as a configuration node, or by the name of a choice."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -16,7 +16,7 @@ __all__ = ["build_inner", "inner_classes", "inner_modalities", "inner_problems"]
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
-    """Find the classes of inner data without building them.
+    """Find the classes of nested data without building them.
 
     Args:
         value: a node with ``_target_``, the name of a choice of data, or a list of these.
@@ -25,20 +25,20 @@ def inner_classes(value: Any) -> list[type[DataModule]]:
 
 
 def inner_problems(value: Any) -> list[type[Problem]]:
-    """Find what inner data predict without building them.
+    """Find the problem of nested data without building them.
 
     Args:
-        value: as for :func:`inner_classes`.
+        value: as in :func:`inner_classes`.
     """
     nodes = _nodes(value)
     return [kind.problem_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
 
 
 def inner_modalities(value: Any) -> list[str]:
-    """Find what kind of inputs inner data have without building them.
+    """Find the modality of nested data without building them.
 
     Args:
-        value: as for :func:`inner_classes`.
+        value: as in :func:`inner_classes`.
     """
     nodes = _nodes(value)
     return [kind.modality_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
@@ -50,11 +50,11 @@ def _nodes(value: Any) -> list[dict[str, Any]]:
 
 
 def build_inner(value: DataModule | str, seed: int) -> DataModule:
-    """Give inner data as a module.
+    """Return nested data as a module.
 
     Args:
-        value: the module that a node of the configuration became, or the name of a choice of data, which is built
-            with its file's values.
+        value: the module built from a configuration node, or the name of a choice of data, which is built
+            with the values in its file.
         seed: of the splits of data given by name.
 
     Raises:
@@ -63,7 +63,7 @@ def build_inner(value: DataModule | str, seed: int) -> DataModule:
     if isinstance(value, DataModule):
         if value.labels is not None:
             raise UserError(
-                f"labels={value.labels} limits data that are learned alone, not a part of others: leave it out"
+                f"labels={value.labels} limits data that are used alone, not as a part of others: leave it out"
             )
         return value
     node = OmegaConf.create({**_node(value), "seed": seed, "augmentation": None})
@@ -79,5 +79,5 @@ def _node(value: Any) -> dict[str, Any]:
     if value not in files:
         raise UserError(f"there is no data={value}; {nearest(value, files)}")
     node = read_node(files[value])
-    # references (the seed) are left as they are: the caller fills them in
+    # references (the seed) are kept: the caller resolves them
     return {str(key): node._get_node(key) for key in node}

@@ -1,4 +1,4 @@
-"""A set whose pixels change their places from task to task."""
+"""A stream whose tasks permute the pixels of a set."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ _MOST_TRIES = 1000
 
 
 class PermutedStream(TaskStream):
-    """Move the inputs' values to other places, another permutation for each task, the same for training and test.
+    """Permute the values of the inputs, with a different permutation for each task, the same for training and test.
 
     All channels of an image are permuted alike. Permutations act on the network's input (after resizing), are
     distinct, and follow from the seed.
@@ -29,9 +29,9 @@ class PermutedStream(TaskStream):
     Args:
         of: the set, or the pair of domains, whose both domains are permuted alike.
         num_tasks: number of tasks T.
-        first_unchanged: the first task sees the set as it is.
-        pad: rows and columns of zeros put around images before anything else; they are permuted, too.
-        options: those of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
+        first_unchanged: whether the first task uses the set unchanged.
+        pad: rows and columns of zeros added around images first; they are permuted, too.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
 
     References:
         Goodfellow et al., An Empirical Investigation of Catastrophic Forgetting in Gradient-Based Neural Networks,
@@ -52,9 +52,9 @@ class PermutedStream(TaskStream):
     ) -> None:
         super().__init__(**options)
         if num_tasks < 2:
-            raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")
+            raise UserError(f"data.num_tasks must be at least 2, not {num_tasks}")
         if pad < 0:
-            raise UserError(f"data.pad is at least 0, not {pad}")
+            raise UserError(f"data.pad must be at least 0, not {pad}")
         self.template, self.tasks_wanted, self.first_unchanged, self.pad = of, num_tasks, first_unchanged, pad
         self._orders: dict[tuple[int, int], Tensor] = {}
 
@@ -69,15 +69,15 @@ class PermutedStream(TaskStream):
         if not self.pad:
             return samples
         if not isinstance(samples.x, Tensor) or samples.x.dim() != 4:
-            raise UserError(f"data.pad is for images in memory, which {type(self.template).__name__} does not hold")
+            raise UserError(f"data.pad is for images in memory, which {type(self.template).__name__} does not have")
         return replace(samples, x=F.pad(samples.x, [self.pad] * 4))
 
     def order_of(self, task: int, length: int) -> Tensor:
-        """Give a task's permutation of ``length`` places, ``(length,)``: output i is input ``order[i]``."""
+        """Return a task's permutation of ``length`` positions, ``(length,)``: output i is input ``order[i]``."""
         key = (task, length)
         if key not in self._orders:
             earlier = [self.order_of(k, length) for k in range(task)]
-            for tries in range(_MOST_TRIES):  # few places have few permutations: draw again until it is a new one
+            for tries in range(_MOST_TRIES):  # short inputs have few permutations: repeat the draw until it is new
                 draw = generator(self.seed, "permutation", length, task, tries)
                 order = torch.randperm(length, generator=draw)
                 if task == 0 and self.first_unchanged:
@@ -90,7 +90,7 @@ class PermutedStream(TaskStream):
         return self._orders[key]
 
     def change(self, task: int) -> Callable[[Tensor], Tensor]:
-        """Permute the places of ``(B, D)`` or, alike in all channels, of ``(B, C, H, W)``."""
+        """Permute the positions of ``(B, D)`` or, identically in all channels, of ``(B, C, H, W)``."""
 
         def permute(x: Tensor) -> Tensor:
             flat = x if x.dim() == 2 else x.flatten(2)
@@ -100,6 +100,6 @@ class PermutedStream(TaskStream):
         return permute
 
     def describe_order(self) -> str:
-        """State the seed of the permutations."""
+        """Report the seed of the permutations."""
         unchanged = ", the first unchanged" if self.first_unchanged else ""
         return f"{self.tasks_wanted} permutations of seed {self.seed}{unchanged}"

@@ -1,4 +1,4 @@
-"""A set of images that are turned further from task to task."""
+"""A stream whose tasks rotate the images of a set by increasing angles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,13 +18,13 @@ __all__ = ["RotatedStream"]
 
 
 class RotatedStream(TaskStream):
-    """Turn the images about their centre, by another angle for each task, the same for training and test.
+    """Rotate the images about their centre, by a different angle for each task, the same for training and test.
 
     Args:
-        of: the set, or the pair of domains, whose both domains are turned alike.
+        of: the set, or the pair of domains, whose both domains are rotated by the same angle.
         num_tasks: number of tasks T.
-        max_angle: of the last task, in degrees anticlockwise; task k of T (from 0) is turned by k / T of it.
-        options: those of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
+        max_angle: of the last task, in degrees anticlockwise; task k of T (from 0) is rotated by k / T of it.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
 
     References:
         Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017, section 4.1.
@@ -33,9 +33,9 @@ class RotatedStream(TaskStream):
     def __init__(self, *, of: DataModule, num_tasks: Several = 5, max_angle: Angle = 180.0, **options: Any) -> None:
         super().__init__(**options)
         if num_tasks < 2:
-            raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")
+            raise UserError(f"data.num_tasks must be at least 2, not {num_tasks}")
         if not 0 < abs(max_angle) <= 360:
-            raise UserError(f"data.max_angle is an angle up to 360 degrees and not 0, not {max_angle}")
+            raise UserError(f"data.max_angle must be an angle up to 360 degrees and not 0, not {max_angle}")
         self.template, self.tasks_wanted, self.max_angle = of, num_tasks, max_angle
 
     @property
@@ -48,22 +48,22 @@ class RotatedStream(TaskStream):
         assert self.template is not None
         sets = self.template.limited(self.template._read())
         if any(in_memory(samples.x) and len(sample_shape(samples.x)) != 3 for samples in sets.values()):
-            raise UserError(f"only images can be turned: data.of={type(self.template).__name__} holds no images")
+            raise UserError(f"only images can be rotated: data.of={type(self.template).__name__} has no images")
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
         return [dict(sets) for _ in range(self.tasks_wanted)]
 
     def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
-        """Turn ``(B, C, H, W)``; pixels from outside take the value of the image's edge."""
+        """Rotate ``(B, C, H, W)``; pixels from outside take the value of the image's edge."""
         angle = self.angles[task]
         return (lambda x: rotate(x, angle)) if angle else None
 
     def describe_order(self) -> str:
-        """State the angles."""
+        """Report the angles."""
         return ", ".join(f"{angle:g}" for angle in self.angles) + " degrees"
 
 
 def rotate(x: Tensor, degrees: float) -> Tensor:
-    """Turn images about their centre.
+    """Rotate images about their centre.
 
     Args:
         x: ``(B, C, H, W)``.
@@ -75,7 +75,7 @@ def rotate(x: Tensor, degrees: float) -> Tensor:
     angle = torch.deg2rad(torch.tensor(degrees, dtype=x.dtype, device=x.device))
     cos, sin, zero = angle.cos(), angle.sin(), angle.new_zeros(())
     ratio = x.shape[-1] / x.shape[-2]
-    # output place -> input place: the inverse rotation, in coordinates that run from -1 to 1 along each side
+    # output position -> input position: the inverse rotation, in coordinates that run from -1 to 1 along each side
     rows = [torch.stack([cos, -sin / ratio, zero]), torch.stack([sin * ratio, cos, zero])]
     grid = F.affine_grid(torch.stack(rows).expand(len(x), 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,4 +1,4 @@
-"""A labelled set, or a pair of domains where a target is named."""
+"""A labelled set, or a pair of domains if a target is named."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +15,11 @@ __all__ = ["SetOrPair"]
 class SetOrPair(DomainPair):
     """Sets ``train``, ``val`` and ``test``; with ``target``, the sets of a :class:`DomainPair`.
 
-    A subclass' :meth:`read` looks at :attr:`paired` to tell which are meant.
+    A subclass' :meth:`read` checks :attr:`paired` to determine which sets are needed.
 
     Args:
         target: name of the domain whose labels are withheld; None for a set without domains.
-        options: those of :class:`DomainPair`.
+        options: keyword arguments of :class:`DomainPair`.
     """
 
     traits = frozenset({"labels"})
@@ -37,11 +37,11 @@ class SetOrPair(DomainPair):
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target where one is named."""
+        """Add the target if one is named."""
         return DomainPair.traits if node.get("target") else cls.traits
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets, of a pair without the target's labels."""
+        """Read the sets; for a pair, withhold the target's labels."""
         super().load(request) if self.paired else DataModule.load(self, request)
 
     def _read(self) -> dict[str, Samples]:
@@ -58,9 +58,9 @@ class SetOrPair(DomainPair):
         return super().test_names if self.paired else ["test"]
 
     def facts(self) -> dict[str, str]:
-        """State the protocol of a pair in addition to the facts of all data."""
+        """Report the protocol of a pair in addition to the facts of all data."""
         return super().facts() if self.paired else DataModule.facts(self)
 
     def train_dataloader(self) -> Batches:
-        """Serve the labelled set, together with the target if the run adapts."""
+        """Return the loader of the labelled set, together with the target if the run adapts."""
         return super().train_dataloader() if self.paired else DataModule.train_dataloader(self)

@@ -1,4 +1,4 @@
-"""Several labelled sources, learned together, and optionally a domain without labels and one that is only tested."""
+"""Several labelled sources for joint training, optionally with an unlabelled domain and one for tests only."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ class SeveralSources(DataModule):
     held-out domain has ``<domain>/test`` alone, and a target ``target/train`` (without labels) and ``target/test``.
     :attr:`domain_names` are the sources in the order of their numbers in :attr:`Samples.domain`.
 
-    The mean over all sources' validation samples chooses the checkpoint; no score of the held-out domain or the target
-    does. A leave-one-domain-out data set is one subclass: it implements :meth:`read_domains`.
+    The mean over all sources' validation samples selects the checkpoint; scores of the held-out domain and the target
+    do not. A leave-one-domain-out data set is a subclass that implements :meth:`read_domains`.
 
     Args:
-        held_out: name of a domain that is tested and not learned from; None for none.
-        target: name of a domain whose training part is served without labels; None for none.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        held_out: name of a domain that is tested but not used in training; None for none.
+        target: name of a domain whose training part is used without labels; None for none.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: from :meth:`load`: a name that is none of the domains', or fewer than two sources.
+        UserError: from :meth:`load`: an unknown domain, or fewer than two sources.
     """
 
     traits = frozenset({"labels", "domains"})
@@ -41,12 +41,12 @@ class SeveralSources(DataModule):
     def __init__(self, *, held_out: str | None = None, target: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         if held_out is not None and held_out == target:
-            raise UserError(f"data.held_out and data.target are both {target}: a held-out domain is seen in tests only")
+            raise UserError(f"data.held_out and data.target are both {target}: a held-out domain is used in tests only")
         self.held_out, self.target = held_out, target
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target where one is named."""
+        """Add the target if one is named."""
         return cls.traits | ({"target"} if node.get("target") else set())
 
     @abstractmethod
@@ -54,7 +54,7 @@ class SeveralSources(DataModule):
         """Read ``train``, ``val`` and ``test`` of every domain, by its name; set ``class_names``.
 
         Raises:
-            UserError: if files are missing or there are too few samples for the split.
+            UserError: files are missing or there are too few samples for the split.
         """
 
     def read(self) -> dict[str, Samples]:
@@ -62,7 +62,7 @@ class SeveralSources(DataModule):
         domains = self.read_domains()
         for option, name in (("held_out", self.held_out), ("target", self.target)):
             if name is not None and name not in domains:
-                raise UserError(f"data.{option}={name} is none of the domains; {nearest(name, domains)}")
+                raise UserError(f"data.{option}={name} is not one of the domains; {nearest(name, domains)}")
         self.domain_names = [name for name in domains if name not in (self.held_out, self.target)]
         if len(self.domain_names) < 2:
             raise UserError(f"there must be at least two sources, not {len(self.domain_names)}")
@@ -82,7 +82,7 @@ class SeveralSources(DataModule):
 
     @property
     def has_target(self) -> bool:
-        """Whether a domain is served without labels."""
+        """Whether a domain is used without labels."""
         return self.target is not None
 
     @property
@@ -98,17 +98,17 @@ class SeveralSources(DataModule):
         return [str(SetName(None, name, "test")) for name in [*self.domain_names, *others]]
 
     def domain_of(self, name: str) -> str | None:
-        """Name the side of an adaptation that a set belongs to: all but the target's are the source."""
+        """Return the side of an adaptation to which a set belongs: all sets but the target's are the source."""
         if not self.has_target:
             return None
         return "target" if SetName.parse(name).domain == "target" else "source"
 
     def set_for(self, name: str) -> str:
-        """Find a pair's set: its ``source/train`` joins all sources."""
+        """Return the set that corresponds to a pair's name: ``source/train`` joins all sources."""
         return name if name in self.sets else SetName.parse(name).part
 
     def facts(self) -> dict[str, str]:
-        """State the domains in addition to the facts of all data."""
+        """Report the domains in addition to the facts of all data."""
         facts = {**super().facts(), "sources": ", ".join(self.domain_names)}
         facts |= {} if self.held_out is None else {"held out": self.held_out}
         return facts if self.target is None else {**facts, "target": self.target}
@@ -116,7 +116,7 @@ class SeveralSources(DataModule):
     # ------------------------------------------------------------------ loaders
 
     def train_dataloader(self) -> Batches:
-        """Serve the sources together, with the target if the run adapts."""
+        """Return the loader of all sources together, with the target if the run adapts."""
         sources = self.train_loader(self.primary)
         if not self.request.adapts:
             return sources
@@ -132,10 +132,10 @@ def _numbered(parts: Mapping[str, Samples], number: int) -> dict[str, Samples]:
 
 
 def _check_names(domains: Mapping[str, Any]) -> None:
-    """Refuse names that could not be told from others in names of sets and metrics."""
+    """Refuse names that would be ambiguous in names of sets and metrics."""
     for name in domains:
         if name in _RESERVED or "/" in name or "." in name or SetName.parse(f"{name}/test").task is not None:
             raise UserError(
-                f"a domain cannot be named {name!r}: names hold no '/' and no '.', and {', '.join(_RESERVED)}, task1, "
-                "task2 ... mean something else"
+                f"a domain cannot be named {name!r}: names must not contain '/' or '.', and {', '.join(_RESERVED)}, "
+                "task1, task2 ... are reserved"
             )

@@ -1,4 +1,4 @@
-"""A set whose classes are learned a few at a time."""
+"""A stream whose tasks are groups of classes of a set."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ class SplitStream(TaskStream):
     Args:
         of: the set; its own validation and test parts are split likewise.
         num_tasks: number of tasks T, each of C / T classes.
-        shuffle_classes: draw the order of the classes by the seed; False keeps that of the set.
-        options: those of :class:`~tl_lab.data.scenarios.stream.TaskStream`. ``scenario=domain`` numbers the
+        shuffle_classes: draw the order of the classes by the seed; False keeps their order in the set.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.stream.TaskStream`. ``scenario=domain`` numbers the
             classes of each task from 0, so that all tasks share the outputs.
 
     Raises:
@@ -44,15 +44,15 @@ class SplitStream(TaskStream):
             )
         if not of.problem_kind.numbers_outputs:
             raise UserError(
-                f"the classes of {type(of).__name__} cannot be split into tasks: it has none, and a split takes "
+                f"the classes of {type(of).__name__} cannot be split into tasks: it has none, and a split requires "
                 "single-label data; use a permuted or rotated stream, or a stream of whole sets"
             )
         if num_tasks < 2:
-            raise UserError(f"data.num_tasks is at least 2, not {num_tasks}")
+            raise UserError(f"data.num_tasks must be at least 2, not {num_tasks}")
         self.template, self.tasks_wanted, self.shuffle_classes = of, num_tasks, shuffle_classes
 
     def read_tasks(self) -> list[dict[str, Samples]]:
-        """Read the set, order its classes, and share them out."""
+        """Read the set, order its classes, and divide them."""
         assert self.template is not None
         sets, names = self.template.read(), self.template.class_names
         count = len(names)
@@ -60,7 +60,7 @@ class SplitStream(TaskStream):
             valid = [str(n) for n in range(2, count + 1) if count % n == 0]
             reason = "fewer classes than tasks" if count < self.tasks_wanted else "not the same number for each task"
             raise UserError(
-                f"{count} classes make no {self.tasks_wanted} tasks ({reason}): data.num_tasks is one of "
+                f"{count} classes cannot be split into {self.tasks_wanted} tasks ({reason}): data.num_tasks is one of "
                 f"{', '.join(valid) or 'none, for this set'}"
             )
         order = torch.arange(count)

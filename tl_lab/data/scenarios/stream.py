@@ -1,4 +1,4 @@
-"""A stream of tasks: one after the other they are learned, all of them are scored."""
+"""A stream of tasks: trained on one after the other, scored on all of them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -24,18 +24,18 @@ __all__ = ["JointLoader", "TaskStream"]
 
 
 class TaskStream(DataModule):
-    """Tasks with sets of their own, ``task1/train``, ``task1/val``, ``task1/test``, ``task2/train`` ...
+    """Tasks with separate sets, ``task1/train``, ``task1/val``, ``task1/test``, ``task2/train`` ...
 
-    Training serves one task after the other, each for ``trainer.max_epochs`` epochs, or all at once to a strategy
-    that learns jointly. Tasks may be domain pairs (``task1/source/train`` ...). Labels are numbers of the head's
+    Training uses one task after the other, each for ``trainer.max_epochs`` epochs, or all at once for a strategy
+    with joint training. Tasks may be domain pairs (``task1/source/train`` ...). Labels are numbers of the head's
     outputs: those of a task follow those of the task before it, unless tasks share their outputs.
 
-    A subclass implements :meth:`read_tasks`, and :meth:`change` where tasks differ by what is done to their inputs.
+    A subclass implements :meth:`read_tasks`, and :meth:`change` if tasks differ in a transformation of their inputs.
 
     Args:
-        scenario: what is known when a sample is to be classified, see :class:`Outputs`.
+        scenario: information available when a sample is classified, see :class:`Outputs`.
         evaluate: ``last``: the weights after the last task are tested.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     traits = frozenset({"labels", "tasks"})
@@ -44,7 +44,7 @@ class TaskStream(DataModule):
     inner: ClassVar[str] = "of"
     """The option that defines the tasks: another choice of data, or several."""
     scrambles: ClassVar[bool] = False
-    """Whether tasks change their inputs so that a model of them cannot label inputs as they are."""
+    """Whether tasks change their inputs so that their models cannot label unchanged inputs."""
 
     def __init__(
         self,
@@ -55,75 +55,75 @@ class TaskStream(DataModule):
     ) -> None:
         super().__init__(evaluate=evaluate, **options)
         if scenario not in SCENARIOS:
-            raise UserError(f"data.scenario is {', '.join(map(repr, SCENARIOS))}, not {scenario!r}")
+            raise UserError(f"data.scenario must be one of {', '.join(map(repr, SCENARIOS))}, not {scenario!r}")
         if self.evaluate != "last":
             raise UserError(
-                f"data.evaluate is 'last' for a stream of tasks, not {self.evaluate!r}: no epoch of one task is the "
-                "best of the stream (strategy.task_ends_with=best keeps each task's best weights)"
+                f"data.evaluate must be 'last' for a stream of tasks, not {self.evaluate!r}: no epoch of one task is "
+                "the best of the stream (strategy.task_ends_with=best keeps each task's best weights)"
             )
         self.scenario = scenario
         self.task_classes: list[list[str]] = []
-        self.template: DataModule | None = None  # any of the sets that tasks are made of: it names their parts
-        self._tested: list[str] = []  # the parts of a task that are tested
+        self.template: DataModule | None = None  # any of the tasks' sets, for the names of their parts
+        self._tested: list[str] = []  # the tested parts of a task
 
-    # ------------------------------------------------------------------ what a subclass provides
+    # ------------------------------------------------------------------ implemented by subclasses
 
     def _made_of(self) -> DataModule | None:
         return self.template
 
     @abstractmethod
     def read_tasks(self) -> list[dict[str, Samples]]:
-        """Read each task's sets, labels counted from 0 within the task; set ``task_classes`` and ``template``.
+        """Read each task's sets, with labels counted from 0 within the task; set ``task_classes`` and ``template``.
 
         Raises:
-            UserError: from the data, or if they do not make so many tasks.
+            UserError: from the data, or if they do not allow this number of tasks.
         """
 
     def change(self, task: int) -> Callable[[Any], Inputs] | None:
-        """Give what a task does to the network's inputs ``(B, C, H, W)``; None for nothing."""
+        """Return a task's transformation of the network's inputs ``(B, C, H, W)``; None for none."""
         return None
 
     def describe_order(self) -> str:
-        """State what fixes the tasks and their order: a resumed stream must have the same."""
+        """Describe the tasks and their order, which must be the same in a resumed stream."""
         return " | ".join(" ".join(names) for names in self.task_classes)
 
     # ------------------------------------------------------------------ reading
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Take over the problem of the data that the tasks consist of."""
+        """Use the problem of the tasks' data."""
         from tl_lab.data.scenarios.inner import inner_problems
 
         return inner_problems(node.get(cls.inner))[0]
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Take over the modality of the data that the tasks consist of."""
+        """Use the modality of the tasks' data."""
         from tl_lab.data.scenarios.inner import inner_modalities
 
         return inner_modalities(node.get(cls.inner))[0]
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add what the tasks' own data offer: pairs have a target."""
+        """Add the traits of the tasks' data: pairs have a target."""
         from tl_lab.data.scenarios.inner import inner_classes
 
         kinds = inner_classes(node.get(cls.inner))
         return cls.traits | ({"target"} if kinds and all(issubclass(kind, DomainPair) for kind in kinds) else set())
 
     def read(self) -> dict[str, Samples]:
-        """Read all tasks, check that the scenario fits them, and number their labels."""
+        """Read all tasks, check that the scenario suits them, and number their labels."""
         tasks = self.read_tasks()
         assert self.template is not None
         if len(tasks) < 2:
-            raise UserError(f"a stream has at least 2 tasks, not {len(tasks)}")
-        self.template.sets = tasks[0]  # a pair is tested on the target where that has labels
+            raise UserError(f"a stream needs at least 2 tasks, not {len(tasks)}")
+        self.template.sets = tasks[0]  # a pair is tested on the target if that has labels
         self._tested, self.template.sets = list(self.template.test_names), {}
         self.problem_kind = self.template.problem_kind
         if self.scenario != "domain" and not self.problem_kind.numbers_outputs:
             kind = self.problem_kind.name.replace("_", "-")
             raise UserError(
-                f"data.scenario={self.scenario} gives tasks outputs of their own, which a {kind} problem shares: use "
+                f"data.scenario={self.scenario} gives tasks separate outputs, which a {kind} problem shares: use "
                 "scenario=domain"
             )
         sizes = tuple(len(names) for names in self.task_classes)
@@ -167,11 +167,11 @@ class TaskStream(DataModule):
         return self.num_tasks * self.request.epochs_per_task
 
     def total_epochs_for(self, epochs: int) -> int:
-        """Count the epochs of all tasks."""
+        """Return the number of epochs of all tasks."""
         return self.num_tasks * epochs
 
     def describe_sizes(self) -> list[str]:
-        """State the sizes of the tasks' sets together, from the smallest to the largest."""
+        """Describe the sizes of the tasks' sets, from the smallest to the largest."""
         parts: dict[str, list[int]] = {}
         for name, samples in self.sets.items():
             parts.setdefault(name.partition("/")[2], []).append(len(samples))
@@ -180,21 +180,21 @@ class TaskStream(DataModule):
 
     @staticmethod
     def task_name(task: int) -> str:
-        """Name a task, counted from 0: ``task1`` is the first."""
+        """Return the name of a task, counted from 0: ``task1`` is the first."""
         return f"task{task + 1}"
 
     def task_at(self, epoch: int) -> int:
-        """Number of the task, from 0, that an epoch learns; the last one where all are learned at once."""
+        """Number of the task, from 0, that is trained in an epoch; the last one if all are trained at once."""
         last = self.num_tasks - 1
         return last if self.request.jointly else min(epoch // self.request.epochs_per_task, last)
 
     def train_name(self, task: int) -> str:
-        """Name the set that a task is learned from with labels."""
+        """Return the name of the labelled training set of a task."""
         assert self.template is not None
         return str(SetName.of_task(task, self.template.primary))
 
     def scored_name(self, task: int, part: str = "test") -> str:
-        """Name the set of a task that the accuracy matrix is about: of a pair the target's test, the source's val."""
+        """Return the set of a task in the accuracy matrix: for a pair the target's test, or the source's val."""
         names = self._tested if part == "test" else self._labelled_val_names()
         return str(SetName.of_task(task, names[-1]))
 
@@ -208,7 +208,7 @@ class TaskStream(DataModule):
         return self.template is not None and self.template._shares_on_purpose(str(of_task), str(of_other))
 
     def set_for(self, name: str) -> str:
-        """Find a pair's set, ``target/train``, within the task that is being learned."""
+        """Return a pair's set, ``target/train``, within the current task."""
         return name if name in self.sets else str(SetName.of_task(self._now, name))
 
     @property
@@ -221,7 +221,7 @@ class TaskStream(DataModule):
 
     @property
     def val_names(self) -> list[str]:
-        """Validation sets of the tasks up to the one that is being learned."""
+        """Validation sets of the tasks up to the current one."""
         return [str(SetName.of_task(k, name)) for k in range(self._now + 1) for name in self._labelled_val_names()]
 
     @property
@@ -236,13 +236,13 @@ class TaskStream(DataModule):
         return torch.cat([y.cpu() for y in labels if y is not None])
 
     def facts(self) -> dict[str, str]:
-        """State the scenario and the tasks in addition to the facts of all data."""
+        """Report the scenario and the tasks in addition to the facts of all data."""
         return {**super().facts(), "scenario": f"{self.scenario}-incremental, {self.num_tasks} tasks"}
 
     # ------------------------------------------------------------------ loaders
 
     def train_dataloader(self) -> Batches:
-        """Serve the task that this epoch learns, or all of them."""
+        """Return the loader of the task of this epoch, or of all of them."""
         if self.request.jointly:
             return self._joint_loader()
         source = self.train_loader(self.train_name(self._now))
@@ -253,19 +253,19 @@ class TaskStream(DataModule):
 
     def _joint_loader(self) -> "JointLoader":
         counts = [len(self.sets[self.train_name(k)]) for k in range(self.num_tasks)]
-        # as many batches in all as the tasks would get one after the other
+        # as many batches as the tasks would get in sequence
         batches = self.batches_per_epoch or max(1, sum(counts) // (self.batch_size * self.num_tasks))
         rank, world_size = self._processes()
         order = BatchOrder(sum(counts), self.batch_size, True, self.seed, "joint", batches, rank, world_size)
         return JointLoader(self, order, counts)
 
     def cut(self, task: Tensor, index: Tensor, draw: torch.Generator | None = None) -> Labelled:
-        """Fetch training samples of several tasks at once, as the network gets them.
+        """Return prepared training samples of several tasks at once.
 
         Args:
             task: number of each sample's task, ``(B,)``.
             index: its position in the task's training set, ``(B,)``.
-            draw: for augmentation; None leaves it out.
+            draw: generator for augmentation; None omits it.
 
         Returns:
             The samples in this order, with their tasks.
@@ -299,7 +299,7 @@ class TaskStream(DataModule):
 
 
 class JointLoader:
-    """Serves batches of all tasks' training sets together.
+    """Loads batches of all tasks' training sets together.
 
     Args:
         data: the stream.
@@ -311,10 +311,10 @@ class JointLoader:
         self.data, self.order = data, order
         self.ends = torch.tensor(counts).cumsum(0).to(data.device)
         self.epoch = 0
-        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of whatever is called a sampler
+        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of any attribute called sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next pass follows."""
+        """Set the epoch that determines the order of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:

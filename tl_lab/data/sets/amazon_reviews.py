@@ -34,7 +34,7 @@ class AmazonReviews(DomainPair):
         source: a domain or a list of them.
         target: a domain.
         val_share: of the source's training part, held out for validation, in (0, 1).
-        options: those of :class:`~tl_lab.data.base.DomainPair`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
 
     References:
         Blitzer, Dredze and Pereira, ACL 2007; preprocessed by Chen et al., Marginalized Denoising Autoencoders for
@@ -59,13 +59,13 @@ class AmazonReviews(DomainPair):
         super().__init__(**options)
         self.sources, self.target = name_pair(pair, source, target, self.domains)
         if not 0 < val_share < 1:
-            raise UserError(f"data.val_share lies between 0 and 1, not {val_share}")
+            raise UserError(f"data.val_share must be between 0 and 1, not {val_share}")
         if self.augmentation is not None and self.augmentation.active:
             raise UserError("augmentation changes images, but amazon_reviews are vectors: set augmentation=none")
         self.root, self.val_share = root, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the files and hold the source's validation part out."""
+        """Read the files and split off the source's validation part."""
         folder = find_root(self.root, "Amazon reviews", _HOW_TO_GET) / "amazon_reviews"
         self.class_names = ["negative", "positive"]
         sources = [_read(folder / f"{name}_train.svmlight") for name in self.sources]
@@ -97,6 +97,6 @@ def _read(path: Path) -> Samples:
             f"{path} has the label {y[wrong[0] - 1]:g} in row {wrong[0]} ({len(wrong):,} rows in all): labels are -1 "
             f"(negative) and 1 (positive); {_HOW_TO_GET}"
         )
-    if x.data.size and not x.data.min() >= 0:  # NaN is not
-        raise UserError(f"{path} holds the value {x.data.min():g}: features are counts of words; {_HOW_TO_GET}")
+    if x.data.size and not x.data.min() >= 0:  # true for NaN, too
+        raise UserError(f"{path} has the value {x.data.min():g}: features are counts of words; {_HOW_TO_GET}")
     return Samples(torch.from_numpy(x.toarray()).float(), torch.from_numpy((y > 0).astype("int64")))

@@ -1,4 +1,4 @@
-"""Word problems of one to three steps, generated: where does reasoning in words begin to help?"""
+"""Generated word problems of one to three steps, for studying when reasoning in words helps."""
 
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
@@ -22,13 +22,13 @@ _LOSSES = ("loses", "sells", "gives away", "breaks")
 
 
 class WordProblem(NamedTuple):
-    """A problem with its way to the answer.
+    """A problem with its solution.
 
     Attributes:
         text: the problem.
-        reasoning: one equation a step: ``3 + 4 = 7. 7 - 2 = 5.``
+        reasoning: one equation per step: ``3 + 4 = 7. 7 - 2 = 5.``
         answer: a whole number.
-        steps: how many.
+        steps: number of steps.
     """
 
     text: str
@@ -38,12 +38,12 @@ class WordProblem(NamedTuple):
 
 
 def word_problem(rng: np.random.Generator, steps: int, largest: int) -> WordProblem:
-    """Generate a problem in which no number on the way is negative or beyond the largest.
+    """Generate a problem in which no intermediate number is negative or exceeds the largest.
 
     Args:
-        rng: draws names, things and numbers.
+        rng: generator of names, things and numbers.
         steps: at least 1.
-        largest: number that occurs, at least 2.
+        largest: largest number that occurs, at least 2.
     """
     name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
     now = int(rng.integers(1, largest))
@@ -65,14 +65,14 @@ class Arithmetic(TextSet):
     No problem is in two parts. Demonstrations of ``strategy=prompting`` with reasoning show the equations.
 
     Args:
-        count: problems in all.
-        largest: number that occurs in a problem or on the way to its answer.
+        count: total number of problems.
+        largest: largest number in a problem or its solution.
         val_share: of all problems, for validation.
         test_share: of all problems, for test.
         options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: so many different problems cannot be made.
+        UserError: there are fewer different problems.
     """
 
     steps: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -92,7 +92,7 @@ class Arithmetic(TextSet):
         self.reasoning: dict[str, str] = {}
 
     def read(self) -> dict[str, Samples]:
-        """Generate the problems, as many of each number of steps, and split them."""
+        """Generate the problems, equally many for each number of steps, and split them."""
         rng = np.random.default_rng(derive_seed(self.seed, "arithmetic"))
         made: dict[str, WordProblem] = {}
         for tried in range(20 * self.count):
@@ -102,7 +102,7 @@ class Arithmetic(TextSet):
             made.setdefault(problem.text, problem)
         if len(made) < self.count:
             raise UserError(
-                f"data.count={self.count} is more than the different problems with numbers up to {self.largest}"
+                f"data.count={self.count} exceeds the number of different problems with numbers up to {self.largest}"
             )
         problems = list(made.values())
         self.class_names = [str(number) for number in range(self.largest + 1)]

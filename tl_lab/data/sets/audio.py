@@ -1,4 +1,4 @@
-"""What sets of recordings have in common."""
+"""Base class of sets of recordings."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ __all__ = ["OfAudio"]
 
 
 class OfAudio(OfSequences):
-    """What sets and pairs of domains of recordings have in common; arguments as of :class:`OfSequences`."""
+    """Base class of sets and pairs of domains of recordings; arguments as in :class:`OfSequences`."""
 
     modality = "audio"
 
     def count_places(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Count the frames of each recording."""
+        """Return the number of frames of each recording."""
         return x["length"]

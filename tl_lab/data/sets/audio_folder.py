@@ -1,4 +1,4 @@
-"""Recordings of one's own: files in a folder for each class."""
+"""The user's own recordings: files in a folder for each class."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -19,17 +19,17 @@ __all__ = ["AudioFolder"]
 
 
 class AudioFolder(OfAudio):
-    """A folder with a folder of recordings (wav, flac, ogg, mp3) for each class, of any rates.
+    """A folder with a folder of recordings (wav, flac, ogg, mp3) for each class, of any sample rates.
 
-    The split is made, unless the folder's own folders are called ``train`` and ``test``, and perhaps ``val``, each with
+    It is split by the seed, unless its folders are called ``train`` and ``test``, and optionally ``val``, each with
     the classes in it.
 
     Args:
-        path: of the folder; a relative one may start from ``TL_LAB_DATA``.
-        val_share: of all recordings, or of those of ``train`` where there is a ``test`` but no ``val``, for validation.
+        path: of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        val_share: of all recordings, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
         test_share: of all recordings, for test.
-        unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip``; they are counted and named.
-        options: those of :class:`~tl_lab.data.sets.audio.OfAudio`.
+        unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip`` them with a note.
+        options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
     """
 
     place_options = ("path",)
@@ -50,7 +50,7 @@ class AudioFolder(OfAudio):
         self.path, self.val_share, self.test_share, self.unreadable = path, val_share, test_share, unreadable
 
     def read(self) -> dict[str, Samples]:
-        """Find the files, and split them unless they are split."""
+        """Find the files, and split them if they are not split."""
         folder = next((place for place in places_of(self.path) if place.is_dir()), None)
         if folder is None:
             raise UserError(f"data.path: there is no folder {' or '.join(map(str, places_of(self.path)))}")
@@ -69,16 +69,16 @@ class AudioFolder(OfAudio):
         return sets
 
     def _part(self, folder: Path) -> Samples:
-        """Read a folder of class folders; the first part that is read names the classes."""
+        """Read a folder of class folders; the first part that is read determines the classes."""
         folders = class_folders(folder)
         files = {name: recordings_below(place) for name, place in folders.items()}
         if empty := [name for name, found in files.items() if not found]:
             raise UserError(f"data.path: there is no recording in {listed(empty)} of {folder}")
         if len(files) < 2:
-            raise UserError(f"data.path: {folder} holds {listed(files) or 'no folder'}: give a folder for each class")
+            raise UserError(f"data.path: {folder} has {listed(files) or 'no folder'}: give a folder for each class")
         self.class_names = self.class_names or list(files)
         if unknown := [name for name in files if name not in self.class_names]:
-            raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train has not")
+            raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train does not have")
         paths = [path for found in files.values() for path in found]
         labels = [self.class_names.index(name) for name, found in files.items() for _ in found]
         kept, left_out = keep_audible(paths, self.unreadable, folder)

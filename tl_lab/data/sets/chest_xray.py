@@ -1,4 +1,4 @@
-"""Chest X-rays with several findings, in the tables of CheXpert and of ChestX-ray14."""
+"""Chest X-rays with several findings, in the table formats of CheXpert and ChestX-ray14."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +23,14 @@ _NIH = (
 
 
 class ChestXray(ImageTable):
-    """Films of the chest with fourteen findings each.
+    """Chest radiographs with fourteen findings each.
 
     Args:
-        style: whose table it is: ``nih``: ChestX-ray14, with the columns Image Index, Finding Labels, Patient ID and
+        style: format of the table: ``nih``: ChestX-ray14, with the columns Image Index, Finding Labels, Patient ID and
             View Position; ``chexpert``: Path, a column for each finding, Frontal/Lateral, and the patient in the path.
-        findings: None for all of that table's.
-        image_column: None for that table's, as for the other columns.
-        options: those of :class:`~tl_lab.data.sets.image_table.ImageTable`.
+        findings: None for all findings of that format.
+        image_column: None for that of the format, as for the other columns.
+        options: keyword arguments of :class:`~tl_lab.data.sets.image_table.ImageTable`.
 
     References:
         X. Wang et al., "ChestX-ray8: Hospital-Scale Chest X-Ray Database and Benchmarks on Weakly-Supervised
@@ -60,7 +60,7 @@ class ChestXray(ImageTable):
         self.style = style
 
     def prepared(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
-        """Read the patient from CheXpert's paths (``.../patient00001/study1/view1_frontal.jpg``)."""
+        """Extract the patient from CheXpert's paths (``.../patient00001/study1/view1_frontal.jpg``)."""
         if self.style == "nih" or self.patient_column != "patient" or "patient" in table.columns:
             return table
         check_columns(table, "image_column", [self.image_column], place)

@@ -28,15 +28,15 @@ _PARTS = ("train", "test")
 class Cifar10(PublishedSet):
     """Photographs: 50,000 for training and 10,000 for test, ``(3, 32, 32)``, ten classes.
 
-    The official files are read by torchvision, which checks their hashes. A JPEG copy (its pixels differ slightly)
-    is decoded once and kept in the cache. Which one was read is noted.
+    The official files are read by torchvision, which checks their hashes. A JPEG copy (with slightly different pixels)
+    is decoded once and cached. A note states which one was read.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
         files: ``official`` (folder ``cifar-10-batches-py``), ``jpeg`` (``cifar10_jpg.tar.xz`` with
-            ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``), or ``auto``: the official files where they are.
-        download: fetch the official files if they are absent.
-        options: those of :class:`~tl_lab.data.sets.published.PublishedSet`.
+            ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``), or ``auto``: the official files if they exist.
+        download: download the official files if they are missing.
+        options: keyword arguments of :class:`~tl_lab.data.sets.published.PublishedSet`.
 
     References:
         A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, University of
@@ -57,13 +57,13 @@ class Cifar10(PublishedSet):
     ) -> None:
         super().__init__(root=root, download=download, **options)
         if files not in ("auto", "official", "jpeg"):
-            raise UserError(f"data.files is 'auto', 'official' or 'jpeg', not {files!r}")
+            raise UserError(f"data.files must be 'auto', 'official' or 'jpeg', not {files!r}")
         if files == "jpeg" and download:
-            raise UserError("data.download=true fetches the official files only: set data.files=auto or official")
+            raise UserError("data.download=true downloads the official files only: set data.files=auto or official")
         self.files = files
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts and cut the validation set from the first."""
+        """Read both parts and split the validation set off the first."""
         self._read_files = ""
         sets = super().read()
         self.notes.append(f"CIFAR-10 read from {self._read_files}")
@@ -86,19 +86,19 @@ class Cifar10(PublishedSet):
 def read_jpeg_archive(
     path: Path, part: str, class_names: tuple[str, ...], cache: Path | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Read the images ``part/CLASS/*.jpg`` of an archive, decoded once and then kept in the cache.
+    """Read the images ``part/CLASS/*.jpg`` of an archive, decoded once and then cached.
 
     Args:
         path: of a ``.tar.xz``.
         part: the top folder within it, such as ``train``.
         class_names: the folders of the classes; their order gives the labels.
-        cache: folder of the cache; None for the usual one.
+        cache: folder of the cache; None for the default.
 
     Returns:
         Images uint8 ``(N, 3, H, W)``, ordered by class and file name, and classes int64 ``(N,)``.
 
     Raises:
-        UserError: if the archive is damaged or has no such images.
+        UserError: the archive is damaged or has no such images.
     """
     title, key = path.name.split(".")[0], {"version": 1, "archive": file_hash(path), "classes": class_names}
 
@@ -121,7 +121,7 @@ def _decode_archive(path: Path, class_names: tuple[str, ...]) -> dict[str, dict[
     """Decode the images of each part."""
     images: dict[str, dict[tuple[int, str], np.ndarray]] = defaultdict(dict)
     try:
-        # lzma.open notices a file that ends too early; tarfile's own decompression does not
+        # lzma.open detects a truncated file; tarfile's own decompression does not
         with lzma.open(path) as content, tarfile.open(fileobj=content, mode="r|") as archive:
             for member in archive:
                 folders = Path(member.name).parts[-3:]
@@ -130,11 +130,11 @@ def _decode_archive(path: Path, class_names: tuple[str, ...]) -> dict[str, dict[
                 content_of = io.BytesIO(archive.extractfile(member).read())  # type: ignore[union-attr]
                 place = class_names.index(folders[1]), folders[2]
                 images[folders[0]][place] = np.asarray(picture(content_of, "RGB"))
-            while content.read(2**20):  # to the end, where the check sum is
+            while content.read(2**20):  # to the end, which contains the checksum
                 pass
-    except Exception as error:  # decompressors and decoders raise whatever they like
+    except Exception as error:  # decompressors and decoders raise arbitrary errors
         raise UserError(
-            f"the archive {path} cannot be read ({error}): it is incomplete or damaged, fetch it again"
+            f"the archive {path} cannot be read ({error}): it is incomplete or damaged, download it again"
         ) from error
     return {part: _ordered(found) for part, found in images.items()}
 

@@ -26,11 +26,11 @@ class _DigitPair(DomainPair):
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        download: fetch the files if they are absent.
-        val_share: of the source's training part, held out for validation, in (0, 1).
+        download: download the files if they are missing.
+        val_share: of the source's training part, for validation, in (0, 1).
         source_count: samples taken at random from the source's training part; None for all.
-        target_count: likewise from the target's, without looking at labels.
-        options: those of :class:`~tl_lab.data.base.DomainPair`.
+        target_count: likewise from the target's, independent of labels.
+        options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
     """
 
     place_options = ("root",)
@@ -47,19 +47,19 @@ class _DigitPair(DomainPair):
     ) -> None:
         super().__init__(**options)
         if not 0 < val_share < 1:
-            raise UserError(f"data.val_share lies between 0 and 1, not {val_share}")
+            raise UserError(f"data.val_share must be between 0 and 1, not {val_share}")
         for name, count in (("source_count", source_count), ("target_count", target_count)):
             if count is not None and count < 1:
-                raise UserError(f"data.{name} is null or at least 1, not {count}")
+                raise UserError(f"data.{name} must be null or at least 1, not {count}")
         self.root, self.download, self.val_share = root, download, val_share
         self.source_count, self.target_count = source_count, target_count
 
     def read_parts(self) -> dict[str, Samples]:
-        """Read ``source/train``, ``source/test``, ``target/train`` and ``target/test`` as they were published."""
+        """Read ``source/train``, ``source/test``, ``target/train`` and ``target/test`` as published."""
         raise NotImplementedError(f"{type(self).__name__} does not read its sets")
 
     def read(self) -> dict[str, Samples]:
-        """Read both sets, take samples where fewer are wanted, and hold the source's validation part out."""
+        """Read both sets, draw samples if fewer are requested, and split off the source's validation part."""
         self.class_names = [str(digit) for digit in range(10)]
         sets = self.read_parts()
         self.contents = [sets[name].fingerprint() for name in sorted(sets)]
@@ -79,7 +79,7 @@ class MnistToMnistM(_DigitPair):
     """MNIST (source, grey) and MNIST-M (target, the same digits blended into photographs, colour).
 
     Each MNIST image is blended into one patch: source and target training parts show the same digits, as in the
-    paper. The target is scored on MNIST-M's test part, whose digits are in no training part.
+    paper. The target is scored on MNIST-M's test part, whose digits occur in no training part.
 
     Args:
         mnistm_seed: of the patches; the run's seed does not change them.
@@ -95,7 +95,7 @@ class MnistToMnistM(_DigitPair):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the target's images: a network for both domains sees colour."""
+        """Channels, height and width of the target's images: a network for both domains needs colour."""
         return 3, 28, 28
 
     def read_parts(self) -> dict[str, Samples]:
@@ -111,10 +111,10 @@ class MnistToMnistM(_DigitPair):
 
 
 class MnistUsps(_DigitPair):
-    """MNIST and USPS, either way.
+    """MNIST and USPS, in either direction.
 
     Args:
-        pair: ``mnist_to_usps`` or ``usps_to_mnist``, as a sweep over both needs; None to take the next two.
+        pair: ``mnist_to_usps`` or ``usps_to_mnist``, for a sweep over both; None to use the next two.
         source: ``mnist`` or ``usps``.
         target: the other one.
         options: those of the pair (root, download, val_share, source_count, target_count, batch_size ...).
@@ -131,7 +131,7 @@ class MnistUsps(_DigitPair):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the larger images: the smaller are enlarged."""
+        """Channels, height and width of the larger images, to which the smaller ones are enlarged."""
         return 1, 28, 28
 
     def read_parts(self) -> dict[str, Samples]:

@@ -1,4 +1,4 @@
-"""The handwritten digits that scikit-learn ships."""
+"""The handwritten digits that are distributed with scikit-learn."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ __all__ = ["Digits"]
 
 
 class Digits(DataModule):
-    """1,797 handwritten digits, ``(1, 8, 8)``, split by seed, each class keeping its share; for quick work.
+    """1,797 handwritten digits, ``(1, 8, 8)``, in a stratified split by seed; for fast experiments.
 
     Args:
         val_share: of all samples, held out for validation, in (0, 1).
         test_share: of all samples, held out for test, in (0, 1 - val_share).
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     def __init__(self, *, val_share: Fraction = 0.1, test_share: Fraction = 0.2, **options: Any) -> None:

@@ -17,13 +17,13 @@ PROPERTIES: dict[str, tuple[int, ...]] = {
     "even": (0, 2, 4, 6, 8),
     "prime": (2, 3, 5, 7),
     "above 4": (5, 6, 7, 8, 9),
-    "has a loop": (0, 6, 8, 9),  # a 4 is written open as often as closed
+    "has a loop": (0, 6, 8, 9),  # a handwritten 4 is open about as often as closed
 }
 """The digits that have each property."""
 
 
 def properties_of(digits: Tensor) -> Tensor:
-    """Look up which properties digits have.
+    """Return the properties of digits.
 
     Args:
         digits: ``(N,)``, 0 to 9.
@@ -38,12 +38,12 @@ def properties_of(digits: Tensor) -> Tensor:
 
 
 class _Properties:
-    """Replaces digits by their properties, after splits that keep each digit's share."""
+    """Replaces digits by their properties, after splits that are stratified by digit."""
 
     problem_kind: type[Problem] = MultiLabel
 
     def read(self) -> dict[str, Samples]:
-        """Read the digits, and look their properties up."""
+        """Read the digits, and replace them by their properties."""
         sets: dict[str, Samples] = super().read()  # type: ignore[misc]
         self.class_names = list(PROPERTIES)
         return {name: _relabelled(samples) for name, samples in sets.items()}
@@ -57,7 +57,7 @@ class DigitsProperties(_Properties, Digits):
     """Scikit-learn's handwritten digits, labelled as even, prime, above 4 and with a loop.
 
     Args:
-        options: those of :class:`~tl_lab.data.sets.digits.Digits`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.digits.Digits`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -68,7 +68,7 @@ class PrintedToHandwrittenProperties(_Properties, PrintedToHandwritten):
     """Printed digits (source) and handwritten ones (target), labelled by the same four properties.
 
     Args:
-        options: those of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.
     """
 
     def __init__(self, **options: Any) -> None:

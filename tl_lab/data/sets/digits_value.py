@@ -12,12 +12,12 @@ __all__ = ["DigitsValue", "PrintedToHandwrittenValue"]
 
 
 class _Value:
-    """Replaces classes by numbers, after splits that keep each digit's share."""
+    """Replaces classes by numbers, after splits that are stratified by digit."""
 
     problem_kind: type[Problem] = Regression
 
     def read(self) -> dict[str, Samples]:
-        """Read the digits, and take them as numbers, ``(N, 1)``."""
+        """Read the digits, and convert them to numbers, ``(N, 1)``."""
         sets: dict[str, Samples] = super().read()  # type: ignore[misc]
         self.class_names = ["value"]
         return {
@@ -30,7 +30,7 @@ class DigitsValue(_Value, Digits):
     """Scikit-learn's handwritten digits as numbers from 0 to 9.
 
     Args:
-        options: those of :class:`~tl_lab.data.sets.digits.Digits`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.digits.Digits`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -41,7 +41,7 @@ class PrintedToHandwrittenValue(_Value, PrintedToHandwritten):
     """Printed digits (source) and handwritten ones (target) as numbers from 0 to 9.
 
     Args:
-        options: those of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.
     """
 
     def __init__(self, **options: Any) -> None:

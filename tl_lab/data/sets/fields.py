@@ -1,4 +1,4 @@
-"""Search for the value of a field among the words of a page; transcribed values rarely equal the words exactly."""
+"""Search for the value of a field among the words of a page; transcribed values rarely match the words exactly."""
 
 import re
 from collections.abc import Sequence
@@ -7,25 +7,25 @@ from itertools import pairwise
 
 __all__ = ["find_amount", "find_lines", "find_text", "plain"]
 
-_LEAST = 0.8  # similarity from which on lines are taken for a value
-_LINES = 7  # that a value spans at most
+_LEAST = 0.8  # similarity from which on lines are accepted as a value
+_LINES = 7  # largest number of lines of a value
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def plain(text: str) -> str:
-    """Leave letters and digits, in capitals."""
+    """Keep only letters and digits, in capitals."""
     return "".join(sign for sign in text.upper() if sign.isalnum())
 
 
 def find_text(value: str, words: Sequence[str]) -> tuple[int, int] | None:
-    """Find the shortest run of words that holds a value whole.
+    """Find the shortest sequence of words that contains a whole value.
 
     Args:
         value: of a field, such as a date.
         words: of the page.
 
     Returns:
-        First word and the one behind the last; None where there is none.
+        First word and the one after the last; None if there is none.
     """
     wanted = plain(value)
     if not wanted:
@@ -38,15 +38,15 @@ def find_text(value: str, words: Sequence[str]) -> tuple[int, int] | None:
 
 
 def find_lines(value: str, lines: Sequence[tuple[int, int]], words: Sequence[str]) -> tuple[int, int] | None:
-    """Find the lines that together are most like a value.
+    """Find the consecutive lines that are most similar to a value.
 
     Args:
         value: of a field, such as an address.
-        lines: first word and the one behind the last of each.
+        lines: first word and the one after the last of each.
         words: of the page.
 
     Returns:
-        First word and the one behind the last; None where nothing is alike.
+        First word and the one after the last; None if nothing is similar.
     """
     wanted, best, found = plain(value), _LEAST, None
     if not wanted:
@@ -67,16 +67,16 @@ def find_lines(value: str, lines: Sequence[tuple[int, int]], words: Sequence[str
 def find_amount(
     value: str, lines: Sequence[tuple[int, int]], words: Sequence[str], tops: Sequence[float]
 ) -> int | None:
-    """Find the word that holds an amount; of several the first beside the word TOTAL, else the last.
+    """Find the word that contains an amount; of several, the first next to the word TOTAL, else the last.
 
     Args:
         value: the amount, ``60.30``.
-        lines: first word and the one behind the last of each.
+        lines: first word and the one after the last of each.
         words: of the page.
         tops: vertical middle of each word's box.
 
     Returns:
-        The word; None where there is none.
+        The word; None if there is none.
     """
     wanted = "".join(_DIGITS.findall(value)).replace(",", "")
     hits = [i for i, word in enumerate(words) if "".join(_DIGITS.findall(word)).replace(",", "") == wanted]

@@ -1,4 +1,4 @@
-"""The text faces that matplotlib ships, and the drawing of a string with one of them."""
+"""The text fonts that are distributed with matplotlib, and rendering of strings."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -20,16 +20,16 @@ _FACES = (
 
 
 def text_faces() -> list[Path]:
-    """List the faces for running text: DejaVu Sans, Sans Mono and Serif, and STIX General, four styles each.
+    """List the fonts for running text: DejaVu Sans, Sans Mono and Serif, and STIX General, four styles each.
 
-    The mathematical faces (Computer Modern, STIX sizes) and LastResort are left out: their code points draw
-    other signs than the character asked for.
+    The mathematical fonts (Computer Modern, STIX sizes) and LastResort are excluded: their code points show
+    other characters.
 
     Returns:
         The sixteen files, ordered by name.
 
     Raises:
-        UserError: if the installed matplotlib lacks one of them.
+        UserError: the installed matplotlib lacks one of them.
     """
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     faces = [folder / f"{name}.ttf" for name in sorted(_FACES)]
@@ -43,19 +43,19 @@ def text_faces() -> list[Path]:
 
 
 def draw_text(text: str, face: Path, size: int) -> np.ndarray:
-    """Draw a string in white on black, cut to its ink.
+    """Draw a string in white on black, cropped to its ink.
 
     Args:
-        text: what to draw, one line.
+        text: string to draw, one line.
         face: a TrueType file (see :func:`text_faces`).
-        size: of the face's em square, in pixels.
+        size: of the font's em square, in pixels.
 
     Returns:
         Coverage of each pixel, uint8 ``(height, width)``; ``(0, 0)`` if the string leaves no ink.
     """
     font = _font(face, size)
     left, top, right, bottom = font.getbbox(text)
-    # A pixel on each side: antialiased edges may reach past the box that the font reports.
+    # One pixel on each side: antialiased edges may extend beyond the box that the font reports.
     canvas = Image.new("L", (max(int(right - left), 0) + 2, max(int(bottom - top), 0) + 2))
     ImageDraw.Draw(canvas).text((1 - left, 1 - top), text, fill=255, font=font)
     box = canvas.getbbox()

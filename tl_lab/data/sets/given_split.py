@@ -1,4 +1,4 @@
-"""A split that a column of a table gives, which keeps each group of samples in one part."""
+"""A split given by a column of a table, in which each group of samples is in one part."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,26 +28,26 @@ def split_as_given(
     val_share: float,
     seed: int,
 ) -> dict[str, Samples]:
-    """Take a given split, if no group is on both sides of it; without validation, groups of train are drawn for it.
+    """Use a given split if no group is in two parts; without a validation part, groups of train are drawn for it.
 
     Args:
         whole: all samples.
-        cells: the part of each, as it is written.
+        cells: the part of each, as written in the table.
         groups: number of each sample's group, ``(N,)``.
-        names: of the groups; None where they have none.
-        kind: what a group is: ``patient`` or ``speaker``.
+        names: of the groups; None if they have none.
+        kind: kind of groups: ``patient`` or ``speaker``.
         column: with the parts, for messages.
         place: of the table, likewise.
-        val_share: of the training samples, for validation where the column names none.
+        val_share: of the training samples, for validation if the column has none.
         seed: of the run.
 
     Raises:
-        UserError: a cell names no part, train or test is absent, or a group is in two parts.
+        UserError: a cell is not a part, train or test is missing, or a group is in two parts.
     """
     parts = [_PARTS.get(cell.strip().lower(), "") for cell in cells]
     if "" in parts or not {"train", "test"} <= set(parts):
         raise UserError(
-            f"data.split_column={column}: cells of {place} are train, val and test, with some of train and test"
+            f"data.split_column={column}: cells of {place} must be train, val or test, with some of train and test"
         )
     index = {name: torch.tensor([i for i, one in enumerate(parts) if one == name]) for name in dict.fromkeys(parts)}
     of = {name: set(groups[places].tolist()) for name, places in index.items()}
@@ -55,7 +55,7 @@ def split_as_given(
         if both := sorted(of.get(name, set()) & of.get(other, set())):
             named = map(str, both) if names is None else [names[one] for one in both]
             raise UserError(
-                f"{place}: {len(both)} {kind}s are in {name} and in {other} ({listed(named)}): give each {kind} "
+                f"{place}: {len(both)} {kind}s are in {name} and in {other} ({listed(named)}): assign each {kind} "
                 f"to one part, or leave data.split_column out to split by {kind}s"
             )
     if "val" not in index:

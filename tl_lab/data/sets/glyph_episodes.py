@@ -1,4 +1,4 @@
-"""Episodes of printed characters: nothing to download."""
+"""Episodes of printed characters, which need no download."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,17 +17,17 @@ __all__ = ["GlyphEpisodes"]
 
 
 class GlyphEpisodes(EpisodicData):
-    """Some 1,300 printed characters with 12 to 16 drawings each, shared out by seed: every character is in one part.
+    """Some 1,300 printed characters with 12 to 16 drawings each, split by seed: every character is in one part.
 
-    Look-alikes and mere forms of another character are no classes at all (see
-    :func:`~tl_lab.data.sets.glyphs.glyph_set`), so that none is in two parts either.
+    Characters that look like another one or are variants of it are excluded (see
+    :func:`~tl_lab.data.sets.glyphs.glyph_set`), so that none is in two parts.
 
     Args:
-        min_faces: different drawings that a character must have, 1 to 16; an episode takes K + Q of them.
+        min_faces: smallest number of different drawings of a character, 1 to 16; an episode uses K + Q of them.
         size: height and width in pixels, at least 8.
-        alike: the largest relative squared difference of drawings that count as the same, in [0, 1].
+        alike: largest relative squared difference of drawings that count as equal, in [0, 1].
         class_shares: of the characters, for training, validation and test, each above 0.
-        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class GlyphEpisodes(EpisodicData):
     ) -> None:
         super().__init__(**options)
         if len(class_shares) != 3:
-            raise UserError(f"data.class_shares are three numbers, for training, validation and test: {class_shares}")
+            raise UserError(f"data.class_shares must be three numbers (training, validation, test): {class_shares}")
         self.min_faces, self.size, self.alike = min_faces, size, alike
         self.class_shares = class_shares[0], class_shares[1], class_shares[2]
 
     def read(self) -> dict[str, Samples]:
-        """Draw the glyphs, or take them from the cache, and share the characters out."""
+        """Draw the glyphs, or read them from the cache, and split the characters."""
         glyphs = glyph_set(self.min_faces, self.size, self.alike)
         stages = ", ".join(f"{count:,} {stage}" for stage, count in glyphs.counts.items())
         self.notes.append(
@@ -55,11 +55,11 @@ class GlyphEpisodes(EpisodicData):
         return {self.part_name(part): self._part(glyphs, part, classes) for part, classes in self.share(glyphs).items()}
 
     def part_name(self, part: str) -> str:
-        """Name the set of ``train``, ``val`` or ``test``."""
+        """Return the name of the set for ``train``, ``val`` or ``test``."""
         return part
 
     def share(self, glyphs: GlyphSet) -> dict[str, Tensor]:
-        """Share the characters out: places of each part's, int64."""
+        """Split the characters: positions in each part, int64."""
         parts = split_classes(len(glyphs.characters), self.class_shares, self.seed)
         return dict(zip(("train", "val", "test"), parts, strict=True))
 

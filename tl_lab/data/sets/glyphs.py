@@ -1,4 +1,4 @@
-"""Printed characters as images: many classes with a dozen drawings each, made from matplotlib's text faces."""
+"""Printed characters as images: many classes with a dozen drawings each, from matplotlib's text fonts."""
 
 import unicodedata
 from collections import Counter
@@ -37,24 +37,24 @@ __all__ = [
     "split_faces",
 ]
 
-_VERSION = 1  # raise it when the drawing or the choice of characters changes: old caches are then left aside
+_VERSION = 1  # increase it when the drawing or the choice of characters changes, to invalidate old caches
 _OVERSAMPLING = 4
-_EM, _BASELINE = 20 / 28, 21 / 28  # as shares of the image's height
+_EM, _BASELINE = 20 / 28, 21 / 28  # relative to the image's height
 _FORM_TAGS = ("<font>", "<wide>", "<narrow>", "<compat>", "<isolated>")
 
 
 @dataclass(frozen=True)
 class GlyphSet:
-    """The drawings that are left after all filters.
+    """The drawings that pass all filters.
 
     Args:
         images: white on black, uint8 ``(N, 1, size, size)``, ordered by class, then face.
         labels: class of each image, int64 ``(N,)``.
-        faces: face of each image, int64 ``(N,)``.
+        faces: font of each image, int64 ``(N,)``.
         characters: the character of each class, ordered by code point.
-        face_names: the name of each face.
-        counts: how many characters each filter left, in the order in which they were applied.
-        twins: each character that was dropped for its looks, with the one that was kept in its place.
+        face_names: the name of each font.
+        counts: number of characters that passed each filter, in the order of the filters.
+        twins: each character that was dropped because of its looks, with the one that was kept.
     """
 
     images: Tensor
@@ -73,24 +73,24 @@ def glyph_set(
     faces: Sequence[Path] | None = None,
     cache: Path | None = None,
 ) -> GlyphSet:
-    """Draw the characters that have enough different drawings and no twin; made once, then read from a cache.
+    """Draw the characters that have enough different drawings and no twin; computed once, then read from a cache.
 
-    Two drawings ``a, b`` are alike if ``|a - b|^2 <= alike * (|a|^2 + |b|^2) / 2``. Of the characters alike in
-    any face, and of those that Unicode calls forms of one another, the one of lowest code point stays. Many
-    signs (arrows, for one) are drawn alike in several faces: such drawings count once.
+    Two drawings ``a, b`` are alike if ``|a - b|^2 <= alike * (|a|^2 + |b|^2) / 2``. Of characters that are alike in
+    any font, and of those that Unicode defines as variants, the one with the lowest code point is kept. Many
+    symbols (such as arrows) are drawn alike in several fonts: such drawings count once.
 
     Args:
-        min_faces: drawings that a character must have, at least 1.
+        min_faces: smallest number of drawings of a character, at least 1.
         size: height and width of the images in pixels, at least 8.
-        alike: the largest relative squared difference of drawings that count as the same, in [0, 1].
+        alike: largest relative squared difference of drawings that count as equal, in [0, 1].
         faces: TrueType files; None for :func:`~tl_lab.data.sets.fonts.text_faces`.
-        cache: folder of the cache; None for the usual one.
+        cache: folder of the cache; None for the default.
 
     Returns:
         The glyphs.
 
     Raises:
-        UserError: if a knob is out of range or no character is left.
+        UserError: an argument is out of range or no character is left.
     """
     files = list(text_faces() if faces is None else faces)
     if not 1 <= min_faces <= len(files) or size < 8 or not 0 <= alike <= 1:
@@ -152,16 +152,16 @@ def _make(faces: Sequence[Path], min_faces: int, size: int, alike: float) -> dic
 
 
 def candidates(faces: Sequence[Path], min_faces: int) -> list[int]:
-    """List the visible characters that enough faces map to a drawing.
+    """List the visible characters that enough fonts map to a drawing.
 
     Letters, numbers, punctuation and symbols; no combining marks, spaces, control or unassigned characters.
 
     Args:
         faces: TrueType files.
-        min_faces: faces that must have the character.
+        min_faces: number of fonts that must have the character.
 
     Returns:
-        Code points in rising order.
+        Code points in ascending order.
     """
     counts = Counter(code for face in faces for code in _character_map(face))
     return sorted(
@@ -170,10 +170,10 @@ def candidates(faces: Sequence[Path], min_faces: int) -> list[int]:
 
 
 def draw_glyphs(codes: Sequence[int], faces: Sequence[Path], size: int) -> np.ndarray:
-    """Draw characters in white on black, at one size and on one baseline, centred from left to right.
+    """Draw characters in white on black, at one size and on one baseline, centred horizontally.
 
-    Size and height within the image are kept: they tell ``c`` from ``C`` and a comma from an apostrophe. Only
-    what would leave the image is made smaller.
+    Size and height within the image are kept: they distinguish ``c`` from ``C`` and a comma from an apostrophe. Only
+    drawings that would leave the image are made smaller.
 
     Args:
         codes: code points, ``C`` of them.
@@ -181,13 +181,13 @@ def draw_glyphs(codes: Sequence[int], faces: Sequence[Path], size: int) -> np.nd
         size: height and width of the images in pixels.
 
     Returns:
-        Coverage of each pixel, uint8 ``(C, F, size, size)``; all zero where a face has no drawing of the
-        character, or the box that stands for a missing one.
+        Coverage of each pixel, uint8 ``(C, F, size, size)``; all zero if a font has no drawing of the
+        character, or only the box for missing ones.
     """
     images = np.zeros((len(codes), len(faces), size, size), np.uint8)
     for j, face in enumerate(faces):
         present, draw = _character_map(face), _pen(face, size)
-        box = draw("\U0010ffff")  # a code point that no font may ever assign
+        box = draw("\U0010ffff")  # a code point that no font may assign
         for i, code in enumerate(codes):
             if code in present:
                 image = draw(chr(code))
@@ -197,7 +197,7 @@ def draw_glyphs(codes: Sequence[int], faces: Sequence[Path], size: int) -> np.nd
 
 
 def _pen(face: Path, size: int) -> Callable[[str], np.ndarray]:
-    canvas = size * _OVERSAMPLING  # drawn large, then averaged: no hinting to the coarse grid
+    canvas = size * _OVERSAMPLING  # drawn large, then averaged, to avoid hinting to the coarse grid
     em, baseline, room = round(canvas * _EM), round(canvas * _BASELINE), canvas - 2 * _OVERSAMPLING
 
     def font_of(em: int) -> ImageFont.FreeTypeFont:
@@ -229,11 +229,11 @@ def distinct_drawings(drawings: np.ndarray, alike: float) -> np.ndarray:
     """Mark the drawings of one character that differ from all earlier ones.
 
     Args:
-        drawings: uint8 ``(F, size, size)``; all zero where there is none.
+        drawings: uint8 ``(F, size, size)``; all zero if there is none.
         alike: see :func:`glyph_set`.
 
     Returns:
-        Boolean ``(F,)``; False where there is no drawing.
+        Boolean ``(F,)``; False if there is no drawing.
     """
     same = _alike(drawings, alike)
     marked = np.zeros(len(drawings), dtype=bool)
@@ -243,14 +243,14 @@ def distinct_drawings(drawings: np.ndarray, alike: float) -> np.ndarray:
 
 
 def look_alikes(images: np.ndarray, alike: float) -> np.ndarray:
-    """Find the characters drawn like an earlier one in any face, such as Greek Alpha and Cyrillic A like Latin A.
+    """Find characters that look like an earlier one in any font, such as Greek Alpha and Cyrillic A like Latin A.
 
     Args:
-        images: uint8 ``(C, F, size, size)``, characters in order of preference; all zero where there is none.
+        images: uint8 ``(C, F, size, size)``, characters in order of preference; all zero if there is none.
         alike: see :func:`glyph_set`.
 
     Returns:
-        Row of the earliest kept character that it looks like, int64 ``(C,)``; -1 for characters that stay.
+        Row of the earliest kept character that it looks like, int64 ``(C,)``; -1 for characters that are kept.
     """
     same = np.zeros((len(images), len(images)), dtype=bool)
     for j in range(images.shape[1]):
@@ -264,8 +264,8 @@ def look_alikes(images: np.ndarray, alike: float) -> np.ndarray:
 
 
 def _alike(images: np.ndarray, alike: float) -> np.ndarray:
-    """Compare each image with each, ``(N, size, size) -> (N, N)``; an image without ink is like none."""
-    x = images.reshape(len(images), -1).astype(np.float64)  # sums of integers below 2**53: exact everywhere
+    """Compare all pairs of images, ``(N, size, size) -> (N, N)``; an image without ink is unlike all others."""
+    x = images.reshape(len(images), -1).astype(np.float64)  # sums of integers below 2**53, hence exact
     energy = (x * x).sum(1)
     total = energy[:, None] + energy[None]
     difference = total - 2 * (x @ x.T)
@@ -274,15 +274,15 @@ def _alike(images: np.ndarray, alike: float) -> np.ndarray:
 
 
 def same_form(character: str) -> str:
-    """Name the family of characters that differ in form only: font variants, full width, presentation forms.
+    """Return the base character of variants: font variants, full width, presentation forms.
 
-    Superscripts, subscripts, fractions and circled signs are drawn differently and stay separate.
+    Superscripts, subscripts, fractions and circled characters are drawn differently and stay separate.
 
     Args:
         character: one character.
 
     Returns:
-        Its compatibility form (NFKC) if that is one character and a mere matter of form, else the character.
+        Its compatibility form (NFKC) if that is one character and a mere variant, else the character itself.
     """
     parts = unicodedata.decomposition(character).split()
     if not parts or (parts[0].startswith("<") and parts[0] not in _FORM_TAGS):
@@ -297,16 +297,16 @@ def split_classes(count: int, shares: tuple[float, float, float], seed: int) -> 
     Args:
         count: number of classes.
         shares: of the three parts, each above 0; they are divided by their sum.
-        seed: fixes the split.
+        seed: determines the split.
 
     Returns:
         Sorted classes of each part, int64.
 
     Raises:
-        UserError: if a share is not positive or a part would be empty.
+        UserError: a share is not positive or a part would be empty.
     """
     if min(shares) <= 0:
-        raise UserError(f"the shares of training, validation and test classes are above 0, not {shares}")
+        raise UserError(f"the shares of training, validation and test classes must be above 0, not {shares}")
     ends = np.round(np.cumsum(shares) / sum(shares) * count).astype(int)
     if ends[0] == 0 or ends[1] == ends[0] or ends[2] == ends[1]:
         raise UserError(f"{count} classes are too few for parts with the shares {shares}")
@@ -318,18 +318,18 @@ def split_classes(count: int, shares: tuple[float, float, float], seed: int) -> 
 class Glyphs(DataModule):
     """Printed characters as a supervised set: some 1,300 classes with 12 to 16 drawings each.
 
-    Split by ``face``, whole typefaces are held out, the same for all classes: the test asks for characters in
-    faces never seen (though another style of the same family may have been). Split by ``image``, drawings of
+    With ``split=face``, whole fonts are held out, the same for all classes: the test uses fonts that were
+    never seen (but possibly other styles of the same family). With ``split=image``, drawings of
     each character are held out at random.
 
     Args:
-        min_faces: different drawings that a character must have, 1 to 16.
+        min_faces: smallest number of different drawings of a character, 1 to 16.
         size: height and width in pixels, at least 8.
         alike: see :func:`glyph_set`, in [0, 1].
         split: ``face`` or ``image``.
-        val_share: of the faces, or of each class's images, held out for validation, in (0, 1).
+        val_share: of the fonts, or of each class's images, for validation, in (0, 1).
         test_share: likewise for test.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     def __init__(
@@ -346,12 +346,12 @@ class Glyphs(DataModule):
         super().__init__(**options)
         check_shares(val_share, test_share)
         if split not in ("face", "image"):
-            raise UserError(f"data.split is 'face' or 'image', not {split!r}")
+            raise UserError(f"data.split must be 'face' or 'image', not {split!r}")
         self.min_faces, self.size, self.alike = min_faces, size, alike
         self.split, self.val_share, self.test_share = split, val_share, test_share
 
     def read(self) -> dict[str, Samples]:
-        """Draw the glyphs, or take them from the cache, and split them."""
+        """Draw the glyphs, or read them from the cache, and split them."""
         glyphs = glyph_set(self.min_faces, self.size, self.alike)
         self.class_names = glyphs.characters
         stages = ", ".join(f"{count:,} {stage}" for stage, count in glyphs.counts.items())
@@ -366,20 +366,20 @@ class Glyphs(DataModule):
 
 
 def split_faces(faces: Tensor, labels: Tensor, val_share: float, test_share: float, seed: int) -> dict[str, Tensor]:
-    """Hold whole faces out.
+    """Hold out whole fonts.
 
     Args:
         faces: of each image, int64 ``(N,)``.
         labels: of each image, int64 ``(N,)``.
-        val_share: of the faces, rounded, at least one.
+        val_share: of the fonts, rounded, at least one.
         test_share: likewise.
-        seed: fixes which.
+        seed: determines which.
 
     Returns:
         Sorted indices of ``train``, ``val`` and ``test``.
 
     Raises:
-        UserError: if no face is left for training, or a class has no image in those that are.
+        UserError: no font is left for training, or a class has no image in the remaining ones.
     """
     count = int(faces.max()) + 1
     val, test = (max(1, round(share * count)) for share in (val_share, test_share))

@@ -1,4 +1,4 @@
-"""Few-shot learning under shift: learn from printed characters, meet handwritten ones."""
+"""Few-shot learning under domain shift, from printed to handwritten characters."""
 
 from typing import Any, Literal
 
@@ -22,17 +22,17 @@ _DIGITS = "0123456789"
 class GlyphsToHandwritten(GlyphEpisodes):
     """Episodes of printed characters (source), scored on episodes of handwritten ones (target).
 
-    Training may see images of the target without labels. ``digits``: scikit-learn's 1,797; a random part of them,
-    chosen without looking at labels, is held out for the score. The printed digits are test characters of the source,
-    so that no class of the target is learned from. ``omniglot``: unlabelled are the 1,200 characters of the usual
-    split's training and validation, scored are the 423 others, not turned; characters of both that are also printed
-    ones (Old Church Slavonic, for one) stay.
+    Training may use target images without labels. ``digits``: scikit-learn's 1,797; a random part of them,
+    independent of labels, is held out for the score. The printed digits are test characters of the source,
+    so that no target class is trained on. ``omniglot``: the 1,200 characters of the usual split's training and
+    validation parts are unlabelled, the 423 others are scored without rotations; unlabelled or scored characters that
+    also occur in print (such as Old Church Slavonic) are kept.
 
     Args:
         target: ``digits`` or ``omniglot``.
-        target_test_count: handwritten digits held out for the score, in [1, 1796].
+        target_test_count: number of handwritten digits for the score, in [1, 1796].
         root: folder of the data sets, for Omniglot; None for the environment variable ``TL_LAB_DATA``.
-        options: those of :class:`~tl_lab.data.sets.glyph_episodes.GlyphEpisodes`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.glyph_episodes.GlyphEpisodes`.
     """
 
     traits = frozenset({"labels", "episodes", "target"})
@@ -48,15 +48,15 @@ class GlyphsToHandwritten(GlyphEpisodes):
     ) -> None:
         super().__init__(**options)
         if target not in ("digits", "omniglot"):
-            raise UserError(f"data.target is 'digits' or 'omniglot', not {target!r}")
+            raise UserError(f"data.target must be 'digits' or 'omniglot', not {target!r}")
         self.target, self.target_test_count, self.root = target, target_test_count, root
 
     def part_name(self, part: str) -> str:
-        """Name the source's part."""
+        """Return the name of the source's part."""
         return f"source/{part}"
 
     def share(self, glyphs: GlyphSet) -> dict[str, Tensor]:
-        """Share the characters out; digits are for the test."""
+        """Split the characters; digits belong to the test part."""
         digit = torch.tensor([character in _DIGITS for character in glyphs.characters])
         others = (~digit).nonzero()[:, 0]
         train, val, test = (others[part] for part in split_classes(len(others), self.class_shares, self.seed))

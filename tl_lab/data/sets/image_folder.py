@@ -1,4 +1,4 @@
-"""Folders of images: one folder a class, alone or as a domain pair."""
+"""Folders of images: one folder per class, alone or as a domain pair."""
 
 import os
 import warnings
@@ -43,13 +43,13 @@ _PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("
 
 @dataclass
 class Scan:
-    """What was found in a folder.
+    """Content of a folder.
 
     Args:
         files: the images, ordered by class, then name.
-        labels: their classes, int64 ``(N,)``; None where the folder has no class folders.
-        class_names: the class folders, by label; empty where there are none.
-        notes: what was left aside, in words.
+        labels: their classes, int64 ``(N,)``; None if the folder has no class folders.
+        class_names: the class folders, by label; empty if there are none.
+        notes: descriptions of ignored files.
     """
 
     files: ImageFiles
@@ -58,7 +58,7 @@ class Scan:
     notes: list[str] = field(default_factory=list)
 
 
-# ---------------------------------------------------------------------- finding
+# ---------------------------------------------------------------------- finding files
 
 
 def find_folder(path: str | Path | None, argument: str) -> Path:
@@ -66,16 +66,16 @@ def find_folder(path: str | Path | None, argument: str) -> Path:
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
-        argument: the option that names it, for messages.
+        argument: name of the option, for messages.
 
     Returns:
         The absolute path of an existing folder.
 
     Raises:
-        UserError: if it is not given or does not exist.
+        UserError: it is not given or does not exist.
     """
     if not path:
-        raise UserError(f"{argument} is not set: give the folder that holds the images, {argument}=<folder>")
+        raise UserError(f"{argument} is not set: give the folder with the images, {argument}=<folder>")
     places = places_of(path)
     for place in places:
         if place.is_dir():
@@ -84,20 +84,20 @@ def find_folder(path: str | Path | None, argument: str) -> Path:
 
 
 def given_parts(folder: Path, split: str) -> dict[str, Path]:
-    """Find the parts of a split given as folders: ``train``, and ``val`` and ``test`` where they are.
+    """Find the parts of a split given as folders: ``train``, and ``val`` and ``test`` if they exist.
 
     Args:
         folder: the set's folder.
         split: ``given``, ``random``, or ``auto``: given if there is a ``train`` folder and all folders are parts.
 
     Returns:
-        The folder of each part; empty if the split is to be made.
+        The folder of each part; empty if the seed determines the split.
 
     Raises:
-        UserError: if the option is none of these, or the split should be given and there is no ``train``.
+        UserError: the option is invalid, or it is ``given`` and there is no ``train``.
     """
     if split not in ("auto", "given", "random"):
-        raise UserError(f"data.split is 'auto', 'given' or 'random', not {split!r}")
+        raise UserError(f"data.split must be 'auto', 'given' or 'random', not {split!r}")
     present = sub_folders(folder)
     parts = {part: folder / name for part, names in _PARTS.items() for name in reversed(names) if name in present}
     known = {name for names in _PARTS.values() for name in names}
@@ -112,14 +112,14 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
     """List the images of a folder of class folders, at any depth within a class.
 
     Args:
-        folder: with one sub-folder a class.
-        class_names: the classes by label, where another set has fixed them; None for the folders found.
+        folder: with one sub-folder per class.
+        class_names: the classes by label, if another set determines them; None for the existing folders.
 
     Returns:
-        The images with labels; notes tell of classes without a folder and of files that are no images.
+        The images with labels; notes describe classes without a folder and files that are not images.
 
     Raises:
-        UserError: if there is no class folder, a class folder has no images, or a class is not among
+        UserError: there is no class folder, a class folder has no images, or a class is not among
             ``class_names``.
     """
     present = class_folders(folder)
@@ -128,7 +128,7 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
     names = list(present) if class_names is None else class_names
     if unknown := [name for name in present if name not in names]:
         raise UserError(
-            f"{folder} has {len(unknown)} classes ({listed(unknown)}) that are not among the {len(names)} learned, "
+            f"{folder} has {len(unknown)} classes ({listed(unknown)}) that are not among the {len(names)} of training, "
             f"so that the head has no output for them ({nearest(unknown[0], names)}): rename or remove the folders"
         )
     images: list[str] = []
@@ -143,19 +143,19 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
             empty.append(name)
     if empty:
         raise UserError(
-            f"{len(empty)} of the {len(present)} class folders in {folder} hold no images ({listed(empty)}): "
+            f"{len(empty)} of the {len(present)} class folders in {folder} contain no images ({listed(empty)}): "
             f"add images ({' '.join(sorted(IMAGE_TYPES))}) or remove the folders"
         )
     notes = [others_said(others, folder)] if others else []
     if loose := sum(is_image(entry.name) for entry in os.scandir(folder) if entry.is_file()):
-        notes.append(f"{folder}: {loose} images lie outside the class folders and were left aside")
+        notes.append(f"{folder}: {loose} images outside the class folders were ignored")
     if absent := [name for name in names if name not in present]:
         notes.append(f"{folder}: no images of {len(absent)} of the {len(names)} classes ({listed(absent)})")
     return Scan(ImageFiles(folder, images), torch.tensor(labels), list(names), notes)
 
 
 def scan_flat(folder: Path) -> Scan:
-    """List the images that lie in a folder itself, without classes.
+    """List the images directly in a folder, without classes.
 
     Args:
         folder: with images.
@@ -164,12 +164,12 @@ def scan_flat(folder: Path) -> Scan:
         The images, without labels.
 
     Raises:
-        UserError: if there are none.
+        UserError: there are none.
     """
     others: Counter[str] = Counter()
     images = [name for name in images_below(folder, others) if "/" not in name]
     if not images:
-        raise UserError(f"{folder} holds neither images ({' '.join(sorted(IMAGE_TYPES))}) nor class folders")
+        raise UserError(f"{folder} contains neither images ({' '.join(sorted(IMAGE_TYPES))}) nor class folders")
     return Scan(ImageFiles(folder, images), None, [], [others_said(others, folder)] if others else [])
 
 
@@ -177,7 +177,7 @@ def scan_flat(folder: Path) -> Scan:
 
 
 class ImageReading:
-    """What data of image files share: how files become sets, and the options for it."""
+    """Base class of image files: conversion of files to sets, and its options."""
 
     notes: list[str]
     contents: list[str]
@@ -196,7 +196,7 @@ class ImageReading:
     ) -> None:
         check_shares(val_share, test_share)
         if channels not in (1, 3) or size < 1:
-            raise UserError(f"data.channels is 1 or 3 and data.size at least 1, not {channels} and {size}")
+            raise UserError(f"data.channels must be 1 or 3 and data.size at least 1, not {channels} and {size}")
         self.split, self.val_share, self.test_share = split, val_share, test_share
         self.unreadable, self.size, self.channels = unreadable, size, channels
         self.levels = Levels()
@@ -210,15 +210,15 @@ class ImageReading:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """State how files were decoded, for those to be predicted: a pair's as the target's were."""
+        """Report how files were decoded, for inputs of predictions; for a pair, those of the target."""
         return {"levels": self.levels.state()} if self.levels.ranges else {}
 
     def _levelled(self, sets: dict[str, Samples], folder: Path) -> dict[str, Samples]:
-        """Let all parts of a folder decode values of more than 8 bits alike."""
+        """Use the same levels for values of more than 8 bits in all parts of a folder."""
         files = [samples.x for samples in sets.values() if isinstance(samples.x, ImageFiles)]
         levels = levels_for(files, self.given_levels, folder)
         if levels.ranges and any(part.depths() for part in files):
-            self.notes.append(f"{folder.name}: {levels} shown from black to white")
+            self.notes.append(f"{folder.name}: {levels} displayed from black to white")
         self.levels = levels
         return {
             name: replace(one, x=one.x.with_levels(levels)) if isinstance(one.x, ImageFiles) else one
@@ -226,7 +226,7 @@ class ImageReading:
         }
 
     def _labelled_sets(self, folder: Path) -> tuple[dict[str, Samples], list[str]]:
-        """Read ``train``, ``val`` and ``test`` from a folder, with the split given or made."""
+        """Read ``train``, ``val`` and ``test`` from a folder, with a given split or by seed."""
         sets, names = self._unlevelled_sets(folder)
         return self._levelled(sets, folder), names
 
@@ -249,7 +249,7 @@ class ImageReading:
 
     def _note_sizes(self, sets: dict[str, Samples], spec: ImageSpec) -> None:
         kind = "grey" if spec.channels == 1 else "RGB"
-        where = "into memory" if all(in_memory(s.x) for s in sets.values()) else "as they are needed"
+        where = "into memory" if all(in_memory(s.x) for s in sets.values()) else "on demand"
         self.notes.append(
             f"images: decoded {where}, resized and cut at the centre (crop {spec.crop_pct:g}) to "
             f"{spec.size[0]}x{spec.size[1]} {kind}"
@@ -257,22 +257,22 @@ class ImageReading:
 
 
 class ImageFolder(ImageReading, DataModule):
-    """A folder of class folders of images, with a given split or one made by seed, each class keeping its share.
+    """A folder of class folders of images, with a given split or a stratified one by seed.
 
-    Given: ``root/train/CLASS/...`` with ``root/val/CLASS/...`` and ``root/test/CLASS/...``; what is missing of
-    the last two is held out of ``train``. Otherwise ``root/CLASS/...``.
+    Given: ``root/train/CLASS/...`` with ``root/val/CLASS/...`` and ``root/test/CLASS/...``; if one of
+    the last two is missing, it is drawn from ``train``. Otherwise ``root/CLASS/...``.
 
     Args:
         root: the folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``.
-        split: ``given``, ``random``, or ``auto``: given where there is a ``train`` folder.
-        val_share: of a class's images, held out for validation where no folder gives it, in (0, 1).
+        split: ``given``, ``random``, or ``auto``: given if there is a ``train`` folder.
+        val_share: of a class's images, for validation if no folder gives it, in (0, 1).
         test_share: likewise for test.
-        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them; they are named and counted.
-        size: height and width for a backbone that has no size of its own.
+        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them with a note.
+        size: height and width for a backbone without a fixed size.
         channels: 1 (grey) or 3 (RGB), likewise.
-        levels: of images of more than 8 bits a value, the values shown as black and white; None: 0, and the largest
-            value of the smallest usual range that holds all of a folder's images.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        levels: for images of more than 8 bits per value, the values displayed as black and white; None: 0, and the
+            largest value of the smallest usual range that covers all images of a folder.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     place_options = ("root",)
@@ -300,40 +300,40 @@ class ImageFolder(ImageReading, DataModule):
         return self.channels, self.size, self.size
 
     def read(self) -> dict[str, Samples]:
-        """List the images and split them; nothing is kept in memory yet."""
+        """List the images and split them, without loading them."""
         self.contents = []
         sets, self.class_names = self._labelled_sets(find_folder(self.root, "data.root"))
         return sets
 
     def use(self, spec: InputSpec) -> None:
-        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        """Decode the images for the backbone's declared input, or leave this to the workers if they are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
         self._note_sizes(self.sets, spec)
 
 
 class ImageFolderPair(ImageReading, DomainPair):
-    """Folders of images: a labelled source (or several), and a target whose labels serve the final score only.
+    """Folders of images: a labelled source (or several), and a target whose labels are used for the final score only.
 
     The target is one of
 
-    - a folder of class folders: split at random by seed without looking at labels;
+    - a folder of class folders: split at random by seed, independent of labels;
     - ``train/`` (class folders, or images without classes) and ``test/`` (class folders);
     - a flat folder of images: all of them for training, no target score.
 
-    Classes are matched by the names of their folders, and the source's order gives the labels. Where the domains
-    share only a part of their classes a warning names the others: a target class that the source lacks cannot be
-    predicted, so its images are left out of the score, and stay, unlabelled, in the training part.
+    Classes are matched by the names of their folders, and the source's order determines the labels. If the domains
+    share only some of their classes, a warning names the others: a target class that the source lacks cannot be
+    predicted, so its images are excluded from the score, and stay, unlabelled, in the training part.
 
     Args:
         source: the source's folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``; or a list
-            of such folders, whose images are joined.
+            of such folders, which are combined.
         target: the target's folder, likewise.
         split: of the source and of the target: see :class:`ImageFolder`.
-        val_share: of a source class's images, held out for validation where no folder gives it, in (0, 1).
+        val_share: of a source class's images, for validation if no folder gives it, in (0, 1).
         test_share: likewise for test.
-        target_test_share: of all target images, held out for the final score where no folder gives it.
-        unreadable: see :class:`ImageFolder`, as for all that follow.
+        target_test_share: of all target images, for the final score if no folder gives it.
+        unreadable: see :class:`ImageFolder`, as for the following options.
         size: likewise.
         channels: likewise.
         levels: likewise.
@@ -360,7 +360,7 @@ class ImageFolderPair(ImageReading, DomainPair):
         super().__init__(**options)
         self._set_reading(split, val_share, test_share, unreadable, size, channels, levels)
         if not 0 < target_test_share < 1:
-            raise UserError(f"data.target_test_share lies between 0 and 1, not {target_test_share}")
+            raise UserError(f"data.target_test_share must be between 0 and 1, not {target_test_share}")
         self.sources = [source] if isinstance(source, str) or source is None else list(source)
         if not self.sources:
             raise UserError("data.source names no folder: give one, or a list of them")
@@ -380,7 +380,7 @@ class ImageFolderPair(ImageReading, DomainPair):
         return sources, target
 
     def read(self) -> dict[str, Samples]:
-        """List the images of all domains and split them; nothing is kept in memory yet."""
+        """List the images of all domains and split them, without loading them."""
         self.contents = []
         sources, target = self.folders()
         parts: dict[str, list[Samples]] = {}
@@ -397,7 +397,7 @@ class ImageFolderPair(ImageReading, DomainPair):
         return joined | self._levelled(self._target_sets(target), target)
 
     def use(self, spec: InputSpec) -> None:
-        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        """Decode the images for the backbone's declared input, or leave this to the workers if they are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
         self._note_sizes(self.sets, spec)
@@ -425,7 +425,7 @@ class ImageFolderPair(ImageReading, DomainPair):
         }
 
     def _scored(self, folder: Path) -> tuple[Samples, Samples]:
-        """List a target's labelled images: all of them, unknown classes as -1, and those of known classes."""
+        """List a target's labelled images: all of them, with unknown classes as -1, and those of known classes."""
         names = list(class_folders(folder))
         shared = [name for name in names if name in self.class_names]
         unknown = [name for name in names if name not in self.class_names]
@@ -437,7 +437,7 @@ class ImageFolderPair(ImageReading, DomainPair):
         if unknown:
             said = (
                 f"{folder} has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the source lacks "
-                f"({listed(unknown)}): their images stay in the training part without labels and are left out of the "
+                f"({listed(unknown)}): their images stay in the training part without labels and are excluded from the "
                 "score"
             )
             warnings.warn(said, stacklevel=2)
@@ -445,7 +445,7 @@ class ImageFolderPair(ImageReading, DomainPair):
         if absent := [name for name in self.class_names if name not in names]:
             warnings.warn(
                 f"{folder} has no images of {len(absent)} of the source's {len(self.class_names)} classes "
-                f"({listed(absent)}): the domains share only a part of their classes",
+                f"({listed(absent)}): the domains share only some of their classes",
                 stacklevel=2,
             )
         samples = self._samples(scan_classes(folder, [*self.class_names, *unknown]))
@@ -455,6 +455,6 @@ class ImageFolderPair(ImageReading, DomainPair):
 
 
 def _without_unknown(samples: Samples) -> Samples:
-    """Withhold labels if some are unknown: an oracle could not learn from them."""
+    """Withhold labels if some are unknown: an oracle cannot be trained on them."""
     assert samples.y is not None
     return samples.without_labels() if bool(samples.y.lt(0).any()) else samples

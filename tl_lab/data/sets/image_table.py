@@ -1,4 +1,4 @@
-"""Images that a table names, with classes or findings: of patients, none of whom may be on both sides of a split."""
+"""Images listed in a table, with classes or findings; each patient is in one part of the split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,35 +34,35 @@ _READ_AS = {"ignore": UNKNOWN, "zero": 0, "one": 1, "self_train": UNCERTAIN}
 
 
 class ImageTable(ImageReading, DataModule):
-    """A table with a row for each image: its file, and its class or its findings.
+    """A table with one row per image: its file, and its class or its findings.
 
-    Findings stand in a column each, 1 or 0, -1 where the label is uncertain and an empty cell where there is none, as
-    in CheXpert; or in one column that lists those that are there, as in ChestX-ray14.
+    Findings have one column each, 1 or 0, -1 if the label is uncertain and an empty cell if it is missing, as
+    in CheXpert; or one column that lists the present ones, as in ChestX-ray14.
 
     Args:
-        path: of the table; a relative one may start from ``TL_LAB_DATA``.
-        root: folder that the files' names start from; None for that of the table.
+        path: of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        root: folder to which the files' names are relative; None for that of the table.
         image_column: name of the column with the files.
-        label_column: name of the column with the class; None where there are findings.
-        findings: names of the columns with a finding each; with ``finding_column`` those that are told apart.
-        finding_column: name of the column that lists findings; None where each has its own.
+        label_column: name of the column with the class; None for findings.
+        findings: names of the columns with one finding each; with ``finding_column`` the findings to use.
+        finding_column: name of the column that lists findings; None if each has its own column.
         separator: between the findings in a cell.
-        uncertain: what an uncertain label is in training: ``ignore``, ``zero``, ``one``, or ``self_train``: what the
-            network says of it at the moment. Such labels are not scored.
-        missing: what a missing label is, likewise; as ``zero`` and ``one`` it is scored, too.
-        patient_column: name of the column with the patient; None where each image is one of its own.
+        uncertain: treatment of an uncertain label in training: ``ignore``, ``zero``, ``one``, or ``self_train``: the
+            current prediction of the network. Such labels are not scored.
+        missing: treatment of a missing label, likewise; as ``zero`` and ``one`` it is scored, too.
+        patient_column: name of the column with the patient; None if each image belongs to another one.
         split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
         view_column: name of the column with the view; None for none.
-        views: that are kept; None for all.
-        val_share: of all images, or of the training ones where a column gives the test, for validation.
+        views: views to keep; None for all.
+        val_share: of all images, or of the training ones if a column gives the test, for validation.
         test_share: of all images, for test.
-        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them; they are named and counted.
-        size: height and width for a backbone that has no size of its own.
+        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them with a note.
+        size: height and width for a backbone without a fixed size.
         channels: 1 (grey) or 3 (RGB), likewise.
-        levels: of images of more than 8 bits, the values shown as black and white; None: of DICOM files their window,
-            else 0 and the largest value of the smallest usual range.
+        levels: for images of more than 8 bits, the values displayed as black and white; None: for DICOM files their
+            window, else 0 and the largest value of the smallest usual range.
         encoding: of a text file.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     place_options = ("path", "root")
@@ -113,7 +113,7 @@ class ImageTable(ImageReading, DataModule):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Tell a class from findings."""
+        """Distinguish a class from findings."""
         return SingleLabel if node.get("label_column") else Findings
 
     @property
@@ -124,7 +124,7 @@ class ImageTable(ImageReading, DataModule):
     # ------------------------------------------------------------------ reading
 
     def read(self) -> dict[str, Samples]:
-        """Read the table, look at the images, and split them by patients."""
+        """Read the table, check the images, and split them by patients."""
         place = file_of(self.path)
         self.contents = []
         table = self._views(self.prepared(read_table(place, self.encoding), place), place)
@@ -145,7 +145,7 @@ class ImageTable(ImageReading, DataModule):
         return self._levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
 
     def prepared(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
-        """Add columns that follow from others (a hook)."""
+        """Derive columns from others (a hook)."""
         return table
 
     def _views(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
@@ -184,14 +184,14 @@ class ImageTable(ImageReading, DataModule):
             if (wrong := ~cells.isin(list(meaning))).any():
                 row = int(wrong.to_numpy().argmax())
                 raise UserError(
-                    f"{place}: the finding {name!r} is {cells.iloc[row]!r} in row {row + 1}: findings are 1, 0, -1 "
+                    f"{place}: the finding {name!r} is {cells.iloc[row]!r} in row {row + 1}: findings must be 1, 0, -1 "
                     "(uncertain) or empty (missing)"
                 )
             columns.append(torch.tensor([float(meaning[cell]) for cell in cells]))
         return torch.stack(columns, 1)
 
     def _scored(self, name: str, samples: Samples) -> Samples:
-        """Leave what only training may guess out of the other parts."""
+        """Remove labels that only training may use from the other parts."""
         if name == "train" or samples.y is None or self.problem_kind is SingleLabel:
             return samples
         return replace(samples, y=samples.y.clamp(min=UNKNOWN))
@@ -225,7 +225,7 @@ class ImageTable(ImageReading, DataModule):
         return {name: whole.subset(places) for name, places in index.items()}
 
     def use(self, spec: InputSpec) -> None:
-        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        """Decode the images for the backbone's declared input, or leave this to the workers if they are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
         self._note_sizes(self.sets, spec)

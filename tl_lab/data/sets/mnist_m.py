@@ -52,15 +52,15 @@ def blend(digits: np.ndarray, patches: np.ndarray) -> np.ndarray:
 
 
 def mnist_m(digits: Tensor, root: Path, seed: int, part: str) -> Tensor:
-    """Blend each digit into a random patch of a random photograph; made once, then read from the cache.
+    """Blend each digit into a random patch of a random photograph; computed once, then read from the cache.
 
-    The set that the authors published was made in the same way from the same two sources, with other draws.
+    The set published by the authors was made in the same way from the same two sources, with other draws.
 
     Args:
         digits: uint8 ``(N, 1, H, W)``.
         root: folder of the data sets, with ``bsds500``.
         seed: of the draws; the run's seed does not change the data set.
-        part: ``train`` or ``test``; they draw independently.
+        part: ``train`` or ``test``; each has independent draws.
 
     Returns:
         uint8 ``(N, 3, H, W)``, in the order of the digits.

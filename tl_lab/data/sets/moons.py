@@ -1,4 +1,4 @@
-"""Two moons and the same moons rotated: a pair of domains that can be drawn."""
+"""Two moons and the same moons rotated: a pair of two-dimensional domains that can be plotted."""
 
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ class Moons(DomainPair):
         rotation: of the target, in degrees.
         count: points of each domain for training; half as many for validation and for each test.
         noise: deviation of the Gaussian noise on each coordinate, >= 0.
-        options: those of :class:`~tl_lab.data.base.DomainPair`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
 
     References:
         Ganin et al., JMLR 17 (2016), section 5.1.1, with a rotation of 35 degrees.
@@ -37,9 +37,9 @@ class Moons(DomainPair):
     ) -> None:
         super().__init__(**options)
         if count < 20:
-            raise UserError(f"data.count is at least 20, not {count}")
+            raise UserError(f"data.count must be at least 20, not {count}")
         if not noise >= 0:
-            raise UserError(f"data.noise is at least 0, not {noise}")
+            raise UserError(f"data.noise must be at least 0, not {noise}")
         if self.augmentation is not None and self.augmentation.active:
             raise UserError("augmentation changes images, but moons are points: set augmentation=none")
         self.rotation, self.count, self.noise = rotation, count, noise

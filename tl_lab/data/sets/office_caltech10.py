@@ -21,7 +21,7 @@ class OfficeCaltech10(ImageFolderPair):
         pair: ``amazon_to_webcam``, instead of the next two; several sources: ``amazon+dslr_to_webcam``.
         source: a domain or a list of them.
         target: a domain.
-        options: those of :class:`~tl_lab.data.sets.image_folder.ImageFolderPair`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.image_folder.ImageFolderPair`.
 
     References:
         Gong et al., Geodesic Flow Kernel for Unsupervised Domain Adaptation, CVPR 2012.

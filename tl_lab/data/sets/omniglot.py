@@ -30,8 +30,8 @@ _HOW_TO_GET = (
 _SIZE = 28
 _FILE = re.compile(r"(images_background|images_evaluation)/([^/]+)/(character\d+)/(\d+)_(\d+)\.png$")
 VALIDATION_ALPHABETS = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
-"""172 characters of the background part, by which the usual split chooses its models."""
-_FIRST_OF_TEST = 1201  # number of the first test character in the usual split: 1,200 are left for the rest
+"""172 characters of the background part, which the usual split uses for validation."""
+_FIRST_OF_TEST = 1201  # number of the first test character in the usual split: the rest has 1,200
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Characters:
 
     Args:
         images: white ink on black, uint8 ``(N, 1, 28, 28)``, ordered by character, then by drawer.
-        labels: place of each image's character in the following, int64 ``(N,)``.
+        labels: index of each image's character in the following, int64 ``(N,)``.
         names: ``alphabet/character01``, ordered by the data's own numbers of the characters, 1 to 1623.
         numbers: these numbers, int64 ``(C,)``.
         background: whether a character belongs to the 30 background alphabets, bool ``(C,)``.
@@ -58,16 +58,16 @@ class Characters:
 
 
 def omniglot_characters(root: str | Path | None = None, cache: Path | None = None) -> Characters:
-    """Read Omniglot from its zip files or unpacked folders; decoded once, then kept in the cache.
+    """Read Omniglot from its zip files or unpacked folders; decoded once, then cached.
 
-    Images are shrunk from 105x105 to 28x28 by averaging the pixels that fall together.
+    Images are reduced from 105x105 to 28x28 by averaging.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        cache: folder of the cache; None for the usual one.
+        cache: folder of the cache; None for the default.
 
     Raises:
-        UserError: if a part is absent, damaged or not complete.
+        UserError: a part is missing, damaged or incomplete.
     """
     folder = find_root(root, "Omniglot", _HOW_TO_GET) / _FOLDER
     sources = [_source(folder, part) for part in _PARTS]
@@ -83,7 +83,7 @@ def omniglot_characters(root: str | Path | None = None, cache: Path | None = Non
 
 
 def split_characters(characters: Characters, split: str) -> dict[str, Tensor]:
-    """Share the characters out among training, validation and test.
+    """Split the characters into training, validation and test.
 
     ``vinyals``: 1,028, 172 and 423 characters. The test part is the data's last 423, validation the five alphabets of
     :data:`VALIDATION_ALPHABETS`. ``alphabets``: 792 background characters, the same 172, and the 659 of the evaluation
@@ -94,13 +94,13 @@ def split_characters(characters: Characters, split: str) -> dict[str, Tensor]:
         split: one of the two.
 
     Returns:
-        Places of each part's characters, int64, rising.
+        Positions of each part's characters, int64, ascending.
 
     Raises:
         UserError: there is no such split.
     """
     if split not in ("vinyals", "alphabets"):
-        raise UserError(f"data.split is 'vinyals' or 'alphabets', not {split!r}")
+        raise UserError(f"data.split must be 'vinyals' or 'alphabets', not {split!r}")
     test = characters.numbers >= _FIRST_OF_TEST if split == "vinyals" else ~characters.background
     val = torch.tensor([name.split("/")[0] in VALIDATION_ALPHABETS for name in characters.names])
     parts = {"train": ~(test | val), "val": val, "test": test}
@@ -108,19 +108,19 @@ def split_characters(characters: Characters, split: str) -> dict[str, Tensor]:
 
 
 class Omniglot(EpisodicData):
-    """Handwritten characters with 20 drawings each, ``(1, 28, 28)``; turned by 90, 180 and 270 degrees they are
-    further characters, with which a part has four times as many classes.
+    """Handwritten characters with 20 drawings each, ``(1, 28, 28)``; rotated by 90, 180 and 270 degrees they are
+    further classes, so that a part has four times as many.
 
-    The usual split is that of Vinyals et al. as Snell et al. published it. Its lists are no part of the data, but its
-    rule can be read off them (see :func:`split_characters`): the five validation alphabets are those of the published
-    list, the boundary of the test part (which leaves 41 of Gurmukhi's 45 characters to training) follows from its
+    The usual split is that of Vinyals et al. as published by Snell et al. Its lists are not part of the data, but its
+    rule can be derived from them (see :func:`split_characters`): the five validation alphabets are those of their
+    list; the boundary of the test part (which leaves 41 of Gurmukhi's 45 characters to training) follows from its
     published size and the data's order.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
         split: ``vinyals``, or ``alphabets`` for parts that share no alphabet.
-        rotations: turned characters are classes of their own, in every part.
-        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+        rotations: rotated characters are separate classes, in every part.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
 
     References:
         Lake, Salakhutdinov and Tenenbaum, Human-Level Concept Learning through Probabilistic Program Induction,
@@ -142,7 +142,7 @@ class Omniglot(EpisodicData):
         self.root, self.split, self.rotations = root, split, rotations
 
     def read(self) -> dict[str, Samples]:
-        """Read the drawings, split the characters, and turn them."""
+        """Read the drawings, split the characters, and rotate them."""
         characters = omniglot_characters(self.root)
         self.contents = [characters.fingerprint()]
         sets = {}
@@ -153,15 +153,15 @@ class Omniglot(EpisodicData):
 
 
 def turned(characters: Characters, chosen: Tensor, turns: int) -> tuple[Samples, list[str]]:
-    """Make classes of some characters and of their quarter turns.
+    """Create classes from some characters and their rotations by multiples of 90 degrees.
 
     Args:
         characters: all of them.
-        chosen: places of those that are taken, ``(C,)``, rising.
-        turns: 1 for the characters as they are, up to 4.
+        chosen: positions of the chosen ones, ``(C,)``, ascending.
+        turns: number of rotations: 1 for the unrotated characters only, up to 4.
 
     Returns:
-        The drawings, those of the characters as they are first, then turned by 90 degrees (to the left), and so on;
+        The drawings, unrotated ones first, then rotated by 90 degrees (to the left), and so on;
         and the names of the ``turns * C`` classes.
     """
     here = torch.isin(characters.labels, chosen).nonzero()[:, 0]
@@ -184,7 +184,7 @@ def _identity(source: Path) -> str | list[str]:
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Give every file's path, beginning with the part's folder, and its content."""
+    """Yield every file's path, starting with the part's folder, and its content."""
     if source.is_dir():
         for path in source.rglob("*.png"):
             yield path.relative_to(source.parent).as_posix(), path.read_bytes()
@@ -212,7 +212,7 @@ def _decode(sources: list[Path]) -> dict[str, np.ndarray]:
     numbers = sorted(names)
     if len(numbers) != 1623 or len(drawings) != 32_460:
         raise UserError(
-            f"Omniglot in {sources[0].parent} is not complete: it has {len(numbers):,} of 1,623 characters and "
+            f"Omniglot in {sources[0].parent} is incomplete: it has {len(numbers):,} of 1,623 characters and "
             f"{len(drawings):,} of 32,460 drawings: {_HOW_TO_GET}"
         )
     order = sorted(drawings)

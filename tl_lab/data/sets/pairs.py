@@ -1,4 +1,4 @@
-"""Naming a pair of domains: source and target, or both in one word for sweeps."""
+"""Names of domain pairs: source and target, or both in one word for sweeps."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,14 +10,14 @@ __all__ = ["name_pair"]
 def name_pair(
     pair: str | None, source: str | Sequence[str] | None, target: str | None, domains: Iterable[str]
 ) -> tuple[list[str], str]:
-    """Read which domains are source and target.
+    """Determine source and target.
 
     Args:
-        pair: ``SOURCE_to_TARGET``, several sources joined by ``+``; a sweep over pairs needs one word for both. None
-            to take the other two.
+        pair: ``SOURCE_to_TARGET``, several sources joined by ``+``, for sweeps over pairs. None
+            to use the next two.
         source: a domain, or several.
         target: a domain.
-        domains: that there are.
+        domains: the existing domains.
 
     Returns:
         The sources, and the target.
@@ -28,7 +28,7 @@ def name_pair(
     if pair is not None:
         first, arrow, target = pair.partition("_to_")
         if not arrow:
-            raise UserError(f"data.pair is written SOURCE_to_TARGET, not {pair!r}; domains: {', '.join(domains)}")
+            raise UserError(f"data.pair must be written SOURCE_to_TARGET, not {pair!r}; domains: {', '.join(domains)}")
         source = first.split("+")
     sources = [source] if isinstance(source, str) else list(source or ())
     if not sources or not target:

@@ -1,4 +1,4 @@
-"""PneumoniaMNIST, a class-balanced subset: chest X-rays of children, normal or with pneumonia."""
+"""PneumoniaMNIST, a class-balanced subset: paediatric chest X-rays, normal or with pneumonia."""
 
 import zipfile
 from typing import Any
@@ -20,11 +20,11 @@ _HOW_TO_GET = "put pneumonia_xray/pneumoniamnist_balanced.npz there"
 class PneumoniaXray(DataModule):
     """X-rays of 28x28 grey pixels, half of them with pneumonia: 2,428, 270 and 468 of the published parts.
 
-    Classes are balanced here, which those of PneumoniaMNIST are not: published figures do not apply.
+    Unlike PneumoniaMNIST, the classes are balanced: published results are not comparable.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:
         J. Yang et al., "MedMNIST v2 - A Large-Scale Lightweight Benchmark for 2D and 3D Biomedical Image

@@ -1,4 +1,4 @@
-"""Digits printed in the fonts that matplotlib ships, and the handwritten digits of scikit-learn."""
+"""Digits printed in matplotlib's fonts, and the handwritten digits of scikit-learn."""
 
 import functools
 import math
@@ -16,9 +16,9 @@ from tl_lab.randomness import derive_seed
 
 __all__ = ["handwritten_digits", "render_printed_digits"]
 
-_BLOCK = 4  # a stored pixel counts the ink in a block of 4 x 4, as in the handwritten set
+_BLOCK = 4  # a stored pixel is the amount of ink in a block of 4 x 4, as in the handwritten set
 _MASTER = 192  # em size at which each digit is drawn once: far finer than the bitmaps sampled from it
-_CHUNK = 2000  # images sampled at once, to bound memory
+_CHUNK = 2000  # images sampled at once, to limit memory
 
 
 def render_printed_digits(
@@ -28,25 +28,25 @@ def render_printed_digits(
     height: tuple[float, float] = (0.6, 1.0),
     rotation: float = 15.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Print the digits 0 to 9 in sixteen text faces at random size, rotation and position.
+    """Print the digits 0 to 9 in sixteen text fonts at random size, rotation and position.
 
-    They are acquired the way the handwritten digits were: a binary bitmap four times finer than the image
+    They are digitised like the handwritten digits: a binary bitmap four times finer than the image
     (32 x 32 for the default), in which the ink of each block of 4 x 4 pixels is counted; the counts 0 to 16
-    become 0 to 255. Bright strokes on a dark ground.
+    become 0 to 255. Bright strokes on a dark background.
 
     Args:
-        count: images in all; classes and faces are balanced jointly, as evenly as the count allows.
-        seed: fixes every image.
+        count: total number of images; classes and fonts are balanced jointly, as evenly as the count allows.
+        seed: determines every image.
         size: side of the square images, in pixels.
-        height: least and greatest height of a digit as a share of the side, drawn uniformly, in (0, 1].
-        rotation: greatest angle to either side, in degrees, drawn uniformly.
+        height: smallest and largest height of a digit relative to the side, drawn uniformly, in (0, 1].
+        rotation: largest angle in either direction, in degrees, drawn uniformly.
 
     Returns:
-        Images uint8 ``(count, 1, size, size)``, classes int64 ``(count,)``, and the face of each as its place
+        Images uint8 ``(count, 1, size, size)``, classes int64 ``(count,)``, and the font of each as its index
         in :func:`~tl_lab.data.sets.fonts.text_faces`, int64 ``(count,)``.
 
     Raises:
-        UserError: if an argument is out of its range.
+        UserError: an argument is out of range.
 
     References:
         E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository,
@@ -55,9 +55,9 @@ def render_printed_digits(
     if count < 1 or size < 2:
         raise UserError(f"printed digits need a count of at least 1 and a size of at least 2, not {count}, {size}")
     if not 0 < height[0] <= height[1] <= 1:
-        raise UserError(f"the height of printed digits is a range within (0, 1], not {tuple(height)}")
+        raise UserError(f"the height of printed digits must be a range within (0, 1], not {tuple(height)}")
     if not 0 <= rotation <= 180:
-        raise UserError(f"the rotation of printed digits is an angle from 0 to 180 degrees, not {rotation}")
+        raise UserError(f"the rotation of printed digits must be an angle from 0 to 180 degrees, not {rotation}")
     masters, extent = _masters()
     rng = np.random.default_rng(derive_seed(seed, "printed_digits"))
     place = torch.from_numpy(rng.permutation(count))
@@ -74,7 +74,7 @@ def handwritten_digits() -> tuple[Tensor, Tensor]:
     """Load the 1,797 handwritten digits of scikit-learn, of 8 x 8 counts from 0 to 16.
 
     Returns:
-        Images uint8 ``(1797, 1, 8, 8)``, the counts brought to 0 to 255, and classes int64 ``(1797,)``.
+        Images uint8 ``(1797, 1, 8, 8)``, with counts scaled to 0 to 255, and classes int64 ``(1797,)``.
 
     References:
         E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. UCI Machine Learning Repository,
@@ -86,7 +86,7 @@ def handwritten_digits() -> tuple[Tensor, Tensor]:
 
 
 def _handwritten_table() -> np.ndarray:
-    """Read scikit-learn's file, 64 counts and the class of each digit; importing the package takes longer."""
+    """Read scikit-learn's file, 64 counts and the class of each digit; importing the package would take longer."""
     spec = find_spec("sklearn")
     for place in (spec and spec.submodule_search_locations) or ():
         file = Path(place) / "datasets" / "data" / "digits.csv.gz"
@@ -99,13 +99,13 @@ def _handwritten_table() -> np.ndarray:
 
 
 def _bytes(counts: Tensor) -> Tensor:
-    """Bring counts of ink, 0 to 16, to 0 to 255."""
+    """Scale counts of ink, 0 to 16, to 0 to 255."""
     return (counts * 255 / _BLOCK**2).round().to(torch.uint8)
 
 
 @functools.cache
 def _masters() -> tuple[Tensor, Tensor]:
-    """Draw every digit of every face once, centred in a square.
+    """Draw every digit of every font once, centred in a square.
 
     Returns:
         Coverage float ``(faces, 10, side, side)`` in [0, 1], and half the width and height of the ink as a
@@ -127,18 +127,18 @@ def _masters() -> tuple[Tensor, Tensor]:
 def _inverse_placement(extent: Tensor, scale: Tensor, angle: Tensor, across: Tensor, down: Tensor) -> Tensor:
     """Map points of the image to points of the master; both span [-1, 1].
 
-    The digit is brought to its height, turned, and moved as far as keeps its (turned) box within the image;
+    The digit is scaled to its height, rotated, and moved such that its (rotated) box stays within the image;
     a box that is larger than the image is centred.
 
     Args:
         extent: half width and half height of the ink in the master, ``(N, 2)``.
         scale: height of the upright digit as a share of the image, ``(N,)``.
         angle: in radians, ``(N,)``.
-        across: where the digit lies in the room left horizontally, ``(N,)``, in [-1, 1].
+        across: horizontal position of the digit within the free space, ``(N,)``, in [-1, 1].
         down: the same vertically.
 
     Returns:
-        Affine maps, ``(N, 2, 3)``, as ``affine_grid`` takes them.
+        Affine maps, ``(N, 2, 3)``, in the format of ``affine_grid``.
     """
     cos, sin = angle.cos(), angle.sin()
     half_h = scale

@@ -13,17 +13,17 @@ __all__ = ["PrintedToHandwritten"]
 
 
 class PrintedToHandwritten(DomainPair):
-    """Digits printed in the faces that matplotlib ships (source) and scikit-learn's 1,797 handwritten digits.
+    """Digits printed in matplotlib's fonts (source) and scikit-learn's 1,797 handwritten digits (target).
 
-    The target is split at random by seed, without looking at labels: a test part that is opened for the final
+    The target is split at random by seed, independent of labels, into a test part for the final
     score only, and a training part without labels.
 
     Args:
         source_count: printed digits for training and validation.
         source_test_count: further printed digits, for the source's test score.
         val_share: of ``source_count`` held out for validation, in (0, 1).
-        target_test_count: handwritten digits held out for the final score, in [1, 1796].
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        target_test_count: number of handwritten digits for the final score, in [1, 1796].
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     def __init__(

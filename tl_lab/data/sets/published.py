@@ -1,4 +1,4 @@
-"""Sets whose authors published a training and a test part."""
+"""Sets with a published split into training and test."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -17,25 +17,25 @@ from tl_lab.options import Fraction
 
 __all__ = ["PublishedSet", "read_published"]
 
-_CLASSES = 10  # of every set that is read here
+_CLASSES = 10  # of every set read here
 
 
 class PublishedSet(DataModule):
-    """A labelled set with a published test part; validation is cut from training, each class keeping its share.
+    """A labelled set with a published test part; a stratified validation set is split off training.
 
-    A subclass names the set and implements :meth:`read_part`.
+    A subclass sets the name and implements :meth:`read_part`.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        download: fetch the files if they are absent.
+        download: download the files if they are missing.
         val_share: of the published training part, held out for validation, in (0, 1).
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     title: ClassVar[str]
     """The set's own name, for messages."""
     how_to_get: ClassVar[str]
-    """What to do where the set is absent, in the imperative."""
+    """How to get a missing set, in the imperative."""
     names: ClassVar[tuple[str, ...]]
     """The names of the classes, by label."""
     place_options = ("root",)
@@ -45,7 +45,7 @@ class PublishedSet(DataModule):
     ) -> None:
         super().__init__(**options)
         if not 0 < val_share < 1:
-            raise UserError(f"data.val_share lies between 0 and 1, not {val_share}")
+            raise UserError(f"data.val_share must be between 0 and 1, not {val_share}")
         self.root, self.download, self.val_share = root, download, val_share
 
     @abstractmethod
@@ -61,7 +61,7 @@ class PublishedSet(DataModule):
         """
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts and cut the validation set from the first."""
+        """Read both parts and split the validation set off the first."""
         root = find_root(self.root, self.title, self.how_to_get, create=self.download)
         self.class_names = list(self.names)
         train, test = Samples(*self.read_part(root, True)), Samples(*self.read_part(root, False))
@@ -80,24 +80,24 @@ def read_published(
         loader: the class of ``torchvision.datasets``.
         root: folder of the data sets.
         train: the training part, or the test part.
-        download: fetch the files if they are absent.
-        place: a file or folder below ``root`` that is there if the set is.
+        download: download the files if they are missing.
+        place: a file or folder below ``root`` that exists if the set does.
         title: the set's name, for messages.
-        how_to_get: what to do where it is absent, for messages.
+        how_to_get: how to get a missing set, for messages.
 
     Returns:
         Images uint8 ``(N, C, H, W)`` and classes int64 ``(N,)``.
 
     Raises:
-        UserError: if the files are absent, damaged, or cannot be fetched.
+        UserError: the files are missing, damaged, or cannot be downloaded.
     """
     if not download and not (root / place).exists():
         raise missing(title, root / place, how_to_get)
     try:
         data = loader(str(root), train=train, download=download)
-    except Exception as error:  # loaders raise whatever damaged files make them stumble over
+    except Exception as error:  # loaders raise arbitrary errors for damaged files
         reason = (str(error).split("\n")[0] or type(error).__name__).rstrip(".")
-        doing = "fetched or read" if download else "read; its files may be incomplete or damaged"
+        doing = "downloaded or read" if download else "read; its files may be incomplete or damaged"
         raise UserError(f"{title} in {root / place} cannot be {doing} ({reason}): {how_to_get}") from error
     images = torch.as_tensor(data.data)
     # (N, H, W) -> (N, 1, H, W), (N, H, W, 3) -> (N, 3, H, W)

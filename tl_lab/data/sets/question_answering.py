@@ -1,4 +1,4 @@
-"""Questions whose answers are spans of a passage: files of SQuAD's form, and XQuAD in several languages."""
+"""Questions whose answers are spans of a passage: files in SQuAD's format, and XQuAD in several languages."""
 
 import json
 import warnings
@@ -26,10 +26,10 @@ Paragraphs = list[list[tuple[Passage, int, int]]]
 
 
 class OfPassages(DataModule):
-    """What sets of questions have in common.
+    """Base class of sets of questions.
 
     Args:
-        options: those of the class beside it.
+        options: arguments of the other base class.
     """
 
     modality = "passage"
@@ -37,18 +37,18 @@ class OfPassages(DataModule):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._shape = ()  # passages have none, and nothing of a backbone is filled in from it
+        self._shape = ()  # passages have no shape, and no argument of a backbone depends on it
         self.passages: list[Passage] = []
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets, and let the problem know the passages, by which answers are compared."""
+        """Read the sets, and pass the passages to the problem, which compares answers."""
         super().load(request)
         self._shape = ()
         assert isinstance(self.problem, Spans)
         self.problem.passages = self.passages
 
     def samples_of(self, paragraphs: Paragraphs) -> Samples:
-        """Make a set of questions, and number their passages."""
+        """Create a set of questions, and number their passages."""
         rows, items = [], []
         for passage, first, last in (one for paragraph in paragraphs for one in paragraph):
             rows.append([first, last, len(words_in(passage.context)), len(self.passages)])
@@ -59,13 +59,13 @@ class OfPassages(DataModule):
 
 
 class Squad(OfPassages):
-    """Files of SQuAD 1.1's form, one for training and one for test.
+    """Files in SQuAD 1.1's format, one for training and one for test.
 
     Args:
-        path: of the training file; a relative one may start from ``TL_LAB_DATA``.
+        path: of the training file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         test_path: of the test file.
         val_share: of the training paragraphs, for validation.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:
         P. Rajpurkar, J. Zhang, K. Lopyrev, P. Liang, "SQuAD: 100,000+ Questions for Machine Comprehension of Text",
@@ -79,11 +79,11 @@ class Squad(OfPassages):
     ) -> None:
         super().__init__(**options)
         if path is None or test_path is None:
-            raise UserError("data.path and data.test_path name the two files of questions: give both")
+            raise UserError("data.path and data.test_path are the two files of questions: give both")
         self.path, self.test_path, self.val_share = path, test_path, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both files, and cut whole paragraphs for validation."""
+        """Read both files, and split off whole paragraphs for validation."""
         self.passages = []
         train, test = (
             self._paragraphs(path, name) for path, name in ((self.path, "path"), (self.test_path, "test_path"))
@@ -109,14 +109,14 @@ class Squad(OfPassages):
 class XQuad(OfPassages):
     """XQuAD: 1,190 questions on 240 paragraphs of SQuAD's development set, in English, German and Spanish.
 
-    Paragraphs are split by their numbers, alike in all languages: those that end in 4 or 9 are for test, in 0 for
-    validation. Test parts of other languages are scored beside the one that is learned.
+    Paragraphs are split by their numbers, identically in all languages: those that end in 4 or 9 are for test, in 0 for
+    validation. Test parts of other languages are scored in addition to that of the training language.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        language: that is learned and tested: ``en``, ``de`` or ``es``.
-        others: languages that are tested beside it.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        language: training and test language: ``en``, ``de`` or ``es``.
+        others: further test languages.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:
         M. Artetxe, S. Ruder, D. Yogatama, "On the Cross-lingual Transferability of Monolingual Representations", ACL
@@ -136,7 +136,7 @@ class XQuad(OfPassages):
     ) -> None:
         super().__init__(**options)
         if language in others:
-            raise UserError(f"data.others: {language} is learned and tested already: name other languages")
+            raise UserError(f"data.others: {language} is the training and test language already: name other languages")
         self.root, self.language, self.others = root, language, list(others)
 
     def read(self) -> dict[str, Samples]:
@@ -161,18 +161,18 @@ class XQuad(OfPassages):
 
     @property
     def test_names(self) -> list[str]:
-        """The test part of the language that is learned, then those of the others."""
+        """The test part of the training language, then those of the others."""
         return ["test", *(f"{language}/test" for language in self.others)]
 
     def domain_of(self, name: str) -> None:
-        """Languages have no statistics of their own."""
+        """Return None: languages have no separate statistics."""
 
 
 def read_squad(path: Path) -> Paragraphs:
-    """Read a file of SQuAD's form; answers that are not whole words are widened to such.
+    """Read a file in SQuAD's format; answers that are not whole words are extended to whole words.
 
     Raises:
-        UserError: the file is damaged or of another form, or an answer does not stand where it should.
+        UserError: the file is damaged or in another format, or an answer is not at its stated position.
     """
     try:
         articles = json.loads(path.read_text(encoding="utf-8"))["data"]
@@ -184,22 +184,20 @@ def read_squad(path: Path) -> Paragraphs:
             for asked in paragraph["qas"]:
                 answers = asked["answers"]
                 if not answers:
-                    raise ValueError(
-                        f"the question {asked.get('id')} has no answer; questions without one are not read"
-                    )
+                    raise ValueError(f"the question {asked.get('id')} has no answer; such questions are not supported")
                 start = int(answers[0]["answer_start"])
                 end = start + len(answers[0]["text"])
                 if context[start:end] != answers[0]["text"]:
-                    raise ValueError(f"the answer to {asked.get('id')} does not stand where it should")
+                    raise ValueError(f"the answer to {asked.get('id')} is not at its stated position")
                 inside = [k for k, (a, b) in enumerate(words) if b > start and a < end]
                 moved += (words[inside[0]][0], words[inside[-1]][1]) != (start, end)
                 texts = tuple(dict.fromkeys(answer["text"] for answer in answers))
                 questions.append((Passage(asked["question"], context, texts), inside[0], inside[-1]))
             found.append(questions)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path} is no file of questions as SQuAD 1.1 has them ({error})") from error
+        raise UserError(f"{path} is not a file of questions in SQuAD 1.1's format ({error})") from error
     if not found:
-        raise UserError(f"{path} holds no paragraphs")
+        raise UserError(f"{path} contains no paragraphs")
     if moved:
-        warnings.warn(f"{path.name}: {moved} answers begin or end within a word, and were widened", stacklevel=2)
+        warnings.warn(f"{path.name}: {moved} answers start or end within a word, and were extended", stacklevel=2)
     return found

@@ -1,4 +1,4 @@
-"""SROIE: receipts, as words with boxes, of which company, date, address and total are to be found."""
+"""SROIE: extraction of company, date, address and total from receipts, given as words with boxes."""
 
 import json
 import lzma
@@ -29,13 +29,13 @@ Box = tuple[float, float, float, float]
 
 
 class OfPages(DataModule):
-    """What sets of pages have in common.
+    """Base class of sets of pages.
 
     Args:
-        options: those of the class beside it.
+        options: arguments of the other base class.
 
     Attributes:
-        pages: of each set, as they were read, by its name.
+        pages: of each set, as read, by name.
     """
 
     modality = "tokens_with_boxes"
@@ -43,7 +43,7 @@ class OfPages(DataModule):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._shape = ()  # pages have none, and nothing of a backbone is filled in from it
+        self._shape = ()  # pages have no shape, and no argument of a backbone depends on it
         self.pages: dict[str, Pages] = {}
 
     def load(self, request: Request | None = None) -> None:
@@ -56,16 +56,16 @@ class OfPages(DataModule):
 class Receipts(OfPages):
     """626 receipts of SROIE's training part: words, their boxes, and the values of four fields.
 
-    The values are transcribed by hand, and no file states which words they are. Words are matched approximately (see
-    :mod:`tl_lab.data.sets.fields`); what is not found has no tag, and the run says how much that is. A line's box is
-    shared out among its words by their letters. A page ends where its boxes end, since the pictures are not here.
+    The values are transcribed by hand, and no file states the corresponding words. Words are matched approximately (see
+    :mod:`tl_lab.data.sets.fields`); values that are not found have no tag, and a note counts them. A line's box is
+    divided among its words by their letters. The extent of a page is that of its boxes, because there are no images.
 
     SROIE's own split is not in the files. Here receipts whose number ends in 4 or 9 are for test, in 0 for validation:
     scores are not comparable with published ones.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:
         Z. Huang et al., "ICDAR2019 Competition on Scanned Receipt OCR and Information Extraction", ICDAR 2019.
@@ -132,16 +132,16 @@ class Receipts(OfPages):
 def tag_words(
     fields: dict[str, str], words: list[str], lines: list[tuple[int, int]], middles: list[float]
 ) -> tuple[list[int], int]:
-    """Tag the words of the fields' values: 0, and for the k-th field 1 + 2 k at its first word and 2 + 2 k behind.
+    """Tag the words of the fields' values: 0, and for the k-th field 1 + 2 k at its first word and 2 + 2 k after it.
 
     Args:
-        fields: values by name, in the order of their tags; an empty one is left out.
+        fields: values by name, in the order of their tags; empty ones are skipped.
         words: of the page.
-        lines: first word and the one behind the last of each line.
+        lines: first word and the one after the last of each line.
         middles: vertical middle of each word's box.
 
     Returns:
-        A tag a word, and how many values were not found.
+        One tag per word, and the number of values that were not found.
     """
     tags, lost = [0] * len(words), 0
     for k, (field, value) in enumerate(fields.items()):
@@ -160,7 +160,7 @@ def tag_words(
 
 
 def words_of_line(text: str, box: Box) -> list[tuple[str, Box]]:
-    """Share a line's box out among its words, by their letters and the blanks between them."""
+    """Divide a line's box among its words, by their letters and the blanks between them."""
     left, top, right, bottom = box
     found, place = [], 0
     for word in text.split():
@@ -172,7 +172,7 @@ def words_of_line(text: str, box: Box) -> list[tuple[str, Box]]:
 
 
 def _read_boxes(content: str, where: str) -> tuple[list[str], list[Box], list[tuple[int, int]]]:
-    """Read a file of lines: words, their boxes, and first word and the one behind the last of each line."""
+    """Read a file of lines: words, their boxes, and first word and the one after the last of each line."""
     words: list[str] = []
     boxes: list[Box] = []
     lines: list[tuple[int, int]] = []
@@ -184,7 +184,7 @@ def _read_boxes(content: str, where: str) -> tuple[list[str], list[Box], list[tu
             corners = [float(cell) for cell in cells[:8]]
             text = cells[8].strip()
         except (ValueError, IndexError) as error:
-            raise UserError(f"{where}, line {number}, is no box of eight numbers with a text") from error
+            raise UserError(f"{where}, line {number}, is not a box of eight numbers with a text") from error
         box = (min(corners[::2]), min(corners[1::2]), max(corners[::2]), max(corners[1::2]))
         found = words_of_line(text, box)
         lines += [(len(words), len(words) + len(found))] if found else []
@@ -210,5 +210,5 @@ def _contents(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError) as error:
         raise UserError(f"{path} cannot be read ({error}): {_HOW_TO_GET}") from error
     if not boxes:
-        raise UserError(f"{path} holds no receipts: {_HOW_TO_GET}")
+        raise UserError(f"{path} contains no receipts: {_HOW_TO_GET}")
     return boxes, keys

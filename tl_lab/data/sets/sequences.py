@@ -1,4 +1,4 @@
-"""What sets of samples of different lengths have in common: texts and recordings."""
+"""Base class of sets of samples of different lengths: texts and recordings."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ __all__ = ["OfSequences"]
 
 
 class OfSequences(DataModule):
-    """What sets and pairs of domains of sequences have in common.
+    """Base class of sets and pairs of domains of sequences.
 
     Args:
         length_buckets: form training batches of samples of similar lengths, which need less padding.
-        options: those of the class beside it.
+        options: arguments of the other base class.
     """
 
     def __init__(self, *, length_buckets: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.length_buckets = length_buckets
-        self._shape = ()  # sequences have none, and nothing of a backbone is filled in from it
+        self._shape = ()  # sequences have no shape, and no argument of a backbone depends on it
 
     def load(self, request: Request | None = None) -> None:
         """Read the sets; sequences have no shape."""
@@ -32,16 +32,16 @@ class OfSequences(DataModule):
         self._shape = ()
 
     def use(self, spec: InputSpec) -> None:
-        """Bring the sets to the declared input, or leave them to the workers."""
+        """Convert the sets to the declared input, or leave this to the workers."""
         super().use(spec)
         if self.read_as_needed:
-            self.notes.append("read as they are needed, in batches of any lengths")
+            self.notes.append("read on demand, in batches of any lengths")
 
     def lengths(self, name: str) -> Tensor | None:
-        """Count the places of each sample, where batches are formed by length."""
+        """Return the length of each sample, if batches are formed by length."""
         x = self.sets[name].x
         return self.count_places(x).cpu() if self.length_buckets and isinstance(x, Mapping) else None
 
     @abstractmethod
     def count_places(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Count the places of each sample, ``(N,)``, in the named tensors of a set."""
+        """Return the length of each sample, ``(N,)``, from the named tensors of a set."""

@@ -31,21 +31,21 @@ __all__ = ["SpeechTable", "drawn_seconds"]
 class SpeechTable(OfAudio):
     """A table (csv, tsv, jsonl or parquet) with a recording (wav, flac, ogg, mp3) and its transcript in each row.
 
-    Transcripts are compared as :func:`~tl_lab.functional.transcripts.plain_text` writes them. Letters are those of the
-    training part; others are never right.
+    Transcripts are normalised by :func:`~tl_lab.functional.transcripts.plain_text`. The letters are those of the
+    training part; others count as errors.
 
     Args:
-        path: of the table; a relative one may start from ``TL_LAB_DATA``.
+        path: of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         audio_column: name of the column with the files, relative to the table.
         transcript_column: name of the column with the transcripts.
         speaker_column: name of the column with the speaker, each of whom is in one part; None: rows are split.
         split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
-        val_share: of all recordings, or of the training ones where a column gives the test, for validation.
+        val_share: of all recordings, or of the training ones if a column gives the test, for validation.
         test_share: of all recordings, for test.
-        labelled_seconds: of speech that training keeps, recordings drawn by the seed; None for all.
-        unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip``; they are counted and named.
+        labelled_seconds: seconds of speech in the training set, recordings drawn by the seed; None for all.
+        unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip`` them with a note.
         encoding: of a text file.
-        options: those of :class:`~tl_lab.data.sets.audio.OfAudio`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
     """
 
     problem_kind = Transcript
@@ -78,11 +78,11 @@ class SpeechTable(OfAudio):
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Ask for the features of each frame."""
+        """Request the features of each frame."""
         return {"frames": True}
 
     def read(self) -> dict[str, Samples]:
-        """Read the table, look at the files, and split the rows."""
+        """Read the table, check the files, and split the rows."""
         place = file_of(self.path)
         table = read_table(place, self.encoding)
         columns: dict[str, str | None] = {"audio_column": self.audio_column}
@@ -98,7 +98,7 @@ class SpeechTable(OfAudio):
         texts = cells_of(table[self.transcript_column]).tolist()
         if empty := [row for row, text in enumerate(texts, 1) if not plain_text(text)]:
             raise UserError(
-                f"{place}: column {self.transcript_column!r} has no word in {len(empty):,} rows "
+                f"{place}: column {self.transcript_column!r} is empty in {len(empty):,} rows "
                 f"({listed(map(str, empty))}): fill or remove them"
             )
         rows = torch.arange(len(table))
@@ -131,7 +131,7 @@ class SpeechTable(OfAudio):
         return {name: whole.subset(places) for name, places in index.items()}
 
     def _few(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Keep so many seconds of training."""
+        """Draw recordings of this many seconds for training."""
         if self.labelled_seconds is None:
             return sets
         train, recordings = sets["train"], sets["train"].x
@@ -141,7 +141,7 @@ class SpeechTable(OfAudio):
         index, total = drawn_seconds(seconds, self.labelled_seconds, self.seed)
         if total < self.labelled_seconds:
             warnings.warn(
-                f"data.labelled_seconds={self.labelled_seconds:g}: training has {total:.1f} seconds of speech in all",
+                f"data.labelled_seconds={self.labelled_seconds:g}: training has only {total:.1f} seconds of speech",
                 stacklevel=2,
             )
         self.notes.append(f"train: {len(index):,} of {len(train):,} recordings, {total:.1f} s of labelled speech")
@@ -152,19 +152,19 @@ class SpeechTable(OfAudio):
         for name in ("val", "test"):
             y = sets[name].y
             if y is not None and (count := int((y == unknown).sum())):
-                self.notes.append(f"{name}: {count:,} letters that training has not seen count as wrong")
+                self.notes.append(f"{name}: {count:,} letters that do not occur in training count as errors")
 
 
 def drawn_seconds(seconds: Sequence[float], wanted: float, seed: int) -> tuple[Tensor, float]:
-    """Draw recordings until they last long enough; a larger draw by the same seed holds the smaller ones.
+    """Draw recordings until their total duration suffices; a larger draw with the same seed contains the smaller ones.
 
     Args:
         seconds: of each recording.
-        wanted: seconds in all.
+        wanted: total seconds.
         seed: of the run.
 
     Returns:
-        Positions in ascending order, and the seconds of what was drawn, at least ``wanted`` unless there are less.
+        Positions in ascending order, and the total seconds, at least ``wanted`` unless there are fewer.
     """
     order = torch.randperm(len(seconds), generator=generator(seed, "labelled seconds"))
     sums = torch.tensor(seconds, dtype=torch.double)[order].cumsum(0)

@@ -31,15 +31,15 @@ _RATE = 8000
 
 
 class SpokenDigits(OfAudio, SetOrPair):
-    """Digits spoken by six people, 50 times each: 3,000 recordings of 8,000 Hz, of which 300 are for test.
+    """Digits spoken by six people, 50 times each: 3,000 recordings at 8,000 Hz, of which 300 are for test.
 
     The published split: recordings 0 to 4 of each speaker and digit are for test, 5 to 49 for training.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        source: of a pair, a speaker or a list of them; without a target, those whose recordings are used. None: all
+        source: for a pair, a speaker or a list of them; without a target, the speakers to use. None: all
             but the target.
-        target: of a pair, another speaker; None for a set.
+        target: for a pair, another speaker; None for a set.
         val_share: of the training part (of the source), held out for validation, in (0, 1).
         options: ``test_count`` and those of :class:`~tl_lab.data.scenarios.set_or_pair.SetOrPair`.
 
@@ -95,7 +95,7 @@ class SpokenDigits(OfAudio, SetOrPair):
 
     @property
     def column_values(self) -> dict[str, list[str]]:
-        """What the numbers of groups stand for: speakers."""
+        """Kind of the groups: speakers."""
         return {"group": list(self.speakers)}
 
     def _recordings(self) -> tuple[Recordings, list[list[str]]]:
@@ -127,7 +127,7 @@ def _arrays(place: Path) -> dict[str, np.ndarray]:
             digit, speaker, number = name.split("_")
             with wave.open(io.BytesIO(content)) as file:
                 if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (_RATE, 1, 2):
-                    raise ValueError(f"{name}.wav is no recording of 8,000 Hz with one channel of 16 bits")
+                    raise ValueError(f"{name}.wav is not a mono recording of 8,000 Hz with 16 bits")
                 samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
             if not len(samples):
                 raise ValueError(f"{name}.wav is empty")
@@ -135,7 +135,7 @@ def _arrays(place: Path) -> dict[str, np.ndarray]:
     except (OSError, EOFError, ValueError, tarfile.TarError, lzma.LZMAError, wave.Error) as error:
         raise UserError(f"{place} cannot be read ({error}): {_HOW_TO_GET}") from error
     if not found:
-        raise UserError(f"{place} holds no recordings: {_HOW_TO_GET}")
+        raise UserError(f"{place} contains no recordings: {_HOW_TO_GET}")
     ordered = sorted(found)
     return {
         "samples": np.concatenate([found[name] for name in ordered]),

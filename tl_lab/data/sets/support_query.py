@@ -1,4 +1,4 @@
-"""Fixed lists of support and query images: published one-shot protocols, and one's own."""
+"""Fixed lists of support and query images: published one-shot protocols, and the user's own."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,12 +28,12 @@ _ROLES = ("support", "query")
 
 
 class FixedEpisodes(EpisodeLoader):
-    """Serves episodes from a list.
+    """Loads episodes from a list.
 
     Args:
-        data: that they belong to.
+        data: the data module.
         name: of the set.
-        order: how episodes are shared out among steps and processes.
+        order: assignment of episodes to steps and processes.
         index: positions of the images of each episode, support first, ``(E, N, K + Q)``.
     """
 
@@ -48,19 +48,19 @@ class FixedEpisodes(EpisodeLoader):
 
 
 class SupportQuery(EpisodicData):
-    """Episodes from a table: a row an image, with its class, its role and its episode.
+    """Episodes from a table: one row per image, with its class, its role and its episode.
 
-    All episodes have the same number of ways, shots and queries, those of ``data.test``. Nothing is drawn. What learns
-    nothing from training classes is scored on them: ``strategy=nearest_centroid`` with ``init_from`` or a pretrained
+    All episodes have the same number of ways, shots and queries, those of ``data.test``. Nothing is drawn at random.
+    Strategies without training are scored on them: ``strategy=nearest_centroid`` with ``init_from`` or a pretrained
     backbone; its training classes are those of the support images.
 
     Args:
         path: a table (csv, tsv, jsonl, parquet) with the columns ``path`` (relative to the table), ``label``, ``role``
-            (``support`` or ``query``) and, where there are several, ``episode``.
-        size: height and width in pixels that images are brought to.
+            (``support`` or ``query``) and, for several episodes, ``episode``.
+        size: height and width in pixels to which images are resized.
         channels: 1 (grey) or 3 (RGB).
-        ground: bring drawings to this ground, ``dark`` or ``bright``; None leaves images as they are.
-        options: those of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
+        ground: invert drawings to this background, ``dark`` or ``bright``; None leaves images unchanged.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
 
     Raises:
         UserError: a column is missing, a class has no support or no query image, or episodes differ in their sizes.
@@ -81,15 +81,15 @@ class SupportQuery(EpisodicData):
     ) -> None:
         super().__init__(train=train, test=test, **options)
         if path is None:
-            raise UserError("data.path: name the table of support and query images")
+            raise UserError("data.path: give the table of support and query images")
         self.path, self.size, self.channels, self.ground = path, size, channels, ground
         self.index = torch.empty(0)
 
     def load(self, request: Request | None = None) -> None:
-        """Read the lists; training on them would learn what is scored."""
+        """Read the lists; training on them is refused, because they are the test set."""
         if (request or self.request).serves == "episodes":
             raise UserError(
-                "data=support_query holds lists that are scored, not training classes: use strategy=nearest_centroid "
+                "data=support_query contains lists for scoring, not training classes: use strategy=nearest_centroid "
                 "with init_from=<run>, or predict with --support"
             )
         super().load(request)
@@ -127,7 +127,7 @@ class SupportQuery(EpisodicData):
                 raise UserError(f"data.path: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
         table = table.astype(dict.fromkeys(_COLUMNS, str))
         if wrong := sorted(set(table["role"]) - set(_ROLES)):
-            raise UserError(f"{path} has the role {wrong[0]!r}: a row is {' or '.join(_ROLES)}")
+            raise UserError(f"{path} has the role {wrong[0]!r}: roles are {' and '.join(_ROLES)}")
         return table, path.parent
 
     def _episodes_of(self, table: pd.DataFrame, classes: list[tuple[str, str]]) -> Tensor:
@@ -144,7 +144,7 @@ class SupportQuery(EpisodicData):
                 where = f" of episode {episode}" if episode else ""
                 raise UserError(
                     f"the class {label!r}{where} has {counts[0]} support and {counts[1]} query images, and data.test "
-                    f"asks for {size.shot} and {size.queries}: set data.test.shot and queries, or mend the table"
+                    f"requires {size.shot} and {size.queries}: set data.test.shot and queries, or correct the table"
                 )
         episodes: dict[str, list[list[int]]] = {}
         for (episode, _), found in by_class.items():
@@ -158,10 +158,10 @@ class SupportQuery(EpisodicData):
         return torch.tensor(list(episodes.values()))
 
     def _shares_on_purpose(self, name: str, other: str) -> bool:
-        return True  # support images are scored against by design
+        return True  # the support images also serve as training set
 
     def episodes(self, name: str, count: int) -> EpisodeLoader:
-        """Serve the listed episodes."""
+        """Return the loader of the listed episodes."""
         rank, world_size = self._processes()
         at_a_time = max(1, self.eval_batch_size // self.size_of(name).images)
         order = BatchOrder(len(self.index), at_a_time, seed=self.seed, rank=rank, world_size=world_size)

@@ -1,4 +1,4 @@
-"""Tables of one's own: a row a sample, columns by name."""
+"""The user's own tables: one row per sample, columns by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,14 +28,14 @@ class Table(OfTables):
     """A table (csv, tsv, jsonl or parquet) with numbers and categories, and a class or a number to predict.
 
     Args:
-        path: of the file; a relative one may start from ``TL_LAB_DATA``.
-        domain_column: name of a column whose values number the samples' domains, and which is no input; None for none.
-        split: ``random``, each class keeping its share; or ``time``: the earliest rows for training, the latest for
+        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        domain_column: name of a column whose values number the samples' domains, not used as input; None for none.
+        split: ``random``, stratified by class; or ``time``: the earliest rows for training, the latest for
             test.
         val_share: of all rows, for validation.
         test_share: of all rows, for test.
         encoding: of a text file.
-        options: those of :class:`~tl_lab.data.sets.tables.OfTables`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables`.
     """
 
     place_options = ("path",)
@@ -77,13 +77,13 @@ class Table(OfTables):
 
 
 def file_of(path: str | None) -> Path:
-    """Find the file that an option names.
+    """Find the file of an option.
 
     Raises:
         UserError: there is none.
     """
     if path is None:
-        raise UserError("data.path: name the table, a file that ends in .csv, .tsv, .jsonl or .parquet")
+        raise UserError("data.path: give the table, a file that ends in .csv, .tsv, .jsonl or .parquet")
     found = next((place for place in places_of(path) if place.is_file()), None)
     if found is None:
         raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(path)))}")
@@ -91,7 +91,7 @@ def file_of(path: str | None) -> Path:
 
 
 def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, Samples]:
-    """Split samples by their column ``time``: training before validation before test; equal times stay in order.
+    """Split samples by their column ``time``: training before validation before test; ties stay in order.
 
     Args:
         samples: with the column.
@@ -111,19 +111,19 @@ def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, 
 
 
 class OfTablePairs(OfTables, DomainPair):
-    """Cuts the rows of a table into a source and a target.
+    """Splits the rows of a table into a source and a target.
 
     Args:
-        domain_column: name of the column whose values are the domains; with ``cut``, of numbers or dates. It is no
-            input.
+        domain_column: name of the column whose values are the domains; with ``cut``, of numbers or dates. It is not
+            used as input.
         cut: share of the rows, in the order of ``domain_column``, that are the domain ``before``; the others are
             ``after``. None where the values themselves are the domains.
         pair: ``a_to_b``, instead of the next two.
-        source: a domain or a list of them; with ``cut`` None stands for ``before``.
-        target: a domain; with ``cut`` None stands for ``after``.
+        source: a domain or a list of them; with ``cut``, None means ``before``.
+        target: a domain; with ``cut``, None means ``after``.
         val_share: of the source's rows, for validation.
         test_share: of each domain's rows, for test.
-        options: those of :class:`~tl_lab.data.sets.tables.OfTables` and
+        options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables` and
             :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
 
@@ -181,12 +181,12 @@ class OfTablePairs(OfTables, DomainPair):
 
 
 class TablePair(OfTablePairs):
-    """Rows of a table as a pair of domains: by the values of a column, or before and after a point of it.
+    """Rows of a table as a pair of domains: by the values of a column, or before and after a threshold.
 
     Args:
-        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         encoding: of a text file.
-        options: those of :class:`OfTablePairs`.
+        options: keyword arguments of :class:`OfTablePairs`.
     """
 
     place_options = ("path",)

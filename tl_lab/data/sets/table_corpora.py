@@ -23,7 +23,7 @@ class _Published(OfTables):
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        options: those of the class beside it.
+        options: arguments of the other base class.
     """
 
     title: ClassVar[str]
@@ -63,7 +63,7 @@ class _OfAdult(_Published):
         super().__init__(**options)
 
     def whole(self) -> tuple[pd.DataFrame, int]:
-        """Read both files, and count the rows of the first."""
+        """Read both files, and return the number of rows of the first."""
         parts = [self._csv(place) for place in self.places()]
         table = pd.concat(parts, ignore_index=True)
         table["income"] = table.pop("Y").str.strip().str.removesuffix(".")  # the test's labels end in a full stop
@@ -71,12 +71,12 @@ class _OfAdult(_Published):
 
 
 class Adult(_OfAdult):
-    """Adult: does a person earn more than 50,000 dollars a year; 32,561 rows of the census of 1994 and 16,281 for test.
+    """Adult: does a person earn more than 50,000 dollars a year; 32,561 rows of the 1994 census and 16,281 for test.
 
     The column ``fnlwgt``, the number of people that a row represents, is not an input.
 
     Args:
-        val_share: of the training part, held out for validation, in (0, 1).
+        val_share: of the training part, for validation, in (0, 1).
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:
@@ -88,7 +88,7 @@ class Adult(_OfAdult):
         self.val_share = val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts, and cut the validation set from the first."""
+        """Read both parts, and split the validation set off the first."""
         table, first = self.whole()
         samples = self.rows_of(table, self.places()[0])
         self.contents = [_content(table)]
@@ -135,7 +135,7 @@ class _OfCompas(_Published):
         super().__init__(**options)
 
     def whole(self) -> pd.DataFrame:
-        """Read the file: what the published analyses of the score learn from, and the score itself."""
+        """Read the file: the inputs of the published analyses of the score, and the score itself."""
         (place,) = self.places()
         table = self._csv(place)
         if lacking := [name for name in (*self.kept, "decile_score") if name not in table.columns]:
@@ -147,9 +147,9 @@ class _OfCompas(_Published):
 
 
 class Compas(_OfCompas):
-    """COMPAS: is a defendant charged again within two years; 7,214 of Broward County, Florida, 2013 and 2014.
+    """COMPAS: is a defendant charged again within two years; 7,214 from Broward County, Florida, 2013 and 2014.
 
-    Samples have the published score, 1 to 10, as their column ``decile``; it is no input. Neither is the group.
+    The published score, 1 to 10, is the column ``decile`` of the samples. Neither the score nor the group is an input.
 
     Args:
         val_share: of all rows, for validation.
@@ -167,7 +167,7 @@ class Compas(_OfCompas):
         self.val_share, self.test_share = val_share, test_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the file and split it, each class keeping its share."""
+        """Read the file and split it, stratified by class."""
         table = self.whole()
         (place,) = self.places()
         samples = self.rows_of(table, place)

@@ -1,4 +1,4 @@
-"""What sets and pairs of domains of tables have in common."""
+"""Base class of sets and pairs of domains of tables."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,27 +22,27 @@ from tl_lab.texts import listed
 
 __all__ = ["OfTables", "numbered"]
 
-_FEW_NAMED = 12  # columns of a kind that are named one by one
+_FEW_NAMED = 12  # largest number of columns of a kind that are listed
 
 
 class OfTables(DataModule):
-    """What sets and pairs of domains of tables have in common.
+    """Base class of sets and pairs of domains of tables.
 
-    Columns are sorted into numbers and categories by what they hold. Means and deviations of the numbers, and the
-    categories, are those of the training rows (of the source, in a pair).
+    Columns are classified into numbers and categories by their content. Means and deviations of the numbers, and the
+    categories, are estimated on the training rows (of the source, in a pair).
 
     Args:
         label_column: name of the column with the class or the number to predict.
         group_column: name of a column whose values number the samples' groups; None for none.
-        time_column: name of a column with numbers or dates, which is no input; None for none.
-        use_group: let the group be an input, too.
-        drop: names of columns that are no inputs.
+        time_column: name of a column with numbers or dates, which is not an input; None for none.
+        use_group: whether the group is an input, too.
+        drop: names of columns that are not inputs.
         categorical: names of columns whose numbers are codes of categories.
-        missing: cells that stand for a missing value; None for the empty cell, ``?``, ``NA`` and their kin.
-        most_categories: of a column; one with more is refused.
+        missing: cells that represent a missing value; None for the empty cell, ``?``, ``NA`` and similar ones.
+        most_categories: largest number of categories in a column.
         predict: ``classes`` or ``numbers``.
-        trees: fit a tree ensemble of scikit-learn to the same training rows, and score it beside the network.
-        options: those of the class beside it.
+        trees: fit a tree ensemble of scikit-learn to the same training rows, and report its scores with the network's.
+        options: arguments of the other base class.
     """
 
     modality = "table"
@@ -71,48 +71,48 @@ class OfTables(DataModule):
         self.problem = self.problem_kind(())
         self.columns: TableSpec | None = None
         self.column_values: dict[str, list[str]] = {}
-        """What the numbers in a column of :attr:`Samples.columns` stand for, by its name (``group``)."""
+        """Names of the numbers in a column of :attr:`Samples.columns`, by its name (``group``)."""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Tell classes from numbers."""
+        """Choose classification or regression."""
         return Regression if node.get("predict") == "numbers" else SingleLabel
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Give the columns, which a backbone is built for."""
+        """Return the columns, for which a backbone is built."""
         return {"columns": self.columns}
 
     def baselines(self) -> dict[str, float]:
-        """Score a tree ensemble that learned from the same training rows."""
+        """Score a tree ensemble fitted to the same training rows."""
         if not self.trees:
             return {}
         return tree_scores(self.sets, self.primary, self.test_names, self.problem, self.seed, self.fingerprint())
 
     def facts(self) -> dict[str, str]:
-        """State the baseline in addition to the facts of all data."""
+        """Report the baseline in addition to the facts of all data."""
         trees = {"trees": "histogram gradient boosting of scikit-learn on the same rows"} if self.trees else {}
         return {**super().facts(), **trees}
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Name the column with the truth, and the encoding."""
+        """Return the column with the truth, and the encoding."""
         return {"label_column": self.label_column, "encoding": getattr(self, "encoding", "utf-8")}
 
     # ------------------------------------------------------------------ reading
 
     def table_at(self, path: Path, encoding: str = "utf-8") -> pd.DataFrame:
-        """Read a file, and note its hash."""
+        """Read a file, and record its hash."""
         table = read_table(path, encoding)
         table.columns = [str(name).strip() for name in table.columns]
         self.contents.append(file_hash(path))
         return table
 
     def rows_of(self, table: pd.DataFrame, origin: Path, domain_column: str | None = None) -> Samples:
-        """Give labels, groups and times of a table's rows; inputs are the rows' numbers until :meth:`encoded`.
+        """Return labels, groups and times of a table's rows; inputs are the rows' numbers until :meth:`encoded`.
 
         Raises:
-            UserError: a column is missing, or holds what it may not.
+            UserError: a column is missing, or has an invalid value.
         """
         self._check_named(table, origin, domain_column)
         if self.problem_kind is Regression:
@@ -146,13 +146,13 @@ class OfTables(DataModule):
     def encoded(
         self, sets: dict[str, Samples], table: pd.DataFrame, origin: Path, domain_column: str | None = None
     ) -> dict[str, Samples]:
-        """Put tensors in the place of rows' numbers, by what the training rows hold.
+        """Replace rows' numbers by tensors, encoded with statistics of the training rows.
 
         Args:
-            sets: as the split made them of :meth:`rows_of`.
+            sets: split from the result of :meth:`rows_of`.
             table: with all rows.
             origin: of the table, for messages.
-            domain_column: name of a column that is no input, either.
+            domain_column: name of a further column that is not an input.
         """
         others = {self.label_column, self.time_column, domain_column, *self.drop}
         others |= set() if self.use_group else {self.group_column}
@@ -172,13 +172,13 @@ class OfTables(DataModule):
 
 
 def rows_in(samples: Samples) -> np.ndarray:
-    """Give the numbers of the rows that stand for inputs."""
+    """Return the row numbers that represent inputs."""
     assert isinstance(samples.x, Tensor)
     return samples.x.numpy()
 
 
 def kinds_said(numbers: Sequence[str], categories: Sequence[str], empty: Sequence[str] = ()) -> list[str]:
-    """Say which columns are numbers, which are categories, and which hold nothing."""
+    """Describe which columns are numbers, which are categories, and which are empty."""
     kinds = {"number": numbers, "category": categories, "empty column": empty}
     plural = {"number": "numbers", "category": "categories", "empty column": "empty columns"}
     return [
@@ -189,7 +189,7 @@ def kinds_said(numbers: Sequence[str], categories: Sequence[str], empty: Sequenc
 
 
 def numbered(column: pd.Series) -> tuple[Tensor, list[str]]:
-    """Number the different cells of a column in their order.
+    """Number the distinct cells of a column in their order.
 
     Returns:
         The number of each row's cell, ``(N,)`` int64, and the cells.

@@ -1,4 +1,4 @@
-"""Several data sets learned at once on one backbone, each a task with its own head."""
+"""Joint training on several data sets with one backbone, each a task with its own head."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -30,7 +30,7 @@ _PARTS = ("train", "val", "test")
 
 @dataclass
 class TaskOrder(BatchOrder):
-    """Batches in which each place is given to a task at random, and filled by that task's next sample.
+    """Batches in which each position is assigned to a random task, and filled by that task's next sample.
 
     Args:
         tasks: number of each sample's task, ``(count,)``.
@@ -54,12 +54,12 @@ class TaskOrder(BatchOrder):
 
 
 class TasksInBatches(DataModule):
-    """What data of several tasks have in common: their problem, and the test samples that are scored.
+    """Base class of data of several tasks: their problem, and the test samples that are scored.
 
     ``test_count`` limits the test samples of each set.
 
     Args:
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     traits = frozenset({"labels", "several tasks"})
@@ -71,24 +71,22 @@ class TasksInBatches(DataModule):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Say that there are several tasks, whatever they predict."""
+        """Return the problem of several tasks, independent of their own problems."""
         return Several
 
     def _make_problem(self) -> Problem:
         return self.several
 
     def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Leave the joined sets as they are: each set's test samples were limited before."""
+        """Keep the joined sets: each set's test samples were limited before."""
         return sets
 
     def few_tested(self, samples: Samples, name: str) -> Samples:
-        """Leave out test samples beyond ``test_count``."""
+        """Drop test samples beyond ``test_count``."""
         if self.test_count is None:
             return samples
         if self.test_count > len(samples):
-            raise UserError(
-                f"data.test_count={self.test_count} is more than the {len(samples):,} test samples of {name}"
-            )
+            raise UserError(f"data.test_count={self.test_count} exceeds the {len(samples):,} test samples of {name}")
         self.notes.append(f"{name}/test: {self.test_count:,} of {len(samples):,} samples")
         return samples.subset(few_in_strata(None, len(samples), self.test_count, self.seed))
 
@@ -96,20 +94,20 @@ class TasksInBatches(DataModule):
 class Tasks(TasksInBatches):
     """Several labelled sets, joined: a sample has the labels of its own set's task, and lacks all others.
 
-    One of the sets may be a pair of domains: its source is learned, and its target (``target/train`` without labels,
-    ``target/test``) is there for an adaptation, which acts on that task's samples alone.
+    One of the sets may be a pair of domains: training uses its source, and an adaptation uses its target
+    (``target/train`` without labels, ``target/test``) and acts on that task's samples only.
 
     Args:
-        datasets: names of choices of data, built with their files' values, or nodes of the configuration; one alone is
-            learned as it would be among others.
-        sampling: of training batches: ``proportional`` to the sets' sizes, each sample once an epoch; ``uniform``, each
-            task alike; ``temperature``, by size^(1 / temperature); ``annealed``, from proportional towards uniform over
+        datasets: names of choices of data, built with the values in their files, or nodes of the configuration; a
+            single one is trained as it would be among others.
+        sampling: of training batches: ``proportional`` to the sets' sizes, each sample once per epoch; ``uniform``,
+            equal shares; ``temperature``, by size^(1 / temperature); ``annealed``, from proportional to uniform over
             the epochs (:func:`~tl_lab.functional.annealed_exponent`).
         temperature: of ``sampling=temperature``, above 0; 1 is proportional.
         options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: no set, one that is named twice or is no plain labelled set, or sets of different kinds of inputs.
+        UserError: no set, a repeated set or one that is not a plain labelled set, or sets of different modalities.
     """
 
     def __init__(
@@ -124,16 +122,16 @@ class Tasks(TasksInBatches):
         if sampling not in SAMPLINGS:
             raise UserError(f"data.sampling={sampling} does not exist; {nearest(str(sampling), SAMPLINGS)}")
         if isinstance(datasets, str) or not len(datasets):
-            raise UserError(f"data.datasets lists sets, as [rte,mrpc,stsb], not {datasets!r}")
+            raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {datasets!r}")
         self.sampling, self.temperature = sampling, float(temperature)
         self.names = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
         if twice := [name for i, name in enumerate(self.names) if name in self.names[:i]]:
-            raise UserError(f"data.datasets names {twice[0]} twice: a task is learned once, with one set of labels")
+            raise UserError(f"data.datasets names {twice[0]} twice: each task must occur once")
         self.modules = [build_inner(one, self.seed) for one in datasets]
         for name, module in zip(self.names, self.modules, strict=True):
             if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
                 raise UserError(
-                    f"data.datasets: {name} is no plain labelled set, of which several can be learned at once"
+                    f"data.datasets: {name} is not a plain labelled set, and cannot be combined with others"
                 )
 
         pairs = [name for name, one in zip(self.names, self.modules, strict=True) if isinstance(one, DomainPair)]
@@ -143,20 +141,20 @@ class Tasks(TasksInBatches):
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target where one of the sets is a pair of domains."""
+        """Add the target if one of the sets is a pair of domains."""
         pairs = [kind for kind in inner_classes(node.get("datasets") or []) if issubclass(kind, DomainPair)]
         return cls.traits | ({"target"} if pairs else set())
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Take over the modality of the sets.
+        """Use the modality of the sets.
 
         Raises:
             UserError: they differ.
         """
         given = node.get("datasets") or []
         if isinstance(given, str) or not len(inner_classes(given)):
-            raise UserError(f"data.datasets lists sets, as [rte,mrpc,stsb], not {given!r}")
+            raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {given!r}")
         kinds = inner_modalities(given)
         if len(set(kinds)) > 1:
             said = " and ".join(sorted(set(kinds)))
@@ -164,7 +162,7 @@ class Tasks(TasksInBatches):
         return kinds[0]
 
     def read(self) -> dict[str, Samples]:
-        """Read all sets, put their labels side by side, and join the samples."""
+        """Read all sets, combine their labels as columns, and join the samples."""
         read = {name: module._read() for name, module in zip(self.names, self.modules, strict=True)}
         further: dict[str, Samples] = {}
         if self.adapted is not None:
@@ -205,7 +203,7 @@ class Tasks(TasksInBatches):
         return Samples.concatenate(widened)
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; sets on disk have the size of their options."""
+        """Read the sets; the size of sets on disk is given by their options."""
         super().load(request)
         if not in_memory(self.sets[self.primary].x):
             self._shape = self.modules[0].shape
@@ -219,21 +217,21 @@ class Tasks(TasksInBatches):
 
     @property
     def test_names(self) -> list[str]:
-        """The joined test sets, then the target's where it has labels."""
+        """The joined test sets, then the target's if it has labels."""
         return ["test", *(name for name in ("target/test",) if name in self.sets)]
 
     def domain_of(self, name: str) -> str | None:
-        """Name the side of an adaptation that a set belongs to: all but the target's are the source."""
+        """Return the side of an adaptation to which a set belongs: all sets but the target's are the source."""
         if not self.has_target:
             return None
         return "target" if SetName.parse(name).domain == "target" else "source"
 
     def set_for(self, name: str) -> str:
-        """Find a pair's set: its ``source/train`` joins all tasks."""
+        """Return a pair's set: ``source/train`` joins all tasks."""
         return name if name in self.sets else SetName.parse(name).part
 
     def train_dataloader(self) -> Batches:
-        """Serve the joined sets, with the target if the run adapts."""
+        """Return the loader of the joined sets, with the target if the run adapts."""
         source = self.train_loader(self.primary)
         if not self.request.adapts:
             return source
@@ -242,16 +240,16 @@ class Tasks(TasksInBatches):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """State how files of the first set were read."""
+        """Report how files of the first set were read."""
         return self.modules[0].reading
 
     def facts(self) -> dict[str, str]:
-        """State how samples were drawn."""
+        """Report how samples were drawn."""
         how = f"{self.sampling} {self.temperature:g}" if self.sampling == "temperature" else self.sampling
         return {**super().facts(), "sampling": how}
 
     def shares(self, epoch: int) -> Tensor:
-        """Give each task's share of the draws in an epoch, ``(T,)``."""
+        """Return each task's share of the draws in an epoch, ``(T,)``."""
         exponents = {
             "proportional": 1.0,
             "uniform": 0.0,
@@ -261,7 +259,7 @@ class Tasks(TasksInBatches):
         return sampling_shares(self.several.known(self.training_labels).sum(0).cpu(), exponents[self.sampling])
 
     def train_loader(self, name: str, num_batches: int | None = None, batch_size: int | None = None) -> Loader:
-        """Serve the joined training sets, each place of a batch filled by the task that was drawn for it."""
+        """Return the loader of the joined training sets, in which a random task fills each position of a batch."""
         loader = super().train_loader(name, num_batches, batch_size)
         if name == self.primary and self.sampling != "proportional":
             given = {field.name: getattr(loader.order, field.name) for field in fields(BatchOrder)}

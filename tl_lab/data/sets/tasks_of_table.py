@@ -1,4 +1,4 @@
-"""Texts of one's own in a table with a column for each of several tasks, of which cells may be empty."""
+"""The user's own texts in a table with a column for each of several tasks; cells may be empty."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,10 +24,10 @@ _KINDS = ("classes", "numbers")
 
 
 class TasksOfTable(TasksInBatches):
-    """A table whose rows have a text, or two, and labels of several tasks; an empty cell is a label that is missing.
+    """A table whose rows have a text, or two, and labels of several tasks; an empty cell is a missing label.
 
     Args:
-        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
         tasks: by the name of each task: ``classes`` or ``numbers`` in the column of this name, or a list of columns of
             0 and 1, whose labels are predicted together.
@@ -37,7 +37,7 @@ class TasksOfTable(TasksInBatches):
         options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: a column is missing or serves two tasks, or a cell does not fit its task.
+        UserError: a column is missing or used by two tasks, or a cell does not suit its task.
     """
 
     modality = "text"
@@ -57,10 +57,10 @@ class TasksOfTable(TasksInBatches):
         super().__init__(**options)
         check_shares(val_share, test_share)
         if path is None:
-            raise UserError("data.path: name the table")
+            raise UserError("data.path: give the table")
         if not tasks:
             raise UserError(
-                "data.tasks says what is predicted, as {topic: classes, stars: numbers, tone: [polite, formal]}"
+                "data.tasks must state the targets, as in {topic: classes, stars: numbers, tone: [polite, formal]}"
             )
         self.path, self.encoding, self.wanted = path, encoding, dict(tasks)
         self.text_columns = [text_column] if isinstance(text_column, str) else [*text_column]
@@ -80,7 +80,7 @@ class TasksOfTable(TasksInBatches):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Name the columns with the texts, and the encoding."""
+        """Return the columns with the texts, and the encoding."""
         return {"text_column": self.text_columns, "encoding": self.encoding}
 
     def load(self, request: Request | None = None) -> None:
@@ -89,7 +89,7 @@ class TasksOfTable(TasksInBatches):
         self._shape = ()
 
     def read(self) -> dict[str, Samples]:
-        """Read the table, leave rows without any label out, and split it."""
+        """Read the table, drop rows without any label, and split it."""
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
@@ -120,7 +120,7 @@ def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple
         column = texts.iloc[:, 0]
         names = sorted(set(column) - {""})
         if len(names) < 2:
-            raise UserError(f"{where} {cells.columns[0]!r}, holds {len(names)} classes: there is nothing to tell apart")
+            raise UserError(f"{where} {cells.columns[0]!r}, has {len(names)} classes: at least two are needed")
         numbers = {name: float(i) for i, name in enumerate(names)}
         return SingleLabel(names), torch.tensor([[numbers.get(cell, torch.nan)] for cell in column])
     columns = []
@@ -130,7 +130,7 @@ def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple
         if bool(wrong.any()):
             row = int(wrong.to_numpy().argmax())
             needed = "a number" if kind == "numbers" else "0 or 1"
-            raise UserError(f"{where} {name!r}, row {row + 1}, holds {texts[name].iloc[row]!r}, which is not {needed}")
+            raise UserError(f"{where} {name!r}, row {row + 1}, has {texts[name].iloc[row]!r}, which is not {needed}")
         columns.append(torch.tensor(values.to_numpy(dtype="float32")))
     names = list(map(str, cells.columns))
     return (Regression(names) if kind == "numbers" else MultiLabel(names)), torch.stack(columns, 1)

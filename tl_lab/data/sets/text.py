@@ -1,4 +1,4 @@
-"""What sets of texts have in common, and the published ones: SST-2 and TREC."""
+"""Base class of sets of texts, and two published sets: SST-2 and TREC."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -22,30 +22,30 @@ from tl_lab.results.screen import console
 
 __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
-_MANY = 50_000  # texts whose tokens take seconds
-# a line of the copies that go round has the second half of its label behind the first word of its question
+_MANY = 50_000  # number of texts whose tokenisation takes seconds
+# in a line of the circulating copies, the second half of the label follows the first word of the question
 _MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
 
 
 class OfTexts(OfSequences):
-    """What sets and pairs of texts have in common.
+    """Base class of sets and pairs of texts.
 
     Args:
-        options: those of :class:`~tl_lab.data.sets.sequences.OfSequences` and of the class beside it.
+        options: those of :class:`~tl_lab.data.sets.sequences.OfSequences` and of the other base class.
     """
 
     modality = "text"
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.strings: dict[str, Texts] = {}  # the texts as they were written, once tokens have taken their place
+        self.strings: dict[str, Texts] = {}  # the texts as strings, after tokens have replaced them
 
     def count_places(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Count the tokens of each text."""
+        """Return the number of tokens of each text."""
         return x["mask"].sum(-1)
 
     def use(self, spec: InputSpec) -> None:
-        """Tokenise the sets, and keep the texts, which prompts are made of."""
+        """Tokenise the sets, and keep the strings for prompts."""
         self.strings = {name: samples.x for name, samples in self.sets.items() if isinstance(samples.x, Texts)}
         if (count := sum(map(len, self.strings.values()))) >= _MANY:
             console.say(f"Preparing {count:,} texts")
@@ -53,7 +53,7 @@ class OfTexts(OfSequences):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Name the columns that hold the texts in tables to be predicted."""
+        """Return the columns of the texts in tables to predict."""
         return {"text_column": ["text"], "encoding": "utf-8"}
 
 
@@ -61,7 +61,7 @@ class TextSet(OfTexts):
     """A labelled set of texts.
 
     Args:
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -73,7 +73,7 @@ class Published(OfTexts):
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        options: those of the class beside it.
+        options: arguments of the other base class.
     """
 
     title: ClassVar[str]
@@ -126,11 +126,11 @@ class Sst2(Published, TextSet):
 
 
 class Trec(Published, TextSet):
-    """TREC: questions by what they ask for, six coarse or fifty fine classes; 5,452 for training and 500 for test.
+    """TREC: questions by the kind of answer, six coarse or fifty fine classes; 5,452 for training and 500 for test.
 
     Args:
-        fine: tell the fine classes apart, of which 5,444 and 499 questions are here.
-        val_share: of the training part, held out for validation, in (0, 1).
+        fine: use the fine classes, for which there are 5,444 and 499 questions.
+        val_share: of the training part, for validation, in (0, 1).
         options: ``root`` and those of :class:`TextSet`.
 
     References:
@@ -146,7 +146,7 @@ class Trec(Published, TextSet):
         self.fine, self.val_share = fine, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts and cut the validation set from the first."""
+        """Read both parts and split the validation set off the first."""
         files = ("train_5500.label", "TREC_10.label") if self.fine else ("TREC.train.all", "TREC.test.all")
         train, test = (self._lines(name) for name in files)
         names = sorted({label for label, _ in train}) if self.fine else [str(c) for c in range(len(self.coarse))]
@@ -169,5 +169,5 @@ class Trec(Published, TextSet):
 
 
 def samples_of(texts: Sequence[Text], labels: Sequence[int]) -> Samples:
-    """Make a set of texts and the numbers of their classes."""
+    """Create a set from texts and the numbers of their classes."""
     return Samples(Texts(texts), torch.tensor(labels, dtype=torch.int64))

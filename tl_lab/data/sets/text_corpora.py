@@ -1,4 +1,4 @@
-"""Published sets of texts, and of pairs of texts, whose parts must be cut: MR, CoLA, AG News, RTE, MRPC, STS-B."""
+"""Published sets of texts and pairs of texts without a validation part: MR, CoLA, AG News, RTE, MRPC, STS-B."""
 
 import csv
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ __all__ = ["AgNews", "Cola", "Mr", "Mrpc", "Rte", "StsB", "similarities"]
 
 
 class _Cut(Published, TextSet):
-    """A published set whose training part gives up a share for validation.
+    """A published set without a validation part, which is split off training.
 
     Args:
-        val_share: of the training part, held out for validation, in (0, 1).
+        val_share: of the training part, for validation, in (0, 1).
         options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
@@ -32,14 +32,14 @@ class _Cut(Published, TextSet):
         self.val_share = val_share
 
     def cut(self, train: Samples, test: Samples) -> dict[str, Samples]:
-        """Hold validation samples out of training ones, each class keeping its share."""
+        """Split off a stratified validation part."""
         self.contents = [train.fingerprint(), test.fingerprint()]
         assert train.y is not None
         kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
         return {"train": train.subset(kept), "val": train.subset(held_out["val"]), "test": test}
 
     def table(self, name: str, header: int | None = 0, encoding: str = "utf-8-sig") -> pd.DataFrame:
-        """Read a file of cells between tabs, in which quotation marks mean nothing."""
+        """Read a file of tab-separated cells, in which quotation marks have no special meaning."""
         path = self._file(name)
         try:
             return pd.read_csv(
@@ -58,7 +58,7 @@ class _Cut(Published, TextSet):
         """Number the labels of a file.
 
         Raises:
-            UserError: a label is none of the known ones.
+            UserError: a label is unknown.
         """
         if wrong := [(row, label) for row, label in enumerate(column, 1) if label not in known]:
             row, label = wrong[0]
@@ -67,7 +67,7 @@ class _Cut(Published, TextSet):
 
 
 class Mr(Published, TextSet):
-    """MR: sentences of film reviews, 5,331 positive and 5,331 negative; two thirds of them stand in SST-2, too.
+    """MR: sentences of film reviews, 5,331 positive and 5,331 negative; two thirds of them also occur in SST-2.
 
     Args:
         val_share: of all sentences, for validation.
@@ -101,7 +101,7 @@ class Mr(Published, TextSet):
 
 
 class Cola(_Cut):
-    """CoLA: sentences of linguists, acceptable or not; 8,551 for training, the 516 of other sources for test.
+    """CoLA: sentences from linguistics texts, acceptable or not; 8,551 for training, 516 from other sources for test.
 
     Args:
         options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -130,7 +130,7 @@ class Cola(_Cut):
 class AgNews(_Cut):
     """AG News: descriptions of news, four topics; 10,001 of the training set's 120,000, and the 7,600 of the test.
 
-    Titles, which the training sample lacks, are left out of both; so are training descriptions that the test has, too.
+    Titles, which the training sample lacks, are dropped from both; so are training descriptions that occur in the test.
 
     Args:
         options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -148,7 +148,7 @@ class AgNews(_Cut):
         super().__init__(**options)
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts, and leave out of the first what is in the second."""
+        """Read both parts, and drop duplicates of the second from the first."""
         self.class_names = list(self.topics)
         test = pd.read_csv(self._file("test.csv"), dtype=str, keep_default_na=False)
         known = set(test["description"].str.strip())
@@ -250,14 +250,14 @@ def similarities(data: Published, part: str) -> tuple[Samples, list[str]]:
     """Read a file of STS-B.
 
     Args:
-        data: knows the folder.
+        data: the data module, which provides the folder.
         part: ``train``, ``dev`` or ``test``.
 
     Returns:
         Pairs with their similarity, ``(N, 1)`` in [0, 5], and the genre of each: ``captions``, ``news``, ``forums``.
 
     Raises:
-        UserError: a line has no seven cells, or a score that is none.
+        UserError: a line does not have seven cells, or has an invalid score.
     """
     name = f"sts-{part}.tsv"
     lines = data._file(name).read_text(encoding="utf-8").split("\n")
@@ -270,7 +270,7 @@ def similarities(data: Published, part: str) -> tuple[Samples, list[str]]:
         try:
             genre, score, first, second = cells[0], float(cells[4]), cells[5], cells[6]
         except (IndexError, ValueError) as error:
-            raise UserError(f"{data.place}/{name}, line {number}, is no pair with a score ({error})") from error
+            raise UserError(f"{data.place}/{name}, line {number}, is not a pair with a score ({error})") from error
         pairs.append((first.strip(), second.strip()))
         scores.append(score)
         # one of the files writes the genre in the singular

@@ -1,4 +1,4 @@
-"""Texts of one's own, a file each, in a folder for each class."""
+"""The user's own texts, one file each, in a folder for each class."""
 
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,15 @@ _PARTS = ("train", "val", "test")
 class TextFolder(TextSet):
     """A folder with a folder of text files (``.txt``) for each class.
 
-    The split is made, unless the folder's own folders are called ``train`` and ``test``, and perhaps ``val``, each with
+    It is split by the seed, unless its folders are called ``train`` and ``test``, and optionally ``val``, each with
     the classes in it.
 
     Args:
-        path: of the folder; a relative one may start from ``TL_LAB_DATA``.
-        val_share: of all texts, or of those of ``train`` where there is a ``test`` but no ``val``, for validation.
+        path: of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        val_share: of all texts, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
         test_share: of all texts, for test.
         encoding: of the files.
-        options: those of :class:`~tl_lab.data.sets.text.TextSet`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
     place_options = ("path",)
@@ -43,12 +43,12 @@ class TextFolder(TextSet):
     ) -> None:
         super().__init__(**options)
         if path is None:
-            raise UserError("data.path: name the folder with a folder of .txt files for each class")
+            raise UserError("data.path: give the folder with a folder of .txt files for each class")
         check_shares(val_share, test_share)
         self.path, self.val_share, self.test_share, self.encoding = path, val_share, test_share, encoding
 
     def read(self) -> dict[str, Samples]:
-        """Read the files, and split them unless they are split."""
+        """Read the files, and split them if they are not split."""
         folder = next((place for place in places_of(self.path) if place.is_dir()), None)
         if folder is None:
             raise UserError(f"data.path: there is no folder {' or '.join(map(str, places_of(self.path)))}")
@@ -65,16 +65,16 @@ class TextFolder(TextSet):
         return sets
 
     def _part(self, folder: Path) -> Samples:
-        """Read a folder of class folders; the first part that is read names the classes."""
+        """Read a folder of class folders; the first part that is read determines the classes."""
         names = sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
         files = {name: sorted((folder / name).rglob("*.txt")) for name in names}
         if empty := [name for name in names if not files[name]]:
             raise UserError(f"data.path: there is no .txt file in {listed(empty)} of {folder}")
         if len(names) < 2:
-            raise UserError(f"data.path: {folder} holds {listed(names) or 'no folder'}: give a folder for each class")
+            raise UserError(f"data.path: {folder} has {listed(names) or 'no folder'}: give a folder for each class")
         self.class_names = self.class_names or names
         if unknown := [name for name in names if name not in self.class_names]:
-            raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train has not")
+            raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train does not have")
         texts = [self._text(file) for name in names for file in files[name]]
         return samples_of(texts, [self.class_names.index(name) for name in names for _ in files[name]])
 
@@ -83,8 +83,8 @@ class TextFolder(TextSet):
             text = file.read_text(encoding=self.encoding).strip()
         except (UnicodeDecodeError, LookupError) as error:
             raise UserError(
-                f"{file} is not in the encoding {self.encoding} ({error}): set data.encoding, as latin-1"
+                f"{file} is not in the encoding {self.encoding} ({error}): set data.encoding, for example to latin-1"
             ) from error
         if not text:
-            raise UserError(f"{file} holds no text: fill it or leave it out")
+            raise UserError(f"{file} contains no text: fill it or leave it out")
         return text

@@ -1,4 +1,4 @@
-"""Pairs of domains of texts: STS-B's genres, and tables with a column that names the domain."""
+"""Pairs of domains of texts: STS-B's genres, and tables with a column for the domain."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -49,7 +49,7 @@ class StsBGenres(Published, OfTexts, DomainPair):
         self.sources, self.target = name_pair(pair, source, target, self.genres)
 
     def read(self) -> dict[str, Samples]:
-        """Read the three files, and take the genres out of them."""
+        """Read the three files, and select the genres."""
         self.class_names = ["similarity"]
         sets: dict[str, Samples] = {}
         for part, file in (("train", "train"), ("val", "dev"), ("test", "test")):
@@ -57,16 +57,16 @@ class StsBGenres(Published, OfTexts, DomainPair):
             for domain, names in (("source", self.sources), ("target", [self.target])):
                 chosen = torch.tensor([genre in names for genre in genres])
                 sets[f"{domain}/{part}"] = samples.subset(chosen.nonzero()[:, 0])
-        del sets["target/val"]  # nothing is chosen by the target's labels
+        del sets["target/val"]  # target labels are not used for selection
         self.contents = [samples.fingerprint() for samples in sets.values()]
         return sets
 
 
 class TextTablePair(TableOfTexts, OfTexts, DomainPair):
-    """Rows of a table with a column for the domain: some domains are the source, and another is the target.
+    """Rows of a table with a column for the domain: one or more domains are the source, another one is the target.
 
     Args:
-        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
         label_column: name of the column with the class or the number.
         domain_column: name of the column with the domain.
@@ -77,7 +77,7 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         val_share: of the source's rows, for validation.
         test_share: of each domain's rows, for test.
         encoding: of a text file.
-        options: those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
 
     place_options = ("path",)

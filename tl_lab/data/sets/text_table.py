@@ -1,4 +1,4 @@
-"""Texts of one's own, in a table."""
+"""The user's own texts, in a table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ class TableOfTexts(OfTexts):
     """Reads the rows of a table.
 
     Args:
-        options: those of the class beside it.
+        options: arguments of the other base class.
     """
 
     place_options = ("path",)
@@ -52,7 +52,7 @@ class TableOfTexts(OfTexts):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Tell classes from numbers."""
+        """Choose classification or regression."""
         return Regression if node.get("predict") == "numbers" else SingleLabel
 
     def take(
@@ -65,16 +65,16 @@ class TableOfTexts(OfTexts):
         encoding: str,
         predict: str,
     ) -> None:
-        """Check and keep the options that say how the table is read.
+        """Check and store the options for reading the table.
 
         Raises:
-            UserError: one is missing or out of its range.
+            UserError: one is missing or out of range.
         """
         if path is None:
-            raise UserError("data.path: name the table, a file that ends in " + " or ".join(_ENDINGS))
+            raise UserError("data.path: give the table, a file that ends in " + " or ".join(_ENDINGS))
         columns = [text_column] if isinstance(text_column, str) else [*text_column]
         if len(columns) not in (1, 2):
-            raise UserError(f"data.text_column names one column, or two for pairs of texts, not {len(columns)}")
+            raise UserError(f"data.text_column must be one column, or two for pairs of texts, not {len(columns)}")
         check_shares(val_share, test_share)
         self.path, self.text_columns, self.label_column = path, columns, label_column
         self.val_share, self.test_share, self.encoding = val_share, test_share, encoding
@@ -83,7 +83,7 @@ class TableOfTexts(OfTexts):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Name the columns with the texts, and the encoding."""
+        """Return the columns with the texts, and the encoding."""
         return {"text_column": self.text_columns, "encoding": self.encoding}
 
     def rows(self, *further: tuple[str, str]) -> tuple[Samples, dict[str, list[str]]]:
@@ -121,7 +121,7 @@ class TextTable(TableOfTexts, TextSet):
     """A table (csv, tsv, jsonl or parquet) with a text, or two, and a class or a number in each row.
 
     Args:
-        path: of the file; a relative one may start from ``TL_LAB_DATA``.
+        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
         label_column: name of the column with the class or the number.
         group_column, domain_column: names of columns whose cells number the samples' groups and domains; None for none.
@@ -130,7 +130,7 @@ class TextTable(TableOfTexts, TextSet):
         val_share: of all rows, for validation.
         test_share: of all rows, for test.
         encoding: of a text file.
-        options: those of :class:`~tl_lab.data.sets.text.TextSet`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class TextTable(TableOfTexts, TextSet):
         self.further = {option: name for option, name in named.items() if name is not None}
 
     def read(self) -> dict[str, Samples]:
-        """Read the table and split it, each class keeping its share."""
+        """Read the table and split it, stratified by class."""
         samples, further = self.rows(*self.further.items())
         columns = {
             option.removesuffix("_column"): times_of(cells, self.further[option]) if "time" in option else _codes(cells)
@@ -167,10 +167,10 @@ class TextTable(TableOfTexts, TextSet):
 
 
 def three_parts(samples: Samples, val_share: float, test_share: float, seed: int) -> dict[str, Samples]:
-    """Split samples at random, without looking at labels.
+    """Split samples at random, independent of labels.
 
     Args:
-        samples: to be split.
+        samples: samples to split.
         val_share: of all samples, for validation.
         test_share: of all samples, for test.
         seed: the run's seed.
@@ -182,14 +182,14 @@ def three_parts(samples: Samples, val_share: float, test_share: float, seed: int
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
-    """Read a table; cells of csv and tsv files stay the strings that they are.
+    """Read a table; cells of csv and tsv files remain strings.
 
     Args:
         path: a file that ends in .csv, .tsv, .jsonl or .parquet.
-        encoding: of a text file; a byte order mark is left out.
+        encoding: of a text file; a byte order mark is skipped.
 
     Raises:
-        UserError: the ending is another, the file is damaged or in another encoding.
+        UserError: the extension is unknown, or the file is damaged or in another encoding.
     """
     kind = path.suffix.lower()
     if kind not in _ENDINGS:
@@ -202,7 +202,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
             return pd.read_json(path, lines=True, dtype=False, encoding=marked)
         return pd.read_csv(path, sep=_SEPARATORS[kind], dtype=str, keep_default_na=False, encoding=marked)
     except (UnicodeDecodeError, LookupError) as error:
-        raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding, as latin-1") from error
+        raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding (latin-1)") from error
     except ImportError as error:
         raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
     except (ValueError, OSError) as error:
@@ -210,10 +210,10 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
 
 
 def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: Path) -> None:
-    """Demand columns.
+    """Check that columns exist.
 
     Raises:
-        UserError: the table lacks one, naming the nearest.
+        UserError: the table lacks one; the message suggests similar names.
     """
     for name in names:
         if name not in table.columns:
@@ -221,10 +221,10 @@ def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: 
 
 
 def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text]:
-    """Give each row's text, or its pair of texts.
+    """Return each row's text, or its pair of texts.
 
     Args:
-        table: as :func:`read_table` gives it.
+        table: as returned by :func:`read_table`.
         names: of the column, or of two.
         path: of the table, for messages.
 
@@ -263,9 +263,9 @@ def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
             f"{path}: column {name!r} is empty in {len(empty):,} rows ({listed(map(str, empty))}): fill or remove them"
         )
     if len(set(labels)) < 2:
-        raise UserError(f"{path}: column {name!r} holds one class, {labels[0]!r}: there is nothing to tell apart")
+        raise UserError(f"{path}: column {name!r} has a single class, {labels[0]!r}: at least two are needed")
     if mixed := mixture_of(set(labels)):
-        raise UserError(f"{path}: the classes in column {name!r} are {mixed}: write every class in one way")
+        raise UserError(f"{path}: the classes in column {name!r} are {mixed}: write all classes in the same way")
     return labels
 
 
@@ -273,23 +273,23 @@ def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
     """Read the numbers of a column, ``(N,)`` float32.
 
     Raises:
-        UserError: a cell is none.
+        UserError: a cell is not a number.
     """
     values = pd.to_numeric(column, errors="coerce")
     if bool(values.isna().any()):
         row = int(values.isna().to_numpy().argmax())
-        raise UserError(f"{path}: column {name!r} holds {column.iloc[row]!r} in row {row + 1}, which is no number")
+        raise UserError(f"{path}: column {name!r} has {column.iloc[row]!r} in row {row + 1}, which is not a number")
     return torch.tensor(values.to_numpy().astype("float32"))
 
 
 def _codes(cells: Sequence[str]) -> Tensor:
-    """Number the different cells in their order."""
+    """Number the distinct cells in their order."""
     known = {cell: number for number, cell in enumerate(sorted_labels(cells))}
     return torch.tensor([known[cell] for cell in cells])
 
 
 def times_of(cells: Sequence[str], name: str) -> Tensor:
-    """Read numbers as they are, and dates as seconds since 1970, ``(N,)`` float64.
+    """Convert numbers unchanged, and dates to seconds since 1970, ``(N,)`` float64.
 
     Raises:
         UserError: a cell is neither.
@@ -299,13 +299,13 @@ def times_of(cells: Sequence[str], name: str) -> Tensor:
         dates = pd.to_datetime(pd.Series(cells), errors="coerce", utc=True, format="mixed")
         if bool(dates.isna().any()):
             wrong = cells[int(dates.isna().to_numpy().argmax())]
-            raise UserError(f"data.time_column={name} holds {wrong!r}, which is neither a number nor a date")
+            raise UserError(f"data.time_column={name} has {wrong!r}, which is neither a number nor a date")
         numbers = dates.map(lambda date: date.timestamp())
     return torch.tensor(numbers.to_numpy().astype("float64"))
 
 
 def sorted_labels(labels: Iterable[str]) -> list[str]:
-    """List different labels: numbers by their value, and before words."""
+    """List distinct labels: numbers by value, before words."""
     return sorted(set(labels), key=_order)
 
 

@@ -15,25 +15,25 @@ from tl_lab.problems import Problem, Regression
 
 __all__ = ["tree_scores"]
 
-_LEAST = 1e-12  # probability of a class that the trees have not seen
-_MOST_CATEGORIES = 254  # that scikit-learn's trees tell apart by themselves
+_LEAST = 1e-12  # probability of a class that does not occur in training
+_MOST_CATEGORIES = 254  # limit of scikit-learn's categorical features
 
 
 def tree_scores(
     sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, seed: int, fingerprint: str
 ) -> dict[str, float]:
-    """Fit scikit-learn's histogram gradient boosting, as it comes, and score it.
+    """Fit scikit-learn's histogram gradient boosting with its defaults, and score it.
 
     Args:
-        sets: of rows, as :class:`~tl_lab.data.inputs.table.TableSpec` prepares them.
-        train: name of the set to learn from.
+        sets: of rows, as prepared by :class:`~tl_lab.data.inputs.table.TableSpec`.
+        train: name of the training set.
         tests: names of the sets to score.
-        problem: what is predicted.
+        problem: kind of prediction.
         seed: of the run.
-        fingerprint: of the data; what was computed once is kept.
+        fingerprint: of the data; results are cached.
 
     Returns:
-        Scores by metric, ``test/trees/acc``; of a set of a domain ``test/target trees/acc``.
+        Scores by metric, ``test/trees/acc``; for a set of a domain ``test/target trees/acc``.
     """
     key = {"version": 1, "data": fingerprint, "train": train, "seed": seed, "problem": problem.name}
     key |= {"count": len(sets[train]), "rows": {name: len(sets[name]) for name in tests}}
@@ -53,7 +53,7 @@ def tree_scores(
 def _outputs(
     sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, seed: int
 ) -> dict[str, np.ndarray]:
-    """Compute what a head would give: logits, or numbers on the scale of the outputs."""
+    """Compute equivalents of a head's outputs: logits, or numbers on the scale of the outputs."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     x, categorical = _rows(sets[train].x)
@@ -61,7 +61,7 @@ def _outputs(
     assert y is not None
     options: dict[str, Any] = {"random_state": seed, "categorical_features": categorical}
     rows = {name: _rows(sets[name].x)[0] for name in tests}
-    with threadpool_limits(1):  # sums over threads differ in their last bits
+    with threadpool_limits(1):  # sums over threads would differ in their last bits
         if isinstance(problem, Regression):
             scaled = problem.scale(y.cpu()).numpy()
             models = [HistGradientBoostingRegressor(**options).fit(x, scaled[:, k]) for k in range(scaled.shape[1])]
@@ -78,7 +78,7 @@ def _outputs(
 
 
 def _rows(x: Any) -> tuple[np.ndarray, list[bool]]:
-    """Put numbers, NaN where they are missing, and codes side by side; tell which columns are categories."""
+    """Concatenate numbers, NaN if missing, and codes; also return which columns are categories."""
     parts: list[np.ndarray] = []
     categorical: list[bool] = []
     if "numbers" in x:

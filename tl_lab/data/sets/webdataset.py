@@ -21,25 +21,25 @@ __all__ = ["WebDataset"]
 
 
 class WebDataset(DataModule):
-    """Images with classes in tar shards, as the library webdataset writes them: ``KEY.jpg`` beside ``KEY.cls``.
+    """Images with classes in tar shards in the format of webdataset: ``KEY.jpg`` with ``KEY.cls``.
 
-    Shards are found by their names. What no shard gives of validation and test is held out by seed, each class keeping
-    its share. An image is read where it lies in its shard, so that the order of samples is that of all other data, and
-    a resumed run goes on with the sample that comes next.
+    Shards are found by their names. Validation or test parts without shards are split off by seed, stratified by
+    class. Images are read at random positions of a shard, so that the order of samples is that of all other data, and
+    a resumed run continues with the next sample.
 
     Args:
-        root: folder of the shards: absolute, or relative to the current folder or to ``TL_LAB_DATA``.
-        train_shards: pattern of the training shards' names, as ``train-*.tar`` or ``train-{000..099}.tar``; where no
+        train_shards: pattern of the training shards' names, such as ``train-*.tar`` or ``train-{000..099}.tar``; if no
+        shard matches, all shards together are split.
             shard has such a name, all shards together are split.
         val_shards: likewise, for validation.
         test_shards: likewise, for test.
-        label_ending: ending of the files that hold the class of an image, as a number or a name.
-        class_names: of classes that are numbers, their names in order; None: the numbers.
-        val_share: of a class's images, held out for validation, in (0, 1).
+        label_ending: extension of the files with the class of an image, as a number or a name.
+        class_names: names of numbered classes, in order; None: the numbers.
+        val_share: of a class's images, for validation, in (0, 1).
         test_share: likewise for test.
-        size: height and width for a backbone that has no size of its own.
+        size: height and width for a backbone without a fixed size.
         channels: 1 (grey) or 3 (RGB), likewise.
-        options: those of :class:`~tl_lab.data.base.DataModule`.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     place_options = ("root",)
@@ -61,7 +61,7 @@ class WebDataset(DataModule):
     ) -> None:
         super().__init__(**options)
         check_shares(val_share, test_share)
-        split_name("a.jpg")  # whether the library is there
+        split_name("a.jpg")  # fails if the library is missing
         self.root, self.label = root, label_ending.lstrip(".")
         self.patterns = {"train": train_shards, "val": val_shards, "test": test_shards}
         self.given_names = None if class_names is None else list(class_names)
@@ -69,11 +69,11 @@ class WebDataset(DataModule):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width that a backbone without a size of its own is built for."""
+        """Channels, height and width for a backbone without a fixed size."""
         return self.channels, self.size, self.size
 
     def read(self) -> dict[str, Samples]:
-        """Look through the shards, and split what is not split."""
+        """Read the index of the shards, and split parts without shards."""
         folder = self._folder()
         shards = {part: _matching(folder, pattern) for part, pattern in self.patterns.items()}
         if not shards["train"]:
@@ -95,16 +95,16 @@ class WebDataset(DataModule):
         return self._split(sets)
 
     def use(self, spec: InputSpec) -> None:
-        """Decode the images to the backbone's declared input, or leave them to the workers if they are many."""
+        """Decode the images for the backbone's declared input, or leave this to the workers if they are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
         kind = "grey" if spec.channels == 1 else "RGB"
-        where = "into memory" if all(in_memory(one.x) for one in self.sets.values()) else "as they are needed"
+        where = "into memory" if all(in_memory(one.x) for one in self.sets.values()) else "on demand"
         self.notes.append(f"images: decoded {where}, to {spec.size[0]}x{spec.size[1]} {kind}")
 
     def _folder(self) -> Path:
         if not self.root:
-            raise UserError("data.root is not set: give the folder that holds the shards, data.root=<folder>")
+            raise UserError("data.root is not set: give the folder with the shards, data.root=<folder>")
         places = places_of(self.root)
         folder = next((place for place in places if place.is_dir()), None)
         if folder is None:
@@ -116,7 +116,7 @@ class WebDataset(DataModule):
             return labels
         if len(self.given_names) != len(labels):
             raise UserError(
-                f"data.class_names names {len(self.given_names)} classes, and the training shards have {len(labels)}"
+                f"data.class_names has {len(self.given_names)} classes, and the training shards have {len(labels)}"
             )
         return self.given_names
 
@@ -129,12 +129,12 @@ class WebDataset(DataModule):
             return sets
         assert train.y is not None
         kept, made = hold_out(train.y, to_make, self.seed, self.class_names)
-        self.notes.append(f"{next(iter(to_make))}: held out of the training shards")
+        self.notes.append(f"{next(iter(to_make))}: split off the training shards")
         return {**sets, "train": train.subset(kept), **{part: train.subset(index) for part, index in made.items()}}
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
-    """Find the shards of a pattern with stars, or with braces as WebDataset expands them, in order."""
+    """Find the shards of a pattern with wildcards, or with braces as in WebDataset, in order."""
     if "{" not in pattern:
         return sorted(folder.glob(pattern))
     from webdataset.shardlists import expand_urls

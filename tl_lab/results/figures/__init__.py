@@ -1,1 +1,1 @@
-"""Figures: pure functions from numbers to matplotlib Figures."""
+"""Figures: pure functions from numbers to matplotlib figures."""

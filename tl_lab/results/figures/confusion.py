@@ -19,8 +19,8 @@ __all__ = ["confusion_matrix"]
 def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Confusion matrix") -> Figure:
     """Draw a confusion matrix, coloured by the share of each true class.
 
-    The colour scale is the square root of the share, so that rare confusions can be seen beside a strong
-    diagonal. Counts stand in the cells of up to 15 classes, the recall of each class at the right of up to 40.
+    The colour scale is the square root of the share, so that rare confusions are visible next to a strong
+    diagonal. Cells show counts for up to 15 classes; the recall of each class is on the right for up to 40.
 
     Args:
         matrix: counts (C, C), rows true, columns predicted.
@@ -31,7 +31,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
         The figure.
 
     Raises:
-        ValueError: the matrix is not square, or the names are not as many as its rows.
+        ValueError: the matrix is not square, or the number of names differs from that of its rows.
     """
     counts = numpy_of(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.shape[0] != len(class_names):

@@ -1,4 +1,4 @@
-"""How far the gradients of several tasks agree."""
+"""Agreement of the gradients of several tasks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ def cosine_matrix(cosines: Any, names: Sequence[str], title: str = "Cosines betw
     """Draw a matrix of cosines, blue where gradients agree and red where they conflict.
 
     Args:
-        cosines: in [-1, 1], ``(T, T)``; NaN where none was measured.
+        cosines: in [-1, 1], ``(T, T)``; NaN where not measured.
         names: of the T tasks.
-        title: what is shown.
+        title: title of the figure.
 
     Raises:
-        ValueError: the matrix is not square, or the names are not as many as its rows.
+        ValueError: the matrix is not square, or the number of names differs from that of its rows.
     """
     values = numpy_of(cosines)
     if values.shape != (len(names), len(names)):

@@ -1,4 +1,4 @@
-"""The curves of one run: what it logged over its steps, and the epochs that validators would have chosen."""
+"""The curves of one run: its metrics over the steps, and the epochs that validators would have chosen."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,26 +40,26 @@ _PANELS = {
     "Schedules": 1.6,
     "Learning rate": 1.6,
 }  # heights in inches
-_LABEL = 0.2  # and of the name of a line
+_LABEL = 0.2  # height of the name of a line
 _GRADIENT = "grad_norm_"
 _MANY_POINTS = 80
 
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(metrics: "pd.DataFrame") -> Figure:
-    """Draw what a run logged over its steps: losses, shares (accuracy, AUROC), other scores, errors of regressions,
-    how hard each term pulls at the features, schedules, learning rates.
+    """Draw the metrics of a run over its steps: losses, shares (accuracy, AUROC), other scores, errors of regressions,
+    the gradient of each term at the features, schedules, learning rates.
 
-    Only the panels that have data are drawn, one above the other over the same steps. Every line is named at its
-    end. Balanced accuracy and F1 are drawn where they depart from the accuracy. A long noisy line is drawn light,
-    with its centred running mean (a fortieth of its points) over it.
+    Only panels with data are drawn, stacked over the same steps. Every line is labelled at its
+    end. Balanced accuracy and F1 are drawn only where they differ from the accuracy. Long noisy lines are drawn light,
+    with their centred running mean (over a fortieth of the points) on top.
 
     Args:
         metrics: the wide table of ``metrics.csv``: columns ``step`` (or ``epoch``) and metric names; NaN where
-            nothing was logged. Test metrics are left out.
+            nothing was logged. Test metrics are omitted.
 
     Returns:
-        The figure; one panel that says so where there is nothing to draw.
+        The figure; a single panel with a message if there is nothing to draw.
     """
     horizontal = "step" if "step" in metrics else "epoch"
     panels = _panels(metrics)
@@ -89,12 +89,12 @@ def learning_curves(metrics: "pd.DataFrame") -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the target's leading metric over epochs, with the epochs that validators would have chosen.
+    """Draw the target's main metric over epochs, with the epochs that validators would have chosen.
 
     Args:
-        epochs: from 1, E of them.
-        scores: on the target's test part after each, as stored, (E,).
-        chosen: rows of :func:`tl_lab.results.folder.selection.selection`; those that chose the same epoch share a line.
+        epochs: E epochs, from 1.
+        scores: on the target's test part after each epoch, as stored, (E,).
+        chosen: rows of :func:`tl_lab.results.folder.selection.selection`; rows with the same epoch share a line.
 
     Returns:
         The figure; the oracle's epoch is dashed.
@@ -126,7 +126,7 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
 
 
 def _panels(metrics: "pd.DataFrame") -> dict[str, list[str]]:
-    """Sort the columns that have data into panels, in the order in which the panels are drawn."""
+    """Sort the columns that have data into panels, in drawing order."""
     panels: dict[str, list[str]] = {title: [] for title in _PANELS}
     for name in metrics.columns:
         split, _, metric = split_name(name)
@@ -145,7 +145,7 @@ def _panel(split: str, metric: str) -> str:
     if is_score(metric):
         if not less_is_better(metric):
             return "Scores"
-        return readable(metric) if readable(metric) in _PANELS else "Errors"  # each has a unit of its own
+        return readable(metric) if readable(metric) in _PANELS else "Errors"  # each in its own unit
     if metric == "lr" or metric.startswith(("lr-", "lr_")) or metric.endswith("_lr"):
         return "Learning rate"
     if "loss" in metric or "penalty" in metric:
@@ -154,13 +154,13 @@ def _panel(split: str, metric: str) -> str:
 
 
 def _title(panel: str, names: Sequence[str]) -> str:
-    """Name a panel; that of shares by what leads it, where that is no accuracy."""
+    """Name a panel; a panel of shares that has no accuracy is named after its main metric."""
     leading = leading_metric(names) if panel == "Accuracy" else None
     return panel if leading in (None, ASSUMED) else "Scores, per cent"
 
 
 def _says_the_same(metrics: "pd.DataFrame", name: str) -> bool:
-    """Whether a balanced accuracy or F1 stays within two points of the accuracy beside it, and would hide it."""
+    """Whether a balanced accuracy or F1 is within two points of the accuracy of the same set, and would hide it."""
     plain = companion(name)
     if plain is None or plain not in metrics:
         return False
@@ -174,7 +174,7 @@ def _column(metrics: "pd.DataFrame", name: str) -> np.ndarray:
 
 
 def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: int) -> Line2D:
-    """Draw one metric and return the line that its name shall stand beside."""
+    """Draw one metric and return the line to be labelled."""
     x, y = _column(metrics, horizontal), _column(metrics, name)
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
@@ -191,7 +191,7 @@ def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: i
 
 
 def _curve_label(name: str, panel: Sequence[str]) -> str:
-    """Name a line by what tells it from the others of its panel."""
+    """Name a line by the part that distinguishes it within its panel."""
     split, part, metric = split_name(name)
     if metric.startswith(_GRADIENT):
         return readable(metric.removeprefix(_GRADIENT))
@@ -205,7 +205,7 @@ def _curve_label(name: str, panel: Sequence[str]) -> str:
 
 
 def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
-    """Use a logarithmic axis where nearly all values span more than a factor of 30 and none is zero or below."""
+    """Use a logarithmic axis if nearly all values span more than a factor of 30 and all are positive."""
     values = values[np.isfinite(values)]
     low, high = np.quantile(values, [0.02, 0.98])
     if values.min() > 0 and high / low > 30:

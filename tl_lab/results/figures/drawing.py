@@ -1,4 +1,4 @@
-"""What all figures share: one style, one palette, names at the ends of lines, labels that do not overlap."""
+"""Style of all figures: one palette, labels at the ends of lines, labels that do not overlap."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ __all__ = [
     "save_figures", "shortened",
 ]  # fmt: skip
 
-# Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270; its second
-# grey gave way to black: closest pair then 24 apart in CIELAB (17 to 19 for colour-blind readers).
+# Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270; black replaces
+# its second grey: the closest pair is then 24 apart in CIELAB (17 to 19 for colour-blind readers).
 PALETTE = (
     "#3f90da", "#e76300", "#832db6", "#bd1f01", "#717581", "#a96b59", "#ffa90e", "#92dadd", "#b9ac70", "#1f1f1f",
 )  # fmt: skip
 SOURCE, TARGET = "#0072b2", "#d55e00"  # Wong, "Points of view: Color blindness", Nature Methods 2011
 INK, GREY, GRID = "#222222", "#6b6b6b", "#e4e4e4"
-_FONT, _NO_SIGNS = "DejaVu Sans", "Last Resort High-Efficiency"  # the latter has a box for every sign there is
-_DRAWN = frozenset("\n")  # what no font need have
+_FONT, _NO_SIGNS = "DejaVu Sans", "Last Resort High-Efficiency"  # the latter has a box for every character
+_DRAWN = frozenset("\n")  # characters that need no glyph
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": [_FONT],
@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.parse_math": False,  # dollar signs in names are not mathematics
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "xtick.color": "#b0b0b0",
@@ -64,8 +64,8 @@ DPI = 150
 
 
 def name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height: float) -> None:
-    """Write each line's name at its right end, moved apart where the ends are close."""
-    ax.set_ylim(ax.get_ylim())  # settles the limits, which matplotlib computes late
+    """Label each line at its right end, and separate labels where the ends are close."""
+    ax.set_ylim(ax.get_ylim())  # fixes the limits, which matplotlib computes lazily
     to_axes = ax.transScale + ax.transLimits
     ends = [tuple(np.asarray(line.get_xydata())[-1]) for line in lines]
     wanted = np.array([to_axes.transform(end)[1] for end in ends])
@@ -80,10 +80,10 @@ def name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height:
 
 
 def moved_apart(wanted: np.ndarray, gap: float) -> np.ndarray:
-    """Move positions as little as possible so that neighbours stand at least ``gap`` apart, around [0, 1]."""
+    """Move positions as little as possible so that neighbours are at least ``gap`` apart, around [0, 1]."""
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
-    # Least squares under the order: isotonic regression of what remains after the gaps are taken off.
+    # Least squares under the order: isotonic regression of the positions minus the gaps.
     blocks: list[list[float]] = []
     for value in wanted[order] - steps:
         blocks.append([float(value), 1.0])
@@ -102,7 +102,7 @@ def darker(colour: Any, by: float = 0.22) -> tuple[float, ...]:
 
 
 def boxes_apart(centres: np.ndarray, widths: np.ndarray, height: float) -> np.ndarray:
-    """Push overlapping boxes apart, up and down, until none overlaps (or 100 rounds have passed)."""
+    """Move overlapping boxes apart vertically until none overlaps (or for 100 rounds)."""
     centres = centres.copy()
     for _ in range(100):
         moved = False
@@ -131,32 +131,32 @@ def class_colours(size: int) -> np.ndarray:
 
 
 def above(ax: Axes, points: float) -> Transform:
-    """Give coordinates in shares of the axes, moved up by so many points."""
+    """Return coordinates as shares of the axes, moved up by this number of points."""
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
     return ax.transAxes + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
 
 
 def numpy_of(values: Any) -> np.ndarray:
-    """Take an array, a list or a tensor of any device to numpy, without importing torch."""
+    """Convert an array, a list or a tensor on any device to numpy, without importing torch."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         if values.is_floating_point():
-            values = values.double()  # numpy knows no bfloat16
+            values = values.double()  # numpy has no bfloat16
     return np.asarray(values)
 
 
 def shortened(text: str, most: int) -> str:
-    """Cut a text that has more than so many characters."""
+    """Truncate a text to this number of characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
-    """Keep an axis within what is possible, and a margin: an interval of few values may reach beyond it.
+    """Limit an axis to the possible values and a margin: an interval of few values may exceed them.
 
     Args:
         ax: with everything drawn.
-        bounds: lowest and highest possible value in the axis' unit; infinite where there is none.
+        bounds: lowest and highest possible value in the axis' unit; infinite if unbounded.
         axis: ``x`` or ``y``.
     """
     low, high = getattr(ax, f"get_{axis}lim")()
@@ -166,17 +166,17 @@ def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
 
 
 def fit_names(figure: Figure, keep: bool = False) -> None:
-    """Find fonts for the signs of all texts in a figure, as those of Chinese names.
+    """Find fonts for the characters of all texts in a figure, for example of Chinese names.
 
     Args:
         figure: with everything drawn.
-        keep: leave signs that no installed font has as they are, for a viewer with fonts of its own; otherwise they are
-            written by their numbers, ``U+8033``.
+        keep: leave characters without an installed font unchanged, for a viewer with its own fonts; otherwise they are
+            written as code points, ``U+8033``.
     """
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             written = axis.get_major_formatter()
-            if isinstance(written, FixedFormatter | FuncFormatter):  # which write their names whenever they are drawn
+            if isinstance(written, FixedFormatter | FuncFormatter):  # these write their labels at each drawing
                 families = fonts_for("".join(written.format_ticks(axis.get_majorticklocs().tolist())))
                 if len(families) > 1:
                     axis.set_tick_params(labelfontfamily=families)
@@ -195,13 +195,13 @@ def _numbered_tick(written: Formatter, x: float, place: int | None = None) -> st
 
 
 def _numbered(text: str) -> str:
-    """Write signs that no installed font has by their numbers."""
+    """Write characters without an installed font as code points."""
     missing = set(text) - _DRAWN.union(*(_signs_of(family) for family in fonts_for(text)))
     return "".join(f" U+{ord(sign):04X}" if sign in missing else sign for sign in text).strip() if missing else text
 
 
 def fonts_for(text: str) -> list[str]:
-    """Name the fonts that a text takes: the project's own, and installed ones for signs that it lacks.
+    """List the fonts for a text: the project's own, and installed ones for characters that it lacks.
 
     Args:
         text: any.
@@ -222,23 +222,23 @@ def fonts_for(text: str) -> list[str]:
 
 @functools.cache
 def _signs_of(family: str) -> frozenset[str]:
-    """List the signs that a family's upright font of usual weight draws."""
+    """List the characters of a family's upright font of regular weight."""
     fonts = [font for font in fontManager.ttflist if font.name == family and font.style == "normal"]
     if not fonts:
         return frozenset()
     try:
         nearest = min(fonts, key=lambda font: abs(int(weight_dict.get(str(font.weight), font.weight)) - 400))
         return frozenset(map(chr, get_font(nearest.fname).get_charmap()))
-    except Exception:  # a damaged file of the system's
+    except Exception:  # a damaged system font
         return frozenset()
 
 
 def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
-    """Write figures as PNG files, each whole or not at all.
+    """Write figures as PNG files, each atomically.
 
     Args:
         figures: name -> figure; a ``/`` in the name becomes ``_``.
-        folder: where; made if missing.
+        folder: destination; created if missing.
 
     Returns:
         The paths, in the order of the figures.

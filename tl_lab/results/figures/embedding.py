@@ -1,4 +1,4 @@
-"""Where samples of both domains lie: their features in two dimensions, and points of the plane with the boundary."""
+"""Embeddings of both domains: features in two dimensions, and points of the plane with the decision boundary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,15 +29,15 @@ _MANY_CLASSES = 20
 
 
 class PairFeatures(NamedTuple):
-    """Features of both domains, as :func:`domain_embedding` takes them.
+    """Features of both domains, the arguments of :func:`domain_embedding`.
 
     Attributes:
         source: features, (N, D).
         source_labels: (N,), integers in [0, C).
         target: features, (M, D).
-        target_labels: (M,), or None where the target has none.
+        target_labels: (M,), or None if the target has none.
         class_names: C names.
-        grouping: what the classes are, for the heading.
+        grouping: kind of classes, for the heading.
     """
 
     source: Any
@@ -62,8 +62,8 @@ def domain_embedding(
 ) -> Figure:
     """Draw source and target features in two dimensions: rows PCA and t-SNE, columns by class and by domain.
 
-    Both projections see both domains together. Points are drawn in random order, so that neither domain hides the
-    other. t-SNE (perplexity 30 or less, PCA start) shows neighbourhoods only: its distances mean little.
+    Both projections are fitted to both domains together. Points are drawn in random order, so that neither domain hides
+    the other. t-SNE (perplexity 30 or less, PCA start) shows neighbourhoods only: its distances mean little.
 
     Args:
         features_source: (N, D).
@@ -71,8 +71,8 @@ def domain_embedding(
         features_target: (M, D).
         labels_target: (M,), or None: the target is then grey in the column coloured by class.
         class_names: C names.
-        grouping: what the classes are, for the heading.
-        max_points: at most so many points are drawn, half of them from each domain where it has enough.
+        grouping: kind of classes, for the heading.
+        max_points: largest number of points drawn, half of them from each domain if it has enough.
         seed: of the subsample, the drawing order and t-SNE.
 
     Returns:
@@ -109,13 +109,13 @@ def domain_embedding(
 
 @matplotlib.rc_context(STYLE)
 def embeddings_beside(runs: Mapping[str, PairFeatures], *, max_points: int = 1000, seed: int = 0) -> Figure:
-    """Draw the features of several runs in two dimensions beside each other, each by t-SNE of its own.
+    """Draw the features of several runs in two dimensions side by side, each with its own t-SNE.
 
     Columns are runs; the upper row is coloured by class, the lower one by domain.
 
     Args:
         runs: features by heading; all of the same classes.
-        max_points: of each run, half of them from each domain where it has enough.
+        max_points: per run, half of them from each domain if it has enough.
         seed: of the subsamples, the drawing order and t-SNE.
 
     Returns:
@@ -160,7 +160,7 @@ def decision_boundary(
     probabilities: Any,
     class_names: Sequence[str],
 ) -> Figure:
-    """Draw points of the plane from both domains over what the classifier says of the plane.
+    """Draw points of the plane from both domains over the classifier's decision regions.
 
     Args:
         source: (N, 2).
@@ -172,7 +172,7 @@ def decision_boundary(
         class_names: C names.
 
     Returns:
-        The figure: the plane tinted by the predicted class, stronger the surer, and the boundary as a line.
+        The figure: the plane tinted by the predicted class, more strongly with higher confidence, and the boundary.
     """
     across, down = (numpy_of(part) for part in grid)
     p = numpy_of(probabilities).astype(np.float64)
@@ -196,7 +196,7 @@ def decision_boundary(
         filled = {"c": chosen} if domain == "source" else {"facecolors": "white", "edgecolors": chosen}
         ax.scatter(x[:, 0], x[:, 1], s=size, marker=marker, linewidths=0.9, **filled)
     ax.grid(visible=False)
-    ax.set_title("What the classifier says of the plane, as it is used on the target")
+    ax.set_title("Decision regions of the classifier, as used on the target")
     marks = [Line2D([], [], ls="", marker="o", color=colour) for colour in rgb]
     marks += [Line2D([], [], ls="", marker="o", color=GREY), Line2D([], [], ls="", marker="^", mfc="white", mec=GREY)]
     marks.append(Line2D([], [], color=INK, lw=1.0))
@@ -212,7 +212,7 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(given: PairFeatures, most: int, seed: int) -> tuple[_Drawn, np.random.Generator]:
-    """Choose the samples of both domains that are drawn; also the generator, for the order in which they are."""
+    """Choose the samples of both domains to draw; also return the generator of the drawing order."""
     rng = np.random.default_rng(seed)
     source, source_y = _finite(given.source, given.source_labels, "source")
     target, target_y = _finite(given.target, given.target_labels, "target")
@@ -225,7 +225,7 @@ def _drawn(given: PairFeatures, most: int, seed: int) -> tuple[_Drawn, np.random
 
 
 def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """Take the samples with finite features; label -1 stands for no label."""
+    """Select the samples with finite features; label -1 stands for no label."""
     x = numpy_of(features)
     y = np.full(len(x), -1) if labels is None else numpy_of(labels).astype(int)
     if x.ndim != 2 or len(x) != len(y):
@@ -237,18 +237,18 @@ def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray,
 
 
 def _subsample(n: int, m: int, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Choose up to ``most`` of n + m samples, half from each domain where both have enough."""
+    """Choose up to ``most`` of n + m samples, half from each domain if both have enough."""
     take_n = min(n, max(most // 2, most - m))
     take_m = min(m, most - take_n)
     return rng.permutation(n)[:take_n], rng.permutation(m)[:take_m]
 
 
 def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]:
-    """Project on the first principal components; also the share of variance of the first two."""
+    """Project on the principal components; also return the share of variance of the first two."""
     centred = features - features.mean(axis=0)
     u, s, vt = np.linalg.svd(centred, full_matrices=False)
     keep = min(dimensions, len(s))
-    # The sign of a component is arbitrary: fix it by its largest weight, so that pictures can be compared.
+    # The sign of a component is arbitrary: fix it by its largest weight, so that figures can be compared.
     signs = np.sign(vt[np.arange(keep), np.abs(vt[:keep]).argmax(axis=1)])
     points = u[:, :keep] * s[:keep] * np.where(signs == 0, 1, signs)
     if points.shape[1] < 2:
@@ -257,7 +257,7 @@ def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]
 
 
 def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
-    """Embed by t-SNE, as the picture has it: centred, one unit the root mean square of the distances."""
+    """Embed by t-SNE, centred, with a root mean square distance of 1."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -266,7 +266,7 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(30.0, (len(points) - 1) / 3)
     scale = points[:, 0].std() or 1.0
     tsne = TSNE(perplexity=perplexity, init="pca", max_iter=750, random_state=seed, n_jobs=1)
-    # scikit-learn takes all cores for it: on a shared machine that is ten times slower, and the picture would
+    # scikit-learn would use all cores: on a shared machine that is ten times slower, and the figure would
     # depend on their number.
     with threadpool_limits(limits=1):
         return tsne.fit_transform((points / scale).astype(np.float32))
@@ -278,7 +278,7 @@ def _point_colour(colours: np.ndarray, label: int) -> tuple[float, ...]:
 
 def _scatter(ax: Axes, points: np.ndarray, order: np.ndarray, colours: Sequence[Any], is_target: np.ndarray) -> None:
     """Draw circles for the source and crosses for the target, interleaved at random."""
-    # A marker is a property of a whole scatter: a few slices keep the two domains mixed in depth.
+    # A marker is a property of a whole scatter plot: a few slices keep the two domains interleaved.
     for chunk in np.array_split(order, min(12, len(order))):
         for domain, marker, size, width in ((False, "o", 15, 0.0), (True, "x", 15, 1.0)):
             chosen = chunk[is_target[chunk] == domain]
@@ -302,7 +302,7 @@ def _name_clusters(
     class_names: Sequence[str],
     colours: np.ndarray,
 ) -> None:
-    """Write each class's name in the midst of its source points (its target points where it has no others)."""
+    """Label each class in the middle of its source points (of its target points if it has no others)."""
     from matplotlib.patheffects import withStroke
 
     places = {}
@@ -310,13 +310,13 @@ def _name_clusters(
         own = points[(labels == label) & ~is_target]
         own = own if len(own) else points[labels == label]
         if len(own):
-            # The point with the smallest median distance to its class: a mean may fall between two clusters.
+            # The point with the smallest median distance to its class: a mean may lie between two clusters.
             distance = np.linalg.norm(own[:, None] - own[None], axis=2)
             places[label] = own[np.median(distance, axis=1).argmin()]
     if not places:
         return
     names = [shortened(str(class_names[label]), 12) for label in places]
-    ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
+    ax.set_xlim(ax.get_xlim())  # fixes the limits, which matplotlib computes lazily
     ax.set_ylim(ax.get_ylim())
     where = ax.transLimits.transform(np.array(list(places.values())))
     where = boxes_apart(where, np.array([0.018 * len(name) + 0.008 for name in names]), 0.034)

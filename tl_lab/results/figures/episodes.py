@@ -1,4 +1,4 @@
-"""The figures of few-shot learning: one test episode as it was answered, and where it lies among its prototypes."""
+"""The figures of few-shot learning: one test episode with its predictions, and its embedding with prototypes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,20 +13,20 @@ from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, nump
 
 __all__ = ["episode_answers", "episode_embedding"]
 
-_ROWS, _SUPPORT, _QUERIES = 10, 5, 8  # classes and images of each that are shown at most
-_NAME = 22  # letters of a class's name
+_ROWS, _SUPPORT, _QUERIES = 10, 5, 8  # largest numbers of classes and of images of each
+_NAME = 22  # characters of a class's name
 
 
 @matplotlib.rc_context(STYLE)
 def episode_answers(
     support: Any, queries: Any, predicted: Any, class_names: Sequence[str], title: str = "One test episode"
 ) -> Figure:
-    """Show an episode, a row a class: its support, and its queries framed by the class that was predicted for them.
+    """Show an episode, one row per class: its support, and its queries framed in the colour of the predicted class.
 
     Args:
         support: images in [0, 1], ``(N, K, C, H, W)`` with one or three channels C.
         queries: images in [0, 1], ``(N, Q, C, H, W)``.
-        predicted: class of each query, ``(N, Q)``, in 0 to N - 1; a query of row k is right if it is k.
+        predicted: class of each query, ``(N, Q)``, in 0 to N - 1; a query of row k is correct if it is k.
         class_names: N names.
         title: of the figure.
 
@@ -71,7 +71,7 @@ def episode_embedding(
     class_names: Sequence[str],
     title: str = "Embedding of one test episode",
 ) -> Figure:
-    """Draw an episode's embedding in the plane of the largest variance, with the mean of each class's support.
+    """Draw an episode's embedding on its first two principal components, with the mean of each class's support.
 
     Args:
         support: embeddings, ``(N, K, D)``.
@@ -81,7 +81,7 @@ def episode_embedding(
         title: of the figure.
 
     Returns:
-        The figure: prototypes as stars, support as dots, queries as crosses, those that were misclassified ringed.
+        The figure: prototypes as stars, support as dots, queries as crosses, misclassified ones with a ring.
     """
     shots, asked, answers = (numpy_of(part) for part in (support, queries, predicted))
     ways, width = shots.shape[0], shots.shape[2]

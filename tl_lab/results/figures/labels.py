@@ -1,4 +1,4 @@
-"""The figures of a multi-label problem: scores of each label, its errors, and labels that occur together."""
+"""The figures of a multi-label problem: scores of each label, its errors, and co-occurrence of labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,27 +16,27 @@ from tl_lab.results.names import readable
 __all__ = ["label_confusion", "label_scores", "labels_together"]
 
 _NAME = 26  # characters of a label
-_WRITTEN = 12  # labels up to which numbers stand in the cells
+_WRITTEN = 12  # largest number of labels with numbers in the cells
 _OUTCOMES = {
     "found": "#0072b2",
     "missed": "#9ecae9",
     "false alarm": "#d55e00",
-}  # of the labels that a sample has, and of those that it is given
+}  # of the true labels of a sample, and of the predicted ones
 
 
 @matplotlib.rc_context(STYLE)
 def label_scores(
     scores: Mapping[str, Mapping[str, float]], prevalence: Mapping[str, float] | Any, title: str = "Scores by label"
 ) -> Figure:
-    """Draw the scores of each label as bars beside its prevalence.
+    """Draw the scores of each label as bars next to its prevalence.
 
-    Labels stand in the order in which they are given. A dashed line marks 50 % where AUROC is drawn (a
-    score that tells nothing); of the average precision that is the label's prevalence, a mark on its bar.
+    Labels keep the given order. A dashed line marks 50 % for AUROC (a
+    score without information); for the average precision this is the label's prevalence, a mark on its bar.
 
     Args:
         scores: label -> metric (``auroc``, ``ap``, ...) -> value in [0, 1]; NaN where a label has one class only.
         prevalence: label -> share of the samples that have it, or an array in the order of ``scores``.
-        title: what was tested.
+        title: the tested set.
 
     Returns:
         The figure: a panel for the scores, and one for the prevalence.
@@ -80,19 +80,19 @@ def label_scores(
 
 @matplotlib.rc_context(STYLE)
 def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str = "Errors by label") -> Figure:
-    """Draw for each label the samples in which it was found, missed, or predicted though it is absent.
+    """Draw for each label the samples in which it was found, missed, or falsely predicted.
 
     Args:
         true: whether each sample has each label, ``(N, L)``, of 0 and 1.
         predicted: likewise.
         names: L names.
-        title: what was tested.
+        title: the tested set.
 
     Returns:
-        The figure: a row a label, in the given order, with its recall and precision.
+        The figure: one row per label, in the given order, with its recall and precision.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     y, p = (_indicators(values, names) for values in (true, predicted))
     counts = {"found": (y & p).sum(0), "missed": (y & ~p).sum(0), "false alarm": (~y & p).sum(0)}
@@ -126,19 +126,19 @@ def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str 
 
 @matplotlib.rc_context(STYLE)
 def labels_together(true: Any, predicted: Any, names: Sequence[str], title: str = "Labels that go together") -> Figure:
-    """Draw how often the samples of one label have another, in truth and as predicted.
+    """Draw how often labels co-occur, in truth and as predicted.
 
     Args:
         true: whether each sample has each label, ``(N, L)``, of 0 and 1.
         predicted: likewise.
         names: L names.
-        title: what was tested.
+        title: the tested set.
 
     Returns:
-        The figure: two matrices, rows given, columns the share of the row's samples that have this label, too.
+        The figure: two matrices of the share of the row's samples that also have the column's label.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     panels = {"true": _indicators(true, names), "predicted": _indicators(predicted, names)}
     count = len(names)
@@ -195,7 +195,7 @@ def _indicators(values: Any, names: Sequence[str]) -> np.ndarray:
 
 
 def _conditional(labels: np.ndarray) -> np.ndarray:
-    """Give the share of the samples of each label that have each label, (L, L); NaN for a label without samples."""
+    """Return the share of the samples of each label that have each label, (L, L); NaN for a label without samples."""
     together = labels.T.astype(float) @ labels
     own = np.diag(together)[:, None]
     return np.divide(together, own, out=np.full(together.shape, np.nan), where=own > 0)

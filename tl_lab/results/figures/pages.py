@@ -1,4 +1,4 @@
-"""The figure of a page: its words where they stand, with the fields that were found."""
+"""The figure of a page: its words at their positions, with the predicted fields."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, shor
 
 __all__ = ["tagged_pages"]
 
-_PAGES = 3  # that are shown
-_WORD = 18  # letters of a word
+_PAGES = 3  # largest number of pages
+_WORD = 18  # characters of a word
 
 
 @matplotlib.rc_context(STYLE)
@@ -22,7 +22,7 @@ def tagged_pages(
     kinds: Sequence[str],
     title: str = "Fields that were found",
 ) -> Figure:
-    """Draw pages: boxes filled by the field that was predicted, framed by the true one.
+    """Draw pages: boxes filled in the colour of the predicted field, framed in that of the true one.
 
     Args:
         pages: words, and their boxes (left, top, right, bottom in 0..1000), of each.

@@ -17,8 +17,8 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     Args:
         rates: in ascending order, (N,).
         losses: before the update at each, (N,).
-        smoothed: the same, as the rate was chosen by, (N,).
-        chosen: the rate.
+        smoothed: the smoothed losses, from which the rate was chosen, (N,).
+        chosen: the chosen learning rate.
 
     Returns:
         The figure; a line marks the chosen rate.
@@ -28,7 +28,7 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     ax.plot(rates, losses, color=SOURCE, alpha=0.35, lw=1.0)
     ax.plot(rates, smoothed, color=SOURCE)
     ax.set_xscale("log")
-    # a loss that explodes at the end would flatten all the rest
+    # a loss that diverges at the end would flatten the rest
     low, first = min(smoothed), smoothed[0]
     ax.set_ylim(top=min(max(losses), first + 1.5 * max(first - low, 1e-12)))
     ax.axvline(chosen, color=GREY, lw=0.9, ls="--")

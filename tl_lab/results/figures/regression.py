@@ -1,4 +1,4 @@
-"""The figures of a regression: predictions against true values, and how far they are off."""
+"""The figures of a regression: predictions against true values, and residuals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from tl_lab.results.names import format_metric, readable
 
 __all__ = ["prediction_scatter"]
 
-_MANY = 2000  # points above which their density is drawn
+_MANY = 2000  # number of points above which their density is drawn
 _MOST_OUTPUTS = 4
 _CELLS = 45  # hexagons across a panel
 
@@ -23,23 +23,23 @@ _CELLS = 45  # hexagons across a panel
 def prediction_scatter(
     true: Any, predicted: Any, names: Sequence[str], *, units: Sequence[str] = (), title: str = ""
 ) -> Figure:
-    """Draw predictions against true values beside the line of equal values, and residuals against predictions.
+    """Draw predictions against true values with the line of equality, and residuals against predictions.
 
-    Points are drawn one by one up to 2,000 samples, as density above. Residuals (predicted minus true) have their
-    mean and, by tenths of the samples in the order of the predictions, the middle 80 % between thin lines.
+    Up to 2,000 samples are drawn as points, more as density. Residuals (predicted minus true) are drawn with their
+    mean and, by deciles of the predictions, the middle 80 % between thin lines.
 
     Args:
         true: values in their own units, ``(N,)`` or ``(N, D)``.
         predicted: likewise; samples with a value that is not finite are left out.
-        names: D names of what is predicted.
+        names: D names of the outputs.
         units: D units for the axes; empty: none.
-        title: what was tested.
+        title: the tested set.
 
     Returns:
         The figure: a row for each of the first four outputs.
 
     Raises:
-        ValueError: the shapes differ, the names are not as many as the outputs, or nothing is finite.
+        ValueError: the shapes differ, the number of names differs from that of the outputs, or no value is finite.
     """
     y, p = (_columns(values) for values in (true, predicted))
     if y.shape != p.shape or y.shape[1] != len(names) or len(units) not in (0, len(names)):

@@ -1,4 +1,4 @@
-"""The figures of streams of tasks: pure functions from the scores of tasks to matplotlib Figures."""
+"""The figures of streams of tasks: pure functions from the scores of tasks to matplotlib figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,17 +34,17 @@ __all__ = ["accuracy_matrix_figure", "mean_so_far", "task_accuracy_curves", "tra
 
 _GAP = 0.25  # between the row before training and the others, in cells
 _ENDS = ("last low", "last high", "earlier low", "earlier high")
-_MANY_TASKS = 10  # above it cells leave the decimal out
+_MANY_TASKS = 10  # above this number, cells have no decimals
 
 
 def mean_so_far(matrix: Any) -> np.ndarray:
-    """Average each row over the tasks learned by then.
+    """Average each row over the tasks trained so far.
 
     Args:
         matrix: accuracies, (T+1, T), row 0 before training; NaN where undefined.
 
     Returns:
-        (T+1,); NaN where no task was learned, or one of them was not measured.
+        (T+1,); NaN if no task was trained, or one of them was not measured.
     """
     accuracies = numpy_of(matrix).astype(float)
     return np.array([np.nan, *(accuracies[learned, :learned].mean() for learned in range(1, len(accuracies)))])
@@ -52,20 +52,20 @@ def mean_so_far(matrix: Any) -> np.ndarray:
 
 @matplotlib.rc_context(STYLE)
 def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = "", metric: str = ASSUMED) -> Figure:
-    """Draw the leading metric of each task before training and after each task; shares in per cent.
+    """Draw the main metric of each task before training and after each task; shares in per cent.
 
     Shares are tinted from 0 to 1. Other metrics where more is better are blue above 0 and red below, fully so from
-    1 on (of R² 0 is the mean as a prediction); errors are tinted from 0 to the largest.
+    1 on (an R² of 0 is a constant prediction of the mean); errors are tinted from 0 to the largest.
 
-    A task that has just been learned is bold, what is not defined is blank, rows without any number are left out:
-    where the last row alone is defined, all tasks were learned at once. Right of a row stands its mean over the tasks
-    learned by then.
+    The task just trained is bold, undefined cells are blank, rows without any number are omitted:
+    if only the last row is defined, all tasks were trained at once. To the right of each row is its mean over the tasks
+    trained so far.
 
     Args:
         matrix: values, (T+1, T): row 0 before training, row i after task i; NaN where undefined.
         task_names: T names.
-        title: what was measured; empty: the metric's name.
-        metric: which metric the values are of.
+        title: the measured quantity; empty: the metric's name.
+        metric: the metric of the values.
 
     Returns:
         The figure.
@@ -115,15 +115,15 @@ def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = 
 
 @matplotlib.rc_context(STYLE)
 def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = "", metric: str = ASSUMED) -> Figure:
-    """Draw the leading metric of each task, and its mean over the tasks learned so far, as tasks are learned.
+    """Draw the main metric of each task over the stream, and its mean over the tasks trained so far.
 
-    A task's line is light until the task is learned, where a dot stands; it is named at its end.
+    A task's line is light until the task is trained, which a dot marks; it is labelled at its end.
 
     Args:
         matrix: values, (T+1, T): row 0 before training, row i after task i; NaN where undefined.
         task_names: T names.
-        title: what was measured; empty: the metric's name.
-        metric: which metric the values are of.
+        title: the measured quantity; empty: the metric's name.
+        metric: the metric of the values.
 
     Returns:
         The figure.
@@ -165,14 +165,14 @@ def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = ""
 
 @matplotlib.rc_context(STYLE)
 def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure:
-    """Draw what settings reach on the last task of a stream against the mean over the tasks before it.
+    """Draw the score of settings on the last task of a stream against the mean over the earlier tasks.
 
-    A point a setting, with its intervals both ways. Settings that differ in one number alone are joined in its order;
-    their points carry the number, the line's name stands below.
+    Each setting is a point with intervals in both directions. Settings that differ in one number are joined in its
+    order; their points show the number, and the name of the line is below.
 
     Args:
-        points: as :func:`tl_lab.results.tables.trade_off.trade_off` gives them.
-        confidence: what the intervals cover, for the label.
+        points: as returned by :func:`tl_lab.results.tables.trade_off.trade_off`.
+        confidence: level of the intervals, for the label.
 
     Returns:
         The figure; shares in per cent.
@@ -193,7 +193,7 @@ def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure
         )
         ax.hlines(y, x - half_x, x + half_x, color=colour, lw=1.0, alpha=0.45)
         ax.vlines(x, y - half_y, y + half_y, color=colour, lw=1.0, alpha=0.45)
-        if "last low" in points:  # both of two runs, which have no interval
+        if "last low" in points:  # both values of two runs, which have no interval
             ends = {name: scale * points[name].to_numpy(dtype=float)[rows] for name in _ENDS}
             ax.hlines(y, ends["last low"], ends["last high"], color=colour, lw=1.0, ls=":")
             ax.vlines(x, ends["earlier low"], ends["earlier high"], color=colour, lw=1.0, ls=":")
@@ -215,7 +215,7 @@ def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure
 
 
 def _label_points(ax: Axes, labels: Sequence[tuple[float, float, str, Any]]) -> None:
-    """Write beside points, on the side where the fewest points and other labels are."""
+    """Label points on the side with the fewest points and other labels."""
     if not labels:
         return
     points = ax.transLimits.transform([label[:2] for label in labels])
@@ -247,13 +247,13 @@ def _checked(matrix: Any, task_names: Sequence[str]) -> np.ndarray:
 
 
 def _task_colours(count: int) -> list[Any]:
-    """The palette without its black, which is the mean's; for more tasks a rainbow in their order."""
+    """The palette without black, which is for the mean; for more tasks a rainbow in their order."""
     few = PALETTE[:-1]
     return list(few[:count] if count <= len(few) else matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 
 
 def _tints(values: np.ndarray, metric: str) -> dict[str, Any]:
-    """Choose the colours of a metric's values, and the values that the scale ends at."""
+    """Choose the colour map of a metric's values, and the limits of its scale."""
     finite = values[np.isfinite(values)]
     if is_share(metric) or less_is_better(metric):
         top = 1.0 if is_share(metric) else max(finite.max(initial=0.0), np.finfo(float).tiny)
@@ -283,7 +283,7 @@ def _capital(metric: str) -> str:
 
 
 def _beside(ax: Axes, y: float, text: str, font: float, va: str = "center") -> None:
-    """Write right of the cells."""
+    """Write to the right of the cells."""
     ax.annotate(
         text, (1.0, y), xycoords=("axes fraction", "data"), xytext=(34, 0), textcoords="offset points",
         ha="right", va=va, color=GREY, fontsize=font, annotation_clip=False,

@@ -1,6 +1,6 @@
 """The figures of a sweep: settings with intervals, curves over seeds, ranks over data sets, scores by labels.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,15 +38,15 @@ __all__ = ["budgets_figure", "curves_figure", "parameters_figure", "ranks_figure
 
 @matplotlib.rc_context(STYLE)
 def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Draw learning curves: the mean over seeds, with a band of one standard deviation to either side.
+    """Draw learning curves: the mean over seeds, with a band of one standard deviation on either side.
 
-    Of two seeds the band lies between both.
+    With two seeds, the band spans both.
 
     Args:
-        curves: metric -> setting -> curve, a panel a metric.
+        curves: metric -> setting -> curve, one panel per metric.
 
     Returns:
-        The figure; settings keep their colours over the panels, and are named below.
+        The figure; settings have the same colours in all panels, and are named below.
     """
     settings = list(dict.fromkeys(setting for panel in curves.values() for setting in panel))
     colours = dict(zip(settings, class_colours(len(settings)), strict=True))
@@ -73,7 +73,7 @@ def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def ranks_figure(ranking: Ranking) -> Figure:
-    """Draw methods on the line of mean ranks; a bar joins those that do not differ (Demsar, JMLR 2006, figure 1).
+    """Draw methods by mean rank; a bar joins methods without a significant difference (Demsar, JMLR 2006, figure 1).
 
     Args:
         ranking: of at least two methods.
@@ -115,11 +115,11 @@ def ranks_figure(ranking: Ranking) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
-    """Draw the leading metric against the number of labels, a line a way of learning, with intervals over seeds.
+    """Draw the main metric against the number of labels, one line per way of learning, with intervals over seeds.
 
     Args:
-        metric: the leading metric's name.
-        budgets: as :func:`tl_lab.results.tables.label_budgets.find_budgets` gives them.
+        metric: the main metric's name.
+        budgets: as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
 
     Returns:
         The figure; the axis of labels is logarithmic.
@@ -130,7 +130,7 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
     ax.set_xscale("log")
     lines, scale = [], _scale(metric)
     for i, (way, colour) in enumerate(zip(ways, class_colours(len(ways)), strict=True)):
-        beside = 1 + 0.025 * (i - (len(ways) - 1) / 2)  # intervals at the same number of labels stand side by side
+        beside = 1 + 0.025 * (i - (len(ways) - 1) / 2)  # separates intervals at the same number of labels
         own = [budget for budget in budgets if budget.way == way]
         x, y = [beside * budget.labels for budget in own], [scale * budget.mean for budget in own]
         half = np.nan_to_num([scale * budget.half for budget in own])
@@ -152,12 +152,12 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def parameters_figure(table: "pd.DataFrame", metric: str) -> Figure:
-    """Draw the leading metric against the number of parameters that learn, a point a setting with its interval.
+    """Draw the main metric against the number of trainable parameters, one point per setting with its interval.
 
     Args:
-        table: a row a setting, with the columns ``setting``, ``parameters``, ``<metric> mean``, ``<metric> ci95`` and,
-            of two seeds, ``<metric> low`` and ``<metric> high``.
-        metric: the leading metric's name.
+        table: one row per setting, with the columns ``setting``, ``parameters``, ``<metric> mean``, ``<metric> ci95``
+            and, for two seeds, ``<metric> low`` and ``<metric> high``.
+        metric: the main metric's name.
 
     Returns:
         The figure; the axis of parameters is logarithmic.
@@ -176,15 +176,15 @@ def parameters_figure(table: "pd.DataFrame", metric: str) -> Figure:
         ax.vlines(x, low, high, color=GREY, lw=1.0, ls=":")
     _keep_possible(ax, metric, table[f"{metric} mean"].to_numpy(dtype=float))
     ax.margins(x=0.3)
-    ax.set_xlabel("parameters that learn")
+    ax.set_xlabel("trainable parameters")
     ax.set_title(heading(metric))
     _name_points(ax, x, mean, [shortened(str(name), 40) for name in table["setting"]])
     return figure
 
 
 def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
-    """Write a name beside each point, moved up or down where names would overlap."""
-    ax.set_xlim(ax.get_xlim())  # settles the limits, which matplotlib computes late
+    """Label each point, with labels moved vertically where they would overlap."""
+    ax.set_xlim(ax.get_xlim())  # fixes the limits, which matplotlib computes lazily
     ax.set_ylim(ax.get_ylim())
     to_axes = ax.transScale + ax.transLimits
     points = to_axes.transform(np.stack([x, y], axis=1))
@@ -202,14 +202,14 @@ def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -
 def settings_intervals(
     summary: "pd.DataFrame", metrics: Sequence[str], seeds: "pd.DataFrame | None" = None, confidence: float = 0.95
 ) -> Figure:
-    """Draw the settings of a sweep, a row each: mean, confidence interval and the single seeds.
+    """Draw the settings of a sweep, one row each: mean, confidence interval and single seeds.
 
     Args:
-        summary: a row a setting, with the columns ``setting``, ``n``, ``<metric> mean``, ``<metric> ci95`` and, of
+        summary: one row per setting, with the columns ``setting``, ``n``, ``<metric> mean``, ``<metric> ci95`` and, for
             two seeds, ``<metric> low`` and ``<metric> high`` of :func:`tl_lab.results.tables.summarising.summarise`.
-        metrics: names of the metrics to draw, a panel each.
-        seeds: a row a run with columns ``setting`` and the metrics, drawn as small light dots; None: none.
-        confidence: what the intervals cover, for the label.
+        metrics: names of the metrics to draw, one panel each.
+        seeds: one row per run with the columns ``setting`` and the metrics, drawn as small light dots; None: none.
+        confidence: level of the intervals, for the label.
 
     Returns:
         The figure, settings from top to bottom in the order of ``summary``.
@@ -263,7 +263,7 @@ def _scale(name: str) -> float:
 
 
 def _keep_possible(ax: Axes, name: str, means: np.ndarray, axis: str = "y") -> None:
-    """Keep the axis of a bounded metric within its bounds, where all means are."""
+    """Limit the axis of a bounded metric to its bounds, if all means are within them."""
     low, high = kind_of(name).bounds
     means = means[np.isfinite(means)]
     if ((low <= means) & (means <= high)).all():

@@ -1,1 +1,1 @@
-"""The files of a run's folder: written whole or not at all, and read again."""
+"""The files of a run's folder: written atomically, and read."""

@@ -1,4 +1,4 @@
-"""What a stream of tasks did to the leading metric of each of them, as a table in a file."""
+"""The main metric of each task of a stream over time, as a CSV file."""
 
 import csv
 import io
@@ -14,12 +14,12 @@ BEFORE = "before training"
 
 
 def write_accuracy_matrix(path: str | Path, matrix: Sequence[Sequence[float]], task_names: Sequence[str]) -> Path:
-    """Write a stream's scores as CSV: a row for each moment at which all were measured, a column a task.
+    """Write a stream's scores as CSV: one row per measurement of all tasks, one column per task.
 
     Args:
-        path: the file; it appears whole or not at all.
-        matrix: values of the leading metric (accuracies, R²), T + 1 rows of T: before training, then after each
-            task; NaN where nothing was measured, which leaves the cell empty.
+        path: the file; it is written atomically.
+        matrix: values of the main metric (accuracies, R²), T + 1 rows of T: before training, then after each
+            task; NaN where not measured, which leaves the cell empty.
         task_names: T names.
 
     Returns:

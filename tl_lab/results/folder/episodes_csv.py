@@ -1,4 +1,4 @@
-"""The accuracy of each test episode, as a table in a file: methods with one seed meet the same episodes."""
+"""The accuracy of each test episode, as a CSV file; methods with the same seed are tested on the same episodes."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ def write_episodes(path: str | Path, accuracies: Mapping[str, Iterable[float]]) 
     """Write accuracies as CSV with the columns ``set``, ``episode``, counted from 0, and ``acc``, a share in [0, 1].
 
     Args:
-        path: the file; it appears whole or not at all.
+        path: the file; it is written atomically.
         accuracies: of each set's episodes, in their order.
 
     Returns:

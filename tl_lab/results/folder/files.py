@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically."""
 
 import glob
 import json
@@ -19,7 +19,7 @@ __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "re
 RESULTS = "results.json"
 _LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-[0-9a-f]{8}(\.\w+)?")
 SCHEMA = 1
-# of what other commands compute with; null where it is not known
+# types of values used by other commands; null if unknown
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "status": str, "metrics": dict, "parameters": dict, "sizes": dict, "versions": dict, "protocol": dict,
     "choices": dict, "selection": list, "duration_s": (int, float), "seed": int, "objective": (int, float),
@@ -28,13 +28,13 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place when the block ends well.
+    """Yield a temporary path next to ``path``, which it replaces when the block succeeds.
 
-    The file is flushed to the disk before it is renamed, so that neither a kill nor a power cut leaves half a
-    file. If the block raises, the temporary file is removed and an earlier file at ``path`` is left as it was.
+    The file is flushed to the disk before it is renamed, so that neither a kill nor a power cut leaves a partial
+    file. If the block raises, the temporary file is removed and an earlier file at ``path`` is left unchanged.
 
     Args:
-        path: the file to write; missing folders are made.
+        path: the file to write; missing folders are created.
 
     Yields:
         The path to write to, with the same suffix as ``path``.
@@ -44,7 +44,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     remove_leftovers(path.parent, path.stem)
-    # Made by hand and not by tempfile: the file must get the permissions that any new file gets.
+    # Without tempfile: the file must get the permissions of any new file.
     beside = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path, stem: str | None = None) -> None:
-    """Remove the temporary files of processes that were killed while they wrote.
+    """Remove the temporary files of processes that were killed while writing.
 
     Args:
-        folder: where they lie; folders in it are looked through only for a whole run (no ``stem``).
+        folder: their folder; its sub-folders are searched only for a whole run (no ``stem``).
         stem: of the file that was being written; None for any.
     """
     found = folder.glob(f".{glob.escape(stem)}.*-*") if stem is not None else folder.rglob(".*-*")
@@ -79,7 +79,7 @@ def remove_leftovers(folder: Path, stem: str | None = None) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this machine is alive; of another machine's that cannot be told."""
+    """Whether a process of this machine is alive; True for processes of other machines, whose state is unknown."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -90,17 +90,17 @@ def _runs(process: int) -> bool:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file, UTF-8, whole or not at all.
+    """Write a text file in UTF-8, atomically.
 
     Args:
-        path: where; missing folders are made.
-        text: the content, written as it is (no translation of line ends).
+        path: the file; missing folders are created.
+        text: the content, written without translation of line ends.
 
     Returns:
         The path.
 
     Raises:
-        UserError: the file cannot be written; an earlier one is left as it was.
+        UserError: the file cannot be written; an earlier one is left unchanged.
     """
     with replacing(path) as beside:
         _write(beside, text)
@@ -108,28 +108,28 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, obj: Any) -> Path:
-    """Write an object as strict JSON, whole or not at all.
+    """Write an object as strict JSON, atomically.
 
     Args:
-        path: where; missing folders are made.
-        obj: anything that :func:`plain` knows.
+        path: the file; missing folders are created.
+        obj: any object that :func:`plain` supports.
 
     Returns:
         The path.
 
     Raises:
-        UserError: the file cannot be written; an earlier one is left as it was.
-        TypeError: the object holds something that has no place in JSON.
+        UserError: the file cannot be written; an earlier one is left unchanged.
+        TypeError: the object contains something that JSON cannot represent.
     """
     return write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def plain(obj: Any) -> Any:
-    """Turn an object into what strict JSON can say.
+    """Convert an object to values of strict JSON.
 
-    Mappings (also OmegaConf's), sequences and sets are walked; numbers, arrays and tensors of numpy and torch
-    become numbers and lists, paths become text. NaN and infinities become None: strict JSON has no word for
-    them, and a reader in another language would stumble.
+    Mappings (including OmegaConf's), sequences and sets are converted recursively; numbers, arrays and tensors of numpy
+    and torch become numbers and lists, paths become strings. NaN and infinities become None: strict JSON cannot
+    represent them, and readers in other languages would fail.
 
     Args:
         obj: the object.
@@ -176,18 +176,18 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
     path = Path(run_dir) / RESULTS
     if not path.parent.is_dir():
         raise UserError(f"There is no run folder {path.parent}: give a folder that a run has written.")
-    if path.exists() and not path.is_file():  # a pipe would never end
-        raise UserError(f"{path} cannot be read: it is no regular file.")
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise UserError(f"{path} cannot be read: it is not a regular file.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{path.parent} holds no {RESULTS}: it is not a run's folder, or its run ended before it could write."
+            f"{path.parent} contains no {RESULTS}: it is not a run's folder, or its run ended before writing one."
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): repeat the run, or restore the file.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__} where a mapping is expected: repeat the run.")
+        raise UserError(f"{path} contains a {type(content).__name__} where a mapping is expected: repeat the run.")
     schema = content.get("schema", SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise UserError(
@@ -195,10 +195,10 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
         )
     for name, kind in _KINDS.items():
         if content.get(name) is not None and not isinstance(content[name], kind):
-            raise UserError(f"{path} holds {content[name]!r:.40} as {name}: repeat the run, or restore the file.")
+            raise UserError(f"{path} has {content[name]!r:.40} as {name}: repeat the run, or restore the file.")
     for name, value in (content.get("metrics") or {}).items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UserError(f"{path} holds {value!r:.40} as {name}: repeat the run, or restore the file.")
+            raise UserError(f"{path} has {value!r:.40} as {name}: repeat the run, or restore the file.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""A folder that one process at a time works in."""
+"""A lock on a folder, for one process at a time."""
 
 import fcntl
 import os
@@ -13,15 +13,15 @@ __all__ = ["held"]
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a run's folder while a block runs; the system lets go of it when the process ends, however it does.
+    """Lock a run's folder during a block; the system releases the lock when the process ends, for whatever reason.
 
-    The folder itself is locked, so that no file is left in it. On file systems without locks nothing is held.
+    The folder itself is locked, so that no lock file remains. On file systems without locks, nothing is locked.
 
     Args:
-        folder: it exists.
+        folder: must exist.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process has locked it.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -32,7 +32,7 @@ def held(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(
-            f"another process is at work in {str(folder)!r}: wait until it has ended, or name another folder"
+            f"another process is working in {str(folder)!r}: wait until it has ended, or name another folder"
         ) from None
     except OSError:  # a file system without locks
         pass

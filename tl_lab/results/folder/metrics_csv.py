@@ -1,4 +1,4 @@
-"""A Lightning logger that keeps one wide table, ``metrics.csv``."""
+"""A Lightning logger that writes one wide table, ``metrics.csv``."""
 
 import csv
 import io
@@ -23,28 +23,28 @@ _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 class RowsBeforeCheckpoints(Callback):
-    """Writes ``metrics.csv`` before each checkpoint: a kill between the two must not lose what is not logged again."""
+    """Writes ``metrics.csv`` before each checkpoint: a resumed run does not log again what precedes the checkpoint."""
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write the rows that the checkpoint knows."""
+        """Write the rows up to the checkpoint."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 logger.flush()
 
 
 class MetricsCsv(Logger):
-    """Keep every logged metric in one CSV file: a row a step, a column a metric.
+    """Write every logged metric to one CSV file: one row per step, one column per metric.
 
-    What training and validation log at the same step shares a row; a cell is empty where nothing was logged. The
-    file is replaced as a whole: at the end, before and after each checkpoint, and every few seconds in between. Only
-    the first process of a distributed run reads and writes.
+    Metrics of training and validation at the same step share a row; a cell is empty if nothing was logged. The
+    file is replaced as a whole: at the end, before and after each checkpoint, and every few seconds in between. In a
+    distributed run, only the first process reads and writes.
 
     Args:
         path: the file, for example ``<run folder>/metrics.csv``.
-        resume_step: None for a new file. To go on after an interruption, the last step (as in the ``step``
-            column) that the checkpoint knows: rows up to and including it are kept, later ones dropped, for they
+        resume_step: None for a new file. After an interruption, the last step (as in the ``step``
+            column) before the checkpoint: rows up to this step are kept, later ones are dropped, because they
             will be logged again. -1 drops all.
         every_s: seconds between two writes of the file while training, >= 0.
 
@@ -71,7 +71,7 @@ class MetricsCsv(Logger):
 
     @property
     def version(self) -> str:
-        """Empty, as the name."""
+        """Empty, like the name."""
         return ""
 
     @property
@@ -86,15 +86,15 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the config is stored beside this file."""
+        """Do nothing: the configuration is stored in a separate file."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Merge metrics into the row of their step; a later value of the same metric wins.
+        """Merge metrics into the row of their step; a later value of the same metric replaces an earlier one.
 
         Args:
             metrics: name -> number; ``epoch`` is a column of its own.
-            step: optimisation step; None stands for the latest one known.
+            step: optimisation step; None stands for the latest step.
         """
         if step is None:
             step = max(self._rows, default=0)
@@ -107,7 +107,7 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write the file if it has not been written for a while (Lightning calls this after each logging)."""
-        # A long table costs more to write; never spend more than about two per cent of the time on it.
+        # A long table takes longer to write; limit writing to about two per cent of the time.
         pause = max(self.every_s, 50 * self._write_cost)
         if self._checkpointed or time.monotonic() - self._last_write >= pause:
             self.flush()
@@ -118,7 +118,7 @@ class MetricsCsv(Logger):
         """Write the file now, if anything has changed.
 
         Raises:
-            UserError: the file cannot be written; the earlier one is left as it was.
+            UserError: the file cannot be written; the earlier one is left unchanged.
         """
         if not self._changed:
             return
@@ -130,14 +130,14 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left, however the run ended."""
+        """Write the remaining rows, whatever the outcome of the run."""
         self.flush()
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Write the file: a resumed run will not log again what lies before the checkpoint."""
+        """Write the file: a resumed run does not log again what precedes the checkpoint."""
         self.flush()
-        # Lightning logs the epoch's training metrics just after the checkpoint of the epoch's end.
+        # Lightning logs the epoch's training metrics just after the checkpoint at the end of the epoch.
         self._checkpointed = True
 
     def _text(self) -> str:
@@ -162,10 +162,10 @@ class MetricsCsv(Logger):
                     if step <= resume_step:
                         self._rows[step] = _numbers(row)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.path} cannot be read ({error!r}): move it away to go on without it.") from error
+            raise UserError(f"{self.path} cannot be read ({error!r}): move it away to continue without it.") from error
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    """Read a row's filled cells; the keys are integers, and stand first."""
+    """Read a row's filled cells; integer keys come first."""
     keys = {key: int(row[key]) for key in _KEYS if row.get(key)}
     return keys | {name: float(cell) for name, cell in row.items() if name not in _KEYS and cell != ""}

@@ -1,4 +1,4 @@
-"""Where predictions are written: a file of its own for each thing that was predicted."""
+"""Paths of prediction files: a separate file for each set of inputs."""
 
 import json
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from tl_lab.texts import one_line
 __all__ = ["INDEX", "predictions_path"]
 
 INDEX = ".inputs.json"
-"""In the folder of predictions: of what each file tells."""
+"""File in the folder of predictions that lists the inputs of each file."""
 
 
 def predictions_path(run: str | Path, inputs: Sequence[str | Path]) -> Path:
     """Choose the file for predictions: ``<run>/predictions/<name of the inputs>.csv``.
 
-    The same inputs get the same file; of two folders of one name, the second gets ``<name>-2.csv``.
+    The same inputs get the same file; if two folders have the same name, the second gets ``<name>-2.csv``.
 
     Args:
         run: the run's folder.

@@ -3,4 +3,4 @@
 __all__ = ["RATE_RANGE"]
 
 RATE_RANGE = "lr_find.csv"
-"""Its name: columns ``rate``, ``loss`` and ``smoothed``."""
+"""Its file name; the columns are ``rate``, ``loss`` and ``smoothed``."""

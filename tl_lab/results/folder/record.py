@@ -1,4 +1,4 @@
-"""The run's ``results.json`` while it grows."""
+"""The run's ``results.json`` during the run."""
 
 import contextlib
 import functools
@@ -23,12 +23,12 @@ _PACKAGES = ("tl_lab", "torch", "pytorch-lightning", "hydra-core", "torchmetrics
 
 
 class Record:
-    """What is known of a run, written at its start, its end and its failure.
+    """The record of a run, written at its start, its end and its failure.
 
     Args:
         folder: the run's folder.
-        writes: whether this process writes; of several only the first does.
-        resumed: take up what an interrupted run has written.
+        writes: whether this process writes; of several processes only the first does.
+        resumed: load the record of an interrupted run.
     """
 
     def __init__(self, folder: Path, writes: bool = True, resumed: bool = False) -> None:
@@ -40,21 +40,21 @@ class Record:
 
     @property
     def completed(self) -> bool:
-        """Whether the run has already come to its end."""
+        """Whether the run has completed."""
         return self.content.get("status") == "completed"
 
     def start(self, **facts: Any) -> None:
-        """Note that the run is under way, with versions and commit."""
+        """Record the start of the run, with versions and commit."""
         self.update(status="running", error=None, versions=dict(_versions()), git_commit=git_commit(), **facts)
 
     def restart(self) -> None:
-        """Forget what the run has written of its training: it starts anew."""
+        """Discard the record of the run's training, because it restarts."""
         self.content = {name: value for name, value in self.content.items() if name in _OF_THE_CONFIGURATION}
         self._began, self._spent_before = time.monotonic(), 0.0
         self.start()
 
     def update(self, **facts: Any) -> None:
-        """Add facts, and write the file; what comes after the run's end is no part of its duration."""
+        """Add facts, and write the file; time after the end of the run does not count as its duration."""
         if not self.completed or "status" in facts:
             self.content["duration_s"] = round(self._spent_before + time.monotonic() - self._began, 3)
         self.content.update(facts)
@@ -62,21 +62,21 @@ class Record:
             write_json(self.folder / RESULTS, self.content)
 
     def complete(self, metrics: Mapping[str, float], **facts: Any) -> None:
-        """Note the end and its metrics."""
+        """Record the end and the final metrics."""
         self.update(status="completed", error=None, metrics=dict(metrics), **facts)
 
     def fail(self, error: BaseException) -> None:
-        """Note a failure: one sentence for a user's mistake, the traceback beside it for anything else."""
+        """Record a failure: one sentence for a user's mistake, with the traceback for any other error."""
         cause = root_cause(error)
         facts: dict[str, Any] = {"status": "failed", "error": str(cause)}
         if not isinstance(cause, UserError):
             facts["error"] = f"{type(cause).__name__}: {cause}"
             facts["traceback"] = "".join(traceback.format_exception(error))
-        with contextlib.suppress(Exception):  # the disk may be what failed; the first error is the one to show
+        with contextlib.suppress(Exception):  # the disk may have caused the failure; the first error must be shown
             self.update(**facts)
 
     def died(self, reason: str, duration_s: float) -> None:
-        """Note how a run's process ended that could not do so itself."""
+        """Record how a run's process ended, if it could not do so itself."""
         self._began -= duration_s
         with contextlib.suppress(Exception):
             self.update(status="failed", error=reason)
@@ -91,9 +91,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-@functools.cache  # the code that runs is the one that was imported
+@functools.cache  # the running code is the one that was imported
 def git_commit() -> str | None:
-    """Name the commit of the code, with ``+changes`` if the work tree differs from it; None outside git."""
+    """Return the commit of the code, with ``+changes`` if the work tree differs from it; None outside git."""
     here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a run's numbers can be held against: the same experiment without adaptation."""
+"""Reference scores of a run: the same experiment without adaptation."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ _SOURCE_ONLY = ("none", "source_only")
 
 @dataclass(frozen=True)
 class Reference:
-    """Source-only scores to print beside an adapted run's.
+    """Source-only scores to print next to those of an adapted run.
 
     Args:
         metrics: mean of each metric.
-        origin: where they come from, in words.
-        health: what was measured of its two domains (``head``, ``source_score``); empty if nothing was.
+        origin: description of their source.
+        health: measurements on its two domains (``head``, ``source_score``); empty if there are none.
     """
 
     metrics: Mapping[str, float]
@@ -35,7 +35,7 @@ class Reference:
     health: Mapping[str, Any] = field(default_factory=dict)
 
     def accuracies(self) -> dict[str, float]:
-        """Give the leading test metric of each domain, by its name (``""`` where there is one only)."""
+        """Return the main test metric of each domain, by its name (``""`` for a single domain)."""
         names = {name: split_name(name) for name in self.metrics}
         tested = {name: of for name, of in names.items() if of.split == "test"}
         leading = leading_metric(name for name in tested if leads(name))
@@ -45,14 +45,14 @@ class Reference:
 def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | None:
     """Find the source-only result of the same experiment.
 
-    Runs beside this one come first (the same seed, else the mean over other seeds), then those shipped.
+    Neighbouring runs come first (with the same seed, else the mean over other seeds), then those shipped.
 
     Args:
         content: the run's results.
-        folder: its folder; ``runs/<name>/<time>`` and the jobs of a sweep have their neighbours two levels up.
+        folder: its folder; the neighbours of ``runs/<name>/<time>`` and of the jobs of a sweep are two levels up.
 
     Returns:
-        The reference, or None where none is known, or where the run is one itself.
+        The reference, or None if none is known, or if the run is a source-only run itself.
     """
     key, choice = content.get("comparison_key"), content.get("choices", {}).get("domain_adaptation")
     if key is None or choice in _SOURCE_ONLY:
@@ -60,7 +60,7 @@ def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | Non
     found = []
     for path in sorted(folder.resolve().parent.parent.glob(f"*/*/{RESULTS}")):
         with contextlib.suppress(UserError, OSError):
-            if key.encode() not in path.read_bytes():  # most of thousands of runs: not worth parsing
+            if key.encode() not in path.read_bytes():  # true for most of thousands of runs, and faster than parsing
                 continue
             other = read_results(path.parent)
             plain = other.get("choices", {}).get("domain_adaptation") in _SOURCE_ONLY

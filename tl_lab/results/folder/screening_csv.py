@@ -1,4 +1,4 @@
-"""What each finding's score is worth, as a table in a file."""
+"""The screening metrics of each finding, as a CSV file."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ def write_screening(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path
     """Write the rows of :func:`tl_lab.training.screening.screening_rows` as CSV; NaN leaves a cell empty.
 
     Args:
-        path: the file; it appears whole or not at all.
+        path: the file; it is written atomically.
         rows: at least one.
 
     Raises:

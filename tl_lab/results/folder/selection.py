@@ -1,6 +1,6 @@
-"""Which epoch each validator would have chosen, and what it reaches on the target; from a run's ``metrics.csv``.
+"""The epoch that each validator would have chosen, and its target score; from a run's ``metrics.csv``.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import csv
@@ -15,44 +15,44 @@ __all__ = ["ORACLE", "oracle_metric", "reached", "read_rows", "selection"]
 
 _ORACLE = "oracle/target/"
 ORACLE = _ORACLE + ASSUMED
-"""The target's accuracy after each epoch, by the labels of its test part: compared with, never chosen by."""
+"""The target's accuracy after each epoch, on its labelled test part: for comparison only, never for selection."""
 _REACHED = "target_"
 
 
 def read_rows(path: str | Path) -> list[dict[str, float]]:
-    """Read the filled cells of ``metrics.csv``, a mapping a row, in its order; NaN stays NaN."""
+    """Read the filled cells of ``metrics.csv``, one mapping per row, in order; NaN stays NaN."""
     with Path(path).open(encoding="utf-8", newline="") as file:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
 def oracle_metric(rows: Iterable[Mapping[str, float]]) -> str:
-    """Name the target's leading metric by the labels of its test part: compared with, never chosen by.
+    """Return the name of the target's main metric on its labelled test part: for comparison only, never for selection.
 
     Args:
         rows: of ``metrics.csv``.
 
     Returns:
-        ``oracle/target/<metric>``; that of the accuracy where the target was not scored.
+        ``oracle/target/<metric>``; that of the accuracy if the target was not scored.
     """
     names = {name: None for row in rows for name in row if name.startswith(_ORACLE)}
     return _ORACLE + (leading_metric(names) or ASSUMED)
 
 
 def reached(choice: Mapping[str, Any]) -> tuple[str, float | None] | None:
-    """Read what a choice reaches on the target.
+    """Read the target score of a choice.
 
     Args:
         choice: a row of :func:`selection`, or of a run's record.
 
     Returns:
-        The metric and its value, None where the target has no labels; None where the row says neither.
+        The metric and its value, None if the target has no labels; None if the row contains neither.
     """
     key = next((key for key in choice if key.startswith(_REACHED)), None)
     return None if key is None else (key.removeprefix(_REACHED), choice[key])
 
 
 def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:
-    """Look up the epoch that each validator chooses, and the target's leading metric there.
+    """Find the epoch that each validator chooses, and the target's main metric there.
 
     Args:
         rows: of ``metrics.csv``, in the order of their steps.
@@ -60,10 +60,10 @@ def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tupl
 
     Returns:
         A row for each validator whose metric was measured, in their order; then one for the last epoch and one for
-        the best by the target's test labels, which is an oracle. Each with ``chooser``, ``metric`` (None for the last
-        epoch), ``value`` of it, ``epoch`` (from 1), ``step``, ``target_<metric>`` (None where the target has no
-        labels; :func:`reached` reads it) and ``oracle``, whether labels of the target chose. Of equally good epochs
-        the earliest counts; what is not finite is passed over.
+        the best epoch by the target's test labels, which is an oracle. Each has ``chooser``, ``metric`` (None for the
+        last epoch), its ``value``, ``epoch`` (from 1), ``step``, ``target_<metric>`` (None if the target has no
+        labels; :func:`reached` reads it) and ``oracle``, whether target labels were used. Of equally good epochs
+        the earliest is chosen; values that are not finite are ignored.
     """
     oracle = oracle_metric(rows)
     found = [_chosen(rows, oracle, name, metric, mode) for name, (metric, mode) in validators.items()]

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline unless asked otherwise; never a reason for a run to stop or to wait."""
+"""Weights & Biases: offline by default; its failures neither stop a run nor delay it for long."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _IDENTITY = (
     "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_NAME", "WANDB_RUN_NAME",
     "WANDB_RUN_GROUP", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SHARED", "WANDB_X_PRIMARY", "WANDB_X_LABEL",
 )  # fmt: skip
-"""Variables that name, join or go on with a run."""
+"""Environment variables that name, join or resume a run."""
 
 
 def wandb_logger(
@@ -31,8 +31,8 @@ def wandb_logger(
 ) -> WandbLogger | None:
     """Open a W&B run in the run's folder.
 
-    Without an account, or when the service does not answer in time, the run goes on offline; when W&B itself
-    fails, without it.
+    Without an account, or if the service does not respond in time, the run is logged offline; if W&B itself
+    fails, it is not logged there.
 
     Args:
         options: the ``logger`` group: mode, project, entity, group, job_type, notes.
@@ -40,7 +40,7 @@ def wandb_logger(
         name: of the run.
         tags: of the run.
         config: the whole resolved configuration.
-        group: what the run belongs to where ``options`` names nothing.
+        group: default of the group in ``options``.
 
     Returns:
         A Lightning logger, or None if W&B could not be used.
@@ -57,14 +57,14 @@ def _open(
     config: Mapping[str, Any],
     group: str | None,
 ) -> WandbLogger | None:
-    wandb.finish()  # a run left open by an earlier job in this process would swallow this one
+    wandb.finish()  # a run left open by an earlier job in this process would receive the records of this one
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     mode = options["mode"]
     if mode == "online" and not _has_account():
         warnings.warn("logger.mode=online needs `wandb login`; this run is logged offline", stacklevel=2)
         mode = "offline"
     settings: dict[str, Any] = {"init_timeout": _PATIENCE_S, "silent": True, "console": "off"}
-    if group is not None:  # listing every package takes longer than the rest; results.json has those that matter
+    if group is not None:  # listing every package would take most of the time; results.json has the relevant ones
         settings["x_save_requirements"] = False
     arguments: dict[str, Any] = {
         "dir": str(folder),
@@ -77,7 +77,7 @@ def _open(
         "job_type": options["job_type"],
         "notes": options["notes"],
     }
-    begun = _begun(folder)  # a run that goes on is the same one there; any other has an id that nothing else has
+    begun = _begun(folder)  # a resumed run keeps its identity there; any other gets a unique id
     arguments |= {"id": begun or secrets.token_hex(4), "resume": "allow" if begun else "never"}
     for attempt in dict.fromkeys((mode, "offline")):
         try:
@@ -90,10 +90,10 @@ def _open(
 
 @contextlib.contextmanager
 def _no_other_run() -> Iterator[None]:
-    """Hide what the environment says of a run while one is opened: it would join runs that have nothing in common."""
+    """Hide environment variables about runs while a run is opened: they would join unrelated runs."""
     hidden = {name: os.environ.pop(name) for name in _IDENTITY if name in os.environ}
     if hidden:
-        warnings.warn(f"{', '.join(hidden)} left aside: each run has a W&B identity of its own", stacklevel=4)
+        warnings.warn(f"{', '.join(hidden)} ignored: each run has its own W&B identity", stacklevel=4)
     try:
         yield
     finally:
@@ -101,7 +101,7 @@ def _no_other_run() -> Iterator[None]:
 
 
 def log_figures(figures: Mapping[str, Path]) -> None:
-    """Add figures to the open W&B run, if there is one: their files, by name; drawing them again would take as long."""
+    """Add figures to the open W&B run, if there is one, from their files: drawing them again would take longer."""
     if wandb.run is not None:
         wandb.run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})
 
@@ -114,7 +114,7 @@ def finish_wandb(metrics: Mapping[str, float]) -> None:
 
 
 def _begun(folder: Path) -> str | None:
-    """Give the W&B identity of what was logged in this folder before; None where nothing was."""
+    """Return the W&B identity of an earlier log in this folder; None if there is none."""
     logged = sorted(folder.glob("wandb/*run-*-*"))
     return logged[-1].name.rpartition("-")[2] if logged else None
 

@@ -1,6 +1,6 @@
-"""What reports are made of: sections with paragraphs, tables and figures, for whichever writer.
+"""The building blocks of reports, independent of the format: sections with paragraphs, tables and figures.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ class Cell(NamedTuple):
     """A cell of a table.
 
     Attributes:
-        text: what it says.
+        text: displayed text.
         mark: ``best``, ``level``, ``worse``, ``unknown``, ``good``, ``bad``, or nothing.
-        value: what it is sorted by; None for its text.
+        value: sort key; None for its text.
     """
 
     text: str
@@ -32,7 +32,7 @@ Row = Sequence[str | Cell]
 
 
 class Table(NamedTuple):
-    """Rows of cells under a caption, which names what they show. From column ``numbers_from`` on cells are numbers."""
+    """Rows of cells under a caption, which describes the table. Cells from column ``numbers_from`` on are numbers."""
 
     head: Sequence[str]
     rows: Sequence[Row]
@@ -56,7 +56,7 @@ class Section:
         parts: in their order.
         level: of the heading, 2 or 3.
         page_only: too long for plain text.
-        folded: shown on demand where that is possible.
+        folded: collapsed where the format allows it.
     """
 
     title: str
@@ -67,29 +67,29 @@ class Section:
 
 
 def said_p(p: float | None) -> Cell:
-    """Write a p-value; None where nothing was tested."""
+    """Format a p-value; None if nothing was tested."""
     return Cell("-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001", value=p)
 
 
 def few_said(counts: Iterable[float], otherwise: str = "", before: str = "") -> str:
-    """Say what a mean of two carries, which are too few for an interval.
+    """Explain the notation for means of two values, which are too few for an interval.
 
     Args:
-        counts: how many values the means of a table are of.
-        otherwise: what is said where none is of two.
-        before: what joins the words to those before them.
+        counts: numbers of values of the means in a table.
+        otherwise: explanation if no mean is of two values.
+        before: text that joins the explanation to the preceding words.
     """
     said = f"no interval below n = {FEWEST_SEEDS}: both values of two in parentheses"
     return f"{before}{said}" if 2 in set(counts) else otherwise
 
 
 def format_summary(row: Mapping[str, Any], name: str) -> str:
-    """Write a metric of a row of :func:`tl_lab.results.tables.summarising.summarise`: mean and interval, or both."""
+    """Format a metric of a row of :func:`tl_lab.results.tables.summarising.summarise`: mean, and interval or values."""
     return format_metric(name, row[f"{name} mean"], row[f"{name} ci95"], (row[f"{name} low"], row[f"{name} high"]))
 
 
 def plain_cell(value: Any) -> str:
-    """Write a value of a data frame, whole numbers without a point, nothing for a missing one."""
+    """Format a value of a data frame: whole numbers without a decimal point, an empty text for a missing one."""
     if value is None or value != value:
         return ""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -1,6 +1,6 @@
-"""Texts of runs from elsewhere in files that other programs open: shown as texts, never run.
+"""Untrusted texts of runs in files that other programs open: displayed as texts, never executed.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import re
@@ -17,7 +17,7 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def csv_text(table: "pd.DataFrame") -> str:
-    """Write a table as CSV in which no spreadsheet finds a formula: such a text gets an apostrophe before it."""
+    """Write a table as CSV; texts that a spreadsheet would read as formulas are prefixed with an apostrophe."""
     quoted = table.rename(columns=_quoted)
     for name in quoted.select_dtypes(exclude="number"):
         quoted[name] = quoted[name].map(_quoted)
@@ -25,7 +25,7 @@ def csv_text(table: "pd.DataFrame") -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what would open an HTML tag."""
+    """Escape characters that would open an HTML tag."""
     return _TAG.sub("&lt;", text)
 
 

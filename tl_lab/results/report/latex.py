@@ -1,6 +1,6 @@
 """``summary.tex``: the tables of a report for a paper, with booktabs.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    r"""Write a text so that LaTeX sets it as it is.
+    r"""Escape a text for LaTeX.
 
-    Hyphens stay apart, and a text that begins like an argument of the line break before it, ``\\[1ex]``, is none.
+    Hyphens are not joined to dashes, and a leading ``[`` does not become an argument of the preceding ``\\[1ex]``.
     """
     written = "".join(_SPECIAL.get(character, character) for character in one_line(text)).replace("--", "-{}-")
     return "{}" + written if written.startswith(("[", "*")) else written
 
 
 def latex(found: Findings) -> str:
-    """Write the tables: settings by metrics, and methods by tasks where a sweep has these.
+    """Write the tables: settings by metrics, and methods by tasks if a sweep has these.
 
     Args:
-        found: what the report says.
+        found: content of the report.
 
     Returns:
         A file for ``\\input``; it needs ``\\usepackage{booktabs}``.
@@ -74,7 +74,7 @@ def latex(found: Findings) -> str:
 
 
 def _beyond_latin(found: Findings) -> str:
-    """List signs of names that LaTeX's usual fonts lack."""
+    """List characters of names that LaTeX's usual fonts lack."""
     names = "".join(map(str, found.table["setting"]))
     return "".join(sorted({sign for sign in names if ord(sign) > 0x24F and sign not in _SPECIAL}))
 

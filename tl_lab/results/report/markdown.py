@@ -1,6 +1,6 @@
-"""``summary.md``: what a report says, as plain text that also renders.
+"""``summary.md``: the report as plain text that is also valid Markdown.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ __all__ = ["crossed_sections", "markdown"]
 
 
 def markdown(sections: Sequence[Section]) -> str:
-    """Write a report as Markdown, the sections left out that are too long for it.
+    """Write a report as Markdown, without sections that are too long for it.
 
     Args:
-        sections: the first one is the page's own.
+        sections: the first one is the main section.
     """
     first, *others = [section for section in sections if not section.page_only]
     return "\n\n".join([f"# {markdown_text(first.title)}", *_parts(first), *_written(others)]) + "\n"
 
 
 def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[str]:
-    """Write methods beside tasks, beside the paper, and the comparison of methods, in Markdown.
+    """Write methods by tasks, the comparison with the paper, and the comparison of methods, in Markdown.
 
     Args:
-        found: as :func:`tl_lab.results.tables.summarising.find_crossed` gives it.
-        expected: what the experiment is held against.
+        found: as returned by :func:`tl_lab.results.tables.summarising.find_crossed`.
+        expected: published values for the experiment.
 
     Returns:
         Paragraphs; none without a table.

@@ -1,6 +1,6 @@
-"""``report.html``: what a report says, as one page that needs nothing else, in light and in dark.
+"""``report.html``: the report as one self-contained page, in light and dark mode.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import html
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["document", "page", "svg", "tiles_of"]
 
 _HERE = Path(__file__).resolve().parent
-_MANY_ROWS = 30  # from which on a table scrolls by itself, and can be searched
-_SHORT = 40  # characters up to which a cell makes no demands on its column
+_MANY_ROWS = 30  # from this number on, a table scrolls separately, and can be searched
+_SHORT = 40  # largest number of characters of a cell that is never wrapped
 _NUMBER = re.compile(r"[+-]?\d|< |-?$")
-# greys and dark colours of the figures (tl_lab.results.figures.drawing), which follow the page from light to dark
+# greys and dark colours of the figures (tl_lab.results.figures.drawing), which adapt to light and dark mode
 _THEMED = {
     "#ffffff": "surface", "white": "surface", "#222222": "ink", "#1f1f1f": "ink", "#000000": "ink",
     "#6b6b6b": "muted", "#e4e4e4": "line", "#b0b0b0": "axis",
@@ -37,13 +37,13 @@ def page(title: str, runs: "pd.DataFrame", sections: Sequence[Section], figures:
     """Write a report as a page.
 
     Args:
-        title: what the report is about.
-        runs: a row a run, for the counts at the top.
+        title: title of the page.
+        runs: one row per run, for the counts at the top.
         sections: the first one is the summary.
-        figures: by name; they are drawn into the page.
+        figures: by name; they are embedded in the page.
 
     Returns:
-        The page; it loads nothing from elsewhere.
+        The page; it loads no external files.
     """
     return document(title, _tiles(runs), sections, figures)
 
@@ -53,12 +53,12 @@ def document(title: str, tiles: str, sections: Sequence[Section], figures: Mappi
 
     Args:
         title: of the page.
-        tiles: HTML that stands above the summary, as :func:`tiles_of` writes it.
+        tiles: HTML above the summary, as returned by :func:`tiles_of`.
         sections: the first one is the summary.
-        figures: by name; they are drawn into the page.
+        figures: by name; they are embedded in the page.
 
     Returns:
-        The page; it loads nothing from elsewhere.
+        The page; it loads no external files.
     """
     anchors = {section.title: re.sub(r"\W+", "-", section.title.lower()).strip("-") for section in sections}
     links = "".join(f'<a href="#{anchors[s.title]}">{_text(s.title)}</a>' for s in sections[1:])
@@ -92,19 +92,19 @@ def document(title: str, tiles: str, sections: Sequence[Section], figures: Mappi
 
 
 def svg(figure: "Figure", label: str) -> str:
-    """Draw a figure as SVG that can stand in a page: text stays text, greys follow the page's theme.
+    """Draw a figure as SVG for embedding in a page: text remains text, and greys follow the page's theme.
 
     Args:
         figure: in the project's style.
-        label: what it shows, for those who do not see it.
+        label: text alternative for screen readers.
     """
     import matplotlib
 
     from tl_lab.results.figures.drawing import STYLE, fit_names
 
-    # ids come from a hash of what they name: one salt a figure keeps those of two figures apart
+    # ids are hashes of the elements they name: one salt per figure keeps the ids of two figures distinct
     drawn, style = io.StringIO(), {**STYLE, "svg.fonttype": "none", "svg.hashsalt": label}
-    fit_names(figure, keep=True)  # the reader's browser has more fonts
+    fit_names(figure, keep=True)  # the reader's browser may have more fonts
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -139,7 +139,7 @@ def _tiles(runs: "pd.DataFrame") -> str:
 
 
 def tiles_of(tiles: Sequence[tuple[str, str, str]]) -> str:
-    """Write facts as tiles: name, value, and a mark (``bad``) or nothing."""
+    """Format facts as tiles: name, value, and a mark (``bad``) or nothing."""
     cells = "".join(
         f'<div class="{mark}"><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>'
         for name, value, mark in tiles
@@ -174,7 +174,7 @@ def _paragraph(text: str, kind: str = "") -> str:
 
 
 def _text(text: str) -> str:
-    """Write a paragraph's backquotes and asterisks as HTML, and everything else as it is."""
+    """Convert a paragraph's backquotes and asterisks to HTML, and escape everything else."""
     safe = html.escape(text, quote=False)
     safe = re.sub(r"`([^`]*)`", r"<code>\1</code>", safe)
     return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)

@@ -1,6 +1,6 @@
-"""What must be known beside a sweep's numbers: the protocol, and the choices that change them.
+"""The protocol of a sweep, and the choices that affect its numbers.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import json
@@ -13,10 +13,10 @@ __all__ = ["facts_of_all", "facts_of_settings", "told"]
 
 
 def facts_of_all(runs: "pd.DataFrame") -> dict[str, str]:
-    """Give the facts that all completed runs share.
+    """Return the facts that all completed runs share.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them, with ``protocol`` as JSON.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`, with ``protocol`` as JSON.
 
     Returns:
         Name -> text, in the first run's order.
@@ -27,13 +27,13 @@ def facts_of_all(runs: "pd.DataFrame") -> dict[str, str]:
 
 
 def facts_of_settings(runs: "pd.DataFrame") -> dict[str, str]:
-    """Give the facts in which completed runs differ, for each setting.
+    """Return the facts in which completed runs differ, for each setting.
 
     Args:
         runs: as for :func:`facts_of_all`.
 
     Returns:
-        Setting -> ``name: text; name: text``; texts that differ between seeds are all named, with ``/`` between.
+        Setting -> ``name: text; name: text``; texts that differ between seeds are joined with ``/``.
     """
     shared = facts_of_all(runs)
     found: dict[str, dict[str, list[str]]] = {}
@@ -48,7 +48,7 @@ def facts_of_settings(runs: "pd.DataFrame") -> dict[str, str]:
 
 
 def told(facts: dict[str, str]) -> str:
-    """Write facts as ``name: text; name: text``."""
+    """Format facts as ``name: text; name: text``."""
     return "; ".join(f"{name}: {text}" for name, text in facts.items())
 
 

@@ -1,6 +1,6 @@
-"""What a report says, section by section: ``summary.md`` and ``report.html`` say the same.
+"""The sections of a report; ``summary.md`` and ``report.html`` have the same content.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 __all__ = ["MOST_IN_FIGURE", "facts_said", "sections"]
 
 MOST_IN_FIGURE = 40
-"""Settings that a figure shows at most."""
+"""Largest number of settings in a figure."""
 
 
 def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
-    """Put all that was found into words.
+    """Describe all findings in sections.
 
     Args:
-        found: what the report says.
-        pictures: names of the figures that were drawn.
+        found: content of the report.
+        pictures: names of the drawn figures.
 
     Returns:
-        The sections; the first one is the summary itself.
+        The sections; the first one is the summary.
     """
     every = [
         _summary(found),
@@ -67,7 +67,7 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
     return [section for section in every if section.parts]
 
 
-# ---------------------------------------------------------------------- what all runs share
+# ---------------------------------------------------------------------- facts of all runs
 
 
 def _summary(found: Findings) -> Section:
@@ -81,7 +81,7 @@ def _summary(found: Findings) -> Section:
 
 
 def _shared(runs: "pd.DataFrame") -> str:
-    """What all runs have in common, for the settings' names leave it out."""
+    """Describe the overrides that all runs share, which the names of settings omit."""
     columns = [name for name in runs if name.startswith(OVERRIDE) and name != f"{OVERRIDE}seed"]
     same = [name for name in columns if runs[name].notna().all() and runs[name].nunique() == 1]
     if not same:
@@ -90,13 +90,13 @@ def _shared(runs: "pd.DataFrame") -> str:
 
 
 def facts_said(runs: "pd.DataFrame") -> str:
-    """Name the protocol and the other facts that all runs share; the settings' table has the others."""
+    """Describe the protocol and the other facts that all runs share; the table of settings has the others."""
     facts = facts_of_all(runs)
     return f"Facts of all runs: {told(facts)}." if facts else ""
 
 
 def _origin(runs: "pd.DataFrame") -> str:
-    """Say what code the completed runs come from, and where they ran."""
+    """Report the commits of the completed runs, and the devices they ran on."""
     done = runs[runs["status"] == "completed"]
     commits = [f"`{str(commit)[:10]}{str(commit)[40:]}`" for commit in done["git_commit"].dropna().unique()]
     devices = [str(device) for device in done["device"].dropna().unique()]
@@ -106,7 +106,7 @@ def _origin(runs: "pd.DataFrame") -> str:
 
 
 def _warnings(runs: "pd.DataFrame") -> list[str]:
-    """Say what a reader would want to know before trusting the means."""
+    """List caveats about the means."""
     done = runs[runs["status"] == "completed"]
     notes = []
     repeated = len(done) - len(independent(runs))
@@ -158,7 +158,7 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         "settings": "Settings: mean, interval and single seeds",
         "trade_off": f"Settings: {score} on the last task and mean {score} on the tasks before it, with intervals",
     }
-    named["parameters"] = f"Settings: {score} against the number of parameters that learn, with intervals"
+    named["parameters"] = f"Settings: {score} against the number of trainable parameters, with intervals"
     drawn = [Picture(name, caption) for name, caption in named.items() if name in pictures]
     parts += drawn
     if drawn and len(found.table) > MOST_IN_FIGURE:
@@ -170,18 +170,16 @@ def _marks_said(found: Findings) -> str:
     words = {each.word for of_metric in found.standings.values() for each in of_metric.values()}
     keys = ", ".join(f"`{key}`" for key in data_keys(found.runs))
     if words == {"unknown"}:
-        return f"Nothing is marked as the best: that takes {FEWEST_SEEDS} seeds."
+        return f"No setting is marked as the best: that requires {FEWEST_SEEDS} seeds."
     said = f"**Bold**: the best mean of at least {FEWEST_SEEDS} seeds"
     said += (f" among settings of the same {keys}" if keys else "") + "."
     if words & {"level", "worse"}:
         said += (
             " ≈: not significantly worse than that by the paired t-test over common seeds at 5 %, "
-            "Holm-corrected for the settings held against it."
+            "Holm-corrected for the number of settings compared with it."
         )
     if "unknown" in words:
-        said += (
-            f" Too few to tell, and not marked: settings with fewer than {FEWEST_SEEDS} seeds in common with the best."
-        )
+        said += f" Undecided, and not marked: settings with fewer than {FEWEST_SEEDS} seeds in common with the best."
     return said
 
 
@@ -227,8 +225,8 @@ def _beside_best(found: Findings) -> list[Section]:
     few = few_said([difference.n for difference in each if difference is not None], before="; ")
     said = (
         "Paired differences over the seeds in common with the best setting on the same data, "
-        f"± {CONFIDENCE:.0%} Student t interval{few}. The best was chosen by the same numbers, which makes "
-        "differences to it look larger than they are."
+        f"± {CONFIDENCE:.0%} Student t interval{few}. The best setting was selected on the same numbers, which makes "
+        "differences to it appear larger than they are."
     )
     return [
         Section(
@@ -250,7 +248,7 @@ def _differences(found: Findings) -> list[Section]:
     if not made:
         return []
     corrected: list[float | None] = []
-    for name in dict.fromkeys(name for name, _ in made):  # each metric asks a question of its own
+    for name in dict.fromkeys(name for name, _ in made):  # one family of tests per metric
         corrected += holm([row["p"] if row["n"] >= FEWEST_SEEDS else None for of, row in made if of == name])
     rows: list[Row] = [
         [
@@ -283,10 +281,10 @@ def _differences(found: Findings) -> list[Section]:
 
 
 def _selection(found: Findings) -> list[Section]:
-    """Show what the target reaches at the epochs that validators choose, a section for each leading metric."""
+    """Show the target score at the epochs chosen by validators, one section per main metric."""
     runs = found.runs
     names = [name for name in runs if name.startswith(SELECTION) and runs[name].notna().any()]
-    # the bounds last, as in a run's own table
+    # the bounds come last, as in a run's own table
     names.sort(key=lambda name: (name.startswith(SELECTION + "oracle"), name.startswith(SELECTION + "last")))
     by_ending: dict[str, list[str]] = {}
     for name in names:

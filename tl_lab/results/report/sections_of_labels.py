@@ -1,6 +1,6 @@
-"""What a report says of the number of labels, and whether transfer helps.
+"""Sections on the number of labels, and on the gain from transfer.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ __all__ = ["label_parts"]
 
 
 def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
-    """Show the leading metric by number of labels, and each way of transfer against learning from scratch."""
+    """Show the main metric by number of labels, and each way of transfer against training from scratch."""
     if found.budgets is None:
         return []
     metric, budgets = found.budgets
@@ -47,7 +47,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                 *(shown if "label_budgets" in pictures else []),
                 Table(["strategy", "labels", "n", heading(metric), "a run"], rows, 1, "Score by strategy and labels"),
                 f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds{few}; each seed draws its own labelled "
-                "samples, the smaller numbers from within the larger ones.",
+                "samples; smaller sets are contained in larger ones.",
             ],
         )
     ]
@@ -76,7 +76,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                     ),
                     f"Difference to `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE:.0%} "
                     f"paired Student t interval; {negative} zero transfer is negative. p is corrected for the number "
-                    f"of rows; below {FEWEST_SEEDS} common seeds nothing is said.",
+                    f"of rows; below {FEWEST_SEEDS} common seeds nothing is tested.",
                 ],
             )
         )
@@ -84,7 +84,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
 
 
 def item_parts(found: Findings) -> list[Section]:
-    """Show each way of transfer against learning from scratch on the same test items."""
+    """Show each way of transfer against training from scratch on the same test items."""
     if not found.items:
         return []
     rows: list[Row] = [
@@ -100,12 +100,12 @@ def item_parts(found: Findings) -> list[Section]:
         ]
         for each in found.items
     ]
-    head = ["strategy", "labels", "items", "it alone right", "scratch alone right", "difference, points"]
+    head = ["strategy", "labels", "items", "only this correct", "only scratch correct", "difference, points"]
     text = (
-        "The same test items, those of all common seeds together, answered by each strategy and by "
-        f"`strategy=from_scratch` with the same labels: difference of the accuracies, its {CONFIDENCE:.0%} bootstrap "
-        "interval over items, and McNemar's exact test, corrected for the number of rows. It says how sure the "
-        "difference is for other items of the kind, and nothing of how other draws of the labels differ."
+        "Predictions of each strategy and of `strategy=from_scratch` with the same labels on the test items of all "
+        f"common seeds: difference of the accuracies, its {CONFIDENCE:.0%} bootstrap "
+        "interval over items, and McNemar's exact test, corrected for the number of rows. The test covers the "
+        "sampling of test items, not the variation between draws of the labels."
     )
     shown = Table([*head, "p (McNemar, Holm)", "transfer"], rows, 1, "Differences item by item")
     return [Section("Does transfer help, item by item?", [shown, text])]

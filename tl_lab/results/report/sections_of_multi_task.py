@@ -1,6 +1,6 @@
-"""What a report says of tasks that were learned together and alone.
+"""Section on tasks that were trained jointly and separately.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from tl_lab.results.names import format_difference, format_metric, heading
@@ -12,7 +12,7 @@ __all__ = ["gain_parts"]
 
 
 def gain_parts(found: Findings) -> list[Section]:
-    """Show each task beside its own single-task runs."""
+    """Compare each task with its own single-task runs."""
     if not found.gains:
         return []
     rows: list[Row] = [
@@ -32,6 +32,6 @@ def gain_parts(found: Findings) -> list[Section]:
     said = (
         f"Means over the n seeds that both have, and the difference seed by seed ± {CONFIDENCE:.0%} paired Student t "
         "interval. The single-task runs have the same number of updates and the same batch size. p is corrected for "
-        f"the number of rows; below {FEWEST_SEEDS} common seeds nothing is said."
+        f"the number of rows; below {FEWEST_SEEDS} common seeds nothing is tested."
     )
-    return [Section("Does learning together help?", [Table(head, rows, 2, "Tasks learned together and alone"), said])]
+    return [Section("Does joint training help?", [Table(head, rows, 2, "Tasks trained jointly and separately"), said])]

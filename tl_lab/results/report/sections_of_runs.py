@@ -1,6 +1,6 @@
-"""What a report says of the single runs: time and cost, what did not complete, and a row each.
+"""Sections on single runs: time and cost, runs that did not complete, and a table of all runs.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from tl_lab.results.names import duration, format_metric, heading
@@ -11,7 +11,7 @@ __all__ = ["cost", "failures", "single_runs"]
 
 
 def cost(found: Findings) -> Section:
-    """Time and size by setting, and what all runs took together."""
+    """Time and size by setting, and the total time of all runs."""
     runs = found.runs
     timed = runs[runs["duration_s"].notna()]
     if not len(timed):
@@ -30,13 +30,13 @@ def cost(found: Findings) -> Section:
                 Cell(f"{of['parameters_total'].iloc[0]:,.0f}") if len(parameters) else "-",
             ]
         )
-    head = ["setting", "runs", "a run, mean", "a run, longest", "together", "parameters that learn", "of"]
-    said = f"All runs together: {duration(timed['duration_s'].sum())}, those that failed included."
+    head = ["setting", "runs", "a run, mean", "a run, longest", "total", "trainable parameters", "of"]
+    said = f"All runs together: {duration(timed['duration_s'].sum())}, including failed ones."
     return Section("Time and cost", [Table(head, rows, 1, "Time and parameters by setting"), said], page_only=True)
 
 
 def failures(found: Findings) -> list[Section]:
-    """Name the runs that failed, are missing or still run, each with its reason."""
+    """List the runs that failed, are missing or are still running, each with its reason."""
     failed = found.runs[found.runs["status"] != "completed"]
     if not len(failed):
         return []
@@ -47,7 +47,7 @@ def failures(found: Findings) -> list[Section]:
 
 
 def single_runs(found: Findings) -> Section:
-    """Show a row a run."""
+    """Show one row per run."""
     names = found.metrics[:4]
     head = ["run", "setting", "seed", "status", *map(heading, names), "duration", "commit", "configuration"]
     rows: list[Row] = []

@@ -1,6 +1,6 @@
-"""What a report says where methods were run on several tasks: the table of a paper, and who is better.
+"""Sections on methods that were run on several tasks: the table of a paper, and the comparison of methods.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ __all__ = ["crossed_parts", "marks_said", "ranking_parts", "with_best"]
 
 
 def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[Section]:
-    """Put methods beside tasks, beside the paper, and compare the methods.
+    """Show methods by tasks and the published values, and compare the methods.
 
     Args:
-        found: as :func:`tl_lab.results.tables.summarising.find_crossed` gives it.
-        expected: what the experiment is held against.
+        found: as returned by :func:`tl_lab.results.tables.summarising.find_crossed`.
+        expected: published values for the experiment.
 
     Returns:
         Sections; none without a table.
@@ -78,12 +78,12 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
 
 
 def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
-    """Mark the best mean of each row, where methods are compared over tasks (see :func:`marks_said`).
+    """Mark the best mean of each row, if methods are compared over tasks (see :func:`marks_said`).
 
     Args:
-        rows: as :func:`tl_lab.results.tables.reproduction.crossed_rows` gives them.
+        rows: as returned by :func:`tl_lab.results.tables.reproduction.crossed_rows`.
         table: methods by tasks.
-        metric: its name, which says what is better.
+        metric: its name, which determines what is better.
     """
     if not marks_said(table):
         return [*rows]
@@ -99,16 +99,16 @@ def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
 
 
 def marks_said(table: Crossed) -> str:
-    """Say what is marked in the rows of methods by tasks; nothing where nothing is."""
+    """Explain the marks in the rows of methods by tasks; empty without marks."""
     if len(table.tasks) < 2 or len(_compared(table)) < 2 or table.seeds.max() < FEWEST_SEEDS:
         return ""
     return (
-        f"Of rows with at least {FEWEST_SEEDS} seeds the best mean is marked; whether others are worse is not tested."
+        f"The best mean is marked in rows with at least {FEWEST_SEEDS} seeds; differences to the others are not tested."
     )
 
 
 def _compared(table: Crossed) -> list[int]:
-    """List the places of the methods that are compared: no oracle, nothing published."""
+    """List the positions of the compared methods: no oracle, no published values."""
     return [j for j, method in enumerate(table.methods) if method not in table.oracles]
 
 
@@ -116,25 +116,25 @@ def _choice(expected: Reproduces | None) -> str:
     if expected is None or expected.chosen_by is None:
         return ""
     keys = ", ".join(f"`{key}`" for key in expected.tuned)
-    return f" Of the values of {keys} each cell takes the best by `{expected.chosen_by}`, seed by seed."
+    return f" Each cell takes the best value of {keys} by `{expected.chosen_by}`, seed by seed."
 
 
 def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section]:
-    """Show the methods' mean ranks over data sets, where there are enough of these."""
+    """Show the methods' mean ranks over data sets, if there are enough of these."""
     if said is None:
         return []
     differ = said.p < 1 - CONFIDENCE
     p = f"= {said.p:.3f}" if said.p >= 0.001 else "< 0.001"
     text = (
         f"Friedman's test over {said.tasks} data sets (as Iman and Davenport's F): p {p}, so that the methods "
-        + ("differ. " if differ else "cannot be told apart, and the bars mean nothing. ")
+        + ("differ. " if differ else "are not significantly different, and the bars mean nothing. ")
         + f"A bar joins methods whose mean ranks lie within Nemenyi's critical difference of {said.critical:.2f} "
         f"(5 %). Each data set counts with its mean over seeds (Demsar, JMLR 2006)."
     )
     ranked: list[Row] = [
         [method, Cell(f"{rank:.2f}", value=rank)] for method, rank in zip(said.methods, said.ranks, strict=True)
     ]
-    shown = [Picture("ranks", "Mean ranks of the methods; a bar joins those that do not differ")]
+    shown = [Picture("ranks", "Mean ranks of the methods; a bar joins methods without a significant difference")]
     return [
         Section(
             "Methods by rank",
@@ -148,5 +148,5 @@ def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section
 
 
 def _word(verdict: str) -> str:
-    """Give the colour of a verdict; what is undecided, or missing, has none."""
+    """Return the colour of a verdict; undecided or missing ones have none."""
     return "good" if verdict == "yes" else "bad" if verdict.startswith("no,") else ""

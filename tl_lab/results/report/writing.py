@@ -1,6 +1,6 @@
-"""The report over the runs of a sweep, or of several: files, and what the terminal shows.
+"""The report of one or several sweeps: files, and the table on the terminal.
 
-Nothing here imports torch: a report over a thousand runs takes seconds.
+This module does not import torch: a report over a thousand runs takes seconds.
 """
 
 import os
@@ -34,7 +34,7 @@ __all__ = ["show_summary", "sizes_of", "write_report"]
 
 _SIZING = tuple(OVERRIDE + key for key in ("adapter", "strategy", "backbone"))
 _SIZES_DIFFER = 1.5
-"""Largest number of learning parameters over the smallest one, from which on a figure shows them."""
+"""Smallest ratio of the largest to the smallest number of trainable parameters for which a figure is drawn."""
 
 
 def _intervals(counts: Iterable[float]) -> str:
@@ -44,13 +44,13 @@ def _intervals(counts: Iterable[float]) -> str:
 def write_report(
     folder: Folders, out: str | Path | None = None, baseline: str = "domain_adaptation=none", figure: bool = True
 ) -> Path:
-    """Write what the runs below a folder say: ``results.csv``, ``summary.md``, ``summary.tex``, ``report.html``.
+    """Write the report of the runs below a folder: ``results.csv``, ``summary.md``, ``summary.tex``, ``report.html``.
 
     Args:
-        folder: a sweep's folder, or several folders, which make one report.
-        out: where to write; None: the (first) folder.
-        baseline: the override whose settings the others are compared with, seed by seed.
-        figure: whether to draw the figures too, in ``figures/`` and in the page.
+        folder: a sweep's folder, or several folders, which give one report.
+        out: destination; None: the (first) folder.
+        baseline: the override of the settings with which the others are compared, seed by seed.
+        figure: whether to draw figures, in ``figures/`` and in the page.
 
     Returns:
         The path of ``summary.md``.
@@ -71,7 +71,7 @@ def write_report(
 
 
 def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
-    """Draw what there is to draw."""
+    """Draw the figures for which there are data."""
     drawn = found.table[found.table["n"] > 0].head(MOST_IN_FIGURE)
     if not found.metrics or not len(drawn):
         return {}
@@ -104,15 +104,15 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
 
 
 def sizes_of(runs: "pd.DataFrame", table: "pd.DataFrame") -> "pd.DataFrame | None":
-    """Add the number of parameters that learn to a table of settings.
+    """Add the number of trainable parameters to a table of settings.
 
     Args:
-        runs: a row a run.
-        table: a row a setting.
+        runs: one row per run.
+        table: one row per setting.
 
     Returns:
-        The settings whose number is known, or None where adapter, strategy and backbone are the same for all, or no
-        two numbers differ by half: then size explains nothing.
+        The settings whose number is known, or None if adapter, strategy and backbone are the same for all, or the
+        numbers differ by less than half: size then explains nothing.
     """
     swept = [name for name in runs if name.startswith(_SIZING) and runs[name].astype(str).nunique() > 1]
     if not swept:
@@ -125,7 +125,7 @@ def sizes_of(runs: "pd.DataFrame", table: "pd.DataFrame") -> "pd.DataFrame | Non
 
 
 def show_summary(folder: str | Path) -> None:
-    """Print what a sweep found: methods by tasks where it compared these, else its leading metrics, a row a setting.
+    """Print the result of a sweep: methods by tasks if it compared these, else its main metrics, one row per setting.
 
     Args:
         folder: the sweep's folder.
@@ -159,7 +159,7 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     summary = summarise(runs)
     split = "val" if len(runs) and runs["trial"].all() else "test"
     names = [name for name in metric_columns(runs) if split_name(name).split == split and leads(name)]
-    if any(not split_name(name).part for name in names):  # of a stream the mean over tasks is enough for a terminal
+    if any(not split_name(name).part for name in names):  # for a stream, the mean over tasks suffices on a terminal
         names = [name for name in names if not split_name(name).part.startswith("task")]
     head = ["setting", "seeds", *(heading(name).removeprefix(f"{split} ") for name in names)]
     rows = [
@@ -174,7 +174,7 @@ def _show_settings(runs: "pd.DataFrame") -> None:
 
 
 def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
-    """A table for the terminal, its first column words, the others numbers."""
+    """A table for the terminal, with words in the first column and numbers in the others."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

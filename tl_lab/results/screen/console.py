@@ -1,7 +1,7 @@
-"""What a run says to the person in front of it: a banner at its start, a table at its end.
+"""Output of a run for its user: a banner at the start, a table at the end.
 
 On a terminal these are panels and tables in colour; in a log file they are plain text of at most 100 columns.
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import io
@@ -39,20 +39,20 @@ _WIDTH = 100
 
 _NOTE_ON_FINDINGS = (
     "Interval by DeLong. The threshold of each finding is the lowest with a specificity of at least 90 % on the "
-    "validation set; sensitivity and specificity are what it gives on the test set, where the specificity may differ "
-    "from 90 %. ECE is the expected calibration error."
+    "validation set; sensitivity and specificity are those of this threshold on the test set, where the specificity "
+    "may differ from 90 %. ECE is the expected calibration error."
 )
 _SHARES_OF_FINDINGS = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
 
 
 def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | None = None) -> None:
-    """Show what a run is about to do.
+    """Show the settings of a run at its start.
 
     Args:
         facts: name -> value, in the order of display. A mapping with ``total`` and ``trainable`` is written as
-            parameter counts; another mapping or a sequence as a list; None and empty values are left out.
-        title: stands above the facts.
-        stream: where to; None: standard output.
+            parameter counts; another mapping or a sequence as a list; None and empty values are omitted.
+        title: displayed above the facts.
+        stream: destination; None: standard output.
     """
     say(Text(title, style="bold"), Padding(_grid(facts), (0, 0, 0, 2)), stream=stream)
 
@@ -66,16 +66,16 @@ def final_table(
     protocol: Mapping[str, Any] | Sequence[str] | str = (),
     stream: TextIO | None = None,
 ) -> None:
-    """Show a run's test results: a row a domain or task, and what must be known to read them.
+    """Show a run's test results: one row per domain or task, and the notes needed to interpret them.
 
     Args:
         metrics: the run's metrics by name; those named ``test/...`` are shown, shares in per cent, with their
-            ``..._ci95`` as half-widths where there are such.
-        reference: domain (or task) -> leading metric of the source-only model, where it is known.
+            ``..._ci95`` as half-widths if present.
+        reference: domain (or task) -> main metric of the source-only model, if known.
         seed: the run's seed.
-        tested_checkpoint: which checkpoint was tested, ``last`` or ``best``.
+        tested_checkpoint: the tested checkpoint, ``last`` or ``best``.
         protocol: facts about the protocol, each a phrase; one named ``oracle`` marks the target's row.
-        stream: where to; None: standard output.
+        stream: destination; None: standard output.
     """
     rows, others = _by_part(named_by_unit(metrics))
     measured = {metric for row in rows.values() for metric in row if not metric.endswith("_ci95")}
@@ -112,11 +112,11 @@ def final_table(
 
 
 def findings(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
-    """Show what each finding's score is worth.
+    """Show the screening metrics of each finding.
 
     Args:
         rows: see :func:`tl_lab.training.screening.screening_rows`.
-        stream: where to; None: standard output.
+        stream: destination; None: standard output.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("finding")
@@ -134,11 +134,11 @@ def findings(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) ->
 
 
 def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
-    """Show how far apart the domains were, and what that means.
+    """Show the distance between the domains, with its interpretation.
 
     Args:
         facts: the fields of :class:`tl_lab.watching.health.Health` that are known, and their ``reading``.
-        stream: where to; None: standard output.
+        stream: destination; None: standard output.
     """
     told = []
     for name, metric in (("a_distance", "A-distance"), ("linear_acc", "linear domain classifier %")):
@@ -157,11 +157,11 @@ def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
 
 
 def forgetting(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
-    """Show what the weights could do before the run and after it.
+    """Show the score on the earlier task before the run and after it.
 
     Args:
         facts: ``task``, ``metric``, and its value ``before`` and ``after``.
-        stream: where to; None: standard output.
+        stream: destination; None: standard output.
     """
     metric, before, after = str(facts["metric"]), float(facts["before"]), float(facts["after"])
     unit = " %" if is_share(metric) else ""
@@ -175,11 +175,11 @@ def _both_ends(name: str) -> list[tuple[str, str]]:
 
 
 def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -> None:
-    """Show which epoch each validator would have chosen, and the target's leading metric there.
+    """Show which epoch each validator would have chosen, and the target's main metric there.
 
     Args:
         rows: see :func:`tl_lab.results.folder.selection.selection`.
-        stream: where to; None: standard output.
+        stream: destination; None: standard output.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("epoch chosen by")
@@ -191,19 +191,19 @@ def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -
         value = "" if row["value"] is None or row["oracle"] else format_metric(row["metric"], row["value"])
         text = format_metric(*score) if score is not None else "-"
         table.add_row(Text(str(row["chooser"])), str(row["epoch"]), value, text, style="dim" if row["oracle"] else "")
-    note = "For comparison only: target test labels chose the oracle's row, and no other; see evaluate and callbacks."
+    note = "For comparison only: target labels determine the oracle's row, and no other; see evaluate and callbacks."
     say(Text(), table, Text(note, style="dim"), stream=stream)
 
 
 def next_steps(
     folder: str | Path, hints: Sequence[tuple[str, str]] | Sequence[str] = (), stream: TextIO | None = None
 ) -> None:
-    """Show where a run's files are, and what to try next.
+    """Show the path of a run's files, and suggest next steps.
 
     Args:
-        folder: the run's folder; never broken over lines, so that it can be copied.
+        folder: the run's folder; never wrapped, so that it can be copied.
         hints: commands, or pairs of what a command does and the command.
-        stream: where to; None: standard output.
+        stream: destination; None: standard output.
     """
     lines: list[RenderableType] = [Text(), Text.assemble(("Files: ", "bold"), (str(folder), ""))]
     if hints:
@@ -217,16 +217,16 @@ def next_steps(
 
 
 def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = False) -> None:
-    """Print rich's renderables: in colour on a terminal, as plain text of at most 100 columns elsewhere.
+    """Print renderables of rich: in colour on a terminal, otherwise as plain text of at most 100 columns.
 
     Args:
-        parts: what to print, one below the other.
-        stream: where to; None: standard output.
-        unbroken: never break a line (for commands and paths, which are copied).
+        parts: renderables, printed one below the other.
+        stream: destination; None: standard output.
+        unbroken: never wrap a line (for commands and paths, which are copied).
     """
     stream = stream or sys.stdout
     terminal = stream.isatty()
-    # A log in another encoding than UTF-8 must not end a run: what it cannot say becomes "?".
+    # A log in an encoding other than UTF-8 must not end a run: unsupported characters become "?".
     encoding = getattr(stream, "encoding", None) or "utf-8"
     utf8 = encoding.lower().replace("-", "").startswith("utf")
     text = io.StringIO()
@@ -255,7 +255,7 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
 
 
 def _grid(facts: Mapping[str, Any], style: str = "") -> Table:
-    """Lay out facts that are known, a line each."""
+    """Lay out known facts, one line each."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="cyan")
     table.add_column(overflow="fold", style=style)
@@ -285,9 +285,9 @@ def _parameters(total: int, trainable: int) -> str:
 
 
 def _by_part(metrics: Mapping[str, float | None]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Sort the test metrics into rows, one a domain or task (``""`` for a set without), and the rest.
+    """Sort the test metrics into rows, one per domain or task (``""`` for a set without), and the rest.
 
-    The rest are summaries such as ``test/bwt``; losses are left out.
+    The rest are summaries such as ``test/bwt``; losses are omitted.
     """
     rows: dict[str, dict[str, float]] = {}
     others: dict[str, float] = {}
@@ -316,7 +316,7 @@ def _against(metric: str, value: float | None, reference: float | None) -> str:
 def _to_be_known(
     seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str, within: bool = False
 ) -> tuple[list[str], dict[str, Any]]:
-    """Give what must be known to read a table of scores: sentences, and facts by name."""
+    """Return the notes on a table of scores: sentences, and facts by name."""
     said = []
     if seed is not None:
         interval = "± is over its test episodes, not over seeds" if within else "no interval"

@@ -1,4 +1,4 @@
-"""How a run's progress is shown: a bar on a terminal, a line an epoch in a log."""
+"""Progress of a run: a bar on a terminal, one line per epoch in a log."""
 
 import math
 import sys
@@ -18,15 +18,15 @@ _WIDTH = 100
 
 
 def progress_callback(enabled: bool) -> ProgressBar | None:
-    """Choose how progress is shown.
+    """Choose how progress is displayed.
 
     Use it as ``Trainer(callbacks=[bar, ...] if bar else [...], enable_progress_bar=bar is not None)``.
 
     Args:
-        enabled: whether progress is shown at all.
+        enabled: whether progress is displayed at all.
 
     Returns:
-        Lightning's rich bar where both outputs are a terminal, else :class:`EpochLines`; None if not enabled.
+        Lightning's rich bar if both outputs are a terminal, else :class:`EpochLines`; None if not enabled.
     """
     if not enabled:
         return None
@@ -39,15 +39,15 @@ class _Bar(RichProgressBar):
     """Lightning's bar, with the loss that the module logged last."""
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
-        """Give what stands beside the bar."""
+        """Return the values next to the bar."""
         return {**super().get_metrics(trainer, pl_module), **_last_loss(pl_module)}
 
 
 class EpochLines(ProgressBar):
     """Print one line after each training epoch, for logs.
 
-    For example ``epoch 3/20  train/loss 0.413  val/source/acc 93.2 %  1.8 s  31 s left``. The time left is
-    that of the epochs of this session, so that a resumed run is not misled by the epochs before it.
+    For example ``epoch 3/20  train/loss 0.413  val/source/acc 93.2 %  1.8 s  31 s left``. The remaining time is
+    estimated from the epochs of this session, so that earlier epochs of a resumed run do not distort it.
     """
 
     def __init__(self) -> None:
@@ -57,11 +57,11 @@ class EpochLines(ProgressBar):
         self._done = 0
 
     def disable(self) -> None:
-        """Be silent (Lightning calls this on all processes but the first)."""
+        """Disable the output (Lightning calls this on all processes but the first)."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Speak again."""
+        """Enable the output."""
         self._enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -99,13 +99,13 @@ def _last_loss(module: pl.LightningModule) -> dict[str, float]:
 
 @rank_zero_only
 def _print(text: str) -> None:
-    # One write of a whole line: several processes may share the log.
+    # Write each line in one call: several processes may share the log.
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def _epochs(trainer: pl.Trainer) -> int | None:
-    """The number of epochs of the whole run, from whichever of epochs and steps ends it first; None if neither."""
+    """The number of epochs of the whole run, from the limit on epochs or steps that ends it first; None if neither."""
     limits = []
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         limits.append(trainer.max_epochs)
@@ -116,7 +116,7 @@ def _epochs(trainer: pl.Trainer) -> int | None:
 
 
 def _metrics(logged: dict[str, Any]) -> list[str]:
-    """Choose what a line shows: the training loss, then the leading validation metrics, then validation losses."""
+    """Choose the values of a line: the training loss, then the main validation metrics, then validation losses."""
     train = [name for name in ("train/loss", "train/loss_epoch", "loss") if name in logged][:1]
     val = [name for name in logged if split_name(name).split == "val"]
     first = [name for name in val if leads(name)]

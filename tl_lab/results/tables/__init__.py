@@ -1,1 +1,1 @@
-"""Runs become rows, statements and tables."""
+"""Conversion of runs to rows, comparisons and tables."""

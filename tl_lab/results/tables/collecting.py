@@ -1,6 +1,6 @@
-"""Runs become rows: what lies below folders of runs and sweeps, read as it is.
+"""Conversion of the runs below folders to rows.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import json
@@ -31,36 +31,36 @@ FIRST = (
 )  # fmt: skip
 """Columns of :func:`collect` that are neither overrides nor metrics."""
 OVERRIDE = "override."
-"""What stands before an override's key in the name of its column."""
+"""Prefix of an override's key in the name of its column."""
 SELECTION = "selection/"
-"""What stands before a chooser's name: the target's leading metric at the epoch that a validator would have chosen."""
+"""Prefix of a chooser's name: the target's main metric at the epoch that a validator would have chosen."""
 Folders = str | Path | Iterable[str | Path]
 """One folder or several."""
 _NEVER_OF_A_TRIAL = ("test/", "oracle/", SELECTION)
-_ABOUT_THE_SWEEP = ("sweep.", "changed_data")  # no setting of a run
+_ABOUT_THE_SWEEP = ("sweep.", "changed_data")  # not settings of a run
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 
 
 def collect(folders: Folders) -> "pd.DataFrame":
-    """Gather the runs below one or several folders, a row each.
+    """Collect the runs below one or several folders, one row each.
 
     A run is a folder with ``results.json`` or ``.hydra/overrides.yaml``; one without results, or with damaged
-    ones, is a row too, and says so.
+    ones, is a row too, with the reason.
 
     Args:
         folders: a sweep's folder, a run's folder, or several of either.
 
     Returns:
         Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed; an oracle is
-        marked, and so are the data, by their ``content_hash``, where runs of one setting read different files);
+        marked, and so are the data, by their ``content_hash``, if runs of one setting read different files);
         ``seed``;
         ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
         name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
         then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
-        have no columns of their own: they are what the search gave, not what was swept (``tuned`` names them).
-        A search's trials are left out beside other runs (``attrs["trials_left_out"]`` counts them), and alone have no
-        test scores, which choose nothing; ``attrs["objectives"]`` holds the name and value, the larger the better, of
-        the metric that each run was judged by, None where it has none. Runs of a folder are in natural order.
+        have no columns of their own: they are results of the search, not swept values (``tuned`` names them).
+        A search's trials are omitted if there are other runs (``attrs["trials_left_out"]`` counts them), and alone have
+        no test scores, which must not be used to choose; ``attrs["objectives"]`` holds the name and value, the larger
+        the better, of the metric by which each run was ranked, None without one. Runs of a folder are in natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -73,13 +73,13 @@ def collect(folders: Folders) -> "pd.DataFrame":
             raise UserError(f"There is no folder {root}: give the folder of a run or of a sweep.")
     found = dict.fromkeys(run.resolve() for root in roots for run in _runs(root))
     if not found:
-        raise UserError(f"There is no run below {', '.join(map(str, roots))}: give a folder whose runs hold {RESULTS}.")
+        raise UserError(f"There is no run below {', '.join(map(str, roots))}: give a folder whose runs have {RESULTS}.")
     common = Path(os.path.commonpath(found)) if len(found) > 1 else next(iter(found)).parent
     rows = [_row(run, str(run.relative_to(common))) for run in found]
     trials = [row["trial"] for row in rows]
     if all(trials):
         rows = [{name: value for name, value in row.items() if not name.startswith(_NEVER_OF_A_TRIAL)} for row in rows]
-    elif any(trials):  # a run that won the search would count as one more seed of what was chosen
+    elif any(trials):  # the winning trial would count as another seed of the chosen setting
         rows = [row for row in rows if not row["trial"]]
     objectives = [row.pop("_objective", None) for row in rows]
     settings = _settings([row.pop("_overrides") for row in rows])
@@ -98,7 +98,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
 
 
 def expected_of(runs: "pd.DataFrame") -> Reproduces | None:
-    """Read what the experiment is held against from a run's configuration; None where runs do not agree on it."""
+    """Read the published values of the experiment from a run's configuration; None if runs do not agree on them."""
     nodes = []
     for folder in runs["folder"]:
         try:
@@ -109,7 +109,7 @@ def expected_of(runs: "pd.DataFrame") -> Reproduces | None:
         return None
     try:
         return Reproduces.from_node(nodes[0])
-    except UserError:  # a file from elsewhere; the runs' own numbers stand
+    except UserError:  # a file from elsewhere; the results of the runs are kept
         return None
 
 
@@ -142,7 +142,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     try:
         results = read_results(run)
     except UserError as error:
-        reason = str(error) if (run / RESULTS).exists() else f"ended before it could write {RESULTS}"
+        reason = str(error) if (run / RESULTS).exists() else f"ended before writing {RESULTS}"
         return row | {"status": "missing", "error": reason, "seed": _number(overrides.get("seed"))}
     parameters = results.get("parameters") or {}
     plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
@@ -152,7 +152,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
         row["_objective"] = (str(results.get("objective_metric")), float(results["objective"]))
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")
     if row["status"] == "running" and not row["error"]:
-        row["error"] = "still running, or ended without a word (killed, out of memory)"
+        row["error"] = "still running, or ended without a message (killed, out of memory)"
     seed = results.get("seed")
     row["seed"] = seed if seed is not None else _number(overrides.get("seed"))
     row["parameters_total"], row["parameters_trainable"] = parameters.get("total"), parameters.get("trainable")
@@ -188,7 +188,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
-    """Name each run's setting by the overrides that are not the same in all runs, the seed left out."""
+    """Name each run's setting by the overrides that differ between runs, except the seed."""
     keys = dict.fromkeys(key for pairs in overrides for key in pairs if key != "seed")
     varying = [key for key in keys if len({pairs.get(key) for pairs in overrides}) > 1]
     return [
@@ -198,7 +198,7 @@ def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _told_apart(settings: Sequence[str], contents: Sequence[str | None]) -> list[str]:
-    """Mark runs of one setting that read different files: they are no repeats of each other."""
+    """Mark runs of one setting that read different files: they are not repeats of each other."""
     read: dict[str, set[str]] = {}
     for setting, content in zip(settings, contents, strict=True):
         read.setdefault(setting, set()).update({content} if content else ())

@@ -1,6 +1,6 @@
-"""Which setting is best, and which others are not significantly worse; which methods differ over data sets.
+"""The best setting, and those that are not significantly worse; comparison of methods over data sets.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST_TASKS", "Ranking", "Standing", "data_keys", "rank_methods", "standings"]
 
 FEWEST_TASKS = 6
-"""Data sets below which ranks are not tested."""
-# options of data that say how it is learned from, not which data they are
+"""Smallest number of data sets for a test of ranks."""
+# options of data that concern training, not the identity of the data
 _TRAINING = {
     "batch_size", "eval_batch_size", "batches_per_epoch", "workers", "augmentation", "evaluate",
     "train", "episodes_per_step", "episodes_per_epoch", "val_episodes",
@@ -30,12 +30,12 @@ _TRAINING = {
 
 
 class Standing(NamedTuple):
-    """Where a setting stands beside the best one on the same data.
+    """A setting compared with the best one on the same data.
 
     Attributes:
-        word: ``best``, ``level`` (not significantly worse), ``worse``, or ``unknown`` (too few seeds to tell).
-        difference: to the best, seed by seed; of the best itself None.
-        p: of the paired t-test, corrected by Holm for the comparisons with this best one; None where not tested.
+        word: ``best``, ``level`` (not significantly worse), ``worse``, or ``unknown`` (too few seeds).
+        difference: to the best, seed by seed; None for the best itself.
+        p: of the paired t-test, corrected by Holm for the comparisons with this best one; None if not tested.
     """
 
     word: str
@@ -44,28 +44,28 @@ class Standing(NamedTuple):
 
 
 def data_keys(runs: "pd.DataFrame") -> list[str]:
-    """Name the swept keys that say which data a run is about: ``data``, ``data.pair``, ``experiment``, ...
+    """List the swept keys that determine the data of a run: ``data``, ``data.pair``, ``experiment``, ...
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
     """
     keys = [key for key in swept_keys(runs) if key in ("data", "experiment") or key.startswith(("data.", "data@"))]
     return [key for key in keys if key.partition(".")[2].partition(".")[0] not in _TRAINING]
 
 
 def standings(runs: "pd.DataFrame", metric: str) -> dict[str, Standing]:
-    """Find the best setting by its mean, and hold the others on the same data against it over common seeds.
+    """Find the best setting by its mean, and compare it with the others on the same data over common seeds.
 
-    The test is the paired t-test over seeds; its p-values are corrected by Holm for the number of settings that are
-    held against the same best one. Below three common seeds nothing is said, and a setting with fewer seeds is no best
-    one. Oracles take no part. Settings on different data (see :func:`data_keys`) are not compared.
+    The test is the paired t-test over seeds; its p-values are corrected by Holm for the number of settings compared
+    with the same best one. Below three common seeds nothing is tested, and a setting with fewer seeds is never the best
+    one. Oracles are excluded. Settings on different data (see :func:`data_keys`) are not compared.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
         metric: the metric's name.
 
     Returns:
-        Setting -> where it stands; a setting without others on its data, or without the metric, has no entry.
+        Setting -> its standing; a setting without others on its data, or without the metric, has no entry.
     """
     done = independent(runs)
     done = done[done[metric].notna() & done["seed"].notna() & (done["oracle"] != True)]  # noqa: E712 - may be None
@@ -82,10 +82,10 @@ def standings(runs: "pd.DataFrame", metric: str) -> dict[str, Standing]:
 
 
 def _beside_best(settings: Sequence[str], scores: np.ndarray) -> dict[str, Standing]:
-    """Compare columns of scores ``(seeds, settings)``, larger the better, NaN where there is no run."""
+    """Compare columns of scores ``(seeds, settings)``, larger the better, NaN for missing runs."""
     means, counts = np.nanmean(scores, axis=0), np.isfinite(scores).sum(axis=0)
     enough = counts >= FEWEST_SEEDS
-    if not enough.any():  # of single runs the luckiest would be called the best
+    if not enough.any():  # among single runs, the best one may be the best by chance
         return dict.fromkeys(settings, Standing("unknown"))
     best = int(np.where(enough, means, -np.inf).argmax())
     others = [j for j in range(len(settings)) if means[j] != means[best] or not enough[j]]
@@ -110,7 +110,7 @@ class Ranking:
         ranks: their mean ranks, 1 the best.
         tasks: number of data sets.
         p: of Friedman's test, as Iman and Davenport's F.
-        critical: the difference of mean ranks from which on two methods differ (Nemenyi).
+        critical: the difference of mean ranks from which on two methods differ significantly (Nemenyi).
     """
 
     methods: list[str]
@@ -120,7 +120,7 @@ class Ranking:
     critical: float
 
     def alike(self) -> list[tuple[int, int]]:
-        """Give the first and the last of each group of methods that do not differ, groups within others left out."""
+        """Return the first and last of each maximal group of methods that do not differ significantly."""
         groups: list[tuple[int, int]] = []
         for first in range(len(self.ranks)):
             last = max(i for i, rank in enumerate(self.ranks) if rank - self.ranks[first] <= self.critical)
@@ -130,11 +130,11 @@ class Ranking:
 
 
 def rank_methods(table: Crossed, metric: str) -> Ranking | None:
-    """Rank methods on each data set by their mean over seeds; oracles take no part.
+    """Rank methods on each data set by their mean over seeds; oracles are excluded.
 
     Args:
         table: methods by data sets.
-        metric: the metric's name, which says what is better.
+        metric: the metric's name, which determines what is better.
 
     Returns:
         The mean ranks with Friedman's and Nemenyi's tests; None below six complete data sets or three methods.

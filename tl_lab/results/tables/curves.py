@@ -1,6 +1,6 @@
 """Learning curves of settings: mean and spread over seeds, read from the runs' ``metrics.csv``.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import csv
@@ -19,12 +19,12 @@ _FILE = "metrics.csv"
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over training, over seeds.
+    """A metric over training, aggregated over seeds.
 
     Args:
         steps: ``(T,)``, ascending.
         mean: over the seeds that logged at each step, ``(T,)``.
-        spread: standard deviation over seeds, ddof 1, ``(T,)``; of two seeds half their distance; NaN where one seed
+        spread: standard deviation over seeds, ddof 1, ``(T,)``; for two seeds half their distance; NaN if one seed
             logged.
         n: number of seeds.
     """
@@ -36,13 +36,13 @@ class Curve:
 
 
 def curve_names(folder: Path) -> list[str]:
-    """Name the curves of a run that are worth comparing: the leading validation metric and the training loss.
+    """List the curves of a run to compare: the main validation metric and the training loss.
 
     Args:
         folder: of the run.
 
     Returns:
-        At most two names; none where the run has logged nothing.
+        At most two names; none if the run has logged nothing.
     """
     if not (folder / _FILE).is_file():
         return []
@@ -68,7 +68,7 @@ def read_curves(folder: Path, names: Sequence[str]) -> dict[str, dict[int, float
         names: of the metrics.
 
     Returns:
-        Name -> step -> value; finite values only, and nothing of a file that is missing or damaged.
+        Name -> step -> value; finite values only; empty if the file is missing or damaged.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in names}
     if not (folder / _FILE).is_file():
@@ -92,10 +92,10 @@ def mean_curve(runs: Sequence[dict[int, float]]) -> Curve | None:
     """Average one metric's curves over runs, step by step.
 
     Args:
-        runs: step -> value of each.
+        runs: step -> value, for each run.
 
     Returns:
-        The curve; None where nothing was logged. Steps that fewer runs logged than another are left out, for a mean
+        The curve; None if nothing was logged. Steps that some runs have not logged are omitted, because a mean
         over some of the seeds is not comparable.
     """
     runs = [run for run in runs if run]

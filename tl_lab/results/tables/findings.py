@@ -1,6 +1,6 @@
-"""Everything that a report says, computed once; how it is written is the business of the writers.
+"""The content of a report, computed once and independent of the format.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CURVES", "Findings", "find", "find_curves"]
 
 MOST_CURVES = 10
-"""Settings whose curves are drawn at most: as many as there are colours that can be told apart."""
+"""Largest number of settings with curves: the number of distinguishable colours."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is found in the runs of a report.
+    """Results of the runs of a report.
 
     Args:
-        runs: a row a run (:func:`tl_lab.results.tables.collecting.collect`).
-        table: a row a setting (:func:`tl_lab.results.tables.summarising.summarise`).
+        runs: one row per run (:func:`tl_lab.results.tables.collecting.collect`).
+        table: one row per setting (:func:`tl_lab.results.tables.summarising.summarise`).
         metrics: those of the tables.
-        standings: metric -> setting -> where it stands beside the best.
-        baseline: the override whose settings the others are compared with.
-        expected: what the experiment is held against; None where it states nothing.
-        crossed: methods by tasks, the metric and the key of the tasks; None where runs form no such table.
-        ranking: of methods over data sets; None where there are too few.
-        budgets: the leading metric's name and its summary by number of labels; None where that was not swept.
-        transfer: each way of transfer against learning from scratch.
-        items: each way of transfer against learning from scratch, test item by test item.
-        gains: each task that was learned with others against itself alone.
+        standings: metric -> setting -> its comparison with the best.
+        baseline: the override of the settings with which the others are compared.
+        expected: published values for the experiment; None if it states none.
+        crossed: methods by tasks, the metric and the key of the tasks; None if runs form no such table.
+        ranking: of methods over data sets; None if there are too few.
+        budgets: the main metric's name and its summary by number of labels; None if that was not swept.
+        transfer: each way of transfer against training from scratch.
+        items: each way of transfer against training from scratch, on the same test items.
+        gains: each task trained jointly with others against the same task alone.
     """
 
     runs: "pd.DataFrame"
@@ -62,12 +62,12 @@ class Findings:
 
     @property
     def main_metric(self) -> str | None:
-        """The metric that settings are chosen by for a figure of some: the leading one, of a target where there is."""
+        """The metric by which settings are selected for a figure: the main one, of the target if there is one."""
         return leading_on_target(self.metrics) or next(iter(self.metrics), None)
 
     @property
     def root(self) -> Path:
-        """The folder that the runs' names start from."""
+        """The folder to which the names of runs are relative."""
         return Path(self.runs.attrs["root"])
 
 
@@ -82,14 +82,14 @@ def _check_baseline(runs: "pd.DataFrame", baseline: str) -> None:
 
 
 def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
-    """Read the runs below folders and compute what a report says.
+    """Read the runs below folders and compute the content of a report.
 
     Args:
         folders: of a sweep, of a run, or several of either.
-        baseline: the override whose settings the others are compared with, seed by seed.
+        baseline: the override of the settings with which the others are compared, seed by seed.
 
     Raises:
-        UserError: a folder does not exist, there is no run below any, or none has a baseline that was asked for.
+        UserError: a folder does not exist, there is no run below any, or none has the requested baseline.
     """
     runs = collect(folders)
     if baseline != _BASELINE:
@@ -118,10 +118,10 @@ def find_curves(found: Findings) -> dict[str, dict[str, Curve]]:
     """Average the learning curves of the settings with the best means, at most ten of them.
 
     Args:
-        found: as :func:`find` gives it.
+        found: as returned by :func:`find`.
 
     Returns:
-        Metric -> setting -> curve; empty where no run has logged anything.
+        Metric -> setting -> curve; empty if no run has logged anything.
     """
     done = independent(found.runs)
     settings = _best_settings(found)

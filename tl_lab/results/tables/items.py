@@ -1,6 +1,6 @@
-"""Two ways of learning compared test item by test item: McNemar's test and a bootstrap of the difference.
+"""Comparison of two ways of training on the same test items: McNemar's test and a bootstrap of the difference.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import csv
@@ -27,13 +27,13 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Items:
-    """A way of learning against learning from scratch with the same labels, on the same test items.
+    """A way of training against training from scratch with the same labels, on the same test items.
 
     Args:
-        budget: of the way.
-        n: items of the common seeds together.
-        gained: that the way alone gets right.
-        lost: that the baseline alone gets right.
+        budget: of the way of training.
+        n: number of items over all common seeds.
+        gained: items that only this way classifies correctly.
+        lost: items that only the baseline classifies correctly.
         low, high: ends of the bootstrap interval of the difference of accuracies.
         p: of McNemar's exact test, corrected by Holm for the number of rows.
     """
@@ -48,23 +48,23 @@ class Items:
 
     @property
     def difference(self) -> float:
-        """Of the accuracies."""
+        """Difference of the accuracies."""
         return (self.gained - self.lost) / self.n
 
     @property
     def verdict(self) -> str:
-        """Whether the way ``helps`` or ``hurts`` on these items."""
+        """Whether this way ``helps`` or ``hurts`` on these items."""
         if self.p is None or self.p >= 1 - CONFIDENCE:
             return "no difference shown"
         return "helps" if self.gained > self.lost else "hurts"
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Test whether two classifiers err alike: the exact two-sided binomial test of the items that only one gets right.
+    """Test whether two classifiers have the same error rate: exact binomial test of items that only one gets right.
 
     Args:
-        gained: that the first alone gets right.
-        lost: that the second alone gets right.
+        gained: number of items that only the first gets right.
+        lost: number of items that only the second gets right.
 
     References:
         Q. McNemar, "Note on the Sampling Error of the Difference Between Correlated Proportions", Psychometrika 1947.
@@ -76,11 +76,11 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[float, float]:
-    """Give the percentile interval of a mean over items that are drawn again with replacement.
+    """Return the percentile interval of a mean over items, by bootstrap.
 
     Args:
         differences: of the items, ``(N,)``.
-        confidence: what the interval covers, in (0, 1).
+        confidence: level of the interval, in (0, 1).
         seed: of the draws.
     """
     values, counts = np.unique(differences, return_counts=True)
@@ -90,14 +90,14 @@ def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, 
 
 
 def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
-    """Compare each way with learning from scratch, over the items and seeds that both have answered.
+    """Compare each way of transfer with training from scratch, over common seeds and items.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
-        budgets: as :func:`tl_lab.results.tables.label_budgets.find_budgets` gives them.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        budgets: as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
 
     Returns:
-        A row for each way and number of labels whose runs have kept their answers.
+        A row for each way and number of labels whose runs have saved their predictions.
     """
     done, root = independent(runs), Path(str(runs.attrs.get("root", ".")))
     answers = {
@@ -124,7 +124,7 @@ def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
 
 
 def _read(folder: Path) -> dict[tuple[str, str], int]:
-    """Read a run's answers by set and position; none where it has kept none."""
+    """Read a run's predictions by set and position; empty if it has saved none."""
     try:
         with (folder / _ANSWERS).open(newline="") as file:
             return {(row["set"], row["index"]): int(row["right"]) for row in csv.DictReader(file)}

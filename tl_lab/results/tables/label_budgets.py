@@ -1,6 +1,6 @@
-"""The leading metric by number of labels, and whether transfer helps: what a sweep over ``data.labels`` answers.
+"""The main metric by number of labels, and the gain from transfer: the result of a sweep over ``data.labels``.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ _BASELINE = "strategy=from_scratch"
 
 @dataclass(frozen=True)
 class Budget:
-    """What one way of learning reaches with one number of labels.
+    """Result of one way of training with one number of labels.
 
     Args:
-        way: what is compared, as its overrides without the number of labels: ``strategy=fine_tuning``.
+        way: the compared choice, as its overrides without the number of labels: ``strategy=fine_tuning``.
         setting: the runs' setting.
         labels: labels of the training set.
-        everything: whether these are all that there are.
-        n: seeds.
-        mean: of the leading test metric over seeds.
+        everything: whether these are all labels.
+        n: number of seeds.
+        mean: of the main test metric over seeds.
         half: half-width of its interval; NaN below three seeds.
         seconds: mean duration of a run.
-        both: the values of two seeds; else NaN.
+        both: the values of two seeds; otherwise NaN.
     """
 
     way: str
@@ -50,16 +50,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A way of transfer against learning from scratch with the same labels, over common seeds.
+    """A way of transfer against training from scratch with the same labels, over common seeds.
 
     Args:
         budget: of the way of transfer.
-        n: common seeds.
-        mean: mean difference of the leading test metric.
+        n: number of common seeds.
+        mean: mean difference of the main test metric.
         half: half-width of its paired interval; NaN below three seeds.
-        p: of the paired t-test, corrected by Holm for the number of rows; None where too few seeds were run.
-        both: the differences of two seeds; else NaN.
-        less_is_better: whether transfer helps where the difference is below zero.
+        p: of the paired t-test, corrected by Holm for the number of rows; None with too few seeds.
+        both: the differences of two seeds; otherwise NaN.
+        less_is_better: whether transfer helps if the difference is negative.
     """
 
     budget: Budget
@@ -72,7 +72,7 @@ class Transfer:
 
     @property
     def verdict(self) -> str:
-        """Whether transfer ``helps`` or ``hurts``, or why that cannot be said."""
+        """Whether transfer ``helps`` or ``hurts``, or why that is unknown."""
         if self.p is None:
             return "too few to tell"
         if self.p >= 1 - CONFIDENCE:
@@ -84,10 +84,10 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
     """Summarise a sweep over the number of labels.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
 
     Returns:
-        The leading metric's name, and a row for each way and number of labels, in ascending order; None where the
+        The main metric's name, and a row for each way and number of labels, in ascending order; None if the
         number of labels was not swept.
     """
     if _LABELS not in swept_keys(runs):
@@ -104,7 +104,7 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
         way = " ".join(f"{key}={value}" for key, value in given.items() if value == value) or "as configured"
         scores = of[metric].to_numpy(dtype=float)
         labels = first[OVERRIDE + _LABELS]
-        everything = labels in ("null", None) or labels != labels  # not given where another folder gives it
+        everything = labels in ("null", None) or labels != labels  # NaN if only other folders set it
         budgets.append(
             Budget(
                 way, str(setting), round(of["train_samples"].mean()), everything,
@@ -116,15 +116,15 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
 
 
 def find_transfer(runs: "pd.DataFrame", metric: str, budgets: list[Budget]) -> list[Transfer]:
-    """Hold each way of transfer against learning from scratch with the same number of labels.
+    """Compare each way of transfer with training from scratch with the same number of labels.
 
     Args:
         runs: as for :func:`find_budgets`.
-        metric: the leading metric's name.
-        budgets: as :func:`find_budgets` gives them.
+        metric: the main metric's name.
+        budgets: as returned by :func:`find_budgets`.
 
     Returns:
-        A row for each setting that has its counterpart; none where ``strategy=from_scratch`` was not swept.
+        A row for each setting that has a counterpart; none if ``strategy=from_scratch`` was not swept.
     """
     of_setting = {budget.setting: budget for budget in budgets}
     rows = [

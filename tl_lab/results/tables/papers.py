@@ -1,7 +1,7 @@
-"""Experiments of papers: what is expected of each, what was measured here, and the small files that keep it.
+"""Experiments of papers: published values, measured values, and the small files that store them.
 
-Nothing here imports torch. Runs are kept in ``docs/results/reproductions/<experiment>.csv``, a row a run, from which
-the tables of README.md and docs/reproductions.md are written.
+This module does not import torch. Runs are stored in ``docs/results/reproductions/<experiment>.csv``, one row each;
+the tables of README.md and docs/reproductions.md are generated from them.
 """
 
 import io
@@ -42,14 +42,14 @@ _LATER = ("machine", "command")  # columns that the first files do not have
 
 @dataclass(frozen=True)
 class Paper:
-    """An experiment that states what it is held against, and what its stored runs say.
+    """An experiment with published values, and its stored runs.
 
     Attributes:
-        name: of the experiment, as ``dann/amazon_reviews``.
-        what: it is, in a line.
-        expected: what it is held against.
-        runs: stored ones, a row each; None where it was not run here.
-        asked: its methods that have a published number.
+        name: of the experiment, for example ``dann/amazon_reviews``.
+        what: description in one line.
+        expected: the published values.
+        runs: stored runs, one row each; None if it was not run here.
+        asked: its methods that have a published value.
     """
 
     name: str
@@ -68,13 +68,13 @@ class Paper:
 
     @property
     def rows(self) -> list[list[str]]:
-        """Method, measured, published, difference and verdict of each method that is in the paper and was run."""
+        """Method, measured, published, difference and verdict of each published method that was run."""
         table = self.crossed
         return [] if table is None else verdict_rows(table, self.expected.metric, self.expected)
 
     @cached_property
     def decisions(self) -> dict[str, Verdict]:
-        """What the seeds decide, by method: those in the paper that were run, with runs of every task and seed."""
+        """Verdicts by method: published methods with runs of every task and seed."""
         table = self.crossed
         return {} if table is None else verdicts(table, self.expected)
 
@@ -82,7 +82,7 @@ class Paper:
     def status(self) -> str:
         """``reproduced``, ``not reproduced``, ``undecided``, ``partly run``, ``not run here``, ``nothing published``.
 
-        A reduced recipe reproduces nothing: it is ``within its tolerance`` or ``not within its tolerance``.
+        A reduced recipe is not a reproduction: it is ``within its tolerance`` or ``not within its tolerance``.
         """
         if self.runs is None:
             return "not run here"
@@ -99,13 +99,13 @@ class Paper:
 
     @property
     def reached(self) -> str:
-        """How many methods lie within the tolerance: ``2 of 3``; nothing where there is nothing to compare."""
+        """How many methods are within the tolerance: ``2 of 3``; empty if there is nothing to compare."""
         words = [verdict.word for verdict in self.decisions.values()]
         return f"{words.count('yes')} of {len(self.asked)}" if words else ""
 
     @property
     def more_seeds(self) -> int | None:
-        """How many more seeds are expected to decide every method; 0 if they are, None if no number is known to."""
+        """Expected number of further seeds that decide every method; 0 if all are decided, None if unknown."""
         if self.runs is None or self.status in ("partly run", "nothing published"):
             return None
         needed = [0 if verdict.decided else verdict.more_seeds for verdict in self.decisions.values()]
@@ -114,7 +114,7 @@ class Paper:
 
     @property
     def hours_to_decide(self) -> float | None:
-        """How many hours these seeds take, by the mean time of the stored runs; None where that is not known."""
+        """Expected hours for these seeds, from the mean time of the stored runs; None if unknown."""
         more = self.more_seeds
         if more is None or self.runs is None:
             return None
@@ -128,35 +128,35 @@ class Paper:
 
     @property
     def date(self) -> str:
-        """Day of the newest run; empty without runs."""
+        """Date of the newest run; empty without runs."""
         return "" if self.runs is None else str(self.runs["date"].max())
 
 
 def papers() -> list[Paper]:
-    """Read every experiment that states what it is held against, with its stored runs."""
+    """Read every experiment that states published values, with its stored runs."""
     found = (paper_of(name) for name in choices("experiment")["experiment"])
     return [paper for paper in found if paper is not None]
 
 
 def paper_of(name: str) -> Paper | None:
-    """Read an experiment with its stored runs; None where it states nothing to be held against."""
+    """Read an experiment with its stored runs; None if it states no published values."""
     file = choices("experiment")["experiment"][name]
     expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
     if expected is None:
         return None
     place = place_of(name)
-    # what was swept is a name, also where it looks like a number
+    # swept values are names, even if they look like numbers
     names = {f"override.{key}": str for key in (expected.methods, expected.tasks, *expected.tuned) if key}
     runs = pd.read_csv(place, dtype=names) if place.exists() else None
     return Paper(name, describe(file), expected, runs, asked(file, expected))
 
 
 def asked(file: Path, expected: Reproduces) -> frozenset[str]:
-    """Name the methods that an experiment runs and the paper has; what else is published is beside the point.
+    """List the methods that an experiment runs and the paper reports; other published methods are ignored.
 
     Args:
         file: of the experiment.
-        expected: what it is held against.
+        expected: the published values.
     """
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     params = ((content.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
@@ -166,22 +166,22 @@ def asked(file: Path, expected: Reproduces) -> frozenset[str]:
 
 
 def expected_by(experiment: str) -> Reproduces:
-    """Read what an experiment is held against.
+    """Read the published values of an experiment.
 
     Raises:
-        UserError: there is no such experiment, or it states nothing to reproduce.
+        UserError: there is no such experiment, or it states no published values.
     """
     names = choices("experiment")["experiment"]
     if experiment not in names:
         raise UserError(f"there is no experiment {experiment!r}; {nearest(experiment, names)}")
     expected = Reproduces.from_node(compose([f"experiment={experiment}"]).reproduces)
     if expected is None:
-        raise UserError(f"conf/experiment/{experiment}.yaml states nothing to reproduce: it has no node 'reproduces'")
+        raise UserError(f"conf/experiment/{experiment}.yaml states no published values: it has no node 'reproduces'")
     return expected
 
 
 def place_of(experiment: str) -> Path:
-    """Name the file of an experiment's runs: in the repository, or among the outputs of an installed package."""
+    """Return the file of an experiment's runs: in the repository, or among the outputs of an installed package."""
     repository = conf_dir().parent / "docs" / "results"
     outputs = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs"))
     root = repository if repository.is_dir() else outputs
@@ -189,19 +189,19 @@ def place_of(experiment: str) -> Path:
 
 
 def stored(experiment: str, folders: Sequence[str | Path], command: str = "") -> pd.DataFrame:
-    """Read an experiment's runs as they are kept.
+    """Read an experiment's runs in the stored format.
 
     Args:
         experiment: its name.
         folders: of its sweeps.
-        command: that made them on this machine; empty where that is not known.
+        command: command that made them on this machine; empty if unknown.
 
     Returns:
-        A row a run: method, task, seed, leading test metrics and the metric that is published, seconds, and what they
-        were obtained with.
+        One row per run: method, task, seed, main test metrics and the published metric, seconds, and the
+        circumstances of the run.
 
     Raises:
-        UserError: a run belongs to something else, changes more than the method, the task and the seed, or is not
+        UserError: a run belongs to another experiment, changes more than the method, the task and the seed, or is not
             completed.
     """
     expected = expected_by(experiment)
@@ -219,7 +219,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             raise UserError(f"{run['folder']} is a run of experiment={results['choices']['experiment']}")
         changed |= set(str(run["tuned"]).split())
         if changed:
-            raise UserError(f"{run['folder']} changes more than it may: {', '.join(sorted(changed))}")
+            raise UserError(f"{run['folder']} changes more than method, task and seed: {', '.join(sorted(changed))}")
         metrics = {name: run[name] for name in runs if split_name(name).split == "test" and leads(name)}
         rows.append(
             {key: _chosen(run, key, results) for key in keys}
@@ -236,15 +236,15 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
 
 
 def _chosen(run: Any, key: str, results: Mapping[str, Any]) -> Any:
-    """What was swept, or the experiment's own choice where nothing was."""
+    """The swept value, or the experiment's own choice if nothing was swept."""
     return run[key] if key in run else results["choices"].get(key.removeprefix("override."))
 
 
 def with_earlier(table: pd.DataFrame, place: Path) -> pd.DataFrame:
-    """Put runs beside those that are stored, which keep every digit.
+    """Append runs to the stored ones, which keep every digit.
 
     Args:
-        table: the new runs, as :func:`stored` gives them.
+        table: the new runs, as returned by :func:`stored`.
         place: the file of the earlier ones.
 
     Returns:
@@ -268,23 +268,23 @@ def keep(experiment: str, table: pd.DataFrame, add: bool = False) -> Path:
 
     Args:
         experiment: its name.
-        table: as :func:`stored` gives it.
-        add: keep what is stored: these are further seeds or tasks.
+        table: as returned by :func:`stored`.
+        add: keep the stored runs: the new ones are further seeds or tasks.
 
     Raises:
-        UserError: the runs come from code that was never committed, or do not fit to those that are stored.
+        UserError: the runs come from uncommitted code, or do not match the stored ones.
     """
     place = place_of(experiment)
     if table["git_commit"].isna().any() or table["git_commit"].str.contains("changes").any():
         raise UserError(
-            f"{place.name} keeps runs of committed code only, and some of these are not: commit, and run again"
+            f"{place.name} stores runs of committed code only, and some of these are not: commit, and run again"
         )
     table = with_earlier(table, place) if add else table
     return write_text(place, table.to_csv(index=False, lineterminator="\n"))
 
 
 def machine() -> str:
-    """Name this machine's processor and the number of its cores."""
+    """Return this machine's processor and its number of cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -302,5 +302,5 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _protocol(facts: Mapping[str, str]) -> str:
-    """Give a pair's protocol, a stream's scenario, or the size of episodes."""
+    """Return a pair's protocol, a stream's scenario, or the size of episodes."""
     return next((facts[name] for name in ("protocol", "scenario", "episodes") if facts.get(name)), "")

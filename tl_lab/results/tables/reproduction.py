@@ -1,6 +1,6 @@
-"""A sweep as papers print it, methods beside tasks, and beside the paper's own numbers.
+"""A sweep in the format of papers, methods by tasks, and compared with published values.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import math
@@ -33,29 +33,29 @@ __all__ = [
 ]
 
 _FEWEST_FOR_RANKS = 6
-"""Tasks below which a signed-rank test cannot reach p < .05 in both directions."""
+"""Number of tasks below which a two-sided signed-rank test cannot reach p < .05."""
 _BASELINES = ("none", "source_only", "naive")
 
 
 @dataclass(frozen=True)
 class Reproduces:
-    """What an experiment is held against: the node ``reproduces`` of its file.
+    """Published values for an experiment: the node ``reproduces`` of its file.
 
     Args:
-        source: paper, table and page that the numbers stand in.
-        metric: which of a run's metrics they are, as ``test/target/r2``, in its unit (accuracies: shares in [0, 1]).
+        source: paper, table and page of the values.
+        metric: the corresponding metric of a run, for example ``test/target/r2``, in its unit (accuracies: in [0, 1]).
         tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0; the whole
-            interval must keep to it (:func:`~tl_lab.results.tables.verdicts.decide`).
+            interval must be within it (:func:`~tl_lab.results.tables.verdicts.decide`).
         methods: the swept key whose values are the compared methods.
-        tasks: the swept key whose values are the tasks that the methods are compared on; None for one task.
-        tuned: swept keys of which each method, task and seed takes the best value by ``chosen_by``.
-        chosen_by: the metric that chooses among runs, the best value of it; none of the target's labels.
-        published: by method, a number or, with tasks, a number for each of them; methods that are in the paper only
-            are shown beside the others.
-        standard_errors: of the published mean over tasks, by method, where the paper gives them, >= 0.
+        tasks: the swept key whose values are the tasks over which methods are compared; None for one task.
+        tuned: swept keys whose best value by ``chosen_by`` is taken for each method, task and seed.
+        chosen_by: the metric that selects among runs; it must not use the target's labels.
+        published: by method, a number or, with tasks, a number for each of them; methods that occur only in the paper
+            are shown in addition to the others.
+        standard_errors: of the published mean over tasks, by method, if the paper gives them, >= 0.
 
     Raises:
-        UserError: a number is no number, or a method's tasks differ from another's.
+        UserError: a value is not a number, or methods have different tasks.
     """
 
     source: str
@@ -70,33 +70,33 @@ class Reproduces:
 
     def __post_init__(self) -> None:
         if not self.tolerance >= 0:
-            raise UserError(f"reproduces.tolerance is at least 0, not {self.tolerance}")
+            raise UserError(f"reproduces.tolerance must be at least 0, not {self.tolerance}")
         if bool(self.tuned) != (self.chosen_by is not None):
             raise UserError(
-                "reproduces.tuned and reproduces.chosen_by belong together: what is swept, and what chooses"
+                "reproduces.tuned and reproduces.chosen_by must be given together: swept keys and selecting metric"
             )
         if (self.chosen_by or "").startswith(("test/", "oracle/")):
-            raise UserError(f"reproduces.chosen_by={self.chosen_by} is a test metric: test data choose nothing")
+            raise UserError(f"reproduces.chosen_by={self.chosen_by}: test metrics cannot be used for selection")
         for method, numbers in self.published.items():
             where = f"reproduces.published.{method}"
             if self.tasks is None and not _is_number(numbers):
-                raise UserError(f"{where} is one number where reproduces.tasks is null, not {numbers!r}")
+                raise UserError(f"{where} must be one number where reproduces.tasks is null, not {numbers!r}")
             if self.tasks is not None and not (
                 isinstance(numbers, Mapping) and numbers and all(map(_is_number, numbers.values()))
             ):
-                raise UserError(f"{where} gives a number for each value of {self.tasks}, not {numbers!r}")
+                raise UserError(f"{where} must give a number for each value of {self.tasks}, not {numbers!r}")
         for method, error in self.standard_errors.items():
             where = f"reproduces.standard_errors.{method}"
             if method not in self.published:
-                raise UserError(f"{where} belongs to no published number; {nearest(method, self.published)}")
+                raise UserError(f"{where} has no published number; {nearest(method, self.published)}")
             if not (_is_number(error) and error >= 0):
-                raise UserError(f"{where} is a number of at least 0, not {error!r}")
+                raise UserError(f"{where} must be a number of at least 0, not {error!r}")
         if self.tasks is not None and len({frozenset(numbers) for numbers in self.published.values()}) > 1:
             raise UserError(f"reproduces.published gives different {self.tasks} for different methods")
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any] | None) -> "Reproduces | None":
-        """Read the node of a configuration; None where an experiment states nothing.
+        """Read the node of a configuration; None if an experiment states no published values.
 
         Raises:
             UserError: a key is unknown, ``source`` is missing, or a value is wrong.
@@ -112,14 +112,14 @@ class Reproduces:
         return cls(**node)
 
     def of(self, method: str, task: str | None) -> float | None:
-        """Give the published number of a method on a task; None where there is none."""
+        """Return the published number of a method on a task; None if there is none."""
         numbers = self.published.get(method)
         if numbers is None or self.tasks is None:
             return numbers
         return numbers.get(task)
 
     def mean(self, method: str, tasks: Sequence[str]) -> float | None:
-        """Give a method's published mean over those of the tasks that have a number, with equal weights."""
+        """Return a method's published mean over the tasks that have a number, with equal weights."""
         numbers = self.published.get(method)
         if numbers is None or self.tasks is None:
             return numbers
@@ -127,7 +127,7 @@ class Reproduces:
         return float(np.mean(known)) if known else None
 
     def covered(self, method: str, tasks: Sequence[str]) -> bool:
-        """Whether the tasks are all those that the method's published numbers are for."""
+        """Whether the tasks are all those of the method's published numbers."""
         numbers = self.published.get(method)
         return self.tasks is None or numbers is None or set(numbers) <= set(tasks)
 
@@ -138,17 +138,17 @@ class Crossed:
 
     Args:
         methods: in the order of the runs, a baseline first.
-        tasks: likewise; one, the empty text, where tasks were not swept.
-        seeds: number of seeds by (task, method); 0 where there is no run.
-        mean: over seeds, ``(tasks, methods)``; NaN where there is no run.
+        tasks: likewise; one, the empty text, if tasks were not swept.
+        seeds: number of seeds by (task, method); 0 without runs.
+        mean: over seeds, ``(tasks, methods)``; NaN without runs.
         half: half-width of its 95 % interval, likewise; NaN below three seeds.
-        overall: mean over tasks, each with the same weight, ``(methods,)``; NaN where a task is missing.
-        overall_half: half-width over seeds of a seed's mean over tasks; NaN below three seeds, or where seeds are
+        overall: mean over tasks, each with the same weight, ``(methods,)``; NaN if a task is missing.
+        overall_half: half-width over seeds of a seed's mean over tasks; NaN below three seeds, or if seeds are
             missing.
-        oracles: methods that learned from the target's labels.
+        oracles: methods that used the target's labels.
         both: the values of two seeds by (task, method); absent otherwise.
         overall_both: the means over tasks of two seeds by method; absent otherwise.
-        overall_of: each seed's mean over tasks by method; absent where seeds are missing.
+        overall_of: each seed's mean over tasks by method; absent if seeds are missing.
     """
 
     methods: list[str]
@@ -164,11 +164,11 @@ class Crossed:
     overall_of: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def named(self, method: str) -> str:
-        """Name a method; an oracle is marked."""
+        """Return the displayed name of a method; an oracle is marked."""
         return f"{method} (oracle)" if method in self.oracles else method
 
     def seeds_said(self) -> str:
-        """Say how many seeds the cells have: ``3``, or ``1 to 3``."""
+        """Describe how many seeds the cells have: ``3``, or ``1 to 3``."""
         numbers = self.seeds[self.seeds > 0]
         low, high = int(numbers.min()), int(numbers.max())
         return str(low) if low == high else f"{low} to {high}"
@@ -180,14 +180,14 @@ class Comparison:
 
     Args:
         method: the method.
-        baseline: what it is held against.
+        baseline: the method with which it is compared.
         n: tasks that both have.
         mean: mean over tasks of the difference of seed means.
         half: half-width of its 95 % Student t interval over tasks; NaN below three tasks.
         above: tasks on which the method is better.
         p: Wilcoxon's signed-rank test, two-sided, corrected by Holm for the number of methods; None for fewer than
-            six tasks, or where no task differs.
-        both: the differences on two tasks; else NaN.
+            six tasks, or if no task differs.
+        both: the differences on two tasks; otherwise NaN.
     """
 
     method: str
@@ -201,14 +201,14 @@ class Comparison:
 
 
 def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
-    """Keep of each method, task and seed the run that the metric ``chosen_by`` prefers.
+    """Select for each method, task and seed the run that is best by ``chosen_by``.
 
     Args:
         runs: completed runs, as for :func:`cross`.
-        expected: which keys were swept to choose from, and by what.
+        expected: the swept keys to select from, and the selecting metric.
 
     Returns:
-        The chosen runs, all of them where nothing is chosen. A group whose runs lack the metric keeps its first.
+        The selected runs, or all runs without a selection. A group whose runs lack the metric keeps its first.
     """
     keys = [f"override.{key}" for key in (expected.methods, expected.tasks) if key]
     if expected.chosen_by is None or not set(keys) <= set(runs):
@@ -223,13 +223,13 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     """Arrange independent runs by method and task.
 
     Args:
-        runs: completed runs, a row each, with columns ``seed``, the metric, and ``override.<key>`` of both keys.
+        runs: completed runs, one row each, with columns ``seed``, the metric, and ``override.<key>`` of both keys.
         metric: the metric's name.
         methods: the swept key of the methods.
         tasks: the swept key of the tasks, or None.
 
     Returns:
-        The table; None where no run has the metric or the methods' key.
+        The table; None if no run has the metric or the methods' key.
     """
     key, of_task = f"override.{methods}", f"override.{tasks}"
     if key not in runs or metric not in runs or (tasks is not None and of_task not in runs):
@@ -238,7 +238,7 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     if not len(kept):
         return None
     names, places = list(dict.fromkeys(kept[key])), list(dict.fromkeys(kept["_task"]))
-    names.sort(key=lambda name: name not in _BASELINES)  # what the others are held against comes first
+    names.sort(key=lambda name: name not in _BASELINES)  # the baseline comes first
     scores = dict(iter(kept.groupby(["_task", key], sort=False)))
     shape = len(places), len(names)
     mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
@@ -264,14 +264,14 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
 
 
 def compare_methods(table: Crossed, metric: str = ASSUMED) -> list[Comparison]:
-    """Hold each method against the one without adaptation, over tasks.
+    """Compare each method with the one without adaptation, over tasks.
 
     The pairs are the tasks: the difference of the two means over seeds on each. Tasks that share domains are not
     independent, which makes intervals too narrow.
 
     Args:
         table: methods by tasks.
-        metric: the metric's name, which says what is better.
+        metric: the metric's name, which determines what is better.
 
     Returns:
         A row for each method; none without a baseline (``none`` or ``source_only``) or with one task only.
@@ -297,13 +297,13 @@ def compare_methods(table: Crossed, metric: str = ASSUMED) -> list[Comparison]:
 def crossed_rows(
     table: Crossed, metric: str, tasks: str, expected: Reproduces | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Lay methods beside tasks: a row a task and one for the mean, a column a method, the paper's columns last.
+    """Arrange methods by tasks: one row per task and one for the mean, one column per method, published values last.
 
     Args:
         table: methods by tasks.
         metric: the metric's name.
         tasks: the key of the tasks; empty for one task.
-        expected: what it is held against.
+        expected: the published values.
 
     Returns:
         The head, and the rows, as text.
@@ -340,7 +340,7 @@ def crossed_rows(
 
 
 def verdicts(table: Crossed, expected: Reproduces) -> dict[str, Verdict]:
-    """Hold each method's seeds against the published number, by method; those with runs of all tasks and seeds."""
+    """Compare each method's seeds with the published number, for methods with runs of all tasks and seeds."""
     found = {}
     for j, values in table.overall_of.items():
         method = table.methods[j]
@@ -352,7 +352,7 @@ def verdicts(table: Crossed, expected: Reproduces) -> dict[str, Verdict]:
 
 
 def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list[str]]:
-    """Hold each method's mean against the published one: method, measured, published, difference, verdict."""
+    """Compare each method's mean with the published one: method, measured, published, difference, verdict."""
     rows = []
     found = verdicts(table, expected)
     for j, method in enumerate(table.methods):
@@ -374,7 +374,7 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
 
 
 def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
-    """Hold each method against the baseline over tasks: method, baseline, difference, tasks won, p."""
+    """Compare each method with the baseline over tasks: method, baseline, difference, tasks won, p."""
     return [
         [
             table.named(each.method),
@@ -400,6 +400,6 @@ def _is_number(value: Any) -> bool:
 
 
 def swept_keys(runs: "pd.DataFrame") -> Sequence[str]:
-    """Name the overridden keys whose values are not the same in all runs, the seed left out."""
+    """List the overridden keys whose values differ between runs, except the seed."""
     columns = [name for name in runs if str(name).startswith("override.") and name != "override.seed"]
     return [str(name).removeprefix("override.") for name in columns if runs[name].nunique(dropna=False) > 1]

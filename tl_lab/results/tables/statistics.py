@@ -1,4 +1,4 @@
-"""Intervals and corrections that tables share; nothing here imports torch."""
+"""Intervals and corrections for tables; this module does not import torch."""
 
 import math
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
-"""What an interval covers where nothing else is said."""
+"""Default level of intervals."""
 FEWEST_SEEDS = 3
-"""Values below which there is no interval and no test: of two, t is 12.7, and the interval ends where nothing is."""
+"""Smallest number of values for an interval or test: for two values, t is 12.7, and the interval says nothing."""
 NO_PAIR = (math.nan, math.nan)
-"""What stands for both values where there are not two."""
+"""Placeholder for both values if there are not two."""
 
 
 class Difference(NamedTuple):
-    """What pairs say of a difference.
+    """Statistics of paired differences.
 
     Attributes:
         n: number of pairs.
@@ -48,23 +48,23 @@ class Difference(NamedTuple):
 
 
 def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
-    """Give Student's t quantile of a two-sided interval over n values, n - 1 degrees of freedom.
+    """Return Student's t quantile of a two-sided interval over n values, n - 1 degrees of freedom.
 
     Args:
         n: number of values, or an array of them.
-        confidence: what the interval covers, in (0, 1).
+        confidence: level of the interval, in (0, 1).
 
     Returns:
-        The quantile, shaped as ``n``; NaN for n < 2.
+        The quantile, with the shape of ``n``; NaN for n < 2.
     """
-    from scipy.special import stdtrit  # scipy.stats has the same under another name, and takes seconds to import
+    from scipy.special import stdtrit  # the same function in scipy.stats takes seconds to import
 
     n = np.asarray(n)
     return stdtrit(np.where(n > 1, n - 1.0, np.nan), (1 + confidence) / 2)
 
 
 def half_width(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> float:
-    """Give the half-width of a mean's Student t interval, ``t s / sqrt(n)`` with s of ddof 1; NaN for n < 3."""
+    """Return the half-width of a mean's Student t interval, ``t s / sqrt(n)`` with s of ddof 1; NaN for n < 3."""
     values = np.asarray(values, dtype=float)
     if len(values) < FEWEST_SEEDS:
         return math.nan
@@ -72,7 +72,7 @@ def half_width(values: Sequence[float] | np.ndarray, confidence: float = CONFIDE
 
 
 def both_of(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Give two values, the smaller first, which are shown where they are too few for an interval; else NaN."""
+    """Return two values, the smaller first, which are shown because they are too few for an interval; else NaN."""
     if len(values) != 2:
         return NO_PAIR
     low, high = sorted(map(float, values))
@@ -83,11 +83,11 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
     """Test whether the mean of paired differences is zero: Student's ``t = sqrt(n) d / s`` with s of ddof 1.
 
     Args:
-        differences: one a pair, finite.
-        confidence: what the interval covers, in (0, 1).
+        differences: one per pair, finite.
+        confidence: level of the interval, in (0, 1).
 
     Returns:
-        The mean difference with its interval and p; p is 0 or 1 where all differences are the same.
+        The mean difference with its interval and p; p is 0 or 1 if all differences are equal.
     """
     from scipy.special import stdtr
 
@@ -104,13 +104,13 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p-values for their number, step down.
+    """Correct p-values for their number, by Holm's step-down procedure.
 
     Args:
-        p_values: of the tests made; None for those that were not.
+        p_values: of the performed tests; None for tests that were not performed.
 
     Returns:
-        The corrected values, in their order, at most 1; None stays.
+        The corrected values, in their order, at most 1; None stays None.
 
     References:
         Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6 (1979).
@@ -134,7 +134,7 @@ def friedman(ranks: np.ndarray) -> float:
         ranks: of k methods on N data sets, ``(N, k)``, ties with their mean rank.
 
     Returns:
-        p; 1 where all ranks are tied.
+        p; 1 if all ranks are tied.
 
     References:
         Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006), section 3.2.2.
@@ -147,13 +147,13 @@ def friedman(ranks: np.ndarray) -> float:
     if within <= 0:
         return 1.0
     chi2 = (k - 1) * between / within
-    if chi2 >= n * (k - 1) * (1 - 1e-12):  # every data set ranks alike
+    if chi2 >= n * (k - 1) * (1 - 1e-12):  # all data sets give the same ranks
         return 0.0
     return float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * chi2 / (n * (k - 1) - chi2)))
 
 
 def nemenyi(k: int, n: int, alpha: float = 1 - CONFIDENCE) -> float:
-    """Give the difference of mean ranks from which on two of k methods differ over n data sets.
+    """Return the difference of mean ranks from which on two of k methods differ significantly over n data sets.
 
     ``CD = q / sqrt(2) * sqrt(k (k + 1) / (6 n))`` with the studentized range's quantile q.
 
@@ -164,9 +164,9 @@ def nemenyi(k: int, n: int, alpha: float = 1 - CONFIDENCE) -> float:
 
 
 def studentized_range(k: int, share: float) -> float:
-    """Give the quantile of the range of k independent standard normal values (infinite degrees of freedom).
+    """Return the quantile of the range of k independent standard normal values (infinite degrees of freedom).
 
-    ``P(range <= q) = k * integral of phi(z) (Phi(z) - Phi(z - q))^(k - 1) dz``, inverted by halving.
+    ``P(range <= q) = k * integral of phi(z) (Phi(z) - Phi(z - q))^(k - 1) dz``, inverted by bisection.
 
     Args:
         k: number of values, >= 2.

@@ -1,6 +1,6 @@
-"""Runs become statements: a row a setting, differences seed by seed, methods beside tasks.
+"""Summaries of runs: one row per setting, differences seed by seed, methods by tasks.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,19 @@ __all__ = [
     "summarise",
 ]
 
-_METHODS = "domain_adaptation"  # the swept key whose values are compared, where the experiment names no other
+_METHODS = "domain_adaptation"  # the swept key whose values are compared by default
 
 
 def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFrame":
-    """Summarise runs over seeds, a row a setting.
+    """Summarise runs over seeds, one row per setting.
 
     The half-width of a metric's interval is ``t((1 + confidence) / 2, n - 1) * s / sqrt(n)``, with Student's t
     and the standard deviation s over seeds (ddof 1). There is none for n < 3. Only completed runs count, and of
-    several with the same setting and seed only the newest, for they are no independent repeats.
+    several with the same setting and seed only the newest, because they are not independent repeats.
 
     Args:
-        df: runs as :func:`collect` gives them.
-        confidence: what the interval covers, in (0, 1).
+        df: runs as returned by :func:`collect`.
+        confidence: level of the interval, in (0, 1).
 
     Returns:
         Columns ``setting``, ``n`` (seeds), ``not_completed`` (runs), ``duration_s`` (mean), and for each metric
@@ -73,23 +73,23 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
 def paired_differences(
     df: "pd.DataFrame", metric: str, baseline: str = "domain_adaptation=none", confidence: float = CONFIDENCE
 ) -> "pd.DataFrame":
-    """Compare each setting with its baseline over the seeds that both have.
+    """Compare each setting with its baseline over common seeds.
 
-    The baseline of a setting is the one that differs from it in the baseline's key alone. The interval is that
+    The baseline of a setting differs from it in the baseline's key only. The interval is that
     of the mean of the paired differences, Student's t with n - 1 degrees of freedom, not corrected for the
     number of comparisons.
 
     Args:
-        df: runs as :func:`collect` gives them.
+        df: runs as returned by :func:`collect`.
         metric: the metric's name.
         baseline: the override that makes a setting a baseline.
-        confidence: what the interval covers, in (0, 1).
+        confidence: level of the interval, in (0, 1).
 
     Returns:
         A row for each setting that has a baseline and at least one common seed: ``setting``, ``baseline``, ``n``,
         ``mean``, ``ci95`` (half-width; NaN for n < 3), ``positive`` (the number of seeds with a difference
         above zero), ``p`` of the paired t-test, and ``low`` and ``high`` (both differences for n = 2; else NaN). Empty
-        where there is no baseline.
+        if there is no baseline.
     """
     import pandas as pd
 
@@ -114,14 +114,14 @@ def paired_differences(
 
 
 def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tuple[Crossed, str, str] | None:
-    """Arrange runs by method and task, where the experiment says what these are, or two keys were swept.
+    """Arrange runs by method and task, if the experiment specifies these, or two keys were swept.
 
     Args:
-        runs: as :func:`collect` gives them.
-        expected: what the experiment is held against.
+        runs: as returned by :func:`collect`.
+        expected: the published values.
 
     Returns:
-        The table, its metric, and the key of the tasks (empty for one task); None where runs form no such table.
+        The table, its metric, and the key of the tasks (empty for one task); None if runs form no such table.
     """
     done = independent(runs)
     if expected is not None:
@@ -136,7 +136,7 @@ def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tu
 
 
 def metric_columns(df: "pd.DataFrame") -> list[str]:
-    """Name the columns that hold metrics."""
+    """List the columns that contain metrics."""
     from pandas.api.types import is_numeric_dtype
 
     names = [name for name in df if name not in FIRST and not name.startswith(OVERRIDE)]
@@ -144,8 +144,8 @@ def metric_columns(df: "pd.DataFrame") -> list[str]:
 
 
 def headline(df: "pd.DataFrame") -> list[str]:
-    """Name the metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals,
-    of a single task its leading metric alone."""
+    """List the metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals,
+    for a single task only its main metric."""
     named = [(name, *split_name(name)) for name in metric_columns(df) if df[name].notna().any()]
     for wanted in ("test", "val"):
         chosen = [
@@ -153,17 +153,17 @@ def headline(df: "pd.DataFrame") -> list[str]:
             if split == wanted and "loss" not in metric and not metric.endswith("_ci95") and not is_detail(name)
         ]  # fmt: skip
         if chosen:
-            return sorted(chosen, key=lambda name: metric_rank(name)[2:])  # the leading metric of all sets first
+            return sorted(chosen, key=lambda name: metric_rank(name)[2:])  # the main metric of all sets first
     return []
 
 
 def leading_on_target(names: Sequence[str]) -> str | None:
-    """Find the leading metric of a target, which adaptations are compared by; None where there is no target."""
+    """Find the main metric of the target, by which adaptations are compared; None if there is no target."""
     return next((name for name in names if leads(name) and split_name(name).part.endswith("target")), None)
 
 
 def independent(df: "pd.DataFrame") -> "pd.DataFrame":
-    """Keep the completed runs, the newest of each setting and seed; runs of unknown seed are all kept."""
+    """Select the completed runs, the newest of each setting and seed; runs of unknown seed are all kept."""
     completed = df[df["status"] == "completed"]
     newest = completed.sort_values("written", kind="stable")
     repeated = newest["seed"].notna() & newest.duplicated(["setting", "seed"], keep="last")

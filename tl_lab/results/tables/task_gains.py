@@ -1,6 +1,6 @@
-"""Each task of several that were learned together beside its own single-task run: what a sweep over sets answers.
+"""Each task of a joint training compared with its own single-task run: the result of a sweep over sets.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from dataclasses import dataclass, replace
@@ -26,24 +26,24 @@ _TOGETHER: tuple[str, ...] = (
     "strategy.dwa_temperature",
 )
 _TOGETHER += ("strategy.gradnorm_alpha", "strategy.cagrad_c", "strategy.weights_lr", "strategy.cosines_every")
-"""What changes nothing where there is one task."""
+"""Options without effect for a single task."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A task that was learned with others, against the same task alone, over common seeds.
+    """A task trained jointly with others, against the same task alone, over common seeds.
 
     Args:
         setting: of the runs with several tasks.
         task: its name.
-        metric: that chooses in it: ``test/rte/acc``.
-        n: common seeds.
-        together: mean of the metric over these, learned together.
-        alone: likewise, learned alone.
+        metric: its validation-selected metric: ``test/rte/acc``.
+        n: number of common seeds.
+        together: mean of the metric over these, trained jointly.
+        alone: likewise, trained alone.
         difference: mean of the differences, seed by seed.
         half: half-width of its paired interval; NaN below three seeds.
         p: of the paired t-test, corrected by Holm for the number of rows; None below three seeds.
-        both: the differences of two seeds; else NaN.
+        both: the differences of two seeds; otherwise NaN.
     """
 
     setting: str
@@ -59,7 +59,7 @@ class Gain:
 
     @property
     def verdict(self) -> str:
-        """Whether learning together ``helps`` or ``hurts``, or why that cannot be said."""
+        """Whether joint training ``helps`` or ``hurts``, or why that is unknown."""
         if self.p is None:
             return "too few to tell"
         if self.p >= 1 - CONFIDENCE:
@@ -68,13 +68,13 @@ class Gain:
 
 
 def find_gains(runs: "pd.DataFrame") -> list[Gain]:
-    """Hold each task against its single-task runs, which differ in nothing that matters to one task.
+    """Compare each task with its single-task runs, which have the same settings except those of several tasks.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
 
     Returns:
-        A row for each setting with several tasks and each of them that has a counterpart; none where the sets were not
+        A row for each setting with several tasks and each of them that has a counterpart; none if the sets were not
         swept.
     """
     if _SETS not in runs or "data.datasets" not in swept_keys(runs):

@@ -1,6 +1,6 @@
-"""What settings of a stream trade for what: the last task against the tasks before it.
+"""Trade-off of settings on a stream: the last task against the earlier tasks.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import re
@@ -22,13 +22,13 @@ _OF_TASK = re.compile(r"test/task(\d+)(/target)?/(\w+)")
 
 
 def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
-    """Find the leading test metric of each of a stream's tasks, in order; of pairs of domains those of the targets.
+    """Find the main test metric of each of a stream's tasks, in order; for pairs of domains those of the targets.
 
     Args:
-        metrics: by name; others than those of tasks are passed over.
+        metrics: by name; other metrics are ignored.
 
     Returns:
-        T values; empty where there are no tasks, or one of them has no number.
+        T values; empty if there are no tasks, or one of them has no value.
     """
     leading = leading_task_metric(metrics)
     found: dict[str, dict[int, float]] = {"": {}, "/target": {}}
@@ -40,21 +40,21 @@ def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
 
 
 def leading_task_metric(names: Iterable[str]) -> str | None:
-    """Name the leading metric of a stream's tasks; None where there is none."""
+    """Return the main metric of a stream's tasks; None if there is none."""
     return leading_metric(name for name in names if _OF_TASK.fullmatch(str(name)) and leads(name))
 
 
 def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFrame":
-    """Summarise what settings reach on the last task of a stream, and on average on the tasks before it.
+    """Summarise the scores of settings on the last task of a stream, and the mean score on the earlier tasks.
 
-    Intervals are Student's over runs: of seeds, where runs are independent.
+    Intervals are Student's over runs: over seeds, if runs are independent.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them, completed and none twice.
-        confidence: what the intervals cover, in (0, 1).
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`, completed and none twice.
+        confidence: level of the intervals, in (0, 1).
 
     Returns:
-        A row for each setting whose runs learned two tasks or more: ``setting``, ``n``, ``last mean``, ``last ci95``
+        A row for each setting whose runs have two tasks or more: ``setting``, ``n``, ``last mean``, ``last ci95``
         (half-width; NaN for n < 3), ``last low`` and ``last high`` (both values for n = 2; else NaN), likewise
         ``earlier ...``, and ``line`` and ``value`` of :func:`lines_of_settings`. ``attrs["metric"]`` names the metric.
     """
@@ -79,16 +79,16 @@ def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataF
 
 
 def lines_of_settings(settings: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
-    """Find settings that differ in one number alone: they lie on a line, in the order of the number.
+    """Find settings that differ in one number only: they form a line, in the order of the number.
 
-    Of several such keys the one with the most values is taken first.
+    Of several such keys, the one with the most values is used first.
 
     Args:
         settings: the overrides of each, by its name.
 
     Returns:
-        Setting -> the line's name and the setting's number as it was given, in the order of the lines and along
-        them; settings on no line are left out.
+        Setting -> the line's name and the setting's number as given, in the order of the lines and along
+        them; settings on no line are omitted.
     """
     keys = dict.fromkeys(key for overrides in settings.values() for key in overrides if key != "seed")
     varying = [key for key in keys if len({overrides.get(key) for overrides in settings.values()}) > 1]

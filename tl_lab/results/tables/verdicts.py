@@ -1,6 +1,6 @@
-"""Whether a measured mean reproduces a published one, or how many more seeds would tell.
+"""Whether a measured mean reproduces a published one, or how many more seeds would decide.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import math
@@ -14,18 +14,18 @@ from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 __all__ = ["Verdict", "decide", "difference_half_width"]
 
 _MOST_SEEDS = 1000
-"""Seeds beyond which a number of them is no advice."""
+"""Largest number of further seeds that is reported."""
 _ROUNDING = 1e-9
 
 
 class Verdict(NamedTuple):
-    """What an interval says of a published number.
+    """Comparison of an interval with a published number.
 
     Attributes:
         word: ``yes``, ``no, above``, ``no, below`` or ``undecided``.
         half: half-width of the interval of measured - published; NaN below three seeds.
-        more_seeds: of an undecided verdict, how many seeds are expected to decide it; None where none would, or where
-            it is decided.
+        more_seeds: for an undecided verdict, the expected number of seeds that decide it; None if none would, or if it
+            is decided.
     """
 
     word: str
@@ -34,12 +34,12 @@ class Verdict(NamedTuple):
 
     @property
     def decided(self) -> bool:
-        """Whether it says yes or no."""
+        """Whether the verdict is yes or no."""
         return self.word != "undecided"
 
     @property
     def said(self) -> str:
-        """Write it as a table does: ``undecided: 3 more seeds``."""
+        """Format it for a table: ``undecided: 3 more seeds``."""
         if self.decided:
             return self.word
         if self.more_seeds is None:
@@ -48,16 +48,16 @@ class Verdict(NamedTuple):
 
 
 def decide(values: Sequence[float] | np.ndarray, published: float, tolerance: float, error: float = 0.0) -> Verdict:
-    """Hold seeds against a published number.
+    """Compare seeds with a published number.
 
     A mean is reproduced if the whole interval of measured - published lies within the tolerance, and not reproduced if
     the whole interval lies outside. Anything else is undecided, and so are fewer than three seeds.
 
     Args:
-        values: one a seed.
+        values: one per seed.
         published: the paper's number.
         tolerance: largest distance that counts as reproduced, >= 0.
-        error: standard error of the published number, >= 0; 0 where the paper gives none.
+        error: standard error of the published number, >= 0; 0 if the paper gives none.
     """
     values = np.asarray(values, dtype=float)
     n = len(values)
@@ -78,7 +78,7 @@ def decide(values: Sequence[float] | np.ndarray, published: float, tolerance: fl
 def difference_half_width(
     spread: float, n: int | np.ndarray, error: float = 0.0, confidence: float = CONFIDENCE
 ) -> np.ndarray:
-    """Give the half-width of the interval of a mean over seeds minus a published number.
+    """Return the half-width of the interval of a mean over seeds minus a published number.
 
     ``t sqrt(s^2 / n + e^2)`` with Welch and Satterthwaite's degrees of freedom, in which the published standard error
     counts as known: ``(s^2 / n + e^2)^2 (n - 1) / (s^2 / n)^2``. Without it, Student's interval over n values.
@@ -87,10 +87,10 @@ def difference_half_width(
         spread: standard deviation s over seeds, ddof 1, >= 0.
         n: number of seeds, >= 2, or an array of such numbers.
         error: standard error e of the published number, >= 0.
-        confidence: what the interval covers, in (0, 1).
+        confidence: level of the interval, in (0, 1).
 
     Returns:
-        The half-width, shaped as ``n``.
+        The half-width, with the shape of ``n``.
     """
     from scipy.special import ndtri, stdtrit
 

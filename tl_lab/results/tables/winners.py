@@ -1,6 +1,6 @@
-"""The best trial of a search, or of each method that it compares.
+"""The best trial of a search, or of each compared method.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 import math
@@ -18,13 +18,13 @@ _METHODS = (f"{OVERRIDE}strategy", f"{OVERRIDE}domain_adaptation")
 
 
 def winners_said(runs: "pd.DataFrame") -> str:
-    """Name the trial with the best objective, the first of equal ones; of several methods the best of each.
+    """Describe the trial with the best objective, the first of equal ones; for several methods the best of each.
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
 
     Returns:
-        A sentence; empty where the runs are no trials, or none has an objective.
+        A sentence; empty if the runs are not trials, or none has an objective.
     """
     objectives = runs.attrs.get("objectives") or []
     if not len(runs) or not runs["trial"].all():

@@ -1,1 +1,1 @@
-"""Strategies that learn a stream of tasks: one file a strategy, contract in ``base``."""
+"""Strategies for streams of tasks: one file each; ``base`` defines the contract."""

@@ -1,4 +1,4 @@
-"""A-GEM: no update that, as far as gradients tell, would raise the loss on earlier tasks."""
+"""A-GEM: remove from each update the component that would increase the loss on earlier tasks."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ __all__ = ["AGem"]
 
 
 class AGem(MemoryStrategy):
-    """Averaged gradient episodic memory: take out of each update what is opposed to a gradient on the memory.
+    """Averaged gradient episodic memory: project each gradient that conflicts with a gradient on the memory.
 
     g~ = g - (g . g_ref / g_ref . g_ref) g_ref    where g . g_ref < 0, and g otherwise,
 
     with g the gradient of the whole objective and g_ref that of the cross-entropy of samples of earlier tasks. The
-    result is what is clipped and handed to the optimizer. Logged is the share of projected updates, ``projected``.
+    result is clipped and passed to the optimizer. The share of projected updates is logged as ``projected``.
 
     Args:
-        options: those of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`.
 
     References:
         Chaudhry, Ranzato, Rohrbach and Elhoseiny, Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
@@ -32,10 +32,10 @@ class AGem(MemoryStrategy):
     policies = ("class_balanced", "reservoir")
 
     def prepare(self, data: DataModule) -> None:
-        """Refuse what shards gradients."""
+        """Refuse trainers that shard gradients."""
         super().prepare(data)
         if is_sharded(self.trainer.strategy):
-            raise UserError("strategy=a_gem compares whole gradients, which trainer=fsdp shards: use trainer=ddp")
+            raise UserError("strategy=a_gem needs whole gradients, which trainer=fsdp shards: use trainer=ddp")
 
     def on_gradients(self) -> None:
         """Project the gradient."""
@@ -52,12 +52,12 @@ class AGem(MemoryStrategy):
         self.note({"projected": float(projected)})
 
     def _updated_now(self) -> list[nn.Parameter]:
-        """List the parameters of those parts that have a gradient: an adaptation may update one part at a time."""
+        """List the trained parameters that have a gradient; an adaptation may update one part at a time."""
         parts = [[p for p in part.parameters() if p.requires_grad] for part in self.parts().values()]
         return [p for part in parts if any(p.grad is not None for p in part) for p in part]
 
     def _averaged(self, gradient: Sequence[Tensor | None], like: Sequence[Tensor]) -> Sequence[Tensor | None]:
-        """Average a gradient over processes; None stays where no process has any."""
+        """Average a gradient over processes; return None if no process has one."""
         if self.trainer.world_size == 1:
             return gradient
         reduce = self.trainer.strategy.reduce

@@ -1,4 +1,4 @@
-"""What every strategy shares that learns one task after the other: tasks' starts and ends, heads, accuracies."""
+"""Base class of the strategies that train on one task after the other: task boundaries, heads, accuracies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,27 +24,27 @@ __all__ = ["ContinualStrategy"]
 
 
 class ContinualStrategy(Strategy):
-    """Learn the tasks of a stream in order. Subclasses fill :meth:`start_task`, :meth:`end_task` and the hooks of
+    """Train on the tasks of a stream in order. Subclasses implement :meth:`start_task`, :meth:`end_task` and hooks of
     :class:`~tl_lab.strategies.base.Strategy`.
 
-    A task, in order: optimizer's state kept or reset, :meth:`start_task`, its epochs, the weights it ends with,
-    :meth:`end_task`, the accuracy on every task's test set (a row of the accuracy matrix). What a subclass keeps
-    between tasks lives in buffers or in the checkpoint, so that a stream that was killed goes on to the same result.
+    The steps of each task are: keep or reset the optimizer's state, :meth:`start_task`, the epochs, the choice of the
+    final weights, :meth:`end_task`, the accuracy on every task's test set (a row of the accuracy matrix). Subclasses
+    keep their state between tasks in buffers or in the checkpoint, so that a resumed stream gives the same result.
 
-    Schedules (rate, lambda) run over each task anew; epochs of the layer policy are counted over the stream.
+    Schedules (learning rate, lambda) restart with each task; the layer policy counts epochs over the whole stream.
 
     Args:
-        optimizer_state: at the start of each further task, ``keep`` the optimizer's state (momentum, squares of
-            gradients) or ``reset`` it.
-        task_ends_with: weights that a task ends with, and the next one starts from: the ``last``, or the ``best`` on
+        optimizer_state: ``keep`` the optimizer's state (momentum, squares of gradients) at the start of each further
+            task, or ``reset`` it.
+        task_ends_with: weights at the end of a task, from which the next one starts: the ``last``, or the ``best`` on
             the task's own validation set.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
     """
 
     needs = frozenset({"labels", "tasks"})
     handles = frozenset({"labels", "tasks", "target"})
     jointly: ClassVar[bool] = False
-    """Whether all tasks are learned at once."""
+    """Whether all tasks are trained at once."""
 
     accuracy_matrix: Tensor
     within_task_matrix: Tensor
@@ -58,41 +58,41 @@ class ContinualStrategy(Strategy):
     ) -> None:
         super().__init__(**options)
         if optimizer_state not in ("keep", "reset"):
-            raise UserError(f"strategy.optimizer_state is 'keep' or 'reset', not {optimizer_state!r}")
+            raise UserError(f"strategy.optimizer_state must be 'keep' or 'reset', not {optimizer_state!r}")
         if task_ends_with not in ("last", "best"):
-            raise UserError(f"strategy.task_ends_with is 'last' or 'best', not {task_ends_with!r}")
+            raise UserError(f"strategy.task_ends_with must be 'last' or 'best', not {task_ends_with!r}")
         if self.criterion.balanced:
-            raise UserError("strategy.class_weights is null for a stream of tasks, whose classes change")
-        assert options.get("outputs") is not None, "a strategy for streams is told which outputs belong to which task"
+            raise UserError("strategy.class_weights must be null for a stream of tasks, whose classes change")
+        assert options.get("outputs") is not None, "a strategy for streams needs the assignment of outputs to tasks"
         self.outputs = options["outputs"]
         if isinstance(self.criterion, CrossEntropy):
             self.criterion.ragged = self.outputs.scenario == "task" and len(set(self.outputs.sizes)) > 1
         self.optimizer_state, self.task_ends_with = optimizer_state, task_ends_with
         count = self.outputs.num_tasks
-        # row 0: before training; row i: after task i; NaN where nothing was measured
+        # row 0: before training; row i: after task i; NaN: not measured
         empty = torch.full((count + 1, count), torch.nan, dtype=torch.float64)
         self.register_buffer("accuracy_matrix", empty)
         self.register_buffer("within_task_matrix", empty.clone())
-        self.task = 0  # the task that is, or was last, learned
-        self._viewed = 0  # the task that the samples at hand belong to
-        self._began_at = 0  # updates done when the task began
+        self.task = 0  # the current task, or the last one after training
+        self._viewed = 0  # the task of the current samples
+        self._began_at = 0  # number of updates when the task started
         self._best: tuple[float, dict[str, Tensor]] | None = None
 
     # ------------------------------------------------------------------ hooks
 
     def start_task(self, task: int) -> None:
-        """Act before the first update of a task, counted from 0."""
+        """Run before the first update of a task, counted from 0."""
 
     def end_task(self, task: int) -> None:
-        """Act after a task's last update, at the weights that the next task starts from."""
+        """Run after a task's last update, at the weights from which the next task starts."""
 
     @property
     def current_share(self) -> float:
-        """Factor of the current task's loss, where a method shares the objective out between old and new tasks."""
+        """Return the factor of the current task's loss, for methods that share the objective between tasks."""
         return 1.0
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Compute the loss as for one task, times the current task's share."""
+        """Compute the loss of one task, times the current task's share."""
         loss, share = super().task_loss(logits, y, weights), self.current_share
         return loss if share == 1 else share * loss
 
@@ -100,18 +100,18 @@ class ContinualStrategy(Strategy):
 
     @property
     def head(self) -> TaskHead:
-        """The classifier, whose blocks belong to tasks."""
+        """The classifier; each block of outputs belongs to a task."""
         head = self.network.head
         assert isinstance(head, TaskHead)
         return head
 
     def view(self, task: int) -> None:
-        """Let the outputs answer that are in use for samples of a task."""
+        """Select the outputs that are in use for samples of a task."""
         self._viewed = task
         self.head.active = self.outputs.active(task, self.task)
 
     def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
-        """Give logits of the outputs in use, and the classes among them; of mixed batches each sample's own."""
+        """Return the logits of the outputs in use and the class indices among them, per sample for mixed batches."""
         if batch.task is None or self.outputs.scenario != "task":
             return self.network.head(features), self.problem.renumber(batch.y, -self.outputs.first_active(self._viewed))
         first = torch.tensor(
@@ -122,7 +122,7 @@ class ContinualStrategy(Strategy):
     # ------------------------------------------------------------------ tasks
 
     def replay_key(self) -> int:
-        """Tell the tasks apart: what is tied, taught and answered differs."""
+        """Treat tasks as separate conditions, which differ in protected weights, labels and outputs."""
         return self.task
 
     @property
@@ -134,18 +134,18 @@ class ContinualStrategy(Strategy):
 
     @property
     def progress(self) -> float:
-        """Share of the task's updates that are done, in [0, 1]; of all where tasks are learned at once."""
+        """Completed share of the task's updates, in [0, 1]; of all updates if tasks are trained at once."""
         epochs = self.stream.total_epochs if self.jointly else self.stream.request.epochs_per_task
         return (self.updates_done - self._began_at) / max(1, self.updates_per_epoch * epochs)
 
     def on_fit_start(self) -> None:
-        """Measure every task before the first update: what forward transfer is held against."""
+        """Measure every task before the first update, as the baseline of forward transfer."""
         self.prepare(self.data)
         if self.updates_done == 0:
             self._measure_row(0)
 
     def on_train_epoch_start(self) -> None:
-        """Start a task where one begins."""
+        """Start a task at its first batch."""
         super().on_train_epoch_start()
         epoch = self.current_epoch
         self.task = self.stream.task_at(epoch)
@@ -160,7 +160,7 @@ class ContinualStrategy(Strategy):
         self.start_task(self.task)
 
     def on_validation_epoch_end(self) -> None:
-        """Log every set's scores and their mean over tasks, which compares runs; keep the task's best weights."""
+        """Log the scores of every set and their mean over tasks, which compares runs; keep the best weights."""
         super().on_validation_epoch_end()
         if self.trainer.sanity_checking:
             return
@@ -175,7 +175,7 @@ class ContinualStrategy(Strategy):
             self._best = scores[-1], state
 
     def on_train_epoch_end(self) -> None:
-        """End a task where it ends, before the checkpoint is written."""
+        """End a task after its last update, before the checkpoint is written."""
         super().on_train_epoch_end()
         epochs = self.stream.total_epochs if self.jointly else self.stream.request.epochs_per_task
         if (self.current_epoch + 1) % epochs:
@@ -190,7 +190,7 @@ class ContinualStrategy(Strategy):
     # ------------------------------------------------------------------ measuring
 
     def setup(self, stage: str) -> None:
-        """Make the meters of all tasks' sets."""
+        """Create the metrics of all tasks' sets."""
         stream = self.stream
         for name in stream.sets:
             if (where := SetName.parse(name)).part != "train":
@@ -200,18 +200,18 @@ class ContinualStrategy(Strategy):
                     self.meters[f"{name}/within"] = self.problem.meter(self.num_outputs)
 
     def calibrates_on(self, name: str) -> bool:
-        """Whether thresholds are chosen on a validation set: that of the task that is being learned."""
+        """Whether thresholds are chosen on a validation set, which must be that of the current task."""
         return self.stream.scored_name(self.task, "val") == name
 
     def _measure(self, name: str, batch: Labelled | Unlabelled, batch_idx: int) -> None:
         self.view(SetName.parse(name).task_number)
         if batch_idx == 0:
-            self._prepared.discard(str(self.stream.domain_of(name)))  # what was prepared belongs to another task
+            self._prepared.discard(str(self.stream.domain_of(name)))  # prepared for another task
         super()._measure(name, batch, batch_idx)
         self.view(self.task)
 
     def _take_in(self, name: str, features: Tensor, batch: Labelled | Unlabelled) -> None:
-        """Take a batch into the set's meter; of class-incremental streams also as if the task were known."""
+        """Update the set's metric; for class-incremental streams also the metric that assumes a known task."""
         super()._take_in(name, features, batch)
         if self.outputs.scenario == "class" and isinstance(batch, Labelled):
             task = self._viewed
@@ -223,7 +223,7 @@ class ContinualStrategy(Strategy):
 
     @torch.no_grad()
     def _measure_row(self, row: int) -> None:
-        """Score every task's test set now; of a class-incremental stream those whose classes were seen."""
+        """Compute the score on every task's test set; for class-incremental streams only on tasks seen so far."""
         was_training, precision = self.training, self.trainer.precision_plugin
         self.eval()
         seen = row if self.outputs.scenario == "class" else self.outputs.num_tasks
@@ -255,19 +255,19 @@ class ContinualStrategy(Strategy):
         return scores
 
     def on_test_epoch_end(self) -> None:
-        """Add what the accuracy matrix says to the scores of the test sets."""
+        """Add summaries of the accuracy matrix to the scores of the test sets."""
         super().on_test_epoch_end()
         summary = self.summary()
         self.last_test |= summary
         self.record(summary)
 
     def summary(self) -> dict[str, float]:
-        """Sum the stream up: mean accuracy, backward and forward transfer, forgetting, as far as they are defined."""
+        """Compute mean accuracy, backward transfer, forward transfer and forgetting, as far as they are defined."""
         learned, before = self.accuracy_matrix[1:], self.accuracy_matrix[0]
         found = {self.problem.monitor: average_accuracy(learned)}
         if not self.jointly:
             found |= {"bwt": backward_transfer(learned), "forgetting": forgetting(learned)}
-            if self.outputs.scenario != "class":  # outputs of classes never seen answer nothing
+            if self.outputs.scenario != "class":  # outputs of unseen classes predict nothing
                 found["fwt"] = forward_transfer(learned, before)
         if self.outputs.scenario == "class":
             found[f"within_task_{self.problem.monitor}"] = average_accuracy(self.within_task_matrix[1:])
@@ -294,7 +294,7 @@ class ContinualStrategy(Strategy):
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep where the stream stands; matrices and what methods keep are buffers."""
+        """Save the position in the stream; matrices and the state of methods are buffers."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["stream"] = {
             "order": self.stream.describe_order(),
@@ -306,7 +306,7 @@ class ContinualStrategy(Strategy):
         checkpoint["model"]["outputs"] = {"scenario": self.outputs.scenario, "sizes": list(self.outputs.sizes)}
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
-        """Take up where the stream stands.
+        """Restore the position in the stream.
 
         Raises:
             UserError: the checkpoint was written on other tasks, or the same in another order.
@@ -316,8 +316,8 @@ class ContinualStrategy(Strategy):
         kept = checkpoint["stream"]
         if (now := data.describe_order()) != kept["order"]:
             raise UserError(
-                f"the checkpoint's stream of tasks is another one: it learned {kept['order']!r}, and this run would go "
-                f"on with {now!r}: resume with the configuration that the run was started with"
+                f"the checkpoint belongs to another stream of tasks: it was trained on {kept['order']!r}, and this run "
+                f"has {now!r}: resume with the configuration that the run was started with"
             )
         self.task, self._began_at = kept["task"], kept["began_at"]
         self._best = None if kept["best"] is None else (kept["best"][0], kept["best"][1])

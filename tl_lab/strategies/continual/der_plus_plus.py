@@ -1,4 +1,4 @@
-"""DER++: earlier samples are to be labelled right, and answered as they were when they came into the memory."""
+"""DER++: replay of earlier samples with their labels and with the logits they had when they were stored."""
 
 from typing import Any
 
@@ -14,22 +14,22 @@ __all__ = ["DerPlusPlus"]
 
 
 class DerPlusPlus(MemoryStrategy):
-    """Dark experience replay++: distil from the network's own past answers, and replay labels.
+    """Dark experience replay++: distil from the network's own past logits, and replay labels.
 
     L = CE(batch) + alpha MSE(h(x'), z') + beta CE(h(x''), y'')
 
-    with (x', z') and (x'', y'') two independent draws from a reservoir, h the logits, and z' those that x' had before
-    the update of the batch with which it came. The mean of the squared differences is over samples and outputs. Samples
-    of the current task are drawn, too.
+    with (x', z') and (x'', y'') two independent draws from a reservoir, h the logits, and z' the logits of x' before
+    the update on the batch that contained it. The mean of the squared differences is over samples and outputs. Samples
+    of the current task may be drawn, too.
 
-    The outputs are a sample's own in a task-incremental stream. In a class-incremental one they are those of all
-    classes, of the ones still to come, too, which are there from the start but take no part in the cross-entropy until
-    they are learned: that old samples keep their low values for new classes is much of what the distillation does.
+    In a task-incremental stream, the outputs are those of the sample's task; in a class-incremental one they are those
+    of all classes. Outputs of future classes exist from the start but enter the cross-entropy only once their task is
+    trained; keeping their low values on old samples is a large part of the distillation's effect.
 
     Args:
         alpha: factor of the distillation, >= 0.
         beta: factor of the replayed labels, >= 0; 0 is DER.
-        options: those of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`; ``memory.policy`` is reservoir.
+        options: see :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`; ``memory.policy`` is reservoir.
 
     Raises:
         UserError: alpha or beta is negative.
@@ -46,11 +46,11 @@ class DerPlusPlus(MemoryStrategy):
         super().__init__(**options)
         for name, value in {"alpha": alpha, "beta": beta}.items():
             if not value >= 0:
-                raise UserError(f"strategy.{name} is at least 0, not {value}")
+                raise UserError(f"strategy.{name} must be at least 0, not {value}")
         self.alpha, self.beta = float(alpha), float(beta)
 
     def further_terms(self, batch: Labelled, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """Add the distance to the logits that were kept, and the loss on labels."""
+        """Add the distance to the stored logits, and the loss on labels."""
         terms = super().further_terms(batch, features, logits)
         if self._logits is None:  # before the first update on this batch
             self._logits = self._outputs_of(features.detach(), batch, logits).detach()
@@ -63,7 +63,7 @@ class DerPlusPlus(MemoryStrategy):
         return terms
 
     def _outputs_of(self, features: Tensor, batch: Labelled, logits: Tensor | None = None) -> Tensor:
-        """Compute the logits that are kept and compared; those of the outputs in use may be known already."""
+        """Compute the logits that are stored and compared; those of the outputs in use may be known already."""
         if self.outputs.scenario != "class":
             return self.classify(features, batch)[0] if logits is None else logits
         self.head.active = tuple(range(self.outputs.num_tasks))

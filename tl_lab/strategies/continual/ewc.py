@@ -18,7 +18,7 @@ _FISHER = {"estimator": "exact", "samples": 1000, "batch_size": 128}
 
 
 class FisherOptions(TypedDict, total=False):
-    """How the Fisher information is estimated."""
+    """Options of the estimate of the Fisher information."""
 
     estimator: Literal["exact", "sample", "empirical", "batched"]
     samples: Count | None
@@ -26,19 +26,19 @@ class FisherOptions(TypedDict, total=False):
 
 
 class EWC(QuadraticStrategy):
-    """Keep the weights near those of every earlier task, the nearer the more its predictions depend on them.
+    """Penalise changes of weights in proportion to their Fisher information on each earlier task.
 
     L(theta) = L_task(theta) + lambda/2 sum_k sum_i F_k,i (theta_i - theta*_k,i)^2
 
-    over the earlier tasks k, F_k the diagonal of the Fisher information at theta*_k, the weights that the next task
-    starts from. The sum over tasks is kept as one quadratic, so that neither time nor memory grows with their number,
-    and its value is the sum's, constant included.
+    over the earlier tasks k, where F_k is the diagonal of the Fisher information at theta*_k, the weights at which the
+    next task starts. The sum over tasks is stored as one quadratic, so that time and memory do not grow with the number
+    of tasks; its value equals the sum, including the constant.
 
     Args:
         ewc_lambda: lambda, >= 0.
         fisher: ``estimator`` (see :func:`~tl_lab.functional.fisher_sums`), ``samples`` of each task (None: all),
-            ``batch_size``, which is part of the definition of ``batched`` and nothing else.
-        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+            ``batch_size``, which affects the result for ``batched`` only.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
 
     Raises:
         UserError: a negative lambda, an unknown estimator, no samples.
@@ -62,7 +62,7 @@ class EWC(QuadraticStrategy):
         self.traces: list[str] = []
 
     def fisher_of(self, task: int) -> dict[str, Tensor]:
-        """Estimate the Fisher information of a task at the weights as they are, log its trace, and give it by name."""
+        """Estimate the Fisher information of a task at the current weights, log its trace, and return it by name."""
         estimator, samples, size = (self.fisher[name] for name in _FISHER)
         draw = generator(self.seed, "fisher", task, self.trainer.global_rank)
         found, terms = self.over_samples(
@@ -79,12 +79,12 @@ class EWC(QuadraticStrategy):
         return found
 
     def end_task(self, task: int) -> None:
-        """Add the task's quadratic."""
+        """Add the task's quadratic penalty."""
         self.warn_if_negligible(task)
         self.penalty.add(self.fisher_of(task), self.learned_weights(task))
 
     def facts(self) -> dict[str, str]:
-        """State the estimator and what it found."""
+        """Report the estimator and the traces."""
         samples = "all" if self.fisher["samples"] is None else f"{self.fisher['samples']}"
         told = f"{self.fisher['estimator']}, {samples} samples of each task"
         if self.traces:
@@ -92,12 +92,12 @@ class EWC(QuadraticStrategy):
         return {"Fisher information": told, **super().facts()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the traces."""
+        """Save the traces."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["stream"]["traces"] = list(self.traces)
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
-        """Take them up again."""
+        """Restore the traces."""
         super().restore(checkpoint, data)
         self.traces = list(checkpoint["stream"]["traces"])
 
@@ -110,6 +110,6 @@ def _check_fisher(fisher: Mapping[str, Any]) -> None:
         given = str(fisher["estimator"])
         raise UserError(f"strategy.fisher.estimator={given} is unknown; {nearest(given, FISHER_ESTIMATORS)}")
     if fisher["samples"] is not None and fisher["samples"] < 1:
-        raise UserError(f"strategy.fisher.samples is null (all) or at least 1, not {fisher['samples']}")
+        raise UserError(f"strategy.fisher.samples must be null (all) or at least 1, not {fisher['samples']}")
     if fisher["batch_size"] < 1:
-        raise UserError(f"strategy.fisher.batch_size is at least 1, not {fisher['batch_size']}")
+        raise UserError(f"strategy.fisher.batch_size must be at least 1, not {fisher['batch_size']}")

@@ -17,10 +17,10 @@ __all__ = ["figures_of_stream"]
 
 
 def figures_of_stream(strategy: "ContinualStrategy", data: "TaskStream") -> dict[str, Figure]:
-    """Draw the scores on each task after each task and, unless each has outputs of its own, one confusion matrix.
+    """Draw the scores on each task after each task and, unless every task has its own outputs, a confusion matrix.
 
     Args:
-        strategy: tested.
+        strategy: after its test.
         data: its stream.
 
     Returns:

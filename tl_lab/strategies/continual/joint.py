@@ -1,4 +1,4 @@
-"""All tasks at once."""
+"""Joint training on all tasks."""
 
 from tl_lab.strategies.continual.base import ContinualStrategy
 
@@ -6,9 +6,9 @@ __all__ = ["Joint"]
 
 
 class Joint(ContinualStrategy):
-    """Train on all tasks together, for as many updates as the stream would take: the upper bound.
+    """Train on all tasks together for the number of updates of the whole stream: the upper bound.
 
-    Every batch mixes the tasks. There is one row of accuracies, and so no transfer or forgetting.
+    Batches mix the tasks. There is one row of accuracies, hence no transfer or forgetting.
     """
 
     jointly = True

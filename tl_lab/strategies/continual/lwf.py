@@ -17,18 +17,18 @@ __all__ = ["LwF"]
 
 
 class LwF(ContinualStrategy):
-    """Learn a task while the old outputs stay near to what the network gave for the same samples when it began.
+    """Train on a task while distilling the outputs that the network had for the same samples when the task started.
 
     L(theta) = CE + lambda sum_{k<n} KD_k in the n-th task. KD_k is the cross-entropy from the softened outputs of a
-    frozen copy of the network, as the last task left it, to those of the network (see
-    :func:`~tl_lab.functional.distillation_loss`), both on the current batch: nothing of earlier tasks is kept. Of a
-    pair of domains these are the source's samples.
+    frozen copy of the network at the end of the previous task to those of the network (see
+    :func:`~tl_lab.functional.distillation_loss`), both on the current batch: no sample of earlier tasks is stored. For
+    a pair of domains, the source samples are used.
 
     - Task-incremental: a term for the head of each earlier task.
     - Class-incremental: one term over the classes of all earlier tasks.
-    - Domain-incremental: the shared outputs stand for each earlier task, so that their terms are equal.
+    - Domain-incremental: the shared outputs serve for each earlier task, so that their terms are equal.
 
-    The paper's warm-up, in which the new head learns alone at first, is left out: it found it not crucial.
+    The warm-up of the paper, which trains the new head alone at first, is omitted: the paper found it not crucial.
 
     Args:
         temperature: T, > 0.
@@ -36,9 +36,9 @@ class LwF(ContinualStrategy):
         weighting: ``sum`` as above; ``tasks``: 1/n CE + (1 - 1/n) lambda KD in the n-th task.
         over_tasks: ``sum`` or ``mean`` of the terms of the earlier tasks.
         scaled: multiply the terms by T^2.
-        new_classes: of class-incremental streams, the network's probabilities of KD are over the old classes alone
-            (``apart``), or over all seen so far, the new ones with a target of ``zero``.
-        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+        new_classes: in class-incremental streams, the network's probabilities in KD are over the old classes only
+            (``apart``), or over all classes seen so far, with a target of ``zero`` for new ones.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
 
     Raises:
         UserError: an option is out of its range.
@@ -47,8 +47,8 @@ class LwF(ContinualStrategy):
         Li and Hoiem, Learning without Forgetting, TPAMI 40 (2018), section 3, equations 1 to 4.
         van de Ven and Tolias, Three scenarios for continual learning, 2019: ``weighting=tasks over_tasks=mean
         scaled=true new_classes=zero``.
-        van de Ven, Tuytelaars and Tolias, Nature Machine Intelligence 2022: ``new_classes=zero``, all classes of the
-        stream having outputs from the start there.
+        van de Ven, Tuytelaars and Tolias, Nature Machine Intelligence 2022: ``new_classes=zero``; there, outputs for
+        all classes of the stream exist from the start.
     """
 
     problems = frozenset({"single_label"})
@@ -66,35 +66,35 @@ class LwF(ContinualStrategy):
     ) -> None:
         super().__init__(**options)
         if not temperature > 0:
-            raise UserError(f"strategy.temperature is above 0, not {temperature}")
+            raise UserError(f"strategy.temperature must be above 0, not {temperature}")
         if not weight >= 0:
-            raise UserError(f"strategy.weight is at least 0, not {weight}")
+            raise UserError(f"strategy.weight must be at least 0, not {weight}")
         _check_choice("weighting", weighting, ("sum", "tasks"))
         _check_choice("over_tasks", over_tasks, ("sum", "mean"))
         _check_choice("new_classes", new_classes, ("apart", "zero"))
         self.temperature, self.weight, self.scaled = temperature, weight, scaled
         self.weighting, self.over_tasks, self.new_classes = weighting, over_tasks, new_classes
-        # there from the start, so that every checkpoint has the same entries; no part that learns
+        # created at the start, so that every checkpoint has the same entries; never trained
         self.teacher = copy.deepcopy(self.network).requires_grad_(False)
         self.teacher.eval()
 
     def train(self, mode: bool = True) -> "LwF":
-        """Set the mode of all but the teacher, which stays in evaluation mode."""
+        """Set the mode of all modules except the teacher, which stays in evaluation mode."""
         super().train(mode)
         self.teacher.eval()
         return self
 
     def end_task(self, task: int) -> None:
-        """Keep the network as it is for the next task."""
+        """Copy the network as the teacher of the next task."""
         self.teacher.load_state_dict(self.network.state_dict())
 
     @property
     def current_share(self) -> float:
-        """Factor of the cross-entropy: 1/n in the n-th task where the objective is shared out, else 1."""
+        """Return the factor of the cross-entropy: 1/n in the n-th task with ``weighting=tasks``, else 1."""
         return 1 / (self.task + 1) if self.weighting == "tasks" else 1.0
 
     def further_terms(self, batch: Labelled, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """Give the distillation of the earlier tasks' outputs."""
+        """Return the distillation loss on the outputs of earlier tasks."""
         if self.task == 0:
             return {}
         shared_out, by_task = self.weighting == "tasks", self.outputs.scenario != "class"
@@ -108,7 +108,7 @@ class LwF(ContinualStrategy):
         return {"distillation_loss": factor * torch.stack(terms).mean()}
 
     def _old_outputs(self, batch: Labelled, features: Tensor, logits: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Give old outputs of network and teacher, ``(B, K)`` each: a pair a head, or one where tasks share outputs."""
+        """Return pairs of old logits of network and teacher, ``(B, K)``: one per head, or one for shared outputs."""
         old = (0,) if self.outputs.scenario == "domain" else tuple(range(self.task))
         kept = self._teach(batch, old)
         if self.outputs.scenario != "task":
@@ -121,20 +121,20 @@ class LwF(ContinualStrategy):
 
     @torch.no_grad()
     def _teach(self, batch: Labelled, blocks: tuple[int, ...]) -> Tensor:
-        """Compute the teacher's logits on what the network has seen of a batch."""
+        """Compute the teacher's logits on the inputs that the network received."""
         head = self.teacher.head
         assert isinstance(head, TaskHead)
         head.active = blocks
         self.teacher.use("source")
-        x, _ = self._inputs(batch, None)  # the adaptation may change the inputs, the same way whenever it is asked
+        x, _ = self._inputs(batch, None)  # an adaptation may change the inputs, identically at each call
         return self.teacher(x)
 
     def facts(self) -> dict[str, str]:
-        """State the choices that change the numbers."""
+        """Report the choices that change the numbers."""
         told = f"T = {self.temperature:g}, weight {self.weight:g}" + (", times T²" if self.scaled else "")
         return {"distillation": f"{told}; weighting={self.weighting}, over_tasks={self.over_tasks}", **super().facts()}
 
 
 def _check_choice(name: str, value: str, valid: tuple[str, str]) -> None:
     if value not in valid:
-        raise UserError(f"strategy.{name} is {valid[0]!r} or {valid[1]!r}, not {value!r}")
+        raise UserError(f"strategy.{name} must be {valid[0]!r} or {valid[1]!r}, not {value!r}")

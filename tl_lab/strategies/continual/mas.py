@@ -11,7 +11,7 @@ __all__ = ["MAS"]
 
 
 class MAS(QuadraticStrategy):
-    """Keep the weights near those of the last task, the nearer the more the outputs' length depends on them.
+    """Penalise changes of weights in proportion to the sensitivity of the squared norm of the outputs.
 
     L(theta) = L_task(theta) + lambda sum_i Omega_i (theta_i - theta*_i)^2
     Omega_i = sum over tasks of 1/N sum_n |d ||f(x_n)||^2 / d theta_i|
@@ -20,9 +20,9 @@ class MAS(QuadraticStrategy):
 
     Args:
         mas_lambda: lambda, >= 0.
-        samples: of each task, for Omega; None for all.
-        batch_size: samples at once; it changes no number.
-        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+        samples: samples of each task for Omega; None for all.
+        batch_size: samples per batch; it does not change the result.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
 
     References:
         Aljundi et al., Memory Aware Synapses: Learning What (not) to Forget, ECCV 2018, equations 2 and 4.
@@ -36,14 +36,14 @@ class MAS(QuadraticStrategy):
     ) -> None:
         super().__init__(strength=2 * mas_lambda, **options)  # the penalty has no factor 1/2
         if samples is not None and samples < 1:
-            raise UserError(f"strategy.samples is null (all) or at least 1, not {samples}")
+            raise UserError(f"strategy.samples must be null (all) or at least 1, not {samples}")
         if batch_size < 1:
-            raise UserError(f"strategy.batch_size is at least 1, not {batch_size}")
+            raise UserError(f"strategy.batch_size must be at least 1, not {batch_size}")
         self.samples, self.size_at_once = samples, batch_size
 
     @property
     def strength_given(self) -> float:
-        """The strength as the option gives it."""
+        """The strength as given by the option."""
         return self.strength / 2
 
     def end_task(self, task: int) -> None:

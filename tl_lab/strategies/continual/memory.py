@@ -1,4 +1,4 @@
-"""What replay, DER++ and A-GEM share: a memory of earlier samples, how it is filled, and how it is drawn from."""
+"""Base class of replay, DER++ and A-GEM: a memory of earlier samples, its policies and its draws."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypedDict
@@ -17,11 +17,11 @@ from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["Memory", "MemoryStrategy"]
 
-_POLICIES = {"reservoir": {"size": 1000}, "class_balanced": {"per_class": 100}}  # and what each is told by default
+_POLICIES = {"reservoir": {"size": 1000}, "class_balanced": {"per_class": 100}}  # with their default options
 
 
 class MemoryOptions(TypedDict, total=False):
-    """What a memory keeps; each strategy has policies of its own."""
+    """Options of the memory; the valid policies depend on the strategy."""
 
     policy: str
     size: Count
@@ -29,11 +29,11 @@ class MemoryOptions(TypedDict, total=False):
 
 
 class Memory(nn.Module):
-    """Places of samples in the stream's training sets, in a fixed number of slots; all of it is buffers.
+    """Positions of samples in the stream's training sets, in a fixed number of slots; the whole state is in buffers.
 
     Args:
         size: number of slots, >= 1.
-        width: largest number of logits that are kept beside each sample; 0 for none. Those that one lacks are NaN.
+        width: largest number of logits stored with each sample, padded with NaN; 0 for none.
     """
 
     task: Tensor
@@ -43,27 +43,27 @@ class Memory(nn.Module):
 
     def __init__(self, size: int, width: int = 0) -> None:
         super().__init__()
-        self.register_buffer("task", torch.full((size,), -1))  # -1: the slot is empty
+        self.register_buffer("task", torch.full((size,), -1))  # -1: empty slot
         self.register_buffer("index", torch.full((size,), -1))
         self.register_buffer("logits", torch.full((size, width), torch.nan))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # samples that were offered by add()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # number of samples passed to add()
 
     def __len__(self) -> int:
         return len(self.task)
 
     def filled(self, before: int | None = None) -> Tensor:
-        """Number the slots that hold a sample, in order; with ``before`` those of tasks before that one."""
+        """Return the indices of occupied slots in order; with ``before`` only those of tasks before that one."""
         held = self.task >= 0
         return (held if before is None else held & (self.task < before)).nonzero()[:, 0]
 
     def add(self, task: int, index: Tensor, draw: torch.Generator, logits: Tensor | None = None) -> None:
-        """Offer the samples of a batch, which stay by algorithm R (see :func:`~tl_lab.functional.reservoir_slots`).
+        """Add samples of a batch by algorithm R (see :func:`~tl_lab.functional.reservoir_slots`).
 
         Args:
-            task: which they belong to, from 0.
-            index: their places in its training set, ``(B,)``.
-            draw: decides who stays.
-            logits: kept with them, ``(B, <= width)``.
+            task: their task, counted from 0.
+            index: their positions in its training set, ``(B,)``.
+            draw: random generator of the decisions.
+            logits: stored with them, ``(B, <= width)``.
         """
         slots = reservoir_slots(int(self.seen), len(index), len(self), draw).to(index.device)
         stay = slots >= 0
@@ -75,13 +75,13 @@ class Memory(nn.Module):
         self.seen += len(index)
 
     def add_of_each_class(self, task: int, y: Tensor, per_class: int, draw: torch.Generator) -> None:
-        """Put samples of each class of a task into free slots, drawn without replacement.
+        """Store samples of each class of a task in free slots, drawn without replacement.
 
         Args:
             task: counted from 0.
-            y: classes of its training set, or other groups to draw from alike, ``(N,)``.
-            per_class: samples of each class; all of a class that has no more.
-            draw: decides which.
+            y: classes of its training set, or other groups that are sampled equally, ``(N,)``.
+            per_class: samples of each class; smaller classes are stored whole.
+            draw: random generator of the draw.
         """
         of_class = [(y.cpu() == c).nonzero()[:, 0] for c in y.unique().tolist()]
         index = torch.cat([here[torch.randperm(len(here), generator=draw)[:per_class]] for here in of_class])
@@ -94,30 +94,30 @@ class Memory(nn.Module):
 
 
 class MemoryStrategy(ContinualStrategy):
-    """Keep samples of the stream, and look at some of them in each update.
+    """Store samples of the stream, and use some of them in each update.
 
-    ``memory.policy`` says who is kept. ``reservoir``: a uniform sample, of ``memory.size``, of everything that training
-    was shown so far; a sample is shown once an epoch, and may come to take several slots. ``class_balanced``:
+    ``memory.policy`` selects the samples. ``reservoir``: a uniform sample of size ``memory.size`` from all samples seen
+    in training so far; a sample is seen once per epoch and may occupy several slots. ``class_balanced``:
     ``memory.per_class`` samples of each class of each task, drawn at the end of the task.
 
-    The memory holds places in the data, not the data: samples are fetched again, and augmented anew. They pass the
-    network as a batch of their own, which batch-norm normalises by itself. Several processes hold the same memory, and
-    each takes its share of what is drawn.
+    The memory stores positions, not data: samples are read again and augmented anew. They form a separate batch, which
+    batch normalisation normalises separately. All processes hold the same memory, and each trains on its share of a
+    draw.
 
     Args:
         memory: ``policy``, ``size`` and ``per_class``.
-        replay_batch_size: samples drawn for one batch, over all processes, without replacement; None for as many as the
-            data's batches have. All that is there where the memory holds fewer.
-        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+        replay_batch_size: samples drawn per batch over all processes, without replacement; None for the batch size of
+            the data. The whole memory if it holds fewer.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
 
     Raises:
         UserError: a key or policy that does not exist, or a number below 1.
     """
 
     policies: ClassVar[tuple[str, ...]] = tuple(_POLICIES)
-    """Policies that fit the method, the usual one first."""
+    """Policies that suit the method, the default first."""
     keeps_logits: ClassVar[bool] = False
-    """Whether samples are kept with the logits that they had when they came into the memory."""
+    """Whether samples are stored with the logits that they had at that time."""
 
     def __init__(
         self,
@@ -128,25 +128,25 @@ class MemoryStrategy(ContinualStrategy):
     ) -> None:
         super().__init__(**options)
         if replay_batch_size is not None and replay_batch_size < 1:
-            raise UserError(f"strategy.replay_batch_size is null or at least 1, not {replay_batch_size}")
+            raise UserError(f"strategy.replay_batch_size must be null or at least 1, not {replay_batch_size}")
         chosen = _checked(memory or {}, self.policies)
         self.policy, self.per_class, self.replay_batch_size = chosen["policy"], chosen["per_class"], replay_batch_size
         size = chosen["size"] if self.policy == "reservoir" else self.per_class * sum(self.outputs.sizes)
         blocks = self.outputs.blocks
         width = max(blocks) if self.outputs.scenario == "task" else sum(blocks)
         self.memory = Memory(size, width if self.keeps_logits else 0)
-        self._batch: Labelled | None = None  # the one at hand, its number in the epoch, and its logits
+        self._batch: Labelled | None = None  # the current one, its number in the epoch, and its logits
         self._batch_idx = 0
         self._logits: Tensor | None = None
 
     def facts(self) -> dict[str, str]:
-        """State the memory's budget."""
+        """Report the size of the memory."""
         size = f"{len(self.memory):,} samples"
         told = size if self.policy == "reservoir" else f"{size}, {self.per_class:,} of each class of each task"
         return {**super().facts(), "memory": f"{told} ({self.policy})"}
 
     def prepare(self, data: DataModule) -> None:
-        """See that every batch can be shared out evenly: processes exchange what they saw."""
+        """Check that every batch can be divided evenly among processes, which exchange their samples."""
         super().prepare(data)
         processes = self.trainer.world_size
         if self.replay_batch_size is not None and self.replay_batch_size % processes:
@@ -162,7 +162,7 @@ class MemoryStrategy(ContinualStrategy):
     # ------------------------------------------------------------------ filling
 
     def train_on(self, batch: Labelled | DomainBatch, batch_idx: int, again: bool = False) -> None:
-        """Update on a batch, and only then offer it to the memory."""
+        """Update on a batch, then add its samples to the memory."""
         self._batch = batch.source if isinstance(batch, DomainBatch) else batch
         self._batch_idx, self._logits = batch_idx, None
         super().train_on(batch, batch_idx, again)
@@ -171,7 +171,7 @@ class MemoryStrategy(ContinualStrategy):
             self.memory.add(self.task, self._whole(self._batch.index), self._draw("reservoir"), logits)
 
     def end_task(self, task: int) -> None:
-        """Keep samples of each class."""
+        """Store samples of each class."""
         super().end_task(task)
         if self.policy == "class_balanced":
             y = self.stream.sets[self.stream.train_name(task)].y
@@ -181,7 +181,7 @@ class MemoryStrategy(ContinualStrategy):
             self.memory.add_of_each_class(task, groups, self.per_class, generator(self.seed, "memory", task))
 
     def _whole(self, share: Tensor) -> Tensor:
-        """Put a batch together that processes share, ``(B / W, ...)`` -> ``(B, ...)``, in a single process's order."""
+        """Gather a batch from all processes, ``(B / W, ...)`` -> ``(B, ...)``, in the order of a single process."""
         if self.trainer.world_size == 1:
             return share
         return self.all_gather(share).transpose(0, 1).flatten(0, 1)  # type: ignore[union-attr]
@@ -189,11 +189,11 @@ class MemoryStrategy(ContinualStrategy):
     # ------------------------------------------------------------------ drawing
 
     def _draw(self, *names: str | int) -> torch.Generator:
-        # a function of the batch's place in the run: nothing has to be kept for a resumed run
+        # a function of the batch's position in the run, so that a resumed run needs no saved state
         return generator(self.seed, "memory", *names, self.current_epoch, self._batch_idx)
 
     def number_recalled(self, before: int | None = None) -> int:
-        """Count what is drawn for this batch over all processes, each of which gets the same number."""
+        """Return the number of samples drawn for this batch over all processes, the same for each process."""
         wanted = min(self.replay_batch_size or self.stream.batch_size, len(self.memory.filled(before)))
         return wanted - wanted % self.trainer.world_size
 
@@ -201,22 +201,22 @@ class MemoryStrategy(ContinualStrategy):
         """Draw slots of the memory for this batch, without replacement.
 
         Args:
-            name: of the draw; those of other names are independent.
+            name: name of the draw; draws of different names are independent.
             before: draw from tasks before this one only; None for all.
 
         Returns:
-            This process's share, ``(number_recalled / processes,)``; empty where nothing is there.
+            This process's share, ``(number_recalled / processes,)``; empty if there is nothing to draw from.
         """
         slots = self.memory.filled(before)
         drawn = torch.randperm(len(slots), generator=self._draw(name))[: self.number_recalled(before)]
         return slots[drawn[self.trainer.global_rank :: self.trainer.world_size].to(slots.device)]
 
     def revisit(self, slots: Tensor, name: str) -> tuple[Tensor, Labelled]:
-        """Fetch samples, and run them through the network.
+        """Read samples, and compute their features.
 
         Args:
             slots: of the samples, ``(M,)``, at least one.
-            name: of the draw; augmentation follows it.
+            name: name of the draw, which also seeds the augmentation.
 
         Returns:
             Their features, ``(M, D)``, and the samples, with their tasks.
@@ -228,12 +228,12 @@ class MemoryStrategy(ContinualStrategy):
         return self.features(x), batch
 
     def recalled_loss(self, slots: Tensor, name: str) -> Tensor:
-        """Loss of samples in the memory, whatever share the current batch's has; a scalar."""
+        """Compute the loss of samples in the memory, without the current batch's share; a scalar."""
         return self.criterion(*self.classify(*self.revisit(slots, name)))
 
 
 def _checked(given: Mapping[str, Any], policies: tuple[str, ...]) -> dict[str, Any]:
-    """Fill in what was not given, and refuse what does not exist."""
+    """Fill in defaults, and refuse unknown keys."""
     chosen: dict[str, Any] = {"policy": policies[0]}
     for policy in policies:
         chosen |= _POLICIES[policy]
@@ -247,5 +247,5 @@ def _checked(given: Mapping[str, Any], policies: tuple[str, ...]) -> dict[str, A
         )
     for name in chosen.keys() - {"policy"}:
         if not isinstance(chosen[name], int) or chosen[name] < 1:
-            raise UserError(f"strategy.memory.{name} is a whole number of at least 1, not {chosen[name]!r}")
+            raise UserError(f"strategy.memory.{name} must be a whole number of at least 1, not {chosen[name]!r}")
     return {"size": None, "per_class": None, **chosen}

@@ -1,4 +1,4 @@
-"""Fine-tuning on one task after the other, with nothing against forgetting."""
+"""Sequential fine-tuning without any measure against forgetting."""
 
 from tl_lab.strategies.continual.base import ContinualStrategy
 
@@ -6,4 +6,4 @@ __all__ = ["Naive"]
 
 
 class Naive(ContinualStrategy):
-    """Go on training on each task in turn: the lower bound that methods against forgetting are held against."""
+    """Train on each task in turn: the lower bound of methods against forgetting."""

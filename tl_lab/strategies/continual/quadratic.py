@@ -1,4 +1,4 @@
-"""What EWC, online EWC, SI and MAS share: a quadratic penalty on leaving the weights of earlier tasks."""
+"""Base class of EWC, online EWC, SI and MAS: a quadratic penalty on changes of the weights of earlier tasks."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -38,16 +38,16 @@ class QuadraticPenalty(nn.Module):
         self.register_buffer("constant", torch.zeros((), dtype=torch.float64))
 
     def precision(self, name: str) -> Tensor:
-        """Give F of a parameter, of its shape, >= 0 but for SI's."""
+        """Return F of a parameter, of its shape; >= 0 except in SI."""
         return self._buffers[_key("precision", name)]  # type: ignore[return-value]
 
     def centre(self, name: str) -> Tensor:
-        """Give c of a parameter, of its shape."""
+        """Return c of a parameter, of its shape."""
         return self._buffers[_key("centre", name)]  # type: ignore[return-value]
 
     @torch.no_grad()
     def add(self, precisions: Mapping[str, Tensor], centres: Mapping[str, Tensor]) -> None:
-        """Add a quadratic; the sum is one quadratic again, exactly, whatever their number (see
+        """Add a quadratic. The sum is exactly one quadratic again, whatever the number of terms (see
         :func:`~tl_lab.functional.merge_quadratics`)."""
         for name, precision in precisions.items():
             merged = merge_quadratics(self.precision(name), self.centre(name), precision, centres[name])
@@ -57,13 +57,13 @@ class QuadraticPenalty(nn.Module):
 
     @torch.no_grad()
     def replace(self, precisions: Mapping[str, Tensor], centres: Mapping[str, Tensor]) -> None:
-        """Put a quadratic in the place of the one that was there."""
+        """Replace the quadratic."""
         for name, precision in precisions.items():
             self.precision(name).copy_(precision)
             self.centre(name).copy_(centres[name])
 
     def forward(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Compute the value for some of the parameters, by name; a scalar."""
+        """Compute the value for the named parameters; a scalar."""
         centres = [self.centre(name) for name in parameters]
         precisions = [self.precision(name) for name in parameters]
         return quadratic_penalty(list(parameters.values()), centres, precisions) + self.constant.float()
@@ -75,28 +75,28 @@ class QuadraticPenalty(nn.Module):
 
 
 class QuadraticStrategy(ContinualStrategy):
-    """Tie the weights to those of earlier tasks by strength * 1/2 sum_i F_i (theta_i - c_i)^2.
+    """Penalise changes of the weights of earlier tasks by strength * 1/2 sum_i F_i (theta_i - c_i)^2.
 
-    Protected are the parameters that later tasks would change: all that learn, but for outputs that later tasks do
-    not use (the heads of other tasks, in a task-incremental stream) and outputs not yet in use.
+    The penalty covers the trained parameters that later tasks would change. Outputs that later tasks do not use (the
+    heads of other tasks in a task-incremental stream) and outputs that are not yet in use are not covered.
 
-    A subclass names its :attr:`term` and fills :meth:`~ContinualStrategy.end_task`.
+    A subclass sets :attr:`term` and implements :meth:`~ContinualStrategy.end_task`.
 
     Args:
         strength: factor of the penalty, >= 0.
-        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
     """
 
     term: ClassVar[str]
     """Name of the penalty in the log."""
     useful: ClassVar[str] = "useful values in the literature run from 1e2 to 1e10 with the scenario"
-    """What a user whose strength is too small should know."""
+    """Advice for users whose strength is too small."""
 
     def __init__(self, *, strength: float, **options: Any) -> None:
         super().__init__(**options)
         self.strength = float(strength)
         if not strength >= 0:
-            raise UserError(f"strategy.{self.strength_option} is at least 0, not {self.strength_given}")
+            raise UserError(f"strategy.{self.strength_option} must be at least 0, not {self.strength_given}")
         protected = self.protected(self.outputs.num_tasks - 1)
         if not protected:
             raise UserError(
@@ -107,17 +107,17 @@ class QuadraticStrategy(ContinualStrategy):
         self._tied: dict[str, Tensor] = {}
         self._largest_share = torch.zeros(())
         self._loss = torch.ones(())
-        self.told: list[str] = []  # of each task, for the result
+        self.told: list[str] = []  # one entry per task, for the result
 
     @property
     def strength_option(self) -> str:
-        """Name of the option that is the strength."""
+        """Name of the option that sets the strength."""
         return f"{self.term}_lambda"
 
-    # ------------------------------------------------------------------ what is protected
+    # ------------------------------------------------------------------ protected parameters
 
     def protected(self, learned: int) -> dict[str, nn.Parameter]:
-        """Name the parameters of the network that are protected once a task, counted from 0, was learned."""
+        """Return the names of the network's parameters that are protected after a task, counted from 0."""
         used = self.outputs.active(learned, learned) if self.outputs.scenario != "task" else ()
         heads = {id(p): k for k, block in enumerate(self.head.blocks) for p in block.parameters()}
         return {
@@ -127,38 +127,38 @@ class QuadraticStrategy(ContinualStrategy):
         }
 
     def learned_weights(self, learned: int) -> dict[str, Tensor]:
-        """Copy what is protected once a task was learned."""
+        """Copy the parameters that are protected after a task."""
         return {name: parameter.detach().clone() for name, parameter in self.protected(learned).items()}
 
     # ------------------------------------------------------------------ the penalty
 
     def start_task(self, task: int) -> None:
-        """Forget how large the penalty was."""
+        """Reset the record of the penalty's size."""
         self._largest_share = torch.zeros((), device=self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Look up what is tied: what the tasks before this one used."""
+        """Find the protected parameters, which are those of the previous tasks."""
         super().on_train_epoch_start()
         self._tied = dict(self.protected(self.task - 1)) if self.task > 0 else {}
         self._largest_share = self._largest_share.to(self.device)
 
     def penalties(self) -> dict[str, Tensor]:
-        """Give the penalty, from the second task on."""
+        """Return the penalty, from the second task on."""
         if not self._tied or not self.strength:
             return {}
         value = self.strength * self.penalty(self._tied)
         share = value.detach() / self._loss.clamp(min=torch.finfo(value.dtype).tiny)
-        torch.maximum(self._largest_share, share, out=self._largest_share)  # in place: an update may be a graph
+        torch.maximum(self._largest_share, share, out=self._largest_share)  # in place, for replay as a CUDA graph
         return {self.term: value}
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Compute the loss; its value is kept beside the penalty's."""
+        """Compute the loss, and keep its value for comparison with the penalty."""
         loss = super().task_loss(logits, y, weights)
         self._loss = loss.detach()
         return loss
 
     def warn_if_negligible(self, task: int) -> None:
-        """Say so where the penalty was never worth a thousandth of the task loss during a whole task."""
+        """Warn if the penalty never reached a thousandth of the task loss during a whole task."""
         if task == 0 or not self.strength:
             return
         share = float(self._largest_share)
@@ -167,17 +167,17 @@ class QuadraticStrategy(ContinualStrategy):
             warnings.warn(
                 f"the penalty stayed below {max(share, 1e-12):.1g} of the task loss during all of "
                 f"{self.stream.task_name(task)}: strategy.{self.strength_option}={self.strength_given:g} is orders of "
-                f"magnitude too small to keep anything; {self.useful}",
+                f"magnitude too small to have an effect; {self.useful}",
                 stacklevel=2,
             )
 
     @property
     def strength_given(self) -> float:
-        """The strength as the option gives it."""
+        """The strength as given by the option."""
         return self.strength
 
     def facts(self) -> dict[str, str]:
-        """State how large the penalty became."""
+        """Report the largest share of the penalty."""
         if not self.told:
             return {}
         return {f"largest {self.term} penalty / task loss": ", ".join(self.told)}
@@ -191,13 +191,13 @@ class QuadraticStrategy(ContinualStrategy):
         batch_size: int,
         compute: Callable[[nn.Module, Batches, list[str]], tuple[dict[str, Tensor], int]],
     ) -> tuple[dict[str, Tensor], int]:
-        """Average over training samples of a task, shared out among processes.
+        """Average over training samples of a task, divided among processes.
 
         Args:
             task: counted from 0.
             count: samples drawn by the seed; None for all.
-            batch_size: samples at once.
-            compute: sums and their number, from the network, batches of inputs and labels, and parameters' names.
+            batch_size: samples per batch.
+            compute: sums and their number, from the network, batches of inputs and labels, and names of parameters.
 
         Returns:
             Means by parameter, and the number of terms over all processes.
@@ -223,12 +223,12 @@ class QuadraticStrategy(ContinualStrategy):
         return {name: tensor / terms for name, tensor in sums.items()}, terms
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what was told of earlier tasks, and how large the penalty was so far."""
+        """Save the reports of earlier tasks, and the penalty's size so far."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["stream"] |= {"told": list(self.told), "largest_share": float(self._largest_share)}
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
-        """Take it up again."""
+        """Restore both."""
         super().restore(checkpoint, data)
         self.told = list(checkpoint["stream"]["told"])
         self._largest_share = torch.tensor(checkpoint["stream"]["largest_share"])

@@ -1,4 +1,4 @@
-"""Experience replay: samples of earlier tasks are trained on beside those of the current one."""
+"""Experience replay: training on samples of earlier tasks in addition to those of the current one."""
 
 from typing import Any, Literal
 
@@ -20,16 +20,16 @@ class Replay(MemoryStrategy):
 
     L = 1/n CE(batch) + (1 - 1/n) CE(replayed),
 
-    as if every task counted alike; what is replayed are samples of earlier tasks. ``weighting=equal``: every sample of
-    the batch and of the replayed ones counts alike; what is replayed may belong to the current task, too, where a
-    reservoir holds some of it. Both terms are logged as they enter the sum.
+    which gives every task the same weight; only samples of earlier tasks are replayed. ``weighting=equal`` gives every
+    sample of the batch and of the replayed ones the same weight; with a reservoir, samples of the current task may be
+    replayed, too. Both terms are logged with their factors.
 
     Args:
         weighting: ``tasks`` or ``equal``.
-        options: those of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.memory.MemoryStrategy`.
 
     Raises:
-        UserError: a weighting that does not exist.
+        UserError: an unknown weighting.
 
     References:
         ``equal`` with ``memory.policy=reservoir``: Chaudhry et al., On Tiny Episodic Memories in Continual Learning,
@@ -49,7 +49,7 @@ class Replay(MemoryStrategy):
 
     @property
     def current_share(self) -> float:
-        """Factor of the current batch's loss, in (0, 1]: 1 where there is nothing to replay."""
+        """Return the factor of the current batch's loss, in (0, 1]; 1 if there is nothing to replay."""
         replayed = self.number_recalled(self._before)
         if not replayed:
             return 1.0

@@ -15,19 +15,19 @@ __all__ = ["SI"]
 
 
 class SI(QuadraticStrategy):
-    """Keep the weights near those of the last task, the nearer the more their way there lowered the tasks' losses.
+    """Penalise changes of weights in proportion to their contribution to the decrease of the tasks' losses.
 
     L(theta) = L_task(theta) + c sum_i Omega_i (theta_i - theta*_i)^2
     Omega_i = sum over tasks of omega_i / (Delta_i^2 + xi),    omega_i = - sum over updates of g_i dtheta_i
 
-    with g the gradient of the objective without the penalty, dtheta the change that the optimizer made, and Delta the
+    with g the gradient of the objective without the penalty, dtheta the change made by the optimizer, and Delta the
     change over the task.
 
     Args:
         si_c: c, >= 0.
         damping: xi, > 0.
-        clamp: set an Omega below 0 to 0, as the authors' code does; equation 5 does not.
-        options: those of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
+        clamp: set a negative Omega to 0, as the authors' code does; equation 5 does not.
+        options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
 
     References:
         Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017, equations 3 to 5.
@@ -41,10 +41,10 @@ class SI(QuadraticStrategy):
     ) -> None:
         super().__init__(strength=2 * si_c, **options)  # the penalty has no factor 1/2
         if not damping > 0:
-            raise UserError(f"strategy.damping is above 0, not {damping}")
+            raise UserError(f"strategy.damping must be above 0, not {damping}")
         self.damping, self.clamp = float(damping), clamp
         parameters = self.protected(self.outputs.num_tasks - 1)
-        # buffers: a stream that was killed within a task goes on with its path
+        # buffers, so that a stream interrupted within a task continues its path integral
         self.path = nn.Module()
         self.start = nn.Module()
         for name, parameter in parameters.items():
@@ -57,12 +57,12 @@ class SI(QuadraticStrategy):
 
     @property
     def strength_option(self) -> str:
-        """Name of the option that is the strength."""
+        """Name of the option that sets the strength."""
         return "si_c"
 
     @property
     def strength_given(self) -> float:
-        """The strength as the option gives it."""
+        """The strength as given by the option."""
         return self.strength / 2
 
     def _kept(self, module: nn.Module, names: Any) -> list[Tensor]:
@@ -70,7 +70,7 @@ class SI(QuadraticStrategy):
 
     @torch.no_grad()
     def start_task(self, task: int) -> None:
-        """Begin a new path."""
+        """Start a new path integral."""
         super().start_task(task)
         weights = self.protected(task)
         for path, start, weight in zip(
@@ -80,13 +80,13 @@ class SI(QuadraticStrategy):
             start.copy_(weight)
 
     def on_train_epoch_start(self) -> None:
-        """Look up whose path is followed."""
+        """Find the parameters whose paths are integrated."""
         super().on_train_epoch_start()
         self._moving = self.protected(self.task)
 
     @torch.no_grad()
     def on_gradients(self) -> None:
-        """Note the gradient of the objective without the penalty, and the weights before the step."""
+        """Record the gradient of the objective without the penalty, and the weights before the step."""
         self._before = [weight.detach().clone() for weight in self._moving.values()]
         self._gradients = []
         for name, weight in self._moving.items():
@@ -97,7 +97,7 @@ class SI(QuadraticStrategy):
 
     @torch.no_grad()
     def on_update(self) -> None:
-        """Add the step to the path."""
+        """Add the step to the path integral."""
         changes = torch._foreach_sub([weight.detach() for weight in self._moving.values()], self._before)
         add_path_contributions(self._kept(self.path, self._moving), self._gradients, changes)
 

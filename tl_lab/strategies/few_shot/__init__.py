@@ -1,1 +1,1 @@
-"""How few examples are learned from: a strategy a file."""
+"""Few-shot strategies: one file each; ``base`` defines the contract."""

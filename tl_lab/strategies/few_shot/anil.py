@@ -6,7 +6,7 @@ __all__ = ["ANIL"]
 
 
 class ANIL(MAML):
-    """MAML that adapts the head alone: an episode's features stand still in its inner loop.
+    """MAML that adapts only the head: the features of an episode do not change in its inner loop.
 
     References:
         Raghu, Raghu, Bengio and Vinyals, Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of

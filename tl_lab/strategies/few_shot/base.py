@@ -1,4 +1,4 @@
-"""What every strategy shares that is tested on episodes."""
+"""Base class of the strategies that are tested on episodes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -26,34 +26,34 @@ __all__ = ["EmbeddingStrategy", "FewShotStrategy"]
 
 
 class FewShotStrategy(Strategy):
-    """Learn classes from a few examples each. Subclasses fill :meth:`episode_logits`.
+    """Classify from a few examples per class. Subclasses implement :meth:`episode_logits`.
 
-    It is called in training, where a strategy learns from episodes, and in every validation and test. There the
-    network is in evaluation mode and its buffers stay as they are. Terms of a domain adaptation act on the embeddings
-    of all images of the step's episodes, and on those of as many images of the target.
+    It is called in validation and test and, for strategies that train on episodes, in training. In validation and test
+    the network is in evaluation mode and its buffers do not change. Terms of a domain adaptation act on the embeddings
+    of all images of the step's episodes and of as many target images.
 
     Args:
-        batch_norm: statistics by which batch-norm normalises in validation and test: ``running``, those gathered in
-            training, or ``transductive``, those of each episode's own images, queries included.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        batch_norm: statistics of batch normalisation in validation and test: ``running``, collected in training, or
+            ``transductive``, computed from the images of each episode, queries included.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
     """
 
     needs = frozenset({"labels", "episodes"})
     handles = frozenset({"labels", "episodes", "target"})
     problems = frozenset({"single_label"})
-    inference_mode = False  # some learn from an episode's support before they are tested on its queries
+    inference_mode = False  # some strategies train on an episode's support before its queries are classified
     trains_on: ClassVar[str] = "episodes"
-    """What training learns from: ``episodes``, or ``classes``, ordinary batches of the training classes."""
+    """Training data: ``episodes``, or ``classes``, ordinary batches of the training classes."""
     fixed_way: ClassVar[bool] = False
-    """Whether a head with an output for each way is learned, so that training and test need the same number of ways."""
+    """Whether the head has one output per way, so that training and test need the same number of ways."""
     has_head: ClassVar[bool] = False
-    """Whether the network's head takes part; without one, what is learned is the embedding."""
+    """Whether the network has a head; otherwise only the embedding is trained."""
     learns_at_test: ClassVar[bool] = False
     """Whether :meth:`episode_logits` computes gradients in validation and test, too."""
 
     def __init__(self, *, batch_norm: Literal["running", "transductive"] = "running", **options: Any) -> None:
         if self.trains_on == "episodes" and options.get("class_weights") is not None:
-            raise UserError("strategy.class_weights is null with episodes, whose classes all have the same size")
+            raise UserError("strategy.class_weights must be null with episodes, whose classes all have the same size")
         if not self.has_head and options.get("head"):
             raise UserError(f"{type(self).__name__} compares embeddings and has no head: leave strategy.head out")
         super().__init__(**options)
@@ -61,10 +61,10 @@ class FewShotStrategy(Strategy):
         if not self.has_head:
             self.network.head = nn.Identity()
 
-    # ------------------------------------------------------------------ what a subclass provides
+    # ------------------------------------------------------------------ implemented by subclasses
 
     def episode_logits(self, support: Labelled, query: Labelled, way: int) -> Tensor:
-        """Classify the queries of E episodes, each with its own support.
+        """Classify the queries of E episodes, each from its own support.
 
         Args:
             support: ``x`` is ``(E, N*K, ...)``; ``y``, 0 to N - 1 in rising order, and ``index``, ``(E, N*K)``.
@@ -72,12 +72,12 @@ class FewShotStrategy(Strategy):
             way: number of classes N.
 
         Returns:
-            Logits, ``(E, N*Q, N)``. An episode's are the same whatever other episodes are beside it.
+            Logits, ``(E, N*Q, N)``. The logits of an episode do not depend on the other episodes.
         """
         raise NotImplementedError
 
     def facts(self) -> dict[str, str]:
-        """State what changes the numbers of episodes."""
+        """Report the choices that change the numbers of episodes."""
         whose = "of each episode, queries included" if self.batch_norm == "transductive" else "running, of training"
         return {
             **super().facts(),
@@ -90,18 +90,18 @@ class FewShotStrategy(Strategy):
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """Compute the logits of all queries ``(E*N*Q, N)`` and, where a run adapts, embeddings of both domains."""
+        """Compute the logits of all queries ``(E*N*Q, N)`` and, for an adaptation, the embeddings of both domains."""
         if not isinstance(source, Episode):
             return super().outputs_for(source, target, phase)
         features, of_target = (None, None) if target is None else self.features_of_both(source, target, phase)
-        self.network.use("source")  # whose the episodes are, after a pass over the target
-        captured, self._captured = self._captured, None  # an adaptation looks at what it compares alone
+        self.network.use("source")  # the domain of the episodes, after a forward pass on the target
+        captured, self._captured = self._captured, None  # an adaptation sees only the embeddings it compares
         logits = self.episode_logits(source.support, source.query, source.way)
         self._captured = captured
         return features, of_target, logits.flatten(0, 1), source.query.y.flatten()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say beside the weights that they name no classes of new images."""
+        """Mark the weights as unable to name the classes of new images."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["model"]["episodes"] = True
 
@@ -115,7 +115,7 @@ class FewShotStrategy(Strategy):
         return data
 
     def setup(self, stage: str) -> None:
-        """Make the meters of the sets that this stage measures."""
+        """Create the metrics of the sets of this stage."""
         for name in self.data.test_names if stage == "test" else self.data.val_names:
             self.meters[name] = EpisodeMeter()
 
@@ -125,11 +125,11 @@ class FewShotStrategy(Strategy):
         self.meters[name].update(self.test_logits(batch), batch.query.y, batch.number)  # type: ignore[operator]
 
     def episode_accuracies(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Give the accuracy of each episode of the sets that were last measured, ``(n,)``, in the episodes' order."""
+        """Return the accuracy of each episode of the last measured sets, ``(n,)``, in the order of the episodes."""
         return {name: cast(EpisodeMeter, self.meters[name]).last_accuracies for name in names}
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
-        """Write the accuracy of every test episode, by which methods can be paired."""
+        """Write the accuracy of every test episode, for paired comparisons of methods."""
         write_episodes(folder / "episodes.csv", self.episode_accuracies(data.test_names))
         return {}
 
@@ -141,7 +141,7 @@ class FewShotStrategy(Strategy):
         return figures_of_episodes(self, data)
 
     def test_logits(self, batch: Episode) -> Tensor:
-        """Classify the queries of E episodes as in a test: ``(E, N*Q, N)``. The network's buffers stay as they are."""
+        """Classify the queries of E episodes as in a test: ``(E, N*Q, N)``. The network's buffers do not change."""
         own = self.batch_norm == "transductive"
         with torch.set_grad_enabled(self.learns_at_test), batch_statistics(self.network) if own else nullcontext():
             parts = _one_by_one(batch) if own else iter([batch])
@@ -149,9 +149,9 @@ class FewShotStrategy(Strategy):
 
 
 class EmbeddingStrategy(FewShotStrategy):
-    """Compare the queries' embeddings with the support's. Subclasses fill :meth:`compare`.
+    """Compare the embeddings of queries and support. Subclasses implement :meth:`compare`.
 
-    Support and queries pass the encoder as one batch.
+    The encoder embeds support and queries as one batch.
     """
 
     def compare(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ordinary training on the base classes, and a linear classifier on each support."""
+"""Ordinary training on the base classes, and a linear classifier fitted to each support."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
@@ -19,7 +19,7 @@ _FIT = ("epochs", "batch_size", "rate", "momentum", "dampening", "weight_decay")
 
 
 class FitOptions(TypedDict, total=False):
-    """Of the descent on a support."""
+    """Options of the descent on a support."""
 
     epochs: Count
     batch_size: Count
@@ -30,15 +30,15 @@ class FitOptions(TypedDict, total=False):
 
 
 class Baseline(FewShotStrategy):
-    """Learn to tell the training classes apart, from ordinary batches; at test fit a linear layer on frozen features.
+    """Train a classifier of the training classes on ordinary batches; at test, fit a linear layer on frozen features.
 
-    The layer starts for every episode from the same random weights and sees its support in the same order: an
-    episode's answer depends on the seed and on nothing beside it.
+    For every episode, the layer starts from the same random weights and sees its support in the same order: the
+    predictions of an episode depend only on the seed.
 
     Args:
         fit: ``epochs``, ``batch_size``, ``rate``, ``momentum``, ``dampening``, ``weight_decay`` of the descent on a
-            support; what is left out is as published (see :func:`~tl_lab.functional.fit_heads`).
-        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+            support; defaults are those of the paper (see :func:`~tl_lab.functional.fit_heads`).
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
 
     Raises:
         UserError: for an unknown key of ``fit``, or a value out of its range.
@@ -60,20 +60,20 @@ class Baseline(FewShotStrategy):
                 raise UserError(f"strategy.fit has no key {name!r}; {nearest(name, _FIT)}")
             least, kind = (1, int) if name in ("epochs", "batch_size") else (0, (int, float))
             if isinstance(value, bool) or not isinstance(value, kind):
-                raise UserError(f"strategy.fit.{name} is a {'whole ' if kind is int else ''}number, not {value!r}")
+                raise UserError(f"strategy.fit.{name} must be a {'whole ' if kind is int else ''}number, not {value!r}")
             if value < least:
-                raise UserError(f"strategy.fit.{name} is at least {least}, not {value}")
+                raise UserError(f"strategy.fit.{name} must be at least {least}, not {value}")
 
     def scores(self, features: Tensor, *head: Tensor) -> Tensor:
-        """Give the logits ``(E, M, N)`` that heads give to features ``(E, M, D)``."""
+        """Return the logits ``(E, M, N)`` of heads on features ``(E, M, D)``."""
         return linear_scores(features, *head)
 
     def start(self, way: int, width: int, draw: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw what one head starts from, ``(1, ...)``."""
+        """Draw the initial weights of one head, ``(1, ...)``."""
         return random_heads(1, way, width, draw)
 
     def episode_logits(self, support: Labelled, query: Labelled, way: int) -> Tensor:
-        """Fit a head on each support's features, and classify the queries: ``(E, N*Q, N)``."""
+        """Fit a head to each support's features, and classify the queries: ``(E, N*Q, N)``."""
         episode = Episode(support, query, way)
         with torch.no_grad():
             features, queries = episode.split(self.features(episode.x))

@@ -1,4 +1,4 @@
-"""Ordinary training with a cosine classifier, and another on each support."""
+"""Ordinary training with a cosine classifier, and a cosine classifier fitted to each support."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ __all__ = ["BaselinePlusPlus", "CosineHead"]
 
 
 class CosineHead(nn.Module):
-    """Logits scale * cos(f, w_k), without offsets: ``(B, inputs) -> (B, outputs)``.
+    """Logits scale * cos(f, w_k), without biases: ``(B, inputs) -> (B, outputs)``.
 
     Args:
         inputs: width of the features.
@@ -37,12 +37,12 @@ class CosineHead(nn.Module):
 
 
 class BaselinePlusPlus(Baseline):
-    """Baseline whose classifiers, of the training classes and of each support, compare by cosine.
+    """Baseline with cosine classifiers for the training classes and for each support.
 
     Args:
-        scale: factor of the cosine, > 0. The published code has 2 up to 200 classes and 10 above, and lets each
-            class's weights keep a length that is learned; here lengths play no part.
-        options: those of :class:`~tl_lab.strategies.few_shot.baseline.Baseline`, without ``head``.
+        scale: factor of the cosine, > 0. The published code uses 2 up to 200 classes and 10 above, and trains the norm
+            of each class's weights; here norms have no effect.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.baseline.Baseline`, without ``head``.
 
     Raises:
         UserError: for a scale that is not above 0.
@@ -55,16 +55,16 @@ class BaselinePlusPlus(Baseline):
     def __init__(self, *, scale: Positive = 10.0, **options: Any) -> None:
         super().__init__(**options)
         if not scale > 0:
-            raise UserError(f"strategy.scale is above 0, not {scale}")
+            raise UserError(f"strategy.scale must be above 0, not {scale}")
         self.scale = scale
         with weights_stream(self.seed, "head"):
             self.network.head = CosineHead(self.network.num_features, self.num_outputs, scale)
 
     def scores(self, features: Tensor, *head: Tensor) -> Tensor:
-        """Give the logits ``(E, M, N)`` that heads give to features ``(E, M, D)``."""
+        """Return the logits ``(E, M, N)`` of heads on features ``(E, M, D)``."""
         (weight,) = head
         return cosine_scores(features, weight, self.scale)
 
     def start(self, way: int, width: int, draw: torch.Generator) -> tuple[Tensor, ...]:
-        """Draw what one head starts from, ``(1, ...)``."""
+        """Draw the initial weights of one head, ``(1, ...)``."""
         return random_heads(1, way, width, draw)[:1]

@@ -1,4 +1,4 @@
-"""Whose statistics batch-norm uses when an episode is tested."""
+"""Statistics of batch normalisation in the evaluation of episodes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["batch_statistics", "check_test_statistics"]
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch-norm normalise by the batch at hand for a while, and leave running statistics and modes alone."""
+    """Normalise by the statistics of the current batch within a context; running statistics and modes do not change."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     for norm in norms:
@@ -31,5 +31,5 @@ def check_test_statistics(value: str) -> str:
         UserError: it is neither of the two.
     """
     if value not in ("running", "transductive"):
-        raise UserError(f"strategy.batch_norm is 'running' or 'transductive', not {value!r}")
+        raise UserError(f"strategy.batch_norm must be 'running' or 'transductive', not {value!r}")
     return value

@@ -18,10 +18,10 @@ __all__ = ["figures_of_episodes"]
 
 @torch.no_grad()
 def figures_of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> dict[str, Figure]:
-    """Draw the first test episode of each test set, as images with their answers and as it is embedded.
+    """Draw the first test episode of each test set: images with their predictions, and the embedding.
 
     Args:
-        strategy: tested, on its device.
+        strategy: after its test, on its device.
         data: its episodes.
 
     Returns:

@@ -11,7 +11,7 @@ class FOMAML(MAML):
     """MAML without second derivatives: theta follows the mean of dL(theta'_i; query_i)/dtheta'_i.
 
     Args:
-        options: those of :class:`~tl_lab.strategies.few_shot.maml.MAML` but ``first_order``.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.maml.MAML` but ``first_order``.
 
     References:
         Finn, Abbeel and Levine, ICML 2017, section 5.2; Nichol, Achiam and Schulman, On First-Order Meta-Learning

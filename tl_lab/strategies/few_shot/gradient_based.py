@@ -1,4 +1,4 @@
-"""What the strategies share that adapt weights to each episode's support by gradient descent."""
+"""Base class of the strategies that adapt weights to each episode's support by gradient descent."""
 
 from typing import Any, ClassVar, Literal
 
@@ -23,21 +23,21 @@ _GATHERED = ("running_mean", "running_var", _COUNTER)
 
 
 class GradientBased(FewShotStrategy):
-    """Learn weights from which a few steps of gradient descent on a support lead to a good classifier of its queries.
+    """Train initial weights from which a few gradient steps on a support give a good classifier of its queries.
 
-    Subclasses fill :meth:`learn`: what a step's episodes say about the weights that every episode starts from.
+    Subclasses implement :meth:`learn`, which computes the gradient of the initial weights from a step's episodes.
 
-    Batch norm normalises by the batch at hand in training, inside and outside; the queries' statistics, under the
-    adapted weights, are gathered as running ones: each episode's starts from the common ones, and their mean is kept.
+    In training, batch normalisation uses the statistics of the current batch in both loops. The queries' statistics
+    under the adapted weights update the running ones: each episode starts from the shared ones, and the mean is kept.
 
     Args:
         inner_steps: steps on a support in training, >= 1.
-        test_inner_steps: in validation and test, >= 0.
-        inner_rate: rate of those steps, > 0.
-        tasks: compute the episodes of a step in a ``loop`` or under ``vmap``; ``auto``: in a loop on the CPU, where
-            that is faster (``benchmarks/few_shot.py``), else under vmap.
-        batch_norm: as for every few-shot strategy; ``transductive`` is what the literature reports.
-        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+        test_inner_steps: steps in validation and test, >= 0.
+        inner_rate: learning rate of these steps, > 0.
+        tasks: compute the episodes of a step in a ``loop`` or under ``vmap``; ``auto``: a loop on the CPU, where it is
+            faster (``benchmarks/few_shot.py``), else vmap.
+        batch_norm: as for every few-shot strategy; the literature reports ``transductive``.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
     """
 
     fixed_way = True
@@ -60,13 +60,13 @@ class GradientBased(FewShotStrategy):
         self._learned: dict[str, nn.Parameter] | None = None
         if inner_steps < 1 or test_inner_steps < 0:
             raise UserError(
-                f"strategy.inner_steps is at least 1 and strategy.test_inner_steps at least 0, not {inner_steps} and "
-                f"{test_inner_steps}"
+                f"strategy.inner_steps must be at least 1 and strategy.test_inner_steps at least 0, not {inner_steps} "
+                f"and {test_inner_steps}"
             )
         if not inner_rate > 0:
-            raise UserError(f"strategy.inner_rate is above 0, not {inner_rate}")
+            raise UserError(f"strategy.inner_rate must be above 0, not {inner_rate}")
         if tasks not in ("auto", *TASKS):
-            raise UserError(f"strategy.tasks is 'auto', 'loop' or 'vmap', not {tasks!r}")
+            raise UserError(f"strategy.tasks must be 'auto', 'loop' or 'vmap', not {tasks!r}")
         self.inner_steps, self.test_inner_steps = inner_steps, test_inner_steps
         self.inner_rate, self._tasks = inner_rate, tasks
         self._gradient: dict[str, Tensor] = {}
@@ -84,12 +84,12 @@ class GradientBased(FewShotStrategy):
         return "loop" if self.device.type == "cpu" else "vmap"
 
     def on_fit_start(self) -> None:
-        """Bring weights to the order in memory that vmap knows; a loop keeps the order that was chosen."""
+        """Convert weights to the memory format that vmap supports; a loop keeps the chosen format."""
         self._arrange()
         super().on_fit_start()
 
     def on_test_start(self) -> None:
-        """Do so before a test."""
+        """Convert the memory format before a test."""
         self._arrange()
         super().on_test_start()
 
@@ -97,15 +97,15 @@ class GradientBased(FewShotStrategy):
         if self.tasks == "vmap":
             self.network.to(memory_format=torch.contiguous_format)
 
-    # ------------------------------------------------------------------ what a subclass provides
+    # ------------------------------------------------------------------ implemented by subclasses
 
     def learn(self, episode: Episode, weights: Weights, statistics: dict[str, Tensor]) -> Any:
-        """Compute what the optimizer is handed for a step's episodes.
+        """Compute the gradient that the optimizer receives for a step's episodes.
 
         Args:
             episode: E episodes.
-            weights: those that learn, by their names in the network.
-            statistics: batch-norm's, one copy an episode, ``(E, ...)``; to be handed on to :meth:`classify_adapted`.
+            weights: the trained weights, by their names in the network.
+            statistics: of batch normalisation, one copy per episode, ``(E, ...)``; passed to :meth:`classify_adapted`.
 
         Returns:
             The gradient by name; logits of the queries, ``(E, N*Q, N)``, and new statistics, ``(E, ...)``, by name.
@@ -120,12 +120,12 @@ class GradientBased(FewShotStrategy):
         """Adapt weights to one support.
 
         Args:
-            weights: those that learn, by their names in the network.
+            weights: the trained weights, by their names in the network.
             x: the support's inputs, ``(N*K, ...)``.
             y: their classes, ``(N*K,)``.
             steps: number of steps.
-            first_order: take the gradients for constants.
-            rows: samples that each step sees, ``(steps, B)``; None for all.
+            first_order: treat the gradients as constants.
+            rows: samples of each step, ``(steps, B)``; None for all.
 
         Returns:
             The weights of the adapted parts.
@@ -141,7 +141,7 @@ class GradientBased(FewShotStrategy):
         return adapt(loss, start, steps, self.inner_rate, first_order, self.tasks)
 
     def classify_adapted(self, weights: Weights, adapted: Weights, x: Tensor, statistics: Weights) -> dict[str, Tensor]:
-        """Give the ``logits`` of one episode's queries ``(N*Q, ...)``, and the statistics after them, by name."""
+        """Return the ``logits`` of one episode's queries ``(N*Q, ...)``, and the statistics after them, by name."""
         gathered = {name: tensor.clone() for name, tensor in statistics.items()}  # batch-norm changes them in place
         others: Any = {name: None for name in self._gathered() if name not in gathered}
         logits = self._run(_PARTS, {**weights, **adapted, **gathered, **others}, x)
@@ -158,13 +158,13 @@ class GradientBased(FewShotStrategy):
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
-        """Compute the adapted logits of all queries ``(E*N*Q, N)``, and keep what they say about the weights."""
+        """Compute the adapted logits of all queries ``(E*N*Q, N)``, and keep the gradient of the initial weights."""
         assert isinstance(source, Episode)
         self.network.use("source")
         buffers = dict(self.network.named_buffers(remove_duplicate=False))
         names = [name for name in self._gathered() if not name.endswith(_COUNTER)]
         statistics = {name: buffers[name].expand(len(source.support.y), *buffers[name].shape) for name in names}
-        captured, self._captured = self._captured, None  # an adaptation looks at the weights before they are adapted
+        captured, self._captured = self._captured, None  # an adaptation sees the initial weights only
         self._gradient, outputs = self.learn(source, self._learning(), statistics)
         self._captured = captured
         for name in names:
@@ -173,9 +173,9 @@ class GradientBased(FewShotStrategy):
         return features, of_target, outputs["logits"].flatten(0, 1), source.query.y.flatten()
 
     def task_loss(self, logits: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy of the queries; its backward pass hands out the gradient that is already known."""
+        """Return the cross-entropy of the queries; its backward pass returns the gradient that is already computed."""
         if weights is not None:
-            raise UserError(f"{type(self).__name__} takes no weights of samples: use another domain_adaptation")
+            raise UserError(f"{type(self).__name__} does not support weights of samples: use another domain_adaptation")
         return with_gradient(super().task_loss(logits, y), self._learning(), self._gradient)
 
     def episode_logits(self, support: Labelled, query: Labelled, way: int) -> Tensor:
@@ -189,17 +189,17 @@ class GradientBased(FewShotStrategy):
         return over_tasks(episode, (support.x, support.y, query.x), self.tasks)["logits"]
 
     def _learning(self) -> dict[str, nn.Parameter]:
-        """List the network's weights that learn now, by name."""
-        if self._learned is None:  # looked up in every step; which parameters learn at some time does not change
+        """Return the weights of the network that are trained in this epoch, by name."""
+        if self._learned is None:  # used in every step; the set of trained parameters does not change
             self._learned = self.learned_by_name(self.network)
         return {name: p for name, p in self._learned.items() if p.requires_grad}
 
     def _gathered(self) -> list[str]:
-        """Name batch-norm's buffers that a pass in training would change."""
+        """Return the names of the batch-norm buffers that a forward pass in training would change."""
         norms = ((name, norm) for name, norm in self._norms if norm.training and norm.track_running_stats)
         return [f"{name}.{buffer}" for name, _ in norms for buffer in _GATHERED]
 
     def facts(self) -> dict[str, str]:
-        """State the inner loop."""
+        """Report the inner loop."""
         steps = f"{self.inner_steps} in training, {self.test_inner_steps} at test"
         return {**super().facts(), "inner steps": f"{steps}, rate {self.inner_rate:g}"}

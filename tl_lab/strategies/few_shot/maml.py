@@ -14,14 +14,14 @@ __all__ = ["MAML"]
 
 
 class MAML(GradientBased):
-    """Descend the queries' loss after adaptation, through the adaptation.
+    """Minimise the queries' loss after adaptation, by differentiating through the adaptation.
 
     theta'_i = theta - alpha dL(theta; support_i)/dtheta, several times; theta follows the gradient of
-    sum_i L(theta'_i; query_i) / E. All weights that learn are adapted, batch norm's scales and shifts among them.
+    sum_i L(theta'_i; query_i) / E. All trained weights are adapted, including scales and shifts of batch normalisation.
 
     Args:
-        first_order: leave out the second derivatives.
-        options: those of :class:`~tl_lab.strategies.few_shot.gradient_based.GradientBased`.
+        first_order: omit the second derivatives.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.gradient_based.GradientBased`.
 
     References:
         Finn, Abbeel and Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017,
@@ -33,7 +33,7 @@ class MAML(GradientBased):
         self.first_order = first_order
 
     def learn(self, episode: Episode, weights: Weights, statistics: dict[str, Tensor]) -> Any:
-        """Differentiate the queries' loss with respect to the weights that every episode starts from."""
+        """Differentiate the queries' loss with respect to the initial weights."""
 
         def loss(
             weights: Weights, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor, statistics: Weights
@@ -49,5 +49,5 @@ class MAML(GradientBased):
         return found.gradient, found.outputs
 
     def facts(self) -> dict[str, str]:
-        """State the order of the derivatives beside the inner loop."""
+        """Report the order of the derivatives in addition to the inner loop."""
         return {**super().facts(), "meta-gradient": "first order" if self.first_order else "second order"}

@@ -13,14 +13,14 @@ __all__ = ["Matching"]
 
 
 class Matching(EmbeddingStrategy):
-    """Learn an embedding in which attention over the support classifies: each query takes its neighbours' labels.
+    """Train an embedding in which attention over the support classifies the queries.
 
     P(y = k | x) = sum over the class's support of softmax_i(scale * cos(f(x), f(x_i))). Support and queries share the
-    encoder; full context embeddings, which read the whole support with an LSTM, are left out.
+    encoder; full context embeddings, which read the whole support with an LSTM, are omitted.
 
     Args:
         scale: factor of the cosine, > 0; 1 in the paper.
-        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
 
     Raises:
         UserError: for a scale that is not above 0.
@@ -33,13 +33,13 @@ class Matching(EmbeddingStrategy):
     def __init__(self, *, scale: Positive = 10.0, **options: Any) -> None:
         super().__init__(**options)
         if not scale > 0:
-            raise UserError(f"strategy.scale is above 0, not {scale}")
+            raise UserError(f"strategy.scale must be above 0, not {scale}")
         self.scale = scale
 
     def compare(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Give the logarithms of the attention that each class gets."""
+        """Return the logarithms of the attention on each class."""
         return attention_logits(query, support, labels, way, self.scale)
 
     def facts(self) -> dict[str, str]:
-        """State the variant beside what every few-shot strategy states."""
+        """Report the variant in addition to the facts of every few-shot strategy."""
         return {**super().facts(), "matching": f"cosine x {self.scale:g}, without full context embeddings"}

@@ -1,4 +1,4 @@
-"""Nearest class mean on features as they are."""
+"""Nearest class mean on fixed features."""
 
 from typing import Any, Literal
 
@@ -17,18 +17,18 @@ TRANSFORMS = ("none", "l2", "centred_l2")
 
 
 class NearestCentroid(EmbeddingStrategy):
-    """Classify by the nearest class mean of a given backbone's features; nothing is trained.
+    """Classify by the nearest class mean of the features of a given backbone; nothing is trained.
 
-    Good features come from elsewhere: ``init_from`` (an earlier run, of strategy=baseline for one) or
+    The backbone must be trained beforehand: ``init_from`` (an earlier run, for example of strategy=baseline) or
     ``backbone.pretrained``.
 
     Args:
         transform: of the features: ``none``; ``l2``, x / |x|; ``centred_l2``, the same of x minus the mean feature of
             the training classes.
-        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
 
     Raises:
-        UserError: for an unknown transform, or a bottleneck, which nothing would train.
+        UserError: an unknown transform, or a bottleneck, which would stay untrained.
 
     References:
         Wang, Chao, Weinberger and van der Maaten, SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot
@@ -45,9 +45,9 @@ class NearestCentroid(EmbeddingStrategy):
     def __init__(self, *, transform: Literal["none", "l2", "centred_l2"] = "centred_l2", **options: Any) -> None:
         super().__init__(**options)
         if transform not in TRANSFORMS:
-            raise UserError(f"strategy.transform is {', '.join(map(repr, TRANSFORMS))}, not {transform!r}")
+            raise UserError(f"strategy.transform must be one of {', '.join(map(repr, TRANSFORMS))}, not {transform!r}")
         if options.get("bottleneck"):
-            raise UserError("strategy.bottleneck is null for nearest_centroid, which would leave it at random")
+            raise UserError("strategy.bottleneck must be null for nearest_centroid, which would not train it")
         self.transform = transform
         self.register_buffer("base_mean", torch.full((self.network.num_features,), torch.nan))
 
@@ -56,17 +56,17 @@ class NearestCentroid(EmbeddingStrategy):
             self.base_mean = self.reader(self.data).backbone_features(self.data.primary).mean(0)
 
     def on_validation_epoch_start(self) -> None:
-        """Find the training classes' mean feature."""
+        """Compute the mean feature of the training classes."""
         super().on_validation_epoch_start()
         self._measure_base_classes()
 
     def on_test_epoch_start(self) -> None:
-        """Find the training classes' mean feature where no validation has."""
+        """Compute the mean feature of the training classes if no validation has."""
         super().on_test_epoch_start()
         self._measure_base_classes()
 
     def compare(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Give minus the squared distances of the transformed features to their class means."""
+        """Return the negative squared distances of the transformed features to their class means."""
         support, query = (self._transformed(part) for part in (support, query))
         return -squared_distances(query, prototypes(support, labels, way))
 
@@ -76,5 +76,5 @@ class NearestCentroid(EmbeddingStrategy):
         return F.normalize(features - self.base_mean if self.transform == "centred_l2" else features, dim=2)
 
     def facts(self) -> dict[str, str]:
-        """State the transform beside what every few-shot strategy states."""
+        """Report the transform in addition to the facts of every few-shot strategy."""
         return {**super().facts(), "features": f"frozen, transform {self.transform}"}

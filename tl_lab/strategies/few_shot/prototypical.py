@@ -14,14 +14,14 @@ __all__ = ["Prototypical"]
 
 
 class Prototypical(EmbeddingStrategy):
-    """Learn an embedding in which every sample lies nearest to the mean of its class's support.
+    """Train an embedding in which every sample is nearest to the mean of its class's support.
 
     p(y = k | x) is proportional to exp(-|f(x) - c_k|^2), or to exp(scale * cos(f(x), c_k)).
 
     Args:
-        distance: ``euclidean``, squared (paper), or ``cosine``.
+        distance: ``euclidean``, squared (as in the paper), or ``cosine``.
         scale: factor of the cosine, > 0; unused by ``euclidean``.
-        options: those of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.base.FewShotStrategy`.
 
     Raises:
         UserError: for an unknown distance or a scale that is not above 0.
@@ -36,18 +36,18 @@ class Prototypical(EmbeddingStrategy):
     ) -> None:
         super().__init__(**options)
         if distance not in ("euclidean", "cosine"):
-            raise UserError(f"strategy.distance is 'euclidean' or 'cosine', not {distance!r}")
+            raise UserError(f"strategy.distance must be 'euclidean' or 'cosine', not {distance!r}")
         if not scale > 0:
-            raise UserError(f"strategy.scale is above 0, not {scale}")
+            raise UserError(f"strategy.scale must be above 0, not {scale}")
         self.distance, self.scale = distance, scale
 
     def compare(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
-        """Give minus the squared distances, or the scaled cosines, to the class means."""
+        """Return the negative squared distances, or the scaled cosines, to the class means."""
         centres = prototypes(support, labels, way)
         if self.distance == "euclidean":
             return -squared_distances(query, centres)
         return self.scale * cosine_similarities(query, centres)
 
     def facts(self) -> dict[str, str]:
-        """State the distance beside what every few-shot strategy states."""
+        """Report the distance in addition to the facts of every few-shot strategy."""
         return {**super().facts(), "distance to prototypes": self.distance}

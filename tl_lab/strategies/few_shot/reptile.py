@@ -18,45 +18,46 @@ __all__ = ["Reptile"]
 
 
 class Reptile(GradientBased):
-    """Move the weights towards those that descent on each episode's support ends with.
+    """Move the weights towards the result of gradient descent on each episode's support.
 
-    The optimizer is handed theta - mean_i(theta_i): under ``optimizer=sgd optimizer.momentum=0`` its rate is Reptile's
-    epsilon. The queries
-    play no part in that; their loss under the adapted weights is what is logged. Training wants more shots than the
-    test (``data.train.shot``), so that an inner step sees other samples than the one before: it is the product of
-    different batches' gradients that makes Reptile more than training on all tasks.
+    The gradient passed to the optimizer is theta - mean_i(theta_i): under ``optimizer=sgd optimizer.momentum=0`` the
+    learning rate is Reptile's epsilon. The queries
+    do not affect it; their loss under the adapted weights is logged. Training needs more shots than the
+    test (``data.train.shot``), so that successive inner steps use different samples: the product of gradients
+    of different batches distinguishes Reptile from joint training on all tasks.
 
     Args:
-        inner_batch: samples of an inner step in training, drawn without replacement until all were seen; None: the
-            whole support. At test each step takes the whole support.
-        options: those of :class:`~tl_lab.strategies.few_shot.gradient_based.GradientBased`.
+        inner_batch: samples per inner step in training, drawn without replacement until all were used; None: the
+            whole support. At test, each step uses the whole support.
+        options: keyword arguments of :class:`~tl_lab.strategies.few_shot.gradient_based.GradientBased`.
 
     References:
         Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, algorithm 2 and section 5; the
-        published code has Adam without momentum inside, this is plain descent. https://arxiv.org/abs/1803.02999
+        published code uses Adam without momentum in the inner loop, this code gradient descent.
+        https://arxiv.org/abs/1803.02999
     """
 
     def __init__(self, *, inner_batch: Count | None = None, **options: Any) -> None:
         super().__init__(**options)
         if inner_batch is not None and inner_batch < 1:
-            raise UserError(f"strategy.inner_batch is null or at least 1, not {inner_batch}")
+            raise UserError(f"strategy.inner_batch must be null or at least 1, not {inner_batch}")
         if self.criterion.label_smoothing:
-            raise UserError("strategy.label_smoothing is 0 for Reptile, where the queries' loss trains nothing")
+            raise UserError("strategy.label_smoothing must be 0 for Reptile, which is not trained on the queries' loss")
         self.inner_batch = inner_batch
 
     def setup(self, stage: str) -> None:
-        """Say where inner batches are none."""
+        """Warn if inner batches contain the whole support."""
         super().setup(stage)
         size = self.data.size_of(self.data.primary)
         if stage == "fit" and self.inner_batch is not None and self.inner_batch >= size.way * size.shot:
             warnings.warn(
-                f"strategy.inner_batch={self.inner_batch} takes the whole support of {size.way * size.shot} samples in "
-                "every inner step, which then all see the same: give data.train.shot more",
+                f"strategy.inner_batch={self.inner_batch} covers the support of {size.way * size.shot} samples in "
+                "every inner step, so that all steps use the same samples: increase data.train.shot",
                 stacklevel=2,
             )
 
     def learn(self, episode: Episode, weights: Weights, statistics: dict[str, Tensor]) -> Any:
-        """Adapt to each support, and measure how far the weights went."""
+        """Adapt to each support, and compute the change of the weights."""
         fixed = {name: weight.detach() for name, weight in weights.items()}
 
         def task(x: Tensor, y: Tensor, rows: Tensor, query_x: Tensor, statistics: Weights) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""Scores that choose an epoch, or a run, without the target's labels."""
+"""Scores that select an epoch, or a run, without the target's labels."""

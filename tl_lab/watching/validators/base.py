@@ -1,4 +1,4 @@
-"""The contract of a validator: a score that chooses an epoch, or ranks runs, without the target's labels."""
+"""The contract of a validator: a score that selects an epoch, or ranks runs, without the target's labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "Train", "Validator", "check_regularisation", "check_samples"]
 
 Train = Callable[[DomainPair, Mapping[str, Tensor] | None], float]
-"""Trains the run's configuration on a pair, from given weights of the network if there are any, and gives the accuracy
-on the pair's ``target/test``."""
+"""Trains the run's configuration on a pair, from given weights of the network if there are any, and returns the
+accuracy on the pair's ``target/test``."""
 
 
 @dataclass
 class Evidence:
-    """What a validator may look at after an epoch: everything but the target's labels.
+    """Inputs of a validator after an epoch: everything except the target's labels.
 
     Args:
         source_train: the head's input, ``(N, D)``, for a random draw from the source's training part, in the order of
-            the draw, so that the first of them are a smaller draw.
+            the draw, so that its first rows are a smaller draw.
         source_val: the same for all of the source's validation part, ``(V, D)``.
         target_train: the same for a draw from the target's training part, ``(M, D)``.
         losses: loss of each sample of the source's validation part, ``(V,)``.
-        wrong: whether it is classified wrongly, ``(V,)``, 0 or 1; None where nothing is classified.
+        wrong: whether it is misclassified, ``(V,)``, 0 or 1; None without classes.
     """
 
     source_train: Tensor
@@ -46,11 +46,11 @@ class Evidence:
         """Estimate w(x) = p_t(x) / p_s(x) at the source's validation samples by a domain classifier on features.
 
         Args:
-            samples: of each domain's training part that it is fitted to, at most.
+            samples: largest number of training samples of each domain to which it is fitted.
             regularisation: of the classifier, > 0.
 
         Returns:
-            ``(V,)``, double; NaN where features are not finite.
+            ``(V,)``, double; NaN if features are not finite.
         """
         key = samples, regularisation
         if key not in self._ratios:
@@ -63,23 +63,23 @@ class Evidence:
 
 
 class Validator:
-    """A score of a run's epochs, or of the run as a whole, that needs no label of the target."""
+    """A score of a run's epochs, or of the whole run, that needs no target labels."""
 
     metric: str
-    """Under which name the score is found among a run's metrics."""
+    """Name of the score among a run's metrics."""
     problems: frozenset[str] = ALL
     """Names of the problems whose runs it can score."""
     mode: ClassVar[str] = "max"
     """Whether the best score is the largest (``max``) or the smallest (``min``)."""
     measures: ClassVar[bool] = False
-    """Whether it computes its score itself, from features of both domains; else every validation logs it."""
+    """Whether it computes its score itself, from features of both domains; otherwise every validation logs it."""
     ranks_runs: ClassVar[bool] = False
-    """Whether it gives one score to the whole run: that compares runs, and chooses no epoch."""
+    """Whether it scores the whole run: such a score compares runs, and selects no epoch."""
     samples: int = 0
-    """Samples of each domain's training part that it looks at, if it measures."""
+    """Number of training samples of each domain that it uses, if it measures."""
 
     def name_metric(self, problem: Problem) -> None:
-        """Let a score that follows the problem take its name; most have a name of their own."""
+        """Set the name of a score that depends on the problem; most have a fixed name."""
 
     def score(self, evidence: Evidence) -> float:
         """Compute the score of an epoch, if it measures."""
@@ -89,15 +89,15 @@ class Validator:
         """Compute the score of a run, if it ranks runs.
 
         Args:
-            strategy: as it was tested.
+            strategy: after its test.
             data: its data.
-            train: trains once more.
+            train: runs another training.
         """
         raise NotImplementedError(f"{type(self).__name__} scores no run")
 
 
 def check_samples(name: str, value: int) -> int:
-    """Refuse a number of samples that no classifier can be fitted to.
+    """Refuse a number of samples that is too small to fit a classifier.
 
     Args:
         name: of the validator.
@@ -107,7 +107,7 @@ def check_samples(name: str, value: int) -> int:
         UserError: it is below 2.
     """
     if value < 2:
-        raise UserError(f"validator.{name}.samples is at least 2, not {value}")
+        raise UserError(f"validator.{name}.samples must be at least 2, not {value}")
     return value
 
 
@@ -118,5 +118,5 @@ def check_regularisation(name: str, value: float) -> float:
         UserError: it is 0, negative or NaN.
     """
     if not value > 0:
-        raise UserError(f"validator.{name}.regularisation is above 0, not {value}")
+        raise UserError(f"validator.{name}.regularisation must be above 0, not {value}")
     return float(value)

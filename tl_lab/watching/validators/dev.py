@@ -11,16 +11,16 @@ __all__ = ["DeepEmbeddedValidation"]
 
 
 class DeepEmbeddedValidation(Validator):
-    """Trust the source's validation losses, weighted by how much the target looks like each sample (DEV).
+    """Source validation losses, weighted by the density ratio of target and source (DEV).
 
-    The density ratio comes from a domain classifier on the features of both training parts; the weights are a control
-    variate of the weighted risk (see :func:`tl_lab.functional.controlled_risk`). The classifier here is a logistic
-    regression, which has one solution; the paper's has a hidden layer.
+    The density ratio is estimated by a domain classifier on the features of both training parts; the weights serve as a
+    control variate of the weighted risk (see :func:`tl_lab.functional.controlled_risk`). The classifier is a logistic
+    regression, which has a unique solution; that of the paper has a hidden layer.
 
     Args:
-        loss: ``cross_entropy`` (the problem's own loss), or ``zero_one`` (errors; cannot tell epochs apart whose source
-            validation is perfect).
-        samples: of each domain's training part that the domain classifier is fitted to, >= 2, at most.
+        loss: ``cross_entropy`` (the problem's own loss), or ``zero_one`` (errors, which cannot rank epochs with perfect
+            source validation).
+        samples: largest number of training samples of each domain to which the domain classifier is fitted, >= 2.
         regularisation: of the domain classifier, > 0.
 
     Raises:
@@ -42,7 +42,7 @@ class DeepEmbeddedValidation(Validator):
         regularisation: Positive = 1.0,
     ) -> None:
         if loss not in ("cross_entropy", "zero_one"):
-            raise UserError(f"validator.dev.loss is 'cross_entropy' or 'zero_one', not {loss!r}")
+            raise UserError(f"validator.dev.loss must be 'cross_entropy' or 'zero_one', not {loss!r}")
         if loss == "zero_one":
             self.problems = frozenset({"single_label"})
         self.loss, self.samples = loss, check_samples("dev", samples)
@@ -51,5 +51,5 @@ class DeepEmbeddedValidation(Validator):
     def score(self, evidence: Evidence) -> float:
         """Estimate the risk on the target."""
         losses = evidence.losses if self.loss == "cross_entropy" else evidence.wrong
-        assert losses is not None, "errors are counted where classes are predicted"
+        assert losses is not None, "errors are counted for classes only"
         return controlled_risk(losses, evidence.density_ratios(self.samples, self.regularisation))

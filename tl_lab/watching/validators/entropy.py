@@ -6,9 +6,9 @@ __all__ = ["Entropy"]
 
 
 class Entropy(Validator):
-    """Trust certainty: the epoch whose predictions on the target's training part have the lowest mean entropy.
+    """Lowest mean entropy of the predictions on the target's training part.
 
-    A classifier that puts everything into one class is certain, too. The score is computed by
+    A classifier that predicts a single class has low entropy, too. The score is computed by
     :func:`tl_lab.functional.mean_entropy` in every validation.
 
     References:

@@ -8,15 +8,15 @@ __all__ = ["ImportanceWeightedValidation"]
 
 
 class ImportanceWeightedValidation(Validator):
-    """Trust the source's validation samples as much as the target looks like them: 1 - weighted error.
+    """Source validation accuracy, weighted by the density ratio of target and source: 1 - weighted error.
 
     The density ratio is that of :class:`~tl_lab.watching.validators.dev.DeepEmbeddedValidation`: estimated on
-    features, anew in each validation, for raw images are too many numbers.
+    features in each validation, because raw images have too many dimensions.
 
     Args:
         normalise: divide by the sum of the weights, which gives an accuracy in [0, 1]; False: by their number, as in
-            the paper, whose result may leave that range where the weights' mean is not 1.
-        samples: of each domain's training part that the domain classifier is fitted to, >= 2, at most.
+            the paper, where the result may leave that range if the weights' mean is not 1.
+        samples: largest number of training samples of each domain to which the domain classifier is fitted, >= 2.
         regularisation: of the domain classifier, > 0.
 
     Raises:
@@ -37,6 +37,6 @@ class ImportanceWeightedValidation(Validator):
 
     def score(self, evidence: Evidence) -> float:
         """Estimate the accuracy on the target."""
-        assert evidence.wrong is not None, "errors are counted where classes are predicted"
+        assert evidence.wrong is not None, "errors are counted for classes only"
         weights = evidence.density_ratios(self.samples, self.regularisation)
         return 1 - weighted_risk(evidence.wrong, weights, self.normalise)

@@ -6,9 +6,9 @@ __all__ = ["InformationMaximisation"]
 
 
 class InformationMaximisation(Validator):
-    """Trust certainty and balance: H(mean p) - mean H(p) of the predictions on the target's training part is highest.
+    """Certain and balanced predictions: highest H(mean p) - mean H(p) on the target's training part.
 
-    It expects classes to be about equally frequent. Computed by
+    It assumes that classes are about equally frequent. Computed by
     :func:`tl_lab.functional.information_maximisation` in every validation.
 
     References:

@@ -1,4 +1,4 @@
-"""Measures what validators ask for in a validation, on features of both domains."""
+"""Measurements for validators in a validation, on features of both domains."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
@@ -18,19 +18,19 @@ __all__ = ["Measuring", "gather"]
 
 
 class Measuring:
-    """Computes the scores of validators that measure, as one of a strategy's scorers.
+    """Computes the scores of measuring validators, as one of a strategy's scorers.
 
-    The networks are left as a validation leaves them: a run with it trains to the same bits.
+    The networks are restored: it does not change the result of training by a single bit.
 
     Args:
-        validators: all that measure.
+        validators: all validators that measure.
     """
 
     def __init__(self, validators: Sequence[Validator]) -> None:
         self.validators = list(validators)
 
     def __call__(self, strategy: "Measured", data: DataModule) -> Mapping[str, float]:
-        """Give the scores under the names of their metrics."""
+        """Return the scores under the names of their metrics."""
         evidence = gather(cast("Strategy", strategy), data, max(validator.samples for validator in self.validators))
         return {validator.metric: validator.score(evidence) for validator in self.validators}
 
@@ -44,7 +44,7 @@ def gather(strategy: "Strategy", data: DataModule, samples: int) -> Evidence:
     Args:
         strategy: on its device, in evaluation mode.
         data: a domain pair.
-        samples: to draw from each training part, the same in each epoch; all of a smaller set.
+        samples: number to draw from each training part, the same in each epoch; all of a smaller set.
 
     Returns:
         The evidence, on the CPU.
@@ -55,7 +55,7 @@ def gather(strategy: "Strategy", data: DataModule, samples: int) -> Evidence:
     source_train = reader.read("source/train", index=_draw(data, "source/train", samples))
     source_val = reader.read("source/val")
     logits, y = reader.classify(source_val).double(), y.to(strategy.device)
-    reader.prepare("target")  # last, as in every validation: a checkpoint holds what was prepared last
+    reader.prepare("target")  # last, as in every validation: a checkpoint contains the last preparation
     target_train = reader.read("target/train", index=_draw(data, "target/train", samples))
     return Evidence(
         source_train.float().cpu(),

@@ -23,18 +23,18 @@ __all__ = ["ReverseValidation", "exchanged", "exchanged_weights", "pseudo_labels
 
 
 class ReverseValidation(Validator):
-    """Train back: the target's predicted labels teach a second network, which is scored on the source's labels.
+    """Reverse training: a second network is trained on the target with predicted labels, and scored on the source.
 
-    After training, the target's training part with the labels that the run predicts takes the source's place, and the
-    source's training part without labels the target's; the same configuration is trained on them. The result is the
-    accuracy of the second network on the source's validation part, which it sees as its target: high only if what was
-    handed over to the target can be handed back. It compares runs (hyper-parameters), chooses no epoch, and doubles
-    the time.
+    After training, the target's training part with the labels predicted by the run replaces the source, and the
+    source's training part without labels replaces the target; the same configuration is trained on them. The score is
+    the accuracy of the second network on the source's validation part, which serves as its target. It is high only if
+    the classes transfer in both directions. It compares runs (hyper-parameters), selects no epoch, and doubles
+    the training time.
 
     Args:
-        start: ``learned``, from the run's own network (Ganin et al. report better accuracies so), or ``fresh``, from
-            the weights that the run itself started from.
-        held_out: share of the pseudo-labelled part that chooses the second network's checkpoint, in (0, 1).
+        start: ``learned``, from the run's own network (for which Ganin et al. report better accuracies), or ``fresh``,
+            from the initial weights of the run.
+        held_out: share of the pseudo-labelled part that selects the second network's checkpoint, in (0, 1).
 
     Raises:
         UserError: an option is out of its range.
@@ -51,13 +51,13 @@ class ReverseValidation(Validator):
 
     def __init__(self, start: Literal["learned", "fresh"] = "learned", held_out: Fraction = 0.1) -> None:
         if start not in ("learned", "fresh"):
-            raise UserError(f"validator.reverse.start is 'learned' or 'fresh', not {start!r}")
+            raise UserError(f"validator.reverse.start must be 'learned' or 'fresh', not {start!r}")
         if not 0 < held_out < 1:
-            raise UserError(f"validator.reverse.held_out lies in (0, 1), not at {held_out}")
+            raise UserError(f"validator.reverse.held_out must be in (0, 1), not {held_out}")
         self.start, self.held_out = start, held_out
 
     def score_run(self, strategy: "Strategy", data: DomainPair, train: Train) -> float:
-        """Train back, and give the accuracy on the source's validation part."""
+        """Train in reverse, and return the accuracy on the source's validation part."""
         back = exchanged(data, pseudo_labels(strategy, data), self.held_out)
         learned = exchanged_weights(strategy.network.state_dict()) if self.start == "learned" else None
         return train(back, learned)
@@ -65,7 +65,7 @@ class ReverseValidation(Validator):
 
 @torch.no_grad()
 def pseudo_labels(strategy: "Strategy", data: DomainPair) -> Tensor:
-    """Predict the class of each sample of the target's training part, ``(N,)``, as an evaluation would."""
+    """Predict the class of each sample of the target's training part, ``(N,)``, as in an evaluation."""
     strategy.eval()
     reader = strategy.reader(data)
     reader.prepare("target")
@@ -73,10 +73,10 @@ def pseudo_labels(strategy: "Strategy", data: DomainPair) -> Tensor:
 
 
 def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
-    """Give a pair whose source is the target with given labels, and whose target is the source.
+    """Return a pair whose source is the target with given labels, and whose target is the source.
 
     Args:
-        data: read, and brought to the backbone's input; left as it is.
+        data: loaded, with prepared inputs; it is not changed.
         labels: of its target's training part, ``(N,)``.
         held_out: share of that part that becomes ``source/val``; at least one sample.
 
@@ -102,13 +102,13 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
     }
     held = back.sets["source/val"]
     if data._augments("target/train") and in_memory(held.x) and data.spec is not None and not data.spec.is_raw(held.x):
-        # training parts that are augmented are normalised batch by batch
+        # augmented training parts are normalised batch by batch
         back.sets["source/val"] = replace(held, x=data.spec.normalise(held.x))
     return back
 
 
 def exchanged_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Exchange what a network keeps for each domain: encoders, and statistics of batch-norm.
+    """Exchange the parts that a network has for each domain: encoders, and batch-norm statistics.
 
     Args:
         weights: state of a :class:`~tl_lab.model.network.Network`.
