@@ -28,9 +28,10 @@ print(sum(os.times()[:2]))
 """
 _FIRST_STEP = """
 import os, sys
-import tl_lab.cli.train as program
+import tl_lab.cli.job as program
+from tl_lab.cli.train import main as program_main
 
-original = program._experiment
+original = program.experiment
 
 def experiment():
     run = original()
@@ -43,8 +44,8 @@ def experiment():
     register_optimizer_step_post_hook(stop)
     return run
 
-program._experiment = experiment
-program.main(sys.argv[1:])
+program.experiment = experiment
+program_main(sys.argv[1:])
 """
 
 

@@ -221,7 +221,7 @@ def test_a_further_process_leaves_the_first_one_time_to_say_what_happened(
 
     program.job = job
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(cli, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr("tl_lab.cli.job._PATIENCE_S", 0.2)
     assert program() == (1, "", "tl_lab: both processes fail\n")
     parents = iter([1, 1])
     monkeypatch.setattr(os, "getppid", lambda: next(parents, 2))

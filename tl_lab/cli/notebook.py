@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl_lab.cli import train
+from tl_lab.cli.job import carry_out, user_error
+from tl_lab.cli.launch import Launch, prepare
 from tl_lab.config import conf_dir
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
@@ -81,7 +82,7 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
         raise UserError(f"tl_lab.run executes one run, and takes no options ({options[0]}): use the command line")
     with using([config_dir]):
         try:
-            launch = train.prepare(list(overrides))
+            launch = prepare(list(overrides))
         except UserError as mistake:  # a notebook shows the cause of an error, here a traceback through Hydra
             raise mistake from None
         if launch.sweep is not None:
@@ -90,7 +91,7 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
     return Finished(folder, read_results(folder), None if config_dir is None else Path(config_dir))
 
 
-def _run_by_hydra(launch: train.Launch) -> Path:
+def _run_by_hydra(launch: Launch) -> Path:
     """Let Hydra compose the configuration and call the job; return the run's folder."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
@@ -105,9 +106,9 @@ def _run_by_hydra(launch: train.Launch) -> Path:
             engine = GlobalHydra.instance().hydra
             assert engine is not None
             # the notebook's own logging is not changed
-            engine.run("config", lambda cfg: train.carry_out(cfg, launch), launch.argv, with_log_configuration=False)
+            engine.run("config", lambda cfg: carry_out(cfg, launch), launch.argv, with_log_configuration=False)
     except Exception as error:
-        if (mistake := train.user_error(error)) is None:
+        if (mistake := user_error(error)) is None:
             raise
         raise mistake from None
     finally:
