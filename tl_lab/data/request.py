@@ -17,6 +17,8 @@ class Request:
         epochs_per_task: epochs of each task of a stream, at least 1.
         jointly: all tasks of a stream are learned at once.
         validation_samples: of a set without labels, scored in each validation; None for all.
+        prepares_training: training inputs are brought to the backbone's input; otherwise files and texts among them are
+            left as they are.
         keeps_raw: the sets are kept as they were read, too (:attr:`~tl_lab.data.base.DataModule.raw`).
     """
 
@@ -27,4 +29,5 @@ class Request:
     epochs_per_task: int = 1
     jointly: bool = False
     validation_samples: int | None = None
+    prepares_training: bool = True
     keeps_raw: bool = False

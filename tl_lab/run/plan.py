@@ -176,6 +176,11 @@ class Plan:
         """Updates of the whole run; None where epochs are counted."""
         return cast(int | None, self.trainer.option("max_updates"))
 
+    @property
+    def learns_stream_at_once(self) -> bool:
+        """Whether the data are a stream, and the strategy learns its tasks at once as several tasks."""
+        return "tasks" in self.data.kind.traits and "several tasks" in self.strategy.kind.needs
+
     def validates(self, epochs: int | None) -> bool:
         """Tell whether there is any validation in so many epochs; None where their number is not known yet."""
         every = self.trainer.option("check_val_every_n_epoch")

@@ -90,6 +90,11 @@ class Strategy(Measuring):
     base: Base | None
     """What the adapter was put on, where that can be found again: checkpoints leave it out."""
 
+    @classmethod
+    def prepares_training(cls, node: Mapping[str, Any]) -> bool:
+        """Tell from a node of the configuration whether the inputs of the training set are looked at."""
+        return True
+
     def __init__(
         self,
         *,
