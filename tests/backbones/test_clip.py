@@ -122,8 +122,6 @@ def test_images_get_the_class_whose_description_is_nearest(folder, tmp_path):
 @pytest.mark.parametrize("content", ["{}", '{"model_type": "bert"}'])
 def test_what_has_no_two_towers_is_refused_in_one_sentence(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(
-        UserError, match=r"is no two-tower model that can be read .* give a folder"
-    ) as said:
+    with pytest.raises(UserError, match=r"is no two-tower model that can be read .* give a folder") as said:
         Clip(name=str(tmp_path))
     assert "\n" not in str(said.value)

@@ -22,7 +22,6 @@ class OfEachTask(Adapter):
 
     def __init__(self, adapter: Adapter, tasks: Sequence[str], owners: Sequence[int]) -> None:
         self.adapter, self.tasks, self.owners = adapter, list(tasks), list(owners)
-        self.keeps_statistics = True  # type: ignore[misc]  # they are shared
 
     def inject(self, backbone: Backbone) -> Backbone:
         """Give each task a copy of what the adapter has put into a backbone."""

@@ -3,8 +3,9 @@
 Nothing here imports torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import read_results
@@ -82,7 +83,7 @@ def find_scale(runs: "pd.DataFrame", root: "Path") -> list[OfSize]:
     return sorted(kept, key=lambda row: (list(sizes).index(row.way), row.parameters))
 
 
-def _named(run: "dict[str, object]", keys: list[str]) -> str:
+def _named(run: Mapping[Any, Any], keys: list[str]) -> str:
     given = [(key, run.get(OVERRIDE + key)) for key in keys]
     return " ".join(f"{key}={value}" for key, value in given if value is not None and value == value)
 
