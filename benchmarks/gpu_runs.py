@@ -27,6 +27,7 @@ BACKBONES = {
     "conv4": ["backbone.width=8"],
     "timm": ["backbone.name=test_resnet", "backbone.resize_to=[32,32]"],
     "torchvision": ["backbone.name=squeezenet1_1", "backbone.resize_to=[48,48]"],
+    "clip": ["backbone.pretrained=false"],
 }
 TEXTS = ["data=trec", "data.batch_size=8", "data.test_count=50", NONE]
 AUDIO = ["data=spoken_digits", "data.batch_size=8", "data.test_count=50", NONE]

@@ -10,6 +10,8 @@ from encoders_at_hand import tiny
 
 import tl_lab
 from tl_lab.backbones.hf_causal import HFCausal
+from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.request import Request
 from tl_lab.data.sets.arithmetic import Arithmetic, word_problem
 from tl_lab.errors import UserError
 from tl_lab.strategies.prompting.asking import begin, continued, scores_of
@@ -165,9 +167,39 @@ def test_a_run_states_the_mean_and_the_spread_of_its_prompts(folder, tmp_path, c
     assert results["metrics"]["test/acc"] == pytest.approx(accuracies.mean().item())
     assert results["metrics"]["test/spread_acc"] == pytest.approx(accuracies.std().item())
     assert results["metrics"]["test/most_acc"] == accuracies.max().item()
-    assert "3 prompts (1 template x 3 draws of 1 x 1 order) for 8 texts: 24 questions" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 prompts (1 template x 3 draws of 1 x 1 order) for 8 texts: 24 questions" in said
+    scale, acc = results["scale"], results["metrics"]["test/acc"]
+    assert scale["parameters"] == sum(p.numel() for p in HFCausal(name=str(folder)).parameters())
+    assert scale["acc"] == pytest.approx(acc)
+    assert scale["low"] < acc < scale["high"]
+    assert scale["low"] <= scale["chance"] <= scale["high"]  # of a random model
+    assert f"At {scale['parameters']:,} parameters: absent at this scale: accuracy {acc:.1%}" in said
     with pytest.raises(UserError, match="prompted a language model"):
         tl_lab.load(tmp_path / "run")
+
+
+def test_training_texts_are_left_as_they_were_written(folder):
+    spec = HFCausal(name=str(folder)).spec
+    data = Arithmetic(count=60, largest=3)
+    data.load(Request(prepares_training=False))
+    data.use(spec)
+    assert isinstance(data.sets["train"].x, Texts)
+    assert set(data.sets["test"].x) == set(data.sets["val"].x) == {"ids", "mask"}
+    assert [len(texts) for texts in data.strings.values()] == [len(samples) for samples in data.sets.values()]
+
+
+def test_a_model_of_the_first_blocks_alone(folder):
+    whole, first = HFCausal(name=str(folder)).eval(), HFCausal(name=str(folder), blocks=1).eval()
+    ids = torch.tensor([[5, 9, 7]])
+    with torch.no_grad():
+        hidden = whole.net(input_ids=ids, output_hidden_states=True).hidden_states[1]  # after the first block
+        expected = whole.net.model.norm(hidden)
+        states, past = first.read(ids[:, :2], torch.ones(1, 2, dtype=torch.int64))
+        rest, _ = first.read(ids[:, 2:], torch.ones(1, 3, dtype=torch.int64), past)
+    torch.testing.assert_close(torch.cat([states, rest], 1), expected)
+    with pytest.raises(UserError, match=r"backbone\.blocks=3 is more than the 2 blocks of the model"):
+        HFCausal(name=str(folder), blocks=3)
 
 
 def test_demonstrations_that_do_not_fit_are_left_out(folder, tmp_path, capsys):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tl_lab.results.report.blocks import Table
-from tl_lab.results.tables.statistics import paired_t
+from tl_lab.results.tables.statistics import paired_t, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,7 +150,4 @@ def wilson(correct: float, count: int, z: float = 1.959964) -> Measure:
     """
     if not count:
         return Measure(float("nan"))
-    p = correct / count
-    centre, half = p + z * z / (2 * count), z * (p * (1 - p) / count + z * z / (4 * count**2)) ** 0.5
-    scale = 1 + z * z / count
-    return Measure(p, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+    return Measure(correct / count, *wilson_interval(correct / count, count, z))

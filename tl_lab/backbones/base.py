@@ -1,7 +1,7 @@
 """What every backbone offers, and how its arguments are checked."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError
 
-__all__ = ["Backbone", "Classifier", "LayerGroup", "check_count", "check_probability", "check_size"]
+__all__ = ["Backbone", "Classifier", "LayerGroup", "TextTower", "check_count", "check_probability", "check_size"]
 
 
 class Classifier(NamedTuple):
@@ -25,6 +25,18 @@ class Classifier(NamedTuple):
     weight: Tensor
     bias: Tensor
     names: Sequence[Sequence[str]]
+
+
+class TextTower(NamedTuple):
+    """What brings texts into the space of a backbone's features.
+
+    Attributes:
+        embed: gives the embeddings of texts, ``(N, num_features)``.
+        scale: that cosines were multiplied by in training.
+    """
+
+    embed: Callable[[Sequence[str]], Tensor]
+    scale: float
 
 
 LayerGroup = tuple[str, list[nn.Module]]
@@ -51,6 +63,9 @@ class Backbone(nn.Module):
     """Whether vectors can be put before its tokens; its ``net`` is a model of transformers then."""
     frames: bool = False
     """Whether recordings have features at each frame, ``(B, L, num_features)``, 0 behind their end."""
+    owners: Sequence[int] | None = None
+    """Where each task has features of its own, ``(B, T, num_features)``: the number of the task that each output of the
+    head belongs to; None where samples have one row of features."""
     source: str = ""
     """Where its weights come from, where the class knows more than the configuration says."""
     regrouped: tuple[list[str], dict[str, int]] | None = None
@@ -86,6 +101,10 @@ class Backbone(nn.Module):
 
     def classifier(self) -> Classifier | None:
         """Read the classifier of the task that the weights come from; None where it is not known."""
+        return None
+
+    def text_tower(self) -> TextTower | None:
+        """Read what was trained to bring texts into the space of the features; None where there is no such tower."""
         return None
 
     def recogniser(self) -> nn.Module | None:

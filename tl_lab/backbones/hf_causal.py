@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.backbones.gguf import converted
-from tl_lab.backbones.hf_text import HFText, longest, source_of
+from tl_lab.backbones.hf_text import HFText, blocks_of, longest, source_of
 from tl_lab.backbones.packaged import packaged
 from tl_lab.data.inputs.tokenisers import FastTokeniser
 from tl_lab.errors import UserError
@@ -31,6 +31,7 @@ class HFCausal(HFText):
             converted once and kept in the cache.
         pretrained: start from the published weights; False for random ones in the same architecture.
         pooling: ``last``: the last token of a text, which has read all others; or ``mean`` over all tokens.
+        blocks: keep the first so many blocks alone, which makes a smaller model of another one; None for all.
         max_length: tokens of a text at most; longer texts lose their end. Prompts may be as long as the model takes.
         max_groups: join neighbouring layer groups to at most so many; None to leave them.
 
@@ -49,6 +50,7 @@ class HFCausal(HFText):
         name: str | None = None,
         pretrained: bool = True,
         pooling: Pooling = "last",
+        blocks: Count | None = None,
         max_length: Count = 256,
         max_groups: Count | None = None,
     ) -> None:
@@ -56,6 +58,20 @@ class HFCausal(HFText):
             name=name, pretrained=pretrained, pooling=pooling, max_length=max_length, max_groups=max_groups
         )
         self.max_context = longest(self.net.config)
+        if blocks is not None:
+            self._shorten(blocks)
+
+    def _shorten(self, count: int) -> None:
+        """Leave out the blocks after the first so many."""
+        _, blocks = blocks_of(self.net)
+        if count > len(blocks):
+            raise UserError(f"backbone.blocks={count} is more than the {len(blocks)} blocks of the model")
+        del blocks[count:]
+        config: Any = self.net.config
+        config.num_hidden_layers = count
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:count]
+        self.source = f"{self.source}, first {count} blocks" if self.source else ""
 
     @classmethod
     def family_for(cls, node: Mapping[str, Any]) -> str | None:

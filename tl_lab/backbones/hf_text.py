@@ -21,7 +21,7 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.functional.pooling import Pooling, mixed, pooled
 from tl_lab.options import Count
 
-__all__ = ["HFText", "longest", "source_of"]
+__all__ = ["HFText", "blocks_of", "longest", "source_of"]
 
 _POOLINGS = ("mean", "cls", "last")
 
@@ -93,7 +93,7 @@ class HFText(Backbone):
         self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
         self.spec: TokenSpec
         self.num_features = int(config.hidden_size)
-        self.mixture = _Mixture(1 + len(_blocks(self.net)[1])) if layers == "mixed" else None
+        self.mixture = _Mixture(1 + len(blocks_of(self.net)[1])) if layers == "mixed" else None
         length = min(max_length, longest(config))
         self.spec = TokenSpec(tokeniser.size, length, padding_id, tokeniser)
 
@@ -123,7 +123,7 @@ class HFText(Backbone):
 
     def layer_groups(self) -> list[LayerGroup]:
         """The embeddings, then each block; what follows the last block belongs to it; then a mixture of layers."""
-        path, blocks = _blocks(self.net)
+        path, blocks = blocks_of(self.net)
         titles = ["embeddings", *(f"block{number}" for number in range(1, len(blocks) + 1))]
         group_of, current = {}, 0
         tensors = [*self.net.named_parameters(), *self.net.named_buffers()]
@@ -147,8 +147,12 @@ class _Mixture(nn.Module):
         return mixed(layers, self.scores, self.scale)
 
 
-def _blocks(net: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Find the list of blocks: the list of modules with the most parameters."""
+def blocks_of(net: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Find the list of blocks of a model, and its path: the list of modules with the most parameters.
+
+    Raises:
+        UserError: the model has no such list.
+    """
     lists = {path: module for path, module in net.named_modules() if isinstance(module, nn.ModuleList)}
     if not lists:
         raise UserError(f"{type(net).__name__} has no list of blocks, by which layers are grouped")

@@ -310,9 +310,12 @@ class DataModule(pl.LightningDataModule):
         ready: dict[tuple[int, bool], Inputs] = {}  # sets may share their inputs (a transductive target)
         read = dict(self.sets)  # keeps the inputs alive, so that ids remain unique
         self.raw = read if self.request.keeps_raw else {}
+        scored = {*self.val_names, *self.test_names} if not self.request.prepares_training else set()
         for name, samples in read.items():
             x, use = samples.x, (id(samples.x), self._augments(name))
             if not in_memory(x):
+                if not (self.request.prepares_training or name in scored):
+                    continue
                 if self._stays_on_disk(x, spec):
                     self.read_as_needed = True
                     continue

@@ -17,6 +17,8 @@ class Request:
         epochs_per_task: epochs of each task of a stream, at least 1.
         jointly: whether all tasks of a stream are trained at once.
         validation_samples: number of samples of a set without labels scored in each validation; None for all.
+        prepares_training: whether training inputs are converted to the backbone's input; otherwise files and texts
+            among them stay as they are.
         keeps_raw: whether the sets are also kept as read (:attr:`~tl_lab.data.base.DataModule.raw`).
     """
 
@@ -27,4 +29,5 @@ class Request:
     epochs_per_task: int = 1
     jointly: bool = False
     validation_samples: int | None = None
+    prepares_training: bool = True
     keeps_raw: bool = False

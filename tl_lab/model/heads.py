@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tl_lab.functional.transcripts import BLANK, SILENT
 
-__all__ = ["FrameHead", "GroupedHead", "TaskHead", "UnitLength", "mlp"]
+__all__ = ["FrameHead", "GroupedHead", "HeadOfTasks", "TaskHead", "UnitLength", "mlp"]
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) -> nn.Sequential:
@@ -97,6 +97,32 @@ class FrameHead(nn.Sequential):
         silent = outputs.new_full((outputs.shape[-1],), SILENT)
         silent[BLANK] = 0.0
         return torch.where(features.ne(0).any(-1, keepdim=True), outputs, silent)
+
+
+class HeadOfTasks(nn.Sequential):
+    """A head on features of each task, ``(B, T, D) -> (B, C)``: each output sees the features of its own task alone.
+
+    Features ``(B, D)`` are taken for those of every task.
+
+    Args:
+        owners: number of each output's task, ``(C,)``.
+        layers: as of :func:`mlp`, shared by the tasks but for the outputs.
+    """
+
+    owners: Tensor
+    places: Tensor
+
+    def __init__(self, owners: Sequence[int], *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.register_buffer("owners", torch.tensor(owners), persistent=False)
+        self.register_buffer("places", torch.arange(len(owners)), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the outputs."""
+        outputs = super().forward(features)
+        if features.dim() == 2:
+            return outputs
+        return outputs[:, self.owners, self.places]  # (B, T, C) -> (B, C)
 
 
 class UnitLength(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.inputs.operations import Inputs
-from tl_lab.model.heads import FrameHead, TaskHead, mlp
+from tl_lab.model.heads import FrameHead, HeadOfTasks, TaskHead, mlp
 from tl_lab.randomness import derive_seed, separate_stream
 
 __all__ = ["PARTS", "Network", "weights_stream"]
@@ -71,6 +71,8 @@ class Network(nn.Module):
         if self._blocks is not None:
             return TaskHead(self.num_features, hidden, self._blocks, dropout)
         layers = mlp(self.num_features, hidden, self.num_outputs, dropout)
+        if self.backbone.owners is not None:
+            return HeadOfTasks(self.backbone.owners, *layers)
         return FrameHead(*layers) if self.backbone.frames else layers
 
     def separate_encoders(self) -> None:

@@ -151,6 +151,11 @@ class Several(Problem):
         """Whether each task predicts numbers, ``(T,)``."""
         return torch.tensor([_is_regression(task) for task in self.tasks.values()])
 
+    @property
+    def owners(self) -> list[int]:
+        """Number of the task of each output, ``(C,)``."""
+        return [k for k, task in enumerate(self.tasks.values()) for _ in range(task.problem.num_outputs)]
+
     def widened(self, name: str, y: Tensor) -> Tensor:
         """Put one task's labels among those of all: ``(N, W)``, NaN in the columns of the others."""
         wide = torch.full((len(y), self.num_columns), torch.nan)

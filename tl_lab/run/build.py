@@ -10,6 +10,8 @@ from tl_lab.adapters import Adapter
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.request import Request
+from tl_lab.data.scenarios.stream import TaskStream
+from tl_lab.data.scenarios.stream_at_once import StreamAtOnce
 from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import Base
@@ -46,6 +48,8 @@ def build(plan: Plan) -> Parts:
     """
     check_modality(plan)
     data: DataModule = plan.data.build()
+    if plan.learns_stream_at_once:
+        data = StreamAtOnce(cast(TaskStream, data))
     adaptation: DomainAdaptation = plan.adaptation.build()
     data.load(_request(plan, adaptation))
     adapter, backbone, base = _adapted(plan, data)
@@ -82,6 +86,7 @@ def _request(plan: Plan, adaptation: DomainAdaptation) -> Request:
         epochs_per_task=plan.max_epochs or 1,
         jointly=getattr(plan.strategy.kind, "jointly", False),
         validation_samples=plan.validation_samples,
+        prepares_training=plan.strategy.kind.prepares_training(plan.strategy.node),
         keeps_raw=getattr(plan.strategy.kind, "reads_raw", False),
     )
 

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from tl_lab.adapters.before_tokens import BeforeTokens
+from tl_lab.adapters.of_each_task import OfEachTask
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import foreign
 from tl_lab.config.stored import read_stored
@@ -59,7 +60,8 @@ class Forgetting:
 def watched_task(plan: Plan, parts: Parts, trainer: pl.Trainer) -> BaseTask | None:
     """Find the task that a run may forget: its backbone is trained from pretrained weights, and the task exists.
 
-    Prompts and prefixes do not change the backbone, and several processes do not share its scores: both return None.
+    Prompts and prefixes do not change the backbone, adapters of several tasks make several backbones of it, and several
+    processes do not share its scores: all three return None.
 
     Args:
         plan: of the run.
@@ -69,7 +71,7 @@ def watched_task(plan: Plan, parts: Parts, trainer: pl.Trainer) -> BaseTask | No
     strategy = parts.strategy
     if not plan.forgetting or not strategy.trains or trainer.world_size > 1:
         return None
-    if isinstance(strategy.adapter, BeforeTokens):
+    if isinstance(strategy.adapter, BeforeTokens | OfEachTask):
         return None
     backbone = strategy.network.backbone
     recipe, init_from = used_weights(plan)

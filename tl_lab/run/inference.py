@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from tl_lab.adapters import Adapter
+from tl_lab.adapters.of_each_task import OfEachTask
 from tl_lab.backbones.base import Backbone
 from tl_lab.config.catalogue import using
 from tl_lab.config.identity import to_plain
@@ -28,7 +29,7 @@ from tl_lab.errors import UserError
 from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
-from tl_lab.problems import Prediction, Problem, SingleLabel, Transcript, restore
+from tl_lab.problems import Prediction, Problem, Several, SingleLabel, Transcript, restore
 from tl_lab.problems import Sequence as SequenceProblem
 from tl_lab.results.folder.files import replacing
 from tl_lab.results.folder.predictions import predictions_path
@@ -280,6 +281,9 @@ def _load(
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
         backbone = inject(adapter, cfg.seed, backbone)
+    if isinstance(problem, Several) and cfg.strategy.get("adapters") == "per_task":
+        adapter = OfEachTask(adapter, list(problem.tasks), problem.owners)
+        backbone = adapter.inject(backbone)
     network = Network(
         backbone,
         len(facts["class_names"]),

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from tl_lab.config import choices
 from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.config.nodes import read_node
+from tl_lab.data.scenarios.stream_at_once import StreamAtOnce
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
 from tl_lab.run.plan import Plan
@@ -29,6 +30,9 @@ def check_pairing(plan: Plan) -> None:
     strategy: Any = plan.strategy.kind
     adaptation: Any = plan.adaptation.kind
     traits = data.traits_for(plan.data.node)
+    if plan.learns_stream_at_once:
+        _check_stream_at_once(plan, traits)
+        traits = StreamAtOnce.traits
     if missing := strategy.needs - traits:
         valid = fitting("data", lambda other: strategy.needs <= other.traits)
         raise UserError(
@@ -42,7 +46,7 @@ def check_pairing(plan: Plan) -> None:
             f"strategy={plan.strategy.choice} does not support; valid: {valid}"
         )
     _check_adapter(plan, strategy, traits)
-    problem = data.problem_for(plan.data.node)
+    problem = StreamAtOnce.problem_kind if plan.learns_stream_at_once else data.problem_for(plan.data.node)
     _check_problem(plan, problem, strategy)
     _check_validators(plan, traits, problem)
     if "episodes" in traits:
@@ -107,6 +111,8 @@ def _named(problems: frozenset[str]) -> str:
 
 def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
     if not plan.adapter.kind.changes_backbone:
+        if plan.strategy.option("adapters") == "per_task":
+            raise UserError("strategy.adapters=per_task needs an adapter: set adapter=lora, or leave it at shared")
         return
     chosen = plan.adapter.choice
     if not strategy.takes_adapter:
@@ -139,6 +145,14 @@ def _check_stream_adapts(plan: Plan, adaptation: Any) -> None:
         )
     if plan.strategy.kind.jointly:
         raise UserError(f"strategy={strategy} trains on all tasks at once, without target: use domain_adaptation=none")
+
+
+def _check_stream_at_once(plan: Plan, traits: frozenset[str]) -> None:
+    said = f"strategy={plan.strategy.choice} learns the tasks of a stream at once"
+    if (scenario := plan.data.option("scenario")) != "task":
+        raise UserError(f"{said}, each with outputs of its own, not data.scenario={scenario}: set data.scenario=task")
+    if "target" in traits or plan.adaptation.kind.needs_target:
+        raise UserError(f"{said} and takes no target: use data without one, and domain_adaptation=none")
 
 
 def _check_episodes(plan: Plan, strategy: Any, adaptation: Any) -> None:

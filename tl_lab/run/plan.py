@@ -176,6 +176,11 @@ class Plan:
         """Number of updates of the whole run; None if training is measured in epochs."""
         return cast(int | None, self.trainer.option("max_updates"))
 
+    @property
+    def learns_stream_at_once(self) -> bool:
+        """Whether the data are a stream, and the strategy learns its tasks at once as several tasks."""
+        return "tasks" in self.data.kind.traits and "several tasks" in self.strategy.kind.needs
+
     def validates(self, epochs: int | None) -> bool:
         """Whether there is any validation in this number of epochs; None if the number is unknown."""
         every = self.trainer.option("check_val_every_n_epoch")

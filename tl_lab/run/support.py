@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tl_lab.data.batches import Episode, Labelled
 from tl_lab.data.inputs.finding import class_folders
+from tl_lab.data.inputs.form import bring_to_form
 from tl_lab.data.inputs.ground import bring_to
 from tl_lab.data.inputs.operations import Inputs, apply, count, join, move
 from tl_lab.data.inputs.spec import InputSpec
@@ -256,7 +257,7 @@ def read_support(given: GivenSupport, model: Model) -> Support:
 
 
 def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Named]]:
-    """Invert drawings if their background differs from that of the training images, with a warning.
+    """Convert drawings to the background, size and strokes of the training drawings where they differ, with a warning.
 
     Args:
         parts: batches, by class.
@@ -281,7 +282,30 @@ def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Nam
             f"a {ground} one: they were inverted",
             stacklevel=2,
         )
-    return brought
+    return _in_size(brought, model, what)
+
+
+def _in_size(parts: list[list[Named]], model: Model, what: str) -> list[list[Named]]:
+    """Bring drawings to the size and the strokes of those that the run learned; earlier runs do not state them."""
+    form, images = model.reading.get("form"), [cast(Tensor, batch.x) for of in parts for batch in of]
+    if not form:
+        return parts
+    alike = torch.cat([cast(Any, model.spec).fit(x) for x in images])
+    brought, changed = bring_to_form(alike, model.reading["ground"], form)
+    if not changed:
+        return parts
+    words = {"box": "covers {:.0%} of the image's side", "stroke": "has strokes of {:.0%} of its own size"}
+    said = " and ".join(
+        f"{words[name].format(now)} where it was {usual:.0%} in the run" for name, (now, usual) in changed.items()
+    )
+    done = {"box": "scaled", "stroke": "drawn with other strokes"}
+    warnings.warn(
+        f"a drawing among the {len(alike):,} {what} images {said}: they were "
+        f"{' and '.join(done[name] for name in changed)}",
+        stacklevel=2,
+    )
+    rest = iter(brought.split([len(x) for x in images]))
+    return [[batch._replace(x=next(rest)) for batch in of] for of in parts]
 
 
 def _named(given: GivenSupport, model: Model) -> dict[str, list[Named]]:

@@ -172,6 +172,11 @@ def _adapted_as_in(run_folder: Path, backbone: Backbone) -> tuple[Adapter, Backb
     if not path.is_file():  # the weights can be read nevertheless
         return NoAdapter(), backbone
     theirs = read_stored(run_folder)
+    if theirs.strategy.get("adapters") == "per_task":
+        raise UserError(
+            f"init_from: {run_folder} learned an adapter for each of its tasks, which make no single backbone to start "
+            "from: name a run with strategy.adapters=shared"
+        )
     with foreign(path):
         adapter: Adapter = build_node(theirs.adapter)
     return adapter, inject(adapter, int(theirs.get("seed", 0)), backbone)

@@ -90,6 +90,11 @@ class Strategy(Measuring):
     base: Base | None
     """Base weights of the adapter if they can be loaded again; checkpoints then leave them out."""
 
+    @classmethod
+    def prepares_training(cls, node: Mapping[str, Any]) -> bool:
+        """Tell from a node of the configuration whether the inputs of the training set are looked at."""
+        return True
+
     def __init__(
         self,
         *,

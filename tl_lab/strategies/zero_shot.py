@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from tl_lab.backbones.base import Classifier
+from tl_lab.backbones.base import Classifier, TextTower
 from tl_lab.backbones.whisper_decoder import Recogniser, spellings
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled, Unlabelled
@@ -32,16 +32,19 @@ class ZeroShot(Strategy):
     Text encoders: a class is the mean direction of its descriptions (templates times names), and a text gets the class
     with the largest cosine, less what a neutral text would get. Images: the classifier of the backbone's pretraining
     task answers for those of its classes that stand for one of the data's; ``open_acc`` is the share of samples for
-    which such a class wins among all classes of the pretraining task. Recordings: the decoder that was trained with the
+    which such a class wins among all classes of the pretraining task. With a two-tower model an image gets the class
+    whose descriptions are nearest, as a text does. Recordings: the decoder that was trained with the
     encoder scores how probable the names of the classes are as transcripts, in several spellings; or it writes
     transcripts. Anything else is not applicable: the run says so, and gives the accuracy of guessing and no other
     number.
 
     Args:
         templates: of texts, each with ``{}`` where the name of the class stands.
+        image_templates: likewise, of images with a two-tower model.
         descriptions: one or several texts for a class, in place of its name; None for the names as they are.
-        neutral: texts that say nothing, whose cosines are subtracted; empty for no calibration.
-        temperature: that cosines are divided by; it changes the confidence, never the answer.
+        neutral: of texts: those that say nothing, whose cosines are subtracted; empty for no calibration.
+        temperature: of texts: that cosines are divided by; it changes the confidence, never the answer. A two-tower
+            model has learned its own.
         label_map: of images: for a class of the data the names of classes of the pretraining task; None for those of
             the same name; where there are none, zero-shot is not applicable. Classes without any are left out of the
             test.
@@ -65,10 +68,16 @@ class ZeroShot(Strategy):
     takes_adapter = False
     wants_weights = True
 
+    @classmethod
+    def prepares_training(cls, node: Mapping[str, Any]) -> bool:
+        """Look at the training set where every labelled sample is scored."""
+        return node.get("scores") == "all"
+
     def __init__(
         self,
         *,
         templates: Sequence[str] = ("{}",),
+        image_templates: Sequence[str] = ("a photo of a {}.",),
         descriptions: Mapping[str, str | Sequence[str]] | None = None,
         neutral: Sequence[str] = ("N/A",),
         temperature: Positive = 0.05,
@@ -83,6 +92,7 @@ class ZeroShot(Strategy):
         if scores not in ("test", "all"):
             raise UserError(f"strategy.scores is 'test' or 'all', not {scores!r}")
         self.templates = check_templates("strategy.templates", templates, "{}")
+        photographed = check_templates("strategy.image_templates", image_templates, "{}")
         self.descriptions, self.label_map = _listed(descriptions), _listed(label_map)
         self.neutral, self.temperature, self.scored = list(neutral), float(temperature), scores
         for option, given in (("descriptions", self.descriptions), ("label_map", self.label_map)):
@@ -91,11 +101,14 @@ class ZeroShot(Strategy):
                     f"strategy.{option} names the class {unknown[0]!r}, which the data do not have; "
                     f"{nearest(unknown[0], self.problem.output_names)}"
                 )
+        self.tower: TextTower | None = None
         self.reason = ""  # why it is not applicable
         self.left_out: dict[str, int] = {}
         backbone, names = self.network.backbone, self.problem.output_names
         if getattr(backbone.spec, "tokeniser", None) is not None:
             self.network.bottleneck = UnitLength()
+        elif (tower := backbone.text_tower()) is not None:
+            self.network.bottleneck, self.templates, self.tower = UnitLength(), photographed, tower
         elif (known := backbone.classifier()) is not None:
             self._map(names, known)
         elif (recogniser := backbone.recogniser()) is not None:
@@ -176,8 +189,12 @@ class ZeroShot(Strategy):
         texts = [self._texts_of(name) for name in self.problem.output_names]
         directions = class_directions([self._embedded(of_class) for of_class in texts])
         head = cast(nn.Linear, next(iter(self.network.head.children())))
-        head.weight.copy_(directions / self.temperature)
         head.bias.zero_()
+        if self.tower is not None:
+            head.weight.copy_(directions * self.tower.scale)
+            self._built = True
+            return
+        head.weight.copy_(directions / self.temperature)
         if self.neutral:
             head.bias.copy_(neutral_bias(directions, self._embedded(self.neutral)) / self.temperature)
         self._built = True
@@ -187,6 +204,8 @@ class ZeroShot(Strategy):
         return [template.replace("{}", text) for template in self.templates for text in described]
 
     def _embedded(self, texts: list[str]) -> Tensor:
+        if self.tower is not None:
+            return self.tower.embed(texts).to(self.device)
         spec = self.network.backbone.spec
         encoded = cast(Any, spec).encode(texts)
         if encoded.cut:
@@ -239,7 +258,10 @@ class ZeroShot(Strategy):
             said += f", {silence}"
         else:
             said = f"{len(self.templates)} template{'s' * (len(self.templates) > 1)} x names"
-            said += ", calibrated by a neutral text" if self.neutral else ", not calibrated"
+            if self.tower is None:
+                said += ", calibrated by a neutral text" if self.neutral else ", not calibrated"
+            else:
+                said += ", by the model's text tower"
         return {**facts, "zero-shot": said + ("; every labelled sample is scored" if self.scored == "all" else "")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

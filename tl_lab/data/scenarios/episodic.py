@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.form import form_of
 from tl_lab.data.inputs.ground import Ground, common_ground
 from tl_lab.data.loaders import Batches, BatchOrder, PairLoader
 from tl_lab.data.request import Request
@@ -78,6 +79,7 @@ class EpisodicData(DataModule):
         self.val_episodes, self.test_episodes = val_episodes, test_episodes
         self.classes: dict[str, list[str]] = {}
         self._ground: Ground | None = None
+        self._form: dict[str, list[float]] = {}
         self._class_indices: dict[str, ClassIndex] = {}
 
     # ------------------------------------------------------------------ reading
@@ -96,13 +98,14 @@ class EpisodicData(DataModule):
         super().load(request)
         x = self.sets[self.primary].x
         self._ground = common_ground(x) if isinstance(x, Tensor) else None
+        self._form = form_of(x) if self._ground and isinstance(x, Tensor) else {}
         for name in [*([self.primary] if self.request.serves == "episodes" else []), *self.val_names, *self.test_names]:
             self.class_index(name).check(name, self.size_of(name))
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the background of the training drawings, to which other drawings are converted."""
-        return {**super().reading, **({"ground": self._ground} if self._ground else {})}
+        """Return the background and sizes of the training drawings, to which other drawings are converted."""
+        return {**super().reading, **({"ground": self._ground, "form": self._form} if self._ground else {})}
 
     def _classes_in(self, name: str) -> int:
         return len(self.classes.get(name, ()))

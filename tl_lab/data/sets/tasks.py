@@ -68,6 +68,8 @@ class TasksInBatches(DataModule):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.several = Several()
+        self.mean_name: str | None = None
+        """The metric's name under which the mean over the tasks stands beside other ways to learn these data."""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:

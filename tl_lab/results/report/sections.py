@@ -22,6 +22,7 @@ from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, told
 from tl_lab.results.report.sections_of_labels import label_parts
 from tl_lab.results.report.sections_of_multi_task import gain_parts
 from tl_lab.results.report.sections_of_runs import cost, failures, single_runs
+from tl_lab.results.report.sections_of_scale import scale_parts
 from tl_lab.results.report.sections_of_tasks import crossed_parts, ranking_parts
 from tl_lab.results.tables.collecting import OVERRIDE, SELECTION
 from tl_lab.results.tables.comparing import Standing, data_keys
@@ -55,6 +56,7 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
         *ranking_parts(found.ranking, pictures),
         *label_parts(found, pictures),
         *gain_parts(found),
+        *scale_parts(found, pictures),
         _settings(found, pictures),
         *_curves(pictures),
         *_beside_best(found),

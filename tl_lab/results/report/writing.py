@@ -93,6 +93,10 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
         figures["trade_off"] = trade_off_figure(traded, CONFIDENCE)
     if curves := find_curves(found):
         figures["curves"] = curves_figure(curves)
+    if found.scale:
+        from tl_lab.results.figures.scale import scale_figure
+
+        figures["scale"] = scale_figure(found.scale)
     if found.ranking is not None:
         figures["ranks"] = ranks_figure(found.ranking)
     if found.budgets is not None:

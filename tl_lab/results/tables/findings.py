@@ -16,6 +16,7 @@ from tl_lab.results.tables.curves import Curve, curve_names, mean_curve, read_cu
 from tl_lab.results.tables.items import Items, find_items
 from tl_lab.results.tables.label_budgets import Budget, Transfer, find_budgets, find_transfer
 from tl_lab.results.tables.reproduction import Crossed, Reproduces
+from tl_lab.results.tables.scale import OfSize, find_scale
 from tl_lab.results.tables.summarising import find_crossed, headline, independent, leading_on_target, summarise
 from tl_lab.results.tables.task_gains import Gain, find_gains
 
@@ -45,6 +46,7 @@ class Findings:
         transfer: each way of transfer against training from scratch.
         items: each way of transfer against training from scratch, on the same test items.
         gains: each task trained jointly with others against the same task alone.
+        scale: models of different sizes with the same prompts.
     """
 
     runs: "pd.DataFrame"
@@ -59,6 +61,7 @@ class Findings:
     transfer: list[Transfer]
     items: list[Items] = field(default_factory=list)
     gains: list[Gain] = field(default_factory=list)
+    scale: list[OfSize] = field(default_factory=list)
 
     @property
     def main_metric(self) -> str | None:
@@ -111,6 +114,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
         transfer=find_transfer(runs, *budgets) if budgets is not None else [],
         items=find_items(runs, budgets[1]) if budgets is not None else [],
         gains=find_gains(runs),
+        scale=find_scale(runs, Path(runs.attrs["root"])),
     )
 
 

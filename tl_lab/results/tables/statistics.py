@@ -19,6 +19,7 @@ __all__ = [
     "paired_t",
     "studentized_range",
     "t_quantile",
+    "wilson_interval",
 ]
 
 CONFIDENCE = 0.95
@@ -182,3 +183,25 @@ def studentized_range(k: int, share: float) -> float:
         reached = k * np.trapezoid(density * (ndtr(z) - ndtr(z - middle)) ** (k - 1), z)
         low, high = (middle, high) if reached < share else (low, middle)
     return (low + high) / 2
+
+
+def wilson_interval(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Compute Wilson's interval of a share.
+
+    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Args:
+        share: p that was observed, in [0, 1].
+        count: n, at least 1.
+        z: quantile of the normal distribution; the default covers 95 %.
+
+    Returns:
+        Both ends, in [0, 1].
+
+    References:
+        E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927.
+    """
+    centre = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
+    scale = 1 + z * z / count
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

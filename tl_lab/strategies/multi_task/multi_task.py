@@ -1,21 +1,27 @@
 """Several tasks learned at once on one backbone, with a head for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from tl_lab.adapters import Adapter
+from tl_lab.adapters.of_each_task import OfEachTask
+from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.of_tasks import BackboneOfTasks
 from tl_lab.data.base import DataModule
 from tl_lab.data.batches import Labelled, Unlabelled
 from tl_lab.data.inputs.operations import take
 from tl_lab.domain_adaptation.base import DomainOutput, Phase
 from tl_lab.errors import UserError, nearest
+from tl_lab.evaluation import TASK_MEAN
 from tl_lab.functional import gradient_cosines, gram_matrix
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.options import Natural, NonNegative, Positive, Probability
-from tl_lab.problems import SEVERAL, Several
+from tl_lab.problems import SEVERAL, Problem, Several
 from tl_lab.problems.several import SeveralCriterion
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.fine_tuning import BACKBONE_RATE
@@ -37,6 +43,8 @@ class MultiTask(Strategy):
 
     Args:
         layers: which layer groups learn; the top one at 0.1 of the head's rate if the policy says nothing else.
+        adapters: ``shared`` by all tasks, or ``per_task``: one for each, whose parameters no other task's gradient
+            reaches. What else learns is shared: a bottleneck, and hidden layers of the head.
         weighting: ``uniform``: every task counts alike; ``samples``: every label does; ``uncertainty``, ``dwa``,
             ``gradnorm``, ``pcgrad`` or ``cagrad``.
         dwa_temperature: of ``dwa``, above 0; a large one makes the weights equal.
@@ -47,7 +55,8 @@ class MultiTask(Strategy):
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a weighting that does not exist; one that looks at gradients where they cannot be had one by one.
+        UserError: a weighting that does not exist; one that looks at gradients where they cannot be had one by one; or
+            an adapter for each task where there is none.
 
     References:
         See the functions of :mod:`tl_lab.functional` that the weightings are made of.
@@ -65,6 +74,10 @@ class MultiTask(Strategy):
         self,
         *,
         layers: LayerPolicy,
+        backbone: Backbone,
+        problem: Problem,
+        adapter: Adapter | None = None,
+        adapters: Literal["shared", "per_task"] = "shared",
         weighting: Literal["uniform", "samples", "uncertainty", "dwa", "gradnorm", "pcgrad", "cagrad"] = "uniform",
         dwa_temperature: Positive = 2.0,
         gradnorm_alpha: NonNegative = 1.5,
@@ -73,12 +86,18 @@ class MultiTask(Strategy):
         cosines_every: Natural = 20,
         **options: Any,
     ) -> None:
-        super().__init__(layers=layers.or_rate(BACKBONE_RATE), **options)
+        assert isinstance(problem, Several), "the data have several tasks"
+        if adapters == "per_task":
+            if adapter is None or not adapter.changes_backbone:
+                raise UserError("strategy.adapters=per_task needs an adapter: set adapter=lora, or leave it at shared")
+            adapter = OfEachTask(adapter, list(problem.tasks), problem.owners)
+            backbone = adapter.inject(backbone)
+        policy = layers.or_rate(BACKBONE_RATE)
+        super().__init__(layers=policy, backbone=backbone, problem=problem, adapter=adapter, **options)
         if weighting not in WEIGHTINGS:
             raise UserError(f"strategy.weighting={weighting} does not exist; {nearest(str(weighting), WEIGHTINGS)}")
-        assert isinstance(self.problem, Several), "the data have several tasks"
-        self.names = list(self.problem.tasks)
-        numbers, seed = self.problem.numbers, self.seed
+        self.names = list(problem.tasks)
+        numbers, seed = problem.numbers, self.seed
         self.weighting_name = weighting
         self.weighting = WEIGHTINGS[weighting](Options(numbers, seed, dwa_temperature, gradnorm_alpha, cagrad_c))
         self.weights_lr, self.cosines_every = weights_lr, cosines_every
@@ -105,11 +124,15 @@ class MultiTask(Strategy):
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """List the parameters that all tasks share and that learn in this epoch."""
-        head = self.network.head
-        hidden = list(head.children())[:-1] if isinstance(head, nn.Sequential) else []
-        modules = [self.network.backbone, self.network.bottleneck, *hidden]
-        found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+        found = {id(p): p for module in self._shared() for p in module.parameters() if p.requires_grad}
         return list(found.values())
+
+    def _shared(self) -> list[nn.Module]:
+        """List the modules that learn for all tasks; of the backbone, none does where each task has an adapter."""
+        head, backbone = self.network.head, self.network.backbone
+        hidden = list(head.children())[:-1] if isinstance(head, nn.Sequential) else []
+        own = isinstance(backbone, BackboneOfTasks)
+        return [*([] if own else [backbone]), self.network.bottleneck, *hidden]
 
     def on_fit_start(self) -> None:
         """Refuse what would compute other gradients than those of the tasks."""
@@ -129,8 +152,7 @@ class MultiTask(Strategy):
         super().on_fit_start()
 
     def _may_be_shared(self) -> list[nn.Parameter]:
-        modules = [self.network.backbone, self.network.bottleneck, *list(self.network.head.children())[:-1]]
-        return [p for module in modules for p in self.learned_by_name(module).values()]
+        return [p for module in self._shared() for p in self.learned_by_name(module).values()]
 
     # ------------------------------------------------------------------ one update
 
@@ -146,6 +168,10 @@ class MultiTask(Strategy):
     ) -> tuple[DomainOutput, DomainOutput]:
         """Let an adaptation see the source samples of that task alone which has the target, where a batch has any."""
         adapted = getattr(self.data, "adapted", None)
+        if adapted is not None and isinstance(self.network.backbone, BackboneOfTasks):
+            own = self.names.index(adapted)  # the features of that task's adapter
+            features = None if features is None else features[:, own]
+            target_features = None if target_features is None else target_features[:, own]
         if adapted is not None and features is not None and logits is not None and y is not None and not self._captured:
             assert isinstance(self.problem, Several)
             here = self.problem.known(y)[:, self.names.index(adapted)]
@@ -174,7 +200,28 @@ class MultiTask(Strategy):
     def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
         """Forget the losses of the batch before."""
         self._losses = None
-        super().train_on(batch, batch_idx, again)
+        with self._wanted(batch):
+            super().train_on(batch, batch_idx, again)
+
+    def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:  # which may read other batches
+            self._prepare_evaluation(self.data.domain_of(name))
+        with self._wanted(batch):
+            super()._measure(name, batch, batch_idx)
+
+    @contextmanager
+    def _wanted(self, batch: Any) -> Iterator[None]:
+        """Let samples pass with the adapters of those tasks alone whose labels they have."""
+        backbone = self.network.backbone
+        if not isinstance(backbone, BackboneOfTasks) or not isinstance(batch, Labelled):
+            yield
+            return
+        assert isinstance(self.problem, Several)
+        backbone.known = self.problem.known(batch.y)
+        try:
+            yield
+        finally:
+            backbone.known = None
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Look at the tasks' gradients where that is wanted, and compute those of the objective."""
@@ -225,6 +272,13 @@ class MultiTask(Strategy):
         self._epoch.zero_()
 
     # ------------------------------------------------------------------ what is said
+
+    def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
+        """Score every task; of a stream also their mean, by the name that it has there."""
+        scores = super()._scores(prefixes)
+        if (name := getattr(self.data, "mean_name", None)) is not None:
+            scores |= {f"{prefix}/{name}": scores[f"{prefix}/{TASK_MEAN}"] for prefix in prefixes.values()}
+        return scores
 
     @property
     def cosines(self) -> Tensor:

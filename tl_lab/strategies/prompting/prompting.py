@@ -18,6 +18,7 @@ from tl_lab.functional.class_texts import contextual_calibration
 from tl_lab.options import Count, Natural
 from tl_lab.randomness import derive_seed
 from tl_lab.results.screen import console
+from tl_lab.results.tables.statistics import wilson_interval
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.prompting.asking import Beginning, begin, continued, scores_of
 from tl_lab.strategies.prompting.prompts import CONTENT_FREE, Demonstration, Prompt, prompts_of, template_of
@@ -68,6 +69,11 @@ class Prompting(Strategy):
     trains = False
     takes_adapter = False
     wants_weights = True
+
+    @classmethod
+    def prepares_training(cls, node: Mapping[str, Any]) -> bool:
+        """Look at the training set as it was written, of which demonstrations are made."""
+        return False
 
     def __init__(
         self,
@@ -317,9 +323,10 @@ class Prompting(Strategy):
             )
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
-        """Keep the accuracy of each prompt."""
+        """Keep the accuracy of each prompt, and what it says at the model's size."""
         rows = zip(self.prompts, self.accuracies, self.left_out.values(), strict=True)
         return {
+            **self._scale(data),
             "prompts": [
                 {
                     "template": prompt.template,
@@ -329,8 +336,28 @@ class Prompting(Strategy):
                     "acc": accuracy,
                 }
                 for prompt, accuracy, dropped in rows
-            ]
+            ],
         }
+
+    def _scale(self, data: DataModule) -> dict[str, Any]:
+        """Hold the mean accuracy and its interval over items against always answering the most frequent class."""
+        y = data.sets[data.test_names[0]].y
+        if y is None or not self.accuracies:
+            return {}
+        acc, count = sum(self.accuracies) / len(self.accuracies), len(self.right[0])
+        low, high = wilson_interval(acc, count)
+        chance = float(y.bincount().max() / len(y))
+        absent = " absent at this scale:" if low <= chance <= high else ""
+        console.say(
+            f"At {self.model_size:,} parameters:{absent} accuracy {acc:.1%} ({low:.1%} to {high:.1%} over {count} "
+            f"texts); always answering the most frequent class gives {chance:.1%}"
+        )
+        return {"scale": {"parameters": self.model_size, "acc": acc, "low": low, "high": high, "chance": chance}}
+
+    @property
+    def model_size(self) -> int:
+        """Parameters of the language model."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -1,0 +1,94 @@
+"""A stream whose tasks are learned at once, each with outputs and a loss of its own."""
+
+from dataclasses import replace
+from typing import Any
+
+from tl_lab.data.base import DataModule
+from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.stream import TaskStream
+from tl_lab.data.sets.tasks import TasksInBatches
+from tl_lab.errors import UserError
+from tl_lab.problems import Problem, Several
+
+__all__ = ["StreamAtOnce"]
+
+_PARTS = ("train", "val", "test")
+
+
+class StreamAtOnce(TasksInBatches):
+    """The sets of a stream's tasks, joined, for a strategy that learns several tasks at once.
+
+    It is trained for as many updates as the stream has in all. The mean over the tasks' scores has the name that the
+    stream's has, so that both stand in one table.
+
+    Args:
+        stream: task-incremental, of plain labelled sets.
+
+    Raises:
+        UserError: the tasks share outputs, or differ by what is done to their inputs.
+    """
+
+    def __init__(self, stream: TaskStream) -> None:
+        super().__init__(
+            batch_size=stream.batch_size,
+            eval_batch_size=stream.eval_batch_size,
+            seed=stream.seed,
+            evaluate="last",
+            augmentation=stream.augmentation,
+            workers=stream.workers,
+            lazy=stream.lazy,
+            batches_per_epoch=stream.batches_per_epoch,
+            labels=stream.labels,
+            near_duplicates=stream.near_duplicates,
+        )
+        if stream.scenario != "task":
+            raise UserError(
+                f"strategy=multi_task gives each task of a stream outputs of its own, which data.scenario="
+                f"{stream.scenario} does not have: set data.scenario=task"
+            )
+        if type(stream).change is not TaskStream.change:
+            raise UserError(
+                "strategy=multi_task joins the tasks' samples, and these tasks differ by what is done to their inputs: "
+                "use strategy=joint"
+            )
+        self.stream = stream
+
+    def _made_of(self) -> DataModule:
+        return self.stream
+
+    def read(self) -> dict[str, Samples]:
+        """Read the stream, and put the labels of its tasks side by side."""
+        stream = self.stream
+        stream.request = self.request
+        sets = stream.limited(stream._read())
+        self.notes += stream.notes
+        names = [stream.task_name(k) for k in range(stream.num_tasks)]
+        problems: list[Problem] = [stream.problem_kind(own) for own in stream.task_classes]
+        self.several = Several(tasks=dict(zip(names, problems, strict=True)))
+        self.class_names, self.mean_name = list(self.several.output_names), stream.problem_kind.monitor
+        joined = {
+            part: Samples.concatenate([self._of_task(k, sets[f"{name}/{part}"]) for k, name in enumerate(names)])
+            for part in _PARTS
+        }
+        if self.batches_per_epoch is None:
+            self.batches_per_epoch = max(1, len(joined["train"]) // (self.batch_size * stream.num_tasks))
+        return joined
+
+    def _of_task(self, task: int, samples: Samples) -> Samples:
+        assert samples.y is not None
+        assert self.stream.outputs is not None
+        own = samples.y - self.stream.outputs.offset(task)
+        return replace(samples, y=self.several.widened(self.stream.task_name(task), own))
+
+    def total_epochs_for(self, epochs: int) -> int:
+        """Count the epochs of all tasks."""
+        return self.stream.total_epochs_for(epochs)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """State how files were read."""
+        return self.stream.reading
+
+    def facts(self) -> dict[str, str]:
+        """State that the tasks of a stream are learned at once."""
+        return {**super().facts(), "scenario": f"task-incremental, {self.stream.num_tasks} tasks, learned at once"}

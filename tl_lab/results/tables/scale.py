@@ -1,0 +1,93 @@
+"""What appears with a model's size: scores of the same prompts by number of parameters, beside those of guessing.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tl_lab.errors import UserError
+from tl_lab.results.folder.files import read_results
+from tl_lab.results.tables.collecting import OVERRIDE
+from tl_lab.results.tables.reproduction import swept_keys
+from tl_lab.results.tables.summarising import independent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+__all__ = ["OfSize", "find_scale"]
+
+_MODEL = ("backbone", "strategy.language_model", "init_from")
+
+
+@dataclass(frozen=True)
+class OfSize:
+    """The score of one model on the same prompts as others.
+
+    Args:
+        way: what was asked and how: the overrides that name no model.
+        model: the overrides that name the model.
+        parameters: of the model.
+        n: runs, one a seed.
+        acc: mean over them.
+        low, high: means of the ends of their 95 % intervals over the test items.
+        chance: what the most frequent class gives, mean over them.
+    """
+
+    way: str
+    model: str
+    parameters: int
+    n: int
+    acc: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def verdict(self) -> str:
+        """``absent at this scale`` where the interval includes chance, else whether the score lies above."""
+        if self.low <= self.chance <= self.high:
+            return "absent at this scale"
+        return "above chance" if self.acc > self.chance else "below chance"
+
+
+def find_scale(runs: "pd.DataFrame", root: "Path") -> list[OfSize]:
+    """Gather what runs say of their model's size (``scale`` in their results).
+
+    Args:
+        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
+        root: that their folders start from.
+
+    Returns:
+        A row for each way and model, the smallest first; none unless models of two sizes were asked in one way.
+    """
+    keys = swept_keys(runs)
+    of_model = [key for key in keys if key.split(".")[0] in _MODEL or key in _MODEL]
+    if not of_model:
+        return []
+    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for run in independent(runs).to_dict("records"):
+        try:
+            said = read_results(root / str(run["folder"])).get("scale")
+        except UserError:
+            continue
+        if isinstance(said, dict):
+            way = _named(run, [key for key in keys if key not in of_model])
+            groups.setdefault((way, _named(run, of_model)), []).append(said)
+    found = [_row(way, model, each) for (way, model), each in groups.items()]
+    sizes = {way: len({row.parameters for row in found if row.way == way}) for way, _ in groups}
+    kept = [row for row in found if sizes[row.way] > 1]
+    return sorted(kept, key=lambda row: (list(sizes).index(row.way), row.parameters))
+
+
+def _named(run: Mapping[Any, Any], keys: list[str]) -> str:
+    given = [(key, run.get(OVERRIDE + key)) for key in keys]
+    return " ".join(f"{key}={value}" for key, value in given if value is not None and value == value)
+
+
+def _row(way: str, model: str, each: list[dict[str, float]]) -> OfSize:
+    acc, low, high, chance = (sum(one[name] for one in each) / len(each) for name in ("acc", "low", "high", "chance"))
+    return OfSize(way, model, int(each[0]["parameters"]), len(each), acc, low, high, chance)
