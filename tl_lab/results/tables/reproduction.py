@@ -12,6 +12,7 @@ import numpy as np
 
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.names import ASSUMED, format_difference, format_metric, less_is_better
+from tl_lab.results.tables.claims import Claim
 from tl_lab.results.tables.statistics import NO_PAIR, both_of, half_width, holm
 from tl_lab.results.tables.verdicts import Verdict, decide
 
@@ -34,7 +35,7 @@ __all__ = [
 
 _FEWEST_FOR_RANKS = 6
 """Tasks below which a signed-rank test cannot reach p < .05 in both directions."""
-_BASELINES = ("none", "source_only", "naive")
+_BASELINES = ("none", "source_only", "naive", "from_scratch")
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,12 @@ class Reproduces:
         published: by method, a number or, with tasks, a number for each of them; methods that are in the paper only
             are shown beside the others.
         standard_errors: of the published mean over tasks, by method, where the paper gives them, >= 0.
+        claims: which settings are expected to be better than others, or hardly worse, as entries of
+            :class:`~tl_lab.results.tables.claims.Claim`.
 
     Raises:
-        UserError: a number is no number, or a method's tasks differ from another's.
+        UserError: a number is no number, a method's tasks differ from another's, or a claim compares what was not
+            swept.
     """
 
     source: str
@@ -67,8 +71,14 @@ class Reproduces:
     chosen_by: str | None = None
     published: Mapping[str, Any] = field(default_factory=dict)
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    claims: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
+        swept = [key for key in (self.methods, self.tasks, *self.tuned) if key]
+        for claim in self.expectations:
+            for key in (*claim.better, *({claim.over} - {"seed"})):
+                if key not in swept:
+                    raise UserError(f"reproduces.claims: {key!r} is not swept; {nearest(key, swept)}")
         if not self.tolerance >= 0:
             raise UserError(f"reproduces.tolerance is at least 0, not {self.tolerance}")
         if bool(self.tuned) != (self.chosen_by is not None):
@@ -110,6 +120,15 @@ class Reproduces:
         if not isinstance(node.get("source"), str):
             raise UserError("reproduces.source must name the paper, table and page")
         return cls(**node)
+
+    @property
+    def expectations(self) -> list[Claim]:
+        """The claims, read.
+
+        Raises:
+            UserError: one is stated wrongly.
+        """
+        return [Claim.from_node(node) for node in self.claims]
 
     def of(self, method: str, task: str | None) -> float | None:
         """Give the published number of a method on a task; None where there is none."""
