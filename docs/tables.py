@@ -10,6 +10,7 @@ import argparse
 import csv
 import functools
 import json
+import math
 import re
 import statistics
 import sys
@@ -17,12 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 from tl_lab.config import choices, compose, describe
 from tl_lab.results.names import format_metric
 from tl_lab.results.report.markdown import crossed_sections
+from tl_lab.results.tables.claims import Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed
 from tl_lab.results.tables.statistics import both_of, half_width
@@ -587,11 +590,56 @@ def reproduction_pages() -> str:
             f"    uv run python train.py experiment={name}",
             _comments(file),
             *(section.replace("## ", "### ", 1) if section.startswith("## ") else section for section in sections),
+            *_claims(paper),
             f"{len(runs)} runs on {dates}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
             f"{facts['threads']} thread{_machines(runs)}; {_seconds(runs['duration_s'].median())} a run (median), "
             f"{_seconds(runs['duration_s'].sum())} together; protocol: {facts['data_protocol']}.",
         ]
     return "\n\n".join(parts)
+
+
+_ADVANTAGES = ("advantage/texts", "advantage/images")
+"""Experiments whose sets of data count together."""
+
+
+def claims_table() -> str:
+    """Say which expectations of the stored experiments hold, and sum up what transfer brings over all sets."""
+    lines = ["| experiment | expected | difference | over | holds |", "|---" * 5 + "|"]
+    together: list[Judged] = []
+    for paper, _, _ in _reproductions():
+        for i, claim in enumerate(paper.claims):
+            cells = [f"`{paper.name}`" if i == 0 else "", *claim.row(paper.expected.metric)]
+            lines.append(f"| {' | '.join(cells)} |")
+            together += [claim] if paper.name in _ADVANTAGES else []
+    if len(together) == len(_ADVANTAGES):
+        differences = np.concatenate([one.differences for one in together])
+        whole = Judged(together[0].claim, differences, half_width(differences))
+        lines.append(f"| `advantage`, texts and images | {' | '.join(whole.row('test/acc'))} |")
+    return "\n".join(lines)
+
+
+def learned_table() -> str:
+    """Give what an adapter reaches beside full fine-tuning, and with how many parameters."""
+    lines = ["| experiment | learns | parameters that learn | share | accuracy |", "|---" * 5 + "|"]
+    for paper, runs, table in _reproductions():
+        if "adapter_tuning" not in table.methods or runs.get("learned", pd.Series([math.nan])).isna().any():
+            continue
+        learned = runs.groupby("override.strategy")["learned"].mean()
+        for j, method in enumerate(table.methods):
+            said = format_metric(paper.expected.metric, float(table.overall[j]), float(table.overall_half[j]))
+            count, share = learned[method], learned[method] / learned["fine_tuning"]
+            name = f"`{paper.name}`" if j == 0 else ""
+            lines.append(f"| {name} | `{method}` | {count:,.0f} | {share:.2%} | {said} |")
+    return "\n".join(lines)
+
+
+def _claims(paper: Paper) -> list[str]:
+    """List the expectations of an experiment and whether they hold."""
+    if not paper.claims:
+        return []
+    rows = [" | ".join(claim.row(paper.expected.metric)) for claim in paper.claims]
+    head = ["| expected | difference | over | holds |", "|---" * 4 + "|"]
+    return ["### Expected differences", "\n".join([*head, *(f"| {row} |" for row in rows)])]
 
 
 def _machines(runs: pd.DataFrame) -> str:
@@ -640,6 +688,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks_table,
     "boxes": boxes_table,
     "choices": choices_table,
+    "claims": claims_table,
     "embedded_pair": embedded_pair_table,
     "ewc": ewc_table,
     "films": films_table,
@@ -648,6 +697,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_choices": gpu_choices_table,
     "kept_memory": kept_memory_table,
     "languages": languages_table,
+    "learned": learned_table,
     "recognition": recognition_table,
     "shift": shift_table,
     "large_data": large_data_table,

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from composing import run_in
+from encoders_at_hand import tiny
 from laboratory import Blobs, make
 
 from tl_lab.data.batches import Labelled
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load_classifier
+from tl_lab.run.teachers import order_of, teacher_of
 from tl_lab.strategies.distillation import Distillation
+from tl_lab.strategies.linear_probe import fit_linear_probe
 
 QUICK = [
     "data=digits",
@@ -109,3 +112,52 @@ def test_a_teacher_is_needed_and_knows_the_same_classes(teacher: Path) -> None:
         make(Distillation)
     with pytest.raises(UserError, match=r"strategy\.teacher: the run there tells 0, 1, 2.* apart"):
         make(Distillation, data=Blobs(batch_size=20), teacher="there", teacher_model=load_classifier(teacher))
+
+
+# ---------------------------------------------------------------------- published teachers
+
+
+def _reviews(folder: Path, name: Path):
+    """Read a table of texts, and give what a distillation asks of the teacher about them."""
+    from dataclasses import replace
+
+    from tl_lab.data.sets.text_table import TextTable
+
+    rows = [f"{'ab'[i % 2]} c{' a' * (i % 3)},{('bad', 'good')[i % 2]}" for i in range(30)]
+    (folder / "t.csv").write_text("\n".join(["text,label", *rows]))
+    data = TextTable(path=str(folder / "t.csv"), batch_size=10)
+    data.load(replace(data.request, keeps_raw=True))
+    model = teacher_of(str(name), data)
+    data.use(model.spec)
+    return data, model
+
+
+def test_a_published_classifier_answers_with_its_own_head(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = tiny(tmp_path / "model", "bert", mask=True)
+    names = {0: "GOOD", 1: "BAD"}  # in another order than the data's
+    config = transformers.AutoConfig.from_pretrained(folder, id2label=names, label2id={"GOOD": 0, "BAD": 1})
+    net = transformers.AutoModelForSequenceClassification.from_pretrained(folder, config=config).eval()
+    net.save_pretrained(folder)
+    data, model = _reviews(tmp_path, folder)
+    _, student = make(Distillation, data=data, teacher="x", teacher_model=model, features=1.0)
+    student.prepare(data)
+    x = data.sets["train"].x
+    with torch.no_grad():
+        logits = net(input_ids=x["ids"], attention_mask=x["mask"]).logits
+    torch.testing.assert_close(student._answers, logits[:, [1, 0]])
+    torch.testing.assert_close(net.classifier(student._features)[:, [1, 0]].detach(), logits[:, [1, 0]])
+    assert order_of(["LABEL_0", "LABEL_1"], ["bad", "good"], "m") == [0, 1]
+    with pytest.raises(UserError, match="the model m tells happy, sad apart, and the data have bad, good"):
+        order_of(["happy", "sad"], ["bad", "good"], "m")
+
+
+def test_of_a_published_encoder_a_probe_answers(tmp_path: Path) -> None:
+    data, model = _reviews(tmp_path, tiny(tmp_path / "model", "bert"))
+    _, student = make(Distillation, data=data, teacher="x", teacher_model=model)
+    student.prepare(data)
+    features, y = model.network.features(data.sets["train"].x).detach(), data.training_labels
+    weights, offsets, _ = fit_linear_probe(features, y, features, y, (1.0,))
+    torch.testing.assert_close(student._answers.double(), features.double() @ weights.T + offsets, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match=r"strategy\.teacher: there is no folder runs/of/nobody"):
+        teacher_of("runs/of/nobody", data)

@@ -16,6 +16,7 @@ from tl_lab.backbones.word_vectors import WordVectors
 from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.errors import UserError
 from tl_lab.functional.contrastive import nt_xent
+from tl_lab.functional.next_sentence import draw_seconds
 from tl_lab.functional.token_masking import mask_tokens
 from tl_lab.model.network import Network
 from tl_lab.strategies.linear_probe import fit_linear_probe
@@ -98,6 +99,35 @@ def test_hidden_tokens_are_restored_from_the_states_at_their_places(encoders) ->
     quantities["loss"].backward()
     assert all(parameter.grad is not None for parameter in task.parameters())
     assert backbone.net.get_input_embeddings().weight.grad.abs().sum() > 0
+
+
+def test_a_second_text_that_follows_is_told_from_another_one(encoders) -> None:
+    backbone = encoders[0]
+    options = Options(temperature=0.5, projection=4, mask_share=0.5, next_sentence=True)
+    task = MaskedTokens(Network(backbone, 2), options).eval()
+    ids = backbone.spec.fit(["a b c", "c b", "a", "b a c c"])
+    whose, follows = draw_seconds(4, _draw(3))
+    assert ((whose == torch.arange(4)) == follows).all()
+    pairs, told, scored = task.with_seconds(ids, _draw(3))
+    a, b, c = (int(backbone.spec.fit([word])["ids"][0, 0]) for word in "abc")
+    firsts, seconds = [[a, b], [c], [a], [b, a]], [[c], [b], [], [c, c]]
+    for i, row in enumerate(pairs["ids"].tolist()):
+        expected = firsts[i] + seconds[int(whose[i])]
+        assert row[: len(expected)] == expected
+        assert pairs["mask"][i].sum() == len(expected)
+        assert pairs["types"][i].sum() == len(seconds[int(whose[i])])
+    assert torch.equal(told, follows)
+    assert scored.tolist() == [i != 2 and int(whose[i]) != 2 for i in range(4)]
+    found = task(Seen(ids, lambda: ids, _draw(3)))
+    torch.testing.assert_close(found["loss"], found["masked_loss"] + found["next_sentence_loss"])
+    with torch.no_grad():  # one class has the score log 3: the others' probability is 1/4
+        task.following[2].weight.zero_()
+        task.following[2].bias.copy_(torch.tensor([0.0, math.log(3)]))
+    terms = [math.log(4 / 3) if yes else math.log(4) for yes in follows[scored].tolist()]
+    loss = task(Seen(ids, lambda: ids, _draw(3)))["next_sentence_loss"]
+    assert loss.item() == pytest.approx(np.mean(terms), rel=1e-6)
+    given = task.with_seconds(backbone.spec.padded([[a, b, c]], [[0, 0, 1]]), _draw())[0]  # pairs keep their parts
+    assert (given["ids"].tolist(), given["types"].tolist()) == ([[a, b, c]], [[0, 0, 1]])
 
 
 def test_the_next_token_is_predicted_from_those_before_it(encoders) -> None:
@@ -251,6 +281,8 @@ def test_tasks_that_do_not_suit_are_refused(encoders) -> None:
         make(Pretraining, data=Blobs(batch_size=20), pretext="masked_tokens")
     with pytest.raises(UserError, match="did you mean 'rotation'"):
         make(Pretraining, data=Blobs(batch_size=20), pretext="rotations")
+    with pytest.raises(UserError, match=r"an option of strategy\.pretext=masked_tokens, not of rotation"):
+        make(Pretraining, data=Blobs(batch_size=20), next_sentence=True)
     with pytest.raises(UserError, match="reads from left to right"):
         NextTokens(Network(encoders[0], 2), OPTIONS)
     with pytest.raises(UserError, match="whole patches"):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tl_lab.assess.material import RAW, Material
 from tl_lab.assess.results import Measure, NotApplicable, PartResult
+from tl_lab.data.sets.columns import names_in
 
 __all__ = ["verdict"]
 
@@ -101,7 +102,9 @@ def _trust(material: Material, parts: Parts) -> str:
         if gaps:
             widest = max(gaps, key=lambda key: gaps[key].value)
             column, _, decision = widest.removesuffix("/difference/fpr").partition("/")
-            named = material.plan.data.option("group_column") if column == "group" else column
+            named = column
+            if column == "group":
+                named = " and ".join(names_in(material.plan.data.option("group_column")))
             decided = f"the {decision}" if decision.startswith("given") else decision
             said.append(
                 f"the false positive rate of {decided} differs by up to {100 * gaps[widest].value:.0f} points between "

@@ -37,7 +37,7 @@ class BackboneOfTasks(Backbone):
         """Whether a sample of the next batches is wanted for a task, ``(B, T)``; the others' features are 0."""
 
     @property
-    def spec(self) -> Any:  # type: ignore[override]
+    def spec(self) -> Any:
         """The inputs of the backbone."""
         return self.tasks[0].spec
 

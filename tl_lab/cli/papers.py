@@ -62,9 +62,9 @@ def _list(options: argparse.Namespace) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    colours = {"reproduced": "green", "not reproduced": "red"}
+    colours = {"reproduced": "green", "as expected": "green", "not reproduced": "red", "not as expected": "red"}
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("experiment", "status", "methods within tolerance", "to decide", "run on", "what it is"):
+    for name in ("experiment", "status", "within tolerance", "to decide", "run on", "what it is"):
         table.add_column(name)
     for name, status, *rest in rows:
         table.add_row(Text(name, "bold"), Text(status, colours.get(status, "")), *map(Text, rest))
@@ -75,6 +75,8 @@ def _to_decide(paper: "Paper") -> str:
     """Describe the seeds that an undecided experiment still needs: ``4 more seeds, 1.2 h``."""
     if paper.status != "undecided":
         return ""
+    if not paper.asked:  # how many seeds decide a claim is not estimated
+        return "more seeds"
     if not paper.more_seeds:
         return "more seeds than a thousand"
     return f"{_seeds(paper.more_seeds)}, {paper.hours_to_decide:.1f} h"
@@ -148,9 +150,12 @@ def _outputs(name: str) -> Path:
 
 
 def _say(paper: "Paper") -> None:
-    within = f", {paper.reached} methods within the tolerance" if paper.reached else ""
+    held = " hold" if paper.reached.endswith("claims") else " methods within the tolerance"
+    within = f", {paper.reached}{held}" if paper.reached else ""
     missing = f"; {_to_decide(paper)} would decide it" if paper.status == "undecided" else ""
     print(f"{paper.name}: {paper.status}{within}{missing}")
+    for claim in paper.claims:
+        print("  " + "; ".join(claim.row(paper.expected.metric)))
 
 
 def _store(options: argparse.Namespace) -> None:

@@ -137,7 +137,7 @@ def _strategy(
         outputs=data.outputs,
         optimizer=plan.optimizer.build(),
         scheduler=plan.scheduler.build(),
-        **_models_of_runs(plan),
+        **_models_of_runs(plan, data),
         **given,
     )
     strategy.max_updates, strategy.base = plan.max_updates, base
@@ -149,12 +149,12 @@ def _strategy(
     return strategy
 
 
-def _models_of_runs(plan: Plan) -> dict[str, Any]:
-    """Load the models of the runs that options of the strategy refer to (a teacher)."""
-    from tl_lab.run.inference import load_classifier
+def _models_of_runs(plan: Plan, data: DataModule) -> dict[str, Any]:
+    """Load the models that options of the strategy refer to (a teacher): of runs, or published ones."""
+    from tl_lab.run.teachers import teacher_of
 
     named = {name: plan.strategy.option(name) for name in getattr(plan.strategy.kind, "of_runs", ())}
-    return {f"{name}_model": load_classifier(folder) for name, folder in named.items() if folder}
+    return {f"{name}_model": teacher_of(model, data) for name, model in named.items() if model}
 
 
 def backbones(strategy: Strategy) -> list[Backbone]:

@@ -154,15 +154,17 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
     try:
         import onnxscript  # noqa: F401  # required by PyTorch's exporter
 
+        given = (x, {}) if isinstance(x, dict) else (x,)  # a mapping at the end would be taken for keyword arguments
         program = torch.onnx.export(
-            merged.network, (x,), dynamo=True, dynamic_shapes=(free,), output_names=["outputs"], verbose=False
+            merged.network, given, dynamo=True, dynamic_shapes=(free,), output_names=["outputs"], verbose=False
         )
     except ImportError as error:
         raise UserError(
             f"--format=onnx needs the libraries onnx and onnxscript ({error}): install tl_lab[onnx]"
         ) from error
     except Exception as error:  # operations without an ONNX counterpart
-        raise UserError(f"this network cannot be written as ONNX ({str(error).splitlines()[0][:160]})") from error
+        reason = str(error.__cause__ or error).strip().splitlines()[0][:160]
+        raise UserError(f"this network cannot be written as ONNX ({reason})") from error
     assert program is not None
     program.save(str(folder / "model.onnx"))
     _write_tokeniser(content, folder)

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns from labels and from what a trained run answers."""
+"""Knowledge distillation: a student learns from labels and from what a trained model answers."""
 
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from tl_lab.functional.distillation import distillation_loss
 from tl_lab.model.network import weights_stream
 from tl_lab.options import NonNegative, Positive, Share
 from tl_lab.strategies.base import Strategy
+from tl_lab.strategies.linear_probe import probe_of
 from tl_lab.texts import listed
 
 __all__ = ["Distillation"]
@@ -23,20 +24,21 @@ _BATCH = 256  # samples that the teacher answers at a time
 
 
 class Distillation(Strategy):
-    """Train a network on labels and on the softened answers of a run that was trained before.
+    """Train a network on labels and on the softened answers of a model that was trained before.
 
     The objective is (1 - w) times the loss on the labels plus w T^2 times the cross-entropy from the teacher's softened
     answers to the student's. The teacher reads the training samples in its own input (another size, another tokeniser)
     and answers each once, in evaluation mode and without augmentation.
 
     Args:
-        teacher: folder of a run on the same classes.
+        teacher: folder of a run on the same classes; or a published model, by its name on the hub or its folder, whose
+            answers are those of its own classifier or, where it has none, of a linear probe on the training set.
         temperature: T, > 0.
         weight: w, in [0, 1].
         features: weight of a further term, half the mean squared distance of the teacher's features to what a linear
             layer, learned beside, makes of the student's (Romero et al., equation 3, for the last layer); 0 leaves it
             out.
-        teacher_model: the model of that run, given by whoever builds the strategy.
+        teacher_model: that model, given by whoever builds the strategy.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
@@ -64,7 +66,10 @@ class Distillation(Strategy):
     ) -> None:
         super().__init__(**options)
         if teacher_model is None:
-            raise UserError("strategy=distillation learns from a trained run: set strategy.teacher=<its folder>")
+            raise UserError(
+                "strategy=distillation learns from a trained run or a published model: set "
+                "strategy.teacher=<its folder> or the model's name"
+            )
         self.teacher, self.temperature, self.weight = teacher, float(temperature), float(weight)
         self._model = [teacher_model]  # in a list: it is no part of what is trained and stored
         self._answers: Tensor | None = None
@@ -90,10 +95,15 @@ class Distillation(Strategy):
         for index in torch.arange(len(data.raw[data.primary])).split(_BATCH):
             batch = model.spec.shorten(move(take(inputs, index), self.device))
             features.append(network.features(model.spec.prepare(batch)))
-            answers.append(network.head(features[-1]))
-        self._answers = torch.cat(answers)
+            answers += [] if network.head is None else [network.head(features[-1])]
+        self._answers = torch.cat(answers) if answers else self._probed(torch.cat(features), data.training_labels)
         self._features = torch.cat(features) if self.hint is not None else None
         network.cpu()
+
+    def _probed(self, features: Tensor, y: Tensor) -> Tensor:
+        """Give the answers, ``(N, C)``, of a linear probe to the samples that it was fitted to."""
+        weights, offsets, _ = probe_of(self.problem)(features, y, features, y, (1.0,))
+        return torch.nn.functional.linear(features, weights.to(features), offsets.to(features))
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Weigh the loss on the labels."""

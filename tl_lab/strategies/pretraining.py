@@ -35,6 +35,7 @@ class Pretraining(Probed):
         patch: side of ``masked_patches`` in pixels, and length of the stretch of ``masked_spectrogram`` in frames.
         window: words to either side that ``skip_gram`` counts as near.
         negatives: words that ``skip_gram`` draws for each pair.
+        next_sentence: let ``masked_tokens`` also tell whether a second text follows the first (BERT's other objective).
         inverse_penalty: C of the linear probe, > 0.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
@@ -62,16 +63,20 @@ class Pretraining(Probed):
         patch: Count = 4,
         window: Count = 5,
         negatives: Count = 5,
+        next_sentence: bool = False,
         inverse_penalty: Positive = 1.0,
         **options: Any,
     ) -> None:
         super().__init__(layers=layers.or_rate(1.0), **options)
         if pretext not in PRETEXTS:
             raise UserError(f"strategy.pretext={pretext} does not exist; {nearest(str(pretext), PRETEXTS)}")
+        if next_sentence and pretext != "masked_tokens":
+            raise UserError(f"strategy.next_sentence is an option of strategy.pretext=masked_tokens, not of {pretext}")
         self.pretext_name, self.inverse_penalty = pretext, float(inverse_penalty)
         with weights_stream(self.seed, "pretext"):
             self.pretext = PRETEXTS[pretext](
-                self.network, Options(float(temperature), projection, float(mask_share), patch, window, negatives)
+                self.network,
+                Options(float(temperature), projection, float(mask_share), patch, window, negatives, next_sentence),
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:

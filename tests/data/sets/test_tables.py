@@ -110,6 +110,18 @@ def test_a_table_is_split_and_says_what_it_holds(tmp_path: Path) -> None:
     assert hidden.columns.categories == ("job",)
 
 
+def test_several_labels_and_several_groups(tmp_path: Path) -> None:
+    table = people().assign(old=[i % 2 for i in range(60)], tall=[i % 3 // 2 for i in range(60)])
+    roles = {"group_column": ["town", "job"], "use_group": False}
+    data = loaded(Table(path=written(tmp_path, table), label_column=["old", "tall"], drop=["year"], **roles))
+    assert (data.problem.name, data.class_names) == ("multi_label", ["old", "tall"])
+    assert set(data.columns.numbers + data.columns.categories) == {"age", "label"}
+    assert data.column_values["group"] == sorted({f"{a}-{b}" for a, b in zip(table.town, table.job, strict=True)})
+    scores = data.baselines()
+    assert 0 <= scores["test/trees/auroc"] <= 1
+    assert scores["test/trees/loss"] > 0
+
+
 def test_rows_in_the_order_of_time(tmp_path: Path) -> None:
     data = loaded(Table(path=written(tmp_path, people()), time_column="year", split="time", test_share=0.25))
     times = {name: samples.columns["time"] for name, samples in data.sets.items()}

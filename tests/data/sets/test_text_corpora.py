@@ -10,13 +10,14 @@ import torch
 
 from tl_lab.data.duplicates import shared_samples
 from tl_lab.data.samples import Samples
+from tl_lab.data.sets.columns import together
 from tl_lab.data.sets.text import Sst2
 from tl_lab.data.sets.text_corpora import AgNews, Cola, Mr, Mrpc, Rte, StsB
 from tl_lab.data.sets.text_folder import TextFolder
 from tl_lab.data.sets.text_pairs import StsBGenres, TextTablePair
 from tl_lab.data.sets.text_table import TextTable
 from tl_lab.errors import UserError
-from tl_lab.problems import Regression
+from tl_lab.problems import MultiLabel, Regression
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ROOT = Path(os.environ.get("TL_LAB_DATA", ""))
@@ -144,6 +145,37 @@ def test_further_columns_of_a_table_are_kept(tmp_path: Path) -> None:
         TextTable(path=str(tmp_path / "t.csv"), time_column="shop").read()
     with pytest.raises(UserError, match="has 'bad' in row 1, which is not a number"):
         TextTable(path=str(tmp_path / "t.csv"), predict="numbers").read()
+
+
+def test_several_columns_together(tmp_path: Path) -> None:
+    table = rows().assign(rude=[i % 2 for i in range(60)], long=[i % 3 // 2 for i in range(60)], clock="12:00")
+    table["land"] = [("uk", "us")[i % 2] for i in range(60)]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    given = {"path": str(tmp_path / "t.csv")}
+    roles = {"group_column": ["shop", "land"], "time_column": ["day", "clock"]}
+    data = TextTable(**given, label_column=["rude", "long"], **roles)
+    data.load()
+    assert isinstance(data.problem, MultiLabel)
+    assert data.class_names == ["rude", "long"]
+    names = sorted({f"{shop}-{land}" for shop, land in zip(table["shop"], table["land"], strict=True)})
+    for samples in data.sets.values():
+        numbers = [int(text[5:]) for text in samples.x.items]
+        assert samples.y.tolist() == [[i % 2, i % 3 // 2] for i in numbers]
+        found = [names[code] for code in samples.columns["group"]]
+        assert found == [f"{table['shop'][i]}-{table['land'][i]}" for i in numbers]
+        assert samples.columns["time"].tolist() == [(19723 + i % 28) * 86400.0 + 43200 for i in numbers]
+    both = TextTable(**given, label_column=["stars", "rude"], predict="numbers")
+    both.load()
+    assert isinstance(both.problem, Regression)
+    assert both.sets["test"].y.shape == (12, 2)
+    pair = TextTablePair(**given, domain_column=["shop", "land"], source=["books-uk", "books-us"], target="dvd-us")
+    pair.load()
+    assert {int(text[5:]) % 6 for text in pair.sets["target/train"].x.items} == {1}
+    with pytest.raises(UserError, match=r"'stars' holds '0\.1' in row 2: several columns .* are labels of 0 and 1"):
+        TextTable(**given, label_column=["rude", "stars"]).read()
+    mixed = pd.DataFrame({"a": ["x-y", "x"], "b": ["z", "y-z"]})
+    with pytest.raises(UserError, match="'x-y-z' stands for different cells"):
+        together(mixed, ["a", "b"])
 
 
 def test_folders_of_texts_split_or_not(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tl_lab.data.sets.columns import check_columns
 from tl_lab.data.sets.image_table import ImageTable
-from tl_lab.data.sets.text_table import check_columns
 from tl_lab.errors import UserError
 
 __all__ = ["ChestXray"]

@@ -7,17 +7,17 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 
-from tl_lab.data.inputs.table import cells_of
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.sets.columns import names_in, times_of, together
 from tl_lab.data.sets.pairs import name_pair
 from tl_lab.data.sets.tables import OfTables, numbered
-from tl_lab.data.sets.text_table import check_columns, three_parts, times_of
+from tl_lab.data.sets.text_table import three_parts
 from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
-from tl_lab.problems import Regression
+from tl_lab.problems import SingleLabel
 
 __all__ = ["OfTablePairs", "Table", "TablePair", "file_of", "in_time"]
 
@@ -29,7 +29,8 @@ class Table(OfTables):
 
     Args:
         path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        domain_column: name of a column whose values number the samples' domains, not used as input; None for none.
+        domain_column: name of a column whose values number the samples' domains, or a list (all combinations); not used
+            as input. None for none.
         split: ``random``, stratified by class; or ``time``: the earliest rows for training, the latest for
             test.
         val_share: of all rows, for validation.
@@ -44,7 +45,7 @@ class Table(OfTables):
         self,
         *,
         path: str | None = None,
-        domain_column: str | None = None,
+        domain_column: str | Sequence[str] | None = None,
         split: Literal["random", "time"] = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
@@ -64,16 +65,16 @@ class Table(OfTables):
         table = self.table_at(place, self.encoding)
         samples = self.rows_of(table, place, self.domain_column)
         if self.domain_column is not None:
-            codes, self.column_values["domain"] = numbered(table[self.domain_column])
+            codes, self.column_values["domain"] = numbered(pd.Series(together(table, names_in(self.domain_column))))
             samples = Samples(samples.x, samples.y, columns={**samples.columns, "domain": codes})
         return self.encoded(self._parts(samples), table, place, self.domain_column)
 
     def _parts(self, samples: Samples) -> dict[str, Samples]:
         if self.split == "time":
             return in_time(samples, self.val_share, self.test_share)
-        if self.problem_kind is Regression:
-            return three_parts(samples, self.val_share, self.test_share, self.seed)
-        return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+        if self.problem_kind is SingleLabel:
+            return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+        return three_parts(samples, self.val_share, self.test_share, self.seed)
 
 
 def file_of(path: str | None) -> Path:
@@ -114,8 +115,8 @@ class OfTablePairs(OfTables, DomainPair):
     """Splits the rows of a table into a source and a target.
 
     Args:
-        domain_column: name of the column whose values are the domains; with ``cut``, of numbers or dates. It is not
-            used as input.
+        domain_column: name of the column whose values are the domains, or a list (values joined: ``news-uk``);
+            with ``cut``, of numbers or dates. They are not used as input.
         cut: share of the rows, in the order of ``domain_column``, that are the domain ``before``; the others are
             ``after``. None where the values themselves are the domains.
         pair: ``a_to_b``, instead of the next two.
@@ -130,7 +131,7 @@ class OfTablePairs(OfTables, DomainPair):
     def __init__(
         self,
         *,
-        domain_column: str = "domain",
+        domain_column: str | Sequence[str] = "domain",
         cut: Fraction | None = None,
         pair: str | None = None,
         source: str | Sequence[str] | None = None,
@@ -153,16 +154,15 @@ class OfTablePairs(OfTables, DomainPair):
             table: with all rows.
             origin: of the table, for messages.
         """
-        check_columns(table, "domain_column", [self.domain_column], origin)
         samples = self.rows_of(table, origin, self.domain_column)
         domains = self._domains(table)
         sources, target = name_pair(*self._named, sorted(set(domains)))
         of_source = samples.subset(torch.tensor([one in sources for one in domains]).nonzero()[:, 0])
         of_target = samples.subset(torch.tensor([one == target for one in domains]).nonzero()[:, 0])
-        if self.problem_kind is Regression:
-            parts = three_parts(of_source, self.val_share, self.test_share, self.seed)
-        else:
+        if self.problem_kind is SingleLabel:
             parts = split_in_three(of_source, self.val_share, self.test_share, self.seed, self.class_names)
+        else:
+            parts = three_parts(of_source, self.val_share, self.test_share, self.seed)
         count = len(of_target)
         if count < 2:
             raise UserError(f"data.target: the domain {target!r} has {count} rows, too few for training and test")
@@ -172,9 +172,9 @@ class OfTablePairs(OfTables, DomainPair):
         return self.encoded(sets, table, origin, self.domain_column)
 
     def _domains(self, table: pd.DataFrame) -> list[str]:
-        cells = cells_of(table[self.domain_column]).tolist()
         if self.cut is None:
-            return cells
+            return together(table, names_in(self.domain_column))
+        cells = together(table, names_in(self.domain_column), " ")
         order = times_of(cells, self.domain_column).argsort(stable=True).tolist()
         early = set(order[: max(1, round(self.cut * len(order)))])
         return [_BEFORE if row in early else _AFTER for row in range(len(cells))]

@@ -13,11 +13,21 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
 from tl_lab.data.inputs.table import MISSING, TableSpec, cells_of, column_kinds, learn_columns
 from tl_lab.data.samples import Samples
-from tl_lab.data.sets.text_table import check_columns, labels_of, numbers_of, read_table, sorted_labels, times_of
+from tl_lab.data.sets.columns import (
+    Columns,
+    check_columns,
+    names_in,
+    problem_of,
+    sorted_labels,
+    times_of,
+    together,
+    truth_of,
+)
+from tl_lab.data.sets.text_table import read_table
 from tl_lab.data.sets.trees import tree_scores
 from tl_lab.errors import UserError
 from tl_lab.options import Count
-from tl_lab.problems import Problem, Regression, SingleLabel
+from tl_lab.problems import Problem
 from tl_lab.texts import listed
 
 __all__ = ["OfTables", "numbered"]
@@ -32,9 +42,12 @@ class OfTables(DataModule):
     categories, are estimated on the training rows (of the source, in a pair).
 
     Args:
-        label_column: name of the column with the class or the number to predict.
-        group_column: name of a column whose values number the samples' groups; None for none.
-        time_column: name of a column with numbers or dates, which is not an input; None for none.
+        label_column: name of the column with the class or the number to predict; a list of columns with numbers, or
+            with 0 and 1 for multi-label data.
+        group_column: name of a column whose values number the samples' groups, or a list (all combinations); None for
+            none.
+        time_column: name of a column with numbers or dates, or a list (a date and a time of day), which is not an
+            input; None for none.
         use_group: whether the group is an input, too.
         drop: names of columns that are not inputs.
         categorical: names of columns whose numbers are codes of categories.
@@ -50,9 +63,9 @@ class OfTables(DataModule):
     def __init__(
         self,
         *,
-        label_column: str = "label",
-        group_column: str | None = None,
-        time_column: str | None = None,
+        label_column: str | Sequence[str] = "label",
+        group_column: str | Sequence[str] | None = None,
+        time_column: str | Sequence[str] | None = None,
         use_group: bool = True,
         drop: Sequence[str] = (),
         categorical: Sequence[str] = (),
@@ -67,7 +80,7 @@ class OfTables(DataModule):
         self.use_group, self.drop, self.categorical = use_group, list(drop), list(categorical)
         self.missing = tuple(MISSING if missing is None else missing)
         self.most_categories, self.trees = most_categories, trees
-        self.problem_kind = self.problem_for({"predict": predict})
+        self.problem_kind = self.problem_for({"predict": predict, "label_column": label_column})
         self.problem = self.problem_kind(())
         self.columns: TableSpec | None = None
         self.column_values: dict[str, list[str]] = {}
@@ -75,8 +88,8 @@ class OfTables(DataModule):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Choose classification or regression."""
-        return Regression if node.get("predict") == "numbers" else SingleLabel
+        """Choose classification, multi-label classification or regression."""
+        return problem_of(node)
 
     @property
     def for_backbone(self) -> dict[str, Any]:
@@ -96,8 +109,8 @@ class OfTables(DataModule):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the column with the truth, and the encoding."""
-        return {"label_column": self.label_column, "encoding": getattr(self, "encoding", "utf-8")}
+        """Return the column with the labels, and the encoding."""
+        return {"label_column": names_in(self.label_column)[0], "encoding": getattr(self, "encoding", "utf-8")}
 
     # ------------------------------------------------------------------ reading
 
@@ -108,28 +121,20 @@ class OfTables(DataModule):
         self.contents.append(file_hash(path))
         return table
 
-    def rows_of(self, table: pd.DataFrame, origin: Path, domain_column: str | None = None) -> Samples:
+    def rows_of(self, table: pd.DataFrame, origin: Path, domain_column: Columns | None = None) -> Samples:
         """Return labels, groups and times of a table's rows; inputs are the rows' numbers until :meth:`encoded`.
 
         Raises:
             UserError: a column is missing, or has an invalid value.
         """
         self._check_named(table, origin, domain_column)
-        if self.problem_kind is Regression:
-            self.class_names = [self.label_column]
-            y = numbers_of(cells_of(table[self.label_column]), self.label_column, origin)[:, None]
-        else:
-            labels = labels_of(cells_of(table[self.label_column]), self.label_column, origin)
-            self.class_names = sorted_labels(labels)
-            places = {name: number for number, name in enumerate(self.class_names)}
-            y = torch.tensor([places[label] for label in labels])
+        self.class_names, y = truth_of(table, names_in(self.label_column), self.problem_kind, origin)
         return Samples(torch.arange(len(table)), y, columns=self._known_columns(table))
 
-    def _check_named(self, table: pd.DataFrame, origin: Path, domain_column: str | None) -> None:
+    def _check_named(self, table: pd.DataFrame, origin: Path, domain_column: Columns | None) -> None:
         named = {"label_column": self.label_column, "group_column": self.group_column, "time_column": self.time_column}
-        for option, name in {**named, "domain_column": domain_column}.items():
-            if name is not None:
-                check_columns(table, option, [name], origin)
+        for option, columns in {**named, "domain_column": domain_column}.items():
+            check_columns(table, option, names_in(columns), origin)
         check_columns(table, "drop", self.drop, origin)
         check_columns(table, "categorical", self.categorical, origin)
         if twice := sorted({name for name in table.columns if (table.columns == name).sum() > 1}):
@@ -138,13 +143,14 @@ class OfTables(DataModule):
     def _known_columns(self, table: pd.DataFrame) -> dict[str, Tensor]:
         columns = {}
         if self.group_column is not None:
-            columns["group"], self.column_values["group"] = numbered(table[self.group_column])
+            groups = pd.Series(together(table, names_in(self.group_column)))
+            columns["group"], self.column_values["group"] = numbered(groups)
         if self.time_column is not None:
-            columns["time"] = times_of(cells_of(table[self.time_column]).tolist(), self.time_column)
+            columns["time"] = times_of(together(table, names_in(self.time_column), " "), self.time_column)
         return columns
 
     def encoded(
-        self, sets: dict[str, Samples], table: pd.DataFrame, origin: Path, domain_column: str | None = None
+        self, sets: dict[str, Samples], table: pd.DataFrame, origin: Path, domain_column: Columns | None = None
     ) -> dict[str, Samples]:
         """Replace rows' numbers by tensors, encoded with statistics of the training rows.
 
@@ -152,10 +158,10 @@ class OfTables(DataModule):
             sets: split from the result of :meth:`rows_of`.
             table: with all rows.
             origin: of the table, for messages.
-            domain_column: name of a further column that is not an input.
+            domain_column: names of further columns that are not inputs.
         """
-        others = {self.label_column, self.time_column, domain_column, *self.drop}
-        others |= set() if self.use_group else {self.group_column}
+        roles = [self.label_column, self.time_column, domain_column, None if self.use_group else self.group_column]
+        others = {name for columns in roles for name in names_in(columns)} | {*self.drop}
         names = [name for name in table.columns if name not in others]
         kinds = column_kinds(table, names, self.categorical, self.missing, str(origin))
         train = table.iloc[rows_in(sets[self.primary])]

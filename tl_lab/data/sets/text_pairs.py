@@ -10,8 +10,8 @@ from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.sets.pairs import name_pair
 from tl_lab.data.sets.text import OfTexts, Published
 from tl_lab.data.sets.text_corpora import StsB, similarities
-from tl_lab.data.sets.text_table import TableOfTexts, three_parts
-from tl_lab.data.splits import random_split, split_in_three
+from tl_lab.data.sets.text_table import TableOfTexts
+from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.problems import Regression
@@ -68,8 +68,9 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
     Args:
         path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
-        label_column: name of the column with the class or the number.
-        domain_column: name of the column with the domain.
+        label_column: name of the column with the class or the number; a list of columns with numbers, or with 0 and 1
+            for labels of which a text may have several.
+        domain_column: name of the column with the domain; of a list the cells together, as ``news-uk``.
         pair: ``a_to_b``, instead of the next two.
         source: a domain or a list of them.
         target: a domain.
@@ -87,8 +88,8 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         *,
         path: str | None = None,
         text_column: str | Sequence[str] = "text",
-        label_column: str = "label",
-        domain_column: str = "domain",
+        label_column: str | Sequence[str] = "label",
+        domain_column: str | Sequence[str] = "domain",
         pair: str | None = None,
         source: str | Sequence[str] | None = None,
         target: str | None = None,
@@ -112,10 +113,7 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
             for name, names in (("source", sources), ("target", [target]))
         }
         source, seed = of["source"], self.seed
-        if self.problem_kind is Regression:
-            parts = three_parts(source, self.val_share, self.test_share, seed)
-        else:
-            parts = split_in_three(source, self.val_share, self.test_share, seed, self.class_names)
+        parts = self.parts_of(source)
         count = len(of["target"])
         train, test = random_split(count, max(1, round(self.test_share * count)), seed, "target/test")
         if len(train) == 0:

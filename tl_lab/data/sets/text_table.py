@@ -1,38 +1,35 @@
 """The user's own texts, in a table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import torch
-from torch import Tensor
 
-from tl_lab.data.inputs.table import mixture_of
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
-from tl_lab.data.sets.text import OfTexts, TextSet, samples_of
+from tl_lab.data.sets.columns import (
+    Columns,
+    cell_of,
+    check_columns,
+    codes_of,
+    names_in,
+    problem_of,
+    times_of,
+    together,
+    truth_of,
+)
+from tl_lab.data.sets.text import OfTexts, TextSet
 from tl_lab.data.splits import check_shares, random_split, split_in_three
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import UserError
 from tl_lab.options import Fraction
-from tl_lab.problems import Problem, Regression, SingleLabel
+from tl_lab.problems import Problem, SingleLabel
 from tl_lab.texts import listed
 
-__all__ = [
-    "TableOfTexts",
-    "TextTable",
-    "check_columns",
-    "labels_of",
-    "numbers_of",
-    "read_table",
-    "sorted_labels",
-    "texts_of",
-    "three_parts",
-    "times_of",
-]
+__all__ = ["TableOfTexts", "TextTable", "read_table", "texts_of", "three_parts"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -52,14 +49,14 @@ class TableOfTexts(OfTexts):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Choose classification or regression."""
-        return Regression if node.get("predict") == "numbers" else SingleLabel
+        """Choose classification, multi-label classification or regression."""
+        return problem_of(node)
 
     def take(
         self,
         path: str | None,
         text_column: str | Sequence[str],
-        label_column: str,
+        label_column: Columns,
         val_share: float,
         test_share: float,
         encoding: str,
@@ -76,24 +73,25 @@ class TableOfTexts(OfTexts):
         if len(columns) not in (1, 2):
             raise UserError(f"data.text_column must be one column, or two for pairs of texts, not {len(columns)}")
         check_shares(val_share, test_share)
-        self.path, self.text_columns, self.label_column = path, columns, label_column
+        self.path, self.text_columns, self.label_columns = path, columns, names_in(label_column)
         self.val_share, self.test_share, self.encoding = val_share, test_share, encoding
-        self.problem_kind = self.problem_for({"predict": predict})
+        self.problem_kind = self.problem_for({"predict": predict, "label_column": label_column})
         self.problem = self.problem_kind(())
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the columns with the texts, and the encoding."""
-        return {"text_column": self.text_columns, "encoding": self.encoding}
+        """Return the columns with the texts and with the labels, and the encoding."""
+        columns = {"text_column": self.text_columns, "label_column": self.label_columns[0]}
+        return {**columns, "encoding": self.encoding}
 
-    def rows(self, *further: tuple[str, str]) -> tuple[Samples, dict[str, list[str]]]:
+    def rows(self, *further: tuple[str, Columns]) -> tuple[Samples, dict[str, list[str]]]:
         """Read the table.
 
         Args:
             further: options that name further columns, and these columns.
 
         Returns:
-            Texts with their labels, and the cells of the further columns by option.
+            Texts with their labels, and each row's cell of the further columns by option, of several columns together.
 
         Raises:
             UserError: the file, a column or a label is missing or damaged.
@@ -103,18 +101,20 @@ class TableOfTexts(OfTexts):
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
         table = read_table(path, self.encoding)
         texts = texts_of(table, self.text_columns, path)
-        check_columns(table, "label_column", [self.label_column], path)
-        if self.problem_kind is Regression:
-            self.class_names = [self.label_column]
-            samples = Samples(Texts(texts), numbers_of(table[self.label_column], self.label_column, path)[:, None])
-        else:
-            labels = labels_of(table[self.label_column], self.label_column, path)
-            self.class_names = sorted_labels(labels)
-            samples = samples_of(texts, [self.class_names.index(label) for label in labels])
+        self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
+        samples = Samples(Texts(texts), y)
         self.contents = [samples.fingerprint()]
-        for option, name in further:
-            check_columns(table, option, [name], path)
-        return samples, {option: [_cell(value).strip() for value in table[name]] for option, name in further}
+        cells = {}
+        for option, columns in further:
+            check_columns(table, option, names_in(columns), path)
+            cells[option] = together(table, names_in(columns), " " if option == "time_column" else "-")
+        return samples, cells
+
+    def parts_of(self, samples: Samples) -> dict[str, Samples]:
+        """Split samples into training, validation and test, where there are classes each keeping its share."""
+        if self.problem_kind is SingleLabel:
+            return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+        return three_parts(samples, self.val_share, self.test_share, self.seed)
 
 
 class TextTable(TableOfTexts, TextSet):
@@ -123,9 +123,11 @@ class TextTable(TableOfTexts, TextSet):
     Args:
         path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
-        label_column: name of the column with the class or the number.
-        group_column, domain_column: names of columns whose cells number the samples' groups and domains; None for none.
-        time_column: name of a column with numbers or dates; None for none.
+        label_column: name of the column with the class or the number; a list of columns with numbers, or with 0 and 1
+            for labels of which a text may have several.
+        group_column, domain_column: names of columns whose cells number the samples' groups and domains, of a list the
+            cells together; None for none.
+        time_column: name of a column with numbers or dates, or a list, as of a date and a time of day; None for none.
         predict: ``classes`` or ``numbers``.
         val_share: of all rows, for validation.
         test_share: of all rows, for test.
@@ -138,10 +140,10 @@ class TextTable(TableOfTexts, TextSet):
         *,
         path: str | None = None,
         text_column: str | Sequence[str] = "text",
-        label_column: str = "label",
-        group_column: str | None = None,
-        domain_column: str | None = None,
-        time_column: str | None = None,
+        label_column: str | Sequence[str] = "label",
+        group_column: str | Sequence[str] | None = None,
+        domain_column: str | Sequence[str] | None = None,
+        time_column: str | Sequence[str] | None = None,
         predict: Literal["classes", "numbers"] = "classes",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
@@ -157,13 +159,12 @@ class TextTable(TableOfTexts, TextSet):
         """Read the table and split it, stratified by class."""
         samples, further = self.rows(*self.further.items())
         columns = {
-            option.removesuffix("_column"): times_of(cells, self.further[option]) if "time" in option else _codes(cells)
+            option.removesuffix("_column"): times_of(cells, self.further[option])
+            if "time" in option
+            else codes_of(cells)
             for option, cells in further.items()
         }
-        samples = replace(samples, columns=columns)
-        if self.problem_kind is Regression:
-            return three_parts(samples, self.val_share, self.test_share, self.seed)
-        return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
+        return self.parts_of(replace(samples, columns=columns))
 
 
 def three_parts(samples: Samples, val_share: float, test_share: float, seed: int) -> dict[str, Samples]:
@@ -209,17 +210,6 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
         raise UserError(f"{path} cannot be read as a table ({str(error).splitlines()[0]})") from error
 
 
-def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: Path) -> None:
-    """Check that columns exist.
-
-    Raises:
-        UserError: the table lacks one; the message suggests similar names.
-    """
-    for name in names:
-        if name not in table.columns:
-            raise UserError(f"data.{option}: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
-
-
 def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text]:
     """Return each row's text, or its pair of texts.
 
@@ -232,7 +222,7 @@ def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text
         UserError: a column is missing, or a text is empty.
     """
     check_columns(table, "text_column", names, path)
-    columns = [table[name].map(_cell).tolist() for name in names]
+    columns = [table[name].map(cell_of).tolist() for name in names]
     for name, texts in zip(names, columns, strict=True):
         if empty := [row for row, text in enumerate(texts, 1) if not text.strip()]:
             raise UserError(
@@ -240,77 +230,3 @@ def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text
                 f"({listed(map(str, empty))}): fill them or leave these rows out"
             )
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None or value != value else str(value)
-
-
-def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
-    """Read the classes of a column.
-
-    Args:
-        column: its cells.
-        name: of the column, for messages.
-        path: of the table, likewise.
-
-    Raises:
-        UserError: a cell is empty, all are the same, or numbers are mixed with names.
-    """
-    labels = [_cell(value).strip() for value in column]
-    if empty := [row for row, label in enumerate(labels, 1) if not label]:
-        raise UserError(
-            f"{path}: column {name!r} is empty in {len(empty):,} rows ({listed(map(str, empty))}): fill or remove them"
-        )
-    if len(set(labels)) < 2:
-        raise UserError(f"{path}: column {name!r} has a single class, {labels[0]!r}: at least two are needed")
-    if mixed := mixture_of(set(labels)):
-        raise UserError(f"{path}: the classes in column {name!r} are {mixed}: write all classes in the same way")
-    return labels
-
-
-def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
-    """Read the numbers of a column, ``(N,)`` float32.
-
-    Raises:
-        UserError: a cell is not a number.
-    """
-    values = pd.to_numeric(column, errors="coerce")
-    if bool(values.isna().any()):
-        row = int(values.isna().to_numpy().argmax())
-        raise UserError(f"{path}: column {name!r} has {column.iloc[row]!r} in row {row + 1}, which is not a number")
-    return torch.tensor(values.to_numpy().astype("float32"))
-
-
-def _codes(cells: Sequence[str]) -> Tensor:
-    """Number the distinct cells in their order."""
-    known = {cell: number for number, cell in enumerate(sorted_labels(cells))}
-    return torch.tensor([known[cell] for cell in cells])
-
-
-def times_of(cells: Sequence[str], name: str) -> Tensor:
-    """Convert numbers unchanged, and dates to seconds since 1970, ``(N,)`` float64.
-
-    Raises:
-        UserError: a cell is neither.
-    """
-    numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
-    if bool(numbers.isna().any()):
-        dates = pd.to_datetime(pd.Series(cells), errors="coerce", utc=True, format="mixed")
-        if bool(dates.isna().any()):
-            wrong = cells[int(dates.isna().to_numpy().argmax())]
-            raise UserError(f"data.time_column={name} has {wrong!r}, which is neither a number nor a date")
-        numbers = dates.map(lambda date: date.timestamp())
-    return torch.tensor(numbers.to_numpy().astype("float64"))
-
-
-def sorted_labels(labels: Iterable[str]) -> list[str]:
-    """List distinct labels: numbers by value, before words."""
-    return sorted(set(labels), key=_order)
-
-
-def _order(label: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(label), label
-    except ValueError:
-        return 1, 0.0, label

@@ -11,7 +11,7 @@ from torch import Tensor
 from tl_lab.data.cache import cached_arrays
 from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
-from tl_lab.problems import Problem, Regression
+from tl_lab.problems import MultiLabel, Problem, Regression
 
 __all__ = ["tree_scores"]
 
@@ -68,13 +68,23 @@ def _outputs(
             return {
                 name.replace("/", "_"): np.stack([model.predict(rows[name]) for model in models], 1) for name in tests
             }
-        model = HistGradientBoostingClassifier(**options).fit(x, y.cpu().numpy())
+        fits = [
+            HistGradientBoostingClassifier(**options).fit(x, labels)
+            for labels in (y.T if isinstance(problem, MultiLabel) else y[None]).cpu().numpy()
+        ]
         found = {}
         for name in tests:
-            p = np.full((len(rows[name]), problem.num_outputs), _LEAST)
-            p[:, model.classes_] = model.predict_proba(rows[name]).clip(min=_LEAST)
-            found[name.replace("/", "_")] = np.log(p)
+            p = [_probabilities(fit, rows[name], max(problem.num_outputs, 2)) for fit in fits]
+            logits = [np.log(one[:, 1]) - np.log(one[:, 0]) for one in p]
+            found[name.replace("/", "_")] = np.stack(logits, 1) if isinstance(problem, MultiLabel) else np.log(p[0])
         return found
+
+
+def _probabilities(model: Any, rows: np.ndarray, classes: int) -> np.ndarray:
+    """Give the probability of each class, ``(N, classes)``, also of those that the model has not seen."""
+    p = np.full((len(rows), classes), _LEAST)
+    p[:, model.classes_] = model.predict_proba(rows).clip(min=_LEAST)
+    return p
 
 
 def _rows(x: Any) -> tuple[np.ndarray, list[bool]]:

@@ -12,7 +12,7 @@ from tl_lab.data.inputs.shards import find_samples, split_name
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples, in_memory
-from tl_lab.data.sets.text_table import sorted_labels
+from tl_lab.data.sets.columns import sorted_labels
 from tl_lab.data.splits import check_shares, hold_out, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Fraction

@@ -20,6 +20,7 @@ from tl_lab.config import choices, compose, conf_dir, describe
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import leads, split_name
+from tl_lab.results.tables.claims import Judged, judge
 from tl_lab.results.tables.collecting import collect
 from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, verdict_rows, verdicts
 from tl_lab.results.tables.verdicts import Verdict
@@ -37,7 +38,7 @@ __all__ = [
     "with_earlier",
 ]
 
-_LATER = ("machine", "command")  # columns that the first files do not have
+_LATER = ("machine", "command", "learned")  # columns that the first files do not have
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,24 @@ class Paper:
         table = self.crossed
         return {} if table is None else verdicts(table, self.expected)
 
+    @cached_property
+    def claims(self) -> list[Judged]:
+        """What the stored runs say of the experiment's own expectations."""
+        if self.runs is None:
+            return []
+        return [judge(self.runs, claim, self.expected.metric) for claim in self.expected.expectations]
+
     @property
     def status(self) -> str:
         """``reproduced``, ``not reproduced``, ``undecided``, ``partly run``, ``not run here``, ``nothing published``.
 
-        A reduced recipe is not a reproduction: it is ``within its tolerance`` or ``not within its tolerance``.
+        A reduced recipe is not a reproduction: it is ``within its tolerance`` or ``not within its tolerance``. Without
+        published numbers, the claims decide: ``as expected`` or ``not as expected``.
         """
         if self.runs is None:
             return "not run here"
         if not self.asked:
-            return "nothing published"
+            return _status_of([claim.word for claim in self.claims])
         words = [verdict.word for method, verdict in self.decisions.items() if method in self.asked]
         if len(words) < len(self.asked):
             return "partly run"
@@ -99,14 +108,16 @@ class Paper:
 
     @property
     def reached(self) -> str:
-        """How many methods are within the tolerance: ``2 of 3``; empty if there is nothing to compare."""
+        """How many methods are within the tolerance, or claims hold: ``2 of 3``; empty without both."""
+        if not self.asked and self.claims:
+            return f"{[claim.word for claim in self.claims].count('yes')} of {len(self.claims)} claims"
         words = [verdict.word for verdict in self.decisions.values()]
         return f"{words.count('yes')} of {len(self.asked)}" if words else ""
 
     @property
     def more_seeds(self) -> int | None:
         """Expected number of further seeds that decide every method; 0 if all are decided, None if unknown."""
-        if self.runs is None or self.status in ("partly run", "nothing published"):
+        if self.runs is None or not self.asked or self.status == "partly run":
             return None
         needed = [0 if verdict.decided else verdict.more_seeds for verdict in self.decisions.values()]
         known = [number for number in needed if number is not None]
@@ -130,6 +141,15 @@ class Paper:
     def date(self) -> str:
         """Date of the newest run; empty without runs."""
         return "" if self.runs is None else str(self.runs["date"].max())
+
+
+def _status_of(words: Sequence[str]) -> str:
+    """Sum up the verdicts on claims."""
+    if not words:
+        return "nothing published"
+    if "no" in words:
+        return "not as expected"
+    return "partly run" if "not run" in words else "undecided" if "undecided" in words else "as expected"
 
 
 def papers() -> list[Paper]:
@@ -231,6 +251,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             | {"threads": results["threads"], "torch": results["versions"]["torch"].split("+")[0]}
             | {"data_protocol": _protocol(results["protocol"]), "config_hash": run["config_hash"]}
             | {"machine": machine() if command else "", "command": command}
+            | {"learned": run["parameters_trainable"]}
         )
     return _ordered(pd.DataFrame(rows))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.names import ASSUMED, format_difference, format_metric, less_is_better
+from tl_lab.results.tables.claims import Claim
 from tl_lab.results.tables.statistics import NO_PAIR, both_of, half_width, holm
 from tl_lab.results.tables.verdicts import Verdict, decide
 
@@ -34,7 +35,7 @@ __all__ = [
 
 _FEWEST_FOR_RANKS = 6
 """Number of tasks below which a two-sided signed-rank test cannot reach p < .05."""
-_BASELINES = ("none", "source_only", "naive")
+_BASELINES = ("none", "source_only", "naive", "from_scratch")
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,12 @@ class Reproduces:
         published: by method, a number or, with tasks, a number for each of them; methods that occur only in the paper
             are shown in addition to the others.
         standard_errors: of the published mean over tasks, by method, if the paper gives them, >= 0.
+        claims: settings expected to be better than others, or hardly worse: entries of
+            :class:`~tl_lab.results.tables.claims.Claim`.
 
     Raises:
-        UserError: a value is not a number, or methods have different tasks.
+        UserError: a value is not a number, methods have different tasks, or a claim compares values that are not
+            swept.
     """
 
     source: str
@@ -67,8 +71,14 @@ class Reproduces:
     chosen_by: str | None = None
     published: Mapping[str, Any] = field(default_factory=dict)
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    claims: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
+        swept = [key for key in (self.methods, self.tasks, *self.tuned) if key]
+        for claim in self.expectations:
+            for key in (*claim.better, *({claim.over} - {"seed"})):
+                if key not in swept:
+                    raise UserError(f"reproduces.claims: {key!r} is not swept; {nearest(key, swept)}")
         if not self.tolerance >= 0:
             raise UserError(f"reproduces.tolerance must be at least 0, not {self.tolerance}")
         if bool(self.tuned) != (self.chosen_by is not None):
@@ -110,6 +120,15 @@ class Reproduces:
         if not isinstance(node.get("source"), str):
             raise UserError("reproduces.source must name the paper, table and page")
         return cls(**node)
+
+    @property
+    def expectations(self) -> list[Claim]:
+        """Return the claims.
+
+        Raises:
+            UserError: one is invalid.
+        """
+        return [Claim.from_node(node) for node in self.claims]
 
     def of(self, method: str, task: str | None) -> float | None:
         """Return the published number of a method on a task; None if there is none."""

@@ -25,6 +25,7 @@ class Options:
     patch: int = 4
     window: int = 5
     negatives: int = 5
+    next_sentence: bool = False
 
 
 @dataclass(frozen=True)

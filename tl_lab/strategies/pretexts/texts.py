@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tl_lab.errors import UserError
+from tl_lab.functional.next_sentence import draw_seconds, halves
 from tl_lab.functional.token_masking import mask_tokens
 from tl_lab.model.network import Network
 from tl_lab.strategies.pretexts.base import Options, Pretext, Seen
@@ -18,7 +19,10 @@ __all__ = ["MaskedTokens", "NextTokens"]
 class MaskedTokens(Pretext):
     """Restore hidden tokens of a text (see :func:`~tl_lab.functional.token_masking.mask_tokens`).
 
-    The output layer shares the weights of the embedding, after a layer of its own, as in BERT.
+    The output layer shares the weights of the embedding, after a layer of its own, as in BERT. With ``next_sentence``
+    the first token's state also tells whether the second text follows the first one: pairs keep their second text or
+    get another one of the batch, and single texts are cut in two
+    (see :func:`~tl_lab.functional.next_sentence.draw_seconds`). Both losses are added, as in BERT.
     """
 
     name = "masked_tokens"
@@ -36,10 +40,17 @@ class MaskedTokens(Pretext):
             nn.Linear(network.num_features, words.shape[1]), nn.GELU(), nn.LayerNorm(words.shape[1])
         )
         self.bias = nn.Parameter(torch.zeros(len(words)))
+        self.following: nn.Sequential | None = None
+        if options.next_sentence:
+            width = network.num_features
+            self.following = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """Only hidden tokens are scored."""
+        """Only hidden tokens are scored, and of the second texts those that are not empty."""
         x = cast(Mapping[str, Tensor], seen.x)
+        follows = scored = None
+        if self.following is not None:
+            x, follows, scored = self.with_seconds(x, seen.draw)
         ids = x["ids"].cpu()
         candidates = x["mask"].cpu().bool() & ~torch.isin(ids, self.special)
         hidden, chosen = mask_tokens(ids, candidates, self.options.mask_share, self.mask_id, len(self.bias), seen.draw)
@@ -47,7 +58,51 @@ class MaskedTokens(Pretext):
         states = cast(Any, self.network.backbone).states({**x, "ids": hidden.to(device)})  # (B, L, D)
         scores = F.linear(self.transform(states[chosen.to(device)]), self._words(), self.bias)
         truth = x["ids"][chosen.to(device)]
-        return {"loss": F.cross_entropy(scores, truth), "tokens_told": (scores.argmax(1) == truth).float().mean()}
+        loss = F.cross_entropy(scores, truth)
+        told = {"tokens_told": (scores.argmax(1) == truth).float().mean()}
+        if self.following is None or follows is None or scored is None or not bool(scored.any()):
+            return {"loss": loss, **told}
+        answers, order = self.following(states[:, 0])[scored.to(device)], follows.long()[scored].to(device)
+        following = F.cross_entropy(answers, order)
+        told |= {"masked_loss": loss, "next_sentence_loss": following}
+        return {"loss": loss + following, **told, "next_told": (answers.argmax(1) == order).float().mean()}
+
+    def with_seconds(self, x: Mapping[str, Tensor], draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Put a second text after each first one: its own, or another's of the batch.
+
+        Args:
+            x: texts or pairs, as the tokeniser gives them.
+            draw: what is drawn from.
+
+        Returns:
+            Pairs, as the tokeniser would give them; whether the second text follows, ``(B,)``, boolean; and whether
+            there is a second text to tell, ``(B,)``, boolean.
+        """
+        spec = cast(Any, self.network.backbone.spec)
+        rows = [ids[mask] for ids, mask in zip(x["ids"].cpu(), x["mask"].cpu().bool(), strict=True)]
+        special = [torch.isin(row, self.special) for row in rows]
+        types = x["types"].cpu() if "types" in x else torch.zeros_like(x["ids"].cpu())
+        parts = []
+        for row, hidden, kinds in zip(rows, special, types, strict=True):
+            words, second = row[~hidden], kinds[: len(row)][~hidden].bool()
+            parts.append((words[~second], words[second]) if bool(second.any()) else halves(words))
+        whose, follows = draw_seconds(len(parts), draw)
+        pairs, kinds_of = [], []
+        for i, (row, hidden) in enumerate(zip(rows, special, strict=True)):
+            start, end = row[:1][hidden[:1]], row[-1:][hidden[-1:]]  # nothing where the tokeniser adds nothing
+            first = torch.cat([start, parts[i][0], end])
+            second = torch.cat([parts[int(whose[i])][1], end])[: max(0, spec.max_length - len(first))]
+            pairs.append([*first.tolist(), *second.tolist()])
+            kinds_of.append([0] * len(first) + [int(self._two_types)] * len(second))
+        padded = {name: tensor.to(x["ids"].device) for name, tensor in spec.padded(pairs, kinds_of).items()}
+        lengths = torch.tensor([len(second) for _, second in parts])
+        return padded, follows, (lengths > 0) & (lengths[whose] > 0)
+
+    @property
+    def _two_types(self) -> bool:
+        """Whether the model tells the tokens of a second text by their type."""
+        config = cast(Any, self.network.backbone).net.config
+        return getattr(config, "type_vocab_size", 0) > 1
 
 
 class NextTokens(Pretext):

@@ -1,0 +1,131 @@
+"""What an experiment expects of its own runs: one setting is better than another, or hardly worse.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tl_lab.errors import UserError, nearest
+from tl_lab.results.names import format_difference, less_is_better
+from tl_lab.results.tables.statistics import both_of, half_width
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Claim", "Judged", "judge"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One expectation: an entry of the list ``reproduces.claims``.
+
+    Args:
+        says: it in words.
+        better: values of swept keys that select the runs expected to be better.
+        worse: the same keys with the values of the runs that they are compared with.
+        by: smallest difference for which the claim holds, in the metric's unit; below 0 it says "hardly worse".
+        over: ``seed``, or the swept key whose values the interval covers, each with its mean over seeds.
+
+    Raises:
+        UserError: nothing is compared, or both sides name different keys.
+    """
+
+    says: str
+    better: Mapping[str, Any]
+    worse: Mapping[str, Any]
+    by: float = 0.0
+    over: str = "seed"
+
+    def __post_init__(self) -> None:
+        if not self.better or {*self.better} != {*self.worse}:
+            raise UserError(
+                f"reproduces.claims: {self.says!r} compares values of the same keys, not {sorted(self.better)} with "
+                f"{sorted(self.worse)}"
+            )
+        if self.over in self.better:
+            raise UserError(f"reproduces.claims: {self.says!r} has an interval over {self.over}, which it compares")
+
+    @classmethod
+    def from_node(cls, node: Mapping[str, Any]) -> "Claim":
+        """Read an entry.
+
+        Raises:
+            UserError: a key is unknown, or one is missing.
+        """
+        names = [each.name for each in fields(cls)]
+        for key in node:
+            if key not in names:
+                raise UserError(f"reproduces.claims: an entry has no key {key!r}; {nearest(str(key), names)}")
+        for key in ("says", "better", "worse"):
+            if key not in node:
+                raise UserError(f"reproduces.claims: an entry lacks {key}")
+        return cls(**node)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What runs say of a claim.
+
+    Args:
+        claim: the claim.
+        differences: better minus worse, one a seed (or a value of ``over``), positive where the claim says so.
+        half: half-width of the mean's 95 % Student t interval; NaN below three differences.
+    """
+
+    claim: Claim
+    differences: np.ndarray
+    half: float
+
+    @property
+    def mean(self) -> float:
+        """Mean difference; NaN without runs."""
+        return float(self.differences.mean()) if len(self.differences) else float("nan")
+
+    @property
+    def word(self) -> str:
+        """``yes`` or ``no`` where the whole interval lies on one side of the claim's bound, otherwise ``undecided``."""
+        if not len(self.differences):
+            return "not run"
+        if self.mean - self.half > self.claim.by:
+            return "yes"
+        return "no" if self.mean + self.half < self.claim.by else "undecided"
+
+    def row(self, metric: str) -> list[str]:
+        """Give the claim, its difference and the verdict as text."""
+        sign = -1.0 if less_is_better(metric) else 1.0
+        shown = format_difference(metric, sign * self.mean, self.half, both_of(sign * self.differences))
+        bound = "" if not self.claim.by else f" (bound {format_difference(metric, sign * self.claim.by)})"
+        unit = "seeds" if self.claim.over == "seed" else f"values of `{self.claim.over}`"
+        return [self.claim.says + bound, shown, f"{len(self.differences)} {unit}", self.word]
+
+
+def judge(runs: "pd.DataFrame", claim: Claim, metric: str) -> Judged:
+    """Compare runs in pairs: what the claim does not name, the seed among it, is the same on both sides.
+
+    Args:
+        runs: completed runs, with columns ``seed``, the metric, and ``override.<key>`` of each swept key, as text.
+        claim: what is expected.
+        metric: the metric's name, which says what is better.
+    """
+    named = [f"override.{key}" for key in claim.better]
+    rest = ["seed", *(name for name in runs if name.startswith("override.") and name not in (*named, "override.seed"))]
+    better, worse = (_selected(runs, side)[[*rest, metric]] for side in (claim.better, claim.worse))
+    pairs = better.merge(worse, on=rest, suffixes=("_better", "_worse"))
+    sign = -1.0 if less_is_better(metric) else 1.0
+    pairs["_difference"] = sign * (pairs[f"{metric}_better"] - pairs[f"{metric}_worse"])
+    unit = "seed" if claim.over == "seed" else f"override.{claim.over}"
+    differences = pairs.groupby(unit)["_difference"].mean().to_numpy(dtype=float)
+    return Judged(claim, differences, half_width(differences))
+
+
+def _selected(runs: "pd.DataFrame", values: Mapping[str, Any]) -> "pd.DataFrame":
+    """Keep the runs with these values, several of a key as a list; the keys' columns are dropped."""
+    kept = runs
+    for key, value in values.items():
+        wanted = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        kept = kept[kept[f"override.{key}"].astype(str).isin(wanted)]
+    return kept
