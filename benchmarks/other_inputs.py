@@ -1,8 +1,7 @@
-"""Recordings and tables: how long their inputs take, and what Whisper's encoder knows of digits.
+"""Time to compute inputs from recordings and tables, and accuracy of probes for spoken digits on Whisper's encoder.
 
-python benchmarks/other_inputs.py               # needs TL_LAB_DATA and the package with Whisper's weights
-print(f"{padded} recordings padded to {SECONDS} s: {seconds:.0f} s of one core")
-print(f"accuracy on them: {own:.3f} on their own lengths, {full:.3f} padded")
+    python benchmarks/other_inputs.py               # needs TL_LAB_DATA and the package with Whisper's weights
+    python benchmarks/other_inputs.py --padded 200  # also time and accuracy on recordings padded to 30 s
 """
 
 import argparse
