@@ -1,4 +1,4 @@
-"""What is predicted: one file a problem. A data module names its problem; nothing else knows losses or metrics."""
+"""Prediction problems, one file each. A data module names its problem, which defines the losses and metrics."""
 
 from tl_lab.problems.base import Criterion, Prediction, Problem
 from tl_lab.problems.findings import Findings
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 PROBLEMS: dict[str, type[Problem]] = {kind.name: kind for kind in (SingleLabel, MultiLabel, Regression)}
-"""Every problem of one task whose samples have one vector of outputs each, by its name."""
+"""All problems of a single task with one output vector per sample, by name."""
 OF_PLACES: dict[str, type[Problem]] = {kind.name: kind for kind in (Sequence, Spans, Transcript)}
-"""Every problem whose samples have outputs for each of their places, by its name; methods say whether they take it."""
+"""All problems with outputs for each position of a sample, by name; each method declares whether it supports them."""
 ALL = frozenset(PROBLEMS)
-"""The names of the first kind, for methods that take any of them."""
+"""Names of the problems with one output vector per sample, for methods that support all of them."""
 SEVERAL = frozenset({Several.name})
-"""The name of several tasks at once."""
+"""Name of the problem that combines several tasks."""
 
 
 def restore(state: dict[str, object]) -> Problem:
-    """Build a problem from what a checkpoint keeps of it (see :meth:`Problem.state`).
+    """Build a problem from its state in a checkpoint (see :meth:`Problem.state`).
 
     Raises:
         ValueError: there is no problem of that name.

@@ -1,4 +1,4 @@
-"""The contract of a problem: what is predicted, how it is learned, scored and shown."""
+"""Interface of a prediction problem: labels, loss, scores and presentation of predictions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ __all__ = [
 
 
 class Prediction(NamedTuple):
-    """What a model says of N samples.
+    """Predictions of a model for N samples.
 
     Attributes:
         values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' own units.
-        confidence: probability of the answer, ``(N,)``, in [0, 1]; None where there is none.
-        probabilities: of every class or label, ``(N, C)``; None where there are none.
+        confidence: probability of the prediction, ``(N,)``, in [0, 1]; None if it is not defined.
+        probabilities: of every class or label, ``(N, C)``; None if they are not defined.
 
     Example:
         >>> from tl_lab.problems import SingleLabel
@@ -41,7 +41,7 @@ class Groups(NamedTuple):
     Attributes:
         number: of each sample's group, ``(N,)`` int64.
         names: of the groups.
-        word: what the groups are: classes, combinations of labels, ranges of values.
+        word: the kind of group: class, combination of labels, or range of values.
 
     Example:
         >>> from tl_lab.problems import Regression
@@ -56,10 +56,10 @@ class Groups(NamedTuple):
 
 
 class Criterion(nn.Module):
-    """The loss that training minimises; it holds what the run has chosen (class weights, label smoothing)."""
+    """The training loss, with the class weights and the label smoothing of the run."""
 
     balanced: bool = False
-    """Whether rare classes or labels weigh more."""
+    """Whether rare classes or labels have larger weights."""
     label_smoothing: float = 0.0
 
     def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
@@ -74,7 +74,7 @@ class Criterion(nn.Module):
 
 
 class Problem(ABC):
-    """What is predicted from a sample.
+    """A prediction problem.
 
     Args:
         output_names: names of the outputs: classes, labels or quantities.
@@ -86,17 +86,17 @@ class Problem(ABC):
     """
 
     name: ClassVar[str]
-    """As methods and results name it."""
+    """The name in methods and results."""
     monitor: ClassVar[str]
-    """The metric that chooses checkpoints and orders methods; larger is better."""
+    """The main metric: it selects checkpoints and ranks methods; larger is better."""
     labelled: ClassVar[tuple[str, ...]]
     """Scores of a set with labels."""
     label_free: ClassVar[tuple[str, ...]] = ()
     """Scores of a set without labels."""
     likelihood: ClassVar[Likelihood]
-    """Distribution of the labels given the outputs, which the Fisher information is taken of."""
+    """Distribution of the labels given the outputs, used for the Fisher information."""
     numbers_outputs: ClassVar[bool] = False
-    """Whether a label is the number of an output, so that tasks may bring outputs of their own."""
+    """Whether a label is the index of an output, so that each task may have separate outputs."""
 
     def __init__(self, output_names: Sequence[str]) -> None:
         self.output_names = list(output_names)
@@ -110,27 +110,27 @@ class Problem(ABC):
 
     @abstractmethod
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse labels that cannot be right.
+        """Raise an error for invalid labels.
 
         Args:
             name: of the set, for the message.
             y: its labels.
-            num_outputs: where a set has classes of its own; None for all outputs.
+            num_outputs: number of outputs of the set, if it has fewer; None for all outputs.
 
         Raises:
-            UserError: shape, type or range are wrong.
+            UserError: the shape, type or range is wrong.
         """
 
     def alike(self, y: Tensor) -> str | None:
-        """Say what all samples have in common if their labels are all the same; None where they differ.
+        """Describe the common label if all samples have the same one; return None otherwise.
 
         Args:
-            y: of a set, checked, of at least one sample.
+            y: valid labels of a set with at least one sample.
         """
         return "the same labels" if bool((y == y[:1]).all()) else None
 
     def learn(self, y: Tensor) -> None:  # noqa: B027  (a hook)
-        """Take from the training labels what outputs are relative to (the scale of a regression)."""
+        """Fit parameters of the problem to the training labels (the scale of a regression)."""
 
     @abstractmethod
     def criterion(
@@ -139,79 +139,79 @@ class Problem(ABC):
         """Build the loss of a run.
 
         Args:
-            y: the training labels, which ``balanced`` weights are computed from.
+            y: the training labels, from which ``balanced`` weights are computed.
             class_weights: None, or ``balanced``.
             label_smoothing: share of the target that is spread over all outputs, in [0, 1).
 
         Raises:
-            UserError: an option that does not apply to this problem.
+            UserError: an option does not apply to this problem.
         """
 
     @abstractmethod
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's loss as validation reports it, ``(B,)``: without weights or smoothing."""
+        """Compute the loss of each sample without weights or smoothing, as in validation, ``(B,)``."""
 
     def wrong(self, outputs: Tensor, y: Tensor) -> Tensor | None:
-        """Tell which samples are classified wrongly, ``(B,)`` of 0 and 1 on the CPU; None where nothing is."""
+        """Mark the misclassified samples, ``(B,)`` of 0 and 1 on the CPU; None if nothing is classified."""
         return None
 
     @abstractmethod
     def predict(self, outputs: Tensor) -> Prediction:
-        """Turn outputs ``(N, C)`` into an answer."""
+        """Convert outputs ``(N, C)`` to predictions."""
 
     @abstractmethod
     def words(self, values: Tensor) -> list[str]:
-        """Write predicted values, one text a sample."""
+        """Format predicted values, one string per sample."""
 
     def columns(self, prediction: Prediction) -> dict[str, list[str]]:
-        """Write predictions as the columns of a table, by their headings; one cell a sample."""
+        """Format predictions as table columns by heading, with one cell per sample."""
         return {"label": self.words(prediction.values), **_confidence(prediction)}
 
     @abstractmethod
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what collects a set's scores.
+        """Build the meter that accumulates the scores of a set.
 
         Args:
-            num_outputs: where a set has outputs of its own; None for all.
+            num_outputs: number of outputs of the set, if it has fewer; None for all.
         """
 
     @abstractmethod
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Score a training batch for the learning curve: scalars by name."""
+        """Compute scores of a training batch for the learning curve, scalars by name."""
 
     def strata(self, y: Tensor) -> Tensor | None:
-        """Number the groups that splits and label budgets keep in proportion, ``(N,)``; None to draw at random."""
+        """Assign samples to the strata of splits and label budgets, ``(N,)``; None for random draws."""
         return None
 
     def groups(self, y: Tensor) -> Groups:
-        """Sort samples into a few named groups, for figures that colour them."""
+        """Assign samples to a few named groups, which figures show in colours."""
         return Groups(y, self.output_names, "class")
 
     def counts(self, y: Tensor) -> Tensor | None:
-        """Count the samples that have each output, ``(C,)`` int64; None where that has no meaning."""
+        """Count the samples of each output, ``(C,)`` int64; None if counts are not defined."""
         return None
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State what of the training labels must be printed beside any number obtained on them."""
+        """Return facts about the training labels that must be printed with every result."""
         return {}
 
     def renumber(self, y: Tensor, by: int) -> Tensor:
-        """Count labels from another output on, where labels are numbers of outputs; else they stay as they are."""
+        """Shift labels by a number of outputs if they are indices of outputs; leave others unchanged."""
         return y
 
     def calibrate(self, meter: Meter) -> None:  # noqa: B027  (a hook)
-        """Take from the validation set that chooses what decisions depend on (thresholds)."""
+        """Fit the parameters of decisions (thresholds) to the validation set that selects checkpoints."""
 
     def state(self) -> dict[str, Any]:
-        """Give what a checkpoint keeps: plain values."""
+        """Return the state for a checkpoint, as plain values."""
         return {"name": self.name, "output_names": list(self.output_names)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027  (a hook)
-        """Take up what :meth:`learn` and :meth:`calibrate` found in another process."""
+        """Restore the parameters that :meth:`learn` and :meth:`calibrate` fitted in another process."""
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the problem again from :meth:`state`."""
+        """Rebuild the problem from :meth:`state`."""
         problem = cls(state["output_names"])
         problem.load_state(state)
         return problem
@@ -224,12 +224,12 @@ def _confidence(prediction: Prediction) -> dict[str, list[str]]:
 
 
 def refuse_option(problem: Problem, option: str, value: Any) -> UserError:
-    """Say that an option has no meaning for a problem."""
+    """Build the error for an option that does not apply to a problem."""
     return UserError(f"strategy.{option}={value} does not apply to {problem.name.replace('_', '-')} data: leave it out")
 
 
 def refuse_options_of_classifiers(problem: Problem, class_weights: str | None, label_smoothing: float) -> None:
-    """Refuse the options of a criterion that have no meaning without classes.
+    """Raise an error for criterion options that apply only to classes.
 
     Raises:
         UserError: one of them is set.
@@ -241,10 +241,10 @@ def refuse_options_of_classifiers(problem: Problem, class_weights: str | None, l
 
 
 def check_smoothing(label_smoothing: float) -> float:
-    """Refuse a share outside [0, 1).
+    """Raise an error for a value outside [0, 1).
 
     Raises:
-        UserError: it lies outside.
+        UserError: the value is outside.
     """
     if not 0 <= label_smoothing < 1:
         raise UserError(f"strategy.label_smoothing is in [0, 1), not {label_smoothing}")
@@ -252,7 +252,7 @@ def check_smoothing(label_smoothing: float) -> float:
 
 
 def check_class_weights(choice: str | None) -> bool:
-    """Tell whether weights are balanced.
+    """Return whether weights are balanced.
 
     Raises:
         UserError: the choice does not exist.

@@ -1,4 +1,4 @@
-"""Several findings for each sample, some of whose labels are unknown."""
+"""Multi-label findings with unknown and uncertain labels."""
 
 import math
 
@@ -15,11 +15,11 @@ from tl_lab.problems.multi_label import BinaryCrossEntropy, MultiLabel
 __all__ = ["UNCERTAIN", "UNKNOWN", "Findings"]
 
 UNKNOWN, UNCERTAIN = -1, -2
-"""Labels that count nowhere, and labels for which training takes the network's own decision."""
+"""Labels that are ignored, and labels that training replaces by the network's prediction."""
 
 
 class MaskedCrossEntropy(BinaryCrossEntropy):
-    """Binary cross-entropy over the known labels; an uncertain one is what the network says of it at the moment."""
+    """Binary cross-entropy over the known labels; uncertain labels are replaced by the network's current prediction."""
 
     def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
         """Compute the loss of logits ``(B, L)`` and labels ``(B, L)``."""
@@ -34,10 +34,10 @@ class MaskedCrossEntropy(BinaryCrossEntropy):
 
 
 class FindingsMeter(MultiLabelMeter):
-    """Scores each finding on the samples whose label of it is known."""
+    """Scores of each finding on the samples with a known label."""
 
     def compute(self) -> dict[str, float]:
-        """Give the scores of all that was taken in, and forget it; NaN where an output is not finite."""
+        """Compute the scores of all samples since the last call and reset; NaN if an output is not finite."""
         if not self.outputs.update_called:
             return {}
         outputs, y = self.collected()
@@ -68,7 +68,7 @@ class FindingsMeter(MultiLabelMeter):
 
 
 class Findings(MultiLabel):
-    """Labels are ``(N, L)`` of 0, 1 and -1, which is unknown; of training samples -2, too, which is uncertain.
+    """Multi-label problem with labels ``(N, L)`` of 0, 1 and -1 (unknown), in training also -2 (uncertain).
 
     Example:
         >>> problem = Findings(["nodule", "effusion"])
@@ -78,7 +78,7 @@ class Findings(MultiLabel):
     """
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse other values, another number of labels, and a training label that is never known."""
+        """Raise an error for other values, a wrong number of labels, or a label that is never known in training."""
         if y.dim() != 2 or y.shape[1] != self.num_outputs:
             raise UserError(f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} a sample")
         if not bool(((y == 0) | (y == 1) | (y == UNKNOWN) | (y == UNCERTAIN)).all()):
@@ -87,7 +87,7 @@ class Findings(MultiLabel):
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
-        """Build the loss; ``balanced``: a finding that n of N known samples have weighs (N - n) / n where it is 1."""
+        """Build the loss; ``balanced``: positive weight (N - n) / n for a finding that n of N known samples have."""
         weight = None
         if check_class_weights(class_weights):
             assert y is not None, "balanced class weights need the training labels"
@@ -96,7 +96,7 @@ class Findings(MultiLabel):
         return MaskedCrossEntropy(weight, check_smoothing(label_smoothing))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's mean over its known labels, ``(B,)``.
+        """Compute each sample's mean loss over its known labels, ``(B,)``.
 
         Example:
             >>> y = torch.tensor([[1, UNKNOWN]])
@@ -106,11 +106,11 @@ class Findings(MultiLabel):
         return MaskedCrossEntropy()(outputs, y.clamp(min=UNKNOWN), reduction="none")
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what ranks and decides."""
+        """Build the meter of ranking scores and of scores at thresholds."""
         return FindingsMeter(self.thresholds)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the share of known labels that are right at .5."""
+        """Compute the share of known labels that are correct at a threshold of .5."""
         known = (y >= 0).float()
         right = ((outputs >= 0) == y.bool()).float()
         return {"label_acc": (right * known).sum() / known.sum().clamp(min=1)}
@@ -120,11 +120,11 @@ class Findings(MultiLabel):
         return super().groups(y.clamp(min=0))
 
     def counts(self, y: Tensor) -> Tensor:
-        """Count the samples that are known to have each finding."""
+        """Count the known positive samples of each finding."""
         return (y.cpu() == 1).sum(0)
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State how many of the known training labels are 1, and how many are not known."""
+        """Return the prevalence of each finding among known training labels, and the share of unknown labels."""
         known = (y.cpu() >= 0).sum(0).clamp(min=1).double()
         shares = (100 * self.counts(y).double() / known).tolist()
         each = ", ".join(f"{name} {share:.1f} %" for name, share in zip(self.output_names, shares, strict=True))

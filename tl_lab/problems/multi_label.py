@@ -1,4 +1,4 @@
-"""Any number of L labels for each sample."""
+"""Multi-label problems: any subset of L labels for each sample."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, check_c
 __all__ = ["BinaryCrossEntropy", "MultiLabel"]
 
 _MOST_NAMED = 12  # labels whose prevalence is printed one by one
-_MOST_GROUPS = 9  # combinations of labels that figures tell apart
+_MOST_GROUPS = 9  # combinations of labels with a separate colour in figures
 
 
 class BinaryCrossEntropy(Criterion):
@@ -46,9 +46,9 @@ class BinaryCrossEntropy(Criterion):
 
 
 class MultiLabel(Problem):
-    """Labels are ``(N, L)`` of 0 and 1; the outputs are logits, one a label.
+    """Multi-label problem: labels are ``(N, L)`` of 0 and 1, outputs are one logit per label.
 
-    ``f1_tuned`` decides at thresholds that maximise F1 on the validation set; everything else decides at .5.
+    ``f1_tuned`` uses thresholds that maximise F1 on the validation set; all other scores use .5.
 
     Example:
         >>> problem = MultiLabel(["rain", "wind"])
@@ -69,7 +69,7 @@ class MultiLabel(Problem):
         self.thresholds = torch.full((len(self.output_names),), 0.5, dtype=torch.double)
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse anything but zeros and ones of the right number."""
+        """Raise an error for labels other than 0 and 1, or a wrong number of labels."""
         if y.dim() != 2 or y.shape[1] != self.num_outputs:
             raise UserError(
                 f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} a sample, 0 or 1 each"
@@ -80,7 +80,7 @@ class MultiLabel(Problem):
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
-        """Build the loss; ``balanced``: a label that n of N training samples have weighs (N - n) / n where it is 1.
+        """Build the loss; ``balanced``: positive weight (N - n) / n for a label that n of N training samples have.
 
         Example:
             >>> y = torch.tensor([[1, 0], [0, 0], [0, 1], [0, 1]])
@@ -96,7 +96,7 @@ class MultiLabel(Problem):
         return BinaryCrossEntropy(weight, check_smoothing(label_smoothing))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's mean over its labels, ``(B,)``.
+        """Compute each sample's mean loss over its labels, ``(B,)``.
 
         Example:
             >>> losses = MultiLabel(["rain", "wind"]).losses(torch.zeros(1, 2), torch.tensor([[1, 0]]))
@@ -106,7 +106,7 @@ class MultiLabel(Problem):
         return F.binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="none").mean(1)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the labels whose probability reaches .5; the confidence is the least sure decision's.
+        """Return the labels with a probability of at least .5; the confidence is that of the least certain label.
 
         Example:
             >>> problem = MultiLabel(["rain", "wind"])
@@ -123,21 +123,21 @@ class MultiLabel(Problem):
         return ["; ".join(name for name, has in zip(names, row, strict=True) if has) for row in values.tolist()]
 
     def columns(self, prediction: Prediction) -> dict[str, list[str]]:
-        """Give the labels, the confidence, and the probability of each label."""
+        """Return the labels, the confidence, and the probability of each label."""
         assert prediction.probabilities is not None
         each = zip(self.output_names, prediction.probabilities.T.tolist(), strict=True)
         return {**super().columns(prediction), **{f"p({name})": [f"{p:.4f}" for p in column] for name, column in each}}
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what ranks and decides."""
+        """Build the meter of ranking scores and of scores at thresholds."""
         return MultiLabelMeter(self.thresholds)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the share of labels that are right at .5."""
+        """Compute the share of labels that are correct at a threshold of .5."""
         return {"label_acc": ((outputs >= 0) == y.bool()).float().mean()}
 
     def groups(self, y: Tensor) -> Groups:
-        """Group by the combination of labels; rare combinations go together."""
+        """Group by the combination of labels; rare combinations form one group."""
         combinations, number, counts = y.long().unique(dim=0, return_inverse=True, return_counts=True)
         frequent = counts.argsort(descending=True, stable=True)[:_MOST_GROUPS]
         place = torch.full((len(combinations),), len(frequent))
@@ -150,7 +150,7 @@ class MultiLabel(Problem):
         return y.cpu().long().sum(0)
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State how many of the training samples have each label; of many labels the range.
+        """Return the prevalence of each label in training, or the range of prevalences for many labels.
 
         Example:
             >>> MultiLabel(["rain", "wind"]).facts(torch.tensor([[1, 0], [1, 1]]))
@@ -173,9 +173,9 @@ class MultiLabel(Problem):
             self.thresholds.copy_(best_thresholds(outputs.double().sigmoid(), y))
 
     def state(self) -> dict[str, Any]:
-        """Keep the thresholds."""
+        """Add the thresholds."""
         return {**super().state(), "thresholds": self.thresholds.tolist()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take the thresholds up."""
+        """Restore the thresholds."""
         self.thresholds.copy_(torch.tensor(state["thresholds"], dtype=torch.double))

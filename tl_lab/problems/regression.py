@@ -1,4 +1,4 @@
-"""One or several numbers for each sample."""
+"""Regression: one or several numbers for each sample."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class SquaredError(Criterion):
     """Mean over the quantities of (z - (y - mean) / deviation)^2.
 
     Args:
-        problem: knows the scale.
+        problem: the regression problem, whose scale is used.
 
     Example:
         >>> float(SquaredError(Regression(["age"]))(torch.tensor([[1.0]]), torch.tensor([[3.0]])))
@@ -40,7 +40,7 @@ class SquaredError(Criterion):
 
 
 class _ScaledGaussian(Gaussian):
-    """A Gaussian whose labels come in the targets' units."""
+    """A Gaussian with labels in the targets' units."""
 
     def __init__(self, problem: "Regression") -> None:
         self.problem = problem
@@ -56,9 +56,9 @@ class _ScaledGaussian(Gaussian):
 
 
 class Regression(Problem):
-    """Numbers: targets are ``(N, K)`` float; the network learns them standardised by the training targets.
+    """Regression: targets are ``(N, K)`` float, standardised by the training targets for the network.
 
-    Predictions, MSE and MAE are in the targets' own units.
+    Predictions, MSE and MAE are in the targets' units.
 
     Example:
         >>> problem = Regression(["age"])
@@ -77,10 +77,10 @@ class Regression(Problem):
         self.mean = torch.zeros(len(self.output_names), dtype=torch.double)
         self.deviation = torch.ones(len(self.output_names), dtype=torch.double)
         self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self.likelihood = _ScaledGaussian(self)  # type: ignore[misc]  # knows this problem's scale
+        self.likelihood = _ScaledGaussian(self)  # type: ignore[misc]  # uses this problem's scale
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse what is not a finite number for each quantity."""
+        """Raise an error unless there is a finite number for each quantity."""
         if y.dim() != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
             raise UserError(
                 f"the set {name!r} has targets of {y.dtype}, {tuple(y.shape)}: give {self.num_outputs} numbers a sample"
@@ -89,7 +89,7 @@ class Regression(Problem):
             raise UserError(f"{bad} of the {len(y)} targets of the set {name!r} are NaN or infinite")
 
     def learn(self, y: Tensor) -> None:
-        """Take mean and standard deviation of the training targets; constant ones are only centred."""
+        """Store the mean and standard deviation of the training targets; constant targets are only centred."""
         y = y.double().cpu()
         deviation = y.std(0, unbiased=False)
         self.mean = y.mean(0)
@@ -98,17 +98,17 @@ class Regression(Problem):
         self._moved.clear()
 
     def scale(self, y: Tensor) -> Tensor:
-        """Bring targets ``(B, K)`` to the scale of the outputs, in double precision."""
+        """Convert targets ``(B, K)`` to the scale of the outputs, in double precision."""
         mean, deviation = self._on(y.device)
         return (y.double() - mean) / deviation
 
     def unscale(self, outputs: Tensor) -> Tensor:
-        """Bring outputs ``(B, K)`` to the units of the targets, in double precision."""
+        """Convert outputs ``(B, K)`` to the units of the targets, in double precision."""
         mean, deviation = self._on(outputs.device)
         return outputs.double() * deviation + mean
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Keep the scale on the device where it is used in every step."""
+        """Cache the scale on the device on which every step uses it."""
         if device not in self._moved:
             self._moved[device] = self.mean.to(device), self.deviation.to(device)
         return self._moved[device]
@@ -132,7 +132,7 @@ class Regression(Problem):
         return (outputs - self.scale(y).to(outputs)).square().mean(1)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give numbers in the targets' units.
+        """Return numbers in the targets' units.
 
         Example:
             >>> problem = Regression(["age"])
@@ -143,27 +143,27 @@ class Regression(Problem):
         return Prediction(self.unscale(outputs), None, None)
 
     def words(self, values: Tensor) -> list[str]:
-        """Write the numbers, those of one sample side by side."""
+        """Format the numbers, one string per sample."""
         return ["; ".join(f"{value:.9g}" for value in row) for row in values.tolist()]
 
     def columns(self, prediction: Prediction) -> dict[str, list[str]]:
-        """Give a column a quantity."""
+        """Return one column per quantity."""
         each = zip(self.output_names, prediction.values.T.tolist(), strict=True)
         return {name: [f"{value:.9g}" for value in column] for name, column in each}
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what compares numbers."""
+        """Build the meter of regression scores."""
         return RegressionMeter(self.unscale, self.scale)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the mean absolute error, in the targets' units."""
+        """Compute the mean absolute error, in the targets' units."""
         return {"mae": (self.unscale(outputs) - y).abs().mean().float()}
 
     def strata(self, y: Tensor) -> Tensor:
         """Group by tenths of the first quantity's distribution."""
         edges = torch.quantile(y[:, 0].double(), torch.linspace(0, 1, _STRATA + 1, dtype=torch.double)[1:-1])
         groups = torch.bucketize(y[:, 0].double(), edges.unique())
-        return groups.unique(return_inverse=True)[1]  # groups that nobody is in do not count
+        return groups.unique(return_inverse=True)[1]  # empty groups are dropped
 
     def groups(self, y: Tensor) -> Groups:
         """Group by tenths of the first quantity, named by their ranges."""
@@ -175,11 +175,11 @@ class Regression(Problem):
         return Groups(number, names, self.output_names[0])
 
     def state(self) -> dict[str, Any]:
-        """Keep the scale."""
+        """Add the scale."""
         return {**super().state(), "mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take the scale up."""
+        """Restore the scale."""
         self.mean = torch.tensor(state["mean"], dtype=torch.double)
         self.deviation = torch.tensor(state["deviation"], dtype=torch.double)
         self._moved.clear()

@@ -1,4 +1,4 @@
-"""A tag for each word of a sequence, which together mark entities."""
+"""Sequence tagging: a tag for each word, from which entities are read."""
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Listed
@@ -21,7 +21,7 @@ Words = Iterable[Listed[str]]
 
 
 class TagCrossEntropy(Criterion):
-    """Cross-entropy of the tags, a mean over all words of a batch.
+    """Mean cross-entropy of the tags over all words of a batch.
 
     Args:
         weight: of each tag, ``(C,)``; None for equal weights.
@@ -40,7 +40,7 @@ class TagCrossEntropy(Criterion):
         self.balanced, self.label_smoothing = weight is not None, label_smoothing
 
     def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
-        """Compute the loss of logits ``(B, W, C)`` and tags ``(B, W' >= W)``; ``none``: each sample's own mean."""
+        """Compute the loss of logits ``(B, W, C)`` and tags ``(B, W' >= W)``; ``none``: the mean of each sample."""
         y = y[:, : outputs.shape[1]]
         options: dict[str, Any] = {"weight": self.weight, "label_smoothing": self.label_smoothing}
         if reduction == "mean":
@@ -50,10 +50,10 @@ class TagCrossEntropy(Criterion):
 
 
 class Sequence(Problem):
-    """Tags are ``(N, W)`` int64, -100 behind a sequence's last word; the outputs are logits ``(N, W, C)``.
+    """Sequence tagging: tags are ``(N, W)`` int64, -100 after the last word; outputs are logits ``(N, W, C)``.
 
-    Tags are named ``O``, ``B-<kind>`` and ``I-<kind>``. The metric that chooses is the F1 of entities: one counts as
-    found if its kind, its first and its last word are right.
+    Tags are named ``O``, ``B-<kind>`` and ``I-<kind>``. The main metric is the F1 of entities: an entity counts
+    as found if its kind, first word and last word are correct.
 
     Example:
         >>> problem = Sequence(["O", "B-date", "I-date"])
@@ -69,7 +69,7 @@ class Sequence(Problem):
     likelihood = CATEGORICAL
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse what is no tag."""
+        """Raise an error for invalid tags."""
         if y.is_floating_point() or y.dim() != 2:
             raise UserError(f"the set {name!r} has tags of {y.dtype}, {tuple(y.shape)}: give one a word")
         inside = y[y != PADDING]
@@ -80,7 +80,7 @@ class Sequence(Problem):
             raise UserError(f"sample {row + 1} of the set {name!r} has no word")
 
     def alike(self, y: Tensor) -> str | None:
-        """Say that there is one tag only."""
+        """Report that there is only one tag."""
         inside = y[y != PADDING]
         return f"the tag {self.output_names[int(inside[0])]!r}" if bool((inside == inside[0]).all()) else None
 
@@ -96,11 +96,11 @@ class Sequence(Problem):
         return TagCrossEntropy(weight, check_smoothing(label_smoothing))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute each sample's mean over its words, ``(B,)``."""
+        """Compute each sample's mean loss over its words, ``(B,)``."""
         return TagCrossEntropy()(outputs, y, reduction="none")
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the most probable tag of each place; the confidence is their mean probability.
+        """Return the most probable tag at each position; the confidence is their mean probability.
 
         Example:
             >>> problem = Sequence(["O", "B-date", "I-date"])
@@ -112,7 +112,7 @@ class Sequence(Problem):
         return Prediction(best, (confidence * inside).sum(1) / inside.sum(1).clamp(min=1), None)
 
     def without_padding(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """Let places behind a sequence's last word be sure of the first tag, ``O``.
+        """Set the outputs after a sequence's last word to the first tag, ``O``, with probability 1.
 
         Args:
             outputs: logits, ``(N, W, C)``.
@@ -124,7 +124,7 @@ class Sequence(Problem):
         return torch.where(behind[..., None], sure, outputs)
 
     def fields(self, values: Tensor, texts: Words) -> list[str]:
-        """Write the words of the entities: ``company ACME LTD; total 9.00``.
+        """Format the words of the entities: ``company ACME LTD; total 9.00``.
 
         Args:
             values: tags, ``(N, W)``.
@@ -141,7 +141,7 @@ class Sequence(Problem):
         ]
 
     def words(self, values: Tensor) -> list[str]:
-        """Name the entities with their places: ``total 41``, ``company 3-6``."""
+        """Format the entities with their positions: ``total 41``, ``company 3-6``."""
         return [
             "; ".join(f"{kind} {first}" + (f"-{end - 1}" if end > first + 1 else "") for kind, first, end in found)
             for found in map(self.entities, values)
@@ -152,11 +152,11 @@ class Sequence(Problem):
         return entities([self.output_names[tag] for tag in values.tolist()])
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what counts entities."""
+        """Build the meter of entity scores."""
         return SequenceMeter(self.output_names)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the share of words whose tag is right."""
+        """Compute the share of words with the correct tag."""
         y = y[:, : outputs.shape[1]]
         counted = y != PADDING
         return {"token_acc": ((outputs.argmax(-1) == y) & counted).sum() / counted.sum().clamp(min=1)}

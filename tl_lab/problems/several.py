@@ -1,4 +1,4 @@
-"""Several tasks on one backbone: a head, a problem and scores for each, and labels that may be missing."""
+"""Several tasks with one backbone: each has a head, a problem and scores, and labels may be missing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -15,12 +15,12 @@ __all__ = ["Several", "SeveralCriterion", "Task"]
 
 
 class Task(NamedTuple):
-    """One of the tasks.
+    """One of several tasks.
 
     Attributes:
-        problem: what it predicts.
-        outputs: its own among all outputs.
-        labels: its columns among those of all labels.
+        problem: the task's prediction problem.
+        outputs: slice of the task in all outputs.
+        labels: slice of the task in the columns of all labels.
 
     Example:
         >>> from tl_lab.problems import SingleLabel
@@ -33,12 +33,12 @@ class Task(NamedTuple):
     labels: slice
 
     def own_labels(self, y: Tensor) -> Tensor:
-        """Bring a task's columns ``(N, W)``, all of them known, to the form that its problem takes."""
+        """Convert a task's columns ``(N, W)`` without missing values to the label format of its problem."""
         return y[:, 0].long() if self.problem.numbers_outputs else y
 
 
 class SeveralCriterion(Criterion):
-    """The loss of each task on the samples that have its labels; :meth:`forward` adds them up.
+    """The loss of each task on the samples with its labels; :meth:`forward` returns their sum.
 
     Args:
         tasks: by name.
@@ -66,8 +66,8 @@ class SeveralCriterion(Criterion):
             y: labels of all tasks, ``(B, W)``, NaN where one is missing.
 
         Returns:
-            Losses ``(B, T)``, 0 where a task's labels are missing, whose gradient is exactly 0; and whether they are
-            there, ``(B, T)``.
+            Losses ``(B, T)``, which are 0 with a gradient of exactly 0 if a task's labels are missing; and whether the
+            labels are known, ``(B, T)``.
         """
         losses, known = [], []
         for task, criterion in zip(self.tasks.values(), self.criteria, strict=True):
@@ -80,14 +80,14 @@ class SeveralCriterion(Criterion):
         return torch.stack(losses, 1), torch.stack(known, 1)
 
     def by_task(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Compute each task's mean loss over the samples that have its labels.
+        """Compute each task's mean loss over the samples with its labels.
 
         Args:
             outputs, y: as for :meth:`each`.
             weights: of the samples, ``(B,)``; None for 1.
 
         Returns:
-            Means ``(T,)``, 0 for a task without labels in the batch; and how many samples have its labels, ``(T,)``.
+            Means ``(T,)``, 0 for a task without labels in the batch; and numbers of samples with its labels, ``(T,)``.
         """
         losses, known = self.each(outputs, y)
         count = known.sum(0)
@@ -96,22 +96,22 @@ class SeveralCriterion(Criterion):
         return losses.sum(0) / count.clamp(min=1), count
 
     def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
-        """Add up the tasks' mean losses, or each sample's losses in the tasks whose labels it has."""
+        """Sum the tasks' mean losses, or for each sample the losses of the tasks with known labels."""
         return self.each(outputs, y)[0].sum(1) if reduction == "none" else self.by_task(outputs, y)[0].sum()
 
 
 class Several(Problem):
-    """Tasks with problems of their own: labels are ``(N, W)`` float, side by side in the order of the tasks.
+    """Several tasks, each with its problem: labels are ``(N, W)`` float, concatenated in the order of the tasks.
 
-    A class takes one column, which holds its number; labels and quantities take a column each. NaN is a label that is
-    missing: a sample counts in those tasks whose columns it has all of. Outputs stand side by side likewise.
+    A class label takes one column with the class index; labels and quantities take a column each. NaN is a missing
+    label: a sample counts in the tasks whose columns are all known. Outputs are concatenated in the same way.
 
     Args:
         output_names: of all outputs, ``<task>: <name>``.
-        tasks: the problem of each task by its name, whose names may hold no '/' and no '.'.
+        tasks: the problem of each task by name; names must not contain '/' or '.'.
 
     Raises:
-        UserError: a name that could not be told from others in names of metrics.
+        UserError: a name would be ambiguous in the names of metrics.
 
     Example:
         >>> from tl_lab.problems import Regression, SingleLabel
@@ -143,7 +143,7 @@ class Several(Problem):
 
     @staticmethod
     def named(tasks: Mapping[str, Problem]) -> list[str]:
-        """Name all outputs: ``rte: entailment``."""
+        """Return the names of all outputs, such as ``rte: entailment``."""
         return [f"{task}: {name}" for task, problem in tasks.items() for name in problem.output_names]
 
     @property
@@ -157,24 +157,24 @@ class Several(Problem):
         return [k for k, task in enumerate(self.tasks.values()) for _ in range(task.problem.num_outputs)]
 
     def widened(self, name: str, y: Tensor) -> Tensor:
-        """Put one task's labels among those of all: ``(N, W)``, NaN in the columns of the others."""
+        """Place one task's labels in the columns of all tasks, ``(N, W)``, with NaN in the other columns."""
         wide = torch.full((len(y), self.num_columns), torch.nan)
         wide[:, self.tasks[name].labels] = (y[:, None] if y.dim() == 1 else y).float()
         return wide
 
     def known(self, y: Tensor) -> Tensor:
-        """Tell which samples have each task's labels, ``(N, T)``."""
+        """Mark the samples with known labels for each task, ``(N, T)``."""
         return torch.stack([~y[:, task.labels].isnan().any(1) for task in self.tasks.values()], 1)
 
     def of_each(self, y: Tensor) -> dict[str, Tensor]:
-        """Give each task's labels, of the samples that have them, in its problem's own form."""
+        """Return each task's known labels in the format of its problem."""
         known = self.known(y)
         return {
             name: task.own_labels(y[known[:, k]][:, task.labels]) for k, (name, task) in enumerate(self.tasks.items())
         }
 
     def parts(self, outputs: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Take a batch apart: each task's outputs and labels, of the samples that have its labels."""
+        """Split a batch into each task's outputs and labels, for the samples with its labels."""
         known = self.known(y)
         return {
             name: (outputs[known[:, k]][:, task.outputs], task.own_labels(y[known[:, k]][:, task.labels]))
@@ -184,7 +184,7 @@ class Several(Problem):
     # ------------------------------------------------------------------ labels
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Let each task check the labels that are there, of which training needs some in every task."""
+        """Check the known labels of each task; training requires some for every task."""
         if y.dim() != 2 or y.shape[1] != self.num_columns or not y.is_floating_point():
             raise UserError(
                 f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give {self.num_columns} numbers a sample"
@@ -196,24 +196,24 @@ class Several(Problem):
                 raise UserError(f"no sample of the set {name!r} has a label of the task {task}")
 
     def alike(self, y: Tensor) -> str | None:
-        """Name a task whose labels are all the same, where there is one."""
+        """Report a task whose labels are all the same, if there is one."""
         for name, labels in self.of_each(y).items():
             if len(labels) and (said := self.tasks[name].problem.alike(labels)) is not None:
                 return f"{said} of the task {name}"
         return None
 
     def learn(self, y: Tensor) -> None:
-        """Let each task take the scale of its own labels."""
+        """Fit each task to its labels."""
         for name, labels in self.of_each(y).items():
             self.tasks[name].problem.learn(labels)
 
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
-        """Build the tasks' losses; weights and smoothing act on those tasks that predict classes or labels.
+        """Build the tasks' losses; weights and smoothing apply to tasks that predict classes or labels.
 
         Raises:
-            UserError: an option that suits none of the tasks.
+            UserError: an option applies to none of the tasks.
         """
         labels = {} if y is None else self.of_each(y)
         criteria, takers = [], 0
@@ -230,15 +230,15 @@ class Several(Problem):
         return SeveralCriterion(self.tasks, criteria)
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Add up each sample's losses in the tasks whose labels it has, ``(B,)``."""
+        """Sum each sample's losses over the tasks with known labels, ``(B,)``."""
         return self.criterion(None)(outputs, y, reduction="none")
 
     def strata(self, y: Tensor) -> Tensor:
-        """Group by which tasks' labels a sample has."""
+        """Group samples by the set of tasks with known labels."""
         return self.known(y).unique(dim=0, return_inverse=True)[1]
 
     def groups(self, y: Tensor) -> Groups:
-        """Group by which tasks' labels a sample has."""
+        """Group samples by the set of tasks with known labels."""
         patterns, number = self.known(y).unique(dim=0, return_inverse=True)
         names = [
             " and ".join(name for name, has in zip(self.tasks, row, strict=True) if has) or "none"
@@ -247,17 +247,17 @@ class Several(Problem):
         return Groups(number, names, "task")
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State each task's kind and how many training labels it has."""
+        """Return each task's kind and its number of training labels."""
         said = [
             f"{name} ({task.problem.name.replace('_', '-')}, {len(labels):,} labels)"
             for (name, task), labels in zip(self.tasks.items(), self.of_each(y).values(), strict=True)
         ]
         return {"tasks": ", ".join(said)}
 
-    # ------------------------------------------------------------------ answers
+    # ------------------------------------------------------------------ predictions
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Let each task answer: values ``(N, W)`` and probabilities ``(N, C)`` side by side, NaN for numbers."""
+        """Predict every task: concatenated values ``(N, W)`` and probabilities ``(N, C)``, NaN for numbers."""
         answers = [(task, task.problem.predict(outputs[:, task.outputs])) for task in self.tasks.values()]
         values = [(one.values[:, None] if one.values.dim() == 1 else one.values).double() for _, one in answers]
         shares = [
@@ -269,7 +269,7 @@ class Several(Problem):
         return Prediction(torch.cat(values, 1), None, torch.cat(shares, 1))
 
     def words(self, values: Tensor) -> list[str]:
-        """Write every task's answer behind its name.
+        """Format the prediction of every task after its name.
 
         Example:
             >>> from tl_lab.problems import Regression, SingleLabel
@@ -284,7 +284,7 @@ class Several(Problem):
         return ["; ".join(row) for row in zip(*each, strict=True)]
 
     def columns(self, prediction: Prediction) -> dict[str, list[str]]:
-        """Give each task's columns, under its name."""
+        """Return each task's columns, prefixed with its name."""
         found: dict[str, list[str]] = {}
         assert prediction.probabilities is not None
         for name, task in self.tasks.items():
@@ -303,7 +303,7 @@ class Several(Problem):
         return SeveralMeter(meters, self.parts, {name: task.problem.monitor for name, task in self.tasks.items()})
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give each task's scores of a batch that has labels of it."""
+        """Compute each task's scores on a batch with its labels."""
         return {
             f"{name}_{score}": value
             for name, (of_task, labels) in self.parts(outputs, y).items()
@@ -312,7 +312,7 @@ class Several(Problem):
         }
 
     def calibrate(self, meter: Meter) -> None:
-        """Let each task choose what its decisions depend on."""
+        """Calibrate each task."""
         if isinstance(meter, SeveralMeter):
             for name, task in self.tasks.items():
                 task.problem.calibrate(meter.of(name))
@@ -320,17 +320,17 @@ class Several(Problem):
     # ------------------------------------------------------------------ checkpoints
 
     def state(self) -> dict[str, Any]:
-        """Keep the tasks' states, in their order."""
+        """Add the tasks' states, in order."""
         return {**super().state(), "tasks": [[name, task.problem.state()] for name, task in self.tasks.items()]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take the tasks' states up."""
+        """Restore the tasks' states."""
         for name, of_task in state["tasks"]:
             self.tasks[name].problem.load_state(of_task)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Several":
-        """Build the tasks again."""
+        """Rebuild the tasks."""
         from tl_lab.problems import restore
 
         return cls(tasks={str(name): restore(of_task) for name, of_task in state["tasks"]})

@@ -1,4 +1,4 @@
-"""One class of C for each sample."""
+"""Single-label classification: one of C classes for each sample."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ class CrossEntropy(Criterion):
         label_smoothing: share of the target spread over the outputs, in [0, 1).
 
     Attributes:
-        ragged: samples may lack some of the outputs, whose logits are minus infinity then; labels are smoothed over
-            the others.
+        ragged: whether samples may lack some outputs, whose logits are minus infinity; labels are then smoothed
+            over the others.
 
     Example:
         >>> round(float(CrossEntropy()(torch.zeros(1, 2), torch.tensor([1]))), 3)
@@ -51,7 +51,7 @@ class CrossEntropy(Criterion):
 
 
 class SingleLabel(Problem):
-    """One class of C: labels are ``(N,)`` int64 in 0 to C - 1; the outputs are logits of a softmax.
+    """Single-label classification: labels are ``(N,)`` int64 in 0 to C - 1, outputs are logits of a softmax.
 
     Example:
         >>> problem = SingleLabel(["cat", "dog"])
@@ -69,7 +69,7 @@ class SingleLabel(Problem):
     numbers_outputs = True
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse labels that are no classes."""
+        """Raise an error for labels that are not classes."""
         count = self.num_outputs if num_outputs is None else num_outputs
         if y.is_floating_point() or y.dim() != 1:
             raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give one class a sample")
@@ -80,7 +80,7 @@ class SingleLabel(Problem):
             )
 
     def alike(self, y: Tensor) -> str | None:
-        """Name the class where there is only one."""
+        """Report the class if there is only one."""
         first = int(y[0])
         return f"the class {self.output_names[first]!r}" if bool((y == first).all()) else None
 
@@ -112,11 +112,11 @@ class SingleLabel(Problem):
         return F.cross_entropy(outputs, y, reduction="none")
 
     def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compare the most probable class with the true one."""
+        """Mark the samples whose most probable class is not the true one."""
         return outputs.argmax(1).ne(y).double().cpu()
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the class with the largest probability.
+        """Return the class with the largest probability.
 
         Example:
             >>> problem = SingleLabel(["cat", "dog"])
@@ -129,15 +129,15 @@ class SingleLabel(Problem):
         return Prediction(best, confidence, p)
 
     def words(self, values: Tensor) -> list[str]:
-        """Name the classes."""
+        """Return the names of the classes."""
         return [self.output_names[i] for i in values.tolist()]
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build a confusion matrix and what follows from it."""
+        """Build the meter of the confusion matrix and the scores computed from it."""
         return ClassificationMeter(self.num_outputs if num_outputs is None else num_outputs)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the accuracy."""
+        """Compute the accuracy."""
         return {self.monitor: (outputs.argmax(1) == y).float().mean()}
 
     def strata(self, y: Tensor) -> Tensor:
@@ -154,5 +154,5 @@ class SingleLabel(Problem):
         return torch.bincount(y.cpu(), minlength=self.num_outputs)
 
     def renumber(self, y: Tensor, by: int) -> Tensor:
-        """Count classes from another output on."""
+        """Shift classes by a number of outputs."""
         return y + by

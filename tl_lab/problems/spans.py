@@ -1,4 +1,4 @@
-"""The span of a passage that answers a question."""
+"""Extractive question answering: the span of a passage that answers a question."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ __all__ = ["Spans"]
 
 
 class SpanCrossEntropy(Criterion):
-    """Mean of the cross-entropies of an answer's first and last word.
+    """Mean cross-entropy of an answer's first and last words.
 
     Args:
         label_smoothing: share of the target that is spread over the words of the passage, in [0, 1).
@@ -32,13 +32,13 @@ class SpanCrossEntropy(Criterion):
 
 
 class Spans(Problem):
-    """Labels are ``(N, 4)`` int64: first and last word of the answer, words of the passage, number of the passage.
+    """Labels are ``(N, 4)`` int64: first and last word of the answer, length of the passage, index of the passage.
 
-    The outputs are scores of each word for being the first and the last, ``(N, W, 2)``. Answers are compared by the
-    rules of SQuAD; the mean F1 chooses.
+    The outputs are scores of each word as the first and as the last word, ``(N, W, 2)``. Answers are compared by the
+    rules of SQuAD; the main metric is the mean F1.
 
     Attributes:
-        passages: by their numbers; the data give them.
+        passages: passages by index, set by the data module.
 
     Example:
         >>> problem = Spans(["first", "last"])
@@ -57,7 +57,7 @@ class Spans(Problem):
         self.passages: list[Passage] = []
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse spans that are none of their passages'."""
+        """Raise an error for spans outside their passages."""
         if y.is_floating_point() or y.dim() != 2 or y.shape[1] != 4:
             raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give four whole numbers each")
         wrong = (y[:, 0] < 0) | (y[:, 0] > y[:, 1]) | (y[:, 1] >= y[:, 2])
@@ -77,7 +77,7 @@ class Spans(Problem):
         return span_losses(outputs, y)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give first and last word of the best span; the confidence is the product of their probabilities.
+        """Return the first and last word of the best span; the confidence is the product of their probabilities.
 
         Example:
             >>> scores = torch.tensor([[[0.0, 0.0], [5.0, 0.0], [0.0, 4.0]]])
@@ -90,11 +90,11 @@ class Spans(Problem):
         return Prediction(spans, p.prod(1), None)
 
     def words(self, values: Tensor) -> list[str]:
-        """Write the places of the answers."""
+        """Format the positions of the answers."""
         return [f"words {first} to {last}" for first, last in values.tolist()]
 
     def compare(self, spans: Tensor, numbers: Tensor) -> Tensor:
-        """Score answers: exact match and F1, ``(N, 2)``."""
+        """Compute exact match and F1 of answers, ``(N, 2)``."""
         rows = []
         for (first, last), number in zip(spans.tolist(), numbers.tolist(), strict=True):
             passage = self.passages[number]
@@ -102,9 +102,9 @@ class Spans(Problem):
         return torch.tensor(rows, dtype=torch.double)
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what compares answers."""
+        """Build the meter of exact match and F1."""
         return SpanMeter(self.compare)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the share of answers whose first and last word are right."""
+        """Compute the share of answers whose first and last words are correct."""
         return {"span_acc": (best_spans(outputs, y[:, 2]) == y[:, :2]).all(1).float().mean()}

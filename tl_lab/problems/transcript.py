@@ -1,4 +1,4 @@
-"""What is said in a recording, letter by letter."""
+"""Speech recognition: the transcript of a recording, letter by letter."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from tl_lab.problems.base import Criterion, Prediction, Problem, refuse_options_
 
 __all__ = ["Transcript"]
 
-_UNKNOWN = 1  # the output of letters that training has not seen; nothing is learned of it
+_UNKNOWN = 1  # the output of letters that do not occur in training; it is not trained
 _PADDING = -100
 
 
 class ConnectionistLoss(Criterion):
-    """Mean over recordings of the loss of their transcript (see :func:`~tl_lab.functional.transcripts.ctc_losses`)."""
+    """Mean CTC loss over recordings (see :func:`~tl_lab.functional.transcripts.ctc_losses`)."""
 
     def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
         """Compute the loss of logits ``(B, L, C)`` and letters ``(B, S)``."""
@@ -28,11 +28,11 @@ class ConnectionistLoss(Criterion):
 
 
 class Transcript(Problem):
-    """Labels are ``(N, S)`` int64: letters, -100 behind the last; the outputs are logits of each frame, ``(N, L, C)``.
+    """Labels are letters, ``(N, S)`` int64, -100 after the last; outputs are logits of each frame, ``(N, L, C)``.
 
     The outputs are named ``blank``, ``unknown``, and then by the letters of the training transcripts. The most probable
-    output of each frame is decoded, without a language model. The share of letters that are right chooses, 1 less the
-    character error rate, since few words are right as a whole early on.
+    output of each frame is decoded, without a language model. The main metric is 1 minus the character error
+    rate, since few whole words are correct early in training.
     """
 
     name = "transcript"
@@ -42,18 +42,18 @@ class Transcript(Problem):
 
     @classmethod
     def letters_in(cls, texts: Sequence[str]) -> list[str]:
-        """Name the outputs for some training transcripts."""
+        """Return the names of the outputs for the given training transcripts."""
         return ["blank", "unknown", *sorted({letter for text in texts for letter in plain_text(text)})]
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Write transcripts as labels, ``(N, S)``."""
+        """Encode transcripts as labels, ``(N, S)``."""
         known = {letter: number for number, letter in enumerate(self.output_names) if number > _UNKNOWN}
         rows = [[known.get(letter, _UNKNOWN) for letter in plain_text(text)] for text in texts]
         longest = max((len(row) for row in rows), default=0)
         return torch.tensor([[*row, *[_PADDING] * (longest - len(row))] for row in rows], dtype=torch.int64)
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Refuse what is no transcript."""
+        """Raise an error for invalid transcripts."""
         if y.is_floating_point() or y.dim() != 2:
             raise UserError(
                 f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give letters as whole numbers"
@@ -64,7 +64,7 @@ class Transcript(Problem):
             raise UserError(f"the set {name!r} has letters beyond the {self.num_outputs - 1} that there are")
 
     def alike(self, y: Tensor) -> str | None:
-        """Say that all transcripts are the same."""
+        """Report that all transcripts are the same."""
         return f"the transcript {self.texts(y[:1])[0]!r}" if bool((y == y[:1]).all()) else None
 
     def criterion(
@@ -79,35 +79,35 @@ class Transcript(Problem):
         return ctc_losses(outputs, y)
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Give the most probable output of each frame; the confidence is their mean probability."""
+        """Return the most probable output of each frame; the confidence is their mean probability."""
         sure, path = outputs.softmax(-1).max(-1)
         heard = frames_heard(outputs).to(sure)
         return Prediction(path, (sure * heard).sum(1) / heard.sum(1).clamp(min=1), None)
 
     def words(self, values: Tensor) -> list[str]:
-        """Write what paths say."""
+        """Decode paths to texts."""
         return [self._written(collapsed(path), "?") for path in values.tolist()]
 
     def texts(self, y: Tensor) -> list[str]:
-        """Write labels as texts."""
+        """Decode labels to texts."""
         return [self._written([letter for letter in row if letter >= 0], "\ufffd") for row in y.tolist()]
 
     def _written(self, letters: Sequence[int], unknown: str) -> str:
-        # an unknown letter is never right: it is written in two ways
+        # an unknown letter is never correct: it is written in two ways
         text = "".join(unknown if letter == _UNKNOWN else self.output_names[letter] for letter in letters)
         return " ".join(text.split())
 
     def meter(self, num_outputs: int | None = None) -> Meter:
-        """Build what counts wrong words and letters."""
+        """Build the meter of word and character error rates."""
         return TranscriptMeter(self.words, self.texts)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Give the share of frames that are blank: close to 1 where nothing is recognised yet."""
+        """Compute the share of blank frames, which is close to 1 before anything is recognised."""
         heard = frames_heard(outputs)
         return {"blanks": ((outputs.argmax(-1) == 0) & heard).sum() / heard.sum().clamp(min=1)}
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State how many words and letters training has."""
+        """Return the numbers of words and letters in training."""
         texts = self.texts(y)
         words = [word for text in texts for word in text.split()]
         return {"transcripts": f"{len(words):,} words ({len(set(words)):,} different), {self.num_outputs - 2} letters"}
