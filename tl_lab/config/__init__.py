@@ -1,4 +1,4 @@
-"""Configurations: which choices there are, how they are composed and checked, what identifies them, what is trusted."""
+"""Configurations: the available choices, composition, checks, hashes, and trust in saved files."""
 
 from tl_lab.config.catalogue import choices, conf_dir, describe
 from tl_lab.config.compose import compose

@@ -1,7 +1,7 @@
-"""The choices of each group: which there are, where their files lie, what they say of themselves.
+"""The choices of each group: their names, files and descriptions.
 
 Choices come from the project's own ``conf/``, from folders given by ``--config-dir``, and from installed distributions
-that declare entry points in a group ``tl_lab.<...>``. No other module knows where choices lie.
+that declare entry points in a group ``tl_lab.<...>``. All other modules find choices through this one.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from tl_lab.errors import UserError, nearest
 __all__ = ["CONFIG_DIR", "choices", "conf_dir", "describe", "given_folders", "importable", "outside_folders", "using"]
 
 CONFIG_DIR = "TL_LAB_CONFIG_DIR"
-"""Environment variable with the folders of choices beside the project's own, separated as in ``PATH``."""
+"""Environment variable with further folders of choices, separated as in ``PATH``."""
 
 _ENTRY_POINTS = "tl_lab."
 
 
 def conf_dir() -> Path:
-    """Find the folder of configuration files, in an installed package or in the repository beside it."""
+    """Find the folder of configuration files, in the installed package or next to it in the repository."""
     installed = Path(__file__).resolve().parents[1] / "conf"
     return installed if installed.is_dir() else installed.parent.parent / "conf"
 
 
 def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
-    """List the choices of each group, those of outside folders included.
+    """List the choices of each group, including those of outside folders.
 
     Args:
         group: one group's name; ``None`` for all of them.
@@ -40,7 +40,7 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
         For each group its choices and their files. A choice in a sub-folder is named ``folder/choice``.
 
     Raises:
-        UserError: there is no such group, or two folders hold a choice of the same name.
+        UserError: there is no such group, or two folders contain a choice of the same name.
     """
     folders = _group_folders()
     if group in folders:
@@ -59,14 +59,14 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
 
 
 def describe(file: Path) -> str:
-    """Read what a choice is: the comment on the first line of its file (after a package directive), or ``""``."""
+    """Read the description of a choice from the first line of its file (after a package directive)."""
     with file.open(encoding="utf-8") as lines:
         first = next((line.strip() for line in lines if not line.startswith("# @")), "")
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def outside_folders() -> tuple[Path, ...]:
-    """List the folders of choices beside the project's own: those given, then those of installed distributions."""
+    """List the further folders of choices: those given, then those of installed distributions."""
     return (*given_folders(), *_installed())
 
 
@@ -77,15 +77,15 @@ def given_folders() -> tuple[Path, ...]:
 
 @contextlib.contextmanager
 def using(folders: Iterable[str | Path | None]) -> Iterator[None]:
-    """Add folders of choices while a block runs; processes that it starts have them, too.
+    """Add folders of choices within a block, also for the processes that it starts.
 
-    The Python beside a folder stays importable after the block (see :func:`importable`).
+    Python modules next to a folder remain importable after the block (see :func:`importable`).
 
     Args:
-        folders: each with one sub-folder a group, as ``conf/`` has; ``None`` stands for nothing.
+        folders: each with one sub-folder per group, like ``conf/``; ``None`` entries are ignored.
 
     Raises:
-        UserError: a folder does not exist, or its path holds the separator of ``PATH``.
+        UserError: a folder does not exist, or its path contains the separator of ``PATH``.
     """
     paths = [Path(folder).expanduser().absolute() for folder in folders if folder is not None]
     for path in paths:
@@ -108,10 +108,10 @@ def using(folders: Iterable[str | Path | None]) -> Iterator[None]:
 
 
 def importable() -> None:
-    """Let this process import the Python beside the folders given: modules in the folder, and those beside it.
+    """Make the modules in the given folders and in their parents importable in this process.
 
-    Appended to ``sys.path`` are the folder and its parent; where the parent is a package (it holds ``__init__.py``),
-    the first folder above that is none stands in for it, so that ``my_lab/conf`` finds ``my_lab.method``.
+    The folder and its parent are appended to ``sys.path``; if the parent is a package (contains ``__init__.py``), the
+    first folder above that is not a package is used instead, so that ``my_lab/conf`` finds ``my_lab.method``.
     """
     for folder in given_folders():
         parent = folder.parent
@@ -121,7 +121,7 @@ def importable() -> None:
 
 
 def _group_folders() -> dict[str, Path]:
-    """Find the groups: the folders of the project's own ``conf/``; those of Hydra lie one level deeper."""
+    """Find the groups: the folders of the project's own ``conf/``; those of Hydra are one level deeper."""
     folders = {folder.name: folder for folder in sorted(conf_dir().iterdir()) if folder.is_dir()}
     if (own := folders.pop("hydra", None)) is not None:
         folders |= {f"hydra/{folder.name}": folder for folder in sorted(own.iterdir()) if folder.is_dir()}
@@ -129,12 +129,12 @@ def _group_folders() -> dict[str, Path]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """List the choices in one group's folder; a run's folder that lies in it holds none, whatever its files say."""
+    """List the choices in one group's folder; folders of runs inside it are skipped, whatever files they contain."""
     found = {}
     for file in sorted(folder.rglob("*.yaml")):
         inside = file.relative_to(folder)
         between = [folder, *(folder / parent for parent in inside.parents if parent.name)]
-        # _name.yaml holds what choices share
+        # _name.yaml contains options that choices share
         hidden = any(part.startswith(".") for part in inside.parts) or file.name.startswith("_")
         if file.is_file() and not hidden and not any((parent / "config.yaml").exists() for parent in between):
             found[str(inside.with_suffix(""))] = file
@@ -143,7 +143,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 @functools.cache
 def _installed() -> tuple[Path, ...]:
-    """Find the folders of choices that installed distributions declare; nothing of them is imported."""
+    """Find the folders of choices that installed distributions declare, without importing them."""
     declared = entry_points()
     groups = sorted(group for group in declared.groups if group.startswith(_ENTRY_POINTS))
     entries = [entry for group in groups for entry in sorted(declared.select(group=group), key=lambda one: one.name)]
@@ -152,10 +152,10 @@ def _installed() -> tuple[Path, ...]:
 
 
 def _folder_of(entry: EntryPoint) -> Path | None:
-    """Find the folder that an entry point declares, or warn of what it lacks.
+    """Find the folder that an entry point declares, or warn that it is missing.
 
-    ``tl_lab.conf`` names the folder as a package (``my_lab.conf``); any other group is that of a choice, whose file
-    lies in ``conf/`` of the package that the choice's class belongs to.
+    ``tl_lab.conf`` names the folder as a package (``my_lab.conf``); an entry point in any other group names a
+    choice, whose file is in ``conf/`` of the package of the choice's class.
     """
     package, *rest = entry.module.split(".")
     whole = entry.group == _ENTRY_POINTS + "conf"

@@ -1,4 +1,4 @@
-"""Composing a configuration as the command line would."""
+"""Compose configurations in the same way as the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ __all__ = ["compose"]
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
-    """Compose a resolved configuration as the command line would, for notebooks and tests.
+    """Compose a resolved configuration in the same way as the command line, for notebooks and tests.
 
     Args:
         overrides: ``["backbone=mlp", "seed=1"]``.
-        config_dir: a folder of further choices, as ``--config-dir`` takes it.
+        config_dir: a folder of further choices, as for ``--config-dir``.
 
     Returns:
         The run's configuration, without Hydra's own part.
 
     Raises:
-        UserError: something in it refers to what does not exist, or the folder does not exist.
+        UserError: a reference in the configuration or the folder does not exist.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig

@@ -1,6 +1,6 @@
-"""Options that no signature of this project declares: their types and ranges, as data.
+"""Types and ranges of the options that no signature of this project declares.
 
-Those of the project's classes stand in their constructors' signatures (see :mod:`tl_lab.options`).
+Options of the project's classes are declared in their constructors' signatures (see :mod:`tl_lab.options`).
 """
 
 from typing import Annotated, Any, Literal
@@ -34,7 +34,7 @@ OF_ONE_CLASS = frozenset(
         "trainer",
     }
 )
-"""Groups of which a run has one object."""
+"""Groups with one object per run."""
 
 PROVIDED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"in_channels", "input_size", "columns"}),
@@ -46,8 +46,8 @@ PROVIDED: dict[str, frozenset[str]] = {
 }
 """Constructor arguments that the run fills in, by the node's path: a file may leave them out."""
 
-_Threads = Annotated[int, Interval(ge=1, le=1024)]  # PyTorch crashes where the system has no room for more
-_Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy's generators take
+_Threads = Annotated[int, Interval(ge=1, le=1024)]  # PyTorch crashes if the system cannot create more
+_Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # the range of numpy's generators
 
 PLAIN: dict[str, Any] = {
     "seed": _Seed,
@@ -96,9 +96,9 @@ PLAIN: dict[str, Any] = {
     "callbacks.early_stopping.patience": Count,
     "callbacks.early_stopping.min_delta": NonNegative,
 }
-"""Values that no class takes, by their path."""
+"""Values that are not arguments of a class, by path."""
 
-_Batches = Natural | Share | None  # how many, or which share of an epoch
+_Batches = Natural | Share | None  # a number, or a share of an epoch
 _OPTIMIZER: dict[str, Any] = {
     "lr": NonNegative,
     "betas": Annotated[list[Probability], Len(2, 2)],
@@ -130,13 +130,13 @@ OF_LIBRARIES: dict[str, dict[str, Any]] = {
         "profiler": Literal["simple", "advanced", "pytorch"] | None,
     },
 }
-"""Of classes of other packages, by the beginning of their name: what their signatures leave open."""
+"""Types that the signatures of other packages' classes do not state, by the beginning of the class name."""
 
 ADDED: dict[str, dict[str, Any]] = {"pytorch_lightning.Trainer": {"max_updates": Count | None}}
-"""Options of other packages' classes that the run takes itself, by the class."""
+"""Options of other packages' classes that the run itself uses, by class."""
 
 NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "trainer.precision", "strategy.layers"})
-"""Arguments that the run itself reads: a configuration has them, whatever the class's defaults are."""
+"""Arguments that the run itself reads; they are required even if the class has defaults."""
 
 FILLED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"columns"}),
@@ -145,10 +145,10 @@ FILLED: dict[str, frozenset[str]] = {
     | {"inference_mode", "reload_dataloaders_every_n_epochs"}
     | {"gradient_clip_val", "accumulate_grad_batches"},
 }
-"""Arguments that the run always fills in: a value of the user's would be left aside."""
+"""Arguments that the run always fills in; a user's value would be ignored."""
 
 FILLED_OF_LOGGERS = frozenset({"save_dir", "run_name"})
-"""Arguments that the run fills in for each logger beside W&B that takes them; a configuration may set them."""
+"""Arguments that the run fills in for loggers other than W&B that accept them; a configuration may set them."""
 
 ELSEWHERE = {
     "trainer.callbacks": "add callbacks.<name>._target_=<class>",

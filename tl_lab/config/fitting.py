@@ -1,4 +1,4 @@
-"""Whether a value from a file can serve an annotated parameter, and the words for what such a parameter takes."""
+"""Check values from a file against annotated parameters, and describe annotations in words."""
 
 import inspect
 import json
@@ -16,19 +16,19 @@ from tl_lab.errors import nearest
 __all__ = ["misfits"]
 
 _WHOLE = 2**63
-"""Beyond it no library counts."""
+"""The largest integer that libraries accept."""
 
 
 def misfits(value: Any, hint: Any) -> Iterator[tuple[str, str]]:
     """Compare a value with an annotation.
 
     Args:
-        value: plain, as a file has it.
+        value: a plain value from a file.
         hint: a type; ``Annotated`` ones state ranges by :mod:`annotated_types`, or the keys of a mapping by a
             ``TypedDict``.
 
     Yields:
-        For each mistake the path below the value, ``""`` or ``".key"``, and the end of a sentence that begins with it.
+        For each mistake, the path below the value, ``""`` or ``".key"``, and the rest of a sentence that follows it.
     """
     keys = _keys_of(hint)
     if keys is None or not isinstance(value, dict):
@@ -46,17 +46,17 @@ def misfits(value: Any, hint: Any) -> Iterator[tuple[str, str]]:
 
 
 def _keys_of(hint: Any) -> Any:
-    """Give the ``TypedDict`` that states the keys of a mapping, or None where nothing does."""
+    """Return the ``TypedDict`` that states the keys of a mapping, or None if there is none."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next((keys for member in typing.get_args(hint) if (keys := _keys_of(member)) is not None), None)
     return next((one for one in getattr(hint, "__metadata__", ()) if is_typeddict(one)), None)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value can serve; True where that cannot be told."""
+    """Whether a value matches; True if this cannot be decided."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(value, dict) and "_target_" in value:
-        return _admits_objects(hint, bool(value.get("_partial_")))  # another node's object; its own class decides
+        return _admits_objects(hint, bool(value.get("_partial_")))  # checked against its own class
     if hint is Any:
         return True
     if hint is None or hint is type(None):
@@ -74,8 +74,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _admits_objects(hint: Any, partial: bool) -> bool:
-    """Whether an object of a class can be meant, and not numbers, texts and mappings alone; of a class that is not
-    built yet (``partial``), whether what is called can be meant."""
+    """Whether the annotation admits an object of a class and not only numbers, texts and mappings; with ``partial``,
+    whether it admits a callable."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_admits_objects(member, partial) for member in arguments)
@@ -116,7 +116,7 @@ def _fits_list(value: list[Any], kind: type, arguments: tuple[Any, ...]) -> bool
 
 
 def _limits(hint: Any) -> list[Any]:
-    """List the limits that an annotation states, intervals and lengths taken apart."""
+    """List the limits that an annotation states, with intervals and lengths split into bounds."""
     found: list[Any] = []
     for one in hint.__metadata__:
         found += one if isinstance(one, GroupedMetadata) else [one]
@@ -154,12 +154,12 @@ _PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def _show(value: Any) -> str:
-    """Write a value as a file would."""
+    """Format a value as in a file."""
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _say(hint: Any) -> str:
-    """Put an annotation in words."""
+    """Describe an annotation in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return " or ".join(_show(allowed) for allowed in arguments)
@@ -197,7 +197,7 @@ _LENGTHS = ((MinLen, "min_length"), (MaxLen, "max_length"))
 
 
 def _range(hint: Any) -> str:
-    """Put the limits of a number in words, with a space before them."""
+    """Describe the limits of a number in words, with a leading space."""
     if typing.get_origin(hint) is not typing.Annotated:
         return ""
     ends = {type(one): one for one in _limits(hint)}

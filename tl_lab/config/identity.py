@@ -1,4 +1,4 @@
-"""What identifies a configuration: its plain form, and the hash of what determines a run's numbers."""
+"""Identity of a configuration: its plain form, and the hash of the options that determine a run's numbers."""
 
 import copy
 import hashlib
@@ -16,14 +16,14 @@ from tl_lab.errors import UserError
 __all__ = ["NO_ADAPTER", "config_hash", "to_plain"]
 
 NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
-"""Target of ``adapter=none``, which runs from before there were adapters do not name."""
+"""Target of ``adapter=none``, which is missing in runs older than adapters."""
 
-# These do not change a run's numbers. Folders differ between machines; what is in them is hashed apart.
+# These do not change a run's numbers. Folders differ between machines; their contents are hashed separately.
 _NOT_HASHED = frozenset(
     {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "forgetting", "reproduces", "sweep"}
 )
-# Options that came later are left out while they change nothing: runs from before them keep their hash. By name alone
-# where several nodes have them.
+# Options added later are omitted while they have their default, so that older runs keep their hash. Options of several
+# nodes are given by name alone.
 _NEUTRAL: dict[str, Any] = {
     "debug": False,
     "lengthened_from": None,
@@ -39,21 +39,21 @@ _ADDED |= {("strategy", "image_templates"): ["a photo of a {}."]}
 _ADDED |= {("strategy", "window"): 5, ("strategy", "negatives"): 5, ("strategy", "adapters"): "shared"}
 _ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
 _ADDED |= {("update", "lr_find"): False}
-_BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it could be left open; 1.0 elsewhere
+_BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it was optional; 1.0 for the others
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 
 def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a configuration into plain dicts, lists and values, with every ``${reference}`` resolved.
+    """Convert a configuration to plain dicts, lists and values, with every ``${reference}`` resolved.
 
     Args:
-        cfg: the configuration; Hydra's own part is left out.
+        cfg: the configuration; Hydra's own part is omitted.
 
     Returns:
-        Plain Python objects. A value that must still be given stays ``"???"``.
+        Plain Python objects. A value that must still be given remains ``"???"``.
 
     Raises:
-        UserError: a reference names what does not exist.
+        UserError: a reference names an option that does not exist.
     """
     if not isinstance(cfg, DictConfig) and not _refers(cfg):
         return copy.deepcopy(dict(cfg))  # plain already
@@ -81,12 +81,12 @@ def _refers(value: Any) -> bool:
 
 
 def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
-    """Identify what determines a run's numbers.
+    """Hash the options that determine a run's numbers.
 
-    Left out are the names of folders, the run's name and tags, the logger, figures, health, forgetting, ``resume``,
-    ``reproduces``, ``sweep``, ``adapter`` while it is none, the learning rate where the run finds it itself, options
-    that came later while they have their default, and validators unless a callback names the metric that it chooses by;
-    the seed and the number of threads are in.
+    The hash omits names of folders, the run's name and tags, the logger, figures, health, forgetting, ``resume``,
+    ``reproduces``, ``sweep``, ``adapter`` if it is none, the learning rate if the run finds it, options that were
+    added later if they have their default, and validators unless a callback names the metric that it monitors. It
+    includes the seed and the number of threads.
 
     Args:
         cfg: the run's configuration.
@@ -105,13 +105,13 @@ def _hash(plain: Mapping[str, Any]) -> str:
         kept.pop("adapter", None)
     _drop_added(kept)
     if (kept.get("update") or {}).get("lr_find") and isinstance(kept.get("optimizer"), dict):
-        kept["optimizer"].pop("lr", None)  # a result of the run, and none of what determines it
+        kept["optimizer"].pop("lr", None)  # a result of the run, not an input
     text = json.dumps(_without_paths(first_names(kept)), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _drop_added(kept: dict[str, Any]) -> None:
-    """Write a configuration as it was written before some options came, where these say nothing else; in place."""
+    """Remove options that were added later if they have their default, in place."""
     for (*path, last), default in _ADDED.items():
         node: Any = kept
         for key in path:
@@ -131,7 +131,7 @@ def _drop_added(kept: dict[str, Any]) -> None:
 
 
 def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    """Find the mappings in a node at any depth: inner data are nodes of their own."""
+    """Find the mappings in a node at any depth; inner data are separate nodes."""
     if isinstance(value, dict):
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -139,7 +139,7 @@ def _mappings(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _watches(callbacks: Any) -> bool:
-    """Whether a callback names what it chooses by, which may be a validator's score."""
+    """Whether a callback names the metric that it monitors, which may be a validator's score."""
     nodes = callbacks.values() if isinstance(callbacks, dict) else ()
     return any(isinstance(node, dict) and node.get("monitor", "auto") != "auto" for node in nodes)
 
@@ -157,7 +157,7 @@ def _without_paths(value: Any) -> Any:
 
 
 def comparison_key(cfg: DictConfig | Mapping[str, Any]) -> str:
-    """Identify what runs share that differ in adaptation and seed only.
+    """Compute a hash that is equal for runs that differ only in adaptation and seed.
 
     Args:
         cfg: the run's configuration.

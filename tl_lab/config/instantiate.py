@@ -1,7 +1,7 @@
-"""From a node of a configuration to the object that it names: the only place where names of a file are imported.
+"""Build the object that a node of a configuration names; only this module imports names from files.
 
 A configuration read from a run's folder may come from anywhere. While :func:`foreign` is active, each ``_target_`` is
-compared with the list of known names on the very values that are built, immediately before the first import.
+compared with the list of known names, on the same values that are built and immediately before the first import.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ _active: list[Trust] = []  # of the whole process, threads included
 
 @contextlib.contextmanager
 def foreign(where: Path, allow: Sequence[str] = ()) -> Iterator[Trust]:
-    """Build only what is known while a block runs, since the configuration lies in a run's folder.
+    """Restrict a block to known names, because its configuration is from a run's folder.
 
     Args:
         where: the configuration's file, for messages.
-        allow: exact names allowed beside the known ones.
+        allow: further exact names that are allowed.
 
     Yields:
-        What is trusted.
+        The trusted names.
     """
     trust = Trust.of(where, allow)
     _active.append(trust)
@@ -40,21 +40,21 @@ def foreign(where: Path, allow: Sequence[str] = ()) -> Iterator[Trust]:
 
 
 def build_node(node: DictConfig | Mapping[str, Any], trust: Trust | None = None, **given: Any) -> Any:
-    """Build a node, with objects given beside it; a node that asks to stay partial does.
+    """Build a node with further arguments; a node with ``_partial_`` remains partial.
 
     Args:
         node: with a ``_target_``; nodes in it are built first.
-        trust: what the node may name; by default that of :func:`foreign`, and anything outside of its blocks.
+        trust: the names that the node may use; by default those of :func:`foreign`, and any name outside its blocks.
         given: further arguments of the class, objects included.
 
     Raises:
-        UserError: a name is not trusted, or a foreign node holds a reference.
+        UserError: a name is not trusted, or a foreign node contains a reference.
     """
     from hydra.utils import instantiate
 
     config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
     for one in [*_active, *filter(None, [trust])]:
-        # a copy without references and parents: what is checked is what is built
+        # a copy without references and parents, so that the checked values are those that are built
         plain = OmegaConf.to_container(config, resolve=False)
         one.check(plain)
         config = cast(DictConfig, OmegaConf.create(plain))
@@ -77,10 +77,10 @@ def class_of(node: DictConfig | Mapping[str, Any]) -> Any:
 
 
 def locate(path: str) -> Callable[..., Any]:
-    """Import the object of a dotted path, or say which part of the path does not exist.
+    """Import the object at a dotted path, or report which part of the path does not exist.
 
     Raises:
-        UserError: the path is not trusted, or there is nothing at it that can be called.
+        UserError: the path is not trusted, or there is no callable at it.
     """
     for trust in _active:
         trust.check({"_target_": path})
@@ -97,9 +97,9 @@ def locate(path: str) -> Callable[..., Any]:
             missing = str(error.name)
             if here == missing or here.startswith(f"{missing}."):
                 raise UserError(f"{path!r} does not exist{_close(part, found)}") from error
-            # a module that lies at this path, but lacks another one, is not misspelt
+            # the module exists, but another one that it imports is missing
             raise UserError(f"{path!r} cannot be imported: {here} needs {missing}, which is not installed") from error
-        except Exception as error:  # whatever the module does when it is imported
+        except Exception as error:  # importing a module may raise any exception
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(f"{path!r} cannot be imported ({said})") from error
     if not callable(found):
@@ -110,4 +110,4 @@ def locate(path: str) -> Callable[..., Any]:
 def _close(name: str, module: Any) -> str:
     public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
     hint = nearest(name, public) if public else ""
-    return f"; {hint}" if hint.startswith("did") else ""  # all names of a module would be no help
+    return f"; {hint}" if hint.startswith("did") else ""  # a list of all names of a module does not help

@@ -1,4 +1,4 @@
-"""The options of a choice with their values and what their comments say, read from its file as text."""
+"""The options of a choice with their values and comments, read from its file as text."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ class Knob(NamedTuple):
 
     Attributes:
         key: as on the command line, ``strategy.fisher.samples``.
-        value: as the file has it; empty where options follow below it.
+        value: as written in the file; empty for a node with further options.
         said: its comment.
     """
 
@@ -32,7 +32,7 @@ class Knob(NamedTuple):
 
 
 def knobs(group: str, file: Path) -> list[Knob]:
-    """List the options of a choice: its own, then those of the files that it shares with others.
+    """List the options of a choice: its own, then those of shared files.
 
     Args:
         group: of the choice, the first part of the keys.
@@ -50,7 +50,7 @@ def knobs(group: str, file: Path) -> list[Knob]:
 
 
 def groups_said() -> dict[str, str]:
-    """Say what each group is, by the comments in the list of defaults of ``conf/config.yaml``, in its order."""
+    """Describe each group by its comment in the defaults list of ``conf/config.yaml``, in the same order."""
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     matches = (_DEFAULT.match(line) for line in text.splitlines())
     return {match["name"]: match["said"] or "" for match in matches if match and match["choice"] is not None}

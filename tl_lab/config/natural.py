@@ -1,17 +1,17 @@
-"""Natural choices: what a run takes where neither the command line nor an experiment names a choice.
+"""Natural choices: defaults of a run if neither the command line nor an experiment names a choice.
 
 A choice states them in the header of its own YAML file, like Hydra's ``# @package``, in one word:
 
     # @natural backbone=mlp,domain_adaptation=dann           of data: vectors, with an unlabelled target
     # @natural domain_adaptation=dann,where=datasets         of data: if all data that ``datasets`` lists have a target
     # @natural data=glyph_episodes                           of a strategy
-    # @natural backbone=hf_causal                            of a strategy that one kind of backbone serves
+    # @natural backbone=hf_causal                            of a strategy for one kind of backbone
     # @natural adapter=lora                                  of a strategy that trains an adapter
-    # @natural experiment=which_transfer_texts               of an experiment: another one takes its place for texts
-    # @natural domain_adaptation=none                        of a strategy that no adaptation acts on
-    # @natural strategy=fine_tuning                          of a backbone that comes with learned weights
+    # @natural experiment=which_transfer_texts               of an experiment that is replaced by another one for texts
+    # @natural domain_adaptation=none                        of a strategy that supports no adaptation
+    # @natural strategy=fine_tuning                          of a backbone with pretrained weights
 
-``domain_adaptation=auto`` is replaced by a choice before anything is composed, for each job of a sweep by itself.
+``domain_adaptation=auto`` is replaced by a choice before anything is composed, separately for each job of a sweep.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ Declared = Callable[[str, str], Mapping[str, str]]
 
 
 class Natural(NamedTuple):
-    """A choice that nobody has named, and why it is this one."""
+    """A choice that was not given, and the reason for it."""
 
     choice: str
     reason: str
@@ -51,10 +51,10 @@ def declared(header: str | None) -> dict[str, str]:
     """Read a header.
 
     Args:
-        header: what follows ``# @natural``: ``backbone=mlp,domain_adaptation=dann``; None for a file without one.
+        header: the text after ``# @natural``: ``backbone=mlp,domain_adaptation=dann``; None for a file without one.
 
     Returns:
-        Choices by their group, and ``where``.
+        Choices by group, and ``where``.
     """
     pairs = [pair.partition("=") for pair in (header or "").split(",") if pair]
     return {group: choice for group, _, choice in pairs}
@@ -64,12 +64,12 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
     """Find the natural choices of a run.
 
     Args:
-        choices: by group, those of an inner group (``data@data.of``) included.
+        choices: by group, including inner groups (``data@data.of``).
         given: groups that the command line or an experiment's file sets.
-        declarations: what a choice of a group states, as :func:`declared` returns it.
+        declarations: the declarations of a choice of a group, as :func:`declared` returns them.
 
     Returns:
-        By group; groups that keep their choice are left out.
+        Natural choices by group; groups that keep their choice are omitted.
     """
     found: dict[str, Natural] = {}
     strategy, data = choices["strategy"], choices["data"]
@@ -104,14 +104,14 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
 
 
 def keeps_frozen(strategy: Mapping[str, Any], max_epochs: int | None) -> bool:
-    """Whether no layer below the head ever learns, so that an adaptation would reach no parameter.
+    """Whether no layer below the head is ever trained, so that an adaptation would affect no parameter.
 
     Args:
         strategy: its node.
         max_epochs: length of the run.
     """
     layers = strategy.get("layers")
-    if not isinstance(layers, Mapping):  # a mistake, which is said when values are checked
+    if not isinstance(layers, Mapping):  # a mistake, which is reported when values are checked
         return False
     every = layers.get("unfreeze_every")
     waits = isinstance(every, int) and isinstance(max_epochs, int) and every >= max_epochs
@@ -129,7 +129,7 @@ def reasons_of(hydra: Any) -> list[str]:
 
 
 def install() -> None:
-    """Let Hydra compose with natural choices from here on, in this process and in those that it starts."""
+    """Make Hydra compose with natural choices, in this process and in those that it starts."""
     import hydra._internal.hydra as engine
 
     setattr(engine, "ConfigLoaderImpl", Loader)  # noqa: B010  (Hydra has no public place for it)
@@ -147,7 +147,7 @@ _composing_once: ContextVar[bool] = ContextVar("_composing_once", default=False)
 
 @contextmanager
 def composing_once() -> Iterator[None]:
-    """Compose equal command lines once within the context."""
+    """Compose equal command lines only once within the context."""
     token = _composing_once.set(True)
     try:
         yield
@@ -157,21 +157,21 @@ def composing_once() -> Iterator[None]:
 
 
 def _sets_hydra(text: str) -> bool:
-    """Whether an override sets one value of Hydra's own part, which decides nothing about the rest."""
+    """Whether an override sets a value of Hydra's own part, which does not affect the rest."""
     return text.startswith("hydra.") and not text.startswith("hydra.searchpath")
 
 
 def _composed_by(config_name: str | None, overrides: Sequence[str], run_mode: RunMode, validated: bool) -> Any:
-    """Name what a composition depends on; None where it is not to be remembered."""
+    """Return a key of the inputs of a composition; None if it is not cached."""
     if not _composing_once.get() or outside_folders() or any("hydra.searchpath" in text for text in overrides):
         return None
-    # Hydra looks up hydra.mode in a composition that it does not validate: that of a single run has it, too
+    # Hydra looks up hydra.mode in a composition that it does not validate: that of a single run has it as well
     mode = run_mode if validated else RunMode.RUN
     return (config_name, mode, *(text for text in overrides if not _sets_hydra(text)))
 
 
 def _copy_with(composed: DictConfig, texts: Sequence[str]) -> DictConfig:
-    """Copy a composition, and set values of Hydra's own part in it."""
+    """Copy a composition and set values of Hydra's own part in it."""
     cfg = deepcopy(composed)
     ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), cfg)
     cfg.hydra.overrides.hydra.extend(texts)
@@ -179,7 +179,7 @@ def _copy_with(composed: DictConfig, texts: Sequence[str]) -> DictConfig:
 
 
 def _key(config_name: str, single: Sequence[Override], repo: Any) -> tuple[str, ...] | None:
-    """Name what natural choices depend on: the choices of groups, where all files are the project's own."""
+    """Return a key of the inputs of natural choices (the choices of groups); None if files are from outside."""
     if outside_folders():
         return None
     given = [str(one.input_line) for one in single if repo.group_exists(one.key_or_group)]
@@ -200,7 +200,7 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose a configuration; ``hydra.env.natural`` says why its natural choices were taken."""
+        """Compose a configuration; ``hydra.env.natural`` states the reasons for its natural choices."""
         key = _composed_by(config_name, overrides, run_mode, validate_sweep_overrides)
         values = [text for text in overrides if _sets_hydra(text)]
         if key in _COMPOSED:
@@ -244,12 +244,12 @@ class Loader(ConfigLoaderImpl):
         config_name: str | None = None,
         overrides: list[str] | None = None,
     ) -> list[str]:
-        """List the choices of a group: a file that others share, ``_name.yaml``, is none."""
+        """List the choices of a group, without shared files (``_name.yaml``)."""
         names = super().get_group_options(group_name, results_filter, config_name, overrides)
         return [name for name in names if not name.startswith("_") or group_name.startswith("hydra")]
 
     def _as_given(self, overrides: Sequence[str], run_mode: RunMode, chosen: Mapping[str, Natural]) -> list[str]:
-        """Keep the overrides as they were given; in a single run ``auto`` is replaced by the choice."""
+        """Return the given overrides; in a single run, ``auto`` is replaced by the choice."""
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         texts = [str(one.input_line) for one in parsed if not one.is_hydra_override()]
         if run_mode == RunMode.MULTIRUN or "domain_adaptation" not in chosen:  # each job replaces its own
@@ -267,7 +267,7 @@ class Loader(ConfigLoaderImpl):
                 config_name, [*named, f"experiment={instead}"]
             )
         self._chosen, self._files = {}, repo
-        with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra meets the same and explains it
+        with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra reports the same error
             self._chosen = self._natural(config_name, parsed, repo)
         texts = [f"{group}={natural.choice}" for group, natural in self._chosen.items()] + _length(parsed)
         kept = [one for one in parsed if not (one.input_line == AUTO and "domain_adaptation" in self._chosen)]
@@ -299,7 +299,7 @@ class Loader(ConfigLoaderImpl):
         return choose(choices, defaults.overrides.override_choices, lambda *names: _declarations(repo, *names))
 
     def _objection(self, cfg: DictConfig) -> str:
-        """Say why an adaptation would be refused, which only values tell; empty where it would not be."""
+        """Explain why an adaptation would be refused because of values; empty if it would not be."""
         if keeps_frozen(cfg.strategy, cfg.trainer.get("max_epochs")):
             return "strategy.layers keeps the whole backbone frozen, and there is no bottleneck"
         data = cfg.hydra.runtime.choices.data
@@ -311,12 +311,12 @@ class Loader(ConfigLoaderImpl):
 
 
 def _for_texts(parsed: Sequence[Override], repo: Any) -> str | None:
-    """Name the experiment that takes the place of the chosen one where the data are texts; None for the chosen one."""
+    """Return the experiment that replaces the chosen one for text data; None to keep the chosen one."""
     given = {one.key_or_group: one for one in parsed if not one.is_sweep_override()}
     experiment, data = given.get("experiment"), given.get("data")
     if experiment is None or data is None or not isinstance(data.value(), str):
         return None
-    with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra meets the same and explains it
+    with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra reports the same error
         instead = _declarations(repo, "experiment", str(experiment.value())).get("experiment")
         if instead and _declarations(repo, "data", str(data.value())).get("backbone") == "hf_text":
             return instead
@@ -324,7 +324,7 @@ def _for_texts(parsed: Sequence[Override], repo: Any) -> str | None:
 
 
 def _length(parsed: Sequence[Override]) -> list[str]:
-    """Let a number of updates on the command line take the place of the number of epochs that the files state."""
+    """Replace the number of epochs in the files by a number of updates on the command line."""
     given = {one.key_or_group: one for one in parsed}
     updates = given.get("trainer.max_updates")
     counted = updates is not None and not updates.is_sweep_override() and updates.value() is not None
@@ -332,7 +332,7 @@ def _length(parsed: Sequence[Override]) -> list[str]:
 
 
 def _first(override: Override) -> Override:
-    """Take the first value of a swept group, by which the options of the whole sweep are understood."""
+    """Take the first value of a swept group, which determines the options of the whole sweep."""
     with suppress(ValueError):  # glob(...)
         value = next(override.sweep_string_iterator())
         return OverridesParser.create().parse_override(f"{override.get_key_element()}={value}")
@@ -340,7 +340,7 @@ def _first(override: Override) -> Override:
 
 
 def _declarations(repo: Any, group: str, choice: str) -> Mapping[str, str]:
-    """Read what a choice states; a file from elsewhere that states nothing lets its class say it."""
+    """Read the declarations of a choice; for an outside file without any, those of its class."""
     result = repo.load_config(f"{group}/{choice}")
     if result is None:
         return {}
@@ -349,7 +349,7 @@ def _declarations(repo: Any, group: str, choice: str) -> Mapping[str, str]:
 
 
 def _of_class(group: str, node: DictConfig) -> dict[str, str]:
-    with suppress(Exception):  # what is wrong with it is said when the run begins
+    with suppress(Exception):  # mistakes in it are reported when the run begins
         kind: Any = get_class(node._target_)
         if group == "data":
             return {"domain_adaptation": "dann"} if "target" in kind.traits_for(node) else {}

@@ -1,4 +1,4 @@
-"""The node that a choice's file amounts to with what it shares with others, without a whole configuration around it."""
+"""Read the node of a choice, including shared files, without composing a whole configuration."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ def read_node(file: Path) -> DictConfig:
         file: ``<root>/<group>/<choice>.yaml``.
 
     Returns:
-        The node as Hydra composes it where nothing is overridden; references (``${seed}``) are left as they are.
+        The node as Hydra composes it without overrides; references (``${seed}``) are not resolved.
     """
     own = cast(DictConfig, OmegaConf.load(file))
     defaults: list[Any] = list(own.pop("defaults", []))
@@ -26,7 +26,7 @@ def read_node(file: Path) -> DictConfig:
 
 
 def _read_default(one: Any, file: Path) -> DictConfig:
-    """Read ``name``, ``/group/name@_here_``, or a choice at a place of its own, ``/group@place: name``."""
+    """Read ``name``, ``/group/name@_here_``, or a choice at another node, ``/group@node: name``."""
     if isinstance(one, str):
         return read_node(_find(one.partition("@")[0], file))
     ((key, name),) = one.items()
@@ -35,7 +35,7 @@ def _read_default(one: Any, file: Path) -> DictConfig:
 
 
 def _find(name: str, file: Path) -> Path:
-    """Find a file by its name, which begins with / where it is not in the same folder; own folders come first."""
+    """Find a file by name, which begins with / if it is not in the same folder; the project's folders come first."""
     if not name.startswith("/"):
         return file.parent / f"{name}.yaml"
     places = [folder / f"{name[1:]}.yaml" for folder in (*file.parents, conf_dir())]

@@ -1,4 +1,4 @@
-"""Modules that earlier versions named by another path: their runs stay readable, and hashes stay the same."""
+"""Modules with another path in earlier versions, so that old runs can be read and hashes do not change."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,13 +36,13 @@ RENAMED: dict[str, str] = {
     "tl_lab.schedules": "tl_lab.training.schedules",
     "tl_lab.strategies.layers": "tl_lab.model.layer_policy",
 }
-"""Old module -> new module; the classes in them kept their names."""
+"""Old module -> new module; class names are unchanged."""
 
 _FIRST = {new: old for old, new in RENAMED.items()}
 
 
 def current_names(value: Any) -> Any:
-    """Give a plain configuration whose ``_target_`` entries name today's modules.
+    """Return a plain configuration whose ``_target_`` entries name the current modules.
 
     Args:
         value: dicts, lists and values; not changed.
@@ -51,9 +51,9 @@ def current_names(value: Any) -> Any:
 
 
 def first_names(value: Any) -> Any:
-    """Give a plain configuration whose ``_target_`` entries name the modules by which they were first published.
+    """Return a plain configuration whose ``_target_`` entries name the modules of the first release.
 
-    Hashes are computed on these, so that moving a module leaves them as they are.
+    Hashes are computed on these names, so that moving a module does not change them.
 
     Args:
         value: dicts, lists and values; not changed.

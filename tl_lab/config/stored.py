@@ -1,4 +1,4 @@
-"""The files of a run's folder, read as data: nothing in them is resolved, imported or built here."""
+"""Read the files of a run's folder as data, without resolving, importing or building anything."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ _LARGEST_BYTES = 2**20
 
 
 def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfig:
-    """Read ``config.yaml`` of a run's folder, with today's names for classes that have moved since.
+    """Read ``config.yaml`` of a run's folder, with the current names of classes that have moved.
 
-    A run from before there were adapters gets ``adapter=none``.
+    A run older than adapters gets ``adapter=none``.
 
     A run stores its configuration resolved. A reference (``${...}``), a YAML alias or a node for Hydra in it was put
     there by someone else: each is refused, since references read environment variables and files, and aliases can grow
@@ -26,7 +26,7 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
 
     Args:
         folder: the run's folder.
-        nodes: that the configuration must have.
+        nodes: required nodes of the configuration.
 
     Raises:
         UserError: the file is missing, damaged, too large, or not the configuration of a run.
@@ -37,7 +37,7 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
     text = _text_of(path)
     try:
         cfg = OmegaConf.create(text)
-    except Exception as error:  # a document may be wrong in more ways than its parser has errors for
+    except Exception as error:  # a malformed document may raise any exception
         raise _unreadable(path, error) from error
     if not isinstance(cfg, DictConfig) or any(name not in cfg for name in nodes) or "hydra" in cfg:
         raise UserError(f"{path} is not the configuration of a run")
@@ -50,13 +50,13 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as plain values; references stay texts.
+    """Read a YAML file as plain values; references remain text.
 
     Args:
         path: of the file.
 
     Raises:
-        UserError: the file is missing, no regular file, damaged, too large, or holds an alias.
+        UserError: the file is missing, not a regular file, damaged, too large, or contains an alias.
     """
     import yaml
 
@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yield every text in plain values, keys included."""
+    """Yield every string in plain values, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -81,11 +81,11 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def _text_of(path: Path) -> str:
-    """Read the text of a YAML file that can be parsed at no great cost."""
+    """Read the text of a YAML file after checking that it can be parsed at low cost."""
     import yaml
 
     try:
-        if not path.is_file():  # a pipe or a device would never end
+        if not path.is_file():  # reading a pipe or a device might never end
             raise UserError(f"{path} is missing, or no regular file")
         if path.stat().st_size > _LARGEST_BYTES:
             raise UserError(f"{path} is larger than {_LARGEST_BYTES:,} bytes, which no file that a run writes is")

@@ -1,4 +1,4 @@
-"""Saved configurations from elsewhere: which classes and functions they may name."""
+"""Trust in saved configurations: the classes and functions that they may name."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ ALLOW = "TL_LAB_ALLOW"
 
 @dataclass(frozen=True)
 class Trust:
-    """What a configuration from a run's folder may name.
+    """The names that a configuration from a run's folder may use.
 
     Attributes:
         where: its file, for messages.
@@ -35,7 +35,7 @@ class Trust:
 
     @classmethod
     def of(cls, where: str | Path, allow: Sequence[str] = ()) -> "Trust":
-        """Trust what the configuration files of this machine name, and what the user allows.
+        """Trust the names in the configuration files of this machine, and those that the user allows.
 
         Args:
             where: the saved configuration's file.
@@ -45,13 +45,13 @@ class Trust:
         return cls(Path(where), known_targets() | {*allow, *told})
 
     def check(self, value: Any) -> None:
-        """Refuse plain values that name what is not allowed, at any depth, or that hold a reference.
+        """Refuse plain values that contain a name that is not allowed, or a reference, at any depth.
 
         Args:
             value: dicts, lists and values, not resolved.
 
         Raises:
-            UserError: a name is neither known nor allowed, or a text holds ``${...}``.
+            UserError: a name is neither known nor allowed, or a text contains ``${...}``.
         """
         unknown = [name for name in dict.fromkeys(_targets(value)) if name not in self.allowed]
         if unknown:
@@ -66,9 +66,9 @@ class Trust:
 
 
 def known_targets() -> frozenset[str]:
-    """List what the configuration files of this machine name: the project's own and those of outside folders.
+    """List the names in the configuration files of this machine, including outside folders.
 
-    The list holds each class and function that a file names, and nothing else of their packages.
+    The list contains each class and function that a file names, and no other names of their packages.
     """
     return _known_targets(outside_folders())
 
@@ -82,13 +82,13 @@ def _known_targets(_outside: tuple[Path, ...]) -> frozenset[str]:
 
 
 def check_foreign(cfg: DictConfig | Mapping[str, Any], where: str | Path, allow: Sequence[str] = ()) -> None:
-    """Refuse a saved configuration that would import or call what no configuration file of this machine names.
+    """Refuse a saved configuration with names that no configuration file of this machine contains.
 
-    What a node's ``_target_`` names is imported and called with the node's values: a file from elsewhere could name any
+    The ``_target_`` of a node is imported and called with the node's values, so an untrusted file could name any
     function of any package. Exact names are compared, at any depth and under any key.
 
     Args:
-        cfg: the saved configuration, as :func:`~tl_lab.config.stored.read_stored` gives it.
+        cfg: the saved configuration, as :func:`~tl_lab.config.stored.read_stored` returns it.
         where: its file, for the message.
         allow: further exact names; those of ``TL_LAB_ALLOW`` are added.
 
@@ -100,7 +100,7 @@ def check_foreign(cfg: DictConfig | Mapping[str, Any], where: str | Path, allow:
 
 
 def _made_with(run: Path) -> str:
-    """Name the folders that a run was made with, for a message: they are never used by themselves."""
+    """Name the folders that a run was made with, for a message; they are never used automatically."""
     path = run / "results.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

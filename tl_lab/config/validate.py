@@ -1,6 +1,6 @@
-"""Whether a configuration is right: every node is compared with the class that it names, and nothing is built.
+"""Check configurations: every node is compared with the class that it names, and nothing is built.
 
-Nothing here imports PyTorch before a configuration is checked against the classes that it names.
+PyTorch is not imported until a configuration is compared with the classes that it names.
 """
 
 import ast
@@ -32,18 +32,18 @@ from tl_lab.errors import UserError, nearest
 
 __all__ = ["PROVIDED", "Taken", "check", "raise_if_wrong", "taken_by"]
 
-# Keys that speak to Hydra, not to the class.
+# Keys that Hydra reads and the class does not.
 _DIRECTIVES = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a class or function takes by keyword.
+    """The keyword arguments of a class or function.
 
     Attributes:
-        hints: the annotation of each argument; ``Any`` where there is none.
-        needed: arguments without a default.
-        anything: whether it takes further names, of which nothing is known.
+        hints: the annotation of each argument; ``Any`` if there is none.
+        needed: names of arguments without a default.
+        anything: whether further, unknown names are accepted.
     """
 
     hints: Mapping[str, Any]
@@ -52,7 +52,7 @@ class Taken:
 
 
 def raise_if_wrong(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[str]] = PROVIDED) -> None:
-    """Stop on a wrong configuration, saying all that is wrong (see :func:`check`).
+    """Raise an error that lists all mistakes of a configuration (see :func:`check`).
 
     Raises:
         UserError: there is at least one mistake.
@@ -73,10 +73,10 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
         provided: arguments that the run fills in, by the node's path.
 
     Returns:
-        One sentence a mistake: unknown keys, missing ones, values of a wrong type or out of their range, classes that
+        One sentence per mistake: unknown or missing keys, values of a wrong type or outside their range, classes that
         do not exist.
     """
-    mistakes: dict[tuple[str, str], str] = {}  # a node that is referred to twice is reported once
+    mistakes: dict[tuple[str, str], str] = {}  # a node with two references is reported once
     plain = to_plain(cfg)
     for text in (*_check_keys(plain), *_check_plain(plain)):
         mistakes[text, ""] = text
@@ -93,7 +93,7 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
 
 
 def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
-    """Refuse keys that nothing reads, and name groups that are missing; a part may be checked alone."""
+    """Report keys that nothing reads, and missing groups; a part may be checked alone."""
     if {"strategy", "data"} <= plain.keys():
         groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
         known = groups | {path.partition(".")[0] for path in PLAIN}
@@ -120,7 +120,7 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
 
 
 def _check_directives(path: str, node: dict[str, Any]) -> Iterator[str]:
-    """Refuse what would let Hydra build something else than an object of the class, and of those in its options."""
+    """Report directives with which Hydra would not build objects of the class and of the classes in its options."""
     wrong = {"_partial_": path != "optimizer" and node.get("_partial_"), "_args_": node.get("_args_")}
     wrong["_recursive_"] = node.get("_recursive_", True) is not True
     yield from (f"{path}.{key} has no meaning here: leave it out" for key, given in wrong.items() if given)
@@ -156,7 +156,7 @@ def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]:
-    """Say what is wrong with one node; each text goes on from the node's path."""
+    """Report the mistakes of one node; each text continues after the node's path."""
     try:
         taken = taken_by(str(node["_target_"]))
     except UserError as error:
@@ -178,7 +178,7 @@ def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]
 
 
 def taken_by(name: str) -> Taken:
-    """Read what a class takes: its own arguments, and those of its bases where it hands the rest on (``**options``).
+    """Read the arguments of a class: its own, and those of its bases if it passes on the rest (``**options``).
 
     Args:
         name: dotted path of a class or function.
@@ -194,7 +194,7 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
     declared = next((known for start, known in OF_LIBRARIES.items() if name.startswith(start)), {})
     hints: dict[str, Any] = {}
     needed: set[str] = set()
-    given: set[str] = set()  # what a class hands to its base is no option of its own
+    given: set[str] = set()  # arguments that a class passes to its base are not options
     anything = False
     for function in _constructors(target):
         parameters = inspect.signature(function).parameters
@@ -206,7 +206,7 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
                 hints[key] = declared.get(key, known.get(key, annotation))
                 needed |= {key} if parameter.default is parameter.empty else set()
         given |= _handed_on(function)
-        # that of nn.Module has **kwargs in its signature only, and refuses them
+        # nn.Module has **kwargs only in its signature and refuses them
         closed = function.__module__ == "torch.nn.modules.module"
         anything = not closed and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if not anything:
@@ -215,7 +215,7 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
 
 
 def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield a function itself; of a class each constructor, from its own to those of its bases."""
+    """Yield a function itself, or the constructors of a class and its bases."""
     if not inspect.isclass(target):
         yield target
         return
@@ -224,7 +224,7 @@ def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 @functools.cache
 def _handed_on(function: Callable[..., Any]) -> frozenset[str]:
-    """Name the arguments that a constructor itself gives to its base, ``super().__init__(name=...)``."""
+    """Return the arguments that a constructor passes to its base by name, ``super().__init__(name=...)``."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
@@ -237,5 +237,5 @@ def _handed_on(function: Callable[..., Any]) -> frozenset[str]:
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    except Exception:  # annotations may name what is imported for type checking only: then nothing is known
+    except Exception:  # annotations may use names that are imported for type checking only
         return {}
