@@ -46,16 +46,16 @@ def assess(material: Material) -> PartResult | NotApplicable:
     gap = _gap(material, measures)
     head = ["set", "accuracy (95 %)", "ECE (95 %)", "expected of sampling", "p", "ECE at T", "worst class"]
     tables = [
-        Table(head, rows, 1, f"Answers of {answerer.name}; T = {heat:.2f} by validation data"),
+        Table(head, rows, 1, f"Predictions of {answerer.name}; T = {heat:.2f} by validation data"),
         Table(
-            ["set", *(f"surest {share:.0%}" for share in _COVERAGES), "AURC"], selective, 1,
-            "Accuracy among the surest answers",
+            ["set", *(f"most confident {share:.0%}" for share in _COVERAGES), "AURC"], selective, 1,
+            "Accuracy among the most confident predictions",
         ),
     ]  # fmt: skip
     figures = {
         "Accuracy against confidence; the area of a point is its share of the samples": reliability_diagram(diagrams),
-        "Error among the surest answers, by the share that is answered": curves(
-            lines, "share answered", "error", percent_x=True
+        "Error among the most confident predictions, by the share of samples classified": curves(
+            lines, "share of samples classified", "error", percent_x=True
         ),
     }
     notes = [

@@ -63,14 +63,17 @@ def bars(values: Mapping[str, Measure], label: str, *, percent: bool = False, li
 
 @matplotlib.rc_context(STYLE)
 def reliability_diagram(parts: Mapping[str, Reliability]) -> Figure:
-    """Draw accuracy against confidence, a panel a set."""
+    """Draw accuracy against confidence, one panel per set."""
     figure = Figure(figsize=(2.2 * max(2, len(parts)) + 0.4, 2.7), layout="constrained")
     axes = np.atleast_1d(np.asarray(figure.subplots(1, len(parts), sharey=True)))
     for ax, (name, found) in zip(axes, parts.items(), strict=True):
         ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
         known = found.counts >= _FEW
         sizes = 12 + 140 * found.counts[known] / found.counts.sum()
-        ax.scatter(found.confidence[known], found.accuracy[known], s=sizes, color=SOURCE, alpha=0.75, linewidths=0)
+        ax.scatter(
+            found.confidence[known], found.accuracy[known], s=sizes, color=SOURCE, alpha=0.75, linewidths=0,
+            clip_on=False,
+        )  # fmt: skip
         ax.set_title(name)
         ax.set_xlabel("confidence")
         for axis in (ax.xaxis, ax.yaxis):
