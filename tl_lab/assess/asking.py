@@ -71,7 +71,7 @@ def _several(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _composed(texts: list[str]) -> tuple[dict[str, Any], Plan]:
-    """Compose one configuration, checked, and read it; the assessment's own part is given beside the plan."""
+    """Compose, check and read one configuration; return the plan and the assessment's options."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 

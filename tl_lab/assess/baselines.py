@@ -22,7 +22,7 @@ def negative(difference: Measure) -> bool:
 def assess(material: Material) -> PartResult | NotApplicable:
     """Train from scratch and from what was learned with equal budgets, over seeds, and compare seed by seed.
 
-    A backbone with learned weights starts from these, and learns all classes; one without is first trained on half of
+    A backbone with pretrained weights is trained on all classes; one without is first trained on half of
     the classes, and carried over to the others.
 
     Args:

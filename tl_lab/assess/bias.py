@@ -148,7 +148,7 @@ def _of_texts(material: Material, result: PartResult) -> list[str]:
         )
     )  # fmt: skip
     model = subject.backbone
-    if isinstance(model, HFCausal):  # a model of the language has preferences of its own
+    if isinstance(model, HFCausal):  # a language model may have preferences independent of the data
         said = [*add_preferences(model, model.start_token, material.options.pairs, seed, result), *said]
     result.notes.append(
         "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
@@ -304,7 +304,7 @@ def _amplification(
 def _calibration(
     material: Material, name: str, column: str, groups: Sequence[str], p: torch.Tensor, result: PartResult
 ) -> None:
-    """Add the mean stated probability beside the observed rate for each group."""
+    """Add the mean predicted probability and the observed rate of each group."""
     positive = _positives(material)[0][0]
     y, group = (material.labels(name) == positive).numpy(), material.drawn[name].columns[column].numpy()
     rows: list[list[str | Cell]] = []

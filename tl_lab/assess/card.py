@@ -38,7 +38,7 @@ def write_card(run: Path, folder: Path | None = None, assessment: Path | None = 
         The two files.
 
     Raises:
-        UserError: the folder holds no completed run, or the assessment cannot be read.
+        UserError: the folder contains no completed run, or the assessment cannot be read.
     """
     sections, tiles = card(run, assessment)
     place = folder or run

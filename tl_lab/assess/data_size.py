@@ -32,7 +32,7 @@ class Curve:
     Args:
         errors: measured, by number of labels.
         law: fitted to their means.
-        more: labels beyond those at hand that lower the error by a point; infinite where none do.
+        more: number of further labels that lower the error by one point; infinite if no number does.
         seconds: of processor time that a training with all labels takes; None for probes.
     """
 
@@ -93,7 +93,7 @@ def curve_of(errors: Mapping[int, Sequence[float]], labels: int, seed: int, seco
 
     Args:
         errors: by number of labels, one for each draw or seed.
-        labels: at hand.
+        labels: number of available labels.
         seed: of the bootstrap.
         seconds: see :class:`Curve`.
 
@@ -201,7 +201,7 @@ def _costs(material: Material, tuned: Mapping[str, Curve], labels: int) -> Table
 
 
 def _one_point(law: PowerLaw, labels: int) -> float:
-    """Count the labels beyond those at hand that lower the error by one point."""
+    """Compute the number of further labels that lower the error by one point."""
     return law.labels_for(law.error(labels) - _POINT) - labels
 
 

@@ -22,7 +22,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         return NotApplicable(TITLE, "The detectors look at class probabilities, and these data have no classes.")
     sets = [name for name in (material.test, material.deployment) if name is not None]
     if not sets:
-        return NotApplicable(TITLE, "There is no test set to hold against the validation data.")
+        return NotApplicable(TITLE, "There is no test set to compare with the validation data.")
     answerer, held_out = answerer_of(material), material.validation
     heat = answerer.temperature()
     subject = material.subjects[0]
@@ -92,7 +92,7 @@ def advice(found: Drift, known: Measure | None = None) -> str:
 
 
 def detections_table(found: Drift, caption: str) -> Table:
-    """List what each detector says."""
+    """List the result of each detector."""
     rows: list[list[str | Cell]] = [
         [DETECTORS[name], f"{one.statistic:.3f}", said_p(one.p), f"{one.rejected} of {one.dimensions}"]
         for name, one in found.detections.items()
@@ -102,7 +102,7 @@ def detections_table(found: Drift, caption: str) -> Table:
 
 
 def estimates_table(found: Drift, known: Measure | None, caption: str) -> Table:
-    """List the estimated accuracies beside the known one."""
+    """List the estimated accuracies and the known one."""
     rows: list[list[str | Cell]] = [[name, Measure(*one).text(percent=True)] for name, one in found.estimates.items()]
     rows.append(["reference, known", f"{found.accuracy:.0%}"])
     if known is not None:

@@ -1,4 +1,4 @@
-"""Energy of the assessment, and of finished runs and sweeps on the same data, beside what they reached."""
+"""Energy of the assessment, and energy and results of finished runs and sweeps on the same data."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ from tl_lab.training.feature_reader import FeatureReader
 __all__ = ["RAW", "Material", "Subject"]
 
 RAW = "raw inputs"
-"""What stands beside the backbones: the inputs themselves, images at no more than 16 x 16 pixels."""
+"""The baseline of backbones: the inputs themselves, with images reduced to at most 16 x 16 pixels."""
 _RAW_SIDE = 16
 _BATCH = 32
 _LARGE = 128 * 128  # pixels of images from which on several threads read features faster

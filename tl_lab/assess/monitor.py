@@ -56,7 +56,7 @@ class New:
 
 @dataclass(frozen=True)
 class Monitored:
-    """What the monitor says.
+    """Result of the monitor.
 
     Args:
         new: samples.
@@ -94,10 +94,10 @@ def monitor(
         alpha: level of the tests, in (0, 1).
         correction: over the dimensions of a detector, ``bonferroni`` or ``fdr``.
         detectors: keys of :data:`~tl_lab.assess.detectors.DETECTORS`.
-        allow: names beside the project's own that the run's configuration may name.
+        allow: further names that the run's configuration may use.
 
     Raises:
-        UserError: the folder holds no run with classes, or the new data cannot be read.
+        UserError: the folder contains no run with classes, or the new data cannot be read.
     """
     if wrong := [name for name in detectors if name not in DETECTORS]:
         raise UserError(f"drift: there is no detector {wrong[0]!r}; {nearest(wrong[0], DETECTORS)}")
@@ -217,7 +217,7 @@ def _forgets(reference: Reference, new: New) -> Measure | None:
 
 
 def write(found: Monitored, run: Path, output: Path | None) -> tuple[Path, dict[str, Any]]:
-    """Write what the monitor says as JSON.
+    """Write the result of the monitor as JSON.
 
     Args:
         found: by :func:`monitor`.

@@ -35,8 +35,8 @@ class Assessment:
         cost_per_label: price of one label, in any currency; None where it is not known.
         cost_per_hour: price of an hour of computing, in the same currency.
         country: ISO code of three letters for the carbon intensity of electricity.
-        backbones: names of several backbones to compare; ``backbone=[a,b]`` says the same.
-        pretraining: name of data that stand for the backbone's pretraining task; None where none are at hand.
+        backbones: names of several backbones to compare; ``backbone=[a,b]`` is equivalent.
+        pretraining: name of data that represent the backbone's pretraining task; None if there are none.
         decision: of the audit, ``<column>>=<number>``, a decision that came with the data; None for ``decile>=5``
             where there is such a column.
         pairs: of sentences of CrowS-Pairs and of WinoBias each, that a language model is audited by.

@@ -16,7 +16,7 @@ __all__ = ["bars", "curves", "plane", "reliability_diagram", "scatter_scores"]
 
 _WIDTH = 4.8  # inches: the width of a phone, on which letters keep their size
 _TICKS = 6  # on a logarithmic axis at most, at what was measured
-_FEW = 5  # samples of a bin below which its accuracy says nothing
+_FEW = 5  # bins with fewer samples are not drawn
 
 
 @matplotlib.rc_context(STYLE)
@@ -95,7 +95,7 @@ def curves(
     points: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     percent_y: bool = True,
 ) -> Figure:
-    """Draw lines by name, with points of the same colour where something was measured."""
+    """Draw lines by name, with measured points in the same colour."""
     figure = Figure(figsize=(_WIDTH, 3.2), layout="constrained")
     ax = figure.subplots()
     for i, (name, (x, y)) in enumerate(lines.items()):

@@ -1,4 +1,4 @@
-"""Features of data that stand for a backbone's pretraining task."""
+"""Features of data that represent a backbone's pretraining task."""
 
 from torch import Tensor
 

@@ -19,7 +19,7 @@ class Probe:
 
     Args:
         centre, spread: of the training features, ``(D,)``.
-        model: of scikit-learn, fitted.
+        model: a fitted scikit-learn model.
     """
 
     centre: Tensor

@@ -97,7 +97,7 @@ class PartResult:
 
 @dataclass
 class NotApplicable:
-    """Why a part says nothing.
+    """The reason why a part does not apply.
 
     Args:
         title: of its section.

@@ -108,7 +108,7 @@ def _guarded(name: str, work: Callable[[], PartResult | NotApplicable], title: s
             return work()
     except MemoryError:
         raise
-    except Exception as error:  # whatever the data hold: the other parts still run
+    except Exception as error:  # an error in one part does not stop the others
         cause = root_cause(error)
         said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         kind = "" if isinstance(cause, UserError | ValueError) else f" ({type(cause).__name__})"

@@ -108,7 +108,7 @@ def log_likelihoods(model: LanguageModel, texts: Sequence[str], start: int) -> T
     Args:
         model: in evaluation mode.
         texts: N of them.
-        start: token that stands before each text, so that its first one is scored, too.
+        start: token before each text, so that the first token of the text is also scored.
 
     Returns:
         ``(N,)``, double.

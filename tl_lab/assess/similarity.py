@@ -50,8 +50,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     head = ["representation", "A-distance (95 %)", "MMD²", "p", "Fréchet, × halves", "OTDD, × halves"]
     caption = f"{names[0]} against {names[1]}. × halves: as a multiple of the distance between halves of {names[0]}"
     notes = [
-        "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier that tells the sets apart, over folds; MMD² is "
-        "unbiased, with p by permutation; OTDD carries samples and their labels at the least cost, by exact assignment."
+        "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier between the sets, over folds; MMD² is "
+        "unbiased, with p by permutation; OTDD is the least cost of moving labelled samples, by exact assignment."
     ]
     if material.paired and material.deployment:
         notes.append("OTDD uses the labels of the target's test set: it is a description, and chooses nothing.")

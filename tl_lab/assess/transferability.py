@@ -29,7 +29,7 @@ SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, bool], float]]] = {
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
-    """Score and rank the backbones, and the raw inputs beside them, on labelled training data.
+    """Score and rank the backbones and the raw inputs on labelled training data.
 
     Neither test data nor target labels choose: scores see training labels, the probe is scored on validation data.
 

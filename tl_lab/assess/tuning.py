@@ -1,7 +1,7 @@
 """Small trainings with equal budgets, for the parts of an assessment that train.
 
 Why not the strategies: one part makes some sixty trainings of seconds each, on halves of the classes, from networks
-whose lower layers come from other trainings. A run has a folder, a configuration and a trainer of its own, which cost
+whose lower layers come from other trainings. Each run has a separate folder, configuration and trainer, which cost
 more than the training. The updates are those of ``strategy=from_scratch`` with Adam; a test trains both ways and
 compares the weights.
 """
@@ -97,7 +97,7 @@ class Trained:
 def trained(material: Material, budgets: Sequence[int] | None) -> Trained:
     """Train in each way with equal labels and updates, over the seeds.
 
-    A backbone with learned weights starts from these, and learns all classes; one without is first trained on half of
+    A backbone with pretrained weights is trained on all classes; one without is first trained on half of
     the classes, and carried over to the others.
 
     Args:
@@ -187,8 +187,8 @@ def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, s
 
     Args:
         backbone: that training starts from; it is left as it is.
-        task: to learn.
-        frozen: layer groups from the bottom that do not learn.
+        task: the task to train on.
+        frozen: layer groups from the bottom that are not trained.
         epochs: passes over the training samples, of batches of 32; at least 100 updates are made.
         seed: of the head and the order.
     """

@@ -23,7 +23,7 @@ def verdict(material: Material, parts: Parts) -> list[str]:
     """
     said = [_whether(material, parts), _how(material, parts), _trust(material, parts)]
     found = [one for one in said if one]
-    for part in parts.values():  # one part alone says its own
+    for part in parts.values():  # with a single part, its own sentence is the verdict
         if len(found) < 1 and isinstance(part, PartResult):
             found.append(_with(part.sentence, part.confidence))
     return found or ["No part of the assessment applies to these data."]

@@ -111,7 +111,7 @@ def _facts(assessed: "Assessed") -> dict[str, str]:
 
 
 def show(assessed: "Assessed") -> None:
-    """Show the verdict and a row a part on the screen."""
+    """Print the verdict and one row per part."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
