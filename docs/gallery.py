@@ -1,6 +1,6 @@
 """Make the pictures of docs/gallery.md, and the page itself, by running the commands that it shows.
 
-    uv run python docs/gallery.py                    # everything: about twenty minutes on one idle core
+    uv run python docs/gallery.py                    # everything: about fifteen minutes on one idle core
     uv run python docs/gallery.py stream episode     # some of the runs
     uv run python docs/gallery.py --page             # the page alone
     uv run python docs/gallery.py stream=<folder>    # from a finished run of the command that the page shows
@@ -142,52 +142,6 @@ RUNS = {
                 "spectrograms",
                 "spectrograms_test",
                 "Log-mel spectrograms of test recordings, the inputs of the network, with the predicted classes.",
-            ),
-        ),
-    ),
-    "receipts": Run(
-        "Documents",
-        "train.py data=receipts trainer.max_epochs=15",
-        (
-            Shown(
-                "receipts",
-                "pages_test",
-                "Test receipts: boxes are filled in the colour of the predicted field, framed in that of the true one.",
-            ),
-        ),
-    ),
-    "parameters": Run(
-        "Accuracy against trainable parameters",
-        "train.py -m data=sst2 data.labels=200 data.test_count=500 strategy=fine_tuning adapter=none,lora,bitfit "
-        "seed=0,1,2 trainer.max_epochs=2",
-        (
-            Shown(
-                "parameters",
-                "parameters",
-                "Full fine-tuning and two adapters of MiniLM: accuracy with 95 % intervals over seeds against the "
-                "number of trainable parameters.",
-            ),
-        ),
-    ),
-    "ranking": Run(
-        "Assessment: which backbone?",
-        "-m tl_lab assess data=office_caltech10 'backbone=[squeezenet1_0,efficientnet_lite0,efficientnet_lite1]' "
-        "assess=transferability",
-        (
-            Shown("ranking", "transferability_0", "Backbones ranked by LogME, computed without any training."),
-            Shown("ranking_checked", "transferability_1", "The ranking compared with the accuracy of linear probes."),
-        ),
-    ),
-    "layers": Run(
-        "Assessment: which layers transfer?",
-        "-m tl_lab assess experiment=assessment/digits_layers",
-        (
-            Shown("layer_probes", "layers_0", "A linear probe at every layer."),
-            Shown(
-                "layer_transfer",
-                "layers_1",
-                "Layers copied from a network for other digits (A) or for the same ones (B), frozen or fine-tuned "
-                "(+): frozen upper layers do not transfer.",
             ),
         ),
     ),
