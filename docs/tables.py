@@ -25,7 +25,7 @@ from scipy import stats
 from tl_lab.config import choices, compose, describe
 from tl_lab.results.names import format_metric
 from tl_lab.results.report.markdown import crossed_sections
-from tl_lab.results.tables.claims import Judged
+from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed
 from tl_lab.results.tables.statistics import both_of, half_width
@@ -603,14 +603,16 @@ _ADVANTAGES = ("advantage/texts", "advantage/images")
 
 
 def claims_table() -> str:
-    """Say which expectations of the stored experiments hold, and sum up what transfer brings over all sets."""
+    """Say which expectations of experiments hold, and sum up what transfer brings over all sets."""
     lines = ["| experiment | expected | difference | over | holds |", "|---" * 5 + "|"]
     together: list[Judged] = []
-    for paper, _, _ in _reproductions():
-        for i, claim in enumerate(paper.claims):
-            cells = [f"`{paper.name}`" if i == 0 else "", *claim.row(paper.expected.metric)]
-            lines.append(f"| {' | '.join(cells)} |")
-            together += [claim] if paper.name in _ADVANTAGES else []
+    for paper in _papers():
+        rows = [claim.row(paper.expected.metric) for claim in paper.claims]
+        if paper.runs is None:
+            rows = [[claim.says, "-", "", "not run here"] for claim in paper.expected.expectations]
+        for i, row in enumerate(rows):
+            lines.append(f"| {' | '.join([f'`{paper.name}`' if i == 0 else '', *row])} |")
+        together += paper.claims if paper.name in _ADVANTAGES else []
     if len(together) == len(_ADVANTAGES):
         differences = np.concatenate([one.differences for one in together])
         whole = Judged(together[0].claim, differences, half_width(differences))
@@ -619,7 +621,7 @@ def claims_table() -> str:
 
 
 def learned_table() -> str:
-    """Give what an adapter reaches beside full fine-tuning, and with how many parameters."""
+    """Give what an adapter reaches beside full fine-tuning, and with how many parameters, in the stored runs."""
     lines = ["| experiment | learns | parameters that learn | share | accuracy |", "|---" * 5 + "|"]
     for paper, runs, table in _reproductions():
         if "adapter_tuning" not in table.methods or runs.get("learned", pd.Series([math.nan])).isna().any():
@@ -630,7 +632,56 @@ def learned_table() -> str:
             count, share = learned[method], learned[method] / learned["fine_tuning"]
             name = f"`{paper.name}`" if j == 0 else ""
             lines.append(f"| {name} | `{method}` | {count:,.0f} | {share:.2%} | {said} |")
+    return "\n".join(lines) if len(lines) > 2 else "Not run here."
+
+
+def pretraining_gain_table() -> str:
+    """Give what a pretext run gains over random weights, by the number of labels."""
+    if not (RESULTS / "pretraining_gain.json").is_file():
+        return "Not run here: `benchmarks/pretraining_gain.py` measures it."
+    lines = ["| data | pretext | labels | | random | pretrained | gain | holds |", "|---" * 8 + "|"]
+    for name, one in json.loads((RESULTS / "pretraining_gain.json").read_text()).items():
+        pretext = re.search(r"strategy\.pretext=(\w+)", one["overrides"])
+        assert pretext is not None
+        for row in one["rows"]:
+            gain = np.subtract(row["pretrained"], row["random"])
+            found = Judged(Claim("gain", {"init_from": "run"}, {"init_from": "null"}), gain, half_width(gain))
+            sides = [_with_interval([100 * value for value in row[side]]) for side in ("random", "pretrained")]
+            cells = [name, pretext[1], str(row["labels"]), row["way"], *sides, found.row("test/acc")[1], found.word]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def text_speed_table() -> str:
+    """Give what a fine-tuning step costs beside loops of others, and what is computed once."""
+    found = json.loads((RESULTS / "text_speed.json").read_text())
+    frame, others, features, tokens = (found[name] for name in ("frame", "transformers", "features", "tokenising"))
+
+    def said(one: dict[str, float], form: str) -> str:
+        return f"{one['ratio']:{form}} ({one['min']:{form}} to {one['max']:{form}})"
+
+    def ms(seconds: float) -> str:
+        return f"{1000 * seconds / found['steps']:.3g} ms"
+
+    how = (
+        f"MiniLM, {found['batch']} sentences of SST-2; CPU time, {found['repeats']} x {found['steps']} steps in turn, "
+        f"PyTorch {found['torch']}"
+    )
+    return "\n".join(
+        [
+            "| measured | ratio | how |",
+            "|---|---|---|",
+            f"| a fine-tuning step, frame / by hand, same batches | {said(frame, '.3f')} | {how}, "
+            f"{ms(frame['frame_s'])} and {ms(frame['by_hand_s'])} |",
+            f"| a fine-tuning step, Trainer of transformers / frame | {said(others, '.2f')} | the same sentences, "
+            f"there in random batches, each padded to its longest, {ms(others['transformers_s'])} |",
+            f"| a step of a head, frozen encoder in the loop / cached features | {said(features, ',.0f')} | the same, "
+            f"{ms(features['every_step_s'])} and {ms(features['cached_s'])}, the features computed before |",
+            f"| SST-2 tokenised, first time / from the cache | {tokens['first_s'] / tokens['again_s']:.1f} | "
+            f"{tokens['sentences']:,} sentences, {tokens['first_s']:.1f} s ({tokens['first_cpu_s']:.1f} s of CPU time) "
+            f"and {tokens['again_s']:.1f} s |",
+        ]
+    )
 
 
 def _claims(paper: Paper) -> list[str]:
@@ -698,10 +749,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "kept_memory": kept_memory_table,
     "languages": languages_table,
     "learned": learned_table,
+    "pretraining_gain": pretraining_gain_table,
     "recognition": recognition_table,
     "shift": shift_table,
     "large_data": large_data_table,
     "sweep_overhead": sweep_overhead_table,
+    "text_speed": text_speed_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "referee": referee_table,
