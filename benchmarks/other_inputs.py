@@ -1,7 +1,7 @@
 """Time to compute inputs from recordings and tables, and accuracy of probes for spoken digits on Whisper's encoder.
 
-    python benchmarks/other_inputs.py               # needs TL_LAB_DATA and the package with Whisper's weights
-    python benchmarks/other_inputs.py --padded 200  # also time and accuracy on recordings padded to 30 s
+python benchmarks/other_inputs.py               # needs TL_LAB_DATA and the package with Whisper's weights
+python benchmarks/other_inputs.py --padded 200  # also time and accuracy on recordings padded to 30 s
 """
 
 import argparse

@@ -56,7 +56,7 @@ def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_rea
     said = str(refused.value)
     assert any(f"takes {one}" in said for one in takes)
     valid = [name for name in choices("backbone")["backbone"] if kind in TAKES[name]]
-    assert f"of the kind {kind}; valid: {', '.join(f'backbone={name}' for name in sorted(valid))}" in said
+    assert f"are {kind}; valid: {', '.join(f'backbone={name}' for name in sorted(valid))}" in said
     assert "\n" not in said
 
 
