@@ -197,7 +197,7 @@ def test_the_lines_that_a_run_prints_can_be_pasted(tmp_path, capsys, monkeypatch
     assert [Path(word).resolve() for word in words] == [folder]
     (word,) = shlex.split(shlex.quote(f"resume={folder}"))
     main([word])
-    assert "complete already" in capsys.readouterr().out
+    assert "already complete" in capsys.readouterr().out
 
 
 def test_predictions_of_different_inputs_are_different_files(tmp_path):

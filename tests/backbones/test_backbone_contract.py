@@ -161,8 +161,8 @@ TRAINED = {"squeezenet1_0", *(f"efficientnet_lite{size}" for size in range(3))} 
 
 def test_every_configuration_builds() -> None:
     files = sorted(CONF.glob("*.yaml"))
-    # the others, of texts, tables, recordings and pages, have tests of their own
-    of_images = {file.stem for file in files if "image" in class_of(read_node(file)).modalities}
+    # the others, of texts, tables, recordings and pages, have tests of their own; clip has two towers
+    of_images = {file.stem for file in files if "image" in class_of(read_node(file)).modalities} - {"clip"}
     assert of_images == {"conv4", "lenet", "mlp", "timm", "torchvision"} | TRAINED
     for file in files:
         assert file.read_text().startswith("# ")

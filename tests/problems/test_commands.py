@@ -132,9 +132,9 @@ def test_what_a_problem_has_no_use_for_is_refused_in_one_sentence(capsys, tmp_pa
     for overrides, told in (
         (["data=digits_value", "strategy.label_smoothing=0.1"], "does not apply to regression data"),
         (["data=digits_value", "strategy.class_weights=balanced"], "does not apply to regression data"),
-        (["data=printed_to_handwritten_value", "domain_adaptation=cdan"], "cdan adapts single-label problems"),
+        (["data=printed_to_handwritten_value", "domain_adaptation=cdan"], "cdan supports single-label problems"),
         (["data=split_digits", "data@data.of=digits_properties", "strategy=naive"], "single-label"),
-        (["data=permuted_digits", "data@data.of=digits_value", "strategy=lwf"], "lwf learns single-label problems"),
+        (["data=permuted_digits", "data@data.of=digits_value", "strategy=lwf"], "lwf supports single-label problems"),
         (["data=episodes_of", "data@data.of=digits_value", "strategy=prototypical"], "single-label"),
     ):
         with pytest.raises(SystemExit):

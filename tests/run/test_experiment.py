@@ -206,7 +206,7 @@ def test_vectors_are_predicted_as_they_were_tested(of_vectors, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b,c\n1,2,3\n", "has 3 columns; return the 2 values of each vector"),
+        ("a,b,c\n1,2,3\n", "has 3 columns; give the 2 values of each vector"),
         ("a,b\n1,2\n1,nan\n", "NaN or infinity in row 2"),
         ("a,b\n1,two\n", "not a number"),
     ],
@@ -232,7 +232,7 @@ def test_every_strategy_adapts_where_there_is_a_target(strategy, tmp_path):
 def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
     frozen = ["strategy=feature_extraction", "domain_adaptation=none", "trainer.max_epochs=1"]
     run(tmp_path / "next", "data=digits", f"init_from={finished}", *frozen)
-    assert f"learned by {finished}" in capsys.readouterr().out.replace("\n", "").replace(" " * 14, "")
+    assert f"trained by {finished}" in capsys.readouterr().out.replace("\n", "").replace(" " * 14, "")
     first = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     second = torch.load(tmp_path / "next" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     names = [name for name in second if name.startswith("network.backbone.")]
@@ -241,7 +241,7 @@ def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
         learned = name.replace(".running_", ".target_running_")  # those of the domain adapted to
         assert torch.equal(first[learned], second[name])
     fine = ["strategy=fine_tuning"]  # from scratch would leave the weights aside
-    assert "another one" in refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}", *fine)
+    assert "differs from that of this run" in refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}", *fine)
 
 
 def test_dann_without_a_target_is_refused_before_data_is_read(capsys, tmp_path):
@@ -270,7 +270,7 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("strategy.layers.trainable=5", "2 layer groups"),
         ("strategy.layers.trainable=[conv3]", "conv2"),
         ("callbacks.checkpoint.monitor=test/target/acc", "validation metric only"),
-        ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch sees none"),
+        ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch finds none"),
         ("callbacks.checkpoint.monitor=val/source/ac", "val/source/acc"),
         ("trainer.limit_train_batches=0", "nothing was trained"),
         ("+trainer.max_steps=5", "max_steps is not supported"),
@@ -411,7 +411,7 @@ def test_a_full_disk_is_reported_and_damages_nothing(tmp_path):
 def test_a_finished_run_is_not_run_again(finished, capsys):
     before = (finished / "results.json").read_text()
     main([f"resume={finished}"])
-    assert "complete already" in capsys.readouterr().out
+    assert "already complete" in capsys.readouterr().out
     assert (finished / "results.json").read_text() == before
 
 

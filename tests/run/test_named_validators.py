@@ -15,7 +15,7 @@ PROPERTIES = ["data=printed_to_handwritten_properties", "domain_adaptation=none"
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ([*PROPERTIES, "validator=snd"], "validator=snd scores single-label problems, and data="),
+        ([*PROPERTIES, "validator=snd"], "validator=snd supports single-label problems, and data="),
         (["data=digits", "backbone=mlp", "validator=[entropy]"], "validator=entropy needs two domains, and data="),
     ],
 )

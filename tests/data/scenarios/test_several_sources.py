@@ -83,7 +83,7 @@ def test_an_adaptation_gets_all_sources_and_the_target_without_labels():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"held_out": "e"}, "data.held_out=e is none of the domains"),
+        ({"held_out": "e"}, "data.held_out=e is not one of the domains"),
         ({"names": ("a", "b"), "held_out": "a"}, "at least two sources, not 1"),
         ({"held_out": "a", "target": "a"}, "are both a"),
         ({"names": ("a", "task1")}, "cannot be named 'task1'"),

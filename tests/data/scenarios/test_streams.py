@@ -178,7 +178,7 @@ def test_tasks_are_rotated_by_shares_of_the_largest_angle():
 def test_vectors_cannot_be_rotated():
     from tl_lab.data.sets.moons import Moons
 
-    with pytest.raises(UserError, match="only images can be turned"):
+    with pytest.raises(UserError, match="only images can be rotated"):
         RotatedStream(of=Moons(), num_tasks=2).load()
 
 

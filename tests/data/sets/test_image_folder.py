@@ -260,7 +260,7 @@ def test_parts_that_are_not_given_are_held_out_of_training(tmp_path, given):
 def test_a_class_that_is_not_trained_is_refused(tmp_path):
     write_classes(tmp_path / "train", {"ant": 5, "bee": 5})
     write_classes(tmp_path / "test", {"ant": 2, "Bee": 2})
-    with pytest.raises(UserError, match=r"1 classes \(Bee\) that are not among the 2 learned.*'bee'"):
+    with pytest.raises(UserError, match=r"1 classes \(Bee\) that are not among the 2 of training.*'bee'"):
         ImageFolder(root=str(tmp_path)).load()
 
 

@@ -171,10 +171,10 @@ def test_several_columns_together(tmp_path: Path) -> None:
     pair = TextTablePair(**given, domain_column=["shop", "land"], source=["books-uk", "books-us"], target="dvd-us")
     pair.load()
     assert {int(text[5:]) % 6 for text in pair.sets["target/train"].x.items} == {1}
-    with pytest.raises(UserError, match=r"'stars' holds '0\.1' in row 2: several columns .* are labels of 0 and 1"):
+    with pytest.raises(UserError, match=r"'stars' has '0\.1' in row 2: several columns .* must be labels of 0 and 1"):
         TextTable(**given, label_column=["rude", "stars"]).read()
     mixed = pd.DataFrame({"a": ["x-y", "x"], "b": ["z", "y-z"]})
-    with pytest.raises(UserError, match="'x-y-z' stands for different cells"):
+    with pytest.raises(UserError, match="'x-y-z' results from different cells"):
         together(mixed, ["a", "b"])
 
 
@@ -200,5 +200,5 @@ def test_folders_of_texts_split_or_not(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"0\.txt is not in the encoding utf-8"):
         TextFolder(path=str(tmp_path / "flat")).read()
     (tmp_path / "flat" / "bad" / "0.txt").write_text(" ")
-    with pytest.raises(UserError, match=r"0\.txt holds no text"):
+    with pytest.raises(UserError, match=r"0\.txt contains no text"):
         TextFolder(path=str(tmp_path / "flat")).read()

@@ -101,7 +101,7 @@ def test_what_is_not_split_is_split_and_braces_name_shards(tmp_path: Path) -> No
 def test_names_of_classes_and_what_is_wrong_with_shards(tmp_path: Path) -> None:
     _write(tmp_path / "train-0.tar", range(8))
     assert _data(tmp_path, class_names=["cat", "dog"]).class_names == ["cat", "dog"]
-    with pytest.raises(UserError, match="names 3 classes, and the training shards have 2"):
+    with pytest.raises(UserError, match="has 3 classes, and the training shards have 2"):
         _data(tmp_path, class_names=["a", "b", "c"])
     with pytest.raises(UserError, match=r"no shard .*train-1\.tar, one of 1 of train-\{0\.\.1\}\.tar that are missing"):
         _data(tmp_path, train_shards="train-{0..1}.tar")

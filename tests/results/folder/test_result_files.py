@@ -140,17 +140,17 @@ def test_results_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "holds no results.json"),
+        (None, "contains no results.json"),
         ("{", "cannot be read"),
         ("", "cannot be read"),
         ("[1]", "a mapping is expected"),
         ('{"schema": 99}', "newer tl_lab"),
         ('{"schema": "x"}', "newer tl_lab"),
-        ('{"metrics": [1, 2]}', r"holds \[1, 2\] as metrics"),
-        ('{"parameters": 3}', "holds 3 as parameters"),
-        ('{"duration_s": "long"}', "holds 'long' as duration_s"),
-        ('{"sizes": [3]}', r"holds \[3\] as sizes"),
-        ('{"metrics": {"test/acc": "hello"}}', "holds 'hello' as test/acc"),
+        ('{"metrics": [1, 2]}', r"has \[1, 2\] as metrics"),
+        ('{"parameters": 3}', "has 3 as parameters"),
+        ('{"duration_s": "long"}', "has 'long' as duration_s"),
+        ('{"sizes": [3]}', r"has \[3\] as sizes"),
+        ('{"metrics": {"test/acc": "hello"}}', "has 'hello' as test/acc"),
     ],
 )
 def test_damaged_results_are_named(tmp_path, content, message):

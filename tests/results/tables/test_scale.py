@@ -1,7 +1,5 @@
 """Models of growing size that are asked the same: what stands at which size, by hand."""
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -17,26 +15,26 @@ def test_wilsons_interval_solves_its_equation():
 
 
 @pytest.fixture
-def runs(tmp_path):
-    rows = []
+def runs():
+    rows, scales = [], {}
     for blocks, parameters, acc in ((1, 10, 0.5), (8, 80, 0.8)):
         for shots in (0, 4):
             for seed in (0, 1):
-                folder = tmp_path / f"{blocks}_{shots}_{seed}"
-                folder.mkdir()
+                folder = f"{blocks}_{shots}_{seed}"
                 scale = {"parameters": parameters, "acc": acc + 0.1 * seed, "low": acc - 0.1, "high": acc + 0.2}
-                said = {"status": "completed", "scale": {**scale, "chance": 0.5}}
-                (folder / "results.json").write_text(json.dumps(said))
+                scales[folder] = {**scale, "chance": 0.5}
                 rows.append(
-                    {"folder": folder.name, "seed": seed, "status": "completed", "written": "1"}
+                    {"folder": folder, "seed": seed, "status": "completed", "written": "1"}
                     | {"setting": f"{blocks} {shots}", "override.backbone.blocks": str(blocks)}
                     | {"override.strategy.shots": str(shots)}
                 )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    found.attrs["scales"] = scales
+    return found
 
 
-def test_models_stand_by_their_size_for_each_way_of_asking(runs, tmp_path):
-    found = find_scale(runs, tmp_path)
+def test_models_stand_by_their_size_for_each_way_of_asking(runs):
+    found = find_scale(runs)
     assert [(each.way, each.model, each.parameters) for each in found] == [
         (f"strategy.shots={shots}", f"backbone.blocks={blocks}", parameters)
         for shots in (0, 4)
@@ -53,5 +51,5 @@ def test_models_stand_by_their_size_for_each_way_of_asking(runs, tmp_path):
     assert [str(colour) == "white" for colour in hollow] == [True, False, True, False]
 
 
-def test_one_size_alone_shows_nothing(runs, tmp_path):
-    assert find_scale(runs[runs["override.backbone.blocks"] == "1"], tmp_path) == []
+def test_one_size_alone_shows_nothing(runs):
+    assert find_scale(runs[runs["override.backbone.blocks"] == "1"]) == []

@@ -70,7 +70,7 @@ def test_an_inner_batch_that_is_the_whole_support_is_reported():
 
 
 def test_an_option_without_effect_is_refused():
-    with pytest.raises(UserError, match="label_smoothing is 0 for Reptile"):
+    with pytest.raises(UserError, match="label_smoothing must be 0 for Reptile"):
         make(Reptile, label_smoothing=0.1, **INNER)
 
 

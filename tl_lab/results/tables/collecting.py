@@ -60,7 +60,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
         have no columns of their own: they are results of the search, not swept values (``tuned`` names them).
         A search's trials are omitted if there are other runs (``attrs["trials_left_out"]`` counts them), and alone have
         no test scores, which must not be used to choose; ``attrs["objectives"]`` holds the name and value, the larger
-        the better, of the metric by which each run was ranked, None without one. Runs of a folder are in natural order.
+        the better, of the metric by which each run was ranked, None without one, and ``attrs["scales"]`` by folder what
+        runs of prompts found at their model's size. Runs of a folder are in natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -82,6 +83,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     elif any(trials):  # the winning trial would count as another seed of the chosen setting
         rows = [row for row in rows if not row["trial"]]
     objectives = [row.pop("_objective", None) for row in rows]
+    scales = {row["folder"]: scale for row in rows if isinstance(scale := row.pop("_scale", None), dict)}
     settings = _settings([row.pop("_overrides") for row in rows])
     settings = _told_apart(settings, [row.pop("_content", None) for row in rows])
     marked = [
@@ -93,7 +95,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     metrics = sorted((name for name in names if name not in overrides), key=metric_rank)
     frame = frame.reindex(columns=[*FIRST, *overrides, *metrics])
     frame.attrs["root"], frame.attrs["trials_left_out"] = str(common), len(trials) - len(rows)
-    frame.attrs["objectives"] = objectives
+    frame.attrs["objectives"], frame.attrs["scales"] = objectives, scales
     return frame
 
 
@@ -147,7 +149,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     parameters = results.get("parameters") or {}
     plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
     row |= {name: results.get(name) for name in plain}
-    row["_content"] = results.get("content_hash")
+    row["_content"], row["_scale"] = results.get("content_hash"), results.get("scale")
     if results.get("objective") is not None:
         row["_objective"] = (str(results.get("objective_metric")), float(results["objective"]))
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")

@@ -114,7 +114,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
         transfer=find_transfer(runs, *budgets) if budgets is not None else [],
         items=find_items(runs, budgets[1]) if budgets is not None else [],
         gains=find_gains(runs),
-        scale=find_scale(runs, Path(runs.attrs["root"])),
+        scale=find_scale(runs),
     )
 
 

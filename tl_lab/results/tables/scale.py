@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tl_lab.errors import UserError
-from tl_lab.results.folder.files import read_results
 from tl_lab.results.tables.collecting import OVERRIDE
 from tl_lab.results.tables.reproduction import swept_keys
 from tl_lab.results.tables.summarising import independent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
 __all__ = ["OfSize", "find_scale"]
@@ -54,12 +50,11 @@ class OfSize:
         return "above chance" if self.acc > self.chance else "below chance"
 
 
-def find_scale(runs: "pd.DataFrame", root: "Path") -> list[OfSize]:
+def find_scale(runs: "pd.DataFrame") -> list[OfSize]:
     """Gather what runs say of their model's size (``scale`` in their results).
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` gives them.
-        root: that their folders start from.
+        runs: as :func:`tl_lab.results.tables.collecting.collect` returns them, with their ``attrs["scales"]``.
 
     Returns:
         A row for each way and model, the smallest first; none unless models of two sizes were asked in one way.
@@ -70,11 +65,7 @@ def find_scale(runs: "pd.DataFrame", root: "Path") -> list[OfSize]:
         return []
     groups: dict[tuple[str, str], list[dict[str, float]]] = {}
     for run in independent(runs).to_dict("records"):
-        try:
-            said = read_results(root / str(run["folder"])).get("scale")
-        except UserError:
-            continue
-        if isinstance(said, dict):
+        if (said := runs.attrs["scales"].get(run["folder"])) is not None:
             way = _named(run, [key for key in keys if key not in of_model])
             groups.setdefault((way, _named(run, of_model)), []).append(said)
     found = [_row(way, model, each) for (way, model), each in groups.items()]
