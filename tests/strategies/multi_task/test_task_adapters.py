@@ -3,10 +3,13 @@
 import pytest
 import torch
 from composing import run_in
+from encoders_at_hand import tiny
 from laboratory import Blobs, fit, make
 
 import tl_lab
 from tl_lab.adapters.lora import LoRA
+from tl_lab.adapters.of_each_task import OfEachTask
+from tl_lab.adapters.prefix import PrefixTuning
 from tl_lab.data.sets.tasks import Tasks
 from tl_lab.errors import UserError
 from tl_lab.strategies.multi_task.multi_task import MultiTask
@@ -96,6 +99,26 @@ def test_what_no_task_shares_has_no_conflicts():
 def test_an_adapter_for_each_task_needs_an_adapter():
     with pytest.raises(UserError, match="per_task needs an adapter: set adapter=lora"):
         make(MultiTask, Tasks(datasets=[Blobs(seed=0)], seed=0), adapters="per_task")
+
+
+@pytest.mark.parametrize("adapter", [LoRA(rank=2), PrefixTuning(tokens=2)], ids=["lora", "prefix"])
+def test_text_encoders_share_all_but_the_adapter(adapter, tmp_path):
+    from tl_lab.backbones.hf_text import HFText
+
+    whole = OfEachTask(adapter, ["first", "second"], [0, 1, 1])
+    backbone = whole.inject(adapter.inject(HFText(name=str(tiny(tmp_path / "bert", "bert"))))).eval()
+    first, second = (dict(one.named_parameters()) for one in backbone.tasks)
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] is not second[name]} == {name for name in first if adapter.owns(name)}
+    assert any(adapter.owns(name) for name in first)
+    x = backbone.spec.fit(["a b", "c", "b"])
+    with torch.no_grad():
+        features = backbone(x)
+        backbone.known = torch.tensor([[True, False], [False, True], [True, True]])
+        of_known = backbone(x)
+    assert features.shape == (3, 2, 8)
+    assert torch.equal(features[:, 0], features[:, 1])  # both start alike
+    torch.testing.assert_close(of_known, features * backbone.known[..., None])
 
 
 def test_a_run_is_loaded_as_it_was_tested(tmp_path):

@@ -8,6 +8,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.data.sets.tasks import TasksInBatches
 from tl_lab.errors import UserError
+from tl_lab.evaluation import TASK_MEAN
 from tl_lab.problems import Problem, Several
 
 __all__ = ["StreamAtOnce"]
@@ -27,6 +28,8 @@ class StreamAtOnce(TasksInBatches):
     Raises:
         UserError: the tasks share outputs, or differ by what is done to their inputs.
     """
+
+    keeps_best = False
 
     def __init__(self, stream: TaskStream) -> None:
         super().__init__(
@@ -79,6 +82,16 @@ class StreamAtOnce(TasksInBatches):
         assert self.stream.outputs is not None
         own = samples.y - self.stream.outputs.offset(task)
         return replace(samples, y=self.several.widened(self.stream.task_name(task), own))
+
+    @property
+    def monitor(self) -> str:
+        """The validation score that compares runs: the mean over the tasks."""
+        return f"{self.monitored}/{self.mean_name}"
+
+    @property
+    def labelled_scores(self) -> tuple[str, ...]:
+        """Names of the scores of a validation set."""
+        return tuple(self.mean_name if name == TASK_MEAN else name for name in super().labelled_scores)
 
     def total_epochs_for(self, epochs: int) -> int:
         """Count the epochs of all tasks."""

@@ -17,6 +17,7 @@ from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities
 from tl_lab.data.splits import few_in_strata
 from tl_lab.errors import UserError, nearest
+from tl_lab.evaluation import TASK_MEAN
 from tl_lab.functional import annealed_exponent, sampling_shares
 from tl_lab.options import Positive
 from tl_lab.problems import Problem, Several
@@ -68,8 +69,8 @@ class TasksInBatches(DataModule):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.several = Several()
-        self.mean_name: str | None = None
-        """The metric's name under which the mean over the tasks stands beside other ways to learn these data."""
+        self.mean_name = TASK_MEAN
+        """The metric's name under which the mean over the tasks stands."""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:

@@ -274,10 +274,11 @@ class MultiTask(Strategy):
     # ------------------------------------------------------------------ what is said
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
-        """Score every task; of a stream also their mean, by the name that it has there."""
+        """Score every task, and their mean by the name that it has for these data."""
         scores = super()._scores(prefixes)
-        if (name := getattr(self.data, "mean_name", None)) is not None:
-            scores |= {f"{prefix}/{name}": scores[f"{prefix}/{TASK_MEAN}"] for prefix in prefixes.values()}
+        if (name := getattr(self.data, "mean_name", TASK_MEAN)) != TASK_MEAN:
+            for prefix in prefixes.values():
+                scores[f"{prefix}/{name}"] = scores.pop(f"{prefix}/{TASK_MEAN}")
         return scores
 
     @property
