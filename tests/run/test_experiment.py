@@ -241,7 +241,8 @@ def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
         learned = name.replace(".running_", ".target_running_")  # those of the domain adapted to
         assert torch.equal(first[learned], second[name])
     fine = ["strategy=fine_tuning"]  # from scratch would leave the weights aside
-    assert "differs from that of this run" in refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}", *fine)
+    said = refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}", *fine)
+    assert "differs from that of this run" in said
 
 
 def test_dann_without_a_target_is_refused_before_data_is_read(capsys, tmp_path):
