@@ -1,7 +1,7 @@
 """Store the results of printed_to_handwritten that README and runs refer to.
 
     uv run python train.py -m domain_adaptation=none,dann "seed=range(11,21)" hydra.sweep.dir=outputs/sweeps/pair
-    uv run python train.py -m domain_adaptation.lambda_max=0.0 "seed=range(11,21)" hydra.sweep.dir=outputs/sweeps/lambda0
+    uv run python train.py -m domain_adaptation.lambda_max=0 "seed=range(11,21)" hydra.sweep.dir=outputs/sweeps/lambda0
     uv run python benchmarks/embedded_pair.py outputs/sweeps/pair outputs/sweeps/lambda0
     uv run python docs/tables.py
 
