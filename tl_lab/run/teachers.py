@@ -75,7 +75,7 @@ def _text_teacher(name: str, data: DataModule) -> PublishedTeacher:
 
     order = order_of([config.id2label[number] for number in sorted(config.id2label)], data.problem.output_names, name)
     kind: Any = AutoModelForSequenceClassification
-    net = kind.from_pretrained(source_of(name), local_files_only=True, dtype=torch.float32)
+    net = kind.from_pretrained(source_of(name), local_files_only=True, trust_remote_code=False, dtype=torch.float32)
     return PublishedTeacher(_Classifier(net.eval(), order), backbone.spec, data.problem)
 
 
