@@ -4,7 +4,6 @@ import functools
 import importlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import NoReturn
 import tl_lab.run.experiment  # noqa: F401  (what takes seconds, imported before the fork)
 from tl_lab.cli.main import main as tl_lab_main
 from tl_lab.cli.train import main as train
+from tl_lab.run.parallel import free_port
 
 __all__ = ["Start", "command", "two_processes"]
 
@@ -125,10 +125,7 @@ def two_processes(*argv: str, folder: Path, trainer: str = "ddp_cpu") -> None:
     Lightning's own launcher starts the second one by the command line, with its imports; tests that look at that
     start use it.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     given = [*argv, f"trainer={trainer}", f"hydra.run.dir={folder}"]
     own = [[], ["hydra.output_subdir=null", "hydra.job.name=train_ddp_process_1"]]
     starts = [

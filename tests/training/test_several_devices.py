@@ -2,10 +2,13 @@
 
 import functools
 import json
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from composing import run_in
 from laboratory import BlobPair, differing, fit, make, state
@@ -16,8 +19,9 @@ from tl_lab.config import compose
 from tl_lab.domain_adaptation.mcd import MCD
 from tl_lab.errors import UserError
 from tl_lab.run import build as building
+from tl_lab.run import parallel
 from tl_lab.run.build import build
-from tl_lab.run.parallel import synchronise_batch_norm
+from tl_lab.run.parallel import choose_port, free_port, synchronise_batch_norm
 from tl_lab.run.plan import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -39,6 +43,38 @@ def test_ddp_on_one_device_trains_to_the_bits_of_one_process(monkeypatch: pytest
                 torch.distributed.destroy_process_group()
         states.append(state(model))
     assert differing(*states) == set()
+
+
+def test_processes_meet_at_a_port_that_no_connection_and_no_program_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(20_000 <= free_port() < connections for _ in range(20))
+    with socket.socket() as taken:
+        taken.bind(("", free_port()))
+        of_taken = taken.getsockname()[1]
+        monkeypatch.setattr(parallel, "_PORTS", range(of_taken, of_taken + 100))
+        assert all(free_port() != of_taken for _ in range(20))
+
+
+@pytest.mark.parametrize("given", [None, "23456"])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_port_is_chosen_for_several_processes_unless_it_is_given(
+    devices: int, given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    if given:
+        monkeypatch.setenv("MASTER_PORT", given)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    choose_port(trainer)
+    chosen = os.environ.get("MASTER_PORT")
+    assert chosen == given if given or devices == 1 else 20_000 <= int(str(chosen)) < 32_768
 
 
 def test_two_processes_divide_the_parameters_and_train_as_one(tmp_path: Path) -> None:

@@ -1,15 +1,48 @@
-"""Preparation of a network for training in several processes."""
+"""Preparation of a network, and of the machine, for training in several processes."""
+
+import os
+import random
+import socket
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from tl_lab.errors import UserError
 from tl_lab.run.build import Parts
 from tl_lab.run.plan import Plan
 
-__all__ = ["synchronise_batch_norm"]
+__all__ = ["choose_port", "free_port", "synchronise_batch_norm"]
 
 _OPTION = "trainer.sync_batchnorm"
+_PORTS = range(20_000, 32_768)  # below what Linux (32768) and macOS (49152) give to outgoing connections
+
+
+def choose_port(trainer: pl.Trainer) -> None:
+    """Choose the port at which the processes that Lightning starts on this machine meet, unless one was given.
+
+    Lightning would take a port of the range that the system gives to connections; seconds pass until the first process
+    listens at it, and another job's connection may hold it by then.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.world_size > 1 and isinstance(environment, LightningEnvironment):
+        os.environ.setdefault("MASTER_PORT", str(free_port()))
+
+
+def free_port() -> int:
+    """Return a random port of this machine, from 20000 to 32767, that nothing listens at.
+
+    Raises:
+        UserError: a hundred ports are all taken.
+    """
+    for port in random.SystemRandom().sample(_PORTS, 100):  # not the seeded generator: equal seeds run side by side
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise UserError(f"no port is free from {_PORTS[0]} to {_PORTS[-1]} for the processes to meet at: set MASTER_PORT")
 
 
 def synchronise_batch_norm(plan: Plan, parts: Parts, trainer: pl.Trainer) -> None:

@@ -19,6 +19,7 @@ from tl_lab.results.names import less_is_better
 from tl_lab.results.screen.progress import progress_callback
 from tl_lab.run.checkpoints import WholeCheckpoints
 from tl_lab.run.length import epochs_of
+from tl_lab.run.parallel import choose_port
 from tl_lab.run.plan import Checkpointing, Plan, Recipe, Stopping
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.watching.validators.base import Validator
@@ -70,6 +71,7 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UserError(f"trainer={plan.trainer.choice} cannot start: {error}") from error
+    choose_port(trainer)
     return cast(pl.Trainer, trainer)
 
 
