@@ -27,7 +27,7 @@ from tl_lab.results.names import format_metric
 from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
-from tl_lab.results.tables.reproduction import Crossed
+from tl_lab.results.tables.reproduction import Crossed, named_methods
 from tl_lab.results.tables.statistics import both_of, half_width
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -528,7 +528,7 @@ def reproductions_table() -> str:
         protocol = " and ".join(dict.fromkeys(runs["data_protocol"]))
         for j, method in enumerate(table.methods):
             published = expected.mean(method, table.tasks)
-            of = runs[runs[f"override.{expected.methods}"] == method]
+            of = runs[named_methods(runs, expected) == method]
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             verdict = verdicts.get(table.named(method), "")
             if verdict and "reduced" in paper.name:  # nothing is reproduced by another recipe

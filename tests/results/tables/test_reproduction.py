@@ -9,11 +9,13 @@ from tl_lab.config import choices, compose
 from tl_lab.errors import UserError
 from tl_lab.results.tables.reproduction import (
     Reproduces,
+    arrange,
     chosen,
     compare_methods,
     comparison_rows,
     cross,
     crossed_rows,
+    named_methods,
     swept_keys,
     verdict_rows,
 )
@@ -156,6 +158,21 @@ def test_one_task_needs_no_key():
     table = cross(frame, METRIC, expected.methods, expected.tasks)
     assert table.tasks == [""]
     assert verdict_rows(table, METRIC, expected)[0][-1] == "no, below"
+
+
+def test_another_value_of_a_variant_is_a_method_of_its_own():
+    usual, other = runs(), runs(methods=("dann",)).assign(**{"override.backbone": "lenet"})
+    other[METRIC] += 0.1
+    frame = pd.concat([usual, other], ignore_index=True)  # the usual backbone was not swept
+    expected = Reproduces(source="x", tasks="data.pair", variants={"backbone": "conv4"})
+    assert expected.swept == ["domain_adaptation", "data.pair", "backbone"]
+    assert named_methods(frame, expected).value_counts().to_dict() == {"none": 12, "dann": 12, "dann, lenet": 12}
+    table = arrange(frame, expected)
+    assert table.methods == ["none", "dann", "dann, lenet"]
+    np.testing.assert_allclose(table.mean[:, 2], BASE + 0.005 + 0.1)
+    np.testing.assert_allclose(table.mean[:, :2], crossed(usual).mean)
+    named = frame.assign(**{"override.backbone": frame["override.backbone"].fillna("conv4")})  # as stored runs are
+    assert arrange(named, expected).methods == table.methods
 
 
 def test_a_label_free_score_chooses_among_runs():

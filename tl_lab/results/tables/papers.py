@@ -22,7 +22,7 @@ from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import leads, split_name
 from tl_lab.results.tables.claims import Judged, judge
 from tl_lab.results.tables.collecting import collect
-from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, verdict_rows, verdicts
+from tl_lab.results.tables.reproduction import Crossed, Reproduces, arrange, verdict_rows, verdicts
 from tl_lab.results.tables.verdicts import Verdict
 
 __all__ = [
@@ -64,8 +64,7 @@ class Paper:
         """Methods by tasks; None without runs."""
         if self.runs is None:
             return None
-        runs, expected = self.runs, self.expected
-        return cross(chosen(runs, expected), expected.metric, expected.methods, expected.tasks)
+        return arrange(self.runs, self.expected)
 
     @property
     def rows(self) -> list[list[str]]:
@@ -129,7 +128,7 @@ class Paper:
         more = self.more_seeds
         if more is None or self.runs is None:
             return None
-        keys = [f"override.{key}" for key in (self.expected.methods, self.expected.tasks, *self.expected.tuned) if key]
+        keys = [f"override.{key}" for key in self.expected.swept]
         return more * float(self.runs.groupby(keys)["duration_s"].mean().sum()) / 3600
 
     @property
@@ -166,7 +165,7 @@ def paper_of(name: str) -> Paper | None:
         return None
     place = place_of(name)
     # swept values are names, even if they look like numbers
-    names = {f"override.{key}": str for key in (expected.methods, expected.tasks, *expected.tuned) if key}
+    names = {f"override.{key}": str for key in expected.swept}
     runs = pd.read_csv(place, dtype=names) if place.exists() else None
     return Paper(name, describe(file), expected, runs, asked(file, expected))
 
@@ -227,7 +226,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
     expected = expected_by(experiment)
     runs = collect(folders)
     root = Path(runs.attrs["root"])
-    keys = [f"override.{key}" for key in (expected.methods, expected.tasks, *expected.tuned) if key]
+    keys = [f"override.{key}" for key in expected.swept]
     allowed = {*keys, "override.seed", "override.experiment"}
     rows = []
     for _, run in runs.iterrows():
@@ -258,7 +257,8 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
 
 def _chosen(run: Any, key: str, results: Mapping[str, Any]) -> Any:
     """The swept value, or the experiment's own choice if nothing was swept."""
-    return run[key] if key in run else results["choices"].get(key.removeprefix("override."))
+    given = run.get(key)
+    return given if pd.notna(given) else results["choices"].get(key.removeprefix("override."))
 
 
 def with_earlier(table: pd.DataFrame, place: Path) -> pd.DataFrame:

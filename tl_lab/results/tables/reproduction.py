@@ -23,11 +23,13 @@ __all__ = [
     "Comparison",
     "Crossed",
     "Reproduces",
+    "arrange",
     "chosen",
     "compare_methods",
     "comparison_rows",
     "cross",
     "crossed_rows",
+    "named_methods",
     "swept_keys",
     "verdict_rows",
     "verdicts",
@@ -49,6 +51,8 @@ class Reproduces:
             interval must be within it (:func:`~tl_lab.results.tables.verdicts.decide`).
         methods: the swept key whose values are the compared methods.
         tasks: the swept key whose values are the tasks over which methods are compared; None for one task.
+        variants: further swept keys, each with the value that goes unnamed: another value makes a method of its own,
+            ``fine_tuning, word_vectors``.
         tuned: swept keys whose best value by ``chosen_by`` is taken for each method, task and seed.
         chosen_by: the metric that selects among runs; it must not use the target's labels.
         published: by method, a number or, with tasks, a number for each of them; methods that occur only in the paper
@@ -67,6 +71,7 @@ class Reproduces:
     tolerance: float = 0.02
     methods: str = "domain_adaptation"
     tasks: str | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
     tuned: Sequence[str] = ()
     chosen_by: str | None = None
     published: Mapping[str, Any] = field(default_factory=dict)
@@ -74,11 +79,10 @@ class Reproduces:
     claims: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        swept = [key for key in (self.methods, self.tasks, *self.tuned) if key]
         for claim in self.expectations:
             for key in (*claim.better, *({claim.over} - {"seed"})):
-                if key not in swept:
-                    raise UserError(f"reproduces.claims: {key!r} is not swept; {nearest(key, swept)}")
+                if key not in self.swept:
+                    raise UserError(f"reproduces.claims: {key!r} is not swept; {nearest(key, self.swept)}")
         if not self.tolerance >= 0:
             raise UserError(f"reproduces.tolerance must be at least 0, not {self.tolerance}")
         if bool(self.tuned) != (self.chosen_by is not None):
@@ -120,6 +124,11 @@ class Reproduces:
         if not isinstance(node.get("source"), str):
             raise UserError("reproduces.source must name the paper, table and page")
         return cls(**node)
+
+    @property
+    def swept(self) -> list[str]:
+        """List the swept keys: methods, tasks, variants, and what is tuned."""
+        return [key for key in (self.methods, self.tasks, *self.variants, *self.tuned) if key]
 
     @property
     def expectations(self) -> list[Claim]:
@@ -236,6 +245,37 @@ def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
     score = -score if less_is_better(expected.chosen_by) else score
     best = runs.assign(_score=score.fillna(-np.inf)).groupby([*keys, "seed"], sort=False)["_score"].idxmax()
     return runs.loc[sorted(best)]
+
+
+def named_methods(runs: "pd.DataFrame", expected: Reproduces) -> "pd.Series":
+    """Return each run's method, followed by the values of its variants that are not the usual ones.
+
+    Args:
+        runs: completed runs, as for :func:`cross`.
+        expected: the keys.
+    """
+    names = runs[f"override.{expected.methods}"].copy()
+    for key, usual in expected.variants.items():
+        if (column := f"override.{key}") in runs:
+            other = runs[column].notna() & (runs[column] != usual)
+            names[other] = names[other] + ", " + runs.loc[other, column]
+    return names
+
+
+def arrange(runs: "pd.DataFrame", expected: Reproduces) -> Crossed | None:
+    """Arrange runs as an experiment states it: its selection among runs, methods and their variants by tasks.
+
+    Args:
+        runs: completed runs, as for :func:`cross`.
+        expected: the keys, the metric and the selecting metric.
+
+    Returns:
+        The table; None if no run has the metric or the methods' key.
+    """
+    if (column := f"override.{expected.methods}") not in runs:
+        return None
+    named = runs.assign(**{column: named_methods(runs, expected)})
+    return cross(chosen(named, expected), expected.metric, expected.methods, expected.tasks)
 
 
 def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) -> Crossed | None:

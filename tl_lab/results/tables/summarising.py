@@ -10,7 +10,7 @@ import numpy as np
 
 from tl_lab.results.names import is_detail, leads, metric_rank, split_name
 from tl_lab.results.tables.collecting import FIRST, OVERRIDE
-from tl_lab.results.tables.reproduction import Crossed, Reproduces, chosen, cross, swept_keys
+from tl_lab.results.tables.reproduction import Crossed, Reproduces, arrange, cross, swept_keys
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, paired_t, t_quantile
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tu
     """
     done = independent(runs)
     if expected is not None:
-        table = cross(chosen(done, expected), expected.metric, expected.methods, expected.tasks)
+        table = arrange(done, expected)
         return None if table is None else (table, expected.metric, expected.tasks or "")
     others = [key for key in swept_keys(runs) if key != _METHODS]
     metric = leading_on_target(headline(runs))
