@@ -13,6 +13,7 @@ from tl_lab.config import choices
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
 from tl_lab.results.tables.papers import Paper, asked, expected_by, keep, machine, papers, stored, with_earlier
+from tl_lab.results.tables.reproduction import Reproduces
 
 ROOT = Path(__file__).resolve().parents[3]
 EXPERIMENT = "dann/mnist_to_mnistm_reduced"
@@ -269,3 +270,23 @@ def test_the_list_says_what_a_decision_takes_and_the_cheapest_comes_first(all_pa
     assert len(hours) > 3
     assert hours == sorted(hours)
     assert all((row[1] == "undecided") == bool(row[3]) for row in rows)
+
+
+def test_a_claim_compares_what_each_side_has_selected():
+    claim = {"says": "b is better", "better": {"strategy": "b"}, "worse": {"strategy": "a"}}
+    expected = Reproduces(
+        "x", "test/acc", methods="strategy", tuned=["optimizer.lr"], chosen_by="val/acc", claims=[claim]
+    )
+    scores = {("a", "1"): (0.7, 0.9), ("a", "2"): (0.8, 0.5), ("b", "1"): (0.6, 0.1), ("b", "2"): (0.9, 0.8)}
+    runs = pd.DataFrame(
+        [
+            {"override.strategy": method, "override.optimizer.lr": rate, "seed": seed, "val/acc": val, "test/acc": acc}
+            for (method, rate), (val, acc) in scores.items()
+            for seed in range(3)
+        ]
+    )
+    (found,) = Paper("own", "", expected, runs, frozenset()).claims
+    assert list(found.differences) == pytest.approx([0.8 - 0.5] * 3)  # a selects rate 2, b too; at rate 1 b is worse
+    runs.loc[runs["override.optimizer.lr"] == "2", "val/acc"] -= 0.25  # a now selects rate 1, b rate 2
+    (found,) = Paper("own", "", expected, runs, frozenset()).claims
+    assert list(found.differences) == pytest.approx([0.8 - 0.9] * 3)

@@ -22,7 +22,7 @@ from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import leads, split_name
 from tl_lab.results.tables.claims import Judged, judge
 from tl_lab.results.tables.collecting import collect
-from tl_lab.results.tables.reproduction import Crossed, Reproduces, arrange, verdict_rows, verdicts
+from tl_lab.results.tables.reproduction import Crossed, Reproduces, arrange, chosen, verdict_rows, verdicts
 from tl_lab.results.tables.verdicts import Verdict
 
 __all__ = [
@@ -83,7 +83,9 @@ class Paper:
         """What the stored runs say of the experiment's own expectations."""
         if self.runs is None:
             return []
-        return [judge(self.runs, claim, self.expected.metric) for claim in self.expected.expectations]
+        # both sides of a claim may have selected different values of what is tuned
+        runs = chosen(self.runs, self.expected).drop(columns=[f"override.{key}" for key in self.expected.tuned])
+        return [judge(runs, claim, self.expected.metric) for claim in self.expected.expectations]
 
     @property
     def status(self) -> str:

@@ -229,7 +229,7 @@ class Comparison:
 
 
 def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
-    """Select for each method, task and seed the run that is best by ``chosen_by``.
+    """Select for each method, variant, task and seed the run that is best by ``chosen_by``.
 
     Args:
         runs: completed runs, as for :func:`cross`.
@@ -238,7 +238,7 @@ def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
     Returns:
         The selected runs, or all runs without a selection. A group whose runs lack the metric keeps its first.
     """
-    keys = [f"override.{key}" for key in (expected.methods, expected.tasks) if key]
+    keys = [f"override.{key}" for key in expected.swept if key not in expected.tuned]
     if expected.chosen_by is None or not set(keys) <= set(runs):
         return runs
     score = runs[expected.chosen_by] if expected.chosen_by in runs else runs["seed"] * float("nan")
