@@ -61,19 +61,23 @@ def _second_epoch(parts: Parts) -> float:
 def by_hand(parts: Parts) -> float:
     """Train for an epoch on the same batches without any frame; CPU seconds."""
     network, data = parts.strategy.network.train(), parts.data
-    batches: Any = data.loader(data.primary, cached=False)
+    batches = data.train_loader(data.primary)  # the frame's: shuffled, of similar lengths
     samples = data.sets[data.primary]
     assert samples.y is not None
     assert data.spec is not None
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
+    steps = 0
     began = time.process_time()
     for index in batches.order.epoch(0):
+        steps += 1
         x = data.spec.shorten(take(cast(Any, samples.x), index))
         loss = F.cross_entropy(network(x), samples.y[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return time.process_time() - began
+    seconds = time.process_time() - began
+    assert steps == len(samples) // BATCH, steps
+    return seconds
 
 
 class _Epoch(TrainerCallback):
