@@ -1,13 +1,15 @@
 """What a short pretext run gains over random weights, by a linear probe and by fine-tuning, at two label budgets.
 
-    TL_LAB_DATA=<data sets> uv run python benchmarks/pretraining_gain.py [mnist] [sst2]
+    TL_LAB_DATA=<data sets> uv run python benchmarks/pretraining_gain.py [views] [skip_gram] ...
 
-MNIST: SimCLR on 10,000 images without labels, by LeNet. SST-2: skip-gram on all sentences of the training set, by word
-vectors. Each seed has a pretext run of its own, and the same labels for both starts. Writes
+Every pretext by name, all without one. Images: 10,000 of MNIST without labels, by LeNet. Texts: the sentences of SST-2,
+by word vectors, a bidirectional LSTM, and an encoder and a decoder of two small blocks. Recordings: FSDD, by
+convolutions. Each seed has a pretext run of its own, and the same labels for both starts. Writes
 docs/results/pretraining_gain.json.
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,8 +17,10 @@ from datetime import date
 from pathlib import Path
 
 import torch
+import transformers
 from portable import portable
 
+from tl_lab.backbones.packaged import packaged
 from tl_lab.results.folder.files import write_json
 from tl_lab.results.tables.collecting import collect
 
@@ -26,21 +30,78 @@ SEEDS = (0, 1, 2)
 LABELS = (100, 1000)
 WAYS = {"feature_extraction": "linear probe", "fine_tuning": "fine-tuning"}
 SHARED = ["domain_adaptation=none", "strategy.bottleneck=null", "logger=none", "figures=false", "forgetting=false"]
+_IMAGES = ["data=mnist", "backbone=lenet", "scheduler=constant"]
+_UNLABELLED = ["data.labels=10000", "data.batch_size=128", "data.batches_per_epoch=300", "trainer.max_epochs=1"]
+_AFTER_IMAGES = ["data.batch_size=32", "data.test_count=2000", "data.batches_per_epoch=50", "trainer.max_epochs=4"]
+_TEXTS = ["data=sst2", "backbone.pretrained=false", "scheduler=constant"]
+_AFTER_TEXTS = ["data.batch_size=32", "data.batches_per_epoch=25", "trainer.max_epochs=4"]
+_SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+
+
+def _words(pretext: str, *both: str, pretraining: tuple[str, ...], rate: float) -> dict[str, list[str]]:
+    return {
+        "both": [*_TEXTS, *both],
+        "pretext": [f"strategy.pretext={pretext}", *pretraining],
+        "after": [*_AFTER_TEXTS, f"optimizer.lr={rate}"],
+    }
+
+
 CASES: dict[str, dict[str, list[str]]] = {
-    "mnist": {
-        "both": ["data=mnist", "backbone=lenet", "scheduler=constant"],
-        "pretext": [
-            "strategy.pretext=views", "augmentation=characters", "data.labels=10000", "data.batch_size=128",
-            "data.batches_per_epoch=300", "trainer.max_epochs=1",
-        ],
-        "after": ["data.batch_size=32", "data.test_count=2000", "data.batches_per_epoch=50", "trainer.max_epochs=4"],
+    "views": {
+        "both": _IMAGES,
+        "pretext": ["strategy.pretext=views", "augmentation=characters", *_UNLABELLED],
+        "after": _AFTER_IMAGES,
     },
-    "sst2": {
-        "both": ["data=sst2", "backbone=word_vectors", "backbone.pretrained=false", "scheduler=constant"],
-        "pretext": ["strategy.pretext=skip_gram", "data.batch_size=256", "optimizer.lr=3e-3", "trainer.max_epochs=2"],
-        "after": ["data.batch_size=32", "data.batches_per_epoch=25", "optimizer.lr=1e-2", "trainer.max_epochs=4"],
+    "rotation": {"both": _IMAGES, "pretext": ["strategy.pretext=rotation", *_UNLABELLED], "after": _AFTER_IMAGES},
+    "masked_patches": {
+        "both": _IMAGES,
+        "pretext": ["strategy.pretext=masked_patches", "strategy.mask_share=0.5", *_UNLABELLED],
+        "after": _AFTER_IMAGES,
     },
-}  # fmt: skip
+    "masked_spectrogram": {
+        "both": ["data=spoken_digits", "backbone=audio_cnn", "scheduler=constant"],
+        "pretext": ["strategy.pretext=masked_spectrogram", "data.batch_size=64", "trainer.max_epochs=5"],
+        "after": ["data.batch_size=32", "data.batches_per_epoch=25", "trainer.max_epochs=4"],
+    },
+    "skip_gram": _words(
+        "skip_gram",
+        "backbone=word_vectors",
+        pretraining=("data.batch_size=256", "optimizer.lr=3e-3", "trainer.max_epochs=2"),
+        rate=1e-2,
+    ),
+    "both_directions": _words(
+        "both_directions",
+        "backbone=lstm",
+        "backbone.hidden=64",
+        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1"),
+        rate=3e-3,
+    ),
+    "masked_tokens": _words(
+        "masked_tokens",
+        "backbone=hf_text",
+        "backbone.name=<bert>",
+        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1"),
+        rate=3e-3,
+    ),
+    "next_tokens": _words(
+        "next_tokens",
+        "backbone=hf_causal",
+        "backbone.name=<llama>",
+        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1"),
+        rate=3e-3,
+    ),
+}
+
+
+def small_model(kind: str, folder: Path) -> Path:
+    """Save a random encoder or decoder of two blocks with the tokeniser of the packaged one."""
+    tokeniser = transformers.AutoTokenizer.from_pretrained(packaged("minilm").locate()["model/config.json"].parent)
+    sizes = _SMALL | {"vocab_size": len(tokeniser), "pad_token_id": tokeniser.pad_token_id}
+    config = transformers.AutoConfig.for_model(kind, **sizes)
+    made = transformers.AutoModel if kind == "bert" else transformers.AutoModelForCausalLM
+    made.from_config(config).save_pretrained(folder / kind)
+    tokeniser.save_pretrained(folder / kind)
+    return folder / kind
 
 
 def sweep(folder: Path, *overrides: str) -> None:
@@ -51,7 +112,10 @@ def sweep(folder: Path, *overrides: str) -> None:
 
 def gains(name: str, folder: Path) -> dict[str, object]:
     """Pretrain, train on few labels from both starts, and give test accuracies by seed."""
-    case = CASES[name]
+    case = {
+        part: [re.sub(r"<(\w+)>", lambda found: str(small_model(found[1], folder)), text) for text in texts]
+        for part, texts in CASES[name].items()
+    }
     sweep(folder / "pretext", "strategy=pretraining", *case["both"], *case["pretext"])
     sweep(
         folder / "after", *case["both"], *case["after"],
@@ -71,7 +135,7 @@ def gains(name: str, folder: Path) -> dict[str, object]:
     return {
         "rows": rows,
         "seeds": list(SEEDS),
-        "overrides": " ".join(case["both"] + case["pretext"]),
+        "overrides": " ".join(CASES[name]["both"] + CASES[name]["pretext"]),
         "pretext_s": float(pretexts["duration_s"].mean()),
         "together_s": float(pretexts["duration_s"].sum() + runs["duration_s"].sum()),
         "date": date.today().isoformat(),

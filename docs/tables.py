@@ -23,12 +23,12 @@ import pandas as pd
 from scipy import stats
 
 from tl_lab.config import choices, compose, describe
-from tl_lab.results.names import format_metric
+from tl_lab.results.names import format_difference, format_metric
 from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed, named_methods
-from tl_lab.results.tables.statistics import both_of, half_width
+from tl_lab.results.tables.statistics import both_of, half_width, paired_t
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -642,15 +642,78 @@ def pretraining_gain_table() -> str:
     if not (RESULTS / "pretraining_gain.json").is_file():
         return "Not run here: `benchmarks/pretraining_gain.py` measures it."
     lines = ["| data | pretext | labels | | random | pretrained | gain | holds |", "|---" * 8 + "|"]
-    for name, one in json.loads((RESULTS / "pretraining_gain.json").read_text()).items():
-        pretext = re.search(r"strategy\.pretext=(\w+)", one["overrides"])
-        assert pretext is not None
+    for pretext, one in json.loads((RESULTS / "pretraining_gain.json").read_text()).items():
+        data, backbone = (re.findall(rf"\b{key}=(\w+)", one["overrides"])[0] for key in ("data", "backbone"))
         for row in one["rows"]:
             gain = np.subtract(row["pretrained"], row["random"])
             found = Judged(Claim("gain", {"init_from": "run"}, {"init_from": "null"}), gain, half_width(gain))
             sides = [_with_interval([100 * value for value in row[side]]) for side in ("random", "pretrained")]
-            cells = [name, pretext[1], str(row["labels"]), row["way"], *sides, found.row("test/acc")[1], found.word]
+            cells = [
+                f"{data}, {backbone}",
+                pretext,
+                str(row["labels"]),
+                row["way"],
+                *sides,
+                found.row("test/acc")[1],
+                found.word,
+            ]
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ways_table() -> str:
+    """Set the ways of answering for texts beside each other, by number of labels, and each against from scratch."""
+    stored = [paper for paper in _papers() if paper.name.startswith("zero_shot/") and paper.expected.tasks]
+    lines: list[str] = []
+    for paper in stored:
+        if paper.runs is None or (table := paper.crossed) is None:
+            continue
+        budgets = sorted(table.tasks, key=int)
+        if not lines:
+            heads = [f"{int(labels):,} labels" for labels in budgets]
+            lines = [f"| set | way | {' | '.join(heads)} | {' | '.join(f'minus scratch, {head}' for head in heads)} |"]
+            lines.append("|---" * (2 + 2 * len(budgets)) + "|")
+        places = [table.tasks.index(labels) for labels in budgets]
+        metric = paper.expected.metric
+        scores = paper.runs.assign(way=named_methods(paper.runs, paper.expected)).pivot_table(
+            index=["override.data.labels", "seed"], columns="way", values=metric
+        )
+        for j, way in enumerate(table.methods):
+            means = [format_metric(metric, table.mean[i, j], table.half[i, j], table.both.get((i, j))) for i in places]
+            gains = ["" if way == "from_scratch" else _gain(metric, scores.loc[n], way) for n in budgets]
+            first = f"`{paper.name.partition('/')[2]}`" if j == 0 else ""
+            lines.append(f"| {first} | {table.named(way)} | {' | '.join(means)} | {' | '.join(gains)} |")
+    return "\n".join(lines) or "Not run here: `python -m tl_lab papers run zero_shot/sst2` does it."
+
+
+def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
+    """Give the difference to training from scratch with the same labels, over seeds, and what its interval says."""
+    found = paired_t((scores[way] - scores["from_scratch"]).dropna().to_numpy())
+    low, high = found.mean - found.half, found.mean + found.half
+    word = "better" if low > 0 else "worse" if high < 0 else "undecided"
+    return f"{format_difference(metric, found.mean, found.half, found.both)}, {word}"
+
+
+def tasks_table() -> str:
+    """Set each task that was learned together with others beside its own runs, seed by seed."""
+    (paper,) = (paper for paper in _papers() if paper.name == "multi_task/rte_mrpc_stsb")
+    if paper.runs is None:
+        return f"Not run here: `python -m tl_lab papers run {paper.name}` does it."
+    by_sets = {
+        tuple(text.strip("[]").split(",")): runs.set_index("seed")
+        for text, runs in paper.runs.groupby("override.data.datasets")
+    }
+    together = next(names for names in by_sets if len(names) > 1)
+    lines = ["| task | metric | alone | together | difference | learning together |", "|---" * 6 + "|"]
+    for task in together:
+        name = next(name for name in by_sets[together] if name.startswith(f"test/{task}/"))
+        alone, joint = by_sets[task,][name], by_sets[together][name]
+        found = paired_t((joint - alone).dropna().to_numpy())
+        low, high = found.mean - found.half, found.mean + found.half
+        verdict = "helps" if low > 0 else "hurts" if high < 0 else "undecided"
+        sides = [format_metric(name, side.mean(), half_width(side.to_numpy())) for side in (alone, joint)]
+        difference = f"{format_difference(name, found.mean, found.half)}, {found.n} seeds"
+        lines.append(f"| {task} | {name.rpartition('/')[2]} | {' | '.join(sides)} | {difference} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -757,7 +820,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "shift": shift_table,
     "large_data": large_data_table,
     "sweep_overhead": sweep_overhead_table,
+    "tasks": tasks_table,
     "text_speed": text_speed_table,
+    "ways": ways_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "referee": referee_table,
