@@ -726,7 +726,8 @@ def text_speed_table() -> str:
         return f"{one['ratio']:{form}} ({one['min']:{form}} to {one['max']:{form}})"
 
     def ms(seconds: float) -> str:
-        return f"{1000 * seconds / found['steps']:.3g} ms"
+        value = 1000 * seconds / found["steps"]
+        return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
     how = (
         f"MiniLM, {found['batch']} sentences of SST-2; CPU time, {found['repeats']} x {found['steps']} steps in turn, "
