@@ -550,7 +550,7 @@ def reproductions_table() -> str:
     lines = ["| experiment | protocol | method | measured | published | reproduced | runs | a run |", "|---" * 8 + "|"]
     for paper, runs, table in _reproductions():
         expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.rows}
-        protocol = " and ".join(dict.fromkeys(runs["data_protocol"]))
+        protocol = " and ".join(dict.fromkeys(runs["data_protocol"].dropna()))
         for j, method in enumerate(table.methods):
             published = expected.mean(method, table.tasks)
             of = runs[named_methods(runs, expected) == method]
@@ -610,6 +610,7 @@ def reproduction_pages() -> str:
         file = choices("experiment")["experiment"][name]
         sections = crossed_sections((table, expected.metric, expected.tasks or ""), expected)
         facts = runs.iloc[0]
+        protocol = "" if pd.isna(facts["data_protocol"]) else f"; protocol: {facts['data_protocol']}"
         commits = ", ".join(f"`{commit[:10]}`" for commit in dict.fromkeys(runs["git_commit"]))
         dates = " and ".join(sorted({*runs["date"]}))
         parts += [
@@ -620,7 +621,7 @@ def reproduction_pages() -> str:
             *_claims(paper),
             f"{len(runs)} runs on {dates}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
             f"{facts['threads']} thread{_machines(runs)}; {_seconds(runs['duration_s'].median())} a run (median), "
-            f"{_seconds(runs['duration_s'].sum())} together; protocol: {facts['data_protocol']}.",
+            f"{_seconds(runs['duration_s'].sum())} together{protocol}.",
         ]
     return "\n\n".join(parts)
 
