@@ -743,6 +743,16 @@ def tasks_table() -> str:
     return "\n".join(lines)
 
 
+def start_up_table() -> str:
+    """Give the CPU time to the end of the first update, and of the imports in it that belong to other packages."""
+    found = json.loads((RESULTS / "start_up.json").read_text())
+    lines = ["| start | least CPU time | times `import torch` |", "|---|---|---|"]
+    for one in found["starts"]:
+        lines.append(f"| {one['start']} | {one['cpu_s']:.1f} s | {one['times_import_torch']:.1f} |")
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return "\n".join([*lines, "", f"The least of {found['repeats']} starts of each, in turn; {versions}."])
+
+
 def text_speed_table() -> str:
     """Give what a fine-tuning step costs beside loops of others, and what is computed once."""
     found = json.loads((RESULTS / "text_speed.json").read_text())
@@ -848,6 +858,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "shift": shift_table,
     "large_data": large_data_table,
     "sweep_overhead": sweep_overhead_table,
+    "start_up": start_up_table,
     "tasks": tasks_table,
     "text_speed": text_speed_table,
     "ways": ways_table,
