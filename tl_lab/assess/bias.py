@@ -9,6 +9,7 @@ import torch
 
 from tl_lab.assess.answering import answerer_of, base_of
 from tl_lab.assess.fairness import by_group
+from tl_lab.assess.groups import group_columns, group_names
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
@@ -19,11 +20,9 @@ from tl_lab.results.report.blocks import Cell, Table
 __all__ = ["Audit", "assess", "audit"]
 
 TITLE = "Bias audit"
-_MOST_GROUPS = 20
 _CONTEXTS = 30  # of the Equity Evaluation Corpus, sixty sentences each
 _MOST_CLASSES = 10  # that are audited one against the rest
 _SMALL = 30  # samples of a group below which its rates say little
-_NOT_GROUPS = frozenset({"time", "decile", "text_id", "index"})
 _DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
 _SAID = {"selection_rate": "selected", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "accuracy": "accuracy"}
 
@@ -109,7 +108,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if not material.classifies:
         return NotApplicable(TITLE, "Rates by group are those of decisions for classes, and these data have none.")
     name = material.deployment or material.test or material.validation
-    columns = _columns(material, name)
+    columns = group_columns(material, name)
     texts = material.data.modality_for(material.plan.data.node) == "text"
     if not columns and not texts:
         return NotApplicable(TITLE, "The data have no column of groups: give one where the data take `group_column`.")
@@ -157,22 +156,9 @@ def _of_texts(material: Material, result: PartResult) -> list[str]:
     return [one for one in said if one]
 
 
-def _columns(material: Material, name: str) -> list[str]:
-    known = material.drawn[name].columns
-    if material.options.groups:
-        if lacking := [one for one in material.options.groups if one not in known]:
-            raise ValueError(f"the data have no column {lacking[0]!r}; they have {', '.join(known) or 'none'}")
-        return material.options.groups
-    return [
-        one
-        for one, values in known.items()
-        if one not in _NOT_GROUPS and not values.is_floating_point() and 1 < len(values.unique()) <= _MOST_GROUPS
-    ]
-
-
 def _by_column(material: Material, name: str, column: str, result: PartResult) -> list[str]:
     """Audit the given decision on all samples, then the model's and its base's on held-out ones."""
-    groups = _group_names(material, column)
+    groups = group_names(material, column)
     sentences = []
     if given := _given(material, column):
         title, y, answer, group = given
@@ -199,14 +185,6 @@ def _positives(material: Material) -> list[tuple[int, str]]:
     if len(names) == 2:
         return [(1, "")]
     return [(c, f"{one} against the rest") for c, one in enumerate(names[:_MOST_CLASSES])]
-
-
-def _group_names(material: Material, column: str) -> list[str]:
-    values = getattr(material.data, "column_values", {}).get(column)
-    if values:
-        return [str(value) for value in values]
-    most = max(int(samples.columns[column].max()) for samples in material.whole.values() if column in samples.columns)
-    return [f"{column} {number}" for number in range(most + 1)]
 
 
 def _given(material: Material, column: str) -> tuple[str, np.ndarray, np.ndarray, np.ndarray] | None:

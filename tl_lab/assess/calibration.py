@@ -1,19 +1,22 @@
-"""Held-out data: the gap to deployment, calibration, selective accuracy, the worst class."""
+"""Held-out data: the gap to deployment, calibration, selective accuracy, the worst class and group."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from tl_lab.assess.answering import Answerer, answerer_of
+from tl_lab.assess.groups import group_columns, group_names
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves, reliability_diagram
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, difference_of_shares, wilson
 from tl_lab.functional.calibration import calibration, reliability, risk_coverage
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
-__all__ = ["assess"]
+__all__ = ["assess", "lowest"]
 
 TITLE = "Held-out performance and calibration"
 _COVERAGES = (0.5, 0.8, 0.9, 1.0)
-_FEW = 10  # samples of a class below which its accuracy is not held against others
+_FEW = 10  # samples of a class or group below which its accuracy is not held against others
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
@@ -44,7 +47,16 @@ def assess(material: Material) -> PartResult | NotApplicable:
         at = [f"{1 - risk[max(0, int(np.ceil(share * len(risk))) - 1)]:.1%}" for share in _COVERAGES]
         selective.append([said, *at, f"{area:.3f}"])
     gap = _gap(material, measures)
-    head = ["set", "accuracy (95 %)", "ECE (95 %)", "expected of sampling", "p", "ECE at T", "worst class"]
+    head = [
+        "set",
+        "accuracy (95 %)",
+        "ECE (95 %)",
+        "expected of sampling",
+        "p",
+        "ECE at T",
+        "worst class",
+        "worst group",
+    ]
     tables = [
         Table(head, rows, 1, f"Predictions of {answerer.name}; T = {heat:.2f} by validation data"),
         Table(
@@ -60,8 +72,9 @@ def assess(material: Material) -> PartResult | NotApplicable:
     }
     notes = [
         "ECE is biased upwards: the column **expected of sampling** is its mean for a perfectly calibrated classifier "
-        "with the same confidences, p the share of such draws with an ECE as large. The interval of the worst class is "
-        "widened for their number (Bonferroni), for the lowest of several is low by chance, too."
+        "with the same confidences, p the share of such draws with an ECE as large. The intervals of the worst class "
+        "and of the worst group (over all columns of groups) are widened for their number (Bonferroni), for the lowest "
+        "of several is low by chance, too."
     ]
     sentence, trust = _sentence(material, answerer, measures, sets[-1], gap)
     return PartResult(TITLE, sentence, trust, measures, tables, figures, notes)
@@ -81,31 +94,58 @@ def _judged(
         "ece_bias": Measure(raw.bias),
         "ece_scaled": Measure(scaled.error, scaled.low, scaled.high, scaled.p),
     }
-    worst = _worst(material, y.numpy(), right.numpy())
-    if worst is not None:
-        found[f"worst_class/{worst[0]}"] = worst[1]
+    worst = {"class": lowest(_classes(material, y.numpy()), right.numpy())}
+    worst["group"] = lowest(_groups(material, name), right.numpy())
+    found |= {f"worst_{kind}/{one[0]}": one[1] for kind, one in worst.items() if one is not None}
     row: list[str | Cell] = [
         found["accuracy"].text(percent=True),
         found["ece"].text(),
         f"{raw.bias:.3f}",
         said_p(raw.p),
         f"{scaled.error:.3f}",
-        "-" if worst is None else f"{worst[0]} {worst[1].text(percent=True)}",
+        *("-" if one is None else f"{one[0]} {one[1].text(percent=True)}" for one in worst.values()),
     ]
     return found, row
 
 
-def _worst(material: Material, y: np.ndarray, right: np.ndarray) -> tuple[str, Measure] | None:
+def lowest(members: Mapping[str, np.ndarray], right: np.ndarray, few: int = _FEW) -> tuple[str, Measure] | None:
+    """Find the part of the samples with the lowest accuracy, with Wilson's interval at Bonferroni's level.
+
+    Args:
+        members: of each part by its name, ``(N,)``, bool; parts may overlap.
+        right: whether each answer is right, ``(N,)``, bool.
+        few: samples below which a part is left out.
+
+    Returns:
+        Its name and accuracy; None where no part has so many samples.
+    """
     from scipy.special import ndtri
 
-    counts = np.bincount(y, minlength=len(material.class_names))
-    known = [c for c in range(len(counts)) if counts[c] >= _FEW]
+    known = {name: inside for name, inside in members.items() if int(inside.sum()) >= few}
     if not known:
         return None
-    worst = min(known, key=lambda c: right[y == c].mean())
-    # the lowest of several is low by chance, too: Bonferroni's level over the classes
+    worst = min(known, key=lambda name: right[known[name]].mean())
+    # the lowest of several is low by chance, too: Bonferroni's level over the parts
     z = float(ndtri(1 - 0.025 / len(known)))
-    return material.class_names[worst], wilson(int(right[y == worst].sum()), int(counts[worst]), z)
+    return worst, wilson(int(right[known[worst]].sum()), int(known[worst].sum()), z)
+
+
+def _classes(material: Material, y: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: y == number for number, name in enumerate(material.class_names)}
+
+
+def _groups(material: Material, name: str) -> dict[str, np.ndarray]:
+    """Mark the samples of every group of every column; the bias audit reports a column that the data lack."""
+    columns = material.drawn[name].columns
+    try:
+        found = group_columns(material, name)
+    except ValueError:
+        found = [one for one in material.options.groups or () if one in columns]
+    return {
+        f"{column}={said}" if said != f"{column} {number}" else said: columns[column].numpy() == number
+        for column in found
+        for number, said in enumerate(group_names(material, column))
+    }
 
 
 def _answers(answerer: Answerer, material: Material, name: str, heat: float) -> tuple[np.ndarray, np.ndarray]:
