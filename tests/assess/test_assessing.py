@@ -2,20 +2,25 @@
 
 import json
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from tl_lab.assess import running
+from tl_lab.assess import calibration, running
 from tl_lab.assess.asking import read
 from tl_lab.assess.bias import audit
+from tl_lab.assess.calibration import lowest
 from tl_lab.assess.data_size import rule_of_thumb
 from tl_lab.assess.detectors import Reference, detect, moved_most, reference_of
 from tl_lab.assess.fairness import by_group
-from tl_lab.assess.footprint import emissions, shares
+from tl_lab.assess.footprint import FootprintMeter, emissions, shares
 from tl_lab.assess.results import NotApplicable, PartResult, wilson
 from tl_lab.assess.transferability import agreement
 from tl_lab.assess.writing import plain, sections
@@ -97,6 +102,51 @@ def test_a_part_that_fails_is_one_sentence_and_the_others_still_run(assessed):
         assert "\n" not in found[name].why
 
 
+@pytest.fixture
+def dated(tmp_path):
+    """A table of 200 rows, one of them with a time that is none."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=200)
+    table = pd.DataFrame({"x": x, "z": draw.normal(size=200), "when": np.arange(200).astype(str)})
+    table["label"] = np.where(x > 0, "yes", "no")
+    table.loc[7, "when"] = "soon"
+    table.to_csv(tmp_path / "table.csv", index=False)
+    words = ["data=table", f"data.path={tmp_path / 'table.csv'}", "data.time_column=when", "data.trees=false"]
+    return [*words, "assess=calibration"]
+
+
+def test_times_that_do_not_parse_are_left_out_with_a_note(dated, tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    found, folder = running.carry_out(dated, tmp_path / "out")
+    assert isinstance(found.parts["calibration"], PartResult)
+    assert found.parts["calibration"].measures["test/accuracy"].value > 0.9
+    (note,) = found.notes
+    assert note.startswith("The times of the data are left out: data.time_column=when has 'soon'")
+    assert set(found.material.data.columns.numbers) == {"x", "z"}  # and the times are no input
+    assert json.loads((folder / "assessment.json").read_text(encoding="utf-8"))["notes"] == [note]
+    assert "The times of the data are left out" in (folder / "assessment.html").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="'soon', which is neither a number nor a date"):
+        running.carry_out([*dated, "data.split=time"], tmp_path / "none")
+
+
+def test_an_error_of_the_energy_meter_ends_nothing(monkeypatch):
+    class Broken:
+        def __init__(self, **options):
+            self.options = options
+
+        def start(self):
+            raise RuntimeError("no counters")
+
+    for failing in ("start", "stop"):
+        tracker = type("Tracker", (Broken,), {} if failing == "start" else {"start": lambda self: None})
+        monkeypatch.setitem(sys.modules, "codecarbon", SimpleNamespace(OfflineEmissionsTracker=tracker))
+        meter = FootprintMeter("FRA")
+        meter.start()
+        found = meter.stop()
+        assert found.source == "estimated: processor time at 15 W a core"
+        assert found.kg == pytest.approx(found.kwh * 0.056039)
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -141,6 +191,34 @@ def test_wilsons_interval_by_hand():
     found = wilson(8, 10)
     assert (found.low, found.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
     assert wilson(10, 10).high == pytest.approx(1)
+
+
+def test_the_worst_of_several_groups_has_an_interval_for_their_number():
+    right = np.arange(100) < 70  # the last 30 are wrong
+    members = {name: np.isin(np.arange(100) // 25, parts) for name, parts in {"a": [0], "b": [1, 2], "c": [3]}.items()}
+    few = {**members, "nine": np.arange(100) > 90}
+    assert lowest(few, right) == ("c", wilson(0, 25, NormalDist().inv_cdf(1 - 0.05 / 6)))
+    assert lowest({"b": members["b"]}, right) == ("b", wilson(45, 50, NormalDist().inv_cdf(0.975)))
+    assert lowest({"nine": few["nine"]}, right) is None
+
+
+def test_the_worst_group_is_found_by_the_columns_of_the_data(assessed):
+    material = assessed[0].material
+    test = material.drawn["source/test"]
+    columns = {"site": torch.arange(len(test)) % 3, "time": torch.arange(len(test)), "constant": torch.zeros(len(test))}
+    whole, grouped = material.whole, replace(test, columns=columns)
+    material.drawn["source/test"], material.whole = grouped, {"source/test": grouped}
+    try:
+        found = calibration.assess(material)
+    finally:
+        material.drawn["source/test"], material.whole = test, whole
+    (name,) = [key for key in found.measures if key.startswith("source/test/worst_group/")]
+    answers = material.logits("mlp", "source/test").argmax(1) == test.y
+    worst = min(range(3), key=lambda k: float(answers[k::3].double().mean()))
+    assert name == f"source/test/worst_group/site {worst}"
+    assert found.measures[name].value == pytest.approx(float(answers[worst::3].double().mean()))
+    assert not any("target/test/worst_group" in key for key in found.measures)
+    assert found.tables[0].head[-1] == "worst group"
 
 
 # ---------------------------------------------------------------------- bias

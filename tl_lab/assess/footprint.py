@@ -1,5 +1,6 @@
 """Energy and emissions: measured by codecarbon where it is installed, else estimated from processor time."""
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ FACTORS: Mapping[str, float] = {"FRA": 0.056039, "USA": 0.369473}
 """kg CO2e of a kWh of electricity by country, from codecarbon's own table."""
 WATTS = 15.0
 """Of a busy core with its memory, where nothing can be measured."""
+_BY_LOAD = "estimated by codecarbon from load and rated power"
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,17 @@ class FootprintMeter:
         self._began = time.process_time()
         try:
             from codecarbon import OfflineEmissionsTracker
-        except ImportError:
-            return
-        self._tracker = OfflineEmissionsTracker(
-            country_iso_code=self.country,
-            save_to_file=False,
-            log_level="error",
-            allow_multiple_runs=True,
-            measure_power_secs=1,
-        )
-        self._tracker.start()
+
+            self._tracker = OfflineEmissionsTracker(
+                country_iso_code=self.country,
+                save_to_file=False,
+                log_level="error",
+                allow_multiple_runs=True,
+                measure_power_secs=1,
+            )
+            self._tracker.start()
+        except Exception:  # it is not installed, or fails on this machine, which must not end what is watched
+            self._tracker = None
 
     def stop(self) -> Footprint:
         """End, and give what was used.
@@ -104,11 +107,19 @@ class FootprintMeter:
         Raises:
             UserError: nothing measures, and the country is not known.
         """
-        if self._tracker is not None:
-            kg = float(self._tracker.stop() or 0.0)
-            kwh = float(self._tracker.final_emissions_data.energy_consumed)
-            counters = os.access("/sys/class/powercap/intel-rapl", os.R_OK)
-            how = "measured by codecarbon" if counters else "estimated by codecarbon from load and rated power"
-            return Footprint(kwh, kg, how)
+        measured = None
+        with contextlib.suppress(Exception):  # as at the start
+            measured = self._measured()
+        if measured is not None:
+            return measured
         kwh = (time.process_time() - self._began) * WATTS / 3.6e6
         return Footprint(kwh, emissions(kwh, self.country), f"estimated: processor time at {WATTS:g} W a core")
+
+    def _measured(self) -> Footprint | None:
+        """End codecarbon's tracker."""
+        if self._tracker is None:
+            return None
+        kg = float(self._tracker.stop() or 0.0)
+        kwh = float(self._tracker.final_emissions_data.energy_consumed)
+        counters = os.access("/sys/class/powercap/intel-rapl", os.R_OK)
+        return Footprint(kwh, kg, "measured by codecarbon" if counters else _BY_LOAD)

@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tl_lab.assess.asking import Asked, read
@@ -14,7 +14,9 @@ from tl_lab.assess.footprint import Footprint, FootprintMeter
 from tl_lab.assess.material import Material
 from tl_lab.assess.results import NotApplicable, PartResult
 from tl_lab.assess.verdict import verdict
+from tl_lab.data.sets.columns import UnreadableTimes, names_in
 from tl_lab.errors import UserError, root_cause
+from tl_lab.run.plan import Recipe
 
 __all__ = ["Assessed", "carry_out", "run_parts"]
 
@@ -30,6 +32,7 @@ class Assessed:
         verdict: three sentences with their confidence.
         seconds: of processor time by part.
         footprint: energy of all of it; None where it is not known.
+        notes: what of the data was left out, each a sentence.
     """
 
     asked: Asked
@@ -38,6 +41,7 @@ class Assessed:
     verdict: Sequence[str]
     seconds: Mapping[str, float]
     footprint: Footprint | None
+    notes: Sequence[str] = ()
 
 
 def carry_out(overrides: Sequence[str], output: Path | None = None) -> tuple[Assessed, Path]:
@@ -62,7 +66,7 @@ def carry_out(overrides: Sequence[str], output: Path | None = None) -> tuple[Ass
     _say("reading the data, building the backbones")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what training would warn of
-        material = Material(asked.plans, asked.options)
+        material, notes = _read_data(asked)
     seconds = {"reading": time.process_time() - began}
     parts = run_parts(material, seconds)
     footprint = _stopped(meter)
@@ -70,10 +74,31 @@ def carry_out(overrides: Sequence[str], output: Path | None = None) -> tuple[Ass
         from tl_lab.assess.energy import assess as energy
 
         parts["energy"] = _guarded("energy", lambda: energy(material, footprint, seconds, parts.get("baselines")))
-    assessed = Assessed(asked, material, parts, verdict(material, parts), seconds, footprint)
+    assessed = Assessed(asked, material, parts, verdict(material, parts), seconds, footprint, notes)
     folder = output or new_folder(asked)
     write(assessed, folder)
     return assessed, folder
+
+
+def _read_data(asked: Asked) -> tuple[Material, list[str]]:
+    """Read the data, where necessary without their times, which only a split by time needs."""
+    try:
+        return Material(asked.plans, asked.options), []
+    except UnreadableTimes as error:
+        if asked.plans[0].data.option("split") == "time":
+            raise
+        plans = [replace(plan, data=_without_times(plan.data)) for plan in asked.plans]
+        note = f"The times of the data are left out: {error}."
+        _say(note)
+        return Material(plans, asked.options), [note]
+
+
+def _without_times(data: Recipe) -> Recipe:
+    """Leave the column with times out of tables: it has no role, and is no input."""
+    names = names_in(data.option("time_column"))
+    if "drop" in data.node:
+        data = data.with_options(drop=[*data.node["drop"], *names])
+    return data.with_options(time_column=None)
 
 
 def run_parts(material: Material, seconds: dict[str, float]) -> dict[str, PartResult | NotApplicable]:

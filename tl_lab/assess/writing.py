@@ -46,7 +46,7 @@ def write(assessed: "Assessed", folder: Path) -> None:
 
 def sections(assessed: "Assessed") -> list[Section]:
     """Lay an assessment out: the verdict, then a section a part."""
-    found = [Section("Verdict", list(assessed.verdict))]
+    found = [Section("Verdict", [*assessed.verdict, *(f"> {note}" for note in assessed.notes)])]
     for name, part in assessed.parts.items():
         section = Section(part.title)
         if isinstance(part, NotApplicable):
@@ -74,6 +74,7 @@ def plain(assessed: "Assessed") -> dict[str, Any]:
         "sizes": assessed.material.sizes,
         "fingerprint": assessed.material.data.fingerprint(),
         "verdict": list(assessed.verdict),
+        "notes": list(assessed.notes),
         "parts": {name: _part(part) for name, part in assessed.parts.items()},
         "seconds": {name: round(value, 3) for name, value in assessed.seconds.items()},
         "footprint": None if assessed.footprint is None else vars(assessed.footprint),

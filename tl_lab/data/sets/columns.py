@@ -15,6 +15,7 @@ from tl_lab.texts import listed
 
 __all__ = [
     "Columns",
+    "UnreadableTimes",
     "cell_of",
     "check_columns",
     "codes_of",
@@ -30,6 +31,10 @@ __all__ = [
 
 Columns = str | Sequence[str]
 """The name of a column, or a list of several."""
+
+
+class UnreadableTimes(UserError):
+    """A column with times contains something else, or numbers and dates together."""
 
 
 def names_in(columns: Columns | None) -> list[str]:
@@ -170,15 +175,17 @@ def times_of(cells: Sequence[str], columns: Columns) -> Tensor:
         columns: names of the columns, for messages.
 
     Raises:
-        UserError: a cell is neither.
+        UnreadableTimes: a cell is neither, or numbers and dates are mixed.
     """
     numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
     if bool(numbers.isna().any()):
         dates = pd.to_datetime(pd.Series(cells), errors="coerce", utc=True, format="mixed")
         if bool(dates.isna().any()):
-            wrong = cells[int(dates.isna().to_numpy().argmax())]
-            where = ",".join(names_in(columns))
-            raise UserError(f"data.time_column={where} has {wrong!r}, which is neither a number nor a date")
+            where, neither = ",".join(names_in(columns)), (numbers.isna() & dates.isna()).to_numpy()
+            if not neither.any():
+                raise UnreadableTimes(f"data.time_column={where} mixes numbers and dates: write all in the same way")
+            wrong = cells[int(neither.argmax())]
+            raise UnreadableTimes(f"data.time_column={where} has {wrong!r}, which is neither a number nor a date")
         numbers = dates.map(lambda date: date.timestamp())
     return torch.tensor(numbers.to_numpy().astype("float64"))
 
