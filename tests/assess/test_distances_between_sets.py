@@ -7,6 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
+from tl_lab.assess import similarity
+from tl_lab.assess.asking import read
+from tl_lab.assess.material import Material
+from tl_lab.assess.pretraining import features_of
 from tl_lab.functional.domain_folds import folded_a_distance
 from tl_lab.functional.gaussian_distance import bures, frechet_distance, otdd
 from tl_lab.functional.representation_similarity import linear_cka
@@ -128,3 +132,25 @@ def test_cka_is_one_up_to_rotation_and_scale_and_matches_its_kernels(width):
     k, m = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
     assert linear_cka(x, y) == pytest.approx(float((k * m).sum() / (k.norm() * m.norm())))
     assert linear_cka(x, torch.ones(30, 2)) == 0
+
+
+def test_the_pretraining_task_is_compared_by_every_distance(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    words = ["assess=similarity", "assess.samples=60", "assess.permutations=19", "assess.folds=2"]
+    asked = read(["data=digits", "backbone=mlp", *words, "assess.pretraining=digits"])  # the same task
+    material = Material(asked.plans, asked.options)
+    found = similarity.assess(material)
+    kinds = {key.partition("/")[2] for key in found.measures if "pretraining" not in key}
+    assert kinds == {"a_distance", "mmd2", "frechet", "frechet_over_halves", "otdd", "otdd_over_halves"}
+    assert {key for key in found.measures if "pretraining" in key} == {f"mlp/pretraining_{kind}" for kind in kinds}
+    assert len(found.tables) == 2
+    assert "digits (pretraining) and test on the features of mlp" in found.figures
+    (x, y), z = features_of(material, material.subjects[0], "digits"), material.features(material.subjects[0], "test")
+    assert len(x) == len(y) == len(z) == 60
+    estimate, p = mmd_test(x, z, 500)
+    assert found.measures["mlp/pretraining_mmd2"].value == pytest.approx(estimate, abs=1e-6)  # whatever the order
+    assert p > 0.05
+    assert found.measures["mlp/pretraining_mmd2"].p == pytest.approx(p, abs=0.3)  # three standard errors of 19
+    assert found.measures["mlp/pretraining_a_distance"].low == 0
+    # the target is as far from the pretraining data as these are from themselves
+    assert 0.7 < found.measures["mlp/pretraining_otdd_over_halves"].value < 1.4

@@ -17,6 +17,7 @@ __all__ = ["assess"]
 TITLE = "Domain similarity"
 _ASSIGNED = 500  # samples of each set in an exact assignment
 _MMD = 500  # of each set in the permutation test
+_HEAD = ["representation", "A-distance (95 %)", "MMD²", "p", "Fréchet, × halves", "OTDD, × halves"]
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
@@ -34,7 +35,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     distances: dict[str, Measure] = {}
     for name in material.representations:
         a, b = material.representation(name, one), material.representation(name, other)
-        found = _distances(material, name, a, b)
+        found = _distances(material, a, b) | _labelled(material, name)
         measures |= {f"{name}/{key}": value for key, value in found.items()}
         distances[name] = found["a_distance"]
         rows.append(_row(name, found))
@@ -47,7 +48,6 @@ def assess(material: Material) -> PartResult | NotApplicable:
             distances, "proxy A-distance", line=0
         ),
     }
-    head = ["representation", "A-distance (95 %)", "MMD²", "p", "Fréchet, × halves", "OTDD, × halves"]
     caption = f"{names[0]} against {names[1]}. × halves: as a multiple of the distance between halves of {names[0]}"
     notes = [
         "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier between the sets, over folds; MMD² is "
@@ -57,14 +57,14 @@ def assess(material: Material) -> PartResult | NotApplicable:
         notes.append("OTDD uses the labels of the target's test set: it is a description, and chooses nothing.")
     if not material.paired:
         notes.append("These data have one domain: the test set is compared with the training set, as a check of both.")
-    tables = [Table(head, rows, 1, caption)]
-    if material.options.pretraining:
-        notes.append(_pretraining(material, measures))
     sentence, confidence = _sentence(material, names, measures)
-    return PartResult(TITLE, sentence, confidence, measures, tables, figures, notes)
+    result = PartResult(TITLE, sentence, confidence, measures, [Table(_HEAD, rows, 1, caption)], figures, notes)
+    if material.options.pretraining:
+        _add_pretraining(material, material.options.pretraining, result)
+    return result
 
 
-def _distances(material: Material, name: str, a: Tensor, b: Tensor) -> dict[str, Measure]:
+def _distances(material: Material, a: Tensor, b: Tensor) -> dict[str, Measure]:
     options, seed = material.options, material.plan.seed
     folded = folded_a_distance(a, b, options.folds, options.samples, seed)
     found = {"a_distance": Measure(folded.distance, folded.low, folded.high)}
@@ -77,7 +77,6 @@ def _distances(material: Material, name: str, a: Tensor, b: Tensor) -> dict[str,
     size = min(len(a) // 2, len(b))
     found["frechet"] = Measure(frechet_distance(half[:size], _few(b, size, seed)))
     found["frechet_over_halves"] = Measure(_ratio(found["frechet"].value, within))
-    found |= _labelled(material, name)
     return found
 
 
@@ -86,9 +85,13 @@ def _labelled(material: Material, name: str) -> dict[str, Measure]:
     labelled = material.deployment if material.paired else material.test
     if labelled is None or not material.classifies:
         return {}
-    seed, (a, b) = material.plan.seed, (material.train, labelled)
-    x, z = material.representation(name, a), material.representation(name, b)
-    y, w = material.labels(a), material.labels(b)
+    a, b = ((material.representation(name, one), material.labels(one)) for one in (material.train, labelled))
+    return _assigned(a, b, material.plan.seed)
+
+
+def _assigned(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], seed: int) -> dict[str, Measure]:
+    """Measure OTDD between features with classes, and between halves of the first."""
+    (x, y), (z, w) = a, b
     size = min(len(x) // 2, len(z), _ASSIGNED)
     order = torch.randperm(len(x), generator=generator(seed, "otdd", "a"))
     i, j, k = (
@@ -130,20 +133,31 @@ def _sentence(material: Material, names: list[str], measures: dict[str, Measure]
     return said, confidence  # type: ignore[return-value]
 
 
-def _pretraining(material: Material, measures: dict[str, Measure]) -> str:
-    """Compare the backbone's pretraining data, where their name is given, with the target."""
+def _add_pretraining(material: Material, name: str, result: PartResult) -> None:
+    """Compare data that represent the backbones' pretraining task with the target, in the same rows.
+
+    OTDD needs classes of both: those of the pretraining data, and of the target's test set.
+    """
     from tl_lab.assess.pretraining import features_of
 
-    name = str(material.options.pretraining)
     target = material.other or material.train
-    said = []
-    for subject in material.subjects:
-        a, b = features_of(material, subject, name), material.features(subject, target)
-        folded = folded_a_distance(a, b, material.options.folds, material.options.samples, material.plan.seed)
-        one = measures[f"{subject.name}/pretraining_a_distance"] = Measure(folded.distance, folded.low, folded.high)
-        said.append(f"{subject.name} {one.text(2)}")
-    found = ", ".join(said)
-    return f"Between {name}, which stand for the pretraining task, and {material.said(target)}: A-distance {found}."
+    labelled = material.deployment if material.paired else material.test or material.train
+    said = [f"{name} (pretraining)", material.said(target)]
+    rows = []
+    for number, subject in enumerate(material.subjects):
+        (a, y), b = features_of(material, subject, name), material.features(subject, target)
+        found = _distances(material, a, b)
+        if y is not None and labelled is not None and material.classifies:
+            z, w = material.features(subject, labelled), material.labels(labelled)
+            found |= _assigned((a, y), (z, w), material.plan.seed)
+        result.measures |= {f"{subject.name}/pretraining_{key}": value for key, value in found.items()}
+        rows.append(_row(subject.name, found))
+        if number == 0:
+            caption = f"{said[0]} and {said[1]} on the features of {subject.name}"
+            result.figures[caption] = plane({n: x.numpy() for n, x in zip(said, (a, b), strict=True)})
+    caption = f"{said[0]} against {said[1]}. × halves: as a multiple of the distance between halves of {name}"
+    result.tables.append(Table(_HEAD, rows, 1, caption))
+    result.notes.append(f"The data {name} represent the pretraining task.")
 
 
 def _few(x: Tensor, most: int, seed: int) -> Tensor:
