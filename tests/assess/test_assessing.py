@@ -1,5 +1,6 @@
 """An assessment from its command line to its files; invalid input disables one part, not the others."""
 
+import copy
 import json
 import os
 import sys
@@ -12,18 +13,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from tl_lab.assess import calibration, running
 from tl_lab.assess.asking import read
 from tl_lab.assess.bias import audit
 from tl_lab.assess.calibration import lowest
 from tl_lab.assess.data_size import rule_of_thumb
-from tl_lab.assess.detectors import Reference, detect, moved_most, reference_of
+from tl_lab.assess.detectors import DETECTORS, Reference, detect, enough_permutations, moved_most, reference_of
 from tl_lab.assess.fairness import by_group
 from tl_lab.assess.footprint import FootprintMeter, emissions, shares
+from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.results import NotApplicable, PartResult, wilson
 from tl_lab.assess.transferability import agreement
+from tl_lab.assess.untrained import untrained
 from tl_lab.assess.writing import plain, sections
+from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.functional.group_rates import cell_counts, rates
 from tl_lab.results.report.blocks import Picture
@@ -279,7 +285,13 @@ def test_one_group_alone_is_refused():
 def _reference(n, draw):
     logits, features = torch.randn(n, 3, generator=draw), torch.randn(n, 8, generator=draw)
     labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
-    return reference_of(logits, features, labels, 1.0), logits, features
+    return reference_of(logits, features, labels, 1.0, features @ torch.ones(8, 5)), logits, features
+
+
+def _detected(reference, logits, features, **options):
+    """By all detectors; the untrained encoder sums the features."""
+    given = {"features": features.numpy(), "untrained": (features @ torch.ones(8, 5)).numpy()}
+    return detect(reference, logits.softmax(1).numpy(), reference.project(features), **given, **options)
 
 
 def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level():
@@ -288,9 +300,81 @@ def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level():
     for _ in range(200):
         reference = _reference(60, draw)[0]
         _, logits, features = _reference(60, draw)
-        found = detect(reference, logits.softmax(1).numpy(), reference.project(features), permutations=99)
+        found = _detected(reference, logits, features)
         alarms += found.drifted
+    assert set(found.detections) == set(DETECTORS)
     assert alarms / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # .081
+
+
+@pytest.mark.parametrize(("alpha", "tests"), [(0.05, 1), (0.05, 7), (0.01, 7), (0.3, 4)])
+def test_the_permutations_suffice_for_the_corrected_level(alpha, tests):
+    smallest = tests / (enough_permutations(alpha, tests) + 1)
+    assert alpha / 2 - alpha / 50 < smallest <= alpha / 2 + 1e-12
+
+
+def test_what_only_one_mmd_sees_is_drift():
+    draw = torch.Generator().manual_seed(3)
+    reference, logits, features = _reference(60, draw)
+    same = {"probabilities": logits.softmax(1).numpy(), "components": reference.components}
+    sums = reference.untrained
+    found = detect(reference, **same, features=features.numpy() + 3, untrained=sums, permutations=1)
+    assert found.drifted
+    assert found.detections["features_mmd"].p == pytest.approx(1 / 280)  # not with one permutation
+    assert found.p == pytest.approx(7 / 280)
+    found = detect(reference, **same, features=features.numpy(), untrained=sums + 3, permutations=1)
+    assert {name for name, one in found.detections.items() if one.p < 0.05} == {"untrained_ks", "untrained_mmd"}
+    without = detect(reference, **same)
+    assert set(without.detections) == {"softmax_ks", "classes_chi2", "pca_ks", "pca_mmd"}
+    with pytest.raises(ValueError, match="nothing to compare by untrained_mmd"):
+        detect(reference, **same, detectors=("untrained_mmd",))
+
+
+def test_an_untrained_encoder_depends_on_its_architecture_and_seed_alone():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 6)]
+    one, x = nn.Sequential(*layers), torch.rand(5, 1, 6, 6)
+    one.register_parameter("positions", nn.Parameter(torch.ones(2, 3)))
+    one(x)  # the norm keeps statistics
+    other = copy.deepcopy(one)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(3)
+    before = torch.get_rng_state()
+    blank = untrained(one, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert blank.state_dict().keys() == one.state_dict().keys()
+    assert all(torch.equal(a, b) for a, b in zip(blank.parameters(), untrained(other, 1).parameters(), strict=True))
+    assert blank[1].running_mean.tolist() == [0] * 4
+    assert not torch.equal(blank[0].weight, one[0].weight)
+    assert not torch.equal(blank[0].weight, untrained(one, 2)[0].weight)
+    assert 0 < float(blank.positions.detach().abs().max()) < 0.1
+
+
+def test_samples_that_moved_most_are_shown_by_their_places_words_and_pictures(assessed):
+    part, material = assessed[0].parts["drift"], assessed[0].material
+    (table,) = [one for one in part.tables if one.caption.startswith("Samples of target test that moved most")]
+    shown = [int(row[0].partition("[")[2].rstrip("]")) for row in table.rows]
+    assert len(set(shown)) == 10
+    drawn = material.whole["target/test"].x[material.places("target/test")]
+    assert torch.equal(drawn, material.drawn["target/test"].x)
+    assert set(shown) <= set(material.places("target/test").tolist())
+    texts = Samples(Texts(["one", "two", "x" * 300]), None)
+    images = Samples(torch.full((3, 1, 6, 6), 255, dtype=torch.uint8), None)
+    for samples, modality in ((texts, "text"), (images, "image")):
+        fake = SimpleNamespace(
+            places=lambda name: torch.tensor([4, 5, 9]), said=str, drawn={"test": samples},
+            plan=SimpleNamespace(data=SimpleNamespace(node={})),
+            data=SimpleNamespace(modality_for=lambda node, modality=modality: modality),
+        )  # fmt: skip
+        rows = moved_table(fake, "test", [(2, 7.0), (0, 3.0)]).rows
+        assert [row[0] for row in rows] == ["test[9]", "test[4]"]
+        picture = moved_pictures(fake, "test", [(2, 7.0), (0, 3.0)])
+        if modality == "text":
+            assert [row[1] for row in rows] == ["x" * 99 + "…", "one"]
+            assert picture is None
+        else:
+            assert [ax.get_title("left") for ax in picture.axes] == ["7.0", "3.0", "", "", ""]
+            assert float(picture.axes[0].images[0].get_array().max()) == 1
 
 
 def test_features_wider_than_the_reference_raise_no_more_false_alarms():

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from tl_lab.assess.card import write_card
+from tl_lab.assess.monitor import _read
 from tl_lab.cli.main import main
 from tl_lab.errors import UserError
+from tl_lab.model.base_weights import hash_of
+from tl_lab.run.inference import load_classifier
 
 STORED = Path(__file__).resolve().parents[1] / "golden" / "stored" / "supervised"
 
@@ -51,6 +54,12 @@ def test_the_reference_is_held_out_data_and_is_fitted_once(run):
     before = (run / "drift_reference.npz").stat().st_mtime_ns
     assert _code("drift", run, "data=digits", "data.seed=1", "--part", "test", "--detectors", "softmax_ks") in (0, 2)
     assert (run / "drift_reference.npz").stat().st_mtime_ns == before
+
+
+def test_a_reference_of_other_weights_is_fitted_again(run):
+    weights = hash_of(load_classifier(run).network)
+    assert _read(run, weights).weights == weights
+    assert _read(run, "of another checkpoint") is None
 
 
 def test_printed_digits_are_drift_for_a_model_of_handwritten_ones(run, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """Drift detectors: what new samples are held against, the tests, and accuracy estimated without labels."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,16 @@ from tl_lab.functional.estimated_accuracy import (
 )
 from tl_lab.functional.two_samples import chi2_counts, ks_features, mmd_test
 
-__all__ = ["DETECTORS", "Detection", "Drift", "Reference", "detect", "moved_most", "reference_of"]
+__all__ = [
+    "DETECTORS",
+    "Detection",
+    "Drift",
+    "Reference",
+    "detect",
+    "enough_permutations",
+    "moved_most",
+    "reference_of",
+]
 
 _COMPONENTS = 10  # principal components of the features that are tested
 _MMD = 400  # samples of each set in the permutation test
@@ -24,7 +34,15 @@ DETECTORS = {
     "classes_chi2": "predicted classes, chi-squared",
     "pca_ks": "principal components of features, Kolmogorov-Smirnov",
     "pca_mmd": "principal components of features, MMD",
+    "features_mmd": "features of the trained encoder, MMD",
+    "untrained_ks": "principal components of an untrained encoder's features, Kolmogorov-Smirnov",
+    "untrained_mmd": "features of an untrained encoder, MMD",
 }
+
+"""Detectors by name, and what they look at."""
+_PLACES = {"softmax_ks": "probabilities", "classes_chi2": "probabilities", "features_mmd": "features"}
+_PLACES |= {"pca_ks": "components", "pca_mmd": "components"}
+_PLACES |= {"untrained_ks": "untrained components", "untrained_mmd": "untrained"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,8 @@ class Reference:
         features: as the head sees them, ``(N, D)``.
         labels: classes ``(N,)``.
         temperature: by which logits are divided.
+        untrained: features of an untrained encoder, ``(N, E)``; no columns where there is none.
+        weights: hash of the model's weights that the reference was fitted with; empty if unknown.
     """
 
     probabilities: np.ndarray
@@ -49,6 +69,8 @@ class Reference:
     features: np.ndarray
     labels: np.ndarray
     temperature: float
+    untrained: np.ndarray
+    weights: str = ""
 
     def project(self, features: Tensor) -> np.ndarray:
         """Give the principal components of features ``(M, D)``: ``(M, K)``."""
@@ -65,8 +87,9 @@ class Reference:
         Raises:
             KeyError: an array is missing.
         """
-        names = ("probabilities", "components", "correct", "centre", "directions", "features", "labels")
-        return cls(**{name: np.asarray(arrays[name]) for name in names}, temperature=float(arrays["temperature"]))
+        names = ("probabilities", "components", "correct", "centre", "directions", "features", "labels", "untrained")
+        found = {name: np.asarray(arrays[name]) for name in names}
+        return cls(**found, temperature=float(arrays["temperature"]), weights=str(arrays["weights"]))
 
 
 class Detection(NamedTuple):
@@ -103,7 +126,14 @@ class Drift(NamedTuple):
     estimates: dict[str, Estimated]
 
 
-def reference_of(logits: Tensor, features: Tensor, labels: Tensor, temperature: float) -> Reference:
+def reference_of(
+    logits: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    temperature: float,
+    untrained: Tensor | None = None,
+    weights: str = "",
+) -> Reference:
     """Fit a reference to held-out samples.
 
     Args:
@@ -111,6 +141,8 @@ def reference_of(logits: Tensor, features: Tensor, labels: Tensor, temperature: 
         features: ``(N, D)``.
         labels: classes ``(N,)``.
         temperature: > 0, by held-out samples too.
+        untrained: features of an untrained encoder, ``(N, E)``; without them, its detectors are left out.
+        weights: hash of the model's weights.
 
     Raises:
         ValueError: there are fewer than two samples.
@@ -118,25 +150,34 @@ def reference_of(logits: Tensor, features: Tensor, labels: Tensor, temperature: 
     if len(logits) < 2:
         raise ValueError("a drift reference needs at least two held-out samples")
     p = (logits.double() / temperature).softmax(1)
-    x = features.double()
-    # directions of largest variance are so by chance, too, in the samples that they are fitted to: every second sample
-    # fits them, and new samples are held against the others
-    fitted, held = x[::2], x[1::2]
-    centre = fitted.mean(0)
-    _, values, right = torch.linalg.svd(fitted - centre, full_matrices=False)
-    kept = int((values > 1e-9 * (values[0] + 1e-300)).sum())
-    directions = right[: min(_COMPONENTS, max(1, kept))].T
+    centre, directions, components = _principal(features.double())
     correct = (p.argmax(1) == labels).double()
     return Reference(
         p.numpy(),
-        ((held - centre) @ directions).numpy(),
+        components.numpy(),
         correct.numpy(),
         centre.numpy(),
         directions.numpy(),
         features.float().numpy(),
         labels.cpu().numpy(),
         temperature,
+        (logits.new_zeros(len(logits), 0) if untrained is None else untrained).float().cpu().numpy(),
+        weights,
     )
+
+
+def _principal(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit principal components to every second sample: their centre, directions, and those of the other samples.
+
+    Directions of largest variance are so by chance, too, in the samples that they are fitted to: new samples are held
+    against the others.
+    """
+    fitted, held = features[::2], features[1::2]
+    centre = fitted.mean(0)
+    _, values, right = torch.linalg.svd(fitted - centre, full_matrices=False)
+    kept = int((values > 1e-9 * (values[0] + 1e-300)).sum())
+    directions = right[: min(_COMPONENTS, max(1, kept))].T
+    return centre, directions, (held - centre) @ directions
 
 
 def detect(
@@ -144,6 +185,8 @@ def detect(
     probabilities: np.ndarray,
     components: np.ndarray,
     *,
+    features: np.ndarray | None = None,
+    untrained: np.ndarray | None = None,
     alpha: float = 0.05,
     correction: str = "bonferroni",
     detectors: tuple[str, ...] = tuple(DETECTORS),
@@ -159,35 +202,83 @@ def detect(
         reference: held-out samples.
         probabilities: of the new samples, ``(M, C)``.
         components: of the new samples, ``(M, K)``.
+        features: of the new samples, ``(M, D)``; without them, their detector is left out.
+        untrained: features of the new samples by the untrained encoder, ``(M, E)``; likewise.
         alpha: level, in (0, 1).
         correction: over the dimensions of a detector, ``bonferroni`` or ``fdr``.
         detectors: keys of :data:`DETECTORS`.
-        permutations: of the MMD test.
+        permutations: of each MMD test at least; more where its smallest p could not fall below the corrected level.
         seed: of its draws.
 
     Raises:
-        ValueError: there is no new sample, or an unknown correction.
+        ValueError: there is no new sample, no detector can be used, or the correction is unknown.
     """
-    old, new = (torch.from_numpy(np.asarray(one)) for one in (reference.probabilities, probabilities))
-    z_old, z_new = (torch.from_numpy(np.asarray(one)) for one in (reference.components, components))
-    if not len(new):
+    if not len(probabilities):
         raise ValueError("there is no new sample to compare")
+    seen = _views(reference, probabilities, components, features, untrained)
+    usable = [name for name in detectors if _PLACES[name] in seen]
+    if not usable:
+        raise ValueError(f"there is nothing to compare by {', '.join(detectors)}")
+    permutations = max(permutations, enough_permutations(alpha, len(usable)))
     found: dict[str, Detection] = {}
-    for name in detectors:
+    for name in usable:
+        old, new = seen[_PLACES[name]]
         if name.endswith("_ks"):
-            tests = ks_features(*((old, new) if name == "softmax_ks" else (z_old, z_new)), correction, alpha)
+            tests = ks_features(old, new, correction, alpha)
             found[name] = Detection(float(tests.statistic.max()), tests.p, len(tests.p_values), tests.rejected)
         elif name == "classes_chi2":
             statistic, p = chi2_counts(old.argmax(1), new.argmax(1), old.shape[1])
             found[name] = Detection(statistic, p, 1, int(p < alpha))
-        elif len(z_new) > 1:
+        elif len(new) > 1:
             draw = np.random.default_rng(seed)
-            a, b = (z[torch.from_numpy(draw.permutation(len(z))[:_MMD])] for z in (z_old, z_new))
+            a, b = (z[torch.from_numpy(draw.permutation(len(z))[:_MMD])] for z in (old, new))
             statistic, p = mmd_test(a, b, permutations, seed)
             found[name] = Detection(statistic, p, 1, int(p < alpha))
     p = min(1.0, len(found) * min(one.p for one in found.values()))
     accuracy, estimates = _estimates(reference, np.asarray(probabilities), seed)
     return Drift(found, p, p < alpha, accuracy, estimates)
+
+
+def enough_permutations(alpha: float, tests: int) -> int:
+    """Count the permutations with which the smallest p, corrected for the number of tests, is half the level.
+
+    Args:
+        alpha: level, in (0, 1).
+        tests: >= 1.
+
+    Example:
+        >>> enough_permutations(0.05, 7)  # 7 / (279 + 1) = .025
+        279
+    """
+    return math.ceil(2 * tests / alpha - 1e-9) - 1
+
+
+def _views(
+    reference: Reference,
+    probabilities: np.ndarray,
+    components: np.ndarray,
+    features: np.ndarray | None,
+    untrained: np.ndarray | None,
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Pair the reference with the new samples at each place that the detectors look at, where both are known."""
+    pairs = {
+        "probabilities": (reference.probabilities, probabilities),
+        "components": (reference.components, components),
+    }
+    if features is not None:
+        pairs["features"] = (reference.features, features)
+    if untrained is not None and reference.untrained.shape[1]:
+        pairs["untrained"] = (reference.untrained, untrained)
+    found = {name: (_tensor(old), _tensor(new)) for name, (old, new) in pairs.items()}
+    if "untrained" in found:
+        old, new = (one.double() for one in found["untrained"])
+        centre, directions, held = _principal(old)
+        found["untrained components"] = (held, (new - centre) @ directions)
+    return found
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values))
 
 
 def _estimates(reference: Reference, probabilities: np.ndarray, seed: int) -> tuple[float, dict[str, Estimated]]:

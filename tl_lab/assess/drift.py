@@ -1,10 +1,14 @@
 """Whether test and deployment data still look like held-out training data, and the accuracy estimated on them."""
 
+from dataclasses import replace
+
 from tl_lab.assess.answering import answerer_of
-from tl_lab.assess.detectors import DETECTORS, Drift, detect, reference_of
+from tl_lab.assess.detectors import DETECTORS, Drift, detect, moved_most, reference_of
 from tl_lab.assess.material import Material
+from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.assess.untrained import untrained
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
 __all__ = ["advice", "assess", "detections_table", "estimates_table"]
@@ -26,8 +30,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     answerer, held_out = answerer_of(material), material.validation
     heat = answerer.temperature()
     subject = material.subjects[0]
+    blank = replace(subject, name=f"{subject.name} untrained", backbone=untrained(subject.backbone, material.plan.seed))
     reference = reference_of(
-        answerer.logits(held_out), material.features(subject, held_out), material.labels(held_out), heat
+        answerer.logits(held_out),
+        material.features(subject, held_out),
+        material.labels(held_out),
+        heat,
+        material.features(blank, held_out),
     )
     result = PartResult(TITLE, "", "moderate")
     sentences = []
@@ -36,7 +45,9 @@ def assess(material: Material) -> PartResult | NotApplicable:
         found = detect(
             reference,
             answerer.probabilities(name, heat).numpy(),
-            reference.project(material.features(subject, name)),
+            (components := reference.project(features := material.features(subject, name))),
+            features=features.numpy(),
+            untrained=material.features(blank, name).numpy(),
             alpha=material.options.alpha,
             permutations=material.options.permutations,
             seed=material.plan.seed,
@@ -54,16 +65,21 @@ def assess(material: Material) -> PartResult | NotApplicable:
         result.figures[f"Accuracy on {said}: estimated without labels, and known"] = bars(
             {**estimates, "known": known}, "accuracy", percent=True, line=found.accuracy
         )
+        moved = moved_most(reference, components)
+        result.tables += [moved_table(material, name, moved)]
+        if (pictures := moved_pictures(material, name, moved)) is not None:
+            result.figures[f"Samples of {said} that moved most, with their distance"] = pictures
         verb = "differ from" if found.drifted else "do not differ from"
         p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
         sentences.append(f"{said} data {verb} held-out {material.said(held_out)} data (p {p}): {advice(found, known)}")
     result.sentence = " ".join(one[:1].upper() + one[1:] for one in sentences)
     result.confidence = _confidence(material, sets)
     result.facts = {"drifted": drifted}
-    result.notes.append(
+    result.notes += [
         "Each detector corrects for its dimensions, and all together for their number; the reference is validation "
-        "data, never training data. CBPE, DoC and ATC assume that labels depend on inputs as before."
-    )
+        "data, never training data. CBPE, DoC and ATC assume that labels depend on inputs as before.",
+        "The untrained encoder has the architecture of the backbone and random weights.",
+    ]
     return result
 
 

@@ -151,11 +151,19 @@ class Material:
     # ------------------------------------------------------------------ samples
 
     def _draw(self, name: str, samples: Samples) -> Samples:
+        index = self._drawn_places(name, len(samples))
+        return samples if index is None else samples.subset(index)
+
+    def _drawn_places(self, name: str, count: int) -> Tensor | None:
         most = self.options.samples
-        if len(samples) <= most:
-            return samples
-        order = torch.randperm(len(samples), generator=generator(self.plan.seed, "assess", name))[:most].sort()[0]
-        return samples.subset(order)
+        if count <= most:
+            return None
+        return torch.randperm(count, generator=generator(self.plan.seed, "assess", name))[:most].sort()[0]
+
+    def places(self, name: str) -> Tensor:
+        """Give the positions of the drawn samples of a set in the whole set, ``(N,)``, int64."""
+        index = self._drawn_places(name, self.sizes[name])
+        return torch.arange(self.sizes[name]) if index is None else index
 
     def labels(self, name: str) -> Tensor:
         """Labels of the drawn samples of a set, ``(N,)``.

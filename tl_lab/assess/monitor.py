@@ -15,6 +15,7 @@ from tl_lab.assess.detectors import DETECTORS, Drift, Reference, detect, moved_m
 from tl_lab.assess.drift import advice
 from tl_lab.assess.probes import fit_probe
 from tl_lab.assess.results import Measure, wilson
+from tl_lab.assess.untrained import untrained
 from tl_lab.config.catalogue import using
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, foreign
@@ -23,6 +24,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.calibration import temperature
+from tl_lab.model.base_weights import hash_of
 from tl_lab.problems import SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.results.folder.files import SCHEMA, replacing, write_json
@@ -44,6 +46,7 @@ class New:
         names: of the samples.
         logits: ``(M, C)``.
         features: as the head sees them, ``(M, D)``.
+        untrained: the same of an untrained network of this architecture.
         labels: classes ``(M,)``, where they are known.
     """
 
@@ -51,6 +54,7 @@ class New:
     names: list[str]
     logits: Tensor
     features: Tensor
+    untrained: Tensor
     labels: Tensor | None = None
 
 
@@ -85,7 +89,7 @@ def monitor(
     detectors: Sequence[str] = tuple(DETECTORS),
     allow: Sequence[str] = (),
 ) -> Monitored:
-    """Hold new data against the reference of a run, which is fitted at the first call.
+    """Hold new data against the reference of a run, which is fitted at the first call, and again to changed weights.
 
     Args:
         run: its folder.
@@ -106,12 +110,14 @@ def monitor(
     model = load_classifier(run, allow=allow)
     if not isinstance(model.problem, SingleLabel):
         raise UserError(f"drift: {run} predicts no classes, and the detectors look at class probabilities")
-    reference = _read(run) or fit_reference(run, model, allow)
+    reference = _read(run, hash_of(model.network)) or fit_reference(run, model, allow)
     new = _new(model, given, part)
     found = detect(
         reference,
         (new.logits.double() / reference.temperature).softmax(1).numpy(),
         (components := reference.project(new.features)),
+        features=new.features.float().numpy(),
+        untrained=new.untrained.float().numpy(),
         alpha=alpha,
         correction=correction,
         detectors=tuple(detectors),
@@ -144,25 +150,26 @@ def fit_reference(run: Path, model: TrainedModel, allow: Sequence[str] = ()) -> 
         raise UserError(f"drift: the data of {run} have no validation set with labels to fit a reference to")
     y = data.sets[name].y
     assert y is not None
-    logits, features, index = _see(model, data, name)
-    reference = reference_of(logits, features, y[index], temperature(logits, y[index]))
+    logits, features, blank, index = _see(model, data, name)
+    weights = hash_of(model.network)
+    reference = reference_of(logits, features, y[index], temperature(logits, y[index]), blank, weights)
     with replacing(run / REFERENCE) as beside, beside.open("wb") as file:
         np.savez_compressed(file, **reference.arrays())  # type: ignore[arg-type]
     return reference
 
 
-def _read(run: Path) -> Reference | None:
+def _read(run: Path, weights: str) -> Reference | None:
+    """Read the reference; None where it is missing, damaged, or of other weights, so that it is fitted again."""
     try:
         with np.load(run / REFERENCE, allow_pickle=False) as arrays:
-            return Reference.from_arrays(arrays)
-    except FileNotFoundError:
-        return None
+            found = Reference.from_arrays(arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # damaged: it is fitted again
+        return None
+    return found if found.weights == weights else None
 
 
-def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Give logits and features of a set, or of a draw from it, and the positions of its samples."""
+def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Give logits, features and untrained features of a set, or of a draw from it, and its samples' positions."""
     count = len(data.sets[name])
     index = torch.arange(count)
     if count > _MOST:
@@ -171,7 +178,8 @@ def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor, Tens
     data.use(model.spec)
     reader = FeatureReader(model.network, data)
     features = reader.read(name, "head", cached=False)
-    return reader.classify(features).cpu(), features.cpu(), index
+    blank = FeatureReader(untrained(model.network), data).read(name, "head", cached=False)
+    return reader.classify(features).cpu(), features.cpu(), blank.cpu(), index
 
 
 def _new(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
@@ -185,7 +193,10 @@ def _new(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
     found = model.predict(paths[0], logits=True, features=True)
     assert found.logits is not None
     assert found.features is not None
-    return New(paths[0], found.names, found.logits, found.features)
+    blank = TrainedModel(untrained(model.network), model.problem, model.shape, model.reading)
+    random = blank.predict(paths[0], features=True).features
+    assert random is not None
+    return New(paths[0], found.names, found.logits, found.features, random)
 
 
 def _from_data(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
@@ -200,10 +211,10 @@ def _from_data(model: TrainedModel, given: Sequence[str], part: str | None) -> N
         raise UserError(f"drift: data={plan.data.choice} has no set {name!r}; {nearest(name, data.sets)}")
     y = data.sets[name].y
     known = y is not None and isinstance(data.problem, SingleLabel) and data.class_names == model.class_names
-    logits, features, index = _see(model, data, name)
+    logits, features, blank, index = _see(model, data, name)
     names = [f"{name}[{i}]" for i in index.tolist()]
     labels = y[index] if known and y is not None else None
-    return New(f"data={plan.data.choice}, {name}", names, logits, features, labels)
+    return New(f"data={plan.data.choice}, {name}", names, logits, features, blank, labels)
 
 
 def _forgets(reference: Reference, new: New) -> Measure | None:

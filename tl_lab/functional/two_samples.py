@@ -1,5 +1,6 @@
 """Two-sample tests for each feature, for class counts, and for all features jointly."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -136,10 +137,7 @@ def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tu
     n, m = len(x), len(y)
     kernel = gaussian_kernel(both)
     found = float(mmd_unbiased(kernel, n))
-    draw = generator(seed, "mmd permutations")
-    first = torch.zeros(len(both), permutations, dtype=kernel.dtype)
-    for k in range(permutations):
-        first[torch.randperm(len(both), generator=draw)[:n], k] = 1
+    first = _splits(n, m, permutations, seed)
     product = kernel @ first
     within_x = (first * product).sum(0)  # with the diagonal, which is 1 everywhere
     towards = product.sum(0) - within_x
@@ -147,6 +145,16 @@ def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tu
     permuted = (within_x - n) / (n * (n - 1)) + (within_y - m) / (m * (m - 1)) - 2 * towards / (n * m)
     # equal splits differ in the last bits
     return found, (1 + int((permuted >= found - 1e-12).sum())) / (1 + permutations)
+
+
+@functools.lru_cache(maxsize=4)
+def _splits(n: int, m: int, permutations: int, seed: int) -> Tensor:
+    """Mark the n samples of the first set in each permutation, ``(n + m, P)``; several tests of one size share them."""
+    draw = generator(seed, "mmd permutations")
+    first = torch.zeros(n + m, permutations, dtype=torch.float64)
+    for k in range(permutations):
+        first[torch.randperm(n + m, generator=draw)[:n], k] = 1
+    return first
 
 
 def _numbers(x: Tensor) -> np.ndarray:
