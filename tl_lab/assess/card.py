@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from tl_lab import commands
-from tl_lab.assess.footprint import FACTORS, WATTS, emissions, kwh_of_run
+from tl_lab.assess.footprint import FACTORS, emissions, kwh_of_run, source_of_run
+from tl_lab.assess.licences import data_terms
 from tl_lab.assess.results import Measure, wilson
+from tl_lab.config.identity import to_plain
 from tl_lab.config.stored import read_stored, read_yaml
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import read_results, write_text
@@ -21,9 +25,13 @@ from tl_lab.results.report.page import document, tiles_of
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["NAMES", "card", "write_card"]
+__all__ = ["NAMES", "card", "front_matter", "write_card"]
 
 NAMES = ("model_card.md", "model_card.html")
+_SEE_LICENCES = {"license_name": "see-licences", "license_link": "README.md#licences"}
+_HUB_METRICS = {"acc": "accuracy", "f1_macro": "f1"}
+_NONE = (None, "none")
+_NO_NAMES = frozenset({"generated", "fonts", "own"})  # terms that are no data sets
 
 
 def write_card(run: Path, folder: Path | None = None, assessment: Path | None = None) -> list[Path]:
@@ -44,8 +52,32 @@ def write_card(run: Path, folder: Path | None = None, assessment: Path | None = 
     place = folder or run
     title = sections[0].title
     page = document(title, tiles_of(tiles), sections, {})
-    texts = (markdown(sections), page)
+    texts = (front_matter(run) + markdown(sections), page)
     return [write_text(place / name, text) for name, text in zip(NAMES, texts, strict=True)]
+
+
+def front_matter(run: Path) -> str:
+    """Write the metadata that model hubs read at the top of a card, as YAML between two lines of dashes.
+
+    The licence is that of the pretrained weights, if it is known. For random ones and others it is ``other``, with a
+    reference to the card's section on licences: the user sets it.
+
+    Args:
+        run: a run's folder.
+    """
+    results, config = read_results(run), read_stored(run)
+    choices = results.get("choices") or {}
+    licence = _known_licence(json.dumps(results.get("weights") or {}))
+    content: dict[str, Any] = {"license": licence.lower()} if licence else {"license": "other", **_SEE_LICENCES}
+    content["library_name"] = "tl_lab"
+    groups = ("backbone", "strategy", "adapter", "domain_adaptation")
+    content["tags"] = ["tl_lab", *dict.fromkeys(str(choices[one]) for one in groups if choices.get(one) not in _NONE)]
+    content["datasets"] = [name for name in data_terms(to_plain(config)["data"]) if name not in _NO_NAMES]
+    metrics = results.get("metrics") or {}
+    scores = [metric for split, _, metric in map(split_name, metrics) if split == "test" and is_score(metric)]
+    content["metrics"] = list(dict.fromkeys(_HUB_METRICS.get(name, name) for name in scores if "_ci95" not in name))
+    kept = {key: value for key, value in content.items() if value != []}
+    return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n\n"
 
 
 def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list[tuple[str, str, str]]]:
@@ -173,7 +205,7 @@ def _energy(results: Mapping[str, Any], found: Mapping[str, Any] | None) -> Sect
         said += "; its electricity is not known."
     else:
         each = ", ".join(f"{1000 * emissions(kwh, country):.2f} g in {country}" for country in FACTORS)
-        said += f": about {1000 * kwh:.2f} Wh (estimated at {WATTS:g} W a core), CO2e {each}."
+        said += f": about {1000 * kwh:.2f} Wh ({source_of_run(results)}), CO2e {each}."
     parts: list[str | Table | Picture] = [said]
     if found and found.get("footprint"):
         one = found["footprint"]
@@ -185,24 +217,32 @@ def _energy(results: Mapping[str, Any], found: Mapping[str, Any] | None) -> Sect
 
 def _licences(results: Mapping[str, Any], config: "DictConfig") -> Section:
     weights = results.get("weights") or {}
-    licence = _licence_of(str(config.backbone.get("_target_", "")), json.dumps(weights))
+    licence = _licence_of(json.dumps(weights))
+    terms = data_terms(to_plain(config)["data"])
+    lines = [f"Data `{name}`: {what}: {said}." for name, (what, said) in terms.items()]
     parts: list[str | Table | Picture] = [
         f"Backbone: weights {weights.get('from', 'unknown')}; licence {licence}.",
-        "Data: the publishers of the data set the terms; a model trained on data for research only inherits these.",
+        *(lines or ["Data: their publishers set the terms."]),
+        "The publishers of the data set the terms; a model trained on data for research only inherits these.",
         "Code: MIT.",
     ]
     return Section("Licences", parts)
 
 
-def _licence_of(target: str, weights: str) -> str:
-    """Find the licence of packaged weights by their names; those of others are their publishers'."""
+def _licence_of(weights: str) -> str:
+    """Say the licence of weights; that of weights which are not packaged is their publisher's."""
+    random = "as the code's, for they were random at the start"
+    return _known_licence(weights) or ("of their publisher" if "random" not in weights else random)
+
+
+def _known_licence(weights: str) -> str | None:
+    """Find the licence of packaged weights by their names."""
     from tl_lab.backbones.packaged import PACKAGED
 
     for name, one in PACKAGED.items():
-        names = (name, one.package, *one.files)
-        if any(text and text in weights for text in names):
+        if any(text and text in weights for text in (name, one.package, *one.files)):
             return one.licence
-    return "of their publisher" if "random" not in weights else "as the code's, for they were random at the start"
+    return None
 
 
 def _repeat(run: Path, results: Mapping[str, Any]) -> Section:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tl_lab.errors import UserError
 
-__all__ = ["FACTORS", "WATTS", "Footprint", "FootprintMeter", "emissions", "kwh_of_run", "shares"]
+__all__ = ["FACTORS", "WATTS", "Footprint", "FootprintMeter", "emissions", "kwh_of_run", "shares", "source_of_run"]
 
 FACTORS: Mapping[str, float] = {"FRA": 0.056039, "USA": 0.369473}
 """kg CO2e of a kWh of electricity by country, from codecarbon's own table."""
@@ -52,18 +52,28 @@ def emissions(kwh: float, country: str) -> float:
 
 
 def kwh_of_run(results: Mapping[str, Any]) -> float | None:
-    """Estimate the electricity of a finished run from its duration and its threads.
+    """Give the electricity of a finished run: recorded in the run, or else estimated from its duration and threads.
 
     Args:
         results: of ``results.json``.
 
     Returns:
-        kWh; None where the run used an accelerator, whose power is not known, or its duration is not.
+        kWh; None where nothing was recorded, and the run used an accelerator, whose power is not known, or its duration
+        is not.
     """
+    recorded = (results.get("energy") or {}).get("kwh")
+    if recorded is not None:
+        return float(recorded)
     seconds, threads = results.get("duration_s"), results.get("threads") or 1
     if not seconds or results.get("device", "cpu") != "cpu":
         return None
     return float(seconds) * int(threads) * WATTS / 3.6e6
+
+
+def source_of_run(results: Mapping[str, Any]) -> str:
+    """Say how :func:`kwh_of_run` found the electricity."""
+    recorded = (results.get("energy") or {}).get("source")
+    return str(recorded) if recorded else f"estimated: duration and threads at {WATTS:g} W a core"
 
 
 def shares(total: float, seconds: Mapping[str, float]) -> dict[str, float]:

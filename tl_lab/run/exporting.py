@@ -20,6 +20,8 @@ from tl_lab.run.inference import TrainedModel, load_classifier
 
 __all__ = ["FORMATS", "export"]
 
+_REFERENCE = "drift_reference.npz"  # of tl_lab.assess.monitor
+
 
 def export(
     run: str | Path,
@@ -64,7 +66,10 @@ def export(
 
 
 def _write_card(run: Path, folder: Path) -> None:
-    """Add the model card, also as README.md, which hubs display; runs without results have none."""
+    """Add the model card, also as README.md, which hubs display, and the drift reference that it mentions.
+
+    Runs without results have no card.
+    """
     from tl_lab.results.folder.files import RESULTS, read_results
 
     if not (run / RESULTS).is_file() or read_results(run).get("status") != "completed":
@@ -72,6 +77,8 @@ def _write_card(run: Path, folder: Path) -> None:
     write: Callable[..., list[Path]] = importlib.import_module("tl_lab.assess.card").write_card
     text, _ = write(run, folder)
     shutil.copy(text, folder / "README.md")
+    if (reference := run / _REFERENCE).is_file():
+        shutil.copy(reference, folder / _REFERENCE)
 
 
 def _about(run: Path, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
