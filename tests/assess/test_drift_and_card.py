@@ -3,19 +3,26 @@
 import json
 import re
 import shutil
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from composing import run_in
 
 from tl_lab.assess import card as card_module
 from tl_lab.assess.card import write_card
 from tl_lab.assess.footprint import kwh_of_run
 from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
 from tl_lab.assess.monitor import _read
+from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
 from tl_lab.config import conf_dir
+from tl_lab.config.identity import config_hash, to_plain
+from tl_lab.config.stored import read_stored
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
 from tl_lab.results.folder.files import read_results
@@ -183,3 +190,69 @@ def test_the_electricity_of_a_run_is_the_recorded_one_or_an_estimate(run, tmp_pa
     monkeypatch.setattr(card_module, "read_results", lambda folder: results)
     said = f"about {1000 * expected:.2f} Wh ({'measured by codecarbon' if recorded else 'estimated: duration'}"
     assert said in " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+
+
+class _Tracker:
+    """Stands for codecarbon's tracker: 2 kWh from start to stop."""
+
+    started = stopped = 0
+    final_emissions_data = SimpleNamespace(energy_consumed=2.0)
+
+    def __init__(self, **options):
+        assert options["country_iso_code"] == "FRA"
+
+    def start(self):
+        type(self).started += 1
+
+    def stop(self):
+        type(self).stopped += 1
+        return 0.5
+
+
+@pytest.fixture
+def tracker(monkeypatch):
+    kind = type("Tracker", (_Tracker,), {})
+    module = ModuleType("codecarbon")
+    module.OfflineEmissionsTracker, module.__spec__ = kind, ModuleSpec("codecarbon", None)
+    monkeypatch.setitem(sys.modules, "codecarbon", module)
+    return kind
+
+
+def test_a_run_records_its_measured_electricity_and_keeps_its_identity(tracker, tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    words = ["data=digits", "data.labels=100", "backbone=mlp", "logger=none", "figures=false", "trainer.max_epochs=1"]
+    results = run_in(tmp_path / "run", *words, "callbacks=energy", "callbacks.energy.country=FRA")
+    assert results["status"] == "completed"
+    energy = results["energy"]
+    assert (energy["kwh"], energy["kg"]) == (2.0, 0.5)
+    assert "codecarbon" in energy["source"]
+    assert (tracker.started, tracker.stopped) == (1, 1)
+    assert kwh_of_run(results) == 2.0
+    plain = to_plain(read_stored(tmp_path / "run"))
+    without = {**plain, "callbacks": {name: node for name, node in plain["callbacks"].items() if name != "energy"}}
+    assert results["config_hash"] == config_hash(plain) == config_hash(without)
+
+
+def test_what_is_not_measured_whole_is_not_recorded(tracker):
+    def facts(stage, trains=True, ckpt_path=None, fails=False):
+        trainer = SimpleNamespace(ckpt_path=ckpt_path)
+        callback = MeasureEnergy("FRA")
+        callback.setup(trainer, SimpleNamespace(trains=trains), stage)
+        callback.setup(trainer, SimpleNamespace(trains=trains), "test")
+        if fails:
+            callback.on_exception(trainer, None, KeyboardInterrupt())
+        trainer.strategy = SimpleNamespace(root_device=SimpleNamespace(type="cuda"))
+        return callback.facts_for_results(trainer)
+
+    assert facts("fit")["energy"]["kwh"] == 2
+    assert facts("validate", trains=False)["energy"]["kwh"] == 2
+    assert facts("fit", ckpt_path="last.ckpt") == {}  # resumed
+    assert facts("test") == {}  # resumed after the end of its training
+    tracker.stop = lambda self: 1 / 0
+    assert facts("fit") == {}  # an accelerator that nothing measures
+
+
+def test_a_country_that_nothing_knows_is_refused_before_a_run(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="country=XYZ"):
+        MeasureEnergy("XYZ")

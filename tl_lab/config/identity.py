@@ -40,6 +40,7 @@ _ADDED |= {("strategy", "window"): 5, ("strategy", "negatives"): 5, ("strategy",
 _ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
 _ADDED |= {("update", "lr_find"): False}
 _BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it was optional; 1.0 for the others
+_MEASURES_ENERGY = "tl_lab.assess.run_energy.MeasureEnergy"
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
 
@@ -85,8 +86,8 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
 
     The hash omits names of folders, the run's name and tags, the logger, figures, health, forgetting, ``resume``,
     ``reproduces``, ``sweep``, ``adapter`` if it is none, the learning rate if the run finds it, options that were
-    added later if they have their default, and validators unless a callback names the metric that it monitors. It
-    includes the seed and the number of threads.
+    added later if they have their default, the callback that measures energy, and validators unless a callback names
+    the metric that it monitors. It includes the seed and the number of threads.
 
     Args:
         cfg: the run's configuration.
@@ -101,6 +102,8 @@ def _hash(plain: Mapping[str, Any]) -> str:
     kept = copy.deepcopy({key: value for key, value in plain.items() if key not in _NOT_HASHED})
     if not _watches(kept.get("callbacks")):
         kept.pop("validator", None)
+    if isinstance(callbacks := kept.get("callbacks"), dict):
+        kept["callbacks"] = {name: node for name, node in callbacks.items() if not _only_measures(node)}
     if (kept.get("adapter") or {}).get("_target_", NO_ADAPTER) == NO_ADAPTER:
         kept.pop("adapter", None)
     _drop_added(kept)
@@ -142,6 +145,11 @@ def _watches(callbacks: Any) -> bool:
     """Whether a callback names the metric that it monitors, which may be a validator's score."""
     nodes = callbacks.values() if isinstance(callbacks, dict) else ()
     return any(isinstance(node, dict) and node.get("monitor", "auto") != "auto" for node in nodes)
+
+
+def _only_measures(node: Any) -> bool:
+    """Whether a callback changes no number of a run."""
+    return isinstance(node, dict) and node.get("_target_") == _MEASURES_ENERGY
 
 
 def _without_paths(value: Any) -> Any:

@@ -369,6 +369,7 @@ def _finish(
         drawn=False if _draws(plan) else None,  # so that a run killed while drawing draws again
         **({"findings": findings} if findings else {}),
         **waited(parts.data),
+        **_facts_of_callbacks(trainer),
         **parts.strategy.artifacts(folder, parts.data),
     )
     report(plan, folder, record)  # figures take seconds, so the results are printed first
@@ -377,6 +378,15 @@ def _finish(
     except Exception as error:  # the results are kept
         warnings.warn(f"the results are written, but not all figures ({type(error).__name__}: {error})", stacklevel=2)
     record.update(drawn=True if _draws(plan) else None)
+
+
+def _facts_of_callbacks(trainer: pl.Trainer) -> dict[str, Any]:
+    """Collect what callbacks with a method ``facts_for_results`` add to ``results.json``."""
+    found: dict[str, Any] = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if (facts := getattr(callback, "facts_for_results", None)) is not None:
+            found |= facts(trainer)
+    return found
 
 
 def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
