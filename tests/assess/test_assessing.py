@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from encoders_at_hand import tiny
+from scipy.io import wavfile
 from torch import nn
 
 from tl_lab.assess import calibration, detectors, running
@@ -422,3 +424,52 @@ def test_shares_sum_to_the_total():
     found = shares(3.0, {"a": 1.0, "b": 2.5, "c": 0.0})
     assert sum(found.values()) == pytest.approx(3.0)
     assert found["b"] == pytest.approx(2.5 * found["a"])
+
+
+# ---------------------------------------------------------------------- other inputs than images
+
+
+def _texts(place):
+    draw = np.random.default_rng(0)
+    rows = [
+        " ".join(draw.choice(["a", "b", "c"], 6, p=p)) for p in ([0.8, 0.1, 0.1], [0.1, 0.8, 0.1]) for _ in range(60)
+    ]
+    table = pd.DataFrame({"text": rows, "label": np.repeat(["low", "high"], 60), "site": np.tile(["x", "y"], 60)})
+    table.to_csv(place / "table.csv", index=False)
+    folder = tiny(place / "encoder", "bert")
+    words = [f"data.path={place / 'table.csv'}", "data.group_column=site"]
+    return ["data=text_table", *words, "backbone=hf_text", f"backbone.name={folder}"]
+
+
+def _recordings(place):
+    draw = np.random.default_rng(0)
+    time = np.arange(400) / 8000
+    for name, hertz in (("low", 300), ("high", 2000)):
+        (place / "waves" / name).mkdir(parents=True)
+        for i in range(60):
+            wave = np.sin(2 * np.pi * (hertz + 5 * i) * time) + draw.normal(scale=0.3, size=400)
+            wavfile.write(place / "waves" / name / f"{i}.wav", 8000, (8000 * wave).astype(np.int16))
+    sizes = ["backbone.widths=[4,6]", "backbone.bands=8"]
+    return ["data=audio_folder", f"data.path={place / 'waves'}", "backbone=audio_cnn", *sizes]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [_texts, _recordings])
+def test_every_part_answers_for_texts_and_recordings(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TL_LAB_DATA", str(tmp_path / "none"))
+    words = ["assess=quick", "assess.samples=80", "assess.permutations=20", "assess.folds=3"]
+    found, folder = running.carry_out([*made(tmp_path), "data.test_share=0.3", *words], tmp_path / "out")
+    assert list(found.parts) == QUICK
+    for name, part in found.parts.items():
+        if name == "bias" and made is _recordings:
+            assert part.why.startswith("The data have no column of groups")
+        else:
+            assert isinstance(part, PartResult), part
+            assert part.sentence.endswith(".")
+            assert part.measures
+    worst = [key for key in found.parts["calibration"].measures if "worst_group" in key]
+    assert len(worst) == (made is _texts)
+    heads = [table.head for table in found.parts["drift"].tables if "moved most" in table.caption]
+    assert heads == [["sample", "text", "distance"] if made is _texts else ["sample", "distance"]]
+    assert (folder / "assessment.html").is_file()
