@@ -140,7 +140,7 @@ def _front(text):
 def test_the_card_begins_with_the_metadata_of_hubs(run, tmp_path, monkeypatch):
     front = _front(write_card(run, tmp_path)[0].read_text(encoding="utf-8"))
     assert front["license"] == "other"  # random at the start: the user's to choose
-    assert front["license_link"] == "README.md#licences"
+    assert front["license_name"] == "see-licences"
     assert front["tags"] == ["tl_lab", "mlp", "from_scratch"]
     assert front["datasets"] == ["digits"]
     assert front["metrics"] == ["accuracy", "balanced_acc", "f1"]

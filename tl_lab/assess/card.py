@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "card", "front_matter", "write_card"]
 
 NAMES = ("model_card.md", "model_card.html")
-_SEE_LICENCES = {"license_name": "see-licences", "license_link": "README.md#licences"}
+_SEE_LICENCES = {"license_name": "see-licences"}  # hubs accept links to files named LICENSE and to pages only
 _HUB_METRICS = {"acc": "accuracy", "f1_macro": "f1"}
 _NONE = (None, "none")
 _NO_NAMES = frozenset({"generated", "fonts", "own"})  # terms that are no data sets

@@ -30,7 +30,7 @@ class Assessment:
         parts: what is assessed, in this order.
         samples: of each set, drawn by the seed; more are exact and slow.
         folds: of the domain classifier, and of the intervals of transferability scores.
-        permutations: of the MMD test.
+        permutations: of the MMD test; of drift detectors at least so many.
         alpha: level of tests, in (0, 1).
         cost_per_label: price of one label, in any currency; None where it is not known.
         cost_per_hour: price of an hour of computing, in the same currency.
