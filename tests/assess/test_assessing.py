@@ -17,7 +17,7 @@ from encoders_at_hand import tiny
 from scipy.io import wavfile
 from torch import nn
 
-from tl_lab.assess import calibration, detectors, running
+from tl_lab.assess import calibration, detectors, drift, running
 from tl_lab.assess.asking import read
 from tl_lab.assess.bias import audit
 from tl_lab.assess.calibration import lowest
@@ -351,6 +351,20 @@ def test_an_untrained_encoder_depends_on_its_architecture_and_seed_alone():
     assert not torch.equal(blank[0].weight, one[0].weight)
     assert not torch.equal(blank[0].weight, untrained(one, 2)[0].weight)
     assert 0 < float(blank.positions.detach().abs().max()) < 0.1
+
+
+def test_the_untrained_encoder_reads_few_samples_and_changes_no_other_features(assessed, monkeypatch):
+    material = assessed[0].material
+    before = material.features(material.subjects[0], "target/test").clone()
+    monkeypatch.setattr(drift, "_UNTRAINED", 50)
+    found = drift._untrained_features(material, ["source/val", "target/test"])
+    assert {name: len(x) for name, x in found.items()} == {"source/val": 50, "target/test": 50}
+    assert len(material.drawn["target/test"]) == 120
+    assert torch.equal(material.features(material.subjects[0], "target/test"), before)
+    network = untrained(material.subjects[0].backbone, material.plan.seed)
+    whole = network(material.drawn["target/test"].x).detach()
+    nearest = torch.cdist(found["target/test"].double(), whole.double()).amin(1)
+    assert nearest.max() < 1e-5  # each is a sample of the set, by the random weights
 
 
 def test_samples_that_moved_most_are_shown_by_their_places_words_and_pictures(assessed):

@@ -57,7 +57,8 @@ class Reference:
         features: as the head sees them, ``(N, D)``.
         labels: classes ``(N,)``.
         temperature: by which logits are divided.
-        untrained: features of an untrained encoder, ``(N, E)``; no columns where there is none.
+        untrained: features of an untrained encoder, of these samples or some of them, ``(U, E)``; no columns where
+            there is none.
         weights: hash of the model's weights that the reference was fitted with; empty if unknown.
     """
 
@@ -141,7 +142,7 @@ def reference_of(
         features: ``(N, D)``.
         labels: classes ``(N,)``.
         temperature: > 0, by held-out samples too.
-        untrained: features of an untrained encoder, ``(N, E)``; without them, its detectors are left out.
+        untrained: features of an untrained encoder, ``(U, E)``; without them, its detectors are left out.
         weights: hash of the model's weights.
 
     Raises:
@@ -203,7 +204,7 @@ def detect(
         probabilities: of the new samples, ``(M, C)``.
         components: of the new samples, ``(M, K)``.
         features: of the new samples, ``(M, D)``; without them, their detector is left out.
-        untrained: features of the new samples by the untrained encoder, ``(M, E)``; likewise.
+        untrained: features of new samples by the untrained encoder, ``(V, E)``; likewise.
         alpha: level, in (0, 1).
         correction: over the dimensions of a detector, ``bonferroni`` or ``fdr``.
         detectors: keys of :data:`DETECTORS`.

@@ -1,6 +1,11 @@
 """Whether test and deployment data still look like held-out training data, and the accuracy estimated on them."""
 
+import copy
+from collections.abc import Sequence
 from dataclasses import replace
+
+import torch
+from torch import Tensor
 
 from tl_lab.assess.answering import answerer_of
 from tl_lab.assess.detectors import DETECTORS, Drift, detect, moved_most, reference_of
@@ -9,11 +14,13 @@ from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
 from tl_lab.assess.untrained import untrained
+from tl_lab.randomness import generator
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
 __all__ = ["advice", "assess", "detections_table", "estimates_table"]
 
 TITLE = "Drift"
+_UNTRAINED = 200  # samples of each set that the untrained encoder reads
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
@@ -30,13 +37,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     answerer, held_out = answerer_of(material), material.validation
     heat = answerer.temperature()
     subject = material.subjects[0]
-    blank = replace(subject, name=f"{subject.name} untrained", backbone=untrained(subject.backbone, material.plan.seed))
+    blank = _untrained_features(material, [held_out, *sets])
     reference = reference_of(
         answerer.logits(held_out),
         material.features(subject, held_out),
         material.labels(held_out),
         heat,
-        material.features(blank, held_out),
+        blank[held_out],
     )
     result = PartResult(TITLE, "", "moderate")
     sentences = []
@@ -47,7 +54,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
             answerer.probabilities(name, heat).numpy(),
             (components := reference.project(features := material.features(subject, name))),
             features=features.numpy(),
-            untrained=material.features(blank, name).numpy(),
+            untrained=blank[name].numpy(),
             alpha=material.options.alpha,
             permutations=material.options.permutations,
             seed=material.plan.seed,
@@ -78,9 +85,22 @@ def assess(material: Material) -> PartResult | NotApplicable:
     result.notes += [
         "Each detector corrects for its dimensions, and all together for their number; the reference is validation "
         "data, never training data. CBPE, DoC and ATC assume that labels depend on inputs as before.",
-        "The untrained encoder has the architecture of the backbone and random weights.",
+        "The untrained encoder has the architecture of the backbone and random weights; it reads at most "
+        f"{_UNTRAINED} samples of each set.",
     ]
     return result
+
+
+def _untrained_features(material: Material, names: Sequence[str]) -> dict[str, Tensor]:
+    """Read the features of an untrained encoder, of few samples of each set: large networks take long."""
+    subject, few = material.subjects[0], copy.copy(material)
+    few._features, few.drawn = {}, dict(material.drawn)
+    for name in names:
+        samples = material.drawn[name]
+        order = torch.randperm(len(samples), generator=generator(material.plan.seed, "untrained", name))
+        few.drawn[name] = samples.subset(order[:_UNTRAINED].sort()[0])
+    blank = replace(subject, name=f"{subject.name} untrained", backbone=untrained(subject.backbone, material.plan.seed))
+    return {name: few.features(blank, name) for name in names}
 
 
 def advice(found: Drift, known: Measure | None = None) -> str:
