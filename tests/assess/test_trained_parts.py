@@ -12,7 +12,8 @@ from torch import nn
 from tl_lab.assess import baselines, data_size, forgetting, layers, tuning
 from tl_lab.assess.asking import read
 from tl_lab.assess.material import Material
-from tl_lab.assess.results import Measure, PartResult, difference_of_shares, mean_with_interval, wilson
+from tl_lab.assess.pretraining import task_on
+from tl_lab.assess.results import Measure, NotApplicable, PartResult, difference_of_shares, mean_with_interval, wilson
 from tl_lab.assess.tuning import Task, copied, fresh, halves, tune
 
 
@@ -173,18 +174,95 @@ def test_the_baselines_and_forgetting_say_what_they_measured(material, monkeypat
     monkeypatch.setattr(tuning, "_FEWEST", 20)
     found = baselines.assess(material)
     assert isinstance(found, PartResult)
-    for way in ("frozen", "fine-tuned"):
+    for way in ("frozen", "upper layers", "fine-tuned"):
         difference = found.measures[f"{way} - from scratch"]
         expected = found.measures[way].value - found.measures["from scratch"].value
         assert difference.value == pytest.approx(expected)
         assert difference.low < difference.value < difference.high
     lost = forgetting.assess(material)
     assert isinstance(lost, PartResult)
+    assert "pretraining task, before" not in lost.measures
     for head in ("old head", "new head"):
         expected = lost.measures["before"].value - lost.measures[f"after, {head}"].value
         assert lost.measures[f"forgotten, {head}"].value == pytest.approx(expected)
     assert lost.measures["forgotten, old head"].value > 0  # the old head's features have moved away
     assert np.isfinite(lost.measures["second task"].value)
+
+
+def test_each_way_trains_the_layer_groups_that_its_name_says(material, monkeypatch):
+    monkeypatch.setattr(material.options, "seeds", 1)
+    monkeypatch.setattr(material.options, "epochs", 1)
+    monkeypatch.setattr(tuning, "_FEWEST", 3)
+    ((_, ways),) = tuning.trained(material, [50]).by_labels.items()
+    assert tuple(ways) == tuning.WAYS
+    weights = {
+        way: [next(modules[0].parameters()) for _, modules in one[0].backbone.layer_groups()]
+        for way, one in ways.items()
+    }
+    kept = {
+        way: [torch.equal(ours, start) for ours, start in zip(found, weights["frozen"], strict=True)]
+        for way, found in weights.items()
+    }
+    assert kept == {
+        "from scratch": [False, False],
+        "frozen": [True, True],
+        "upper layers": [True, False],
+        "fine-tuned": [False, False],
+    }
+
+
+def test_forgetting_of_a_pair_is_that_of_its_source_and_of_the_pretraining_task(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(tuning, "_FEWEST", 20)
+    words = ["assess=forgetting", "assess.samples=200", "assess.seeds=1", "assess.epochs=4", "assess.pretraining=moons"]
+    asked = read(["data=moons", "backbone=mlp", *words])
+    pair = Material(asked.plans, asked.options)
+    source, target = forgetting.source_and_target(pair, pair.subjects[0])
+    assert (source.train, source.test, target.train, target.test) == (
+        "source/train", "source/test", "target/train", "target/test",
+    )  # fmt: skip
+    assert pair.whole["target/train"].y is None  # other parts still see no labels of the target
+    assert (len(target.y_train), len(source.y_train)) == (200, 200)
+    found = forgetting.assess(pair)
+    assert isinstance(found, PartResult)
+    # by hand: the same trainings in turn
+    subject, groups = pair.subjects[0], len(pair.subjects[0].backbone.layer_groups())
+    start = fresh(pair, subject, 0)
+    learned = tune(start, source, epochs=4)
+    tuned = tune(learned.backbone, target, epochs=4)
+    assert found.measures["before"].value == learned.accuracy
+    assert found.measures["second task"].value == tuned.accuracy
+    for after, head in (("old head", learned.head), ("head of the target", tuned.head)):
+        expected = tuning.accuracy(tuned.backbone, head, source)
+        assert found.measures[f"after, {after}"].value == expected
+        assert found.measures[f"forgotten, {after}"].value == pytest.approx(learned.accuracy - expected)
+    represented = task_on(pair, subject, "moons")
+    assert (represented.train, represented.test) == ("source/train", "source/test")
+    for when, backbone in (("before", start), ("after", tuned.backbone)):
+        value = tune(backbone, represented, frozen=groups, epochs=4).accuracy
+        assert found.measures[f"pretraining task, {when}"].value == value
+    assert "this measurement only" in found.notes[0]
+
+
+def test_one_domain_of_two_classes_has_no_task_to_forget_but_that_of_pretraining(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(tuning, "_FEWEST", 5)
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 5},{'no' if i % 7 > 3 else 'yes'}\n" for i in range(90)))
+    words = [f"data.path={table}", "data.label_column=y", "backbone=mlp", "assess=forgetting", "assess.seeds=1"]
+    asked = read(["data=table", *words, "assess.epochs=1"])
+    alone = Material(asked.plans, asked.options)
+    found = forgetting.assess(alone)
+    assert isinstance(found, NotApplicable)
+    assert not found.failed
+    assert found.why.startswith("One set of 2 classes makes one task")
+    monkeypatch.setattr(alone.options, "pretraining", "moons")
+    monkeypatch.setattr(forgetting, "task_on", lambda *_: tuning.whole(alone, alone.subjects[0]))
+    found = forgetting.assess(alone)
+    assert isinstance(found, PartResult)
+    assert set(found.measures) == {
+        "pretraining task, before", "pretraining task, after", "second task", "forgotten, pretraining task",
+    }  # fmt: skip
 
 
 def test_layers_of_a_perceptron_transfer_as_measured_elsewhere(monkeypatch):

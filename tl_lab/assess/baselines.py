@@ -1,4 +1,4 @@
-"""The three-way baseline: from scratch, transfer with frozen and tuned layers, and zero-shot where it can answer."""
+"""The three-way baseline: from scratch, transfer by frozen features, upper or all layers, and zero-shot."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tl_lab.assess.answering import answerer_of
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
-from tl_lab.assess.tuning import trained
+from tl_lab.assess.tuning import WAYS, trained
 from tl_lab.results.report.blocks import Cell, Table
 
 __all__ = ["assess", "negative"]
@@ -36,9 +36,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     scores = {way: [one.accuracy for one in tuned] for way, tuned in ways.items()}
     measures = {name: mean_with_interval(values) for name, values in scores.items()}
     scratch = scores["from scratch"]
-    differences = {
-        way: mean_with_interval(np.subtract(scores[way], scratch).tolist()) for way in ("frozen", "fine-tuned")
-    }
+    differences = {way: mean_with_interval(np.subtract(scores[way], scratch).tolist()) for way in WAYS[1:]}
     measures |= {f"{name} - from scratch": one for name, one in differences.items()}
     if subject.learned and (shot := _zero_shot(material)) is not None:
         measures["zero-shot"] = shot
@@ -48,7 +46,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     each = [f"{name} {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     said = (
         f"With {labels:,} labels training from scratch reaches "
-        f"{measures['from scratch'].value:.1%}; against it {' and '.join(each)}, over {options.seeds} seeds."
+        f"{measures['from scratch'].value:.1%}; against it {', '.join(each)}, over {options.seeds} seeds."
     )
     ways_shown = {name: one for name, one in shown.items() if " - " not in name}
     figure = {"Accuracy of each way over seeds, with 95 % intervals": bars(ways_shown, "accuracy", percent=True)}

@@ -57,8 +57,8 @@ def rule_of_thumb(labels: int) -> str:
 def assess(material: Material) -> PartResult | NotApplicable:
     """Compare the rule of thumb with errors over numbers of labels, and power laws through them.
 
-    The errors are those of linear probes, and with ``assess.tuned_curves`` those of networks from scratch, frozen and
-    fine-tuned.
+    The errors are those of linear probes, and with ``assess.tuned_curves`` those of networks trained in each
+    way: from scratch, frozen, in their upper layers, and fine-tuned.
 
     Args:
         material: of the assessment.

@@ -24,10 +24,23 @@ from tl_lab.model.network import weights_stream
 from tl_lab.randomness import generator, separate_stream
 from tl_lab.run.build import build_backbone
 
-__all__ = ["WAYS", "Task", "Trained", "Tuned", "accuracy", "copied", "fresh", "halves", "trained", "tune", "whole"]
+__all__ = [
+    "WAYS",
+    "Task",
+    "Trained",
+    "Tuned",
+    "accuracy",
+    "copied",
+    "fresh",
+    "halves",
+    "task_of",
+    "trained",
+    "tune",
+    "whole",
+]
 
-WAYS = ("from scratch", "frozen", "fine-tuned")
-"""What :func:`trained` compares."""
+WAYS = ("from scratch", "frozen", "upper layers", "fine-tuned")
+"""What :func:`trained` compares; "upper layers" freezes the lower half of the layer groups, rounded down."""
 _BATCH = 32
 _RATE = 1e-3
 _FEWEST = 100  # updates
@@ -120,8 +133,8 @@ def trained(material: Material, budgets: Sequence[int] | None) -> Trained:
         for n in labels:
             few = task.few(n, seed)
             found[n]["from scratch"].append(learn(random, few))
-            found[n]["frozen"].append(learn(start, few, frozen=groups))
-            found[n]["fine-tuned"].append(learn(start, few))
+            for way, frozen in (("frozen", groups), ("upper layers", groups // 2), ("fine-tuned", 0)):
+                found[n][way].append(learn(start, few, frozen=frozen))
     return Trained(found, most)
 
 
@@ -150,17 +163,31 @@ def _task(material: Material, subject: Subject, classes: Sequence[int]) -> Task:
     test = material.test or material.validation
     data = material.prepared(subject, list(dict.fromkeys([material.train, test])))
     data.sets = dict(data.sets)
+    material.labels(test)  # says what is missing
+    return task_of(copy.copy(data), material.train, test, classes)  # the material prepares its data for others, too
+
+
+def task_of(data: DataModule, train: str, test: str, classes: Sequence[int]) -> Task:
+    """Give the task of some classes of prepared data, numbered from 0 on.
+
+    Args:
+        data: prepared for a backbone.
+        train, test: names of labelled sets.
+        classes: in ascending order.
+
+    Raises:
+        ValueError: one of the sets has no sample of these classes.
+    """
     chosen = torch.tensor(list(classes))
     indices, labels = [], []
-    for name in (material.train, test):
-        y = material.labels(name)
-        index = torch.isin(y, chosen).nonzero()[:, 0]
-        indices.append(index)
-        labels.append(torch.searchsorted(chosen, y[index]))
+    for name in (train, test):
+        y = data.sets[name].y
+        assert y is not None
+        indices.append(torch.isin(y, chosen).nonzero()[:, 0])
+        labels.append(torch.searchsorted(chosen, y[indices[-1]]))
     if not len(indices[0]) or not len(indices[1]):
         raise ValueError("a task has no samples to train on, or none to score on")
-    prepared = copy.copy(data)  # the material prepares its data for others, too
-    return Task(prepared, material.train, test, indices[0], indices[1], labels[0], labels[1], len(classes))
+    return Task(data, train, test, indices[0], indices[1], labels[0], labels[1], len(classes))
 
 
 def fresh(material: Material, subject: Subject, seed: int) -> Backbone:
