@@ -1,6 +1,6 @@
 """What does an assessment cost, and do its parts find what is published of these data?
 
-    uv run python benchmarks/assess.py                     # all findings, in turn (an hour)
+    uv run python benchmarks/assess.py                     # all findings, in turn (three hours)
     uv run python benchmarks/assess.py speed layers        # some of them
 
 Stores what each finding says in docs/results/assess.json, which docs/tables.py shows. Times are CPU time of one thread.
@@ -15,21 +15,25 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+import assess_backbones
 import assess_findings as findings
+import assess_texts
 import torch
 from assess_findings import Finding
+from assess_speed import speed
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "assess.json"
 FINDINGS: dict[str, Callable[[], Finding]] = {
-    "speed": findings.speed,
+    "speed": speed,
     "layers": findings.layers,
     "pixels": findings.pixels_or_features,
     "amplification": findings.amplification,
-    "emotions": findings.emotions,
-    "pairs": findings.sentence_pairs,
+    "emotions": assess_texts.emotions,
+    "pairs": assess_texts.sentence_pairs,
     "years": findings.years,
     "whisper": findings.whisper,
-    "backbones": findings.backbones,
+    "backbones": assess_backbones.backbones,
+    "fine_tuned": assess_backbones.fine_tuned,
 }
 
 

@@ -1,10 +1,7 @@
-"""What benchmarks/assess.py measures: one function a finding."""
+"""What benchmarks/assess.py measures of layers, negative transfer, amplification in tables, and drift."""
 
 import itertools
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,26 +9,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tl_lab.assess import equity
 from tl_lab.assess.asking import read
+from tl_lab.assess.baselines import negative
 from tl_lab.assess.detectors import detect, reference_of
 from tl_lab.assess.layers import activations, transferred
 from tl_lab.assess.material import Material
-from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
-from tl_lab.assess.results import Measure, PartResult, mean_with_interval, wilson
-from tl_lab.assess.sentence_pairs import add_preferences
-from tl_lab.assess.transferability import SCORES, agreement
+from tl_lab.assess.results import Measure, mean_with_interval, wilson
 from tl_lab.assess.tuning import Task, fresh, tune
 from tl_lab.data.roots import places_of
-from tl_lab.functional.calibration import calibration, temperature
-from tl_lab.functional.domain_folds import folded_a_distance
-from tl_lab.functional.gaussian_distance import frechet_distance, otdd
-from tl_lab.functional.log_evidence import logme
-from tl_lab.functional.two_samples import mmd_test
 from tl_lab.randomness import generator
-
-SAMPLES, WIDTH, CLASSES, BACKBONES, FOLDS = 5000, 512, 10, 4, 5
+from tl_lab.texts import listed
 
 
 @dataclass(frozen=True)
@@ -61,79 +49,33 @@ def points(one: Measure) -> str:
     return one.points().replace(" points", "")
 
 
-# ---------------------------------------------------------------------- speed
-
-
-def speed() -> Finding:
-    """Time the parts on features that were read."""
-    (x, y), (z, w) = _features(0), _features(1)
-    rows = [
-        _timed(f"LogME, {SAMPLES:,} x {WIDTH}, {CLASSES} classes", 2, lambda: logme(x, y)),
-        _timed("OTDD, 1,000 against 1,000", 30, lambda: otdd(x[:1000], y[:1000], z[:1000], w[:1000])),
-        _timed(f"similarity, ranking of {BACKBONES} backbones, calibration, {SAMPLES:,} samples", 60, _parts),
-    ]
-    slow = [row[0] for row in rows if float(row[1]) > float(row[2])]
-    answer = f"Above its limit: {', '.join(slow)}." if slow else "Each part stays below its limit."
-    return Finding("How long do the parts take on one core?", ["part", "seconds", "limit"], rows, answer)
-
-
-def _timed(said: str, limit: int, work: Callable[[], Any]) -> list[str]:
-    began = time.process_time()
-    work()
-    return [said, f"{time.process_time() - began:.1f}", str(limit)]
-
-
-def _features(seed: int) -> tuple[Tensor, Tensor]:
-    draw = generator(seed, "benchmark of assess")
-    y = torch.randint(CLASSES, (SAMPLES,), generator=draw)
-    return torch.randn(SAMPLES, WIDTH, generator=draw) + 0.3 * torch.randn(CLASSES, WIDTH, generator=draw)[y], y
-
-
-def _parts() -> None:
-    for k in range(BACKBONES):
-        (x, y), (z, w) = _features(2 * k), _features(2 * k + 1)
-        folded_a_distance(x, z, FOLDS, 1000)
-        mmd_test(x[:500], z[:500])
-        frechet_distance(x[:2500], x[2500:])
-        frechet_distance(x[:2500], z[:2500])
-        otdd(x[:500], y[:500], z[:500], w[:500])
-        otdd(x[:500], y[:500], x[500:1000], y[500:1000])
-        fold = torch.arange(SAMPLES) % FOLDS
-        for _, score in SCORES.values():
-            score(x, y, True)
-            for one in range(FOLDS):
-                score(x[fold != one], y[fold != one], False)
-    logits = fit_probe(x, y).logits(z, CLASSES)
-    calibration((logits / temperature(logits, w)).softmax(1), w)
-
-
 # ---------------------------------------------------------------------- layers and negative transfer
 
 
 def layers(seeds: int = 5) -> Finding:
-    """Carry layers from the digits 0 to 4 over to 5 to 9, with many and with few labels."""
+    """Carry layers from the digits 0 to 4 over to 5 to 9, with many and with few labels; flag what harms."""
     rows: list[list[str]] = []
-    harmed: dict[int, list[int]] = {}
+    said = []
     for labels in (400, 50):
         words = ["data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers", "assess.samples=2000"]
         material = material_of(*words, f"assess.seeds={seeds}", "assess.epochs=40", f"assess.budgets=[{labels}]")
         base, ways = transferred(material, material.subjects[0])
-        rows.append([str(labels), "base", f"{100 * np.mean(base):.1f}", "", "", ""])
-        harmed[labels] = []
+        rows.append([str(labels), "base", "", f"{100 * np.mean(base):.1f}", "", ""])
+        flagged = []
         for way, by_layer in ways.items():
-            found = [mean_with_interval(np.subtract(values, base).tolist()) for values in by_layer.values()]
-            rows.append([str(labels), way, *(f"{100 * np.mean(v):.1f}" for v in by_layer.values()), points(found[0])])
-            if way == "AnB+":
-                harmed[labels] = [n for n, one in enumerate(found, 1) if one.high is not None and one.high < 0]
-    said = [
-        f"with {labels} labels {f'layers {found} tuned from A are negative transfer' if found else 'none is'}"
-        for labels, found in harmed.items()
-    ]
+            for count, values in by_layer.items():
+                difference = mean_with_interval(np.subtract(values, base).tolist())
+                flag = "flag" if negative(difference) else "no flag"
+                rows.append([str(labels), way, str(count), f"{100 * np.mean(values):.1f}", points(difference), flag])
+                flagged += [str(count)] if way == "AnB+" and flag == "flag" else []
+        said.append(
+            f"with {labels} labels AnB+ is negative transfer {f'at {listed(flagged)}' if flagged else 'nowhere'}"
+        )
     return Finding(
         "Which layers of a perceptron transfer from digits 0-4 to 5-9, and when does transfer harm?",
-        ["labels", "way", "1 layer", "2 layers", "3 layers", "1 layer - base, points (95 %)"],
+        ["labels", "way", "layers carried over", "accuracy on B, %", "- base, points (95 %)", "negative transfer"],
         rows,
-        f"Accuracy on B in per cent over {seeds} seeds, three hidden layers of 128: {'; '.join(said)}.",
+        f"{seeds} seeds, three hidden layers of 128; a flag means an interval wholly below zero: {'; '.join(said)}.",
     )
 
 
@@ -243,73 +185,6 @@ def _rows_of(data: Any, index: Tensor, y: Tensor, test_index: Tensor, test_y: Te
     return Task(data, "train", "test", index, test_index, y[index], test_y, 2)
 
 
-def emotions(seeds: int = 10, size: int = 600) -> Finding:
-    """Fit a head for emotions to sentences in which anger is mostly women's, and to balanced ones."""
-    (path,) = [one for one in places_of(equity.PLACE) if one.exists()][:1]
-    parts = [rows for rows in equity.contexts(path) if rows[0]["Emotion"]]
-    rows_of_all = [row for rows in parts for row in rows]
-    subject = material_of("data=sst2", "backbone=hf_text", "assess=bias", "assess.samples=50").subjects[0]
-    spec, texts = subject.backbone.spec, [row["Sentence"] for row in rows_of_all]
-    with torch.no_grad():
-        x = torch.cat([subject.backbone(spec.prepare(texts[i : i + 64])) for i in range(0, len(texts), 64)])
-    kinds = ["anger", "fear", "joy", "sadness"]
-    y = torch.tensor([kinds.index(row["Emotion"]) for row in rows_of_all])
-    female = np.array([row["Gender"] == "female" for row in rows_of_all])
-    words = np.array([row["Emotion word"] for row in rows_of_all])
-    gaps: dict[str, list[float]] = {"skewed": [], "balanced": []}
-    accuracy: dict[str, list[float]] = {"skewed": [], "balanced": []}
-    for seed in range(seeds):
-        draw = np.random.default_rng(seed)
-        held_out = {
-            word for kind in range(4) for word in draw.permutation(np.unique(words[(y == kind).numpy()]))[:3].tolist()
-        }
-        test = np.array([word in held_out for word in words])
-        for way, share in (("skewed", 0.9), ("balanced", 0.5)):
-            index = []
-            for kind in range(4):
-                women = round(size / 4 * (share if kinds[kind] == "anger" else 1 - share))
-                for g, count in ((True, women), (False, size // 4 - women)):
-                    pool = np.flatnonzero(~test & (female == g) & (y == kind).numpy())
-                    index += draw.permutation(pool)[:count].tolist()
-            probe = fit_probe(x[index], y[index])
-            p = probe.logits(x[torch.from_numpy(test)], 4).softmax(1)
-            anger, women = p[:, 0].numpy(), female[test]
-            gaps[way].append(float(anger[women].mean() - anger[~women].mean()))
-            accuracy[way].append(float((p.argmax(1) == y[torch.from_numpy(test)]).double().mean()))
-    measures = {way: mean_with_interval(found) for way, found in gaps.items()}
-    difference = mean_with_interval(np.subtract(gaps["skewed"], gaps["balanced"]).tolist())
-    rows = [[way, f"{100 * np.mean(accuracy[way]):.1f}", points(one)] for way, one in measures.items()]
-    rows.append(
-        [
-            "skewed - balanced",
-            f"{100 * (np.mean(accuracy['skewed']) - np.mean(accuracy['balanced'])):+.1f}",
-            points(difference),
-        ]
-    )
-    return Finding(
-        "Equity Evaluation Corpus: does a skew of anger towards women in the training set reach new emotion words?",
-        ["training sentences", "accuracy, %", "P(anger), women - men, points (95 %)"],
-        rows,
-        f"A head on MiniLM's frozen features, {size} sentences, {seeds} seeds; the skew brings {points(difference)}.",
-    )
-
-
-def sentence_pairs(pairs: int = 200) -> Finding:
-    """Ask SmolLM2 which sentence of a pair is likelier."""
-    from tl_lab.backbones.hf_causal import HFCausal
-
-    model, result = HFCausal().eval(), PartResult("", "")
-    said = add_preferences(model, model.start_token, pairs, 0, result)
-    rows = [list(map(str, row)) for table in result.tables for row in table.rows]
-    names = [table.caption.partition(":")[0] for table in result.tables for _ in table.rows]
-    return Finding(
-        "Does SmolLM2-135M-Instruct prefer stereotyped sentences?",
-        ["set", "kind", "pairs", "stereotyped preferred (95 %)"],
-        [[name, *row] for name, row in zip(names, rows, strict=True)],
-        " ".join(said),
-    )
-
-
 # ---------------------------------------------------------------------- drift
 
 
@@ -365,7 +240,7 @@ def _held_against(old: Tensor, new: Tensor, name: str) -> list[str]:
     return [name, f"{one.rejected} of {one.dimensions}", p, ""]
 
 
-# ---------------------------------------------------------------------- layers of Whisper, and backbones
+# ---------------------------------------------------------------------- layers of Whisper
 
 
 def whisper() -> Finding:
@@ -396,61 +271,3 @@ def whisper() -> Finding:
         f"From the first group to the last the digit gains {rises['digit']:+.1f} points, the speaker "
         f"{rises['speaker']:+.1f}.",
     )
-
-
-IMAGENET = {"squeezenet1_0": 57.5, "efficientnet_lite0": 75.1, "efficientnet_lite1": 76.7, "efficientnet_lite2": 77.6}
-"""Published top-1 accuracy in per cent."""
-
-
-def backbones(samples: int = 250) -> Finding:
-    """Do better ImageNet networks transfer better? Kornblith's claim on four data sets, with random networks beside."""
-    sets = ["office_caltech10", "cifar10", "pneumonia_xray", "digits"]
-    names = [*IMAGENET, "efficientnet_lite0 (random)", "squeezenet1_0 (random)", "raw inputs"]
-    accuracies: dict[str, dict[str, Measure]] = {name: {} for name in names}
-    logmes: dict[str, dict[str, float]] = {name: {} for name in names}
-    for data in sets:
-        for name in names[:-1]:
-            choice, _, random = name.partition(" ")
-            untrained = ["backbone.pretrained=false"] if random else []
-            words = [f"data={data}", f"backbone={choice}", "assess=transferability", f"assess.samples={samples}"]
-            material = material_of(*words, *untrained)
-            shown = [(name, choice), *([("raw inputs", "raw inputs")] if name == names[0] else [])]
-            for said, representation in shown:
-                accuracies[said][data], logmes[said][data] = _probed(material, representation)
-    rows = [
-        [name, str(IMAGENET.get(name, "-")), *(accuracies[name][data].text(percent=True) for data in sets)]
-        for name in names
-    ]
-    taus = []
-    for data in sets:
-        tau = agreement(IMAGENET, {name: accuracies[name][data].value for name in IMAGENET})
-        by_logme = agreement(
-            {n: logmes[n][data] for n in names[:-1]}, {n: accuracies[n][data].value for n in names[:-1]}
-        )
-        taus.append((tau, by_logme))
-    rows.append(["τ with ImageNet top-1", "", *(f"{tau:+.2f}" for tau, _ in taus)])
-    rows.append(["τ of LogME with these accuracies", "", *(f"{tau:+.2f}" for _, tau in taus)])
-    _draw(sets, accuracies)
-    gains = [accuracies["efficientnet_lite2"][data].value - accuracies["squeezenet1_0"][data].value for data in sets]
-    said = ", ".join(f"{data} {100 * gain:+.0f}" for data, gain in zip(sets, gains, strict=True))
-    return Finding(
-        "Do networks that are better on ImageNet transfer better (Kornblith et al. 2019)?",
-        ["backbone", "ImageNet top-1, %", *sets],
-        rows,
-        f"Linear probes on {samples} training samples; from SqueezeNet to EfficientNet-Lite2, in points: {said}.",
-    )
-
-
-def _probed(material: Material, representation: str) -> tuple[Measure, float]:
-    held_out = material.test or material.validation
-    y = material.labels(held_out)
-    right = int((material.logits(representation, held_out).argmax(1) == y).sum())
-    x = material.representation(representation, material.train)
-    return wilson(right, len(y)), logme(x, material.labels(material.train))
-
-
-def _draw(sets: Sequence[str], accuracies: dict[str, dict[str, Measure]]) -> None:
-    lines = {data: (list(IMAGENET.values()), [accuracies[name][data].value for name in IMAGENET]) for data in sets}
-    figure = curves(lines, "published ImageNet top-1 accuracy, %", "accuracy of a linear probe", points=lines)
-    folder = Path(__file__).resolve().parent.parent / "docs" / "images"
-    figure.savefig(folder / "imagenet_and_transfer.svg", metadata={"Date": None})

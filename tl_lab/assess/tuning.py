@@ -207,7 +207,9 @@ def copied(source: Backbone, target: Backbone, groups: int) -> Backbone:
     return target
 
 
-def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, seed: int = 0) -> Tuned:
+def tune(
+    backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, seed: int = 0, rate: float = _RATE
+) -> Tuned:
     """Train a copy of a backbone with a new linear head, by Adam on the cross-entropy.
 
     A backbone that is frozen altogether is read once, for its features do not change.
@@ -218,6 +220,7 @@ def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, s
         frozen: layer groups from the bottom that are not trained.
         epochs: passes over the training samples, of batches of 32; at least 100 updates are made.
         seed: of the head and the order.
+        rate: learning rate.
     """
     began, net = time.process_time(), copy.deepcopy(backbone)
     with weights_stream(seed, "head"):
@@ -227,7 +230,7 @@ def tune(backbone: Backbone, task: Task, *, frozen: int = 0, epochs: int = 20, s
         for module in modules:
             module.eval().requires_grad_(False)
     learned = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam([*learned, *head.parameters()], lr=_RATE)
+    optimizer = torch.optim.Adam([*learned, *head.parameters()], lr=rate)
     draw, count = generator(seed, "order"), len(task.y_train)
     rounds = max(epochs, -(-_FEWEST * min(_BATCH, count) // count))
     give = _reader(task)
