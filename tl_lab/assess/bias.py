@@ -282,20 +282,27 @@ def _amplification(
 def _calibration(
     material: Material, name: str, column: str, groups: Sequence[str], p: torch.Tensor, result: PartResult
 ) -> None:
-    """Add the mean predicted probability and the observed rate of each group."""
-    positive = _positives(material)[0][0]
-    y, group = (material.labels(name) == positive).numpy(), material.drawn[name].columns[column].numpy()
+    """Add the mean predicted probability and the observed rate of each group, by class where there are several."""
+    names, group = material.class_names, material.drawn[name].columns[column].numpy()
+    several = len(names) > 2
     rows: list[list[str | Cell]] = []
-    for g, said in enumerate(groups):
-        inside = group == g
-        if inside.any():
-            observed, stated = wilson(int(y[inside].sum()), int(inside.sum())), float(p[inside, positive].mean())
-            result.measures[f"{column}/calibration/{said}"] = Measure(
-                stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
-            )
-            rows.append([said, f"{stated:.1%}", observed.text(percent=True)])
-    title = f"Calibration by {column}: stated and observed share of {material.class_names[positive]}"
-    result.tables.append(Table([column, "stated", "observed (95 %)"], rows, 1, title))
+    for positive, title in _positives(material):
+        y = (material.labels(name) == positive).numpy()
+        where = f"{column}/{title}/calibration" if title else f"{column}/calibration"
+        for g, said in enumerate(groups):
+            inside = group == g
+            if inside.any():
+                observed, stated = wilson(int(y[inside].sum()), int(inside.sum())), float(p[inside, positive].mean())
+                result.measures[f"{where}/{said}"] = Measure(
+                    stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
+                )
+                rows.append(
+                    [*([names[positive]] if several else []), said, f"{stated:.1%}", observed.text(percent=True)]
+                )
+    shares = "each class" if several else names[_positives(material)[0][0]]
+    title = f"Calibration by {column}: stated and observed share of {shares}"
+    head = [*(["class"] if several else []), column, "stated", "observed (95 %)"]
+    result.tables.append(Table(head, rows, 2 if several else 1, title))
 
 
 def _confidence(result: PartResult) -> Confidence:

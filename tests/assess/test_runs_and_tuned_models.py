@@ -1,0 +1,207 @@
+"""What assessments make of earlier runs: rankings checked by them, a tuned model beside its base; and prices."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tl_lab.assess import bias, data_size, energy, layers
+from tl_lab.assess.answering import answerer_of, base_of
+from tl_lab.assess.asking import read
+from tl_lab.assess.data_size import Curve
+from tl_lab.assess.material import Material
+from tl_lab.assess.measured_runs import finished, measured
+from tl_lab.assess.results import Measure, PartResult
+from tl_lab.assess.transferability import agreement
+from tl_lab.assess.tuning import WAYS
+from tl_lab.functional.power_law import PowerLaw
+
+STORED = Path(__file__).resolve().parents[1] / "golden" / "stored" / "supervised"
+
+# ---------------------------------------------------------------------- finished runs
+
+
+def _run(folder, backbone, accuracy, **changes):
+    """Write a results.json by hand."""
+    choices = {"data": "digits", "strategy": "fine_tuning", "backbone": backbone, "adapter": "none"}
+    results = {
+        "schema": 1, "status": "completed", "choices": choices | changes.pop("choices", {}),
+        "metrics": {"test/acc": accuracy}, "sizes": {"train": 1258, "test": 359},
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(results | changes))
+
+
+def _asked(runs, *backbones):
+    subjects = [SimpleNamespace(name=name) for name in backbones]
+    plan = SimpleNamespace(data=SimpleNamespace(choice="digits"))
+    return SimpleNamespace(options=SimpleNamespace(runs=str(runs)), plan=plan, subjects=subjects)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    _run(tmp_path / "a", "lenet", 0.90)
+    _run(tmp_path / "deeper" / "b", "lenet", 0.94)
+    _run(tmp_path / "c", "mlp", 0.80)
+    return tmp_path
+
+
+def test_a_ranking_is_checked_by_the_runs_of_its_backbones(runs):
+    found = measured(_asked(runs, "lenet", "mlp", "conv4"))
+    assert found == {"lenet": (pytest.approx(0.92), 2), "mlp": (0.80, 1)}
+    by_runs = {name: mean for name, (mean, _) in found.items()}
+    assert agreement({"lenet": 2.0, "mlp": 1.0, "conv4": 3.0}, by_runs) == pytest.approx(1)
+    assert agreement({"lenet": 1.0, "mlp": 2.0}, by_runs) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"choices": {"data": "mnist"}},
+        {"status": "failed"},
+        {"choices": {"strategy": "from_scratch"}},
+        {"choices": {"adapter": "lora"}},  # another protocol
+        {"sizes": {"train": 100, "test": 359}},  # fewer labels
+        {"metrics": {}},
+    ],
+)
+def test_runs_that_compare_nothing_change_nothing(runs, changes):
+    _run(runs / "d", "mlp", 0.99, **changes)
+    assert measured(_asked(runs, "lenet", "mlp"))["mlp"] == (0.80, 1)
+
+
+def test_files_of_other_programs_and_missing_folders_are_no_runs(runs):
+    (runs / "e").mkdir()
+    (runs / "e" / "results.json").write_text("no JSON")
+    assert [path.name for path, _ in finished(_asked(runs, "lenet"))] == ["a", "c", "b"]
+    assert measured(_asked(runs / "nowhere", "lenet")) == {}
+
+
+def test_the_target_is_what_a_run_of_a_pair_is_judged_by(tmp_path):
+    _run(tmp_path / "a", "lenet", 0.0, metrics={"test/source/acc": 0.9, "test/target/acc": 0.4})
+    assert measured(_asked(tmp_path, "lenet")) == {"lenet": (0.4, 1)}
+
+
+# ---------------------------------------------------------------------- a tuned model and its base
+
+
+def _digits(*words):
+    asked = read(["data=digits", "backbone=mlp", "backbone.hidden=[8]", "assess=bias", "assess.samples=200", *words])
+    found = Material(asked.plans, asked.options)
+    for name, samples in found.drawn.items():  # groups that differ in their images
+        dark = samples.x.float().flatten(1).mean(1)
+        found.drawn[name] = replace(samples, columns={"group": (dark > dark.median()).long()})
+    found.whole = found.drawn
+    return found
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TL_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    shutil.copytree(STORED, folder)
+    try:
+        yield _digits(f"init_from={folder}"), _digits()
+    finally:
+        patch.undo()
+
+
+def test_the_base_of_a_run_is_a_probe_on_the_backbone_before_it(tuned):
+    after, before = tuned
+    answers = answerer_of(after)
+    assert answers.name == "the run digits"
+    y = after.labels("test")
+    assert float((answers.logits("test").argmax(1) == y).double().mean()) == pytest.approx(0.7465, abs=0.08)
+    assert torch.equal(base_of(after, "test"), before.logits("mlp", "test").double())
+
+
+def test_layers_are_compared_with_those_before_the_run(tuned):
+    after, before = tuned
+    x, z = (one.features(one.subjects[0], "val").double() for one in tuned)
+    centring = torch.eye(len(x), dtype=torch.float64) - 1 / len(x)
+    k, m = (centring @ (one @ one.T) @ centring for one in (x, z))
+    expected = float((k * m).sum() / (k.norm() * m.norm()))  # of the kernels' Hilbert-Schmidt criterion
+    (found,) = layers._alike(after, after.subjects[0]).values()
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert 0 < found < 0.999
+    assert layers._alike(before, before.subjects[0]) == {}
+
+
+def _true_positives(y, answer, group):
+    return [float(answer[(group == g) & y].mean()) for g in (0, 1)]
+
+
+def test_amplification_is_the_tuned_models_difference_less_that_of_its_base(tuned, monkeypatch):
+    pytest.importorskip("fairlearn")
+    monkeypatch.setattr(bias, "_MOST_CLASSES", 2)
+    after, before = tuned
+    found = bias.assess(after)
+    assert isinstance(found, PartResult)
+    group = after.drawn["test"].columns["group"].numpy()
+    answers = [one.argmax(1).numpy() for one in (answerer_of(after).logits("test"), before.logits("mlp", "test"))]
+    for c in (0, 1):
+        y = (after.labels("test") == c).numpy()
+        rates = [_true_positives(y, answer == c, group) for answer in answers]
+        expected = [abs(a - b) for a, b in rates]
+        said = f"group/the run digits, {c} against the rest"
+        assert found.measures[f"{said}/difference/tpr"].value == pytest.approx(expected[0])
+        assert found.measures[f"group/base, {c} against the rest/difference/tpr"].value == pytest.approx(expected[1])
+        amplified = found.measures[f"{said}/amplification/tpr"]
+        assert amplified.value == pytest.approx(expected[0] - expected[1])
+        assert amplified.low <= amplified.high
+
+
+def test_each_of_several_classes_is_calibrated_by_group(tuned, monkeypatch):
+    pytest.importorskip("fairlearn")
+    monkeypatch.setattr(bias, "_MOST_CLASSES", 2)
+    after, _ = tuned
+    result = PartResult("", "")
+    p = answerer_of(after).probabilities("test")
+    bias._calibration(after, "test", "group", ["light", "dark", "nobody"], p, result)
+    group, y = after.drawn["test"].columns["group"], after.labels("test")
+    assert len(result.measures) == 4
+    for c in (0, 1):
+        for g, name in enumerate(("light", "dark")):
+            one = result.measures[f"group/{c} against the rest/calibration/{name}"]
+            observed = float((y[group == g] == c).double().mean())
+            assert one.value == pytest.approx(float(p[group == g, c].mean()) - observed)
+            assert one.low < one.value < one.high
+    (table,) = result.tables
+    assert [row[:2] for row in table.rows] == [["0", "light"], ["0", "dark"], ["1", "light"], ["1", "dark"]]
+
+
+# ---------------------------------------------------------------------- prices
+
+
+def test_labels_and_computing_have_prices():
+    law = PowerLaw(scale=1.0, exponent=0.5, floor=0.0, residual=0.0)
+    curves = {
+        "frozen": Curve({100: [0.1]}, law, Measure(120, 100, 150), seconds=90.0),
+        "fine-tuned": Curve({100: [0.1]}, law, Measure(np.inf), seconds=900.0),
+    }
+    options = SimpleNamespace(cost_per_label=0.5, cost_per_hour=36.0)
+    table = data_size._costs(SimpleNamespace(options=options), curves, 100)
+    assert [row[2:] for row in table.rows] == [["60.00", "90.0", "0.9000"], ["-", "900.0", "9.0000"]]
+    said, _ = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", curves["frozen"])
+    assert "120 (100 to 150) more labels would lower its error by a point, 60 at 0.5 a label." in said
+    options = SimpleNamespace(cost_per_label=None, cost_per_hour=0.0)
+    table = data_size._costs(SimpleNamespace(options=options), curves, 100)
+    assert [row[2] + row[4] for row in table.rows] == ["--", "--"]
+
+
+def test_energy_of_each_way_and_the_multiple_of_training_from_scratch():
+    seconds = dict(zip(WAYS, (8.0, 1.0, 3.0, 4.0), strict=True))
+    measures = {f"{way}/seconds": Measure(value) for way, value in seconds.items()}
+    measures |= {way: Measure(0.5) for way in WAYS}
+    result = PartResult("", "")
+    energy._add_ways(PartResult("", "", measures=measures), 2e-6, result)
+    for way, value in seconds.items():
+        assert result.measures[f"{way}/kwh"].value == pytest.approx(2e-6 * value)
+        assert result.measures[f"{way}/from_scratch_multiple"].value == pytest.approx(8 / value)
+    assert [row[0] for row in result.tables[0].rows] == list(WAYS)
