@@ -144,6 +144,15 @@ def test_negative_transfer_is_an_interval_below_zero(difference, flagged):
     assert baselines.negative(difference) == flagged
 
 
+def test_layers_that_harm_are_flagged():
+    measures = {f"{way}/{n} - base": Measure(-0.01, -0.03, 0.01) for way in layers.WAYS for n in (1, 2)}
+    measures["AnB+/1 - base"] = Measure(-0.08, -0.12, -0.04)
+    same = "-1.0 % (-3.0 to 1.0)"
+    first, second = layers._differences(["a", "b"], measures).rows
+    assert first == ["1 (a)", *[same] * 2, "-8.0 % (-12.0 to -4.0): negative transfer", same]
+    assert not any("negative" in cell for cell in second)
+
+
 def test_a_probe_at_every_layer_and_the_four_ways(material, monkeypatch):
     monkeypatch.setattr(material.options, "epochs", 4)
     monkeypatch.setattr(tuning, "_FEWEST", 60)
@@ -248,7 +257,7 @@ def test_one_domain_of_two_classes_has_no_task_to_forget_but_that_of_pretraining
     monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path))
     monkeypatch.setattr(tuning, "_FEWEST", 5)
     table = tmp_path / "table.csv"
-    table.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 5},{'no' if i % 7 > 3 else 'yes'}\n" for i in range(90)))
+    table.write_text("a,b,y\n" + "".join(f"{i % 7},{i},{'no' if i % 7 > 3 else 'yes'}\n" for i in range(90)))
     words = [f"data.path={table}", "data.label_column=y", "backbone=mlp", "assess=forgetting", "assess.seeds=1"]
     asked = read(["data=table", *words, "assess.epochs=1"])
     alone = Material(asked.plans, asked.options)

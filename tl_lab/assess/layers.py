@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tl_lab.assess.baselines import negative
 from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
@@ -71,7 +72,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
         said += f" Carried over frozen, all {last} groups change accuracy on other classes by {change}."
         notes.append(
             "A is the first half of the classes, B the second; AnB takes n groups learned on A, frozen, BnB those of "
-            "B; + tunes them. All have the same labels and updates, over seeds."
+            "B; + tunes them. All have the same labels and updates, over seeds. Negative transfer is stated where the "
+            "whole interval of the difference to base lies below zero."
         )
     return PartResult(TITLE, said, "moderate", measures, tables, figures, notes)
 
@@ -222,10 +224,13 @@ def _table(names: list[str], measures: dict[str, Measure]) -> Table:
 
 def _differences(names: list[str], measures: dict[str, Measure]) -> Table:
     rows: list[list[str | Cell]] = [
-        [f"{n} ({name})", *(measures[f"{way}/{n} - base"].text(percent=True) for way in WAYS)]
-        for n, name in enumerate(names, 1)
+        [f"{n} ({name})", *(_flagged(measures[f"{way}/{n} - base"]) for way in WAYS)] for n, name in enumerate(names, 1)
     ]
     return Table(["layer groups", *WAYS], rows, 1, "Difference to base over seeds (95 %)")
+
+
+def _flagged(difference: Measure) -> str:
+    return difference.text(percent=True) + (": negative transfer" if negative(difference) else "")
 
 
 def _best_said(probed: dict[str, dict[str, Measure]]) -> str:
