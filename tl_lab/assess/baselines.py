@@ -43,7 +43,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     shown = {name: one for name, one in measures.items() if "/seconds" not in name}
     rows: list[list[str | Cell]] = [[name, one.text(percent=True)] for name, one in shown.items()]
     measures |= {f"{way}/seconds": mean_with_interval([one.seconds for one in tuned]) for way, tuned in ways.items()}
-    each = [f"{name} {_verdict(one)} ({one.points()})" for name, one in differences.items()]
+    each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     said = (
         f"With {labels:,} labels training from scratch reaches "
         f"{measures['from scratch'].value:.1%}; against it {', '.join(each)}, over {options.seeds} seeds."
