@@ -21,6 +21,7 @@ import assess_texts
 import torch
 from assess_findings import Finding
 from assess_speed import speed
+from drift_findings import electricity_in_time
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "assess.json"
 FINDINGS: dict[str, Callable[[], Finding]] = {
@@ -31,6 +32,7 @@ FINDINGS: dict[str, Callable[[], Finding]] = {
     "emotions": assess_texts.emotions,
     "pairs": assess_texts.sentence_pairs,
     "years": findings.years,
+    "electricity": electricity_in_time,
     "whisper": findings.whisper,
     "backbones": assess_backbones.backbones,
     "fine_tuned": assess_backbones.fine_tuned,
