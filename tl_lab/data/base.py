@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.duplicates import Shared, shared_samples
-from tl_lab.data.inputs.augmentation import Augmentation
+from tl_lab.data.inputs.augmentation import RandomChange
 from tl_lab.data.inputs.operations import Inputs, apply, join, move, numel, sample_shape, take, tensors
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
@@ -45,7 +45,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: samples in a batch of validation or test.
         seed: determines splits, order and augmentation.
         evaluate: the checkpoint that is tested, ``best`` (on validation) or ``last``.
-        augmentation: random changes to training images; None for none.
+        augmentation: random changes to training images or texts; None for none.
         workers: processes that read data on disk during training.
         lazy: read samples during training instead of all of them before it: ``true``, ``false``, or ``auto``:
             if they would take more than 2 GiB of memory.
@@ -88,7 +88,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: Count = 512,
         seed: Natural = 0,
         evaluate: Literal["best", "last"] = "best",
-        augmentation: Augmentation | None = None,
+        augmentation: RandomChange | None = None,
         workers: Natural = 0,
         lazy: bool | Literal["auto"] = "auto",
         batches_per_epoch: Count | None = None,
@@ -302,8 +302,8 @@ class DataModule(pl.LightningDataModule):
 
     def use(self, spec: InputSpec) -> None:
         """Convert every set to the backbone's declared input, and record the conversion in ``notes``."""
-        if self.augmentation is not None and self.augmentation.active and spec.modality not in ("image", "vector"):
-            raise UserError(f"augmentation changes images, and these data are {spec.modality}: set augmentation=none")
+        if self.augmentation is not None:
+            self.augmentation.use(spec)
         self.spec = spec
         self.read_as_needed = False
         changed: dict[str, list[str]] = {}
@@ -572,7 +572,7 @@ class DataModule(pl.LightningDataModule):
             return _shortened(spec) if spec is not None and spec.shortens else None
 
         def transform(batch: Any, draw: torch.Generator) -> Inputs:
-            batch = spec.fit(batch)
+            batch = spec.shorten(spec.fit(batch))
             if augmentation is not None:
                 batch = augmentation(batch, draw)
             return spec.normalise(batch)

@@ -29,11 +29,11 @@ class FeatureExtraction(Strategy):
     the same backbone, images and settings.
 
     Args:
-        cache: compute features once; False runs the backbone at every step, which augmented images require.
+        cache: compute features once; False runs the backbone at every step, which augmented inputs require.
         options: keyword arguments of :class:`Strategy`.
 
     Raises:
-        UserError: the layer policy trains a layer, or images are augmented while features are cached.
+        UserError: the layer policy trains a layer, or inputs are augmented while features are cached.
     """
 
     wants_weights = True
@@ -54,8 +54,8 @@ class FeatureExtraction(Strategy):
             return
         if data.augmentation is not None and data.augmentation.active:
             raise UserError(
-                "features of randomly augmented images cannot be computed once: set augmentation=none or "
-                "strategy.cache=false"
+                f"features of randomly augmented {data.augmentation.changes} cannot be computed once: set "
+                "augmentation=none or strategy.cache=false"
             )
         if self.adaptation.changes_inputs:
             raise UserError(

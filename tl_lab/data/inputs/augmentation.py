@@ -1,18 +1,47 @@
 """Random changes to training images, for a whole batch at once, with separate parameters for each image."""
 
 import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError
 from tl_lab.options import NonNegative, Positive, Probability, Share
 
-__all__ = ["Augmentation"]
+__all__ = ["Augmentation", "RandomChange"]
 
 
-class Augmentation:
+class RandomChange(ABC):
+    """A random change to training inputs, drawn anew in every epoch."""
+
+    modalities: ClassVar[frozenset[str]]
+    """Modalities of the inputs that it changes."""
+    changes: ClassVar[str]
+    """The inputs that it changes, for messages."""
+    active: bool
+    """Whether it changes anything."""
+
+    def use(self, spec: InputSpec) -> None:
+        """Learn how inputs are encoded.
+
+        Raises:
+            UserError: it does not change inputs of this kind.
+        """
+        if self.active and spec.modality not in self.modalities:
+            raise UserError(
+                f"augmentation changes {self.changes}, and these data are {spec.modality}: set augmentation=none"
+            )
+
+    @abstractmethod
+    def __call__(self, x: Any, draw: torch.Generator) -> Any:
+        """Change a batch of fitted inputs, ``(B, ...)``, by the random numbers of a CPU generator."""
+
+
+class Augmentation(RandomChange):
     """Random geometry and brightness, drawn per image, for images in [0, 1].
 
     Args:
@@ -24,6 +53,9 @@ class Augmentation:
         contrast: largest relative change around the image's mean, in [0, 1).
         noise: deviation of the Gaussian noise added, in [0, 1].
     """
+
+    modalities = frozenset({"image", "vector"})
+    changes = "images"
 
     def __init__(
         self,

@@ -46,6 +46,13 @@ class Tokeniser(ABC):
         super().__init_subclass__(**options)
         _KINDS.setdefault(cls.kind, cls)
 
+    mask_id: int | None = None
+    """The id of the mask token, if there is one."""
+    unknown_id: int | None = None
+    """The id of parts of a text outside the vocabulary, if there is one."""
+    special_ids: frozenset[int] = frozenset()
+    """Ids that represent no part of a text."""
+
     @property
     @abstractmethod
     def size(self) -> int:
@@ -115,14 +122,20 @@ class FastTokeniser(Tokeniser):
         """Number of ids, including those of added tokens."""
         return int(self._backend.get_vocab_size())
 
-    @property
-    def mask_id(self) -> int | None:
+    @functools.cached_property
+    def mask_id(self) -> int | None:  # type: ignore[override]  # a constant elsewhere
         """The id of the mask token, if there is one."""
         found = (self._backend.token_to_id(token) for token in ("[MASK]", "<mask>"))
         return next((number for number in found if number is not None), None)
 
-    @property
-    def special_ids(self) -> frozenset[int]:
+    @functools.cached_property
+    def unknown_id(self) -> int | None:  # type: ignore[override]  # a constant elsewhere
+        """The id of parts of a text outside the vocabulary, if there is one."""
+        unknown = getattr(self._backend.model, "unk_token", None)
+        return None if unknown is None else self._backend.token_to_id(unknown)
+
+    @functools.cached_property
+    def special_ids(self) -> frozenset[int]:  # type: ignore[override]  # a constant elsewhere
         """Ids of special tokens, which represent no part of a text."""
         return frozenset(number for number, one in self._backend.get_added_tokens_decoder().items() if one.special)
 
@@ -132,8 +145,7 @@ class FastTokeniser(Tokeniser):
         backend.no_padding()
         backend.enable_truncation(max_length)
         found = backend.encode_batch(list(texts))
-        unknown = getattr(backend.model, "unk_token", None)
-        number = None if unknown is None else backend.token_to_id(unknown)
+        number = self.unknown_id
         ids = [one.ids for one in found]
         pairs = any(not isinstance(text, str) for text in texts)  # tasks may mix texts and pairs
         return Encoded(
@@ -219,6 +231,8 @@ class Words(Tokeniser):
     kind: ClassVar[str] = "words"
     RESERVED: ClassVar[int] = 2
     """Ids before that of the first word."""
+    unknown_id = 1
+    special_ids = frozenset({0})
 
     words: Sequence[str] = field(default_factory=list)
 
