@@ -350,49 +350,81 @@ def few_shot_speed_table() -> str:
     return "\n".join(lines)
 
 
+def _input_runs(*names: str) -> dict[str, Any]:
+    """Read the stored sweeps of benchmarks/input_runs.py, those of ``names`` that are there."""
+    file = RESULTS / "input_runs.json"
+    stored = json.loads(file.read_text()) if file.is_file() else {}
+    return {name: stored[name] for name in names if name in stored}
+
+
+def _not_run(*names: str) -> str:
+    """Give the command of sweeps that are not stored."""
+    return f"Not run here: `python benchmarks/input_runs.py <folder> --only {' '.join(names)}`"
+
+
 def recognition_table() -> str:
     """Give word error rates by the labelled speech that encoders learned from."""
-    stored = json.loads((RESULTS / "input_runs.json").read_text())
-    ways = {"whisper": "Whisper tiny.en's encoder, fine-tuned", "scratch": "`audio_cnn` from random weights"}
-    cells: dict[str, dict[int, list[float]]] = {way: {} for way in ways}
-    for way in ways:
-        for run in stored.get(way, {"runs": []})["runs"]:
-            cells[way].setdefault(round(run["data.labelled_seconds"]), []).append(100 * run["test/wer"])
+    names = ["decoder", "whisper", "scratch"]
+    stored = _input_runs(*names)
+    if not stored:
+        return _not_run(*names)
+    ways = {
+        "decoder": "Whisper tiny.en's own decoder",
+        "whisper": "Whisper tiny.en's encoder, fine-tuned",
+        "scratch": "`audio_cnn` from random weights",
+    }
+    cells: dict[str, dict[int, list[float]]] = {way: {} for way in stored}
+    tested: dict[str, int] = {}
+    for way, one in stored.items():
+        for run in one["runs"]:
+            amount = round(run.get("data.labelled_seconds", 0))  # the decoder learns from none
+            cells[way].setdefault(amount, []).append(100 * run["test/wer"])
+            tested[way] = run.get("tested", {}).get("test", 0)
     amounts = sorted({amount for by_amount in cells.values() for amount in by_amount})
-    lines = ["| word error rate, per cent |" + "".join(f" {amount} s |" for amount in amounts)]
-    lines.append("|---|" + "---|" * len(amounts))
-    for way, title in ways.items():
-        shown = [_with_interval(cells[way][amount]) if amount in cells[way] else "not run" for amount in amounts]
-        lines.append(f"| {title} | " + " | ".join(shown) + " |")
-    for run in stored.get("decoder", {"runs": []})["runs"]:
-        own = format_metric("wer", run["test/wer"])
-        lines.append(f"| Whisper's own decoder, no training | {own} |" + " |" * (len(amounts) - 1))
-    return "\n".join([*lines, "", _how_inputs_ran(stored, [*ways, "decoder"])])
+    lines = ["| word error rate, per cent | tested utterances |" + "".join(f" {amount} s |" for amount in amounts)]
+    lines.append("|---|---|" + "---|" * len(amounts))
+    for way, by_amount in cells.items():
+        shown = [_with_interval(by_amount[amount]) if amount in by_amount else "" for amount in amounts]
+        lines.append(f"| {ways[way]} | {tested[way] or 'not stored'} | {' | '.join(shown)} |")
+    missing = [name for name in names if name not in stored]
+    return "\n".join([*lines, "", _how_inputs_ran(stored, names), *(["", _not_run(*missing)] if missing else [])])
 
 
 def boxes_table() -> str:
-    """Give entity F1 on receipts with and without boxes, seed by seed, and the paired difference."""
-    stored = json.loads((RESULTS / "input_runs.json").read_text())
-    scores: dict[bool, dict[int, float]] = {}
-    for run in stored["layout"]["runs"]:
-        scores.setdefault(bool(run["backbone.positions"]), {})[run["seed"]] = 100 * run["test/entity_f1"]
-    seeds = sorted(scores[True].keys() & scores[False].keys())
-    lines = ["| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean |"]
-    lines.append("|---|" + "---|" * (len(seeds) + 1))
-    for boxes, title in ((False, "words alone"), (True, "words and boxes")):
-        own = [scores[boxes][seed] for seed in seeds]
-        lines.append(f"| {title} | " + " | ".join(f"{value:.1f}" for value in own) + f" | {_with_interval(own)} |")
-    gains = [scores[True][seed] - scores[False][seed] for seed in seeds]
-    half = half_width(gains)
-    mean = statistics.fmean(gains)
-    verdict = "undecided" if abs(mean) <= half else "boxes help" if mean > 0 else "boxes hurt"
-    said = f"The gain seed by seed is {_with_interval(gains, '+')} points: {verdict}."
-    return "\n".join([*lines, "", said, "", _how_inputs_ran(stored, ["layout"])])
+    """Give entity F1 on receipts with and without boxes, seed by seed, and the paired differences."""
+    stored = _input_runs("layout", "bias")
+    if "layout" not in stored:
+        return _not_run("layout", "bias")
+    titles = {
+        (False, False): "words alone",
+        (True, False): "words and embeddings of their boxes",
+        (True, True): "the same, and a bias by the distance of two boxes",
+    }
+    scores: dict[tuple[bool, bool], dict[int, float]] = {}
+    for run in (run for one in stored.values() for run in one["runs"]):
+        arm = bool(run["backbone.positions"]), bool(run.get("backbone.bias", False))
+        scores.setdefault(arm, {})[run["seed"]] = 100 * run["test/entity_f1"]
+    seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
+    lines = ["| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean | minus words alone | |"]
+    lines.append("|---|" + "---|" * (len(seeds) + 3))
+    for arm in (arm for arm in titles if arm in scores):
+        own = [scores[arm][seed] for seed in seeds]
+        gains = [scores[arm][seed] - scores[False, False][seed] for seed in seeds]
+        mean, half = statistics.fmean(gains), half_width(gains)
+        verdict = "undecided" if not abs(mean) > half else "helps" if mean > 0 else "hurts"
+        gain = f"{_with_interval(gains, '+')} | {verdict}" if any(arm) else " | "
+        lines.append(
+            f"| {titles[arm]} | {' | '.join(f'{value:.1f}' for value in own)} | {_with_interval(own)} | {gain} |"
+        )
+    missing = ["", _not_run("bias")] if "bias" not in stored else []
+    return "\n".join([*lines, "", _how_inputs_ran(stored, ["layout", "bias"]), *missing])
 
 
 def languages_table() -> str:
     """Give exact match and F1 of answers in three languages, learned in English."""
-    stored = json.loads((RESULTS / "input_runs.json").read_text())
+    stored = _input_runs("questions")
+    if not stored:
+        return _not_run("questions")
     lines = ["| tested | answer F1 | exact match |", "|---|---|---|"]
     for language, title in (("", "English"), ("de/", "German"), ("es/", "Spanish")):
         scores = (
@@ -404,34 +436,118 @@ def languages_table() -> str:
 
 
 def films_table() -> str:
-    """Give accuracies on X-rays by the number of labels."""
-    stored = json.loads((RESULTS / "input_runs.json").read_text())
-    scores: dict[str, list[dict[str, float]]] = {}
+    """Give accuracies and screening metrics on X-rays by the number of labels."""
+    stored = _input_runs("films")
+    if not stored:
+        return _not_run("films")
+    scores: dict[str, list[dict[str, Any]]] = {}
     for run in stored["films"]["runs"]:
         scores.setdefault(f"{run['data.labels']:,}" if "data.labels" in run else "all", []).append(run)
-    names = [name for name in ("auroc", "acc") if f"test/{name}" in stored["films"]["runs"][0]]
-    lines = ["| labels |" + "".join(f" {name} |" for name in names), "|---|" + "---|" * len(names)]
+    heads = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity", "calibration_error": "ECE"}
+    lines = [f"| labels | accuracy | {' | '.join(heads.values())} | 95 % intervals of the AUROC, by seed |"]
+    lines.append("|---" * (3 + len(heads)) + "|")
     for labels, runs in scores.items():
-        cells = [_with_interval([100 * run[f"test/{name}"] for run in runs]) for name in names]
-        lines.append(f"| {labels} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _how_inputs_ran(stored, ["films"])])
+        found = [row for run in runs for row in run.get("findings", []) if row["set"] == "test"]
+        cells = [_with_interval([100 * run["test/acc"] for run in runs])]
+        cells += [_with_interval([100 * row[name] for row in found]) if found else "not stored" for name in heads]
+        spans = ", ".join(f"{100 * row['low']:.1f} to {100 * row['high']:.1f}" for row in found)
+        lines.append(f"| {labels} | {' | '.join(cells)} | {spans or 'not stored'} |")
+    said = (
+        "Per cent; sensitivity and specificity at the threshold whose specificity on validation is 90 %; the intervals "
+        "of single runs are DeLong's, over films."
+    )
+    return "\n".join([*lines, "", said, "", _how_inputs_ran(stored, ["films"])])
 
 
-def shift_table() -> str:
-    """Give accuracies after a point in time, and the gains over source only seed by seed."""
-    stored = json.loads((RESULTS / "input_runs.json").read_text())
+def _shifted(names: list[str], after: str) -> str:
+    """Give accuracies in the target, and the gains over source only seed by seed."""
+    stored = _input_runs(*names)
+    if names[0] not in stored:
+        return _not_run(*names)
     scores: dict[str, dict[int, float]] = {}
-    for run in stored["shift"]["runs"]:
-        scores.setdefault(run["domain_adaptation"], {})[run["seed"]] = 100 * run["test/target/acc"]
+    for sweep, one in stored.items():
+        for run in one["runs"]:
+            compared = " domain_adaptation.compare=inputs" if sweep.endswith("_inputs") else ""
+            scores.setdefault(f"{run['domain_adaptation']}{compared}", {})[run["seed"]] = 100 * run["test/target/acc"]
     base = scores["source_only"]
-    lines = ["| `domain_adaptation` | accuracy after | gain over source only |", "|---|---|---|"]
+    lines = [f"| `domain_adaptation=` | {after} | gain over source only |", "|---|---|---|"]
     for name, by_seed in scores.items():
         gains = [by_seed[seed] - base[seed] for seed in sorted(by_seed.keys() & base.keys())]
         gain = "" if name == "source_only" else f"{_with_interval(gains, '+')} points"
         lines.append(f"| `{name}` | {_with_interval(list(by_seed.values()))} | {gain} |")
-    trees = {run["seed"]: 100 * run["test/target trees/acc"] for run in stored["shift"]["runs"]}
+    trees = {run["seed"]: 100 * run["test/target trees/acc"] for run in stored[names[0]]["runs"]}
     lines.append(f"| gradient-boosted trees (baseline) | {_with_interval(list(trees.values()))} | |")
-    return "\n".join([*lines, "", _how_inputs_ran(stored, ["shift"])])
+    missing = [name for name in names if name not in stored]
+    return "\n".join([*lines, "", _how_inputs_ran(stored, names), *(["", _not_run(*missing)] if missing else [])])
+
+
+def shift_table() -> str:
+    """Give accuracies after a point in time, and the gains over source only seed by seed."""
+    return _shifted(["shift", "shift_inputs"], "accuracy after the point in time")
+
+
+def groups_table() -> str:
+    """Give accuracies in another group, and the gains over source only seed by seed."""
+    return _shifted(["groups"], "accuracy on the incomes of women")
+
+
+def speakers_table() -> str:
+    """Give the accuracy on each speaker, left out of training, with and without adaptation."""
+    stored = _input_runs("speakers")
+    if not stored:
+        return _not_run("speakers")
+    runs = stored["speakers"]["runs"]
+    scores: dict[str, dict[str, float]] = {}
+    for run in runs:
+        scores.setdefault(run["domain_adaptation"], {})[run["data.target"]] = 100 * run["test/target/acc"]
+    base = scores["source_only"]
+    speakers = sorted(base)
+    lines = [f"| speaker left out | {' | '.join(speakers)} | mean | gain over source only |"]
+    lines.append("|---" * (3 + len(speakers)) + "|")
+    for name, own in scores.items():
+        gain = (
+            "" if name == "source_only" else f"{_with_interval([own[one] - base[one] for one in speakers], '+')} points"
+        )
+        cells = " | ".join(f"{own[one]:.1f}" for one in speakers)
+        lines.append(f"| `{name}` | {cells} | {_with_interval(list(own.values()))} | {gain} |")
+    tested = runs[0].get("tested", {}).get("target/test", 0)
+    said = f"Accuracy in per cent, of {tested} recordings of each speaker; ± is over speakers, for one seed."
+    return "\n".join([*lines, "", said, "", _how_inputs_ran(stored, ["speakers"])])
+
+
+def other_inputs_table() -> str:
+    """Give times and accuracies of benchmarks/other_inputs.py."""
+    file = RESULTS / "other_inputs.json"
+    if not file.is_file():
+        return "Not run here: `python benchmarks/other_inputs.py --padded 200`"
+    found = json.loads(file.read_text())
+    speech, table, asked = found["speech"], found["table"], found["zero_shot"]
+    known = [100 * value for value in speech["left_out"]]
+    number = f"{speech['recordings']:,} recordings"
+    low, high = table["ratio_range"]
+    lines = [
+        "| measured | result | how |",
+        "|---|---|---|",
+        f"| log-mel spectrograms | {speech['log_mel_s']:.1f} s | {number}, CPU time of one core |",
+        f"| Whisper tiny.en's encoder on their own lengths | {speech['encoder_s']:.0f} s | the same |",
+        f"| logistic regression on its frozen features, one speaker left out | {statistics.fmean(known):.1f} % "
+        f"({min(known):.1f} to {max(known):.1f}) | mean over {len(known)} speakers |",
+        f"| `strategy=zero_shot` by Whisper's decoder | {asked['right']} of {asked['tested']} | test recordings |",
+    ]
+    if padded := speech.get("padded"):
+        share = speech["encoder_s"] * padded["recordings"] / speech["recordings"]
+        how = f"{padded['recordings']} recordings; on their own lengths about {share:.1f} s"
+        accuracies = f"{100 * padded['padded_acc']:.1f} % and {100 * padded['own_length_acc']:.1f} %"
+        lines += [
+            f"| the encoder on recordings padded to 30 s | {padded['encoder_s']:.0f} s | {how} |",
+            f"| accuracy padded and on their own lengths | {accuracies} | one logistic regression of the others |",
+        ]
+    lines.append(
+        f"| an epoch of Adult, `Dataset` of rows / `data=adult` | {table['ratio']:.1f} ({low:.1f} to {high:.1f}) | "
+        f"{table['batches']} batches, median of {table['turns']} turns, {table['rows_epoch_s']:.2f} and "
+        f"{table['epoch_s']:.3f} s |"
+    )
+    return "\n".join([*lines, "", f"`benchmarks/other_inputs.py`, {found['date']}, PyTorch {found['torch']}."])
 
 
 def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
@@ -440,7 +556,7 @@ def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
     seeds = sorted({run["seed"] for one in here for run in one["runs"]})
     seconds = statistics.median(run["took_s"] for one in here for run in one["runs"])
     said = f"± is the half-width of a 95 % Student t interval over {len(seeds)} seeds" if len(seeds) > 1 else "One seed"
-    script = f"`benchmarks/input_runs.py <folder> --only {' '.join(names)}`"
+    script = f"`benchmarks/input_runs.py <folder> --only {' '.join(name for name in names if name in stored)}`"
     return f"{said}. {script}; PyTorch {here[0]['torch']}, a run took {_seconds(seconds)} (median, on a busy machine)."
 
 
@@ -848,6 +964,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "films": films_table,
     "few_shot_speed": few_shot_speed_table,
     "gpu": gpu_table,
+    "groups": groups_table,
     "gpu_choices": gpu_choices_table,
     "kept_memory": kept_memory_table,
     "languages": languages_table,
@@ -856,7 +973,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "pretraining_gain": pretraining_gain_table,
     "recognition": recognition_table,
     "shift": shift_table,
+    "speakers": speakers_table,
     "large_data": large_data_table,
+    "other_inputs": other_inputs_table,
     "sweep_overhead": sweep_overhead_table,
     "start_up": start_up_table,
     "tasks": tasks_table,
