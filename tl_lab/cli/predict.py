@@ -16,11 +16,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("predict", help="write labels and confidences of new samples to a CSV file")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument(
-        "inputs", type=Path, nargs="+", metavar="input", help="images, folders of images, or a CSV file that names them"
+        "inputs",
+        type=Path,
+        nargs="+",
+        metavar="input",
+        help="images, recordings, recognised pages or folders of these, or a table of rows, texts, questions or files",
     )
     parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the input>.csv")
     parser.add_argument("--arrays", action="store_true", help="write logits and features to an additional .npz file")
-    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable images instead of stopping")
+    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
     parser.add_argument("--task", type=int, help="for a stream with one head per task: the number of the task, from 1")
     parser.add_argument(

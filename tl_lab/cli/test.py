@@ -19,7 +19,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "inputs", type=Path, help="a folder with a sub-folder for each class, or a CSV file with the labels"
     )
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/tests/<name of the inputs>.json")
-    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable images instead of stopping")
+    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
     parser.add_argument("--task", type=int, help="for a stream with one head per task: the number of the task, from 1")
     add_allow(parser)

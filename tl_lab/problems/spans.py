@@ -93,6 +93,30 @@ class Spans(Problem):
         """Format the positions of the answers."""
         return [f"words {first} to {last}" for first, last in values.tolist()]
 
+    def without_padding(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """Set the scores after a passage's last word to minus infinity.
+
+        Args:
+            outputs: scores, ``(N, W, 2)``.
+            lengths: words of each passage, ``(N,)``.
+        """
+        behind = torch.arange(outputs.shape[1]) >= lengths[:, None]
+        return outputs.masked_fill(behind[..., None], -torch.inf)
+
+    def fields(self, values: Tensor, texts: Sequence[Passage]) -> list[str]:
+        """Format the answers as they are written in their passages.
+
+        Args:
+            values: first and last words, ``(N, 2)``.
+            texts: the passages.
+
+        Example:
+            >>> problem = Spans(["first", "last"])
+            >>> problem.fields(torch.tensor([[0, 1]]), [Passage("Who?", "Ada Lovelace wrote it.", ())])
+            ['Ada Lovelace']
+        """
+        return [passage.text(first, last) for (first, last), passage in zip(values.tolist(), texts, strict=True)]
+
     def compare(self, spans: Tensor, numbers: Tensor) -> Tensor:
         """Compute exact match and F1 of answers, ``(N, 2)``."""
         rows = []

@@ -23,6 +23,7 @@ from tl_lab.data.inputs.pixels import check_pixels, pixel_values
 from tl_lab.errors import UserError
 from tl_lab.run.given_audio import read_audio
 from tl_lab.run.given_pages import read_pages
+from tl_lab.run.given_passages import read_passages
 from tl_lab.texts import printable
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ class Named(NamedTuple):
     Attributes:
         names: of the samples: files as given, or numbers from 0.
         x: images ``(B, C, H, W)``, vectors ``(B, D)``, or named tensors.
-        words: of each sample, if the prediction names some of them; otherwise None.
+        words: of each sample its words, or its passage, if the prediction names some of them; otherwise None.
     """
 
     names: list[str]
     x: Inputs
-    words: "list[Sequence[str]] | None" = None
+    words: "list[Any] | None" = None
 
 
 def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip: bool = False) -> Iterator[Named]:
@@ -68,7 +69,9 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
     if model.spec.modality == "audio" and not isinstance(given, Mapping):
         yield from (Named(*batch) for batch in read_audio(given, model, batch_size, skip))
     elif model.spec.modality == "tokens_with_boxes" and not isinstance(given, Mapping):
-        yield from (Named(*batch) for batch in read_pages(given, model, batch_size))
+        yield from (Named(*batch) for batch in read_pages(given, model, batch_size, skip))
+    elif model.spec.modality == "passage" and not isinstance(given, Mapping):
+        yield from (Named(*batch) for batch in read_passages(given, model, batch_size))
     elif isinstance(given, str | os.PathLike):
         yield from _read_path(Path(given), model, batch_size, skip)
     elif isinstance(given, Image.Image):

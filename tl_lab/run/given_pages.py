@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_lab.data.inputs.layout import Page, page_of
 from tl_lab.errors import UserError
-from tl_lab.texts import printable
+from tl_lab.texts import listed, printable
 
 if TYPE_CHECKING:
     from tl_lab.run.inference import TrainedModel
@@ -25,7 +26,7 @@ Rows = list[tuple[str, tuple[float, float, float, float]]]
 
 
 def read_pages(
-    given: Any, model: "TrainedModel", batch_size: int
+    given: Any, model: "TrainedModel", batch_size: int, skip: bool = False
 ) -> Iterator[tuple[list[str], Any, list[Sequence[str]]]]:
     """Read recognised pages in batches.
 
@@ -33,6 +34,7 @@ def read_pages(
         given: a file of Tesseract (``.tsv``, ``.hocr``, ``.html``), a folder of such, a list of these, or of pages.
         model: provides the tokeniser.
         batch_size: pages in a batch.
+        skip: skip unreadable files with a warning that names them, instead of stopping.
 
     Yields:
         Names, inputs, and the words of each page.
@@ -43,15 +45,26 @@ def read_pages(
     if isinstance(given, str | os.PathLike | Page):
         given = [given]
     named: list[tuple[str, Page]] = []
+    files, bad = 0, []
     for one in given:
         if isinstance(one, Page):
             named.append((str(len(named)), one))
-        elif isinstance(one, str | os.PathLike):
-            named += [page for file in _files_in(Path(one)) for page in pages_in(file)]
-        else:
+            continue
+        if not isinstance(one, str | os.PathLike):
             raise UserError("pages must be files of Tesseract (.tsv, .hocr), folders of these, or Page objects")
+        for file in _files_in(Path(one)):
+            files += 1
+            try:
+                named += pages_in(file)
+            except UserError as error:
+                if not skip:
+                    raise UserError(f"{error}; --skip-unreadable (skip_unreadable=True) skips such files") from error
+                bad.append(str(error))
+    said = f"{len(bad)} of {files} files of pages cannot be used: {listed(bad)}"
     if not named:
-        raise UserError("the list of pages is empty")
+        raise UserError(said if bad else "the list of pages is empty")
+    if bad:
+        warnings.warn(f"skipped: {said}", stacklevel=2)
     spec: Any = model.spec
     for start in range(0, len(named), batch_size):
         part = named[start : start + batch_size]

@@ -29,7 +29,7 @@ from tl_lab.errors import UserError
 from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
-from tl_lab.problems import Prediction, Problem, Several, SingleLabel, Transcript, restore
+from tl_lab.problems import Prediction, Problem, Several, SingleLabel, Spans, Transcript, restore
 from tl_lab.problems import Sequence as SequenceProblem
 from tl_lab.results.folder.files import replacing
 from tl_lab.results.folder.predictions import predictions_path
@@ -130,8 +130,8 @@ class TrainedModel(nn.Module):
             inputs: an image file, a folder of images (searched recursively), a CSV file (a column ``path``, relative to
                 the file, or a column for each value, pixels in 0..255); a PIL image; an array or tensor, of images
                 ``(B, C, H, W)``, ``(B, H, W, C)`` or one of these without ``B`` or ``C``, uint8 in 0..255 or float in
-                [0, 1], of vectors ``(B, D)``; a list of files and folders, of PIL images or of arrays; or a batch of
-                named tensors.
+                [0, 1], of vectors ``(B, D)``; a list of files and folders, of PIL images or of arrays; questions (see
+                :func:`tl_lab.run.given_passages.read_passages`); or a batch of named tensors.
             batch_size: samples per batch.
             skip_unreadable: skip unreadable images with a warning that names them, instead of stopping.
             logits: return the outputs of the head, too.
@@ -177,12 +177,13 @@ class TrainedModel(nn.Module):
         for names, x, texts in batches:
             seen = self.network.features(self.spec.prepare(move(x, device)))
             outputs = self.network.head(seen).cpu()
-            if isinstance(self.problem, SequenceProblem) and not isinstance(x, Tensor):
-                outputs = self.problem.without_padding(outputs, x["words"].cpu())
+            of_words = self.problem if isinstance(self.problem, SequenceProblem | Spans) else None
+            if of_words is not None and not isinstance(x, Tensor):
+                outputs = of_words.without_padding(outputs, x["words"].cpu())
             answer = self.problem.predict(outputs)
-            named = texts is not None and isinstance(self.problem, SequenceProblem)
+            named = of_words is not None and texts is not None
             yield Predictions(
-                self.problem.fields(answer.values, texts) if named else self.problem.words(answer.values),  # type: ignore
+                of_words.fields(answer.values, texts) if named else self.problem.words(answer.values),  # type: ignore
                 *answer[1:],
                 answer.values,
                 names,
@@ -459,8 +460,8 @@ def predict_to_csv(
         batches = model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays)
         for number, batch in enumerate(batches):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
-            if isinstance(model.problem, SequenceProblem):
-                columns["label"] = batch.labels  # includes the words, which tags alone do not contain
+            if isinstance(model.problem, SequenceProblem | Spans):
+                columns["label"] = batch.labels  # includes the words, which tags and positions do not contain
             if number == 0:
                 # a label may have any name
                 head = "input" if "input" not in columns else "input file"

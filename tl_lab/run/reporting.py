@@ -192,6 +192,8 @@ def _samples(plan: Plan) -> tuple[str, str]:
     modality = plan.data.kind.modality_for(plan.data.node)
     if modality == "tokens_with_boxes":
         return "recognised pages", "new_pages.tsv"
+    if modality == "passage":
+        return "questions", "new_questions.json"
     if modality == "audio":
         return "recordings", "new_recordings"
     return (rows[modality], f"new_{rows[modality]}.csv") if modality in rows else ("images", "new_images")

@@ -12,7 +12,7 @@ from tl_lab.data.inputs.finding import class_folders, images_below
 from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.recordings import recordings_below
 from tl_lab.errors import UserError, nearest
-from tl_lab.problems import SingleLabel
+from tl_lab.problems import SingleLabel, Spans
 from tl_lab.results.folder.files import SCHEMA, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
 from tl_lab.run.given_audio import batches_of_recordings
@@ -92,6 +92,11 @@ def _measure(
 
 def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
     """Read samples, and their labels by the samples' names."""
+    if isinstance(model.problem, Spans):
+        raise UserError(
+            f"{place} cannot be tested on, since answers are compared in training runs only: give the file as "
+            "data.test_path of data=squad, or use predict"
+        )
     if place.is_dir():
         return _of_folder(place, model, skip)
     rows = rows_of(place)

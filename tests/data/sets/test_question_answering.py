@@ -4,17 +4,23 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from composing import run_in
 from encoders_at_hand import tiny
 
 from tl_lab.data.inputs.spec import spec_from
-from tl_lab.data.sets.question_answering import XQuad, read_squad
+from tl_lab.data.sets.question_answering import Squad, XQuad, read_squad
 from tl_lab.errors import UserError
 from tl_lab.functional.answers import Passage
 from tl_lab.problems import Spans
+from tl_lab.run.given_passages import passages_in
+from tl_lab.run.inference import load, predict_to_csv
+from tl_lab.run.reporting import _samples
+from tl_lab.run.scoring import score
 
 ROOT = Path(os.environ.get("TL_LAB_DATA", ""))
 real = pytest.mark.skipif(not (ROOT / "xquad").is_dir(), reason="TL_LAB_DATA with the folder xquad is not here")
@@ -87,6 +93,55 @@ def test_a_run_finds_the_answers(tmp_path: Path) -> None:
     )
     assert found["sizes"] == {"train": 19, "val": 5, "test": 6}
     assert found["metrics"]["test/span_f1"] > 0.8
+    asked = [("a ?", "a b"), Passage("a ?", "x x a c y", ())]  # the shorter passage is padded
+    answers = load(tmp_path / "run").predict(asked)
+    assert answers.labels == ["b", "c"]
+    assert answers.values.tolist() == [[1, 1], [3, 3]]
+    said = pd.read_csv(predict_to_csv(tmp_path / "run", tmp_path / "dev.json", tmp_path / "said.csv"))
+    assert said.columns.tolist() == ["input", "label", "confidence"]
+    assert said.label.isin(["b", "c"]).mean() > 0.8
+    with pytest.raises(UserError, match=r"dev\.json cannot be tested on.*data\.test_path of data=squad"):
+        score(tmp_path / "run", tmp_path / "dev.json")
+    with pytest.warns(UserWarning, match="1 of 1 passages were cut to 12 tokens"):
+        load(tmp_path / "run").predict([("a ?", "b " * 30)])
+
+
+def test_padding_is_no_answer() -> None:
+    outputs = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [9.0, 9.0]]])
+    problem = Spans(["first", "last"])
+    prediction = problem.predict(problem.without_padding(outputs, torch.tensor([2])))
+    assert prediction.values.tolist() == [[0, 0]]
+    start, end = 1 / (1 + math.e), math.e / (1 + math.e)
+    assert float(prediction.confidence) == pytest.approx(start * end)
+
+
+def test_questions_to_predict(tmp_path: Path) -> None:
+    content = {"data": [{"paragraphs": [{"context": "one two", "qas": [{"question": "Who?", "id": "q7"}]}]}]}
+    (tmp_path / "q.json").write_text(json.dumps(content))
+    expected = Passage("Who?", "one two", ())
+    assert passages_in(tmp_path / "q.json") == [("q7", expected)]
+    (tmp_path / "q.csv").write_text('context,question\n"one two",Who?\n')
+    assert passages_in(tmp_path / "q.csv") == [("0", expected)]
+    (tmp_path / "q.jsonl").write_text('{"question": "Who?", "context": "one two", "id": 5}\n')
+    assert passages_in(tmp_path / "q.jsonl") == [("5", expected)]
+    plan = SimpleNamespace(data=SimpleNamespace(kind=Squad, node={}))
+    assert _samples(plan) == ("questions", "new_questions.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("q.json", '{"data": [{"paragraphs": [{"context": "a"}]}]}', r"q\.json is not a file .*SQuAD's format"),
+        ("q.json", '{"data": []}', r"q\.json contains no questions"),
+        ("q.csv", "question,contxt\nWho?,one\n", "has no column 'context'; did you mean 'contxt'"),
+        ("q.csv", "question,context\nWho?,\n", r"q\.csv, row 1: its context is empty"),
+        ("q.txt", "Who?", r"q\.txt contains no questions that can be read: give a file in SQuAD's format"),
+    ],
+)
+def test_questions_that_cannot_be_predicted(name: str, content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        passages_in(tmp_path / name)
 
 
 def test_passages_become_tensors(tmp_path: Path) -> None:

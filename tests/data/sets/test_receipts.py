@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from encoders_at_hand import tiny
 from tl_lab.data.sets.fields import find_amount, find_lines, find_text
 from tl_lab.data.sets.receipts import Receipts, tag_words, words_of_line
 from tl_lab.errors import UserError
-from tl_lab.run.given_pages import pages_in
+from tl_lab.run.given_pages import pages_in, read_pages
 from tl_lab.run.inference import predict_to_csv
 
 ROOT = Path(os.environ.get("TL_LAB_DATA", ""))
@@ -118,6 +119,15 @@ def test_hocr_of_two_pages(tmp_path: Path) -> None:
     (tmp_path / "b.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(UserError, match=r"b\.tsv is not a table of Tesseract, which has the columns height, left"):
         pages_in(tmp_path / "b.tsv")
+    model = SimpleNamespace(spec=SimpleNamespace(fit=len))
+    with pytest.raises(UserError, match=r"b\.tsv is not a table of Tesseract.*--skip-unreadable .* skips such files"):
+        list(read_pages(tmp_path, model, 8))
+    with pytest.warns(UserWarning, match=r"skipped: 1 of 2 files of pages cannot be used: .*b\.tsv is not a table"):
+        ((names, x, words),) = read_pages(tmp_path, model, 8, skip=True)
+    assert (x, words) == (2, [("A", "B&C"), ("D",)])
+    assert [Path(name).name for name in names] == ["a.hocr#1", "a.hocr#2"]
+    with pytest.raises(UserError, match=r"^1 of 1 files of pages cannot be used"):
+        list(read_pages(tmp_path / "b.tsv", model, 8, skip=True))
 
 
 @real
@@ -125,6 +135,7 @@ def test_the_receipts_at_hand() -> None:
     data = Receipts()
     data.load()
     assert {name: len(samples) for name, samples in data.sets.items()} == {"train": 438, "val": 63, "test": 125}
+    assert "not comparable with published figures" in " ".join(data.notes)
     assert data.notes[0] == "71 of 2,502 values of fields were not found among the words"
     # number 4 is the first for test; what it says is read from its own files
     tags = [data.class_names[tag] for tag in data.sets["test"].y[0].tolist() if tag >= 0]
