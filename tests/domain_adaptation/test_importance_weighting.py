@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -40,6 +41,28 @@ def weigh(sets, **options):
     adaptation.build(network())
     adaptation.before_training(sets)
     return adaptation
+
+
+def test_rows_of_tables_are_compared_by_numbers_and_one_hot_categories():
+    """A source of one category in four and a target of one in two: the ratio of the categories' shares."""
+    codes = {"source": [1, 1, 1, 2] * 50, "target": [1, 2] * 100}
+    rows = {
+        name: {
+            "numbers": torch.zeros(200, 1),
+            "known": torch.ones(200, 1),
+            "categories": torch.tensor(of)[:, None],
+        }
+        for name, of in codes.items()
+    }
+    adaptation = ImportanceWeighting(compare="inputs", regularisation=1e-6)
+    adaptation.seed = 0
+    adaptation.before_training(SimpleNamespace(inputs=lambda name: rows[name.partition("/")[0]]))
+    assert adaptation.weights is not None
+    expected = torch.tensor([2 / 3, 2 / 3, 2 / 3, 2.0])  # (1/2) / (3/4) and (1/2) / (1/4), whose mean is 1
+    torch.testing.assert_close(adaptation.weights[:4], expected, atol=1e-3, rtol=0)
+    tokens = SimpleNamespace(inputs=lambda name: {"ids": torch.zeros(4, 2)})
+    with pytest.raises(UserError, match="named tensors, such as tokens"):
+        adaptation.before_training(tokens)
 
 
 @pytest.mark.parametrize("compare", ["features", "inputs"])

@@ -22,6 +22,10 @@ __all__ = ["Audit", "assess", "audit"]
 TITLE = "Bias audit"
 _CONTEXTS = 30  # of the Equity Evaluation Corpus, sixty sentences each
 _MOST_CLASSES = 10  # that are audited one against the rest
+_NO_CLASSES = (
+    "Rates by group are those of decisions for classes, and these data have none; of several findings or labels, audit "
+    "one at a time (data.label_column=<its column>)."
+)
 _SMALL = 30  # samples of a group below which its rates say little
 _DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
 _SAID = {"selection_rate": "selected", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "accuracy": "accuracy"}
@@ -106,7 +110,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         material: of the assessment.
     """
     if not material.classifies:
-        return NotApplicable(TITLE, "Rates by group are those of decisions for classes, and these data have none.")
+        return NotApplicable(TITLE, _NO_CLASSES)
     name = material.deployment or material.test or material.validation
     columns = group_columns(material, name)
     texts = material.data.modality_for(material.plan.data.node) == "text"

@@ -18,6 +18,7 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import cached_arrays
 from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.table import columns_joined
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
@@ -197,12 +198,9 @@ class Material:
 
     def _table(self, x: Any) -> Tensor | None:
         """Put numbers and one-hot categories of a table's rows side by side; None for other named tensors."""
-        parts = [x["numbers"].float(), x["known"].float()] if {"numbers", "known"} <= x.keys() else []
-        if "categories" in x:
-            codes = torch.cat([one.x["categories"] for one in self.whole.values()])
-            widths = (codes.amax(0) + 1).tolist()
-            parts += [F.one_hot(x["categories"][:, k], width).float() for k, width in enumerate(widths)]
-        return torch.cat(parts, 1) if parts else None
+        known = "categories" in x
+        codes = torch.cat([one.x["categories"] for one in self.whole.values()]) if known else torch.zeros(1, 0)
+        return columns_joined(x, [int(code) + 1 for code in codes.amax(0)])
 
     def _small(self, name: str) -> Tensor:
         """Decode images on disk at the small size, once."""

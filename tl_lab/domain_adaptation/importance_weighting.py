@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.table import columns_joined
 from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import classifier_ratio, effective_sample_size, kernel_mean_matching, kliep_ratio
@@ -30,7 +31,8 @@ class ImportanceWeighting(DomainAdaptation):
     Args:
         estimator: ``classifier`` (logistic regression between the domains), ``kliep`` (Kullback-Leibler importance
             estimation) or ``kmm`` (kernel mean matching).
-        compare: ``features`` of the backbone before training, or ``inputs``, flattened.
+        compare: ``features`` of the backbone before training, or ``inputs``, flattened; of tables the numbers, their
+            flags and one-hot categories.
         clip: largest ratio r, > 0; None for no limit.
         exponent: flattening, in [0, 1]: 1 for the ratio itself, 0 for equal weights.
         regularisation: of the classifier, > 0.
@@ -85,7 +87,7 @@ class ImportanceWeighting(DomainAdaptation):
     def before_training(self, domains: Domains) -> None:
         """Estimate the weights of the source's training samples."""
         serve = domains.features if self.compare == "features" else domains.inputs
-        source, target = (_rows(serve(f"{domain}/train")) for domain in ("source", "target"))
+        source, target = _rows(*(serve(f"{domain}/train") for domain in ("source", "target")))
         try:
             ratio = self._ratio(source, target)
         except ValueError as error:
@@ -143,11 +145,22 @@ class ImportanceWeighting(DomainAdaptation):
         return f"estimator={self.estimator}, compare={self.compare}, clip={self.clip}, exponent={self.exponent}"
 
 
-def _rows(x: Inputs) -> Tensor:
-    """Flatten each sample to one row, ``(N, D)``."""
-    if not isinstance(x, Tensor):
+def _rows(source: Inputs, target: Inputs) -> tuple[Tensor, Tensor]:
+    """Convert each sample to one row, ``(N, D)`` and ``(M, D)``: flattened, or of a table its numbers and categories.
+
+    Raises:
+        UserError: the inputs are other named tensors.
+    """
+    if isinstance(source, Tensor) and isinstance(target, Tensor):
+        return source.flatten(1), target.flatten(1)
+    assert not isinstance(source, Tensor)
+    assert not isinstance(target, Tensor)
+    codes = [x["categories"].amax(0) for x in (source, target) if "categories" in x]
+    widths = (torch.stack(codes).amax(0) + 1).tolist() if codes else []
+    rows = columns_joined(source, widths), columns_joined(target, widths)
+    if rows[0] is None or rows[1] is None:
         raise UserError(
             "domain_adaptation=importance_weighting cannot compare inputs that are named tensors, such as tokens: set "
             "domain_adaptation.compare=features"
         )
-    return x.flatten(1)
+    return rows[0], rows[1]

@@ -71,6 +71,19 @@ def test_no_patient_is_in_two_parts(films: Path) -> None:
     assert data.screens
 
 
+def test_groups_of_a_column_and_of_several(films: Path) -> None:
+    data = table(films, label_column="class", group_column="view")
+    seen = torch.cat([samples.columns["group"] for samples in data.sets.values()])
+    assert data.column_values["group"] == ["L", "PA"]
+    assert torch.bincount(seen).tolist() == [6, 24]  # every fifth film is lateral
+    both = table(films, label_column="class", group_column=["view", "high"])
+    assert both.column_values["group"] == ["L-0", "L-1", "PA-0", "PA-1"]
+    for samples in both.sets.values():
+        assert torch.equal(samples.columns["group"] % 2, samples.y)  # the class is that of ``high``
+    with pytest.raises(UserError, match=r"data\.group_column: .* has no column 'sex'"):
+        table(films, label_column="class", group_column="sex")
+
+
 def test_groups_are_drawn_by_seed() -> None:
     groups = torch.arange(100) // 4
     first, again, other = (group_split(groups, {"val": 0.1, "test": 0.2}, seed, "patients") for seed in (0, 0, 1))
@@ -235,6 +248,7 @@ def test_dicom_files_are_images_of_a_table(tmp_path: Path) -> None:
 @real
 def test_the_balanced_subset() -> None:
     data = loaded(PneumoniaXray())
+    assert "not comparable with published figures" in data.notes[-1]
     counts = {name: torch.bincount(samples.y).tolist() for name, samples in data.sets.items()}
     assert counts == {"train": [1214, 1214], "val": [135, 135], "test": [234, 234]}
     assert data.sets["test"].x.shape == (468, 1, 28, 28)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.inputs.spec import InputSpec
@@ -16,7 +17,7 @@ from tl_lab.texts import listed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MISSING", "TableSpec", "cells_of", "column_kinds", "learn_columns", "mixture_of"]
+__all__ = ["MISSING", "TableSpec", "cells_of", "column_kinds", "columns_joined", "learn_columns", "mixture_of"]
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 """Default cells for missing values."""
@@ -158,6 +159,27 @@ def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: s
         row = int(wrong.argmax())
         raise UserError(f"{origin}: column {name!r} has {cells.iloc[row]!r} in row {row + 1}, which is not a number")
     return values
+
+
+def columns_joined(x: Mapping[str, Tensor], widths: Sequence[int]) -> Tensor | None:
+    """Concatenate numbers, their flags and one-hot categories of rows; None for other named tensors.
+
+    Args:
+        x: rows as in :class:`TableSpec`, raw or prepared.
+        widths: number of codes of each column of categories.
+
+    Returns:
+        ``(N, D)``, float32, with D the columns of numbers twice and the sum of ``widths``.
+
+    Example:
+        >>> rows = {"numbers": torch.tensor([[0.5]]), "known": torch.ones(1, 1), "categories": torch.tensor([[1]])}
+        >>> columns_joined(rows, widths=[3]).tolist()
+        [[0.5, 1.0, 0.0, 1.0, 0.0]]
+    """
+    parts = [x["numbers"].float(), x["known"].float()] if {"numbers", "known"} <= x.keys() else []
+    if "categories" in x:
+        parts += [F.one_hot(x["categories"][:, k], width).float() for k, width in enumerate(widths)]
+    return torch.cat(parts, 1) if parts else None
 
 
 def column_kinds(

@@ -15,7 +15,7 @@ from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.table import cells_of
 from tl_lab.data.samples import Samples
-from tl_lab.data.sets.columns import check_columns, labels_of, sorted_labels
+from tl_lab.data.sets.columns import check_columns, labels_of, names_in, sorted_labels, together
 from tl_lab.data.sets.given_split import split_as_given
 from tl_lab.data.sets.image_folder import ImageReading, Scan, find_folder
 from tl_lab.data.sets.table import file_of
@@ -53,6 +53,8 @@ class ImageTable(ImageReading, DataModule):
         missing: treatment of a missing label, likewise; as ``zero`` and ``one`` it is scored, too.
         patient_column: name of the column with the patient; None if each image belongs to another one.
         split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
+        group_column: name of a column whose values number the samples' groups for audits, such as sex, age band or
+            view, or a list (all combinations); None for none.
         view_column: name of the column with the view; None for none.
         views: views to keep; None for all.
         val_share: of all images, or of the training ones if a column gives the test, for validation.
@@ -83,6 +85,7 @@ class ImageTable(ImageReading, DataModule):
         missing: Reading = "ignore",
         patient_column: str | None = None,
         split_column: str | None = None,
+        group_column: str | Sequence[str] | None = None,
         view_column: str | None = None,
         views: Sequence[str] | None = None,
         val_share: Fraction = 0.1,
@@ -107,6 +110,7 @@ class ImageTable(ImageReading, DataModule):
         self.finding_column, self.separator = finding_column, separator
         self.uncertain, self.missing = uncertain, missing
         self.patient_column, self.split_column = patient_column, split_column
+        self.group_column = group_column
         self.view_column, self.views = view_column, None if views is None else list(views)
         self.problem_kind = self.problem_for({"label_column": label_column})
         self.problem = self.problem_kind(())
@@ -140,7 +144,8 @@ class ImageTable(ImageReading, DataModule):
         assert seen.y is not None
         rows = seen.y
         patients = self._patients(table)[rows]
-        whole = Samples(seen.x, y[rows], columns={"patient": patients})
+        groups = {name: codes[rows] for name, codes in self._groups(table, place).items()}
+        whole = Samples(seen.x, y[rows], columns={"patient": patients, **groups})
         sets = self._parts(whole, table.iloc[rows.numpy()], place)
         self.contents.append("".join(str(one.y.tolist()) for one in sets.values() if one.y is not None))
         return self._levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
@@ -204,6 +209,14 @@ class ImageTable(ImageReading, DataModule):
             return torch.arange(len(table))
         codes, self.column_values["patient"] = numbered(table[self.patient_column])
         return codes
+
+    def _groups(self, table: pd.DataFrame, place: Path) -> dict[str, Tensor]:
+        if self.group_column is None:
+            return {}
+        names = names_in(self.group_column)
+        check_columns(table, "group_column", names, place)
+        codes, self.column_values["group"] = numbered(pd.Series(together(table, names)))
+        return {"group": codes}
 
     def _parts(self, whole: Samples, table: pd.DataFrame, place: Path) -> dict[str, Samples]:
         patients, shares = whole.columns["patient"], {"val": self.val_share, "test": self.test_share}
