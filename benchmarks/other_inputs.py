@@ -49,7 +49,7 @@ def main() -> None:
     padded = parser.parse_args().padded
     torch.set_num_threads(1)
     before = json.loads(STORED.read_text()) if STORED.is_file() else {}
-    found = {"date": date.today().isoformat(), "torch": torch.__version__, "table": table_epochs()}
+    found: dict[str, Any] = {"date": date.today().isoformat(), "torch": torch.__version__, "table": table_epochs()}
     found |= {"speech": speech(padded), "zero_shot": zero_shot()}
     if not padded and "padded" in before.get("speech", {}):
         found["speech"]["padded"] = before["speech"]["padded"]
@@ -155,7 +155,9 @@ def table_epochs() -> dict[str, Any]:
     data.use(data.columns)
     samples: Any = data.sets["train"]
     loader = DataLoader(_Rows(samples.x, samples.y), batch_size=128, shuffle=True, drop_last=True)
-    ours, theirs, counts = [], [], set()
+    ours: list[float] = []
+    theirs: list[float] = []
+    counts: set[int] = set()
     for _ in range(TURNS):
         for batches_of, seconds in ((data.train_dataloader(), ours), (loader, theirs)):
             start = time.process_time()
