@@ -117,3 +117,10 @@ def test_layoutlm_gets_its_own_boxes(folder: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model(input_ids=x["ids"], attention_mask=x["mask"], bbox=x["boxes"]).last_hidden_state
         torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["layoutlmv2", "layoutlmv3"])
+def test_versions_that_take_images_are_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+    with pytest.raises(UserError, match=rf"contains {kind}, which takes images of pages: give a folder with LayoutLM"):
+        layout(tmp_path)

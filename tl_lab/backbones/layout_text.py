@@ -1,5 +1,7 @@
 """A text encoder that sees where on the page its words stand."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +30,8 @@ class LayoutText(Backbone):
 
     Args:
         name: of the hub or a folder, of an encoder that takes vectors of tokens (BERT's kin); None for
-            all-MiniLM-L6-v2 from its package. LayoutLM's own kind gets its boxes as it was trained to.
+            all-MiniLM-L6-v2 from its package. LayoutLM (version 1) gets its boxes as it was trained to;
+            versions 2 and 3 are refused.
         pretrained: start from the published weights; False for random ones in the same architecture.
         small: in place of that network a random one of two blocks, 128 wide, with its tokeniser.
         positions: add embeddings of boxes.
@@ -62,13 +65,14 @@ class LayoutText(Backbone):
     ) -> None:
         super().__init__()
         check_count("backbone.cells", cells)
+        _check_kind(name)
         self.text = HFText(name=name, pretrained=pretrained and not small, max_length=max_length, max_groups=max_groups)
         known = self.text.spec
         if small:
             self.text.net = _small(known.vocabulary, known.padding_id, max_length)
         self.source = "" if small else self.text.source
         config: Any = self.text.net.config
-        self.native = config.model_type.startswith("layoutlm")
+        self.native = config.model_type == "layoutlm"
         if self.native:
             self.text.net.pooler = nn.Identity()  # which its kind calls unasked
         if not self.native and config.model_type in ("t5", "mt5", "umt5"):
@@ -127,6 +131,20 @@ class LayoutText(Backbone):
         groups = [(title, list(modules)) for title, modules in self.text.layer_groups()]
         groups[0][1].extend(part for part in (self.places, self.distances) if part is not None)
         return groups
+
+
+def _check_kind(name: str | None) -> None:
+    """Raise an error for a folder with LayoutLMv2 or v3, which also take the image of the page."""
+    file = Path(name or "") / "config.json"
+    try:
+        kind = str(json.loads(file.read_text(encoding="utf-8")).get("model_type"))
+    except (OSError, ValueError, AttributeError):
+        return  # no folder: the library states what is wrong
+    if kind in ("layoutlmv2", "layoutlmv3", "layoutxlm"):
+        raise UserError(
+            f"backbone.name={name} contains {kind}, which takes images of pages: give a folder with LayoutLM, version "
+            "1, or another encoder like BERT"
+        )
 
 
 def _zero(count: int, width: int) -> nn.Embedding:
