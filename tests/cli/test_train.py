@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -131,10 +132,41 @@ def test_a_run_that_never_began_is_started_again(program: Program) -> None:
     Path("my run/config.yaml").unlink()  # as a kill leaves it that comes before the first write
     code, _, err = program("resume=my run")
     assert code == 1
-    *_, again = err.strip().partition("start it again: python train.py ")
+    *_, again = err.strip().partition(f"start it again: {commands.train()} ")
     assert program(*shlex.split(again)) == (0, "", "")
     cfg, folder = program.seen[-1]
     assert (cfg.seed, folder) == (7, Path("my run").absolute())
+
+
+def test_hints_name_the_program_that_was_started(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert program("hydra.run.dir=run")[0] == 0
+    Path("run/config.yaml").unlink()
+    for started in ("train.py", "tl-lab"):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert (
+            f"option '--config-dir' needs a value after it; {commands.train('--hydra-help')} lists them"
+            in program("--config-dir")[2]
+        )
+        again = commands.train(f"hydra.run.dir={arguments.quote('run')}")
+        assert f"start it again: {again}" in program("resume=run")[2]
+    source = [line for file in (ROOT / "tl_lab").rglob("*.py") for line in file.read_text().splitlines()]
+    hints = [line for line in source if re.search(r"f?[\"'][^\"'`]*(python train\.py|python -m tl_lab) ", line)]
+    assert [line for line in hints if "help=" not in line and "  # or " not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "mode"),
+    [([], 1, "disabled"), (["trainer.max_epochs=3"], 3, "disabled"), (["trainer.max_updates=5"], None, "disabled")]
+    + [(["logger=[csv]"], 1, "disabled"), (["logger.mode=offline"], 1, "offline"), (["++figures=auto"], 1, "disabled")],
+)
+def test_a_tiny_run_keeps_what_is_given(program: Program, given: list[str], epochs: int | None, mode: str) -> None:
+    assert program("debug=true", "data=digits", *given, "hydra.run.dir=run") == (0, "", "")
+    ((cfg, _),) = program.seen
+    assert (cfg.trainer.max_epochs, cfg.logger.mode) == (epochs, mode)
+    assert cfg.figures == ("auto" if "++figures=auto" in given else True)
+    assert [cfg.trainer[f"limit_{part}_batches"] for part in ("train", "val", "test")] == [2, 2, 2]
+    assert [node for node in cfg.logger if node == "csv"] == (["csv"] if "logger=[csv]" in given else [])
+    assert not Path("run/train.log").exists()
 
 
 def test_a_configuration_that_was_edited_is_not_resumed(program: Program) -> None:

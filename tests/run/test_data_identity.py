@@ -28,6 +28,10 @@ SMALL = [
     "figures=false",
 ]  # fmt: skip
 
+TABLE = [
+    "data=table", "data.path=base.csv", "data.label_column=kind", "data.val_share=0.2", *SMALL[5:],
+]  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
@@ -129,31 +133,38 @@ def test_places_are_absolute(tmp_path, monkeypatch, kind, node, options):
     assert kind.places_for(node) == {option: absolute(given) for option, given in options.items()}
 
 
-def test_recorded_places_are_used_while_they_are_there(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "option", "base"),
+    [(FOLDER, "root", "base"), ("tl_lab.data.sets.table.Table", "path", "base.csv")],
+    ids=["folder", "file"],
+)
+def test_recorded_places_are_used_while_they_are_there(tmp_path, monkeypatch, kind, option, base):
     monkeypatch.chdir(tmp_path)
-    for name in ("there/base", "new"):
-        (tmp_path / name).mkdir(parents=True)
+    for name in (f"there/{base}", f"new-{base}"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch() if option == "path" else (tmp_path / name).mkdir()
+    key = f"data.datasets.0.{option}"
 
     def used(before, given=None):
-        inner = {"_target_": FOLDER, "root": "base"}
+        inner = {"_target_": kind, option: base}
         cfg = OmegaConf.create(
             {"data": {"_target_": "tl_lab.data.scenarios.data_stream.DataStream", "datasets": [inner]}}
         )
-        stored = {"data.datasets.0.root": {"given": "base", "used": before}} if before else {}
+        stored = {key: {"given": base, "used": before}} if before else {}
         (found,) = use_places(cfg, stored, given).values()
-        assert found["given"] == "base"
-        return cfg.data.datasets[0].root, found["used"]
+        assert found["given"] == base
+        return cfg.data.datasets[0][option], found["used"]
 
-    there = str(tmp_path / "there" / "base")
-    assert used(None) == ("base", str(tmp_path / "base"))
+    there = str(tmp_path / "there" / base)
+    assert used(None) == (base, str(tmp_path / base))
     assert used(there) == (there, there)
-    assert used(str(tmp_path / "gone")) == ("base", str(tmp_path / "base"))
+    assert used(str(tmp_path / "gone")) == (base, str(tmp_path / base))
     for foreign in ("${oc.env:HOME}", "relative", 5, [there, "${oc.env:HOME}"]):
-        assert used(foreign)[0] == "base"
-    new = str(tmp_path / "new")
-    assert used(there, {"data.datasets.0.root": "new"}) == (new, new)
+        assert used(foreign)[0] == base
+    new = str(tmp_path / f"new-{base}")
+    assert used(there, {key: f"new-{base}"}) == (new, new)
     with pytest.raises(
-        UserError, match=r"data\.batch_size is not a folder .*only these can be changed: data\.datasets\.0"
+        UserError, match=rf"data\.batch_size is not a folder or file of .*only these can be changed: {key}"
     ):
         used(there, {"data.batch_size": "3"})
 
@@ -161,16 +172,31 @@ def test_recorded_places_are_used_while_they_are_there(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- runs
 
 
-def test_a_run_that_is_resumed_with_other_data(tmp_path, monkeypatch, capsys):
-    base = images(tmp_path / "here" / "base")
-    images(tmp_path / "there" / "base", start=1)
+def rows(path, start=0):
+    """Write a table of two classes of ten random rows each."""
+    path.parent.mkdir(parents=True)
+    values = np.random.default_rng(start).normal(size=(20, 2))
+    lines = [f"{a},{b},{('ant', 'bee')[i % 2]}\n" for i, (a, b) in enumerate(values)]
+    path.write_text("a,b,kind\n" + "".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "place", "options"),
+    [(images, "data.root=base", SMALL), (rows, "data.path=base.csv", TABLE)],
+    ids=["folder", "file"],
+)
+def test_a_run_that_is_resumed_with_other_data(tmp_path, monkeypatch, capsys, write, place, options):
+    key, name = place.split("=")
+    base = write(tmp_path / "here" / name)
+    write(tmp_path / "there" / name, start=1)
     monkeypatch.chdir(tmp_path / "here")
-    main([*SMALL, f"hydra.run.dir={tmp_path / 'run'}"])
+    main([*options, f"hydra.run.dir={tmp_path / 'run'}"])
     first = results(tmp_path / "run")
-    assert first["data_places"] == {"data.root": {"given": "base", "used": str(base)}}
+    assert first["data_places"] == {key: {"given": name, "used": str(base)}}
     write_json(tmp_path / "run" / "results.json", first | {"status": "running", "metrics": {}})
     monkeypatch.chdir(tmp_path / "there")
-    main([f"resume={tmp_path / 'run'}"])  # another folder of that name is here
+    main([f"resume={tmp_path / 'run'}"])  # other data of that name are here
     again = results(tmp_path / "run")
     assert again["metrics"] == first["metrics"]
     assert again["config_hash"] == first["config_hash"]
@@ -178,14 +204,13 @@ def test_a_run_that_is_resumed_with_other_data(tmp_path, monkeypatch, capsys):
     write_json(tmp_path / "run" / "results.json", first | {"status": "running", "metrics": {}})
     capsys.readouterr()
     with pytest.raises(SystemExit):
-        main([f"resume={tmp_path / 'run'}", "data.root=base"])
-    hashes = first["data_hash"], loaded(tmp_path / "there" / "base").fingerprint()
-    assert f"their hash was {hashes[0]} and is {hashes[1]}" in capsys.readouterr().err
-    main([f"resume={tmp_path / 'run'}", "data.root=base", "changed_data=restart"])
-    main([*SMALL, f"hydra.run.dir={tmp_path / 'fresh'}"])
+        main([f"resume={tmp_path / 'run'}", place])
+    assert f"their hash was {first['data_hash']} and is " in capsys.readouterr().err
+    main([f"resume={tmp_path / 'run'}", place, "changed_data=restart"])
+    main([*options, f"hydra.run.dir={tmp_path / 'fresh'}"])
     anew, fresh = results(tmp_path / "run"), results(tmp_path / "fresh")
     assert anew["metrics"] == fresh["metrics"]
-    assert anew["data_hash"] == fresh["data_hash"] == hashes[1]
+    assert anew["data_hash"] == fresh["data_hash"] != first["data_hash"]
     assert (tmp_path / "run" / "metrics.csv").read_text() == (tmp_path / "fresh" / "metrics.csv").read_text()
 
 

@@ -1,5 +1,7 @@
 """Jobs that do not end by themselves: time limits, remaining threads, and folders in use."""
 
+import contextlib
+import io
 import json
 import os
 import threading
@@ -138,6 +140,55 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         child.close()
     assert _try(tmp_path) == "free"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_start_changes_nothing_in_the_folder_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["data=digits", "data.labels=50", "backbone=mlp", "backbone.hidden=[4]", "trainer.max_epochs=1"]
+    quiet = ["logger=none", "figures=false", "trainer.enable_progress_bar=false", "hydra.run.dir=run"]
+    first = Child(lambda tell: _start([*small, *quiet], tell))
+    while first.told is None:
+        assert not first.ended()
+        wait_for_any([first], 0.05)
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in ("config.yaml", "results.json")}
+    for more in (["trainer.max_epochs=9"], []):
+        second = Child(lambda tell, more=more: _start(["resume=run", *more]))
+        outcome(second)
+        code, said = second.value
+        assert (code, "another process is working in 'run': wait until it has ended" in said) == (1, True)
+        assert before == {name: (tmp_path / "run" / name).read_bytes() for name in before}
+        second.close()
+    (tmp_path / "go").touch()
+    outcome(first)
+    assert first.value[0] == 0
+    first.close()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["status"], "lengthened" in results) == ("completed", False)
+
+
+def _start(argv: list[str], tell: Any = None) -> tuple[int, str]:
+    """Start the program; if the process can tell, it waits with training until there is a file ``go``."""
+    from tl_lab.cli.train import main
+    from tl_lab.run import experiment
+
+    fit = experiment._fit
+
+    def waiting(*given: Any) -> None:
+        if tell is not None:
+            tell("begun")
+            while not Path("go").exists():
+                time.sleep(0.02)
+        fit(*given)
+
+    experiment._fit = waiting
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            main(argv)
+        except SystemExit as end:
+            return int(end.code or 0), said.getvalue()
+    return 0, said.getvalue()
 
 
 def _try(folder: Path) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tl_lab import commands
 from tl_lab.assess.asking import Asked
 from tl_lab.assess.results import NotApplicable, PartResult
 from tl_lab.results.folder.files import SCHEMA, write_json, write_text
@@ -58,7 +59,7 @@ def sections(assessed: "Assessed") -> list[Section]:
             section.parts += [*part.tables, *(Picture(f"{name}/{caption}", caption) for caption in captions[1:])]
             section.parts += part.notes
         found.append(section)
-    command = " ".join(["python -m tl_lab assess", *assessed.asked.overrides])
+    command = commands.command("assess", *assessed.asked.overrides)
     found.append(Section("To repeat this", [f"`{command}`", f"Data: `{assessed.material.data.fingerprint()}`."]))
     return found
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tl_lab import commands
 from tl_lab.config import choices, conf_dir
 from tl_lab.config.declared import ELSEWHERE, NEEDED, PLAIN
 from tl_lab.errors import UserError, nearest
@@ -118,7 +119,7 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
             flags.append((name, value))
         elif name in _WITH_VALUE or (name in ("--info", "-i") and rest and rest[0] in _INFO):
             if not rest:
-                raise UserError(f"option {name!r} needs a value after it; python train.py --hydra-help lists them")
+                raise UserError(f"option {name!r} needs a value after it; {commands.train('--hydra-help')} lists them")
             flags.append((name, rest.pop(0)))
         else:
             flags.append((name, None))

@@ -1,5 +1,6 @@
 """One job of ``train.py``: a new run, a resumed one, or one of a sweep, in this process or in one of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tl_lab.config.stored import read_stored, read_yaml, texts_in
 from tl_lab.config.trust import check_foreign
 from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
+from tl_lab.results.folder.lock import held
 
 __all__ = ["carry_out", "die_with_the_sweep", "experiment", "run_job", "say", "user_error"]
 
@@ -65,15 +67,14 @@ def carry_out(cfg: DictConfig, launch: Launch) -> float | None:
 
 def _go_on(folder: Path, launch: Launch) -> float | None:
     """Resume the run of a folder, for the configured number of epochs or more."""
-    cfg = _stored_config(folder)
-    _restore_choices(folder)
     with foreign(folder / "config.yaml"):
-        run = experiment()
-        if launch.epochs is not None:
-            from tl_lab.run.lengthening import lengthen
-
-            lengthen(folder, cfg, launch.epochs)
-        return run(cfg, launch.anew)
+        # before the run itself locks the folder, a second start must not change what the first one reads and writes
+        with contextlib.nullcontext() if is_further_process() else held(folder):
+            cfg = _stored_config(folder)
+            if launch.epochs is not None:
+                import_heavy("tl_lab.run.lengthening").lengthen(folder, cfg, launch.epochs)
+        _restore_choices(folder)
+        return experiment()(cfg, launch.anew)
 
 
 def _first_process_ends() -> bool:

@@ -15,14 +15,14 @@ from tl_lab.errors import UserError
 __all__ = ["FORKED", "Launch", "is_further_process", "prepare"]
 
 _TINY = {
-    "trainer.max_epochs": "1",
-    "trainer.limit_train_batches": "2",
-    "trainer.limit_val_batches": "2",
-    "trainer.limit_test_batches": "2",
-    "figures": "true",
-    "logger.mode": "disabled",
+    "trainer.max_epochs": "trainer.max_epochs=1",
+    "trainer.limit_train_batches": "trainer.limit_train_batches=2",
+    "trainer.limit_val_batches": "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches": "trainer.limit_test_batches=2",
+    "figures": "figures=true",
+    "logger.mode": "++logger.mode=disabled",  # a choice of loggers without W&B has no mode
 }
-"""Settings of ``debug=true``."""
+"""Overrides of ``debug=true``, by key."""
 FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
 
 
@@ -185,7 +185,7 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
 
 
 def _given_anew(text: str) -> bool:
-    """Whether an override is allowed with ``resume=``: folders of the data, and the action if they have changed."""
+    """Whether an override is allowed with ``resume=``: places of the data, and the action if they have changed."""
     key, equals, value = text.partition("=")
     return bool(equals and value) and (key == "changed_data" or key.startswith("data."))
 
@@ -195,16 +195,18 @@ def _without_config(folder: Path) -> str:
     begun = folder / ".hydra" / "overrides.yaml"
     if not begun.is_file():
         return f"resume: {str(folder)!r} has no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
-    again = shlex.join([*map(str, read_yaml(begun) or ()), f"hydra.run.dir={arguments.quote(str(folder))}"])
-    return f"resume: the run in {str(folder)!r} ended before training; start it again: python train.py {again}"
+    again = commands.train(*map(str, read_yaml(begun) or ()), f"hydra.run.dir={arguments.quote(str(folder))}")
+    return f"resume: the run in {str(folder)!r} ended before training; start it again: {again}"
 
 
 def _debugged(overrides: list[str]) -> list[str]:
     """Apply the settings of ``debug=true``, except for keys that are also given."""
     if not any(text.lower() == "debug=true" for text in overrides):
         return overrides
-    given = {text.partition("=")[0] for text in overrides}
-    return [*overrides, *(f"{key}={value}" for key, value in _TINY.items() if key not in given)]
+    given = {text.partition("=")[0].lstrip("+") for text in overrides}
+    if "trainer.max_updates" in given:
+        given.add("trainer.max_epochs")  # each sets the length of training
+    return [*overrides, *(text for key, text in _TINY.items() if key not in given)]
 
 
 def _whole(texts: Sequence[str]) -> int | None:

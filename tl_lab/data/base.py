@@ -79,7 +79,7 @@ class DataModule(pl.LightningDataModule):
     primary: str = "train"
     """The labelled training set."""
     place_options: ClassVar[tuple[str, ...]] = ()
-    """Options that are folders of data."""
+    """Options that are folders or files of data."""
 
     def __init__(
         self,
@@ -146,13 +146,13 @@ class DataModule(pl.LightningDataModule):
 
     @classmethod
     def places_for(cls, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Find the folders in a node of the configuration, without reading them.
+        """Find the folders and files in a node of the configuration, without reading them.
 
         Args:
             node: of these data.
 
         Returns:
-            An absolute path, or a list of them, for each of :attr:`place_options`; none for a folder that is specified
+            An absolute path, or a list of them, for each of :attr:`place_options`; none for one that is specified
             neither there nor in the environment.
         """
         found = {option: absolute_places(node.get(option)) for option in cls.place_options}

@@ -32,18 +32,18 @@ _WRITTEN = (
 def use_places(
     cfg: DictConfig, stored: Mapping[str, Any], given: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Find the folders of the data in a configuration; a resumed run reads data from the recorded folders.
+    """Find the folders and files of the data in a configuration; a resumed run reads data from the recorded ones.
 
     Args:
-        cfg: of the run; for a resumed run, recorded folders that still exist replace those of the configuration.
+        cfg: of the run; for a resumed run, recorded places that still exist replace those of the configuration.
         stored: ``data_places`` of the record of a resumed run; empty for a new one.
-        given: folders that the user specifies now, by key.
+        given: folders or files that the user specifies now, by key.
 
     Returns:
-        For each folder option, by its key (``data.root``): the value ``given``, and the absolute path ``used``.
+        For each such option, by its key (``data.root``): the value ``given``, and the absolute path ``used``.
 
     Raises:
-        UserError: a key of ``given`` is not a folder of these data.
+        UserError: a key of ``given`` is not a folder or file of these data.
     """
     nodes = list(_nodes("data", to_plain(cfg)["data"]))
     places = {
@@ -52,8 +52,10 @@ def use_places(
         for option, used in kind.places_for(node).items()
     }
     if unknown := [key for key in given or () if key not in places]:
-        keys = ", ".join(places) or "none, because these data have no folder"
-        raise UserError(f"resume: {unknown[0]} is not a folder of this run's data; only these can be changed: {keys}")
+        keys = ", ".join(places) or "none, because these data are not read from disk"
+        raise UserError(
+            f"resume: {unknown[0]} is not a folder or file of this run's data; only these can be changed: {keys}"
+        )
     for key, place in places.items():
         before = stored.get(key)
         earlier = before if isinstance(before, Mapping) else {}
@@ -82,13 +84,13 @@ def _nodes(key: str, value: Any) -> Iterator[tuple[str, type[DataModule], dict[s
 
 
 def _is_there(place: Any) -> bool:
-    """Whether a recorded place, or each of a list, is an absolute path of an existing folder, not a reference."""
+    """Whether a recorded place, or each of a list, is an absolute path that exists, not a reference."""
     every = place if isinstance(place, list) else [place]
     texts = [one for one in every if isinstance(one, str) and "${" not in one]
     return (
         bool(every)
         and len(texts) == len(every)
-        and all(Path(one).is_absolute() and Path(one).is_dir() for one in texts)
+        and all(Path(one).is_absolute() and Path(one).exists() for one in texts)
     )
 
 
