@@ -156,8 +156,14 @@ def test_hints_name_the_program_that_was_started(program: Program, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("given", "epochs", "mode"),
-    [([], 1, "disabled"), (["trainer.max_epochs=3"], 3, "disabled"), (["trainer.max_updates=5"], None, "disabled")]
-    + [(["logger=[csv]"], 1, "disabled"), (["logger.mode=offline"], 1, "offline"), (["++figures=auto"], 1, "disabled")],
+    [
+        ([], 1, "disabled"),
+        (["trainer.max_epochs=3"], 3, "disabled"),
+        (["trainer.max_updates=5"], None, "disabled"),
+        (["logger=[csv]"], 1, "disabled"),
+        (["logger.mode=offline"], 1, "offline"),
+        (["++figures=auto"], 1, "disabled"),
+    ],
 )
 def test_a_tiny_run_keeps_what_is_given(program: Program, given: list[str], epochs: int | None, mode: str) -> None:
     assert program("debug=true", "data=digits", *given, "hydra.run.dir=run") == (0, "", "")
