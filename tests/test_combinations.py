@@ -27,7 +27,7 @@ STREAM = ["data=permuted_digits", "data.num_tasks=2", "data.batch_size=8"]
 
 
 # nothing is trained, or another choice under an adapter: tests/strategies, tests/adapters
-ELSEWHERE = {"pretraining", "setfit", "distillation", "zero_shot", "prompting", "adapter_tuning"}
+ELSEWHERE = {"pretraining", "setfit", "distillation", "zero_shot", "prompting", "adapter_tuning", "partial_tuning"}
 
 
 def _learning_from(*traits: str) -> list[str]:

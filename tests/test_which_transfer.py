@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from scipy.io import wavfile
 
 from tl_lab.cli.train import main
 from tl_lab.config import compose
@@ -106,3 +108,25 @@ def test_one_command_answers_which_transfer(source, tmp_path):
     accuracy = runs.set_index(["override.strategy", "train_samples"])["test/acc"]
     # the source learned the same digits: its frozen features beat ten updates of a random network
     assert accuracy["feature_extraction", 1258] > accuracy["from_scratch", 1258]
+
+
+def test_the_command_for_recordings_includes_partial_fine_tuning(tmp_path):
+    for name, hertz in (("low", 300), ("high", 2000)):
+        (tmp_path / "tones" / name).mkdir(parents=True)
+        for i in range(10):
+            wave = 12000 * np.sin(2 * np.pi * (hertz + 20 * i) * np.arange(400) / 8000)
+            wavfile.write(tmp_path / "tones" / name / f"{i}.wav", 8000, wave.astype(np.int16))
+    main(
+        [
+            "experiment=which_transfer", "data=audio_folder", f"data.path={tmp_path / 'tones'}", "data.labels=8",
+            "backbone=audio_cnn", "backbone.widths=[4,8]", "backbone.bands=8", "seed=0", "data.batch_size=4",
+            "strategy=from_scratch,zero_shot,partial_tuning", "data.batches_per_epoch=2", "adapter=none",
+            f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        ]
+    )  # fmt: skip
+    runs = pd.read_csv(tmp_path / "sweep" / "results.csv").set_index("override.strategy")
+    assert runs["status"].tolist() == ["completed"] * 3
+    assert runs.loc["zero_shot", "test/chance"] == 0.5  # no decoder, no answer
+    learned = runs["parameters_trainable"]
+    head = 8 * 2 + 2
+    assert head < learned["partial_tuning"] < learned["from_scratch"]

@@ -310,10 +310,13 @@ def test_a_start_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(loaded) == 1  # outside a start nothing is remembered
 
 
-def test_an_experiment_for_texts_takes_the_place_of_one_for_images(loader: Loader):
-    overrides = [["experiment=which_transfer", f"data={data}"] for data in ("sst2", "digits")]
-    texts, images = (loader.load_configuration("config", given, RunMode.MULTIRUN).hydra for given in overrides)
+def test_experiments_for_texts_and_recordings_take_the_place_of_one_for_images(loader: Loader):
+    overrides = [["experiment=which_transfer", f"data={data}"] for data in ("sst2", "digits", "audio_folder")]
+    texts, images, recordings = (
+        loader.load_configuration("config", given, RunMode.MULTIRUN).hydra for given in overrides
+    )
     assert texts.runtime.choices.experiment == "which_transfer_texts"
     assert images.runtime.choices.experiment == "which_transfer"
+    assert recordings.runtime.choices.experiment == "which_transfer_recordings"
     assert texts.runtime.choices.optimizer == images.runtime.choices.optimizer == "adam"
     assert list(texts.overrides.task) == overrides[0]

@@ -7,7 +7,8 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
     # @natural data=glyph_episodes                           of a strategy
     # @natural backbone=hf_causal                            of a strategy for one kind of backbone
     # @natural adapter=lora                                  of a strategy that trains an adapter
-    # @natural experiment=which_transfer_texts               of an experiment that is replaced by another one for texts
+    # @natural texts=which_transfer_texts                    of an experiment that is replaced by another one for texts
+    # @natural recordings=which_transfer_recordings          likewise for recordings
     # @natural domain_adaptation=none                        of a strategy that supports no adaptation
     # @natural strategy=fine_tuning                          of a backbone with pretrained weights
 
@@ -36,6 +37,8 @@ from tl_lab.config.catalogue import outside_folders
 __all__ = ["AUTO", "Loader", "Natural", "choose", "composing_once", "declared", "install", "keeps_frozen", "reasons_of"]
 
 AUTO = "domain_adaptation=auto"
+_KINDS_OF_DATA = {"hf_text": "texts", "audio_cnn": "recordings"}
+"""Kinds of data that may have an experiment of their own, by their natural backbone."""
 
 Declared = Callable[[str, str], Mapping[str, str]]
 
@@ -261,7 +264,7 @@ class Loader(ConfigLoaderImpl):
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], Any]:
         parsed, repo = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
-        if (instead := _for_texts(parsed, repo)) is not None:
+        if (instead := _for_these_data(parsed, repo)) is not None:
             named = [text for text in overrides if not text.startswith("experiment=")]
             parsed, repo = super()._parse_overrides_and_create_caching_repo(
                 config_name, [*named, f"experiment={instead}"]
@@ -310,16 +313,15 @@ class Loader(ConfigLoaderImpl):
         return ""
 
 
-def _for_texts(parsed: Sequence[Override], repo: Any) -> str | None:
-    """Return the experiment that replaces the chosen one for text data; None to keep the chosen one."""
+def _for_these_data(parsed: Sequence[Override], repo: Any) -> str | None:
+    """Return the experiment that replaces the chosen one for this kind of data; None to keep the chosen one."""
     given = {one.key_or_group: one for one in parsed if not one.is_sweep_override()}
     experiment, data = given.get("experiment"), given.get("data")
     if experiment is None or data is None or not isinstance(data.value(), str):
         return None
     with suppress(HydraException, OmegaConfBaseException, ValueError):  # Hydra reports the same error
-        instead = _declarations(repo, "experiment", str(experiment.value())).get("experiment")
-        if instead and _declarations(repo, "data", str(data.value())).get("backbone") == "hf_text":
-            return instead
+        kind = _KINDS_OF_DATA.get(_declarations(repo, "data", str(data.value())).get("backbone", ""), "")
+        return _declarations(repo, "experiment", str(experiment.value())).get(kind)
     return None
 
 
