@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -106,6 +106,11 @@ def _own_callbacks(plan: Plan) -> list[Callback]:
     for name, callback in built.items():
         if not isinstance(callback, Callback):
             raise UserError(f"callbacks.{name} is a {type(callback).__name__}, not a callback of Lightning")
+        if isinstance(callback, StochasticWeightAveraging):  # sets rates, and averages after the last checkpoint
+            raise UserError(
+                f"callbacks.{name}: Lightning's StochasticWeightAveraging changes neither the rates of a strategy's "
+                "updates nor the checkpoint that is tested: use callbacks=swa"
+            )
     return list(built.values())
 
 
