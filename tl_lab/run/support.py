@@ -223,7 +223,9 @@ class Supported:
     def _answer(self, names: list[str], x: Inputs, reject_below: float) -> Answers:
         probabilities = self.learner.logits(self.support, x).softmax(1)
         confidence, values = probabilities.max(1)
-        nearest = torch.cdist(self.learner.embed(x), self._embedded).argmin(1)
+        # by differences: the expansion that torch takes for many points is imprecise far from the origin
+        away = torch.cdist(self.learner.embed(x), self._embedded, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = away.argmin(1)
         labels = [
             self.class_names[value] if sure >= reject_below else ""
             for value, sure in zip(values.tolist(), confidence.tolist(), strict=True)

@@ -94,6 +94,7 @@ def test_columns_sort_by_numbers(sweep):
 def test_what_users_wrote_stays_text(sweep):
     text = (sweep / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
+    assert "<script" not in (sweep / "summary.md").read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
     assert "<code>tags=[&lt;b&gt;&amp;x]</code>" in text
 

@@ -60,11 +60,11 @@ def _cell(cell: str | Cell) -> str:
 
 def _table(table: Table) -> str:
     """A Markdown table whose columns also line up as plain text."""
-    rows = [[_cell(cell) for cell in row] for row in table.rows]
-    widths = [max(3, *(len(row[i]) for row in [table.head, *rows])) for i in range(len(table.head))]
-    right = [table.numbers_from is not None and i >= table.numbers_from for i in range(len(table.head))]
+    head, *rows = [[_cell(cell) for cell in row] for row in [table.head, *table.rows]]
+    widths = [max(3, *(len(row[i]) for row in [head, *rows])) for i in range(len(head))]
+    right = [table.numbers_from is not None and i >= table.numbers_from for i in range(len(head))]
     lines = [
-        table.head,
+        head,
         ["-" * (width - 1) + ":" if r else "-" * width for width, r in zip(widths, right, strict=True)],
         *rows,
     ]
