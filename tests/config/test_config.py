@@ -3,7 +3,7 @@
 import functools
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from tl_lab import config
 from tl_lab.config.fitting import misfits
+from tl_lab.config.identity import to_plain
 from tl_lab.errors import UserError
 
 GROUPS = {"augmentation", "backbone", "callbacks", "data", "domain_adaptation", "logger", "optimizer", "scheduler"}
@@ -61,8 +62,44 @@ def _rows() -> list[list[str]]:
 
 @pytest.mark.parametrize("row", _rows(), ids=",".join)
 def test_every_choice_composes_and_fits_its_class(row: list[str]) -> None:
-    mistakes = [text for text in config.check(config.compose(row)) if "must be given" not in text]
+    cfg = config.compose(row)
+    mistakes = [text for text in config.check(cfg) if "must be given" not in text]
     assert mistakes == []
+    _refuses_unknown_keys(to_plain(cfg))
+
+
+_OPEN = (
+    ".reproduces.published", ".reproduces.variants",  # their keys are names: of methods and tasks, and of swept keys
+    ".logger.tensorboard",  # hands everything on to PyTorch's writer, which refuses what it does not know
+)  # fmt: skip
+_TRIED: set[tuple[str, str]] = set()  # nodes by path and class: rows share most of them
+
+
+def _refuses_unknown_keys(plain: dict[str, Any]) -> None:
+    """Put a key that nothing reads into every mapping, at every depth: one more mistake, which names it."""
+    known = config.check(plain)
+    for path, node in _mappings(plain, ""):
+        if path.startswith(_OPEN):
+            continue
+        if (tried := (path, str(node.get("_target_")))) in _TRIED:
+            continue
+        _TRIED.add(tried)
+        node["unread"] = 1
+        more = [text for text in config.check(plain) if text not in known]
+        del node["unread"]
+        assert len(more) == 1, (path, more)
+        assert "unread" in more[0], (path, more)
+
+
+def _mappings(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, dict):
+        yield path, value
+        for key, item in value.items():
+            if path or key != "hydra":
+                yield from _mappings(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _mappings(item, f"{path}[]")
 
 
 def test_every_choice_is_in_one_row() -> None:

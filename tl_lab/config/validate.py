@@ -106,6 +106,9 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         validators = plain["validator"] if isinstance(plain.get("validator"), dict) else {}
         for name, node in validators.items():
             yield from _check_directives(f"validator.{name}", node if isinstance(node, dict) else {})
+            if not _names_class(node):
+                yield f"validator.{name} names no class: {nearest(str(name), choices('validator')['validator'])}"
+        yield from _check_reproduces(plain.get("reproduces"))
     callbacks = plain.get("callbacks") or {}
     known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
     for name, node in callbacks.items():
@@ -117,6 +120,17 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         for key in sorted(filled & (plain.get(path) or {}).keys()):
             hint = f"; {ELSEWHERE[where]}" if (where := f"{path}.{key}") in ELSEWHERE else ""
             yield f"{where} is filled in by the run: leave it out{hint}"
+
+
+def _check_reproduces(node: Any) -> Iterator[str]:
+    """Report mistakes in an experiment's published values and claims."""
+    if isinstance(node, dict):
+        from tl_lab.results.tables.reproduction import Reproduces
+
+        try:
+            Reproduces.from_node(node)
+        except UserError as error:
+            yield str(error)
 
 
 def _check_directives(path: str, node: dict[str, Any]) -> Iterator[str]:
