@@ -51,6 +51,11 @@ PAIR = ["data=printed_to_handwritten", "data.source_count=200", "data.source_tes
 PAIR += ["data.target_test_count=50", "data.batches_per_epoch=2", "trainer.max_epochs=2"]
 CONTINUAL = ["naive", "joint", "ewc", "online_ewc", "si", "mas", "lwf", "replay", "a_gem", "der_plus_plus"]
 METHODS = ["none", "dann", "mcd", "adda", "self_training", "mmd", "importance_weighting"]
+METHODS += ["cdan", "mdd", "afn", "jmmd", "coral", "mcc"]
+SET = ["data=digits", "data.labels=100", "trainer.max_epochs=3"]
+EPISODES = ["data=glyph_episodes", "data.train.way=5", "data.episodes_per_epoch=4", "data.val_episodes=4"]
+EPISODES += ["data.test_episodes=4", "trainer.max_epochs=2"]
+TEACHER = "TEACHER"  # stands for the folder of a run, made for the case
 
 
 def cases() -> dict[str, list[str]]:
@@ -62,7 +67,14 @@ def cases() -> dict[str, list[str]]:
                 found[f"{strategy}, {scenario}"] = [*STREAM, f"strategy={strategy}", f"data.scenario={scenario}"]
     for method in METHODS:
         found[f"pair, {method}"] = [*PAIR, f"domain_adaptation={method}"]
-    found["set, from_scratch"] = ["data=digits", "data.labels=100", "trainer.max_epochs=3"]
+    found["pair, adabn"] = [*PAIR, "domain_adaptation=adabn", "backbone.batch_norm=true"]
+    for strategy in ("from_scratch", "fine_tuning", "feature_extraction", "pretraining"):
+        found[f"set, {strategy}"] = [*SET, f"strategy={strategy}"]
+    found["set, adapter"] = [*SET, "strategy=fine_tuning", "adapter=bitfit"]
+    found["set, distillation"] = [*SET, "strategy=distillation", f"strategy.teacher={TEACHER}"]
+    found["set, multi_task"] = ["strategy=multi_task", "data=tasks", "data.datasets=[digits,digits_value]", *SET[1:]]
+    for strategy in ("prototypical", "maml"):
+        found[f"episodes, {strategy}"] = [*EPISODES, f"strategy={strategy}"]
     return {
         name: [*SMALL, *overrides, f"figures={str(name in DRAWN).lower()}"]
         for name, overrides in sorted(found.items(), key=lambda case: case[0] not in DRAWN)
@@ -101,6 +113,7 @@ def _try(name: str, overrides: list[str], writes: int, moments: int) -> dict[str
     """Kill runs of one case at writes, at random moments and where the test begins."""
     with tempfile.TemporaryDirectory() as place:
         folder, draw = Path(place), random.Random(name)
+        overrides = _with_teacher(overrides, folder / "teacher")
         total = count_writes(folder / "unbroken", overrides)
         unbroken, began = contents(folder / "unbroken"), time.monotonic()
         assert Start(*overrides, f"hydra.run.dir={folder / 'timed'}", output=folder / "timed.txt").wait() == 0
@@ -130,6 +143,15 @@ def _try(name: str, overrides: list[str], writes: int, moments: int) -> dict[str
             if places:
                 row[kind]["different"][said] = places[:5]
     return row
+
+
+def _with_teacher(overrides: list[str], teacher: Path) -> list[str]:
+    """Train the teacher of a case that has one, and name its folder in the overrides."""
+    if not any(TEACHER in text for text in overrides):
+        return overrides
+    start = Start(*SMALL, *SET, "figures=false", f"hydra.run.dir={teacher}", output=teacher.parent / "teacher.txt")
+    assert start.wait() == 0, start.said
+    return [text.replace(TEACHER, str(teacher)) for text in overrides]
 
 
 def _at_write(overrides: list[str], number: int, whole: bool) -> Callable[[Path], Any]:
