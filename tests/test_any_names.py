@@ -4,12 +4,14 @@ import io
 import os
 import re
 import shlex
+import subprocess
 import sys
 import unicodedata
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,15 +21,19 @@ from tl_lab.cli import arguments
 from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.cli.train import main
 from tl_lab.data.sets.image_folder import ImageFolder, ImageFolderPair
+from tl_lab.data.sets.table import Table
 from tl_lab.errors import UserError
+from tl_lab.problems import Several, SingleLabel
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.drawing import fit_names, save_figures
-from tl_lab.results.folder.files import write_json, write_text
+from tl_lab.results.folder.files import read_results, write_json, write_text
 from tl_lab.results.folder.predictions import predictions_path
+from tl_lab.results.names import heading, split_name
 from tl_lab.results.report.latex import escape
 from tl_lab.results.report.page import svg
 from tl_lab.texts import one_line, printable, same_name
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name and b"/" not in name)
 ODD = [
     "café",
@@ -131,6 +137,41 @@ def test_a_name_in_two_spellings_is_one_class(tmp_path):
         ImageFolder(root=str(tmp_path / "source2")).load()
 
 
+def table(path, label, count=40):
+    """Write a table whose columns have odd names: numbers, categories of odd names, and labels of two odd names."""
+    draw = np.random.default_rng(0)
+    columns = {name: draw.normal(size=count) for name in ODD if name != label}
+    columns["where"] = [ODD[i % 5] for i in range(count)]
+    columns[label] = [("=x", "café/a$b")[i % 2] for i in range(count)]
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("label", ODD)
+def test_columns_and_labels_of_tables_may_have_any_name(tmp_path, label):
+    data = Table(path=str(table(tmp_path / "t.csv", label)), label_column=label)
+    data.load()
+    assert data.class_names == ["=x", "café/a$b"]
+    assert data.columns is not None
+    assert data.columns.numbers == tuple(name for name in ODD if name != label)
+    assert data.columns.categories == ("where",)
+    assert sum(map(len, data.sets.values())) == 40
+
+
+@pytest.mark.parametrize("task", ODD)
+def test_a_task_in_the_name_of_a_metric_is_found_again(task):
+    problem = Several(tasks={task: SingleLabel(["a/b", "c"])})
+    (name,) = [name for name in problem.labelled if name.endswith("/acc")]
+    assert split_name(f"test/{name}") == ("test", task, "acc")
+    assert task in heading(f"test/{name}")
+
+
+@pytest.mark.parametrize("task", ["a/b", "a.b", " "])
+def test_a_task_whose_metrics_would_be_ambiguous_is_refused(task):
+    with pytest.raises(UserError, match="a task cannot be named"):
+        Several(tasks={task: SingleLabel(["a", "b"])})
+
+
 # ---------------------------------------------------------------------- figures, LaTeX, pages
 
 
@@ -198,6 +239,27 @@ def test_the_lines_that_a_run_prints_can_be_pasted(tmp_path, capsys, monkeypatch
     (word,) = shlex.split(shlex.quote(f"resume={folder}"))
     main([word])
     assert "already complete" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_terminal_without_any_language_and_wandb_take_any_name(tmp_path):
+    table(tmp_path / "rows.csv", "[1]")
+    small = ["data=table", "data.path=rows.csv", f"data.label_column={arguments.quote('[1]')}", "data.val_share=0.2"]
+    small += ["backbone.hidden=[4]", "trainer.max_epochs=1", "figures=false", f"name={arguments.quote('my run, 1')}"]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TL_LAB_OUTPUTS": "out"}
+    run = subprocess.run(
+        [sys.executable, "-m", "tl_lab", "train", *small, f"tags=[{arguments.quote('=x')}]"],
+        env={**os.environ, **plain, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, b"Traceback" in run.stderr) == (0, False), run.stderr.decode()
+    (folder,) = (tmp_path / "out" / "runs" / "my run, 1").iterdir()
+    results = read_results(folder)
+    assert (results["status"], results["name"]) == ("completed", "my run, 1")
+    assert results["data_places"]["data.path"] == {"given": "rows.csv", "used": str(tmp_path / "rows.csv")}
+    assert b"W&B could not start" not in run.stderr, run.stderr.decode()
+    (logged,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+    content = logged.read_bytes()
+    assert all(text.encode() in content for text in ("my run, 1-seed0", "[1]"))
 
 
 def test_predictions_of_different_inputs_are_different_files(tmp_path):

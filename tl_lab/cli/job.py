@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.cli import arguments
 from tl_lab.cli.launch import FORKED, Launch, is_further_process
-from tl_lab.config import config_hash
+from tl_lab.config import difference_from_recorded
 from tl_lab.config.catalogue import importable
 from tl_lab.config.instantiate import foreign
 from tl_lab.config.stored import read_stored, read_yaml, texts_in
@@ -114,12 +114,9 @@ def _check_unedited(cfg: DictConfig, folder: Path) -> None:
     """
     from tl_lab.sweeps.jobs import read_settled
 
-    results, found = read_settled(folder), config_hash(cfg)
-    began = results.get("config_hash")
-    if began not in (None, found) and results.get("config_hash_before") != found:
+    if difference := difference_from_recorded(cfg, read_settled(folder)):
         raise UserError(
-            f"resume: {folder / 'config.yaml'} was edited since the run started (its hash was {str(began)[:10]}, now "
-            f"{found[:10]}): restore it, or start a new run with the other settings"
+            f"resume: {folder / 'config.yaml'} {difference}: restore it, or start a new run with the other settings"
         )
 
 

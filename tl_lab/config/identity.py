@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tl_lab.config.renamed import first_names
 from tl_lab.errors import UserError
 
-__all__ = ["NO_ADAPTER", "config_hash", "to_plain"]
+__all__ = ["NO_ADAPTER", "config_hash", "difference_from_recorded", "to_plain"]
 
 NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
 """Target of ``adapter=none``, which is missing in runs older than adapters."""
@@ -96,6 +96,24 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
         SHA-256 of the rest as canonical JSON, 64 hexadecimal digits.
     """
     return _hash(to_plain(cfg))
+
+
+def difference_from_recorded(cfg: DictConfig | Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Describe that a stored configuration is not the one with which its run started.
+
+    Args:
+        cfg: as read from the run's ``config.yaml``.
+        results: content of its ``results.json``.
+
+    Returns:
+        Both hashes in words; empty if they are equal, or none was recorded. Options that change no number make no
+        difference.
+    """
+    recorded, found = results.get("config_hash"), config_hash(cfg)
+    # a run that is lengthened writes its two files one after the other
+    if recorded is None or found in (recorded, results.get("config_hash_before")):
+        return ""
+    return f"was edited since the run started (its hash was {str(recorded)[:10]}, now {found[:10]})"
 
 
 def _hash(plain: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from tl_lab.results.folder.files import read_results
 from tl_lab.results.names import format_metric, is_share
 from tl_lab.run.build import build
 from tl_lab.run.experiment import restore_tested
+from tl_lab.run.inference import warn_if_edited
 from tl_lab.run.plan import Plan
 from tl_lab.training.figures import features_of_pair
 
@@ -50,6 +51,7 @@ def _read(run: Path, allow: Sequence[str]) -> tuple[str, PairFeatures]:
         raise UserError(f"figures --beside: {run} is {results.get('status')}: give completed runs")
     cfg = read_stored(run, ("data", "strategy", "backbone", "domain_adaptation"))
     check_foreign(cfg, run / "config.yaml", allow)
+    warn_if_edited(run, cfg)
     with foreign(run / "config.yaml", allow):
         parts = build(Plan.of(cfg))
     if not parts.data.paired:

@@ -162,6 +162,8 @@ def _run(
         console.banner(banner_of(plan, folder, parts, facts, trainer), title=f"tl_lab: {plan.name}")
     forgetting = _forgetting(plan, trainer, parts, record)
     _fit(plan, trainer, parts, checkpoint)
+    if trainer.is_global_zero:
+        _check_there(folder)
     tested = _load_tested(plan, folder, parts)
     # some facts are known only after training: the share of effective samples, the trace of the Fisher information
     record.update(protocol={**facts["protocol"], **parts.strategy.facts(), **parts.strategy.adaptation.facts()})
@@ -170,6 +172,12 @@ def _run(
     if trainer.is_global_zero:
         _finish(plan, folder, parts, trainer, record, tested, health, validators, objective, forgetting)
     return record.content.get("objective")
+
+
+def _check_there(folder: Path) -> None:
+    """Refuse to go on in a folder that was deleted or moved meanwhile."""
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} was deleted or moved during the run: its configuration is missing")
 
 
 def _short(folder: Path) -> Path:
@@ -329,8 +337,7 @@ def _finish(
     forgetting: Forgetting | None,
 ) -> None:
     """Write figures and results, and print the table."""
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} was deleted or moved during the run: its configuration is missing")
+    _check_there(folder)
     validation = parts.strategy.last_validation
     metrics = {name: value for name, value in validation.items() if not name.startswith("oracle/")}
     metrics |= parts.strategy.whole_validation | parts.strategy.last_test | parts.data.baselines()

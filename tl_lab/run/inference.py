@@ -1,6 +1,7 @@
 """Inference with a trained model: load a run, predict, read labels and confidence."""
 
 import csv
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -14,7 +15,7 @@ from tl_lab.adapters import Adapter
 from tl_lab.adapters.of_each_task import OfEachTask
 from tl_lab.backbones.base import Backbone
 from tl_lab.config.catalogue import using
-from tl_lab.config.identity import to_plain
+from tl_lab.config.identity import difference_from_recorded, to_plain
 from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
@@ -31,7 +32,7 @@ from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, Several, SingleLabel, Spans, Transcript, restore
 from tl_lab.problems import Sequence as SequenceProblem
-from tl_lab.results.folder.files import replacing
+from tl_lab.results.folder.files import read_results, replacing
 from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
@@ -44,7 +45,7 @@ from tl_lab.training.schedules import Constant
 if TYPE_CHECKING:
     from tl_lab.run.support import Answers, FewShotModel, GivenSupport, Supported
 
-__all__ = ["Predictions", "TrainedModel", "load", "load_classifier", "predict_to_csv"]
+__all__ = ["Predictions", "TrainedModel", "load", "load_classifier", "predict_to_csv", "warn_if_edited"]
 
 _ARRAYS = ("names", "logits", "features")
 
@@ -495,7 +496,23 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     path = folder / "config.yaml"
     cfg = read_stored(folder)
     check_foreign({"backbone": cfg.backbone, "adapter": cfg.adapter}, path, allow)
+    warn_if_edited(folder, cfg)
     return cfg
+
+
+def warn_if_edited(folder: Path, cfg: DictConfig) -> None:
+    """Warn if a run's ``config.yaml`` was changed later: the model may then be built other than it was trained.
+
+    Args:
+        folder: of the run.
+        cfg: its configuration, as read from there.
+    """
+    try:
+        results = read_results(folder)
+    except UserError:  # an exported folder has none
+        return
+    if difference := difference_from_recorded(cfg, results):
+        warnings.warn(f"{folder / 'config.yaml'} {difference}: answers may differ from those of the run", stacklevel=2)
 
 
 def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
