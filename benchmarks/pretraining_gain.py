@@ -36,9 +36,12 @@ _AFTER_IMAGES = ["data.batch_size=32", "data.test_count=2000", "data.batches_per
 _TEXTS = ["data=sst2", "backbone.pretrained=false", "scheduler=constant"]
 _AFTER_TEXTS = ["data.batch_size=32", "data.batches_per_epoch=25", "trainer.max_epochs=4"]
 _SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+_ONE_PASS = ("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1")
 
 
-def _words(pretext: str, *both: str, pretraining: tuple[str, ...], rate: float) -> dict[str, list[str]]:
+def _words(
+    pretext: str, *both: str, pretraining: tuple[str, ...] = _ONE_PASS, rate: float = 3e-3
+) -> dict[str, list[str]]:
     return {
         "both": [*_TEXTS, *both],
         "pretext": [f"strategy.pretext={pretext}", *pretraining],
@@ -69,27 +72,9 @@ CASES: dict[str, dict[str, list[str]]] = {
         pretraining=("data.batch_size=256", "optimizer.lr=3e-3", "trainer.max_epochs=2"),
         rate=1e-2,
     ),
-    "both_directions": _words(
-        "both_directions",
-        "backbone=lstm",
-        "backbone.hidden=64",
-        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1"),
-        rate=3e-3,
-    ),
-    "masked_tokens": _words(
-        "masked_tokens",
-        "backbone=hf_text",
-        "backbone.name=<bert>",
-        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1"),
-        rate=3e-3,
-    ),
-    "next_tokens": _words(
-        "next_tokens",
-        "backbone=hf_causal",
-        "backbone.name=<llama>",
-        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=3e-3", "trainer.max_epochs=1"),
-        rate=3e-3,
-    ),
+    "both_directions": _words("both_directions", "backbone=lstm", "backbone.hidden=64"),
+    "masked_tokens": _words("masked_tokens", "backbone=hf_text", "backbone.name=<bert>"),
+    "next_tokens": _words("next_tokens", "backbone=hf_causal", "backbone.name=<llama>"),
 }
 
 
