@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from tl_lab import config
+from tl_lab.config import validate
 from tl_lab.config.fitting import misfits
 from tl_lab.config.identity import to_plain
 from tl_lab.errors import UserError
@@ -275,3 +277,18 @@ def test_a_callable_may_be_a_class_that_is_not_built() -> None:
     node = {"_target_": f"{__name__}.Thing", "_partial_": True}
     assert list(misfits(node, Callable[[int], Any])) == list(misfits(node, Any)) == []
     assert len(list(misfits(node, Thing))) == len(list(misfits(node, Thing | None))) == 1
+
+
+def test_options_are_checked_in_a_process_that_has_compiled(monkeypatch):
+    """torch.compile replaces the constructor of nn.Module by a function of its own that takes anything."""
+    original = torch.nn.Module.__init__
+
+    def patched(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "__init__", patched)
+    validate._taken_by.cache_clear()
+    try:
+        assert config.check(config.compose(["domain_adaptation=source_only", "+domain_adaptation.unread=1"])) != []
+    finally:
+        validate._taken_by.cache_clear()

@@ -107,7 +107,8 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         for name, node in validators.items():
             yield from _check_directives(f"validator.{name}", node if isinstance(node, dict) else {})
             if not _names_class(node):
-                yield f"validator.{name} names no class: {nearest(str(name), choices('validator')['validator'])}"
+                valid = ", ".join(sorted(choices("validator")["validator"]))
+                yield f"validator.{name} is not a validator; valid: {valid}"
         yield from _check_reproduces(plain.get("reproduces"))
     callbacks = plain.get("callbacks") or {}
     known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
@@ -210,7 +211,7 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
     needed: set[str] = set()
     given: set[str] = set()  # arguments that a class passes to its base are not options
     anything = False
-    for function in _constructors(target):
+    for owner, function in _constructors(target):
         parameters = inspect.signature(function).parameters
         known = _hints(function)
         for key, parameter in list(parameters.items()):
@@ -220,20 +221,23 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
                 hints[key] = declared.get(key, known.get(key, annotation))
                 needed |= {key} if parameter.default is parameter.empty else set()
         given |= _handed_on(function)
-        # nn.Module has **kwargs only in its signature and refuses them
-        closed = function.__module__ == "torch.nn.modules.module"
+        # nn.Module has **kwargs only in its signature and refuses them; asked of the class, since torch.compile puts
+        # a function of its own in place of the constructor
+        closed = owner.__module__ == "torch.nn.modules.module"
         anything = not closed and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if not anything:
             break
     return Taken(hints | ADDED.get(name, {}), frozenset(needed), anything)
 
 
-def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield a function itself, or the constructors of a class and its bases."""
+def _constructors(target: Callable[..., Any]) -> Iterator[tuple[Callable[..., Any], Callable[..., Any]]]:
+    """Yield a function with itself, or a class and its bases with their constructors."""
     if not inspect.isclass(target):
-        yield target
+        yield target, target
         return
-    yield from (vars(kind)["__init__"] for kind in target.__mro__ if inspect.isfunction(vars(kind).get("__init__")))
+    for kind in target.__mro__:
+        if inspect.isfunction(constructor := vars(kind).get("__init__")):
+            yield kind, constructor
 
 
 @functools.cache

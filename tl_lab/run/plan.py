@@ -9,10 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from tl_lab.config.catalogue import choices
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, class_of
-from tl_lab.errors import UserError
 from tl_lab.results.tables.reproduction import Reproduces
 
 __all__ = ["Checkpointing", "Plan", "Recipe", "Stopping", "Sweep"]
@@ -194,7 +192,7 @@ class Plan:
             cfg: composed, or read from the folder of a resumed run.
 
         Raises:
-            UserError: an unknown validator, or an invalid statement of what an experiment reproduces.
+            UserError: an invalid statement of what an experiment reproduces.
         """
         plain = to_plain(cfg)
         Reproduces.from_node(plain.get("reproduces"))
@@ -226,7 +224,7 @@ class Plan:
             adaptation=recipe("domain_adaptation"),
             scheduler=recipe("scheduler"),
             trainer=recipe("trainer"),
-            validators=_validators(plain.get("validator") or {}),
+            validators=_classes_in(plain.get("validator") or {}),
             callbacks=_classes_in(callbacks),
             update=plain["update"],
             validation_samples=(plain.get("validation") or {}).get("samples"),  # of earlier runs: all
@@ -257,15 +255,6 @@ def _classes_in(nodes: Mapping[str, Any]) -> dict[str, Recipe]:
 
 def _without_classes(nodes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: node for name, node in nodes.items() if name not in _classes_in(nodes)}
-
-
-def _validators(nodes: Mapping[str, Any]) -> dict[str, Recipe]:
-    for name, node in nodes.items():
-        if not isinstance(node, dict) or "_target_" not in node:
-            raise UserError(
-                f"validator.{name} is not a validator; valid: {', '.join(sorted(choices('validator')['validator']))}"
-            )
-    return {name: Recipe(name, node) for name, node in nodes.items()}
 
 
 def _reasons(hydra: Any) -> list[str]:

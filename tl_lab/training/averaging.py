@@ -118,7 +118,8 @@ class AveragedWeights(Callback):
 
 def _floats(module: Any, copies: bool = True) -> dict[str, Tensor]:
     """Return floating-point weights and buffers of a module by name."""
-    found = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+    state = module.state_dict().items()  # extra states, such as density ratios, need not be tensors
+    found = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
     return {name: value.detach().clone() for name, value in found.items()} if copies else found
 
 
