@@ -226,11 +226,11 @@ def years(draws: int = 200, alpha: float = 0.05) -> Finding:
 
 
 def _detected(old: Tensor, new: Tensor, alpha: float) -> Any:
-    none = torch.zeros(len(old), 2)
-    reference = reference_of(none, old, torch.zeros(len(old), dtype=torch.int64), 1.0)
-    nothing = np.full((len(new), 2), 0.5)
+    reference = reference_of(torch.zeros(len(old), 0), old)
     detectors = ("pca_ks", "pca_mmd")
-    return detect(reference, nothing, reference.project(new), alpha=alpha, detectors=detectors, permutations=199)
+    return detect(
+        reference, np.zeros((len(new), 0)), reference.project(new), alpha=alpha, detectors=detectors, permutations=199
+    )
 
 
 def _held_against(old: Tensor, new: Tensor, name: str) -> list[str]:

@@ -89,7 +89,8 @@ def _in_time() -> tuple[Tensor, Tensor]:
 
 def _reference(probe: Probe, x: Tensor, y: Tensor) -> Reference:
     logits = probe.logits(x, 2).double()
-    return reference_of(logits, x, y, temperature(logits, y))
+    heat = temperature(logits, y)
+    return reference_of((logits / heat).softmax(1), x, y, temperature=heat)
 
 
 def _against(reference: Reference, probe: Probe, x: Tensor, alpha: float) -> Drift:

@@ -287,7 +287,8 @@ def test_one_group_alone_is_refused():
 def _reference(n, draw):
     logits, features = torch.randn(n, 3, generator=draw), torch.randn(n, 8, generator=draw)
     labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
-    return reference_of(logits, features, labels, 1.0, features @ torch.ones(8, 5)), logits, features
+    blank = features @ torch.ones(8, 5)
+    return reference_of(logits.softmax(1), features, labels, untrained=blank), logits, features
 
 
 def _detected(reference, logits, features, **options):
@@ -318,7 +319,7 @@ def test_the_permutations_suffice_for_the_corrected_level(alpha, tests):
 def test_what_only_one_mmd_sees_is_drift():
     draw = torch.Generator().manual_seed(3)
     reference, logits, features = _reference(60, draw)
-    same = {"probabilities": logits.softmax(1).numpy(), "components": reference.components}
+    same = {"answers": logits.softmax(1).numpy(), "components": reference.components}
     sums = reference.untrained
     found = detect(reference, **same, features=features.numpy() + 3, untrained=sums, permutations=1)
     assert found.drifted
@@ -398,7 +399,7 @@ def test_features_wider_than_the_reference_raise_no_more_false_alarms():
     draw, alarms, count = torch.Generator().manual_seed(0), 0, 40
     for _ in range(count):
         x = torch.randn(200, 256, generator=draw) * torch.linspace(2, 0.1, 256)
-        reference = reference_of(torch.zeros(100, 2), x[:100], torch.zeros(100, dtype=torch.int64), 1.0)
+        reference = reference_of(torch.full((100, 2), 0.5), x[:100], torch.zeros(100, dtype=torch.int64))
         even, new = np.full((100, 2), 0.5), reference.project(x[100:])
         alarms += detect(reference, even, new, detectors=("pca_ks", "pca_mmd"), permutations=99).drifted
     assert alarms / count <= 0.05 + 2 * (0.05 * 0.95 / count) ** 0.5

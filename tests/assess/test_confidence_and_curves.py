@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from tl_lab.assess.probes import fit_probe_of_findings
 from tl_lab.functional.calibration import calibration, reliability, risk_coverage, temperature
 from tl_lab.functional.estimated_accuracy import average_threshold, confidence_based, difference_of_confidences
 from tl_lab.functional.group_rates import cell_counts, gaps, rates, resampled
@@ -148,3 +150,19 @@ def test_pairs_of_sentences_differ_in_the_person_only():
     swapped |= {"husband": "wife", "father": "mother", "uncle": "aunt"}
     for male, female in pairs:
         assert [swapped.get(word, word) for word in male.split()] == female.split()
+
+
+def test_a_probe_of_findings_is_a_logistic_regression_on_the_known_labels():
+    draw = torch.Generator().manual_seed(0)
+    features = 5 + 3 * torch.randn(60, 4, generator=draw)
+    labels = (features[:, :2] + torch.randn(60, 2, generator=draw) > 5).long()
+    labels[::7, 1] = -1
+    labels = torch.cat([labels, torch.ones(60, 1, dtype=torch.int64)], 1)
+    logits = fit_probe_of_findings(features, labels).logits(features, 3)
+    for number in (0, 1):
+        known = labels[:, number] >= 0
+        centre, spread = features[known].mean(0), features[known].std(0, correction=0)
+        scaled = ((features - centre) / spread).double().numpy()
+        model = LogisticRegression(tol=1e-3).fit(scaled[known], labels[known, number])
+        np.testing.assert_allclose(logits[:, number], model.decision_function(scaled), rtol=1e-9)
+    assert logits[:, 2].unique().tolist() == [-30.0]  # all samples have it: nothing to learn

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from composing import run_in
+from scipy.stats import ks_2samp
 
 from tl_lab.assess import card as card_module
 from tl_lab.assess.card import write_card
@@ -22,7 +23,9 @@ from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
 from tl_lab.config import conf_dir
 from tl_lab.config.identity import config_hash, to_plain
+from tl_lab.config.instantiate import build_node
 from tl_lab.config.stored import read_stored
+from tl_lab.data.request import Request
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
 from tl_lab.results.folder.files import read_results
@@ -85,6 +88,39 @@ def test_printed_digits_are_drift_for_a_model_of_handwritten_ones(run, capsys, t
     said = capsys.readouterr().out
     assert said.startswith("Drift")
     assert "retrain" in said.lower()
+
+
+@pytest.mark.parametrize("data", ["digits_properties", "digits_value"])
+def test_labels_and_numbers_are_monitored(data, tmp_path, capsys):
+    folder = tmp_path / "run"
+    run_in(folder, f"data={data}", "trainer.max_epochs=2", "logger=none", "figures=false", "health=false")
+    capsys.readouterr()
+    assert _code("drift", folder, f"data={data}", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    answers = found["detectors"]["softmax_ks"]
+    assert answers["dimensions"] == (4 if data == "digits_properties" else 1)
+    assert "classes_chi2" not in found["detectors"]  # there is no class to count
+    assert found["reference_accuracy"] is None
+    assert found["estimated_accuracy"] == {}
+    assert "%" not in found["advice"]
+    # the distance of the answers, by the model's own predictions
+    model = load_classifier(folder)
+    whole = _loaded(folder)
+    seen = {name: model.predict(whole.sets[name].x) for name in ("val", "test")}
+    old, new = (one.values if one.probabilities is None else one.probabilities for one in seen.values())
+    expected = max(float(ks_2samp(a, b).statistic) for a, b in zip(old.T, new.T, strict=True))
+    assert answers["statistic"] == pytest.approx(expected, abs=0.02)  # values may tie in single precision
+    words = ["data=printed_to_handwritten", "data.source_count=400", "data.source_test_count=200"]
+    assert _code("drift", folder, *words, "--part", "source/test") == 2
+    said = capsys.readouterr().out
+    assert "Label a sample of the new data" in said
+    assert "estimate" not in said
+
+
+def _loaded(folder):
+    data = build_node(to_plain(read_stored(folder).data))
+    data.load(Request())
+    return data
 
 
 @pytest.mark.parametrize(

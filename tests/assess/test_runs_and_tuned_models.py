@@ -162,9 +162,11 @@ def test_each_of_several_classes_is_calibrated_by_group(tuned, monkeypatch):
     monkeypatch.setattr(bias, "_MOST_CLASSES", 2)
     after, _ = tuned
     result = PartResult("", "")
-    p = answerer_of(after).probabilities("test")
-    bias._calibration(after, "test", "group", ["light", "dark", "nobody"], p, result)
-    group, y = after.drawn["test"].columns["group"], after.labels("test")
+    answerer = answerer_of(after)
+    p, group, y = answerer.probabilities("test"), after.drawn["test"].columns["group"], after.labels("test")
+    decided = bias._decisions(after, answerer, "test")
+    assert [one.name for one in decided] == ["0", "1"]
+    bias._calibration(after, group.numpy(), "group", ["light", "dark", "nobody"], decided, result)
     assert len(result.measures) == 4
     for c in (0, 1):
         for g, name in enumerate(("light", "dark")):

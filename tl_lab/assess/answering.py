@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.assess.material import Material, Subject
-from tl_lab.assess.probes import fit_probe
+from tl_lab.assess.probes import fit_probe, fit_probe_of_findings
 from tl_lab.functional.calibration import temperature
 
 __all__ = ["Answerer", "answerer_of", "base_of"]
@@ -42,8 +42,9 @@ class Answerer:
         return temperature(self.logits(self.material.validation), self.material.labels(self.material.validation))
 
     def probabilities(self, name: str, temperature: float = 1.0) -> Tensor:
-        """Compute probabilities on the drawn samples of a set, ``(N, C)``."""
-        return (self.logits(name) / temperature).softmax(1)
+        """Compute probabilities of classes, or of each label, on the drawn samples of a set, ``(N, C)``."""
+        scores = self.logits(name) / temperature
+        return scores.sigmoid() if self.material.finds else scores.softmax(1)
 
     def _of_run(self, name: str) -> Tensor:
         from tl_lab.run.inference import load_classifier
@@ -63,10 +64,10 @@ def answerer_of(material: Material) -> Answerer:
         material: of the assessment.
 
     Raises:
-        ValueError: the data have no classes.
+        ValueError: the data have neither classes nor labels.
     """
-    if not material.classifies:
-        raise ValueError("these data have no classes, and answers are judged for classes only")
+    if not material.classifies and not material.finds:
+        raise ValueError("these data have no classes, and answers are judged for classes and labels only")
     run = material.plan.init_from
     if run is not None:
         from tl_lab.run.inference import load_classifier
@@ -89,5 +90,6 @@ def base_of(material: Material, name: str) -> Tensor:
     """
     plan = replace(material.plan, init_from=None)
     subject: Subject = replace(material._subject(plan), name=f"{plan.backbone.choice} before")
-    probe = fit_probe(material.features(subject, material.train), material.labels(material.train))
+    fit = fit_probe_of_findings if material.finds else fit_probe
+    probe = fit(material.features(subject, material.train), material.labels(material.train))
     return probe.logits(material.features(subject, name), len(material.class_names)).to(torch.float64)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tl_lab.assess.answering import answerer_of, base_of
+from tl_lab.assess.answering import Answerer, answerer_of, base_of
 from tl_lab.assess.fairness import by_group
 from tl_lab.assess.groups import group_columns, group_names
 from tl_lab.assess.material import Material
@@ -22,10 +22,7 @@ __all__ = ["Audit", "assess", "audit"]
 TITLE = "Bias audit"
 _CONTEXTS = 30  # of the Equity Evaluation Corpus, sixty sentences each
 _MOST_CLASSES = 10  # that are audited one against the rest
-_NO_CLASSES = (
-    "Rates by group are those of decisions for classes, and these data have none; of several findings or labels, audit "
-    "one at a time (data.label_column=<its column>)."
-)
+_NO_CLASSES = "Rates by group are those of decisions for classes or labels, and these data have none."
 _SMALL = 30  # samples of a group below which its rates say little
 _DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
 _SAID = {"selection_rate": "selected", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "accuracy": "accuracy"}
@@ -109,16 +106,16 @@ def assess(material: Material) -> PartResult | NotApplicable:
     Args:
         material: of the assessment.
     """
-    if not material.classifies:
+    if not material.classifies and not material.finds:
         return NotApplicable(TITLE, _NO_CLASSES)
     name = material.deployment or material.test or material.validation
     columns = group_columns(material, name)
     texts = material.data.modality_for(material.plan.data.node) == "text"
-    if not columns and not texts:
+    if not columns and not (texts and material.classifies):
         return NotApplicable(TITLE, "The data have no column of groups: give one where the data take `group_column`.")
     result = PartResult(TITLE, "", "moderate")
     sentences: list[str] = []
-    if texts:
+    if texts and material.classifies:
         sentences += _of_texts(material, result)
     for column in columns:
         sentences += _by_column(material, name, column, result)
@@ -129,10 +126,11 @@ def assess(material: Material) -> PartResult | NotApplicable:
     result.notes.append(
         f"Differences are between the extreme groups of at least {_SMALL} samples, so that chance alone makes "
         "them larger than zero; intervals are "
-        "by bootstrap over samples. Classes are audited one against the rest."
+        "by bootstrap over samples. "
+        + ("Classes are audited one against the rest." if material.classifies else "Labels are decided at .5.")
     )
     if (left := len(material.class_names) - _MOST_CLASSES) > 0:
-        result.notes.append(f"> The first {_MOST_CLASSES} classes are audited, and the other {left} are not.")
+        result.notes.append(f"> The first {_MOST_CLASSES} of them are audited, and the other {left} are not.")
     return result
 
 
@@ -168,19 +166,60 @@ def _by_column(material: Material, name: str, column: str, result: PartResult) -
         title, y, answer, group = given
         sentences.append(_one(title, y, answer, group, groups, column, result, material))
     answerer = answerer_of(material)
-    predicted = answerer.logits(name).argmax(1)
-    group = material.drawn[name].columns[column].numpy()
-    base = base_of(material, name).argmax(1) if answerer.run is not None else None
-    for positive, title in _positives(material):
-        y = (material.labels(name) == positive).numpy()
-        said = f"{answerer.name}, {title}" if title else answerer.name
-        sentences.append(_one(said, y, (predicted == positive).numpy(), group, groups, column, result, material))
-        if base is not None:
-            before = f"base, {title}" if title else "base"
-            _one(before, y, (base == positive).numpy(), group, groups, column, result, material)
-            _amplification(said, before, column, result, y, predicted == positive, base == positive, group, groups)
-    _calibration(material, name, column, groups, answerer.probabilities(name), result)
+    column_of = material.drawn[name].columns[column].numpy()
+    decided = _decisions(material, answerer, name)
+    for one in decided:
+        said = f"{answerer.name}, {one.title}" if one.title else answerer.name
+        y, group = one.y[one.known], column_of[one.known]
+        sentences.append(_one(said, y, one.answer[one.known], group, groups, column, result, material))
+        if one.base is not None:
+            before = f"base, {one.title}" if one.title else "base"
+            _one(before, y, one.base[one.known], group, groups, column, result, material)
+            _amplification(said, before, column, result, y, one.answer[one.known], one.base[one.known], group, groups)
+    _calibration(material, column_of, column, groups, decided, result)
     return sentences
+
+
+class _Decision(NamedTuple):
+    """A yes or no for each of N samples.
+
+    Attributes:
+        name: of the class or label.
+        title: of its audit; empty where there is one decision only.
+        known: samples whose truth is known.
+        y: the truth.
+        answer: of the model.
+        base: answer of its base; None without a run.
+        p: probability that the model states.
+    """
+
+    name: str
+    title: str
+    known: np.ndarray
+    y: np.ndarray
+    answer: np.ndarray
+    base: np.ndarray | None
+    p: np.ndarray
+
+
+def _decisions(material: Material, answerer: Answerer, name: str) -> list[_Decision]:
+    """List what is decided on a set: for the second of two classes, for each of several, or for each label."""
+    y, p = material.labels(name), answerer.probabilities(name).numpy()
+    before = base_of(material, name) if answerer.run is not None else None
+    found = []
+    if material.finds:
+        for number, label in enumerate(material.class_names[:_MOST_CLASSES]):
+            known, truth = (y[:, number] >= 0).numpy(), (y[:, number] == 1).numpy()
+            base = None if before is None else (before[:, number] >= 0).numpy()
+            found.append(_Decision(label, label, known, truth, p[:, number] >= 0.5, base, p[:, number]))
+        return found
+    answer, chosen = answerer.logits(name).argmax(1), None if before is None else before.argmax(1)
+    for number, title in _positives(material):
+        truth, said = (y == number).numpy(), (answer == number).numpy()
+        base = None if chosen is None else (chosen == number).numpy()
+        everyone = np.ones(len(y), dtype=bool)
+        found.append(_Decision(material.class_names[number], title, everyone, truth, said, base, p[:, number]))
+    return found
 
 
 def _positives(material: Material) -> list[tuple[int, str]]:
@@ -195,7 +234,7 @@ def _given(material: Material, column: str) -> tuple[str, np.ndarray, np.ndarray
     """Read a decision that came with the data, over all samples of all sets."""
     sets = [one for one in material.whole.values() if one.y is not None and column in one.columns]
     text = material.options.decision or ("decile>=5" if sets and "decile" in sets[0].columns else None)
-    if text is None or not sets:
+    if text is None or not sets or not material.classifies:
         return None
     found = _DECISION.fullmatch(text)
     if found is None or found[1] not in sets[0].columns:
@@ -255,14 +294,14 @@ def _amplification(
     column: str,
     result: PartResult,
     y: np.ndarray,
-    answer: torch.Tensor,
-    base: torch.Tensor,
+    answer: np.ndarray,
+    base: np.ndarray,
     group: np.ndarray,
     groups: Sequence[str],
     draws: int = 500,
 ) -> None:
     """Add how much larger the tuned model's differences are than its base's, samples paired in the bootstrap."""
-    both = [one.numpy() for one in (answer, base)]
+    both = [answer, base]
     compared = compared_groups(cell_counts(y, both[0], group, len(groups)), _SMALL)
     draw = np.random.default_rng(0)
     again: dict[str, list[float]] = {name: [] for name in RATES}
@@ -284,28 +323,31 @@ def _amplification(
 
 
 def _calibration(
-    material: Material, name: str, column: str, groups: Sequence[str], p: torch.Tensor, result: PartResult
+    material: Material,
+    group: np.ndarray,
+    column: str,
+    groups: Sequence[str],
+    decided: Sequence[_Decision],
+    result: PartResult,
 ) -> None:
-    """Add the mean predicted probability and the observed rate of each group, by class where there are several."""
-    names, group = material.class_names, material.drawn[name].columns[column].numpy()
-    several = len(names) > 2
+    """Add the mean predicted probability and the observed rate of each group, by class or label where several are."""
+    several = len(decided) > 1 or material.finds
     rows: list[list[str | Cell]] = []
-    for positive, title in _positives(material):
-        y = (material.labels(name) == positive).numpy()
-        where = f"{column}/{title}/calibration" if title else f"{column}/calibration"
+    for one in decided:
+        where = f"{column}/{one.title}/calibration" if one.title else f"{column}/calibration"
         for g, said in enumerate(groups):
-            inside = group == g
+            inside = (group == g) & one.known
             if inside.any():
-                observed, stated = wilson(int(y[inside].sum()), int(inside.sum())), float(p[inside, positive].mean())
+                observed = wilson(int(one.y[inside].sum()), int(inside.sum()))
+                stated = float(one.p[inside].mean())
                 result.measures[f"{where}/{said}"] = Measure(
                     stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
                 )
-                rows.append(
-                    [*([names[positive]] if several else []), said, f"{stated:.1%}", observed.text(percent=True)]
-                )
-    shares = "each class" if several else names[_positives(material)[0][0]]
+                rows.append([*([one.name] if several else []), said, f"{stated:.1%}", observed.text(percent=True)])
+    kind = "class" if material.classifies else "label"
+    shares = f"each {kind}" if several else decided[0].name
     title = f"Calibration by {column}: stated and observed share of {shares}"
-    head = [*(["class"] if several else []), column, "stated", "observed (95 %)"]
+    head = [*([kind] if several else []), column, "stated", "observed (95 %)"]
     result.tables.append(Table(head, rows, 2 if several else 1, title))
 
 

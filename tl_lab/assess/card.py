@@ -21,6 +21,7 @@ from tl_lab.results.names import answerer, duration, format_metric, is_score, is
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import document, tiles_of
+from tl_lab.results.tables.screening import ON_SCREENING, SCREENED, screened
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -98,7 +99,8 @@ def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list
     version = (results.get("versions") or {}).get("tl_lab", "")
     summary = f"Backbone `{names[0]}`, trained by `{names[1]}` on `{names[2]}`{_adapted(choices)}, by tl_lab {version}."
     sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
-    sections += [_metrics(results), _from_assessment(run, choices, found, "calibration", "Calibration")]
+    sections += [_metrics(results), *_findings(results)]
+    sections += [_from_assessment(run, choices, found, "calibration", "Calibration")]
     sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
     sections += [_licences(results, config), _repeat(run, results)]
     parameters = (results.get("parameters") or {}).get("total")
@@ -157,6 +159,13 @@ def _metrics(results: Mapping[str, Any]) -> Section:
     said = "Intervals of shares are Wilson's over the test samples of one run; they say nothing of other seeds."
     columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
     return Section("Metrics", [Table(columns, rows, len(columns) - 1), said])
+
+
+def _findings(results: Mapping[str, Any]) -> list[Section]:
+    """Show each finding at its operating point, where the run screened for some."""
+    rows = results.get("findings") or []
+    cells: list[list[str | Cell]] = [list(row) for row in screened(rows)]
+    return [Section("Findings", [Table(list(SCREENED), cells, 1), ON_SCREENING])] if rows else []
 
 
 def _with_interval(metric: str, value: float, count: int | None) -> str:

@@ -30,7 +30,7 @@ __all__ = [
 _COMPONENTS = 10  # principal components of the features that are tested
 _MMD = 400  # samples of each set in the permutation test
 DETECTORS = {
-    "softmax_ks": "class probabilities, Kolmogorov-Smirnov",
+    "softmax_ks": "answers (probabilities, or numbers), Kolmogorov-Smirnov",
     "classes_chi2": "predicted classes, chi-squared",
     "pca_ks": "principal components of features, Kolmogorov-Smirnov",
     "pca_mmd": "principal components of features, MMD",
@@ -40,7 +40,7 @@ DETECTORS = {
 }
 
 """Detectors by name, and what they look at."""
-_PLACES = {"softmax_ks": "probabilities", "classes_chi2": "probabilities", "features_mmd": "features"}
+_PLACES = {"softmax_ks": "answers", "classes_chi2": "classes", "features_mmd": "features"}
 _PLACES |= {"pca_ks": "components", "pca_mmd": "components"}
 _PLACES |= {"untrained_ks": "untrained components", "untrained_mmd": "untrained"}
 
@@ -50,19 +50,20 @@ class Reference:
     """What new samples are held against: held-out samples, never training data.
 
     Args:
-        probabilities: of the model, ``(N, C)``, scaled by the temperature.
+        answers: of the model, ``(N, A)``: probabilities of classes, scaled by the temperature, or of findings; numbers;
+            the confidence of a sequence; no columns where nothing answers.
         components: principal components of the features of every second sample, which did not fit them, ``(N / 2, K)``.
-        correct: whether its answers are right, ``(N,)`` 0 or 1.
+        correct: whether the most probable class is right, ``(N,)`` 0 or 1; empty where no class is predicted.
         centre, directions: that new features are projected by, ``(D,)``, ``(D, K)``.
         features: as the head sees them, ``(N, D)``.
-        labels: classes ``(N,)``.
-        temperature: by which logits are divided.
+        labels: classes ``(N,)``; empty where none is predicted.
+        temperature: by which logits of classes are divided.
         untrained: features of an untrained encoder, of these samples or some of them, ``(U, E)``; no columns where
             there is none.
         weights: hash of the model's weights that the reference was fitted with; empty if unknown.
     """
 
-    probabilities: np.ndarray
+    answers: np.ndarray
     components: np.ndarray
     correct: np.ndarray
     centre: np.ndarray
@@ -88,7 +89,7 @@ class Reference:
         Raises:
             KeyError: an array is missing.
         """
-        names = ("probabilities", "components", "correct", "centre", "directions", "features", "labels", "untrained")
+        names = ("answers", "components", "correct", "centre", "directions", "features", "labels", "untrained")
         found = {name: np.asarray(arrays[name]) for name in names}
         return cls(**found, temperature=float(arrays["temperature"]), weights=str(arrays["weights"]))
 
@@ -116,53 +117,54 @@ class Drift(NamedTuple):
         detections: by detector.
         p: of all together: the smallest times their number.
         drifted: whether p is below the level.
-        accuracy: of the reference.
-        estimates: of the accuracy on the new samples, by method.
+        accuracy: of the reference; None where no class is predicted.
+        estimates: of the accuracy on the new samples, by method; none where no class is predicted.
     """
 
     detections: dict[str, Detection]
     p: float
     drifted: bool
-    accuracy: float
+    accuracy: float | None
     estimates: dict[str, Estimated]
 
 
 def reference_of(
-    logits: Tensor,
+    answers: Tensor,
     features: Tensor,
-    labels: Tensor,
-    temperature: float,
+    labels: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
     untrained: Tensor | None = None,
     weights: str = "",
 ) -> Reference:
     """Fit a reference to held-out samples.
 
     Args:
-        logits: ``(N, C)``.
+        answers: of the model, ``(N, A)``, as in :class:`Reference`.
         features: ``(N, D)``.
-        labels: classes ``(N,)``.
-        temperature: > 0, by held-out samples too.
+        labels: classes ``(N,)``, whose probabilities the answers are; None where no class is predicted.
+        temperature: that was applied to them, > 0, by held-out samples too.
         untrained: features of an untrained encoder, ``(U, E)``; without them, its detectors are left out.
         weights: hash of the model's weights.
 
     Raises:
         ValueError: there are fewer than two samples.
     """
-    if len(logits) < 2:
+    if len(answers) < 2:
         raise ValueError("a drift reference needs at least two held-out samples")
-    p = (logits.double() / temperature).softmax(1)
     centre, directions, components = _principal(features.double())
-    correct = (p.argmax(1) == labels).double()
+    known = torch.zeros(0, dtype=torch.int64) if labels is None else labels.cpu()
+    correct = (answers.cpu().argmax(1) == known).double() if labels is not None else torch.zeros(0)
     return Reference(
-        p.numpy(),
+        answers.double().cpu().numpy(),
         components.numpy(),
         correct.numpy(),
         centre.numpy(),
         directions.numpy(),
         features.float().numpy(),
-        labels.cpu().numpy(),
+        known.numpy(),
         temperature,
-        (logits.new_zeros(len(logits), 0) if untrained is None else untrained).float().cpu().numpy(),
+        (features.new_zeros(len(features), 0) if untrained is None else untrained).float().cpu().numpy(),
         weights,
     )
 
@@ -183,7 +185,7 @@ def _principal(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def detect(
     reference: Reference,
-    probabilities: np.ndarray,
+    answers: np.ndarray,
     components: np.ndarray,
     *,
     features: np.ndarray | None = None,
@@ -201,7 +203,7 @@ def detect(
 
     Args:
         reference: held-out samples.
-        probabilities: of the new samples, ``(M, C)``.
+        answers: on the new samples, ``(M, A)``.
         components: of the new samples, ``(M, K)``.
         features: of the new samples, ``(M, D)``; without them, their detector is left out.
         untrained: features of new samples by the untrained encoder, ``(V, E)``; likewise.
@@ -214,9 +216,9 @@ def detect(
     Raises:
         ValueError: there is no new sample, no detector can be used, or the correction is unknown.
     """
-    if not len(probabilities):
+    if not len(components):
         raise ValueError("there is no new sample to compare")
-    seen = _views(reference, probabilities, components, features, untrained)
+    seen = _views(reference, answers, components, features, untrained)
     usable = [name for name in detectors if _PLACES[name] in seen]
     if not usable:
         raise ValueError(f"there is nothing to compare by {', '.join(detectors)}")
@@ -236,7 +238,7 @@ def detect(
             statistic, p = mmd_test(a, b, permutations, seed)
             found[name] = Detection(statistic, p, 1, int(p < alpha))
     p = min(1.0, len(found) * min(one.p for one in found.values()))
-    accuracy, estimates = _estimates(reference, np.asarray(probabilities), seed)
+    accuracy, estimates = _estimates(reference, np.asarray(answers), seed)
     return Drift(found, p, p < alpha, accuracy, estimates)
 
 
@@ -256,16 +258,17 @@ def enough_permutations(alpha: float, tests: int) -> int:
 
 def _views(
     reference: Reference,
-    probabilities: np.ndarray,
+    answers: np.ndarray,
     components: np.ndarray,
     features: np.ndarray | None,
     untrained: np.ndarray | None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Pair the reference with the new samples at each place that the detectors look at, where both are known."""
-    pairs = {
-        "probabilities": (reference.probabilities, probabilities),
-        "components": (reference.components, components),
-    }
+    pairs = {"components": (reference.components, components)}
+    if reference.answers.shape[1]:
+        pairs["answers"] = (reference.answers, answers)
+    if len(reference.labels):
+        pairs["classes"] = pairs["answers"]
     if features is not None:
         pairs["features"] = (reference.features, features)
     if untrained is not None and reference.untrained.shape[1]:
@@ -282,8 +285,10 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(values))
 
 
-def _estimates(reference: Reference, probabilities: np.ndarray, seed: int) -> tuple[float, dict[str, Estimated]]:
-    sure, new = reference.probabilities.max(1), probabilities.max(1)
+def _estimates(reference: Reference, probabilities: np.ndarray, seed: int) -> tuple[float | None, dict[str, Estimated]]:
+    if not len(reference.labels):
+        return None, {}
+    sure, new = reference.answers.max(1), probabilities.max(1)
     return float(reference.correct.mean()), {
         "CBPE": confidence_based(new),
         "DoC": difference_of_confidences(sure, reference.correct, new),

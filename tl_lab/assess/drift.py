@@ -29,21 +29,24 @@ def assess(material: Material) -> PartResult | NotApplicable:
     Args:
         material: of the assessment.
     """
-    if not material.classifies:
-        return NotApplicable(TITLE, "The detectors look at class probabilities, and these data have no classes.")
     sets = [name for name in (material.test, material.deployment) if name is not None]
     if not sets:
         return NotApplicable(TITLE, "There is no test set to compare with the validation data.")
-    answerer, held_out = answerer_of(material), material.validation
-    heat = answerer.temperature()
+    answerer, held_out = answerer_of(material) if material.classifies else None, material.validation
+    heat = 1.0 if answerer is None else answerer.temperature()
     subject = material.subjects[0]
+
+    def answers(name: str) -> Tensor:
+        nothing = torch.zeros(len(material.drawn[name]), 0)  # without classes, the features are compared alone
+        return nothing if answerer is None else answerer.probabilities(name, heat)
+
     blank = _untrained_features(material, [held_out, *sets])
     reference = reference_of(
-        answerer.logits(held_out),
+        answers(held_out),
         material.features(subject, held_out),
-        material.labels(held_out),
-        heat,
-        blank[held_out],
+        None if answerer is None else material.labels(held_out),
+        temperature=heat,
+        untrained=blank[held_out],
     )
     result = PartResult(TITLE, "", "moderate")
     sentences = []
@@ -51,7 +54,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     for name in sets:
         found = detect(
             reference,
-            answerer.probabilities(name, heat).numpy(),
+            answers(name).numpy(),
             (components := reference.project(features := material.features(subject, name))),
             features=features.numpy(),
             untrained=blank[name].numpy(),
@@ -61,17 +64,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
         )
         drifted[name] = found.drifted
         said = material.said(name)
-        y = material.labels(name)
-        known = wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))
         result.tables += [detections_table(found, f"{said} against {material.said(held_out)}")]
-        result.tables += [estimates_table(found, known, f"Accuracy on {said}, estimated without labels")]
         result.measures |= {f"{name}/{key}": Measure(one.statistic, p=one.p) for key, one in found.detections.items()}
-        result.measures |= {f"{name}/{key}": Measure(*one) for key, one in found.estimates.items()}
-        result.measures[f"{name}/accuracy"] = known
-        estimates = {key: Measure(*one) for key, one in found.estimates.items()}
-        result.figures[f"Accuracy on {said}: estimated without labels, and known"] = bars(
-            {**estimates, "known": known}, "accuracy", percent=True, line=found.accuracy
-        )
+        known = None
+        if answerer is not None:
+            y = material.labels(name)
+            known = wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))
+            _add_estimates(result, found, known, name, said)
         moved = moved_most(reference, components)
         result.tables += [moved_table(material, name, moved)]
         if (pictures := moved_pictures(material, name, moved)) is not None:
@@ -84,11 +83,23 @@ def assess(material: Material) -> PartResult | NotApplicable:
     result.facts = {"drifted": drifted}
     result.notes += [
         "Each detector corrects for its dimensions, and all together for their number; the reference is validation "
-        "data, never training data. CBPE, DoC and ATC assume that labels depend on inputs as before.",
+        "data, never training data."
+        + (" CBPE, DoC and ATC assume that labels depend on inputs as before." if answerer is not None else ""),
         "The untrained encoder has the architecture of the backbone and random weights; it reads at most "
         f"{_UNTRAINED} samples of each set.",
     ]
     return result
+
+
+def _add_estimates(result: PartResult, found: Drift, known: Measure, name: str, said: str) -> None:
+    """Add the accuracies estimated without labels, beside the known one."""
+    estimates = {key: Measure(*one) for key, one in found.estimates.items()}
+    result.tables += [estimates_table(found, known, f"Accuracy on {said}, estimated without labels")]
+    result.measures |= {f"{name}/{key}": one for key, one in estimates.items()}
+    result.measures[f"{name}/accuracy"] = known
+    result.figures[f"Accuracy on {said}: estimated without labels, and known"] = bars(
+        {**estimates, "known": known}, "accuracy", percent=True, line=found.accuracy
+    )
 
 
 def _untrained_features(material: Material, names: Sequence[str]) -> dict[str, Tensor]:
@@ -110,6 +121,8 @@ def advice(found: Drift, known: Measure | None = None) -> str:
         found: by the detectors.
         known: accuracy on the new samples, where they have labels.
     """
+    if found.accuracy is None:
+        return "label a sample of the new data before deciding." if found.drifted else "keep the model."
     low = min(one.low for one in found.estimates.values())
     high = max(one.high for one in found.estimates.values())
     span = f"estimated accuracy {low:.0%} to {high:.0%}, {found.accuracy:.0%} on the reference"
@@ -140,7 +153,8 @@ def detections_table(found: Drift, caption: str) -> Table:
 def estimates_table(found: Drift, known: Measure | None, caption: str) -> Table:
     """List the estimated accuracies and the known one."""
     rows: list[list[str | Cell]] = [[name, Measure(*one).text(percent=True)] for name, one in found.estimates.items()]
-    rows.append(["reference, known", f"{found.accuracy:.0%}"])
+    if found.accuracy is not None:
+        rows.append(["reference, known", f"{found.accuracy:.0%}"])
     if known is not None:
         rows.append(["known", known.text(percent=True)])
     return Table(["estimate", "accuracy (95 %)"], rows, 1, caption)

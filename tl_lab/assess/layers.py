@@ -16,7 +16,7 @@ from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_
 from tl_lab.assess.tuning import copied, fresh, halves, tune
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.operations import Inputs, places_inside
 from tl_lab.functional.pooling import pooled
 from tl_lab.functional.representation_similarity import linear_cka
 from tl_lab.results.report.blocks import Cell, Table
@@ -166,21 +166,8 @@ def averaged(value: Tensor, module: nn.Module, x: Inputs) -> Tensor:
         value = value.mean(2).transpose(1, 2)  # (B, D, H, L) -> (B, L, D)
     elif isinstance(module, nn.Conv1d):
         value = value.transpose(1, 2)  # (B, D, L) -> (B, L, D)
-    mask = _inside(x, value.shape[1])
+    mask = places_inside(x, value.shape[1])
     return value.mean(1) if mask is None else pooled(value[:, -mask.shape[1] :], mask)
-
-
-def _inside(x: Inputs, places: int) -> Tensor | None:
-    """Mark the places that belong to a text or a recording, ``(B, L)``; None where there is no padding."""
-    if isinstance(x, Tensor):
-        return None
-    if "mask" in x and x["mask"].shape[1] <= places:
-        return x["mask"]
-    if "length" in x:  # of frames or samples, of which a place may cover several
-        longest = max(int(one.shape[-1]) for name, one in x.items() if name != "length")
-        kept = -(-x["length"] * places // longest)
-        return (torch.arange(places, device=kept.device) < kept[:, None]).to(torch.float32)
-    return None
 
 
 def _probes(material: Material, subject: Subject, measures: dict[str, Measure]) -> dict[str, dict[str, Measure]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tl_lab.assess.options import Assessment
-from tl_lab.assess.probes import Probe, fit_probe
+from tl_lab.assess.probes import Probe, ProbeOfFindings, fit_probe, fit_probe_of_findings
 from tl_lab.backbones.base import Backbone
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import cached_arrays
@@ -25,7 +25,7 @@ from tl_lab.data.samples import Samples, in_memory
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
 from tl_lab.model.network import Network
-from tl_lab.problems import SingleLabel
+from tl_lab.problems import MultiLabel, SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import build_backbone, check_inputs
@@ -95,7 +95,7 @@ class Material:
         self.subjects = tuple(self._subject(plan) for plan in plans)
         self._features: dict[tuple[str, str], Tensor] = {}
         self._raw: dict[str, Tensor | None] = {}
-        self._probes: dict[str, Probe] = {}
+        self._probes: dict[str, Probe | ProbeOfFindings] = {}
 
     # ------------------------------------------------------------------ names of sets
 
@@ -138,8 +138,13 @@ class Material:
         return isinstance(self.data.problem, SingleLabel)
 
     @property
+    def finds(self) -> bool:
+        """Whether several labels are predicted, each present or absent."""
+        return isinstance(self.data.problem, MultiLabel)
+
+    @property
     def class_names(self) -> list[str]:
-        """Names of the classes."""
+        """Names of the classes, or of the labels."""
         return self.data.class_names
 
     def said(self, name: str) -> str:
@@ -271,14 +276,15 @@ class Material:
         """Names of the backbones, and of the raw inputs where they are vectors."""
         return [*(one.name for one in self.subjects), *([RAW] if self.raw(self.train) is not None else [])]
 
-    def probe(self, name: str) -> Probe:
+    def probe(self, name: str) -> Probe | ProbeOfFindings:
         """Fit a linear probe to a representation of the training set, once."""
         if name not in self._probes:
-            self._probes[name] = fit_probe(self.representation(name, self.train), self.labels(self.train))
+            fit = fit_probe_of_findings if self.finds else fit_probe
+            self._probes[name] = fit(self.representation(name, self.train), self.labels(self.train))
         return self._probes[name]
 
     def logits(self, name: str, set_name: str) -> Tensor:
-        """Compute a probe's logits on a set for all classes of the data, ``(N, C)``; classes not learned get -30."""
+        """Compute a probe's logits on a set for all classes or labels, ``(N, C)``; those not learned get -30."""
         return self.probe(name).logits(self.representation(name, set_name), len(self.class_names))
 
 

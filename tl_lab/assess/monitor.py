@@ -21,15 +21,15 @@ from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.operations import move
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.calibration import temperature
 from tl_lab.model.base_weights import hash_of
-from tl_lab.problems import SingleLabel
+from tl_lab.problems import Problem, SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.results.folder.files import SCHEMA, replacing, write_json
 from tl_lab.run.inference import TrainedModel, load_classifier
-from tl_lab.training.feature_reader import FeatureReader
 
 __all__ = ["REFERENCE", "Monitored", "New", "fit_reference", "monitor", "write"]
 
@@ -44,7 +44,7 @@ class New:
     Args:
         said: what they are.
         names: of the samples.
-        logits: ``(M, C)``.
+        answers: of the model, ``(M, A)``, see :class:`~tl_lab.assess.detectors.Reference`.
         features: as the head sees them, ``(M, D)``.
         untrained: the same of an untrained network of this architecture.
         labels: classes ``(M,)``, where they are known.
@@ -52,7 +52,7 @@ class New:
 
     said: str
     names: list[str]
-    logits: Tensor
+    answers: Tensor
     features: Tensor
     untrained: Tensor
     labels: Tensor | None = None
@@ -101,20 +101,18 @@ def monitor(
         allow: further names that the run's configuration may use.
 
     Raises:
-        UserError: the folder contains no run with classes, or the new data cannot be read.
+        UserError: the folder contains no run with a model, or the new data cannot be read.
     """
     if wrong := [name for name in detectors if name not in DETECTORS]:
         raise UserError(f"drift: there is no detector {wrong[0]!r}; {nearest(wrong[0], DETECTORS)}")
     if not 0 < alpha < 1:
         raise UserError(f"drift: --alpha is a level between 0 and 1, not {alpha:g}")
     model = load_classifier(run, allow=allow)
-    if not isinstance(model.problem, SingleLabel):
-        raise UserError(f"drift: {run} predicts no classes, and the detectors look at class probabilities")
     reference = _read(run, hash_of(model.network)) or fit_reference(run, model, allow)
-    new = _new(model, given, part)
+    new = _new(model, given, part, reference.temperature)
     found = detect(
         reference,
-        (new.logits.double() / reference.temperature).softmax(1).numpy(),
+        new.answers.numpy(),
         (components := reference.project(new.features)),
         features=new.features.float().numpy(),
         untrained=new.untrained.float().numpy(),
@@ -124,7 +122,7 @@ def monitor(
     )
     known, forgets = None, None
     if new.labels is not None:
-        known = wilson(int((new.logits.argmax(1) == new.labels).sum()), len(new.labels))
+        known = wilson(int((new.answers.argmax(1) == new.labels).sum()), len(new.labels))
         forgets = _forgets(reference, new)
     moved = [(new.names[i], distance) for i, distance in moved_most(reference, components)]
     return Monitored(new, found, known, forgets, moved, advice(found, known))
@@ -149,10 +147,13 @@ def fit_reference(run: Path, model: TrainedModel, allow: Sequence[str] = ()) -> 
     if name is None:
         raise UserError(f"drift: the data of {run} have no validation set with labels to fit a reference to")
     y = data.sets[name].y
-    assert y is not None
-    logits, features, blank, index = _see(model, data, name)
-    weights = hash_of(model.network)
-    reference = reference_of(logits, features, y[index], temperature(logits, y[index]), blank, weights)
+    outputs, features, blank, index = _see(model, data, name)
+    labels = y[index] if isinstance(model.problem, SingleLabel) and y is not None else None
+    heat = 1.0 if labels is None else temperature(torch.cat(outputs), labels)
+    answers = _answers(model.problem, outputs, heat)
+    reference = reference_of(
+        answers, features, labels, temperature=heat, untrained=blank, weights=hash_of(model.network)
+    )
     with replacing(run / REFERENCE) as beside, beside.open("wb") as file:
         np.savez_compressed(file, **reference.arrays())  # type: ignore[arg-type]
     return reference
@@ -168,38 +169,72 @@ def _read(run: Path, weights: str) -> Reference | None:
     return found if found.weights == weights else None
 
 
-def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give logits, features and untrained features of a set, or of a draw from it, and its samples' positions."""
+def _answers(problem: Problem, outputs: Sequence[Tensor], heat: float) -> Tensor:
+    """Give what is compared of a model's outputs, ``(N, A)``.
+
+    Args:
+        problem: of the model.
+        outputs: by batch; batches of sequences have different lengths.
+        heat: temperature of classes; 1 for others.
+    """
+    parts = []
+    for batch in outputs:
+        values, confidence, shares = problem.predict(batch.double() / heat)
+        if shares is not None:  # of several tasks, NaN stands where one has numbers
+            known = ~shares.isnan().any(0)
+            parts.append(shares if bool(known.all()) else torch.cat([shares[:, known], values], 1))
+        else:
+            parts.append(values if confidence is None else confidence[:, None])
+    return torch.cat(parts).double()
+
+
+def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """Give a set's outputs by batch, features, untrained features and positions; of a large set, those of a draw."""
     count = len(data.sets[name])
     index = torch.arange(count)
     if count > _MOST:
         index = torch.randperm(count, generator=generator(data.seed, "drift", name))[:_MOST].sort()[0]
     data.sets = {name: data.sets[name].subset(index)}
     data.use(model.spec)
-    reader = FeatureReader(model.network, data)
-    features = reader.read(name, "head", cached=False)
-    blank = FeatureReader(untrained(model.network), data).read(name, "head", cached=False)
-    return reader.classify(features).cpu(), features.cpu(), blank.cpu(), index
+    blank = _blank(model)
+    device = next(model.network.parameters()).device
+    outputs, features, random = [], [], []
+    for batch in data.loader(name, cached=False, shared=False):
+        seen = model.see(x := move(batch.x, device))
+        outputs.append(seen.outputs)
+        features.append(seen.features)
+        random.append(blank.see(x).features)
+    return outputs, torch.cat(features), torch.cat(random), index
 
 
-def _new(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
+def _blank(model: TrainedModel) -> TrainedModel:
+    return TrainedModel(untrained(model.network), model.problem, model.shape, model.reading)
+
+
+def _new(model: TrainedModel, given: Sequence[str], part: str | None, heat: float) -> New:
     paths = [text for text in given if "=" not in text]
     if not paths:
-        return _from_data(model, given, part)
+        return _from_data(model, given, part, heat)
     if len(paths) > 1 or len(given) > 1:
         raise UserError(f"drift: give data=..., or one folder or file of new samples, not {' '.join(given)}")
     if not Path(paths[0]).exists():
         raise UserError(f"drift: there is no folder or file {paths[0]!r}; new data are given by data=..., too")
-    found = model.predict(paths[0], logits=True, features=True)
-    assert found.logits is not None
-    assert found.features is not None
-    blank = TrainedModel(untrained(model.network), model.problem, model.shape, model.reading)
-    random = blank.predict(paths[0], features=True).features
-    assert random is not None
-    return New(paths[0], found.names, found.logits, found.features, random)
+    parts = list(model.predict_batches(paths[0], logits=True, features=True))
+    if not parts:
+        raise UserError(f"drift: {paths[0]!r} has no sample that can be read")
+    names = [name for part in parts for name in part.names]
+    outputs, features = ([getattr(part, place) for part in parts] for place in ("logits", "features"))
+    random = [part.features for part in _blank(model).predict_batches(paths[0], features=True)]
+    return New(
+        paths[0],
+        names,
+        _answers(model.problem, outputs, heat),
+        torch.cat(features),
+        torch.cat([one for one in random if one is not None]),
+    )
 
 
-def _from_data(model: TrainedModel, given: Sequence[str], part: str | None) -> New:
+def _from_data(model: TrainedModel, given: Sequence[str], part: str | None, heat: float) -> New:
     from tl_lab.assess.asking import read
 
     plan = read([*given, "assess=drift"]).plans[0]
@@ -210,11 +245,12 @@ def _from_data(model: TrainedModel, given: Sequence[str], part: str | None) -> N
     if name not in data.sets:
         raise UserError(f"drift: data={plan.data.choice} has no set {name!r}; {nearest(name, data.sets)}")
     y = data.sets[name].y
-    known = y is not None and isinstance(data.problem, SingleLabel) and data.class_names == model.class_names
-    logits, features, blank, index = _see(model, data, name)
+    known = y is not None and isinstance(model.problem, SingleLabel) and data.class_names == model.class_names
+    outputs, features, blank, index = _see(model, data, name)
     names = [f"{name}[{i}]" for i in index.tolist()]
     labels = y[index] if known and y is not None else None
-    return New(f"data={plan.data.choice}, {name}", names, logits, features, blank, labels)
+    answers = _answers(model.problem, outputs, heat)
+    return New(f"data={plan.data.choice}, {name}", names, answers, features, blank, labels)
 
 
 def _forgets(reference: Reference, new: New) -> Measure | None:
@@ -223,7 +259,7 @@ def _forgets(reference: Reference, new: New) -> Measure | None:
     if len(new.labels.unique()) < 2:
         return None
     probe = fit_probe(new.features.float(), new.labels)
-    answers = probe.logits(torch.from_numpy(reference.features), reference.probabilities.shape[1]).argmax(1).numpy()
+    answers = probe.logits(torch.from_numpy(reference.features), reference.answers.shape[1]).argmax(1).numpy()
     return wilson(int((answers == reference.labels).sum()), len(reference.labels))
 
 

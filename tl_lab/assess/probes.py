@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Probe", "fit_probe"]
+__all__ = ["Probe", "ProbeOfFindings", "fit_probe", "fit_probe_of_findings"]
 
 _ABSENT = -30.0  # logit of a class that the training labels lack
 
@@ -34,6 +34,42 @@ class Probe:
         found = torch.full((len(features), classes), _ABSENT, dtype=torch.float64)
         found[:, torch.from_numpy(self.model.classes_.astype(np.int64))] = torch.from_numpy(scores)
         return found
+
+
+@dataclass(frozen=True)
+class ProbeOfFindings:
+    """A logistic regression for each of several findings.
+
+    Args:
+        probes: by finding; None for one that all known samples have or lack.
+    """
+
+    probes: tuple[Probe | None, ...]
+
+    def logits(self, features: Tensor, findings: int) -> Tensor:
+        """Compute logits ``(N, findings)`` for features ``(N, D)``; those without a probe get -30."""
+        found = torch.full((len(features), findings), _ABSENT, dtype=torch.float64)
+        for number, probe in enumerate(self.probes):
+            if probe is not None:
+                lacks, has = probe.logits(features, 2).T
+                found[:, number] = has - lacks
+        return found
+
+
+def fit_probe_of_findings(features: Tensor, labels: Tensor, regularisation: float = 1.0) -> ProbeOfFindings:
+    """Fit a logistic regression for each finding, to the samples whose label is known.
+
+    Args:
+        features: ``(N, D)``.
+        labels: ``(N, L)`` of 0 and 1; negative: unknown.
+        regularisation: as in :func:`fit_probe`.
+    """
+
+    def fitted(y: Tensor) -> Probe | None:
+        known = y >= 0
+        return fit_probe(features[known], y[known].long(), regularisation) if len(y[known].unique()) > 1 else None
+
+    return ProbeOfFindings(tuple(fitted(y) for y in labels.T))
 
 
 def fit_probe(features: Tensor, labels: Tensor, regularisation: float = 1.0) -> Probe:

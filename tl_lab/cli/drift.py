@@ -71,13 +71,13 @@ def _show(found: "Monitored") -> None:
                   "Samples that moved most, in deviations of the reference")  # fmt: skip
     forgets = [] if found.forgets is None else [
         Text(f"Retrained on these data alone, a head would score {found.forgets.text(percent=True)} on the reference, "
-             f"{drift.accuracy:.0%} now.")
+             f"{drift.accuracy or 0:.0%} now.")
     ]  # fmt: skip
     say(
         Text.assemble(("Drift" if drift.drifted else "No drift", "bold"), (f"   {found.new.said}", "dim")),
         Text(found.advice[:1].upper() + found.advice[1:]),
         *forgets,
         rows_shown(detections_table(drift, f"{len(found.new.names):,} new samples against the reference")),
-        rows_shown(estimates_table(drift, found.known, "Accuracy")),
+        *([rows_shown(estimates_table(drift, found.known, "Accuracy"))] if drift.estimates else []),
         rows_shown(moved),
     )

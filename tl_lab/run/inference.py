@@ -20,13 +20,14 @@ from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.operations import Inputs, move
+from tl_lab.data.inputs.operations import Inputs, move, places_inside
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.table import TableSpec
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
+from tl_lab.functional.pooling import pooled
 from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
@@ -60,7 +61,7 @@ class Predictions(NamedTuple):
         values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' units.
         names: of the samples: their files, or numbers from 0.
         logits: outputs of the head, before softmax, sigmoid or rescaling, ``(N, C)``; None if not requested.
-        features: inputs of the head, ``(N, D)``; None if not requested.
+        features: inputs of the head, of words or frames their mean, ``(N, D)``; None if not requested.
     """
 
     labels: list[str]
@@ -70,6 +71,18 @@ class Predictions(NamedTuple):
     names: list[str]
     logits: Tensor | None = None
     features: Tensor | None = None
+
+
+class Seen(NamedTuple):
+    """What a network computes of a batch.
+
+    Attributes:
+        features: inputs of the head, of words or frames their mean, ``(B, D)``, on the CPU.
+        outputs: of the head, ``(B, C)``; of words and frames ``(B, L, C)``; on the CPU.
+    """
+
+    features: Tensor
+    outputs: Tensor
 
 
 class TrainedModel(nn.Module):
@@ -176,21 +189,41 @@ class TrainedModel(nn.Module):
         """Predict batches that are already loaded (see :mod:`tl_lab.run.given`)."""
         device = next(self.network.parameters()).device
         for names, x, texts in batches:
-            seen = self.network.features(self.spec.prepare(move(x, device)))
-            outputs = self.network.head(seen).cpu()
-            of_words = self.problem if isinstance(self.problem, SequenceProblem | Spans) else None
-            if of_words is not None and not isinstance(x, Tensor):
-                outputs = of_words.without_padding(outputs, x["words"].cpu())
-            answer = self.problem.predict(outputs)
+            seen = self.see(self.spec.prepare(move(x, device)))
+            answer = self.problem.predict(seen.outputs)
+            of_words = self._of_words
             named = of_words is not None and texts is not None
             yield Predictions(
                 of_words.fields(answer.values, texts) if named else self.problem.words(answer.values),  # type: ignore
                 *answer[1:],
                 answer.values,
                 names,
-                outputs if logits else None,
-                seen.flatten(1).cpu() if features else None,
+                seen.outputs if logits else None,
+                seen.features if features else None,
             )
+
+    @torch.no_grad()
+    def see(self, x: Inputs) -> Seen:
+        """Compute features and outputs of a batch.
+
+        Args:
+            x: prepared inputs, on the network's device.
+        """
+        features = self.network.features(x)
+        outputs = self.network.head(features).cpu()
+        mask = None
+        if self._of_words is not None and not isinstance(x, Tensor):
+            outputs = self._of_words.without_padding(outputs, x["words"].cpu())
+            mask = (torch.arange(features.shape[1], device=features.device) < x["words"][:, None]).float()
+        elif features.dim() == 3:
+            mask = places_inside(x, features.shape[1])
+        if features.dim() == 3:
+            features = features.mean(1) if mask is None else pooled(features, mask)
+        return Seen(features.flatten(1).cpu(), outputs)
+
+    @property
+    def _of_words(self) -> SequenceProblem | Spans | None:
+        return self.problem if isinstance(self.problem, SequenceProblem | Spans) else None
 
 
 def _joined(parts: Sequence[Any]) -> Any:

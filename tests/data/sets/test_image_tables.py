@@ -1,5 +1,6 @@
 """Images listed in a table: findings, uncertain labels, patients, views, DICOM; and the stored X-rays."""
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from composing import run_in
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from tl_lab.assess.card import write_card
+from tl_lab.cli.main import main
 from tl_lab.data.inputs.decoding import picture
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.levels import Levels
@@ -192,6 +195,28 @@ def test_a_run_reports_each_finding(films: Path, tmp_path: Path) -> None:
         assert rows[name]["low"] <= rows[name]["auroc"] <= rows[name]["high"]
     written = pd.read_csv(tmp_path / "run" / "findings.csv")
     assert written.finding.tolist() == ["high", "low"]
+    card = write_card(tmp_path / "run", tmp_path)[0].read_text(encoding="utf-8")
+    assert f"| high | {rows['high']['positive']} of {rows['high']['samples']} |" in " ".join(card.split())
+
+
+def test_findings_are_audited_by_group_where_they_are_known(films: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path))
+    given = ["data=image_table", f"data.path={films / 'films.csv'}", "data.label_column=null", "data.size=20"]
+    given += ["data.findings=[high,low]", "data.patient_column=who", "data.group_column=view", "backbone=conv4"]
+    main(["assess", *given, "data.workers=0", "data.test_share=0.4", "backbone.width=4", "assess=bias"])
+    content = json.loads(next(tmp_path.glob("assessments/*/*/assessment.json")).read_text())
+    part = content["parts"]["bias"]
+    assert part["status"] == "assessed"
+    test = table(films, **FINDINGS, size=20, group_column="view", test_share=0.4).sets["test"]
+    known = test.y[:, 1] >= 0
+    for number, view in enumerate(["L", "PA"]):
+        here = (test.columns["group"] == number) & known
+        assert bool(here.any())
+        assert f"group/a linear probe on conv4, low/{view}/tpr" in part["measures"]
+        stated = part["measures"][f"group/low/calibration/{view}"]["value"] + float(
+            (test.y[here, 1] == 1).double().mean()
+        )
+        assert 0 <= stated <= 1
 
 
 # ---------------------------------------------------------------------- DICOM

@@ -15,6 +15,7 @@ __all__ = [
     "join",
     "move",
     "numel",
+    "places_inside",
     "same_layout",
     "sample_shape",
     "split",
@@ -158,3 +159,21 @@ def update_digest(digest: "hashlib._Hash", inputs: Inputs) -> None:
         return
     digest.update(f"{inputs.dtype}{tuple(inputs.shape)}".encode())
     digest.update(inputs.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+
+
+def places_inside(x: Inputs, places: int) -> Tensor | None:
+    """Mark the places that belong to a text or a recording, ``(B, L)``; None where there is no padding.
+
+    Args:
+        x: inputs.
+        places: L, tokens or frames of a network's states.
+    """
+    if isinstance(x, Tensor):
+        return None
+    if "mask" in x and x["mask"].shape[1] <= places:
+        return x["mask"]
+    if "length" in x:  # of frames or samples, of which a place may cover several
+        longest = max(int(one.shape[-1]) for name, one in x.items() if name != "length")
+        kept = -(-x["length"] * places // longest)
+        return (torch.arange(places, device=kept.device) < kept[:, None]).to(torch.float32)
+    return None

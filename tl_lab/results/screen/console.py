@@ -31,18 +31,11 @@ from tl_lab.results.names import (
     readable,
     split_name,
 )
+from tl_lab.results.tables.screening import ON_SCREENING, SCREENED, screened
 
 __all__ = ["banner", "final_table", "findings", "forgetting", "health", "next_steps", "say", "selection"]
 
 _WIDTH = 100
-
-
-_NOTE_ON_FINDINGS = (
-    "Interval by DeLong. The threshold of each finding is the lowest with a specificity of at least 90 % on the "
-    "validation set; sensitivity and specificity are those of this threshold on the test set, where the specificity "
-    "may differ from 90 %. ECE is the expected calibration error."
-)
-_SHARES_OF_FINDINGS = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
 
 
 def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | None = None) -> None:
@@ -119,18 +112,11 @@ def findings(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) ->
         stream: destination; None: standard output.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("finding")
-    for name in ("positive", "AUROC %", "95 % interval", "sensitivity %", "specificity %", "ECE %"):
-        table.add_column(name, justify="right")
-    several = len({row["set"] for row in rows}) > 1
-    for row in rows:
-        title = f"{row['finding']} ({row['set']})" if several else str(row["finding"])
-        shares = {name: format_metric("acc", row[name]) for name in _SHARES_OF_FINDINGS}
-        ends = f"{shares['low']} to {shares['high']}"
-        cells = [f"{row['positive']:,} of {row['samples']:,}", shares["auroc"], ends]
-        cells += [shares[name] for name in ("sensitivity", "specificity", "calibration_error")]
-        table.add_row(Text(title), *cells)
-    say(Text(), table, Text(_NOTE_ON_FINDINGS, style="dim"), stream=stream)
+    for name in SCREENED:
+        table.add_column(name, justify="left" if name == SCREENED[0] else "right")
+    for cells in screened(rows):
+        table.add_row(*map(Text, cells))
+    say(Text(), table, Text(ON_SCREENING, style="dim"), stream=stream)
 
 
 def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
