@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tl_lab.assess.footprint import Footprint, emissions, kwh_of_run, shares
+from tl_lab.assess.footprint import Footprint, emissions, kwh_of_run, shares, source_of_run
 from tl_lab.assess.material import Material
 from tl_lab.assess.measured_runs import accuracy_of, finished
 from tl_lab.assess.pictures import bars, scatter_scores
@@ -86,6 +86,7 @@ def _add_ways(baselines: PartResult, kwh_a_second: float, result: PartResult) ->
 def _add_runs(material: Material, result: PartResult) -> None:
     """Add finished runs by how they were trained, and sweeps."""
     ways: dict[str, _Runs] = defaultdict(_Runs)
+    sources: set[str] = set()
     sweeps: dict[str, _Runs] = defaultdict(_Runs)
     for folder, results in finished(material):
         used = kwh_of_run(results)
@@ -97,6 +98,7 @@ def _add_runs(material: Material, result: PartResult) -> None:
         trained = (results.get("sizes") or {}).get("train")
         name = ", ".join([*words, *([f"{trained:,} labels"] if trained else [])])
         ways[name].kwh.append(used)
+        sources.add(source_of_run(results))
         ways[name].accuracies += [] if score is None else [score]
         if (sweep := _sweep_of(folder)) is not None:
             sweeps[sweep].kwh.append(used)
@@ -105,11 +107,12 @@ def _add_runs(material: Material, result: PartResult) -> None:
     shown = sorted(ways, key=lambda name: -len(ways[name].kwh))[:_MOST_ROWS]
     rows = [_row(material, name, ways[name]) for name in shown]
     head = ["runs on these data", "runs", "accuracy (95 %)", "Wh a run", "Wh in all", "g CO2e in all"]
-    caption = "Finished runs, estimated from their duration and threads"
+    how = "; ".join(sorted(sources))
+    caption = f"Finished runs ({how})"
     result.tables.append(Table(head, rows, 1, caption))
     if sweeps:
         rows = [_row(material, name, sweeps[name]) for name in sorted(sweeps)[-_MOST_ROWS:]]
-        result.tables.append(Table(["sweep", *head[1:]], rows, 1, "Sweeps, estimated in the same way"))
+        result.tables.append(Table(["sweep", *head[1:]], rows, 1, f"Sweeps ({how})"))
     points = {
         name: (1000 * sum(ways[name].kwh) / len(ways[name].kwh), mean_with_interval(ways[name].accuracies).value)
         for name in shown
@@ -119,7 +122,7 @@ def _add_runs(material: Material, result: PartResult) -> None:
         result.measures |= {f"runs/{name}/kwh": Measure(watt_hours / 1000), f"runs/{name}/accuracy": Measure(accuracy)}
     if points:
         result.figures["Test accuracy of finished runs against their electricity"] = scatter_scores(
-            points, "Wh a run, estimated", "test accuracy"
+            points, "Wh a run", "test accuracy"
         )
 
 

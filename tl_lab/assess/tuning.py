@@ -155,7 +155,10 @@ def halves(material: Material, subject: Subject) -> tuple[Task, Task]:
     """
     count = len(material.class_names)
     if count < 4:
-        raise ValueError(f"two tasks of two classes each need four classes, and the data have {count}")
+        raise ValueError(
+            f"{subject.name} has no learned weights: it would learn half of the classes, then be tuned on the others, "
+            f"which takes four classes, and the data have {count} (give weights, or init_from=<a run>)"
+        )
     return _task(material, subject, range(count // 2)), _task(material, subject, range(count // 2, count))
 
 
