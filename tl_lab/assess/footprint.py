@@ -1,6 +1,7 @@
 """Energy and emissions: measured by codecarbon where it is installed, else estimated from processor time."""
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -100,6 +101,7 @@ class FootprintMeter:
         try:
             from codecarbon import OfflineEmissionsTracker
 
+            logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it speaks before it reads its log_level
             self._tracker = OfflineEmissionsTracker(
                 country_iso_code=self.country,
                 save_to_file=False,
