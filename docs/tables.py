@@ -783,9 +783,12 @@ def pretraining_gain_table() -> str:
     """Give what a pretext run gains over random weights, by the number of labels."""
     if not (RESULTS / "pretraining_gain.json").is_file():
         return "Not run here: `benchmarks/pretraining_gain.py` measures it."
-    lines = ["| data | pretext | labels | | random | pretrained | gain | holds |", "|---" * 8 + "|"]
-    for pretext, one in json.loads((RESULTS / "pretraining_gain.json").read_text()).items():
-        data, backbone = (re.findall(rf"\b{key}=(\w+)", one["overrides"])[0] for key in ("data", "backbone"))
+    head = ["data", "pretext", "labels", "", "random", "pretrained", "gain", "holds", "ImageNet's Lite0"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for one in json.loads((RESULTS / "pretraining_gain.json").read_text()).values():
+        data, backbone, pretext = (
+            re.findall(rf"\b{key}=(\w+)", one["overrides"])[0] for key in ("data", "backbone", "pretext")
+        )
         for row in one["rows"]:
             gain = np.subtract(row["pretrained"], row["random"])
             found = Judged(Claim("gain", {"init_from": "run"}, {"init_from": "null"}), gain, half_width(gain))
@@ -793,11 +796,12 @@ def pretraining_gain_table() -> str:
             cells = [
                 f"{data}, {backbone}",
                 pretext,
-                str(row["labels"]),
+                "all" if row["labels"] == "null" else f"{int(row['labels']):,}",
                 row["way"],
                 *sides,
                 found.row("test/acc")[1],
                 found.word,
+                _with_interval([100 * value for value in row["other"]]) if "other" in row else "-",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

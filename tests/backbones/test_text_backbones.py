@@ -69,6 +69,24 @@ def test_random_weights_are_drawn_anew_and_published_ones_read(encoders) -> None
     )
 
 
+def test_a_small_model_of_ones_own_has_the_sizes_given(encoders) -> None:
+    from tl_lab.backbones.hf_text import HFText
+
+    folder = str(encoders[1]["bert"])
+    d, f = 16, 24
+    sizes = {"hidden_size": d, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": f}
+    backbone = HFText(name=folder, pretrained=False, sizes=sizes)
+    config = backbone.net.config
+    block = 4 * (d * d + d) + (d * f + f) + (f * d + d) + 2 * 2 * d  # attention, two layers, two norms
+    embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size + 2) * d
+    assert sum(p.numel() for p in backbone.parameters()) == embeddings + 3 * block
+    assert backbone(backbone.spec.fit(TEXTS)).shape == (3, d)
+    with pytest.raises(UserError, match="hiden_size is no size of bert; did you mean 'hidden_size'"):
+        HFText(name=folder, pretrained=False, sizes={"hiden_size": 4})
+    with pytest.raises(UserError, match=r"backbone\.pretrained=false"):
+        HFText(name=folder, sizes=sizes)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

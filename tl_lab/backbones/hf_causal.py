@@ -34,6 +34,7 @@ class HFCausal(HFText):
         blocks: keep the first so many blocks alone, which makes a smaller model of another one; None for all.
         max_length: tokens of a text at most; longer texts lose their end. Prompts may be as long as the model takes.
         max_groups: join neighbouring layer groups to at most so many; None to leave them.
+        sizes: as of :class:`~tl_lab.backbones.hf_text.HFText`.
 
     Raises:
         UserError: the model, its tokeniser or a library is not here, or an option is out of its range.
@@ -53,9 +54,10 @@ class HFCausal(HFText):
         blocks: Count | None = None,
         max_length: Count = 256,
         max_groups: Count | None = None,
+        sizes: Mapping[str, Count] | None = None,
     ) -> None:
         super().__init__(
-            name=name, pretrained=pretrained, pooling=pooling, max_length=max_length, max_groups=max_groups
+            name=name, pretrained=pretrained, pooling=pooling, max_length=max_length, max_groups=max_groups, sizes=sizes
         )
         self.max_context = longest(self.net.config)
         if blocks is not None:

@@ -39,6 +39,8 @@ class HFText(Backbone):
         layers: ``last``, or ``mixed``: a mixture of the embeddings and all blocks with learned weights (ELMo).
         max_length: tokens of a text at most, special ones included; longer texts lose their end.
         max_groups: join neighbouring layer groups to at most so many; None to leave them.
+        sizes: fields of the model's description by name (``{hidden_size: 64, num_hidden_layers: 2}``), for a small
+            model of one's own with random weights, ``pretrained=False``; None for the published ones.
 
     Raises:
         UserError: the model, its tokeniser or the library is not here, or an option is out of its range.
@@ -78,6 +80,7 @@ class HFText(Backbone):
         layers: Literal["last", "mixed"] = "last",
         max_length: Count = 256,
         max_groups: Count | None = None,
+        sizes: Mapping[str, Count] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in _POOLINGS:
@@ -85,8 +88,12 @@ class HFText(Backbone):
         if layers not in ("last", "mixed"):
             raise UserError(f"backbone.layers={layers} is unknown; {nearest(str(layers), ['last', 'mixed'])}")
         check_count("backbone.max_length", max_length)
+        if sizes and pretrained:
+            raise UserError(
+                "backbone.sizes make another model, which no published weights fit: backbone.pretrained=false"
+            )
         source = self.source_for(name)
-        self.net, tokeniser, padding_id = _load(source, name, pretrained, self.causal)
+        self.net, tokeniser, padding_id = _load(source, name, pretrained, self.causal, sizes)
         self.source = f"{name or packaged(self.default).package} (library transformers)" if pretrained else ""
         config: Any = self.net.config
         self.pooling, self._max_groups = pooling, max_groups
@@ -192,7 +199,24 @@ def _cached(name: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _load(source: str, name: str | None, pretrained: bool, causal: bool) -> tuple[nn.Module, FastTokeniser, int]:
+def _resized(config: Any, sizes: Mapping[str, int]) -> Any:
+    """Describe a model of other sizes; what follows from the changed sizes is left to the library.
+
+    Raises:
+        UserError: the description has no such field.
+    """
+    fields = config.to_dict()
+    if unknown := [name for name in sizes if name not in fields]:
+        known = [name for name, value in fields.items() if isinstance(value, int) and not isinstance(value, bool)]
+        raise UserError(f"backbone.sizes: {unknown[0]} is no size of {config.model_type}; {nearest(unknown[0], known)}")
+    follow = {"head_dim", "layer_types"} | ({"num_key_value_heads"} if "num_attention_heads" in sizes else set())
+    kept = {name: value for name, value in fields.items() if name not in follow}
+    return type(config).from_dict(kept | dict(sizes))
+
+
+def _load(
+    source: str, name: str | None, pretrained: bool, causal: bool, sizes: Mapping[str, int] | None
+) -> tuple[nn.Module, FastTokeniser, int]:
     """Read network and tokeniser, from files before the network is asked."""
     try:
         import transformers
@@ -214,7 +238,10 @@ def _load(source: str, name: str | None, pretrained: bool, causal: bool) -> tupl
 
     try:
         config = fetch(AutoConfig)
+        config = _resized(config, sizes) if sizes else config
         net = fetch(kind, dtype=torch.float32) if pretrained else kind.from_config(config)
+    except UserError:
+        raise
     except Exception as error:  # of files, the network and unknown architectures
         raise UserError(
             f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name of the hub that is in its "
