@@ -873,6 +873,19 @@ def start_up_table() -> str:
     return "\n".join([*lines, "", f"The least of {found['repeats']} starts of each, in turn; {versions}."])
 
 
+def text_values_table() -> str:
+    """Set values of the packaged text weights beside those known of them."""
+    found = json.loads((RESULTS / "text_values.json").read_text())
+    lines = ["| measured | here | known |", "|---|---|---|"]
+    lines.append(f"| STS-B test, Spearman, MiniLM's cosines | {found['stsb_spearman']:.4f} | .8203 |")
+    for key, title, known in (
+        ("glove_20000", "SST-2 test accuracy, mean of GloVe vectors, 20,000 sentences", "72.8 %"),
+        ("minilm_2000", "SST-2 test accuracy, frozen MiniLM, 2,000 sentences", "78.5 %"),
+    ):
+        lines.append(f"| {title} | {_with_interval([100 * one for one in found[key]])} % | {known} |")
+    return "\n".join(lines)
+
+
 def text_speed_table() -> str:
     """Give what a fine-tuning step costs beside loops of others, and what is computed once."""
     found = json.loads((RESULTS / "text_speed.json").read_text())
@@ -984,6 +997,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "start_up": start_up_table,
     "tasks": tasks_table,
     "text_speed": text_speed_table,
+    "text_values": text_values_table,
     "ways": ways_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
