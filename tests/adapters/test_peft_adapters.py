@@ -294,7 +294,8 @@ def encoder(family):
     backbone = HFText.__new__(HFText)
     Backbone.__init__(backbone)
     backbone.net = net.get_encoder() if net.config.is_encoder_decoder else net
-    backbone.pooling, backbone._max_groups, backbone._takes_types = "mean", None, False
+    backbone.pooling, backbone._max_groups = "mean", None
+    backbone._takes_types = backbone._gives_positions = False
     backbone.mixture = None
     backbone.num_features, backbone.spec = 16, TokenSpec(20, 32)
     return backbone.eval()

@@ -168,6 +168,23 @@ class _Aside(nn.Module):
         return self.left(h) + self.right(h.tanh())
 
 
+class _Tokens(nn.Module):
+    """Two embeddings by numbers that the inputs are rounded to, one with a padding, and positions that all share."""
+
+    def __init__(self, looks: bool = False) -> None:
+        super().__init__()
+        self.looks = looks
+        self.words, self.kinds, self.places = nn.Embedding(4, 5), nn.Embedding(3, 5, padding_idx=1), nn.Embedding(6, 5)
+        self.norm, self.head = nn.LayerNorm(5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ids = (10 * x).long()
+        h = self.words(ids % 4) + self.kinds(ids % 3) + self.places(torch.arange(x.shape[1])[None])
+        if self.looks and bool((x > 9).all()):
+            return self.head(h[:, 0])
+        return self.head(self.norm(h).tanh().mean(1))
+
+
 def _mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 7), nn.ReLU(inplace=True), nn.BatchNorm1d(7, eps=0.1), nn.Linear(7, 3))
 
@@ -212,6 +229,8 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], set[str]]] = {
         (1, 4, 4),
         {"0.weight", "0.bias"},
     ),
+    "tokens": (_Tokens, (6,), {"places.weight"}),
+    "tokens whose values are looked at": (lambda: _Tokens(looks=True), (6,), {"places.weight"}),
     "patched": (_patched, (4,), {"0.weight", "0.bias"}),
     "aside": (_Aside, (4,), {"detached.weight", "detached.bias", "ignored.weight"}),
     "irregular": (
@@ -359,13 +378,13 @@ def test_names_choose_the_parameters(monkeypatch: pytest.MonkeyPatch):
     model[5].requires_grad_(False)
     assert set(whole) - set(fisher_diagonal(model, batches)) == {"5.weight", "5.bias"}
     computed: list[tuple[int, set[str]]] = []
-    layer_sums = per_sample.LayerSums
+    layer_sums = per_sample.sums_of
 
     def watched(layer, names, *rest):
         computed.append((list(model).index(layer), set(names)))
         return layer_sums(layer, names, *rest)
 
-    monkeypatch.setattr(per_sample, "LayerSums", watched)
+    monkeypatch.setattr(per_sample, "sums_of", watched)
     result = fisher_diagonal(model, batches, names=["10.bias", "5.weight"])
     _assert_close(result, {name: whole[name] for name in ("5.weight", "10.bias")}, rtol=1e-13)
     assert computed == [(5, {"weight"}), (10, {"bias"})] * 2

@@ -98,6 +98,8 @@ class HFText(Backbone):
         config: Any = self.net.config
         self.pooling, self._max_groups = pooling, max_groups
         self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
+        # BERT looks positions up once for all texts, so that no text would have a gradient of its own for them
+        self._gives_positions = config.model_type == "bert"
         self.spec: TokenSpec
         self.num_features = int(config.hidden_size)
         self.mixture = _Mixture(1 + len(blocks_of(self.net)[1])) if layers == "mixed" else None
@@ -111,7 +113,9 @@ class HFText(Backbone):
     def states(self, x: Mapping[str, Tensor]) -> Tensor:
         """Give the states of all tokens, ``(B, L, num_features)``; what an adapter puts before them is left out."""
         types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
-        options = {**types, "output_hidden_states": self.mixture is not None}
+        places = torch.arange(x["ids"].shape[1], device=x["ids"].device).expand_as(x["ids"])
+        positions = {"position_ids": places} if self._gives_positions else {}
+        options = {**types, **positions, "output_hidden_states": self.mixture is not None}
         out = self.net(input_ids=x["ids"], attention_mask=x["mask"], **options)
         states = out.last_hidden_state if self.mixture is None else self.mixture(out.hidden_states)  # (B, L, D)
         return states[:, -x["mask"].shape[1] :]
@@ -126,7 +130,7 @@ class HFText(Backbone):
         if most < 1:
             raise UserError(f"adapter.tokens={tokens} leaves no position for the tokens of texts")
         self.spec = replace(self.spec, max_length=min(self.spec.max_length, most))
-        self._takes_types = False
+        self._takes_types = self._gives_positions = False
 
     def layer_groups(self) -> list[LayerGroup]:
         """The embeddings, then each block; what follows the last block belongs to it; then a mixture of layers."""

@@ -8,15 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["LayerSums", "has_closed_form", "wide"]
+__all__ = ["EmbeddingSums", "LayerSums", "has_closed_form", "sums_of", "wide"]
 
 _FORWARDS = frozenset(
-    {nn.Linear.forward, nn.Conv2d.forward, _BatchNorm.forward, nn.LayerNorm.forward, nn.GroupNorm.forward}
-)
+    {
+        nn.Linear.forward, nn.Conv2d.forward, _BatchNorm.forward, nn.LayerNorm.forward, nn.GroupNorm.forward,
+        nn.Embedding.forward,
+    }
+)  # fmt: skip
 
 
 def has_closed_form(layer: nn.Module) -> bool:
-    """Whether :class:`LayerSums` supports a layer; subclasses that override the forward pass are not supported.
+    """Whether :func:`sums_of` supports a layer; subclasses that override the forward pass are not supported.
 
     Example:
         >>> has_closed_form(torch.nn.Linear(2, 2)), has_closed_form(torch.nn.LSTM(2, 2))
@@ -24,6 +27,8 @@ def has_closed_form(layer: nn.Module) -> bool:
     """
     if type(layer).forward not in _FORWARDS or "forward" in vars(layer):
         return False
+    if isinstance(layer, nn.Embedding):
+        return layer.max_norm is None and not layer.scale_grad_by_freq and not layer.sparse
     return not isinstance(layer, nn.Conv2d) or (layer.padding_mode == "zeros" and isinstance(layer.padding, tuple))
 
 
@@ -130,6 +135,59 @@ class LayerSums:
     def _raised(self, gradients: Tensor) -> Tensor:
         """|gradients|^power, in their place."""
         return gradients.square_() if self.power == 2 else gradients.abs_()
+
+
+class EmbeddingSums:
+    """The same of an embedding: one sample's gradient of row r is the sum of g over the places that hold r.
+
+    Args:
+        layer: called once on the batch.
+        x: numbers of rows, ``(B, ...)``.
+        power: 1 or 2.
+
+    Example:
+        >>> layer, x = torch.nn.Embedding(3, 1), torch.tensor([[0, 0], [0, 2]])
+        >>> sums = EmbeddingSums(layer, x, power=2)
+        >>> sums.add(torch.ones(2, 2, 1))
+        >>> sums.totals()["weight"].flatten().tolist()  # row 0: twice in one sample, once in the other
+        [5.0, 0.0, 1.0]
+    """
+
+    kept_bytes = 0
+
+    def __init__(self, layer: nn.Embedding, x: Tensor, power: int) -> None:
+        self.layer, self.power = layer, power
+        rows = x.reshape(len(x), -1)
+        self.inside = (rows != layer.padding_idx) if layer.padding_idx is not None else torch.ones_like(rows).bool()
+        pairs = torch.arange(len(rows), device=x.device)[:, None] * layer.num_embeddings + rows
+        kept, self.place = pairs[self.inside].unique(return_inverse=True)  # of a sample and a row
+        self.row = kept % layer.num_embeddings
+        self.sum = torch.zeros_like(layer.weight, dtype=wide(layer.weight.dtype))
+
+    def add(self, g: Tensor) -> None:
+        """Add the samples' gradients that follow from one at the output, ``(B, ..., D)``."""
+        g = g.to(self.sum.dtype).reshape(*self.inside.shape, -1)[self.inside]  # (P, D)
+        each = g.new_zeros(len(self.row), g.shape[1]).index_add_(0, self.place, g)
+        self.sum.index_add_(0, self.row, each.square_() if self.power == 2 else each.abs_())
+
+    def totals(self) -> dict[str, Tensor]:
+        """Return the sum by name."""
+        return {"weight": self.sum}
+
+
+def sums_of(
+    layer: Any, names: Collection[str], x: Tensor, output: Tensor, power: int, chunk_bytes: int, keep_bytes: int = 0
+) -> LayerSums | EmbeddingSums:
+    """Choose the sums for a layer; arguments as of :class:`LayerSums`.
+
+    Example:
+        >>> layer, x = torch.nn.Embedding(2, 3), torch.tensor([[0]])
+        >>> type(sums_of(layer, ["weight"], x, layer(x), power=2, chunk_bytes=2**20)).__name__
+        'EmbeddingSums'
+    """
+    if isinstance(layer, nn.Embedding):
+        return EmbeddingSums(layer, x, power)
+    return LayerSums(layer, names, x, output, power, chunk_bytes, keep_bytes)
 
 
 def _normalised(norm: Any, x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Each sample's own gradient, squared or in absolute value, summed over samples without a loop over them.
 
-One forward pass serves a whole batch. What a linear, convolutional or normalising layer contributes follows from its
-input and from the gradient at its output, so that only the latter is back-propagated. Parameters elsewhere, or in a
-layer that a sample meets more than once, are left to ``torch.func.vmap``.
+One forward pass serves a whole batch. What a linear, convolutional or normalising layer or an embedding contributes
+follows from its input and from the gradient at its output, so that only the latter is back-propagated. Parameters
+elsewhere, or in a layer that a sample meets more than once, are left to ``torch.func.vmap``, and where a model looks at
+the values of its inputs, which vmap refuses, to a loop over the samples.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tl_lab.errors import UserError, nearest
-from tl_lab.functional.layer_gradients import LayerSums, has_closed_form, wide
+from tl_lab.functional.layer_gradients import EmbeddingSums, LayerSums, has_closed_form, sums_of, wide
 
 __all__ = ["Directions", "PerSampleSums", "Rows", "Targets", "each", "rows", "separate_parameters", "undisturbed"]
 
@@ -163,6 +164,7 @@ class PerSampleSums:
         self.sums = {name: torch.zeros_like(t, dtype=wide(t.dtype)) for name, t in tensors.items() if t.requires_grad}
         """What has been summed up, by parameter; half precision becomes single."""
         self._layers: dict[nn.Module, _Names] | None = None
+        self._looks_at_values = False  # of its inputs, which vmap refuses
 
     def add(self, x: Rows, labels: Tensor) -> None:
         """Add a batch: inputs ``(B, ...)`` and labels ``(B,)``, B >= 1."""
@@ -205,7 +207,7 @@ class PerSampleSums:
         self, calls: _Calls, nodes: set[Any], uses: Mapping[int, int], logits: Tensor, directions: Iterable[Tensor]
     ) -> set[str]:
         """Add what has a closed form, and name it."""
-        layers: list[tuple[LayerSums, _Names]] = []
+        layers: list[tuple[LayerSums | EmbeddingSums, _Names]] = []
         outputs: list[Tensor] = []
         keep_bytes = self.keep_bytes
         for layer, names in (self._layers or {}).items():
@@ -214,7 +216,7 @@ class PerSampleSums:
             call = _only_call(calls[layer], len(logits))
             if call and names and call.output.grad_fn in nodes:
                 x, output = call.x.detach(), call.output
-                layers.append((LayerSums(layer, names, x, output, self.power, self.chunk_bytes, keep_bytes), names))
+                layers.append((sums_of(layer, names, x, output, self.power, self.chunk_bytes, keep_bytes), names))
                 outputs.append(output)
                 keep_bytes -= layers[-1][0].kept_bytes
         for v in directions if layers else ():
@@ -247,9 +249,26 @@ class PerSampleSums:
             here = slice(start, start + size)
             chunk = each(x, lambda tensor, here=here: tensor[here])  # type: ignore[misc]
             vectors = list(self.directions(logits[here], targets[here]))
-            totals = vmap(powers)(chunk, torch.stack(vectors, 1)) if vectors else {}  # (B, K, C)
-            for name, total in totals.items():
-                self.sums[name] += total.sum(0)
+            for total in self._by_sample(powers, chunk, torch.stack(vectors, 1)) if vectors else ():  # (B, K, C)
+                for name, value in total.items():
+                    self.sums[name] += value
+
+    def _by_sample(
+        self, powers: Callable[[Rows, Tensor], dict[str, Tensor]], x: Rows, vectors: Tensor
+    ) -> Iterator[dict[str, Tensor]]:
+        """Yield the sums of the samples: of all at once, or one by one where the model looks at values."""
+        if not self._looks_at_values:
+            try:
+                totals = vmap(powers)(x, vectors)
+            except RuntimeError as error:
+                if "vmap" not in str(error):
+                    raise
+                self._looks_at_values = True
+            else:
+                yield {name: total.sum(0) for name, total in totals.items()}
+                return
+        for i in range(len(vectors)):
+            yield powers(each(x, lambda tensor, i=i: tensor[i]), vectors[i])  # type: ignore[misc]
 
 
 @contextmanager

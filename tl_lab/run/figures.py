@@ -10,11 +10,13 @@ from rich.text import Text
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import save_figures
 from tl_lab.results.figures.rates import rate_curve
+from tl_lab.results.figures.texts import texts_figure, write_points
 from tl_lab.results.folder.rate_range import RATE_RANGE
 from tl_lab.results.folder.selection import oracle_metric, read_rows
 from tl_lab.results.names import is_detail
 from tl_lab.results.screen.console import say
 from tl_lab.texts import listed
+from tl_lab.training.figures import points_of_texts
 from tl_lab.training.rate_range import choose_rate
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ def draw_figures(
     if chosen and len(validated) > 1:
         epochs = [int(row["epoch"]) + 1 for row in validated]
         figures["selection"] = selection_curve(epochs, [row[oracle] for row in validated], chosen)
+    if (texts := points_of_texts(strategy, data)) is not None:
+        figures["texts"] = texts_figure({data.test_names[-1]: texts})
+        write_points(texts, folder / "figures")
     return dict(zip(figures, save_figures(figures, folder / "figures"), strict=True))
 
 

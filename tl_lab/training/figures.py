@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter, SeveralMeter
 from tl_lab.evaluation.multi_label import scores_by_label
 from tl_lab.evaluation.sequence import tags_of
-from tl_lab.problems import Sequence, Several
+from tl_lab.problems import MultiLabel, Regression, Sequence, Several, SingleLabel
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
 from tl_lab.results.figures.pages import tagged_pages
 from tl_lab.results.figures.regression import prediction_scatter
+from tl_lab.results.figures.texts import TextPoints, text_points
 from tl_lab.training.explaining import figures_of_maps, figures_of_spectrograms
 from tl_lab.training.feature_reader import FeatureReader
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from tl_lab.data.base import DataModule
     from tl_lab.training.measuring import Measuring
 
-__all__ = ["confusion_of", "features_of_pair", "figures_of_pair", "figures_of_sets"]
+__all__ = ["confusion_of", "features_of_pair", "figures_of_pair", "figures_of_sets", "points_of_texts"]
 
 _GRID_POINTS = 200  # along each side of the plane
+_TEXTS = 300  # of a test set: t-SNE of so many takes two seconds
 _POINTS = 500  # of each domain in the embedding: enough to show its shape, few enough for t-SNE
 
 
@@ -51,6 +53,29 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     if getattr(data, "modality", "") == "audio":
         figures |= figures_of_spectrograms(strategy, data)
     return figures | (figures_of_maps(strategy, data) if getattr(data, "screens", False) else {})
+
+
+@torch.no_grad()
+def points_of_texts(strategy: "Measuring", data: "DataModule") -> TextPoints | None:
+    """Place up to 300 texts of the last test set in the plane; None for other data, and for outputs of words.
+
+    Args:
+        strategy: after its test, on its device.
+        data: its data.
+    """
+    name = data.test_names[-1] if data.test_names else ""
+    strings, samples = getattr(data, "strings", {}).get(name), data.sets.get(name)
+    answered = isinstance(data.problem, SingleLabel | MultiLabel | Regression)
+    if strings is None or samples is None or samples.y is None or not strategy.trains or not answered:
+        return None
+    index = torch.arange(min(_TEXTS, len(strings)))
+    reader = FeatureReader(strategy.network, data, device=strategy.device, adaptation=strategy.adaptation)
+    reader.prepare(data.domain_of(name))
+    features = reader.read(name, "head", index=index)
+    answers = data.problem.words(data.problem.predict(reader.classify(features).cpu()).values)
+    groups = data.problem.groups(samples.y.cpu()[index])
+    texts = [strings.items[i] for i in index.tolist()]
+    return text_points(features.float().cpu().numpy(), groups.number, texts, groups.names, groups.word, answers)
 
 
 def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict[str, Figure]:

@@ -23,7 +23,7 @@ from tl_lab.results.figures.drawing import (
     shortened,
 )
 
-__all__ = ["PairFeatures", "decision_boundary", "domain_embedding", "embeddings_beside"]
+__all__ = ["PairFeatures", "decision_boundary", "domain_embedding", "embeddings_beside", "plane_of"]
 
 _MANY_CLASSES = 20
 
@@ -241,6 +241,21 @@ def _subsample(n: int, m: int, most: int, rng: np.random.Generator) -> tuple[np.
     take_n = min(n, max(most // 2, most - m))
     take_m = min(m, most - take_n)
     return rng.permutation(n)[:take_n], rng.permutation(m)[:take_m]
+
+
+def plane_of(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Place samples in the plane by t-SNE of their principal components.
+
+    Args:
+        features: ``(N, D)``; samples with NaN or infinity are placed with the mean of the others.
+        seed: of t-SNE.
+
+    Returns:
+        ``(N, 2)``.
+    """
+    good = np.isfinite(features).all(1)
+    mean = features[good].mean(0) if good.any() else np.zeros(features.shape[1])
+    return _tsne(_pca(np.where(good[:, None], features, mean))[0], seed)
 
 
 def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]:

@@ -105,18 +105,47 @@ def svg(figure: "Figure", label: str) -> str:
     # ids are hashes of the elements they name: one salt per figure keeps the ids of two figures distinct
     drawn, style = io.StringIO(), {**STYLE, "svg.fonttype": "none", "svg.hashsalt": label}
     fit_names(figure, keep=True)  # the reader's browser may have more fonts
+    titles = _mark_points(figure)
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = drawn.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = _with_titles(text, titles)
     text = re.sub(r"#[0-9a-f]{6}\b|(?<=: )white\b", lambda found: _themed(found[0]), text)
     text = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "system-ui, sans-serif", text)
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])  # type: ignore[index]
     size = f"--own: {width:.0f}px; max-width: {width * 1.5:.0f}px"
     head = f'<svg role="img" aria-label="{html.escape(label)}" style="{size}" '
     return re.sub(r"<svg ", head, re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2), count=1)
+
+
+def _mark_points(figure: "Figure") -> dict[str, list[str]]:
+    """Name the scatter plots whose points have texts, and give these by name."""
+    from tl_lab.results.figures.texts import TITLES
+
+    found = {}
+    for number, drawn in enumerate(figure.findobj(lambda artist: hasattr(artist, TITLES))):
+        drawn.set_gid(f"points-{number}")
+        found[f"points-{number}"] = getattr(drawn, TITLES)
+    return found
+
+
+def _with_titles(text: str, titles: Mapping[str, Sequence[str]]) -> str:
+    """Give each point of the named scatter plots its text, which browsers show when the reader points at it."""
+    for name, said in titles.items():
+        start = text.index(f'<g id="{name}">')
+        lines = iter(said)
+        indented = start - text.rindex("\n", 0, start) - 1
+        end = text.index(f"\n{' ' * indented}</g>", start)  # of the group
+        inner = re.sub(
+            r"<use ([^>]*)/>",
+            lambda found: f"<use {found[1]}><title>{html.escape(next(lines))}</title></use>",  # noqa: B023
+            text[start:end],
+        )
+        text = text[:start] + inner + text[end:]
+    return text
 
 
 def _themed(colour: str) -> str:

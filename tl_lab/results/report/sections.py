@@ -59,6 +59,7 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
         *scale_parts(found, pictures),
         _settings(found, pictures),
         *_curves(pictures),
+        *_texts(pictures),
         *_beside_best(found),
         *_differences(found),
         *_selection(found),
@@ -200,6 +201,16 @@ def _curves(pictures: Sequence[str]) -> list[Section]:
         "many settings the ten best"
     )
     return [Section("Learning curves", [Picture("curves", caption)])]
+
+
+def _texts(pictures: Sequence[str]) -> list[Section]:
+    if "texts" not in pictures:
+        return []
+    caption = (
+        "Texts of the test set by the features of the first run of each setting (t-SNE); on the page, point at a dot "
+        "to read its text, its label and the prediction"
+    )
+    return [Section("Texts", [Picture("texts", caption)])]
 
 
 def _beside_best(found: Findings) -> list[Section]:

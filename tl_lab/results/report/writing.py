@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
+    from tl_lab.results.figures.texts import TextPoints
+
 __all__ = ["show_summary", "sizes_of", "write_report"]
 
 
 _SIZING = tuple(OVERRIDE + key for key in ("adapter", "strategy", "backbone"))
+_MOST_TEXTS = 4  # settings whose texts are drawn
 _SIZES_DIFFER = 1.5
 """Smallest ratio of the largest to the smallest number of trainable parameters for which a figure is drawn."""
 
@@ -99,12 +102,31 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
         figures["scale"] = scale_figure(found.scale)
     if found.ranking is not None:
         figures["ranks"] = ranks_figure(found.ranking)
+    if texts := _texts_of(runs, drawn, found.root):
+        from tl_lab.results.figures.texts import texts_figure
+
+        figures["texts"] = texts_figure(texts)
     if found.budgets is not None:
         figures["label_budgets"] = budgets_figure(*found.budgets)
     elif (sized := sizes_of(runs, drawn)) is not None:
         figures["parameters"] = parameters_figure(sized, shown[0])
     save_figures(figures, folder)
     return figures
+
+
+def _texts_of(runs: "pd.DataFrame", table: "pd.DataFrame", root: Path) -> "dict[str, TextPoints]":
+    """Read where the first runs of the first settings place the texts of their test set."""
+    from tl_lab.results.figures.texts import read_points
+
+    found = {}
+    for setting in table["setting"]:
+        for folder in runs[runs["setting"] == setting].sort_values("seed")["folder"]:
+            if (points := read_points(root / str(folder) / "figures")) is not None:
+                found[str(setting)] = points
+                break
+        if len(found) == _MOST_TEXTS:
+            break
+    return found
 
 
 def sizes_of(runs: "pd.DataFrame", table: "pd.DataFrame") -> "pd.DataFrame | None":
