@@ -1,6 +1,7 @@
 """Whisper's decoder as a head: texts in a tree score as each alone, greedy decoding is the library's, silence."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from composing import run_in
 from scipy.io import wavfile
 
+from tl_lab.backbones import whisper_decoder
 from tl_lab.backbones.whisper import Whisper
 from tl_lab.backbones.whisper_decoder import Recogniser, spellings, token_tree
 from tl_lab.errors import UserError
@@ -75,7 +77,32 @@ def test_scores_of_classes_are_those_of_each_text_alone(folder: Path) -> None:
     torch.testing.assert_close(again.eval()(states)[0], scores, rtol=1e-4, atol=1e-4)
 
 
-def test_greedy_decoding_without_a_cache_is_the_same(folder: Path) -> None:
+def test_a_text_that_repeats_itself_is_decoded_again_at_the_next_temperatures(folder: Path, monkeypatch) -> None:
+    decoder = Whisper(name=str(folder), seconds=0.5).recogniser().eval()
+    asked = []
+
+    def decoded(states, temperature, draw):
+        asked.append(temperature)
+        return {0.0: ("five " * 60, -0.1), 0.2: ("five eight", -1.5)}.get(temperature, ("five one", -0.5))
+
+    monkeypatch.setattr(decoder, "_decoded", decoded)
+    text, sure = decoder.transcribe(torch.randn(1, 5, 16))
+    assert (text, asked) == ("five one", [0.0, 0.2, 0.4])  # the second is unsure
+    assert sure == pytest.approx(math.exp(-0.5))
+
+
+def test_samples_are_drawn_from_the_probabilities_at_a_temperature(folder: Path) -> None:
+    decoder = Whisper(name=str(folder), seconds=0.5).recogniser().eval()
+    states = torch.randn(1, 5, 16)
+    at = [decoder._decoded(states, 1e-4, torch.Generator().manual_seed(k)) for k in range(3)]
+    assert at == [decoder._decoded(states, 0.0, torch.Generator())] * 3  # nearly no randomness is left
+    hot = {decoder._decoded(states, 5.0, torch.Generator().manual_seed(k))[0] for k in range(8)}
+    assert len(hot) > 1
+
+
+def test_greedy_decoding_without_a_cache_is_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whisper_decoder, "_UNSURE", -math.inf)
+    monkeypatch.setattr(whisper_decoder, "_REPEATS", math.inf)
     decoder = Whisper(name=str(folder), seconds=0.5).recogniser().eval()
     assert decoder.suppressed.nonzero()[:, 0].tolist() == [8, 10, 11]  # a remark's sign, and what is special
     states, given = torch.randn(1, 5, 16), [10, 11]
@@ -121,7 +148,7 @@ def test_runs_that_name_classes_and_transcripts(folder: Path, tmp_path: Path, mo
     assert {"test/wer", "test/cer", "test/letter_acc"} <= found["metrics"].keys()
     assert "test/loss" not in found["metrics"]
     facts = json.loads((tmp_path / "run" / "results.json").read_text())["protocol"]
-    assert facts["zero-shot"] == "greedy decoding, 30 s of silence behind each recording"
+    assert facts["zero-shot"] == "decoding, greedy unless a text repeats itself, 30 s of silence behind each recording"
     decoder = Whisper(name=str(folder), seconds=0.5).recogniser()
     assert decoder is not None
     assert len(load(tmp_path / "run").predict(tmp_path / "0.wav").labels) == 1

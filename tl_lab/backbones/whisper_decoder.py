@@ -1,6 +1,8 @@
 """The decoder of Whisper as a head: it scores given texts, or writes down what it hears."""
 
 import inspect
+import math
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 from tl_lab.errors import UserError
 from tl_lab.functional.transcripts import BLANK, SILENT, path_of, plain_text
 
-__all__ = ["Recogniser", "TokenTree", "spellings", "token_tree"]
+__all__ = ["Recogniser", "TokenTree", "repetition", "spellings", "token_tree"]
 
 _MULTILINGUAL = 51865  # tokens, from which on a model must be told language and task
 _SIGNS = '"#()*+/:;<=>@[\\]^_`{|}~\u266a'  # of remarks on noise, which the published decoding leaves out, too
+_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+_REPEATS, _UNSURE = 2.4, -1.0  # ratio of compression and mean log-probability at which a text is not accepted
 _LEAST = 0.51  # probability of a written letter: the most probable output of its frame
 
 
@@ -73,7 +77,7 @@ class Recogniser(nn.Module):
     """Whisper's decoder on the encoder's states, ``(B, L, D)``, 0 behind a recording's end.
 
     Told the spellings of classes (:meth:`for_classes`), it gives the log of the probability of each class' spellings,
-    ``(B, C)``. Told the letters of transcripts (:meth:`for_letters`), it decodes greedily, and gives outputs whose most
+    ``(B, C)``. Told the letters of transcripts (:meth:`for_letters`), it decodes, and gives outputs whose most
     probable path collapses to the text.
 
     Args:
@@ -153,10 +157,24 @@ class Recogniser(nn.Module):
         return torch.stack([scores[owners == k].logsumexp(0) for k in range(len(self.spelt))])
 
     def transcribe(self, states: Tensor) -> tuple[str, float]:
-        """Decode greedily: the text, and the mean probability of its tokens.
+        """Decode: the text, and the mean probability of its tokens.
 
-        Remarks and special tokens are left out, as in the published decoding, and so is an empty transcript.
+        Greedily, and as published (section 4.5) again with samples of rising temperature while the text repeats itself,
+        its length more than 2.4 times that of its compressed form, or the mean log-probability is below -1. Remarks and
+        special tokens are left out, as in the published decoding, and so is an empty transcript.
         """
+        draw = torch.Generator().manual_seed(0)
+        found = [self._decoded(states, 0.0, draw)]
+        for temperature in _TEMPERATURES:
+            text, log_p = found[-1]
+            if repetition(text) <= _REPEATS and log_p >= _UNSURE:
+                break
+            found.append(self._decoded(states, temperature, draw))
+        text, log_p = found[-1]
+        return text, math.exp(log_p)
+
+    def _decoded(self, states: Tensor, temperature: float, draw: torch.Generator) -> tuple[str, float]:
+        """Decode once, greedily at temperature 0: the text, and the mean log-probability of its tokens."""
         from transformers import DynamicCache, EncoderDecoderCache
 
         name = "cache" if "cache" in inspect.signature(self.net.forward).parameters else "past_key_values"
@@ -172,11 +190,14 @@ class Recogniser(nn.Module):
             logits = (self.net.embed_tokens.weight @ out).masked_fill(self.suppressed, -torch.inf)
             if step == 0:
                 logits[self.end] = -torch.inf
-            p, token = logits.softmax(0).max(0)
-            sure.append(float(p))
-            if int(token) == self.end:
+            log_p = logits.log_softmax(0)
+            token = int(log_p.argmax())
+            if temperature:
+                token = int((logits.float().cpu() / temperature).softmax(0).multinomial(1, generator=draw))
+            sure.append(float(log_p[token]))
+            if token == self.end:
                 break
-            written.append(int(token))
+            written.append(token)
             given = written[-1:]
         return self.tokeniser.decode(written), sum(sure) / len(sure)
 
@@ -205,6 +226,17 @@ class Recogniser(nn.Module):
         marked = [any(sign in text for sign in _SIGNS) for text in texts]
         marked[self.end] = False
         return torch.tensor(marked)
+
+
+def repetition(text: str) -> float:
+    """Length of a text over that of its compressed form: above 2 where it repeats itself.
+
+    Example:
+        >>> repetition("five eight one") < 1, repetition("five " * 50) > 10
+        (True, True)
+    """
+    written = text.encode()
+    return len(written) / len(zlib.compress(written))
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

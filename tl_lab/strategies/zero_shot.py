@@ -254,7 +254,11 @@ class ZeroShot(Strategy):
         elif isinstance(self.network.head, Recogniser):
             silence = f"{cast(Any, self.network.backbone).silence:g} s of silence behind each recording"
             transcribes = isinstance(self.problem, Transcript)
-            said = "greedy decoding" if transcribes else "probability of the classes' names as transcripts"
+            said = (
+                "decoding, greedy unless a text repeats itself"
+                if transcribes
+                else "probability of the classes' names as transcripts"
+            )
             said += f", {silence}"
         else:
             said = f"{len(self.templates)} template{'s' * (len(self.templates) > 1)} x names"
