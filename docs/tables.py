@@ -809,7 +809,9 @@ def pretraining_gain_table() -> str:
 
 def ways_table() -> str:
     """Set the ways of answering for texts beside each other, by number of labels, and each against from scratch."""
-    stored = [paper for paper in _papers() if paper.name.startswith("zero_shot/") and paper.expected.tasks]
+    stored = [
+        paper for paper in _papers() if paper.name.startswith("zero_shot/") and paper.expected.tasks == "data.labels"
+    ]
     lines: list[str] = []
     for paper in stored:
         if paper.runs is None or (table := paper.crossed) is None:
@@ -830,6 +832,17 @@ def ways_table() -> str:
             first = f"`{paper.name.partition('/')[2]}`" if j == 0 else ""
             lines.append(f"| {first} | {table.named(way)} | {' | '.join(means)} | {' | '.join(gains)} |")
     return "\n".join(lines) or "Not run here: `python -m tl_lab papers run zero_shot/sst2` does it."
+
+
+def mapped_labels_table() -> str:
+    """Give what the classifier of the pretraining task knows of Office-Caltech10."""
+    (paper,) = (paper for paper in _papers() if paper.name == "zero_shot/office_caltech10")
+    if paper.runs is None:
+        return f"Not run here: `python -m tl_lab papers run {paper.name}` does it."
+    lines = ["| photographs | accuracy among the mapped classes |", "|---|---|"]
+    for place, runs in paper.runs.groupby("override.data.root"):
+        lines.append(f"| {str(place).rpartition('/')[2]} | {format_metric('test/acc', runs['test/acc'].mean())} % |")
+    return "\n".join(lines)
 
 
 def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
@@ -999,6 +1012,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "text_speed": text_speed_table,
     "text_values": text_values_table,
     "ways": ways_table,
+    "mapped_labels": mapped_labels_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,
     "referee": referee_table,
