@@ -292,3 +292,17 @@ def test_options_are_checked_in_a_process_that_has_compiled(monkeypatch):
         assert config.check(config.compose(["domain_adaptation=source_only", "+domain_adaptation.unread=1"])) != []
     finally:
         validate._taken_by.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("+foo=1", "there is no key 'foo'; valid: adapter"),
+        ("+compile=true", "there is no key 'compile'; did you mean update.compile?"),
+        ("+lr=0.1", "there is no key 'lr'; did you mean optimizer.lr?"),
+        ("+trainer.callbacks=[{_target_:pytorch_lightning.callbacks.Timer}]", "callbacks.<name>._target_=<class>"),
+    ],
+)
+def test_a_key_that_nothing_reads_is_refused_and_the_right_one_named(given, says):
+    (mistake,) = config.check(config.compose(["data=digits", given]))
+    assert says in mistake

@@ -97,7 +97,9 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
     if {"strategy", "data"} <= plain.keys():
         groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
         known = groups | {path.partition(".")[0] for path in PLAIN}
-        yield from (f"there is no key {key!r}; {nearest(key, known)}" for key in plain if key not in known)
+        for key in (key for key in plain if key not in known):
+            inside = [path for path in _paths(plain) if path.endswith(f".{key}")]
+            yield f"there is no key {key!r}; {f'did you mean {inside[0]}?' if inside else nearest(key, known)}"
         for group in OF_ONE_CLASS & plain.keys():
             if not _names_class(plain[group]):
                 yield f"{group} names no class: {group}._target_ is missing; choose one of the group's files"
@@ -121,6 +123,14 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
         for key in sorted(filled & (plain.get(path) or {}).keys()):
             hint = f"; {ELSEWHERE[where]}" if (where := f"{path}.{key}") in ELSEWHERE else ""
             yield f"{where} is filled in by the run: leave it out{hint}"
+
+
+def _paths(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the path of every option, those of the nearest nodes first."""
+    yield from (f"{prefix}{key}" for key in node)
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{prefix}{key}.")
 
 
 def _check_reproduces(node: Any) -> Iterator[str]:
