@@ -64,7 +64,8 @@ def speech(padded: int) -> dict[str, Any]:
     parts = [net.spec.features_of(*recordings.wave(i)) for i in range(len(recordings))]
     found: dict[str, Any] = {"recordings": len(parts), "log_mel_s": round(time.process_time() - start, 2)}
     start = time.process_time()
-    features = torch.cat([net(batch) for batch in batches(net, parts)]).numpy()
+    with torch.no_grad():
+        features = torch.cat([net(batch) for batch in batches(net, parts)]).numpy()
     found |= {"encoder_s": round(time.process_time() - start, 1), "left_out": left_out(features, y, speaker)}
     if padded:
         found["padded"] = beside_padded(net, recordings, features, y, padded)
@@ -107,7 +108,6 @@ def digits() -> tuple[Recordings, np.ndarray, np.ndarray]:
     return x[0].concatenate(x), y, group
 
 
-@torch.no_grad()
 def batches(net: Whisper, parts: list[Tensor], size: int = 64) -> Iterator[dict[str, Tensor]]:
     """Give batches in the order of the recordings."""
     for start in range(0, len(parts), size):
