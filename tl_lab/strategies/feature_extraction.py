@@ -10,23 +10,26 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import cached_arrays
-from tl_lab.data.inputs.operations import numel
+from tl_lab.data.inputs.operations import Inputs, numel
 from tl_lab.data.samples import in_memory
 from tl_lab.errors import UserError
+from tl_lab.problems import ALL, OF_PLACES
 from tl_lab.strategies.base import Strategy
 
 __all__ = ["FeatureExtraction"]
 
-_LARGE = 10**7  # values in a set of images; features of larger sets, which take seconds, are cached on disk
+_LARGE = 10**7  # values in a set; features of larger sets, which take seconds, are cached on disk
+_WORK = 10**9  # samples times parameters of the backbone, likewise
 
 
 class FeatureExtraction(Strategy):
     """Train bottleneck and head on the features of a frozen backbone.
 
     The backbone stays in evaluation mode and its batch-norm statistics do not change. Its features are then a fixed
-    function of the images, so they are computed once and kept in memory for training, validation and tests; the results
-    are the same as with a forward pass at every step. Features of large sets are cached on disk for later runs with
-    the same backbone, images and settings.
+    function of the inputs, so they are computed once and kept in memory for training, validation and tests; the results
+    are the same as with a forward pass at every step. Features that take seconds are cached on disk for later runs with
+    the same backbone, inputs and settings. States of words and frames (sequences, spans, transcripts) are computed at
+    every step.
 
     Args:
         cache: compute features once; False runs the backbone at every step, which augmented inputs require.
@@ -38,6 +41,7 @@ class FeatureExtraction(Strategy):
 
     wants_weights = True
     takes_adapter = False
+    problems = ALL | OF_PLACES.keys()
 
     def __init__(self, *, cache: bool = True, **options: Any) -> None:
         super().__init__(**options)
@@ -50,7 +54,7 @@ class FeatureExtraction(Strategy):
 
     def prepare(self, data: DataModule) -> None:
         """Compute the features of every set that training, validation and tests use."""
-        if not self.cache:
+        if not self.cache or self.problem.name in OF_PLACES:  # states of every word or frame would take much memory
             return
         if data.augmentation is not None and data.augmentation.active:
             raise UserError(
@@ -75,7 +79,7 @@ class FeatureExtraction(Strategy):
 
     def _features(self, data: DataModule, name: str) -> Tensor:
         x = data.sets[name].x
-        if self.trainer.world_size > 1 or not in_memory(x) or numel(x) < _LARGE:
+        if self.trainer.world_size > 1 or not in_memory(x) or not self._takes_long(x, len(data.sets[name])):
             return self.reader(data).backbone_features(name)
         backbone = self.network.encoder()[0]
         key = {
@@ -92,6 +96,11 @@ class FeatureExtraction(Strategy):
             return {"features": self.reader(data).backbone_features(name).cpu().numpy()}
 
         return torch.from_numpy(cached_arrays("features", key, compute)["features"]).to(self.device)
+
+    def _takes_long(self, x: Inputs, count: int) -> bool:
+        """Whether features of so many inputs are worth a file."""
+        parameters = sum(tensor.numel() for tensor in self.network.encoder()[0].parameters())
+        return numel(x) >= _LARGE or count * parameters >= _WORK
 
     def on_test_end(self) -> None:
         """Return to images: figures and predictions run the whole network."""
