@@ -232,7 +232,7 @@ def detect(
         elif name == "classes_chi2":
             statistic, p = chi2_counts(old.argmax(1), new.argmax(1), old.shape[1])
             found[name] = Detection(statistic, p, 1, int(p < alpha))
-        elif len(new) > 1:
+        elif min(len(old), len(new)) > 1:
             draw = np.random.default_rng(seed)
             a, b = (z[torch.from_numpy(draw.permutation(len(z))[:_MMD])] for z in (old, new))
             statistic, p = mmd_test(a, b, permutations, seed)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from composing import run_in
+from finished_runs import is_monitored_and_described
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tl_lab.backbones.mlp import MLP
@@ -206,6 +207,7 @@ def test_a_run_on_two_domains_beside_its_trees(tmp_path: Path, monkeypatch: pyte
     truth = score(tmp_path / "run", path, tmp_path / "scores.json")
     right = float((said.label == people(200).label).mean())
     assert truth["metrics"]["test/people/acc"] == pytest.approx(right)
+    is_monitored_and_described(tmp_path / "run", "data=table_pair", *given[:5])
 
 
 def test_trees_predict_numbers_in_their_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
