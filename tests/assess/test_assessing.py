@@ -17,12 +17,20 @@ from encoders_at_hand import tiny
 from scipy.io import wavfile
 from torch import nn
 
-from tl_lab.assess import calibration, detectors, drift, running
+from tl_lab.assess import calibration, detectors, drift, running, verdict
 from tl_lab.assess.asking import read
 from tl_lab.assess.bias import audit
 from tl_lab.assess.calibration import lowest
 from tl_lab.assess.data_size import rule_of_thumb
-from tl_lab.assess.detectors import DETECTORS, Reference, detect, enough_permutations, moved_most, reference_of
+from tl_lab.assess.detectors import (
+    BY_DEFAULT,
+    DETECTORS,
+    Reference,
+    detect,
+    enough_permutations,
+    moved_most,
+    reference_of,
+)
 from tl_lab.assess.fairness import by_group
 from tl_lab.assess.footprint import FootprintMeter, emissions, shares
 from tl_lab.assess.moved import moved_pictures, moved_table
@@ -108,6 +116,47 @@ def test_a_part_that_fails_is_one_sentence_and_the_others_still_run(assessed):
         assert found[name].failed
         assert "the labels have one only" in found[name].why
         assert "\n" not in found[name].why
+
+
+def _three_samples(material):
+    name = "source/train"
+    return {name: material.drawn[name].subset(torch.arange(3))}
+
+
+def _constant(material):
+    name = "source/train"
+    train = material.drawn[name]
+    return {name: type(train)(torch.ones_like(train.x), train.y)}
+
+
+def _not_finite(material):
+    name = "source/train"
+    train = material.drawn[name]
+    return {name: type(train)(torch.full_like(train.x, torch.nan), train.y)}
+
+
+@pytest.mark.parametrize("broken", [_three_samples, _constant, _not_finite])
+def test_bad_inputs_of_some_parts_are_a_sentence_each_and_the_others_still_run(assessed, broken, monkeypatch):
+    material = assessed[0].material
+    kept = material.drawn, material._features, material._raw, material._probes
+    monkeypatch.setenv("TL_LAB_CACHE", str(Path(assessed[1]) / "broken"))
+    material.drawn, material._features, material._raw, material._probes = material.drawn | broken(material), {}, {}, {}
+    try:
+        found = running.run_parts(material, {})
+    finally:
+        material.drawn, material._features, material._raw, material._probes = kept
+    failed = [part.why for part in found.values() if isinstance(part, NotApplicable) and part.failed]
+    assert all(why and "\n" not in why for why in failed)
+    if broken is not _constant:  # constant features carry nothing, and every part can say so
+        assert failed
+    if broken is not _not_finite:  # every part looks at the training set
+        assert any(isinstance(part, PartResult) for part in found.values())
+
+
+def test_the_verdict_of_one_part_begins_with_what_it_says(assessed):
+    material, parts = assessed[0].material, assessed[0].parts
+    (said,) = verdict.verdict(material, {"drift": parts["drift"]})
+    assert said.startswith(("**Trust**: no drift is found", "**Trust**: the data have drifted"))
 
 
 @pytest.fixture
@@ -306,7 +355,7 @@ def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level(mo
         _, logits, features = _reference(60, draw)
         found = _detected(reference, logits, features)
         alarms += found.drifted
-    assert set(found.detections) == set(DETECTORS)
+    assert set(found.detections) == set(BY_DEFAULT)
     assert alarms / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # .081
 
 
@@ -327,6 +376,12 @@ def test_what_only_one_mmd_sees_is_drift():
     assert found.p == pytest.approx(7 / 280)
     found = detect(reference, **same, features=features.numpy(), untrained=sums + 3, permutations=1)
     assert {name for name, one in found.detections.items() if one.p < 0.05} == {"untrained_ks", "untrained_mmd"}
+    named = ("softmax_mmd", "features_ks")
+    assert set(DETECTORS) == {*BY_DEFAULT, *named}
+    found = detect(reference, **same, features=features.numpy() + 3, detectors=named)
+    assert found.detections["features_ks"].dimensions == 8
+    assert found.detections["features_ks"].p < 1e-6
+    assert found.detections["softmax_mmd"].p > 0.05  # the answers are the reference's own
     without = detect(reference, **same)
     assert set(without.detections) == {"softmax_ks", "classes_chi2", "pca_ks", "pca_mmd"}
     with pytest.raises(ValueError, match="nothing to compare by untrained_mmd"):

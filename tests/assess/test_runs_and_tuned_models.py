@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tl_lab.assess import bias, data_size, energy, layers
+from tl_lab.assess import bias, data_size, energy, layers, source_classes
 from tl_lab.assess.answering import answerer_of, base_of
 from tl_lab.assess.asking import read
 from tl_lab.assess.data_size import Curve
@@ -167,13 +167,15 @@ def test_each_of_several_classes_is_calibrated_by_group(tuned, monkeypatch):
     decided = bias._decisions(after, answerer, "test")
     assert [one.name for one in decided] == ["0", "1"]
     bias._calibration(after, group.numpy(), "group", ["light", "dark", "nobody"], decided, result)
-    assert len(result.measures) == 4
-    for c in (0, 1):
-        for g, name in enumerate(("light", "dark")):
-            one = result.measures[f"group/{c} against the rest/calibration/{name}"]
-            observed = float((y[group == g] == c).double().mean())
-            assert one.value == pytest.approx(float(p[group == g, c].mean()) - observed)
-            assert one.low < one.value < one.high
+    assert len(result.measures) == 8
+    before = base_of(after, "test").softmax(1)
+    for start, shares in (("", p), ("base/", before)):
+        for c in (0, 1):
+            for g, name in enumerate(("light", "dark")):
+                one = result.measures[f"{start}group/{c} against the rest/calibration/{name}"]
+                observed = float((y[group == g] == c).double().mean())
+                assert one.value == pytest.approx(float(shares[group == g, c].mean()) - observed)
+                assert one.low < one.value < one.high
     (table,) = result.tables
     assert [row[:2] for row in table.rows] == [["0", "light"], ["0", "dark"], ["1", "light"], ["1", "dark"]]
 
@@ -207,3 +209,39 @@ def test_energy_of_each_way_and_the_multiple_of_training_from_scratch():
         assert result.measures[f"{way}/kwh"].value == pytest.approx(2e-6 * value)
         assert result.measures[f"{way}/from_scratch_multiple"].value == pytest.approx(8 / value)
     assert [row[0] for row in result.tables[0].rows] == list(WAYS)
+
+
+def test_energy_of_runs_and_of_their_sweep(monkeypatch, tmp_path):
+    sweep = tmp_path / "experiment" / "today"
+    sweep.mkdir(parents=True)
+    (sweep / "multirun.yaml").write_text("")
+    alike = {
+        "status": "completed",
+        "choices": {"backbone": "mlp", "strategy": "fine_tuning"},
+        "metrics": {"test/acc": 0.5},
+    }
+    runs = [(sweep / str(k), alike | {"energy": {"kwh": 0.001 * (k + 1), "source": "measured"}}) for k in range(2)]
+    runs.append((tmp_path / "single" / "today", alike | {"energy": {"kwh": 0.004, "source": "measured"}}))
+    monkeypatch.setattr(energy, "finished", lambda material: iter(runs))
+    result = PartResult("", "")
+    energy._add_runs(SimpleNamespace(options=SimpleNamespace(country="FRA")), result)
+    found = {name: one.value for name, one in result.measures.items()}
+    assert found["sweeps/experiment/today/kwh_in_all"] == pytest.approx(0.003)
+    assert found["sweeps/experiment/today/kg_in_all"] == pytest.approx(0.003 * 0.056039)
+    assert found["runs/mlp, fine_tuning/kwh_in_all"] == pytest.approx(0.007)
+    assert found["runs/mlp, fine_tuning/kwh"] == pytest.approx(0.007 / 3)
+    assert [table.caption for table in result.tables] == ["Finished runs (measured)", "Sweeps (measured)"]
+
+
+def test_leep_uses_the_classifier_of_the_weights_where_it_is_known():
+    x, weight = torch.randn(5, 3), torch.randn(4, 3)
+    known = SimpleNamespace(weight=weight, bias=torch.ones(4), names=list("abcd"))
+    subject = SimpleNamespace(
+        name="net", plan=SimpleNamespace(init_from=None), backbone=SimpleNamespace(classifier=lambda: known)
+    )
+    material = SimpleNamespace(subjects=[subject], class_names=["x", "y"], plan=SimpleNamespace(seed=0))
+    found = source_classes.probabilities(material, "net", x)
+    torch.testing.assert_close(found, (x.double() @ weight.double().T + 1).softmax(1))
+    known = None
+    x = torch.randn(40, 3)
+    assert source_classes.probabilities(material, "net", x).shape == (40, 8)  # parts of a mixture

@@ -191,6 +191,7 @@ class _Decision(NamedTuple):
         answer: of the model.
         base: answer of its base; None without a run.
         p: probability that the model states.
+        base_p: that its base states; None without a run.
     """
 
     name: str
@@ -200,25 +201,30 @@ class _Decision(NamedTuple):
     answer: np.ndarray
     base: np.ndarray | None
     p: np.ndarray
+    base_p: np.ndarray | None
 
 
 def _decisions(material: Material, answerer: Answerer, name: str) -> list[_Decision]:
     """List what is decided on a set: for the second of two classes, for each of several, or for each label."""
     y, p = material.labels(name), answerer.probabilities(name).numpy()
     before = base_of(material, name) if answerer.run is not None else None
+    earlier = None
+    if before is not None:
+        earlier = (before.sigmoid() if material.finds else before.softmax(1)).numpy()
     found = []
     if material.finds:
         for number, label in enumerate(material.class_names[:_MOST_CLASSES]):
             known, truth = (y[:, number] >= 0).numpy(), (y[:, number] == 1).numpy()
             base = None if before is None else (before[:, number] >= 0).numpy()
-            found.append(_Decision(label, label, known, truth, p[:, number] >= 0.5, base, p[:, number]))
+            base_p = None if earlier is None else earlier[:, number]
+            found.append(_Decision(label, label, known, truth, p[:, number] >= 0.5, base, p[:, number], base_p))
         return found
     answer, chosen = answerer.logits(name).argmax(1), None if before is None else before.argmax(1)
     for number, title in _positives(material):
         truth, said = (y == number).numpy(), (answer == number).numpy()
         base = None if chosen is None else (chosen == number).numpy()
-        everyone = np.ones(len(y), dtype=bool)
-        found.append(_Decision(material.class_names[number], title, everyone, truth, said, base, p[:, number]))
+        everyone, base_p = np.ones(len(y), dtype=bool), None if earlier is None else earlier[:, number]
+        found.append(_Decision(material.class_names[number], title, everyone, truth, said, base, p[:, number], base_p))
     return found
 
 
@@ -339,15 +345,20 @@ def _calibration(
             inside = (group == g) & one.known
             if inside.any():
                 observed = wilson(int(one.y[inside].sum()), int(inside.sum()))
-                stated = float(one.p[inside].mean())
-                result.measures[f"{where}/{said}"] = Measure(
-                    stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
-                )
-                rows.append([*([one.name] if several else []), said, f"{stated:.1%}", observed.text(percent=True)])
+                cells = []
+                for key, p in ((where, one.p), (f"base/{where}", one.base_p)):
+                    if p is not None:
+                        stated = float(p[inside].mean())
+                        cells.append(f"{stated:.1%}")
+                        result.measures[f"{key}/{said}"] = Measure(
+                            stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
+                        )
+                rows.append([*([one.name] if several else []), said, *cells, observed.text(percent=True)])
     kind = "class" if material.classifies else "label"
     shares = f"each {kind}" if several else decided[0].name
     title = f"Calibration by {column}: stated and observed share of {shares}"
-    head = [*([kind] if several else []), column, "stated", "observed (95 %)"]
+    before = ["stated by the base"] if decided[0].base_p is not None else []
+    head = [*([kind] if several else []), column, "stated", *before, "observed (95 %)"]
     result.tables.append(Table(head, rows, 2 if several else 1, title))
 
 

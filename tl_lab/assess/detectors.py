@@ -17,6 +17,7 @@ from tl_lab.functional.estimated_accuracy import (
 from tl_lab.functional.two_samples import chi2_counts, ks_features, mmd_test
 
 __all__ = [
+    "BY_DEFAULT",
     "DETECTORS",
     "Detection",
     "Drift",
@@ -37,12 +38,16 @@ DETECTORS = {
     "features_mmd": "features of the trained encoder, MMD",
     "untrained_ks": "principal components of an untrained encoder's features, Kolmogorov-Smirnov",
     "untrained_mmd": "features of an untrained encoder, MMD",
+    "softmax_mmd": "answers (probabilities, or numbers), MMD",
+    "features_ks": "features of the trained encoder, Kolmogorov-Smirnov",
 }
-
 """Detectors by name, and what they look at."""
+BY_DEFAULT = tuple(DETECTORS)[:-2]
+"""Those used unless others are named: each costs all of them power."""
 _PLACES = {"softmax_ks": "answers", "classes_chi2": "classes", "features_mmd": "features"}
 _PLACES |= {"pca_ks": "components", "pca_mmd": "components"}
 _PLACES |= {"untrained_ks": "untrained components", "untrained_mmd": "untrained"}
+_PLACES |= {"softmax_mmd": "answers", "features_ks": "features"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ def detect(
     untrained: np.ndarray | None = None,
     alpha: float = 0.05,
     correction: str = "bonferroni",
-    detectors: tuple[str, ...] = tuple(DETECTORS),
+    detectors: tuple[str, ...] = BY_DEFAULT,
     permutations: int = 200,
     seed: int = 0,
 ) -> Drift:

@@ -104,6 +104,11 @@ def _add_runs(material: Material, result: PartResult) -> None:
             sweeps[sweep].kwh.append(used)
     if not ways:
         return
+    for kind, several in (("runs", ways), ("sweeps", sweeps)):
+        for name, one in several.items():
+            result.measures[f"{kind}/{name}/kwh_in_all"] = Measure(sum(one.kwh))
+            if (kg := _kg(material, sum(one.kwh))) is not None:
+                result.measures[f"{kind}/{name}/kg_in_all"] = Measure(kg)
     shown = sorted(ways, key=lambda name: -len(ways[name].kwh))[:_MOST_ROWS]
     rows = [_row(material, name, ways[name]) for name in shown]
     head = ["runs on these data", "runs", "accuracy (95 %)", "Wh a run", "Wh in all", "g CO2e in all"]
@@ -129,11 +134,17 @@ def _add_runs(material: Material, result: PartResult) -> None:
 def _row(material: Material, name: str, runs: _Runs) -> list[str | Cell]:
     accuracy = mean_with_interval(runs.accuracies).text(percent=True) if runs.accuracies else "-"
     total = sum(runs.kwh)
-    try:
-        grams = f"{1000 * emissions(total, material.options.country):.2f}"
-    except UserError:  # the country is known to codecarbon alone
-        grams = "-"
+    kg = _kg(material, total)
+    grams = "-" if kg is None else f"{1000 * kg:.2f}"
     return [name, str(len(runs.kwh)), accuracy, f"{1000 * total / len(runs.kwh):.3f}", f"{1000 * total:.2f}", grams]
+
+
+def _kg(material: Material, kwh: float) -> float | None:
+    """Give the emissions, or None for a country that is known to codecarbon alone."""
+    try:
+        return emissions(kwh, material.options.country)
+    except UserError:
+        return None
 
 
 def _sweep_of(folder: Path) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_lab.assess.detectors import DETECTORS, Drift, Reference, detect, moved_most, reference_of
+from tl_lab.assess.detectors import BY_DEFAULT, DETECTORS, Drift, Reference, detect, moved_most, reference_of
 from tl_lab.assess.drift import advice
 from tl_lab.assess.probes import fit_probe
 from tl_lab.assess.results import Measure, wilson
@@ -86,7 +86,7 @@ def monitor(
     part: str | None = None,
     alpha: float = 0.05,
     correction: str = "bonferroni",
-    detectors: Sequence[str] = tuple(DETECTORS),
+    detectors: Sequence[str] = BY_DEFAULT,
     allow: Sequence[str] = (),
 ) -> Monitored:
     """Hold new data against the reference of a run, which is fitted at the first call, and again to changed weights.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Measure, PartResult, wilson
+from tl_lab.assess.results import Measure, PartResult, mean_with_interval, wilson
 from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError
 from tl_lab.results.report.blocks import Cell, Table
@@ -162,7 +162,14 @@ def add_preferences(model: LanguageModel, start: int, most: int, seed: int, resu
         chosen = np.random.default_rng(seed).permutation(len(whole))[:most]
         pairs = [whole[i] for i in chosen]
         texts = [text for pair in pairs for text in (pair.stereotyped, pair.other)]
-        shares = preferences(pairs, log_likelihoods(model, texts, start).view(-1, 2))
+        scores = log_likelihoods(model, texts, start).view(-1, 2)
+        shares = preferences(pairs, scores)
+        gap = mean_with_interval((scores[:, 0] - scores[:, 1]).tolist())
+        result.measures[f"{key}/difference"] = gap
+        result.notes.append(
+            f"{title}: the log-probability of the stereotyped sentence less that of the other is {gap.text(2)} nats on "
+            "average."
+        )
         result.measures |= {f"{key}/{kind}": one for kind, one in shares.items()}
         counts = {kind: sum(pair.kind == kind for pair in pairs) for kind in shares} | {"all": len(pairs)}
         rows: list[list[str | Cell]] = [

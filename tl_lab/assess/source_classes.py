@@ -1,4 +1,4 @@
-"""Probabilities of source classes: an earlier run's, or those of a Gaussian mixture."""
+"""Probabilities of source classes: an earlier run's, those of the weights' own task, or those of a Gaussian mixture."""
 
 import warnings
 from pathlib import Path
@@ -25,6 +25,8 @@ def probabilities(material: Material, name: str, x: Tensor) -> Tensor:
     subject = next((one for one in material.subjects if one.name == name), None)
     if subject is not None and subject.plan.init_from is not None:
         return _of_run(material, Path(subject.plan.init_from))
+    if subject is not None and (known := subject.backbone.classifier()) is not None:
+        return (x.double() @ known.weight.double().T + known.bias.double()).softmax(1)
     return mixture_probabilities(x, len(material.class_names), material.plan.seed)
 
 

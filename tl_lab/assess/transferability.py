@@ -104,7 +104,11 @@ def _from_source(material: Material, name: str, x: Tensor, y: Tensor) -> dict[st
     from tl_lab.assess.source_classes import probabilities
 
     p = probabilities(material, name, x)
-    return {"leep": Measure(leep(p, y)), "nce": Measure(nce(p.argmax(1), y))}
+    scores: dict[str, Callable[[Tensor, Tensor, bool], float]] = {
+        "leep": lambda p, y, _: leep(p, y),
+        "nce": lambda p, y, _: nce(p.argmax(1), y),
+    }
+    return {key: _folded(score, p, y, material)[0] for key, score in scores.items()}
 
 
 def _probe(material: Material, name: str, on: str) -> Measure:
@@ -141,7 +145,8 @@ def _further(order: list[str], found: dict[str, dict[str, Measure]]) -> Table:
     rows: list[list[str | Cell]] = []
     for name in order:
         cells = [Cell(found[name][k].short(_digits(found[name][k].value)), value=found[name][k].value) for k in keys]
-        rows.append([name, *cells, *(f"{found[name][key].value:.3f}" for key in ("leep", "nce"))])
+        source = (found[name][key] for key in ("leep", "nce"))
+        rows.append([name, *cells, *(Cell(one.short(3), value=one.value) for one in source)])
     head = ["representation", *(SCORES[key][0] for key in keys), "LEEP", "NCE"]
     return Table(head, rows, 1, "Further scores, with half the widths of their 95 % intervals")
 
@@ -174,9 +179,11 @@ def _checked(
     runs = measured(material)
     known["runs"] = {name: mean for name, (mean, _) in runs.items()}
     rows: list[list[str | Cell]] = []
-    for key, (said, _) in SCORES.items():
+    named = {key: said for key, (said, _) in SCORES.items()}
+    named |= {"leep": "LEEP", "nce": "NCE", "probe": "linear probe on validation data"}
+    for key, said in named.items():
         scores = {name: one[key].value for name, one in found.items()}
-        taus = [agreement(scores, one) for one in known.values()]
+        taus = [None if where == key else agreement(scores, one) for where, one in known.items()]
         for where, tau in zip(known, taus, strict=True):
             if tau is not None:
                 measures[f"tau/{key}/{where}"] = Measure(tau)
@@ -208,8 +215,9 @@ def _notes(material: Material) -> list[str]:
     if material.paired:
         notes.append(f"All scores use labels of {material.said(material.train)} only; target labels never choose.")
     notes.append(
-        "LEEP and NCE use the classes of the run given by `init_from`, or else the parts of a Gaussian mixture on the "
-        "features (N-LEEP), since the backbones come without their classifiers."
+        "LEEP and NCE use the classes of the run given by `init_from`, or those of the task that the weights come from "
+        "where its classifier is known (EfficientNet-Lite: ImageNet), or else the parts of a Gaussian mixture on the "
+        "features (N-LEEP)."
     )
     return notes
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from tl_lab.assess.material import RAW, Material
 from tl_lab.assess.results import Measure, NotApplicable, PartResult
 from tl_lab.data.sets.columns import names_in
+from tl_lab.texts import listed
 
 __all__ = ["verdict"]
 
@@ -96,7 +97,7 @@ def _trust(material: Material, parts: Parts) -> str:
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
         drifted = drift.facts["drifted"][str(material.deployment or material.test)]
-        said.append("and the data have drifted" if drifted else "and no drift is found")
+        said.append("the data have drifted" if drifted else "no drift is found")
     if isinstance(bias, PartResult):
         gaps = {key: m for key, m in bias.measures.items() if key.endswith("/difference/fpr") and m.value == m.value}
         if gaps:
@@ -110,7 +111,7 @@ def _trust(material: Material, parts: Parts) -> str:
                 f"the false positive rate of {decided} differs by up to {100 * gaps[widest].value:.0f} points between "
                 f"groups{f' of {named}' if named else ''}"
             )
-    return _with(f"**Trust**: {', '.join(said)}.".replace(", and", " and"), confidence) if said else ""
+    return _with(f"**Trust**: {listed(said)}.", confidence) if said else ""
 
 
 def _with(sentence: str, confidence: str) -> str:

@@ -17,7 +17,7 @@ __all__ = ["add"]
 
 _DRIFTED = 2  # exit code
 # keys of tl_lab.assess.detectors.DETECTORS, which imports torch
-_DETECTORS = "softmax_ks,classes_chi2,pca_ks,pca_mmd,features_mmd,untrained_ks,untrained_mmd"
+_DETECTORS = "softmax_ks,classes_chi2,pca_ks,pca_mmd,features_mmd,untrained_ks,untrained_mmd,softmax_mmd,features_ks"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +28,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--part", help="of data=...: the new set; default: the test set")
     parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests")
     parser.add_argument("--correction", choices=["bonferroni", "fdr"], default="bonferroni", help="over dimensions")
-    parser.add_argument("--detectors", help=f"some of {_DETECTORS}; default: all")
+    parser.add_argument("--detectors", help=f"some of {_DETECTORS}; default: all but the last two")
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/drift/<time>.json")
     parser.add_argument("--json", action="store_true", help="print the JSON and nothing else")
     add_allow(parser)
