@@ -3,9 +3,10 @@
     uv run python benchmarks/input_runs.py <folder>                     # needs TL_LAB_DATA and the packaged weights
     uv run python benchmarks/input_runs.py <folder> --only scratch      # one sweep
 
-- ``whisper`` and ``scratch``: how much labelled speech does a pretrained encoder need, and one that learns from random
-  weights? Utterances are three spoken digits of one speaker with pauses between them: four speakers for training, one
-  for validation, one for test. ``decoder`` is Whisper's own, which learns nothing.
+- ``whisper``, ``untaught``, ``scratch``: how much labelled speech does a pretrained encoder need, and one that learns
+  from random weights? Utterances are three spoken digits of one speaker with pauses between them: four speakers for
+  training, one for validation, one for test. ``untaught`` is Whisper's encoder from random weights, with the updates of
+  ``whisper``. ``decoder`` is Whisper's own, which learns nothing.
 - ``layout`` and ``bias``: fields of receipts from words alone, from words with boxes, and with a bias by
   distance as well.
 - ``questions``: answers as spans, learned in English, tested in English, German and Spanish.
@@ -13,11 +14,12 @@
 - ``shift``: electricity prices before a point in time to after it, by source only, importance weighting and the family;
   ``shift_inputs`` compares the domains for the weights by their columns.
 - ``groups``: incomes of men to those of women, by the same methods.
+- ``tables``: three tables by a perceptron, a transformer and gradient-boosted trees, 2,000 labels each.
 - ``speakers``: spoken digits of five speakers to those of the sixth, by source only and DANN.
 
 Runs the sweeps that the folder lacks, resumes those that are not complete, and writes the scores of complete ones to
 docs/results/input_runs.json, of which docs/tables.py makes the tables ``recognition``, ``boxes``, ``languages``,
-``films``, ``shift``, ``groups`` and ``speakers``.
+``films``, ``shift``, ``groups``, ``tabular`` and ``speakers``.
 """
 
 import argparse
@@ -58,6 +60,9 @@ SWEEPS = {
     "whisper": [*SPEECH, *AMOUNTS, "backbone=whisper", "strategy=fine_tuning", "strategy.layers.trainable=2",
                 "strategy.layers.backbone_lr=0.3", "optimizer=adamw", "optimizer.lr=0.001", "data.batch_size=4",
                 "data.batches_per_epoch=50", "trainer.max_epochs=6"],
+    "untaught": [*SPEECH, "seed=0,1,2", "data.labelled_seconds=600", "backbone=whisper", "backbone.pretrained=false",
+                 "strategy=from_scratch", "optimizer=adamw", "optimizer.lr=0.001", "data.batch_size=4",
+                 "data.batches_per_epoch=50", "trainer.max_epochs=6"],
     "decoder": [*SPEECH, "backbone=whisper", "strategy=zero_shot", "data.eval_batch_size=10",
                 "data.test_count=40", "seed=0"],
     "layout": [*RECEIPTS, "backbone.positions=true,false", "backbone.bias=false", "seed=0,1,2,3,4"],
@@ -68,6 +73,8 @@ SWEEPS = {
     "shift_inputs": ["data=electricity_pair", *TABLES, "domain_adaptation=importance_weighting",
                      "domain_adaptation.compare=inputs", "seed=0,1,2"],
     "groups": ["data=adult_pair", *TABLES, FAMILY, "seed=0,1,2"],
+    "tables": ["data=adult,compas,electricity", "backbone=mlp,ft_transformer", "strategy=from_scratch",
+               "data.labels=2000", "trainer.max_epochs=10", "seed=0,1,2"],
     "speakers": ["data=spoken_digits", f"data.target={SPEAKERS}", "backbone=audio_cnn", "strategy=from_scratch",
                  "domain_adaptation=source_only,dann", "trainer.max_epochs=3", "seed=0"],
 }  # fmt: skip
@@ -78,6 +85,8 @@ AXES = (
     "backbone.positions",
     "backbone.bias",
     "domain_adaptation",
+    "data",
+    "backbone",
 )
 SCREENED = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
 

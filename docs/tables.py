@@ -364,13 +364,14 @@ def _not_run(*names: str) -> str:
 
 def recognition_table() -> str:
     """Give word error rates by the labelled speech that encoders learned from."""
-    names = ["decoder", "whisper", "scratch"]
+    names = ["decoder", "whisper", "untaught", "scratch"]
     stored = _input_runs(*names)
     if not stored:
         return _not_run(*names)
     ways = {
         "decoder": "Whisper tiny.en's own decoder",
         "whisper": "Whisper tiny.en's encoder, fine-tuned",
+        "untaught": "the same encoder from random weights, the same updates",
         "scratch": "`audio_cnn` from random weights",
     }
     cells: dict[str, dict[int, list[float]]] = {way: {} for way in stored}
@@ -489,6 +490,24 @@ def shift_table() -> str:
 def groups_table() -> str:
     """Give accuracies in another group, and the gains over source only seed by seed."""
     return _shifted(["groups"], "accuracy on the incomes of women")
+
+
+def tabular_table() -> str:
+    """Set networks for tables beside gradient-boosted trees."""
+    stored = _input_runs("tables")
+    if not stored:
+        return _not_run("tables")
+    scores: dict[str, dict[str, list[float]]] = {}
+    for run in stored["tables"]["runs"]:
+        of_data = scores.setdefault(run["data"], {})
+        of_data.setdefault(f"`{run['backbone']}`", []).append(100 * run["test/acc"])
+        if run["backbone"] == "mlp":
+            of_data.setdefault("gradient-boosted trees", []).append(100 * run["test/trees/acc"])
+    ways = list(next(iter(scores.values())))
+    lines = [f"| accuracy, per cent | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
+    for data, of_data in scores.items():
+        lines.append(f"| `{data}` | {' | '.join(_with_interval(of_data[way]) for way in ways)} |")
+    return "\n".join([*lines, "", _how_inputs_ran(stored, ["tables"])])
 
 
 def speakers_table() -> str:
@@ -1004,6 +1023,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recognition": recognition_table,
     "shift": shift_table,
     "speakers": speakers_table,
+    "tabular": tabular_table,
     "large_data": large_data_table,
     "other_inputs": other_inputs_table,
     "sweep_overhead": sweep_overhead_table,
