@@ -83,7 +83,7 @@ def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
     assert "| tested utterances | 0 s | 10 s |" in said
     assert "| Whisper tiny.en's own decoder | 40 | 10.0 |  |" in said
     assert "| Whisper tiny.en's encoder, fine-tuned | 100 |  | 20.0 |" in said
-    assert said.endswith("--only scratch`")
+    assert said.endswith("--only untaught scratch`")
 
     arms = [(False, False, 0.30), (True, False, 0.40)]
     layout = of(
