@@ -3,6 +3,7 @@
     python benchmarks/reliability.py                                   # every write of every case
     python benchmarks/reliability.py --cases ewc --writes 5             # five writes of the cases named "ewc"
     python benchmarks/reliability.py --writes 4 --moments 2 --store     # what is stored
+    python benchmarks/reliability.py --writes 4 --moments 2 --store --missing    # the cases that are not stored yet
 
 For each case (a strategy with a scenario, or a method on two domains) a run without a kill is made first, and its
 writes are counted: every file of a run gets its name by one call. Then runs are killed, each once, and resumed: at
@@ -96,10 +97,12 @@ def main() -> None:
     options.add_argument("--writes", type=int, default=10**6, help="writes of each case to kill at, at most")
     options.add_argument("--moments", type=int, default=1, help="random moments of each case to kill at")
     options.add_argument("--store", action="store_true", help="write docs/results/reliability.json")
+    options.add_argument("--missing", action="store_true", help="try what is not stored, and keep what is")
     chosen = options.parse_args()
-    rows, tries = list[dict[str, Any]](), {} if chosen.cases else _tries()
+    rows = json.loads(STORED.read_text())["rows"] if chosen.missing else list[dict[str, Any]]()
+    tries, there = {} if chosen.cases else _tries(), {row["case"] for row in rows}
     for name, overrides in cases().items():
-        if chosen.cases in name:
+        if chosen.cases in name and name not in there:
             rows.append(_try(name, overrides, chosen.writes, chosen.moments))
             print(json.dumps(rows[-1]), flush=True)
             if chosen.store:
