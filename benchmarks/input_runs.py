@@ -10,7 +10,8 @@
 - ``layout`` and ``bias``: fields of receipts from words alone, from words with boxes, and with a bias by
   distance as well.
 - ``questions``: answers as spans, learned in English, tested in English, German and Spanish.
-- ``films``: pneumonia on small X-rays by the number of labels (``experiment=medical/pneumonia``).
+- ``films``: pneumonia on small X-rays by the number of labels (``experiment=medical/pneumonia``); ``films_tuned``: the
+  same by EfficientNet-Lite0 from random weights and from ImageNet's, with equal numbers of updates.
 - ``shift``: electricity prices before a point in time to after it, by source only, importance weighting and the family;
   ``shift_inputs`` compares the domains for the weights by their columns.
 - ``groups``: incomes of men to those of women, by the same methods.
@@ -69,6 +70,10 @@ SWEEPS = {
     "bias": [*RECEIPTS, "backbone.positions=true", "backbone.bias=true", "seed=0,1,2,3,4"],
     "questions": ["data=xquad", "data.labels=300", "optimizer.lr=0.001", "trainer.max_epochs=2", "seed=0"],
     "films": ["experiment=medical/pneumonia"],
+    "films_tuned": ["data=pneumonia_xray", "backbone=efficientnet_lite0", "backbone.resize_to=[64,64]",
+                    "strategy=from_scratch,fine_tuning", "data.labels=50,200,null", "data.batch_size=32",
+                    "data.batches_per_epoch=38", "optimizer=adamw", "optimizer.lr=0.001", "trainer.max_epochs=5",
+                    "forgetting=false", "seed=0,1,2"],
     "shift": ["data=electricity_pair", *TABLES, FAMILY, "seed=0,1,2"],
     "shift_inputs": ["data=electricity_pair", *TABLES, "domain_adaptation=importance_weighting",
                      "domain_adaptation.compare=inputs", "seed=0,1,2"],
@@ -79,6 +84,7 @@ SWEEPS = {
                  "domain_adaptation=source_only,dann", "trainer.max_epochs=3", "seed=0"],
 }  # fmt: skip
 AXES = (
+    "strategy",
     "data.labelled_seconds",
     "data.labels",
     "data.target",
@@ -88,7 +94,7 @@ AXES = (
     "data",
     "backbone",
 )
-SCREENED = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
+SCREENED = ("auroc", "low", "high", "sensitivity_at_90", "sensitivity", "specificity", "calibration_error")
 
 
 def main() -> None:

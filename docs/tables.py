@@ -437,27 +437,36 @@ def languages_table() -> str:
 
 
 def films_table() -> str:
-    """Give accuracies and screening metrics on X-rays by the number of labels."""
-    stored = _input_runs("films")
+    """Give accuracies and screening metrics on X-rays by network and number of labels."""
+    names = ["films", "films_tuned"]
+    stored = _input_runs(*names)
     if not stored:
-        return _not_run("films")
-    scores: dict[str, list[dict[str, Any]]] = {}
-    for run in stored["films"]["runs"]:
-        scores.setdefault(f"{run['data.labels']:,}" if "data.labels" in run else "all", []).append(run)
-    heads = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity", "calibration_error": "ECE"}
-    lines = [f"| labels | accuracy | {' | '.join(heads.values())} | 95 % intervals of the AUROC, by seed |"]
-    lines.append("|---" * (3 + len(heads)) + "|")
-    for labels, runs in scores.items():
+        return _not_run(*names)
+    networks = {"films": "four blocks", "from_scratch": "Lite0 from scratch", "fine_tuning": "Lite0, ImageNet"}
+    scores: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for sweep, one in stored.items():
+        for run in one["runs"]:
+            network = networks[run["strategy"] if sweep == "films_tuned" else sweep]
+            labels = f"{run['data.labels']:,}" if "data.labels" in run else "all"
+            scores.setdefault((network, labels), []).append(run)
+    heads = {"auroc": "AUROC", "sensitivity_at_90": "at 90 % specificity", "sensitivity": "sensitivity"}
+    heads |= {"specificity": "specificity", "calibration_error": "ECE"}
+    lines = [f"| network | labels | accuracy | {' | '.join(heads.values())} |", "|---" * (3 + len(heads)) + "|"]
+    for (network, labels), runs in scores.items():
         found = [row for run in runs for row in run.get("findings", []) if row["set"] == "test"]
         cells = [_with_interval([100 * run["test/acc"] for run in runs])]
-        cells += [_with_interval([100 * row[name] for row in found]) if found else "not stored" for name in heads]
-        spans = ", ".join(f"{100 * row['low']:.1f} to {100 * row['high']:.1f}" for row in found)
-        lines.append(f"| {labels} | {' | '.join(cells)} | {spans or 'not stored'} |")
+        cells += [
+            _with_interval([100 * row[name] for row in found]) if all(name in row for row in found) else "not stored"
+            for name in heads
+        ]
+        lines.append(f"| {network} | {labels} | {' | '.join(cells)} |")
     said = (
-        "Per cent; sensitivity and specificity at the threshold whose specificity on validation is 90 %; the intervals "
-        "of single runs are DeLong's, over films."
+        "Per cent. 'At 90 % specificity' is the sensitivity at that point of the test set's ROC curve; sensitivity and "
+        "specificity are at the threshold whose specificity on validation is 90 %."
     )
-    return "\n".join([*lines, "", said, "", _how_inputs_ran(stored, ["films"])])
+    missing = [name for name in names if name not in stored]
+    ran = _how_inputs_ran(stored, names)
+    return "\n".join([*lines, "", said, "", ran, *(["", _not_run(*missing)] if missing else [])])
 
 
 def _shifted(names: list[str], after: str) -> str:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parent.parent
 FINDING = {"set": "test", "finding": "pneumonia", "auroc": 0.9, "low": 0.85, "high": 0.95, "threshold": 0.3}
-FINDING |= {"sensitivity": 0.8, "specificity": 0.88, "calibration_error": 0.05}
+FINDING |= {"sensitivity_at_90": 0.75, "sensitivity": 0.8, "specificity": 0.88, "calibration_error": 0.05}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,11 @@ def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
     assert said.endswith("--only bias`")
 
     said = page(tables, "films", tmp_path, {"films": of({"test/acc": 0.875, "data.labels": 50, "findings": [FINDING]})})
-    assert "| 50 | 87.5 | 90.0 | 80.0 | 88.0 | 5.0 | 85.0 to 95.0 |" in said
+    assert "| four blocks | 50 | 87.5 | 90.0 | 75.0 | 80.0 | 88.0 | 5.0 |" in said
+    tuned = of(*({"strategy": way, "test/acc": 0.75, "findings": [FINDING]} for way in ("from_scratch", "fine_tuning")))
+    said = page(tables, "films", tmp_path, {"films_tuned": tuned})
+    assert "| Lite0, ImageNet | all | 75.0 | 90.0 | 75.0 |" in said
+    assert said.endswith("--only films`")
 
     shifted = [("source_only", 0.7), ("importance_weighting", 0.75)]
     runs = [{"domain_adaptation": n, "test/target/acc": a, "test/target trees/acc": 0.8} for n, a in shifted]

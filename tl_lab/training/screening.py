@@ -31,7 +31,8 @@ def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, 
 
     Returns:
         One row per finding and test set: ``set``, ``finding``, ``samples`` with a known label, ``positive`` of them,
-        ``auroc`` with ``low`` and ``high`` (DeLong, 95 %), ``threshold``, ``sensitivity`` and ``specificity`` there,
+        ``auroc`` with ``low`` and ``high`` (DeLong, 95 %), ``sensitivity_at_90``, the sensitivity at the point of the
+        set's own ROC curve with a specificity of 90 %, ``threshold``, ``sensitivity`` and ``specificity`` there,
         ``calibration_error``.
     """
     reader = FeatureReader(strategy.network, data, device=strategy.device, adaptation=strategy.adaptation)
@@ -44,7 +45,8 @@ def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, 
             area, low, high = auroc_interval(p, y)
             sensitivity, specificity = rates_at(p, y, threshold)
             row = {"set": name, "finding": finding, "samples": len(y), "positive": int(y.sum())}
-            row |= {"auroc": area, "low": low, "high": high, "threshold": threshold}
+            at_90, _ = rates_at(p, y, threshold_at(p, y, _SPECIFICITY))
+            row |= {"auroc": area, "low": low, "high": high, "sensitivity_at_90": at_90, "threshold": threshold}
             row |= {"sensitivity": sensitivity, "specificity": specificity}
             rows.append({**row, "calibration_error": calibration_error(p, y)})
     return rows

@@ -157,11 +157,30 @@ def test_files_that_cannot_be_read_stop_or_are_left_out(tmp_path: Path) -> None:
         ({"target": "georg"}, "there is no domain 'georg'; did you mean 'george'"),
         ({"source": ["theo", "x"]}, "there is no speaker 'x'; valid: george, .*yweweler"),
         ({"source": "theo", "target": "theo"}, "source and target"),
+        ({"target": "theo", "split": "speaker"}, "data.split=speaker is for a set"),
     ],
 )
 def test_speakers_that_do_not_exist(options: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         SpokenDigits(**options)
+
+
+def test_a_split_by_speaker_tests_one_who_was_never_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [[digit, speaker, str(k)] for digit in "01" for speaker in SpokenDigits.speakers for k in range(10)]
+    waves = Recordings([Wave(tone(300.0), 8000) for _ in names])
+    monkeypatch.setattr(SpokenDigits, "_recordings", lambda self: (waves, names))
+    tested = set()
+    for seed in range(4):
+        data = SpokenDigits(split="speaker", seed=seed)
+        data.load()
+        speakers = {name: set(samples.columns["group"].tolist()) for name, samples in data.sets.items()}
+        assert {name: len(found) for name, found in speakers.items()} == {"train": 4, "val": 1, "test": 1}
+        assert set.union(*speakers.values()) == set(range(6))
+        assert {name: len(samples) for name, samples in data.sets.items()} == {"train": 80, "val": 20, "test": 20}
+        tested |= speakers["test"]
+    assert len(tested) > 1  # the seed draws
+    with pytest.raises(UserError, match="2 speakers are too few for training and val, test"):
+        SpokenDigits(split="speaker", source=["george", "theo"]).load()
 
 
 @real

@@ -10,7 +10,7 @@ import pytest
 import torch
 from composing import run_in
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from tl_lab.assess.card import write_card
 from tl_lab.cli.main import main
@@ -193,6 +193,8 @@ def test_a_run_reports_each_finding(films: Path, tmp_path: Path) -> None:
         expected = roc_auc_score(test.y[here, k], p[here, k])
         assert rows[name]["auroc"] == pytest.approx(expected)
         assert rows[name]["low"] <= rows[name]["auroc"] <= rows[name]["high"]
+        false, true, _ = roc_curve(test.y[here, k], p[here, k])
+        assert rows[name]["sensitivity_at_90"] == pytest.approx(true[false <= 0.1].max())
     written = pd.read_csv(tmp_path / "run" / "findings.csv")
     assert written.finding.tolist() == ["high", "low"]
     card = write_card(tmp_path / "run", tmp_path)[0].read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import tarfile
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.set_or_pair import SetOrPair
 from tl_lab.data.sets.audio import OfAudio
 from tl_lab.data.sets.pairs import name_pair
-from tl_lab.data.splits import hold_out
+from tl_lab.data.splits import group_split, hold_out
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
 
@@ -31,7 +31,7 @@ _RATE = 8000
 
 
 class SpokenDigits(OfAudio, SetOrPair):
-    """Digits spoken by six people, 50 times each: 3,000 recordings at 8,000 Hz, of which 300 are for test.
+    """Digits spoken by six people, 50 times each: 3,000 recordings at 8,000 Hz.
 
     The published split: recordings 0 to 4 of each speaker and digit are for test, 5 to 49 for training.
 
@@ -40,7 +40,10 @@ class SpokenDigits(OfAudio, SetOrPair):
         source: for a pair, a speaker or a list of them; without a target, the speakers to use. None: all
             but the target.
         target: for a pair, another speaker; None for a set.
-        val_share: of the training part (of the source), held out for validation, in (0, 1).
+        split: of a set: ``published``, or ``speaker``, with the recordings of one speaker for test, those of another
+            for validation, both drawn by the seed.
+        val_share: of the training part (of the source), held out for validation, in (0, 1); unused by
+            ``split="speaker"``.
         options: ``test_count`` and those of :class:`~tl_lab.data.scenarios.set_or_pair.SetOrPair`.
 
     References:
@@ -56,6 +59,7 @@ class SpokenDigits(OfAudio, SetOrPair):
         root: str | None = None,
         source: str | Sequence[str] | None = None,
         target: str | None = None,
+        split: Literal["published", "speaker"] = "published",
         val_share: Fraction = 0.1,
         **options: Any,
     ) -> None:
@@ -69,10 +73,12 @@ class SpokenDigits(OfAudio, SetOrPair):
                 raise UserError(
                     f"data.source: there is no speaker {unknown[0]!r}; {nearest(unknown[0], self.speakers)}"
                 )
-        self.root, self.val_share = root, val_share
+        if split == "speaker" and target is not None:
+            raise UserError("data.split=speaker is for a set; data.target divides the recordings by speaker already")
+        self.root, self.split, self.val_share = root, split, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the recordings, and split them as published."""
+        """Read the recordings, and split them as published or by speaker."""
         recordings, names = self._recordings()
         self.class_names = [str(digit) for digit in range(10)]
         digits, speakers, numbers = zip(*names, strict=True)
@@ -80,6 +86,11 @@ class SpokenDigits(OfAudio, SetOrPair):
         whole = Samples(recordings, torch.tensor([int(digit) for digit in digits]), columns={"group": group})
         tested = torch.tensor([int(number) < _TESTED for number in numbers])
         of_source = torch.tensor([name in self.sources for name in speakers])
+        if self.split == "speaker":
+            chosen = whole.subset(_at(of_source))
+            share = 0.5 / len(self.sources)  # reached by a single speaker
+            parts = group_split(chosen.columns["group"], {"val": share, "test": share}, self.seed, "speakers")
+            return {name: chosen.subset(index) for name, index in parts.items()}
         train, test = whole.subset(_at(of_source & ~tested)), whole.subset(_at(of_source & tested))
         assert train.y is not None
         kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)

@@ -7,15 +7,26 @@ from tl_lab.results.names import format_metric
 
 __all__ = ["ON_SCREENING", "SCREENED", "screened"]
 
-SCREENED = ("finding", "positive", "AUROC %", "95 % interval", "sensitivity %", "specificity %", "ECE %")
+SCREENED = (
+    "finding",
+    "positive",
+    "AUROC %",
+    "95 % interval",
+    "at 90 % specificity",
+    "sensitivity %",
+    "specificity %",
+    "ECE %",
+)
 """Columns."""
 ON_SCREENING = (
-    "Interval by DeLong. The threshold of each finding is the lowest with a specificity of at least 90 % on the "
-    "validation set; sensitivity and specificity are those of this threshold on the test set, where the specificity "
-    "may differ from 90 %. ECE is the expected calibration error."
+    "Interval by DeLong. 'At 90 % specificity' is the sensitivity at that point of the test set's own ROC curve. The "
+    "threshold of each finding is the lowest with a specificity of at least 90 % on the validation set; sensitivity "
+    "and specificity are those of this threshold on the test set, where the specificity may differ from 90 %. ECE is "
+    "the expected calibration error."
 )
 """What stands below the table."""
-_SHARES = ("auroc", "low", "high", "sensitivity", "specificity", "calibration_error")
+_POINTS = ("sensitivity_at_90", "sensitivity", "specificity", "calibration_error")
+_SHARES = ("auroc", "low", "high", *_POINTS)
 
 
 def screened(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -28,8 +39,8 @@ def screened(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     found = []
     for row in rows:
         title = f"{row['finding']} ({row['set']})" if several else str(row["finding"])
-        shares = {name: format_metric("acc", row[name]) for name in _SHARES}
+        shares = {name: format_metric("acc", row.get(name)) for name in _SHARES}
         cells = [title, f"{row['positive']:,} of {row['samples']:,}", shares["auroc"]]
         cells += [f"{shares['low']} to {shares['high']}"]
-        found.append(cells + [shares[name] for name in ("sensitivity", "specificity", "calibration_error")])
+        found.append(cells + [shares[name] for name in _POINTS])
     return found
