@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tl_lab.problems import Problem, SingleLabel, Transcript
+from tl_lab.problems import MultiLabel, Problem, SingleLabel, Transcript
 from tl_lab.results.figures.drawing import INK, STYLE, numpy_of, shortened
 from tl_lab.training.feature_reader import evaluating
 
@@ -54,7 +54,7 @@ def activation_maps(network: nn.Module, layer: nn.Module, x: Tensor, outputs: Te
 
 
 def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw a few test images with the activation maps of their predictions.
+    """Draw a few test images with the activation maps of their predictions, or of the findings that they have.
 
     Args:
         strategy: after its test, on its device.
@@ -75,23 +75,51 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     strategy.network.eval()
     try:
         for name in data.test_names:
-            index = torch.arange(min(_IMAGES, len(data.sets[name])))
-            if len(data.sets[name]) > _IMAGES:  # evenly spaced, because the set may be sorted by class
-                index = torch.linspace(0, len(data.sets[name]) - 1, _IMAGES).round().long()
+            index, explained = _explained(data, name)
+            if not len(index):
+                continue
             strategy.network.use(data.domain_of(name))
             x = data.inputs_at(name, index)
             assert isinstance(x, Tensor)
             with torch.no_grad():
-                said = strategy.network(x).argmax(1)
-            maps = activation_maps(strategy.network, layer, x, said)
+                outputs = strategy.network(x)
+            if explained is None:
+                explained = outputs.argmax(1)
+                titles = [data.class_names[k] for k in explained.tolist()]
+            else:
+                p = outputs.sigmoid().gather(1, explained.to(outputs.device)[:, None])[:, 0].tolist()
+                names = [shortened(data.class_names[k], 9) for k in explained.tolist()]
+                titles = [f"{finding} {share:.0%}" for finding, share in zip(names, p, strict=True)]
+            maps = activation_maps(strategy.network, layer, x, explained.to(x.device))
             assert data.spec is not None
             images = data.spec.restore(x)
             assert isinstance(images, Tensor)
-            titles = [data.class_names[k] for k in said.tolist()]
             figures[f"activation_maps_{name.replace('/', '_')}"] = drawn(images, maps, titles)
     finally:
         strategy.network.train(was_training)
     return figures
+
+
+def _explained(data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
+    """Choose images to draw, and the finding to explain in each; None: whatever is predicted.
+
+    Of several findings, the most frequent are explained in images that have them, equally many of each.
+    """
+    count, y = len(data.sets[name]), data.sets[name].y
+    if not isinstance(data.problem, MultiLabel) or y is None:
+        return _evenly(torch.arange(count), _IMAGES), None
+    present = (y == 1).sum(0)
+    findings = [k for k in present.argsort(descending=True, stable=True).tolist()[:_IMAGES] if present[k]]
+    index = [_evenly((y[:, k] == 1).nonzero()[:, 0].cpu(), _IMAGES // len(findings)) for k in sorted(findings)]
+    numbers = [torch.full((len(one),), k) for one, k in zip(index, sorted(findings), strict=True)]
+    return (torch.cat(index), torch.cat(numbers)) if findings else (torch.arange(0), torch.arange(0))
+
+
+def _evenly(index: Tensor, count: int) -> Tensor:
+    """Take at most so many, evenly spaced, because a set may be sorted by class."""
+    if len(index) <= count:
+        return index
+    return index[torch.linspace(0, len(index) - 1, count).round().long()]
 
 
 @matplotlib.rc_context(STYLE)

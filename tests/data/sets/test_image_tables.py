@@ -23,6 +23,7 @@ from tl_lab.data.sets.pneumonia_xray import PneumoniaXray
 from tl_lab.data.splits import group_split
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load
+from tl_lab.training.explaining import _explained
 
 ROOT = Path(os.environ.get("TL_LAB_DATA", ""))
 real = pytest.mark.skipif(not (ROOT / "pneumonia_xray").is_dir(), reason="TL_LAB_DATA with pneumonia_xray is not here")
@@ -199,6 +200,21 @@ def test_a_run_reports_each_finding(films: Path, tmp_path: Path) -> None:
     assert written.finding.tolist() == ["high", "low"]
     card = write_card(tmp_path / "run", tmp_path)[0].read_text(encoding="utf-8")
     assert f"| high | {rows['high']['positive']} of {rows['high']['samples']} |" in " ".join(card.split())
+
+
+def test_maps_explain_each_finding_in_images_that_have_it(films: Path, tmp_path: Path) -> None:
+    pytest.importorskip("captum", reason="tl_lab[explain] is not installed")
+    options = ["data=image_table", f"data.path={films / 'films.csv'}", "data.label_column=null", "data.size=20"]
+    options += ["data.findings=[high,low]", "data.patient_column=who", "data.workers=0", "data.batch_size=8"]
+    options += ["data.test_share=0.5", "backbone=conv4", "backbone.width=4", "trainer.max_epochs=1", "logger=none"]
+    run_in(tmp_path / "run", *options, "figures=true")
+    assert (tmp_path / "run" / "figures" / "activation_maps_test.png").stat().st_size > 5000
+    data = table(films, **FINDINGS, size=20, test_share=0.5)
+    index, finding = _explained(data, "test")
+    assert finding is not None
+    y = data.sets["test"].y
+    assert bool((y[index, finding] == 1).all())
+    assert torch.bincount(finding).tolist() == [min(4, int((y[:, k] == 1).sum())) for k in range(2)]
 
 
 def test_findings_are_audited_by_group_where_they_are_known(films: Path, tmp_path: Path, monkeypatch) -> None:
