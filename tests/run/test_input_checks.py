@@ -1,5 +1,7 @@
 """Backbones and data with mismatched inputs are refused in one sentence."""
 
+import re
+
 import pytest
 
 from tl_lab.config import choices, compose
@@ -7,7 +9,7 @@ from tl_lab.config.instantiate import class_of
 from tl_lab.config.nodes import read_node
 from tl_lab.errors import UserError
 from tl_lab.run.build import build
-from tl_lab.run.pairing import check_modality
+from tl_lab.run.pairing import check_modality, check_pairing
 from tl_lab.run.plan import Plan
 
 TAKES = {name: set(class_of(read_node(file)).modalities) for name, file in choices("backbone")["backbone"].items()}
@@ -78,3 +80,40 @@ def test_channels_that_can_be_brought_together_are_no_mistake():
     cfg = compose(["domain_adaptation=none", "data=digits", "backbone=conv4", "backbone.in_channels=3"])
     parts = build(Plan.of(cfg))
     assert parts.data.sets["train"].x.shape[1] == 3
+
+
+LEARN_PLACES = {"adapter_tuning", "feature_extraction", "fine_tuning", "from_scratch", "partial_tuning"}
+"""Strategies that learn labels of words, spans and transcripts; zero-shot decodes transcripts alone."""
+
+
+@pytest.mark.parametrize(
+    ("data", "backbone", "problem"),
+    [
+        ("receipts", "layout_text", "sequence"),
+        ("xquad", "hf_words", "spans"),
+        ("speech_table", "whisper", "transcript"),
+    ],
+)
+def test_words_and_frames_are_learned_or_refused_by_every_strategy(data, backbone, problem):
+    passed, refusals = set(), {}
+    for strategy in (name for name in choices("strategy")["strategy"] if "/" not in name):
+        overrides = [f"data={data}", f"backbone={backbone}", f"strategy={strategy}", "domain_adaptation=none"]
+        adapter = ["adapter=bitfit"] if strategy == "adapter_tuning" else []
+        try:
+            check_pairing(Plan.of(compose([*overrides, *adapter])))
+            passed.add(strategy)
+        except UserError as refused:
+            refusals[strategy] = str(refused)
+    for said in refusals.values():
+        assert re.fullmatch(r"strategy=\w+ (supports .* problems|needs data with).*; valid: .*", said)
+    assert passed == LEARN_PLACES | ({"zero_shot"} if problem == "transcript" else set())
+
+
+@pytest.mark.parametrize("adaptation", sorted(choices("domain_adaptation")["domain_adaptation"]))
+def test_labels_of_words_are_not_aligned(adaptation):
+    cfg = compose(["data=receipts", "backbone=layout_text", f"domain_adaptation={adaptation}"])
+    if adaptation in ("none", "auto"):
+        check_pairing(Plan.of(cfg))
+        return
+    with pytest.raises(UserError, match=r"and data=Receipts is sequence; valid: domain_adaptation=none$"):
+        check_pairing(Plan.of(cfg))

@@ -106,7 +106,8 @@ def _check_problem(plan: Plan, problem: type[Problem], strategy: Any) -> None:
 
 
 def _named(problems: frozenset[str]) -> str:
-    return " and ".join(sorted(name.replace("_", "-") for name in problems))
+    *others, last = sorted(name.replace("_", "-") for name in problems)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
