@@ -523,9 +523,20 @@ def _recordings(place):
     return ["data=audio_folder", f"data.path={place / 'waves'}", "backbone=audio_cnn", *sizes]
 
 
+def _rows(place):
+    draw = np.random.default_rng(0)
+    high = np.repeat([0, 1], 60)
+    table = pd.DataFrame({"height": draw.normal(2 * high), "weight": draw.normal(size=120)})
+    table["kind"] = draw.choice(["a", "b", "c"], 120)
+    table["site"], table["label"] = np.tile(["x", "y"], 60), np.array(["low", "high"])[high]
+    table.to_csv(place / "rows.csv", index=False)
+    words = [f"data.path={place / 'rows.csv'}", "data.label_column=label", "data.group_column=site"]
+    return ["data=table", *words, "backbone=mlp", "backbone.hidden=[8]"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [_texts, _recordings])
-def test_every_part_answers_for_texts_and_recordings(made, tmp_path, monkeypatch):
+@pytest.mark.parametrize("made", [_texts, _recordings, _rows])
+def test_every_part_answers_for_texts_recordings_and_tables(made, tmp_path, monkeypatch):
     monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TL_LAB_DATA", str(tmp_path / "none"))
     words = ["assess=quick", "assess.samples=80", "assess.permutations=20", "assess.folds=3"]
@@ -539,7 +550,7 @@ def test_every_part_answers_for_texts_and_recordings(made, tmp_path, monkeypatch
             assert part.sentence.endswith(".")
             assert part.measures
     worst = [key for key in found.parts["calibration"].measures if "worst_group" in key]
-    assert len(worst) == (made is _texts)
+    assert len(worst) == (made is not _recordings)
     heads = [table.head for table in found.parts["drift"].tables if "moved most" in table.caption]
     assert heads == [["sample", "text", "distance"] if made is _texts else ["sample", "distance"]]
     assert (folder / "assessment.html").is_file()
