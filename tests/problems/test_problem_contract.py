@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tl_lab.errors import UserError
-from tl_lab.problems import ALL, PROBLEMS, MultiLabel, Regression, SingleLabel, restore
+from tl_lab.problems import ALL, PROBLEMS, Findings, MultiLabel, Regression, SingleLabel, restore
 
 DRAW = torch.Generator().manual_seed(1)
 COUNT = 40
@@ -15,12 +15,12 @@ COUNT = 40
 def labels_of(kind):
     if kind is SingleLabel:
         return torch.arange(COUNT) % 3
-    if kind is MultiLabel:
+    if issubclass(kind, MultiLabel):
         return (torch.rand(COUNT, 3, generator=DRAW) < 0.4).float()
     return torch.rand(COUNT, 3, generator=DRAW) * 5 + 2
 
 
-@pytest.fixture(params=PROBLEMS.values(), ids=lambda kind: kind.name)
+@pytest.fixture(params=[*PROBLEMS.values(), Findings], ids=lambda kind: kind.__name__)
 def made(request):
     """A problem that has seen its training labels, these labels, and outputs for them."""
     problem, y = request.param(["a", "b", "c"]), labels_of(request.param)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from laboratory import TinyNet, blobs
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
-from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
+from tl_lab.problems import Findings, MultiLabel, Problem, Regression, SingleLabel
 from tl_lab.run import scoring
 from tl_lab.run.inference import TrainedModel
 
@@ -68,6 +69,20 @@ def test_labels_and_numbers_stand_in_columns_of_their_own(tmp_path: Path, monkey
     model = trained(monkeypatch, numbers)
     found = scoring.score(tmp_path, table)["metrics"]
     assert found["test/table/mae"] == pytest.approx(float((model.predict(x).values - y).abs().mean()), rel=1e-5)
+
+
+def test_findings_that_are_not_known_are_not_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = images(tmp_path, ["1.png", "2.png", "3.png", "4.png"])
+    table = tmp_path / "table.csv"
+    table.write_text("path,u,v\n1.png,1,\n2.png,0,1\n3.png,1,-1\n4.png,0,0\n")
+    model = trained(monkeypatch, Findings(["u", "v"]))
+    found = scoring.score(tmp_path, table)["metrics"]
+    p = model.predict(x).probabilities
+    expected = (roc_auc_score([1, 0, 1, 0], p[:, 0]) + roc_auc_score([1, 0], p[[1, 3], 1])) / 2
+    assert found["test/table/auroc"] == pytest.approx(expected)
+    assert found["test/table/subset_acc"] == pytest.approx(
+        float(((p[[1, 3]] >= 0.5) == torch.tensor([[False, True], [False, False]])).all(1).double().mean())
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,4 +53,5 @@ def restore(state: dict[str, object]) -> Problem:
     known: dict[str, type[Problem]] = {**PROBLEMS, **OF_PLACES, Several.name: Several}
     if name not in known:
         raise ValueError(f"there is no problem {name!r}; valid: {', '.join(known)}")
-    return known[name].from_state(state)
+    kind = Findings if state.get("unknown") else known[name]
+    return kind.from_state(state)

@@ -1,6 +1,7 @@
 """Multi-label findings with unknown and uncertain labels."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,6 +119,10 @@ class Findings(MultiLabel):
     def groups(self, y: Tensor) -> Groups:
         """Group by the combination of findings; unknown ones count as absent."""
         return super().groups(y.clamp(min=0))
+
+    def state(self) -> dict[str, Any]:
+        """Add that labels may be unknown."""
+        return {**super().state(), "unknown": True}
 
     def counts(self, y: Tensor) -> Tensor:
         """Count the known positive samples of each finding."""

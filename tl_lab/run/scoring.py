@@ -12,7 +12,8 @@ from tl_lab.data.inputs.finding import class_folders, images_below
 from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.recordings import recordings_below
 from tl_lab.errors import UserError, nearest
-from tl_lab.problems import SingleLabel, Spans
+from tl_lab.problems import Findings, SingleLabel, Spans
+from tl_lab.problems.findings import UNKNOWN
 from tl_lab.results.folder.files import SCHEMA, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
 from tl_lab.run.given_audio import batches_of_recordings
@@ -149,6 +150,8 @@ def _label(cells: Sequence[str], model: TrainedModel, where: str) -> Tensor:
             raise UserError(f"{where}: {cells[0]!r} is not a class of the run; {nearest(cells[0], names)}")
         return torch.tensor(names.index(same_name(cells[0])))
     try:
+        if isinstance(model.problem, Findings):  # an empty cell is a finding that is not known
+            cells = [cell or str(UNKNOWN) for cell in cells]
         return torch.tensor([float(cell) for cell in cells])
     except (TypeError, ValueError) as error:
         raise UserError(f"{where} has a label that is not a number: {error}") from error
