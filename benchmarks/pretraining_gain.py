@@ -89,7 +89,12 @@ CASES: dict[str, dict[str, list[str]]] = {
             "data.batch_size=128",
         ],
         "after": ["data.batch_size=32", "data.batches_per_epoch=50", "trainer.max_epochs=4"],
-        "against": ["data=pneumonia_xray", "backbone=efficientnet_lite0", "scheduler=constant"],
+        "against": [
+            "data=pneumonia_xray",
+            "data.eval_batch_size=64",
+            "backbone=efficientnet_lite0",
+            "scheduler=constant",
+        ],
     },
 }
 for _name, _updates in (("views", 150), ("masked_tokens", 100)):  # longer, for budgets up to all labels
