@@ -3,6 +3,7 @@
     python benchmarks/pairings.py                          # every pairing: about an hour of one core
     python benchmarks/pairings.py --data sst2 moons        # these sets
     python benchmarks/pairings.py --store                  # write docs/results/pairings.json
+    python benchmarks/pairings.py --store --missing        # the pairings that are not stored yet
 
 Pairings of different kinds of inputs are refused before anything is read, which is asked for in this process. Each
 other pairing is a run of its own: two updates, its test, without figures. It is right if it ends with exit code 0, or
@@ -52,12 +53,14 @@ def main() -> None:
     options.add_argument("--data", nargs="+", default=sorted(choices("data")["data"]), help="choices of data")
     options.add_argument("--backbone", nargs="+", default=sorted(choices("backbone")["backbone"]), help="backbones")
     options.add_argument("--store", action="store_true", help="write docs/results/pairings.json")
+    options.add_argument("--missing", action="store_true", help="try what is not stored, and keep what is")
     chosen = options.parse_args()
-    rows = []
+    rows = json.loads(STORED.read_text())["rows"] if chosen.missing and STORED.is_file() else []
+    there = {(row["data"], row["backbone"]) for row in rows}
     with tempfile.TemporaryDirectory() as place:
         own = files_of_ones_own(Path(place))
         for data in chosen.data:
-            for backbone in chosen.backbone:
+            for backbone in (one for one in chosen.backbone if (data, one) not in there):
                 rows.append(_try(Path(place), data, backbone, own.get(data, [])))
                 print(json.dumps(rows[-1]), flush=True)
             if chosen.store:
@@ -74,7 +77,8 @@ def _try(place: Path, data: str, backbone: str, own: list[str]) -> dict[str, str
         return {**row, "ended": "refused", "said": reason}
     # a frozen backbone passes over the whole set once, which takes hours where both are large
     node = compose(words).data
-    words += [f"data.{name}={count}" for name, count in FEW.items() if name in node and node[name] is None]
+    if not own:
+        words += [f"data.{name}={count}" for name, count in FEW.items() if name in node and node[name] is None]
     words.append(f"hydra.run.dir={folder}")
     start = Start(*words, output=place / "said.txt", environment={"COLUMNS": "1000"}, prepare=_new_files(place))
     try:

@@ -115,5 +115,14 @@ def test_labels_of_words_are_not_aligned(adaptation):
     if adaptation in ("none", "auto"):
         check_pairing(Plan.of(cfg))
         return
-    with pytest.raises(UserError, match=r"and data=Receipts is sequence; valid: domain_adaptation=none$"):
+    with pytest.raises(UserError, match=r" is sequence; valid: domain_adaptation=none$"):
         check_pairing(Plan.of(cfg))
+
+
+@pytest.mark.parametrize("group", ["strategy", "domain_adaptation"])
+def test_every_method_states_its_problems(group):
+    for name, file in choices(group)[group].items():
+        if name != "auto":
+            kind = class_of(read_node(file))
+            stating = next(one for one in kind.__mro__ if "problems" in vars(one))
+            assert stating.__name__ not in ("Strategy", "DomainAdaptation"), name

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tl_lab.problems import MultiLabel, Regression, SingleLabel
 from tl_lab.watching.doubts import at_chance, exploded
 
 
@@ -25,7 +26,11 @@ def test_a_loss_that_exploded(losses: list[float], said: str) -> None:
 @pytest.mark.parametrize(("value", "chance"), [(0.10, True), (0.111, True), (0.125, False), (0.9, False)])
 def test_accuracies_within_two_deviations_of_chance_level(value: float, chance: bool) -> None:
     # ten classes, 2,500 samples: sqrt(.1 * .9 / 2500) = .006
-    found = at_chance({"test/target/balanced_acc": value, "test/target/acc": 0.1}, {"test/target": 2500}, 10)
+    found = at_chance(
+        {"test/target/balanced_acc": value, "test/target/acc": 0.1},
+        {"test/target": 2500},
+        SingleLabel(list("0123456789")),
+    )
     assert bool(found) == chance
     if chance:
         assert found == [
@@ -35,5 +40,7 @@ def test_accuracies_within_two_deviations_of_chance_level(value: float, chance: 
 
 def test_other_problems_and_sets_that_are_not_asked_about() -> None:
     metrics = {"test/r2": -0.1, "test/auroc": 0.49, "test/task1/balanced_acc": 0.0, "val/r2": -3.0}
-    found = at_chance(metrics, {"test": 100}, 3)
-    assert [text.split(" on ")[0] for text in found] == ["R²", "the AUROC"]
+    said = {
+        kind: at_chance(metrics, {"test": 100}, kind(["a", "b", "c"])) for kind in (Regression, MultiLabel, SingleLabel)
+    }
+    assert [[text.split(" on ")[0] for text in one] for one in said.values()] == [["R²"], ["the AUROC"], []]

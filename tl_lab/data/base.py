@@ -31,7 +31,8 @@ from tl_lab.texts import listed
 
 __all__ = ["DataModule"]
 
-_READY_BYTES = 2**30  # smaller sets are stored as normalised floats, larger ones as bytes
+_READY_BYTES = 2**30  # sets that take less as normalised floats of the network's size are stored so, others as bytes
+_AT_ONCE = 20_000_000  # values of enlarged images in a batch of validation or test
 
 
 class DataModule(pl.LightningDataModule):
@@ -42,7 +43,8 @@ class DataModule(pl.LightningDataModule):
 
     Args:
         batch_size: samples in a training batch, over all processes (of each domain, in a pair).
-        eval_batch_size: samples in a batch of validation or test.
+        eval_batch_size: samples in a batch of validation or test, at most: fewer where the backbone enlarges images
+            so that the values of a batch exceed 20 million, because activations take some thirty times their memory.
         seed: determines splits, order and augmentation.
         evaluate: the checkpoint that is tested, ``best`` (on validation) or ``last``.
         augmentation: random changes to training images or texts; None for none.
@@ -106,6 +108,7 @@ class DataModule(pl.LightningDataModule):
         if near_duplicates is not None and not 0 < near_duplicates <= 1:
             raise UserError(f"data.near_duplicates must be null or a similarity up to 1, not {near_duplicates}")
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self._enlarged_at_once: int | None = None
         self.evaluate, self.augmentation, self.workers = evaluate, augmentation, workers
         self.lazy, self.waiting = lazy, Waiting()
         self.read_as_needed = False  # whether a set remains on disk
@@ -324,19 +327,30 @@ class DataModule(pl.LightningDataModule):
                     changed.setdefault(note, []).append(name)
             elif told := spec.changes(sample_shape(x)):
                 changed.setdefault(", ".join(told), []).append(name)
+                if spec.bytes_of(1) > numel(x) // max(1, len(samples)):
+                    self._enlarged_at_once = max(1, _AT_ONCE // spec.bytes_of(1))
             if use not in ready:
                 ready[use] = self._prepare(name, x, spec)
             self.sets[name] = replace(samples, x=ready[use])
         if self.lazy is True and not self.read_as_needed:
             raise UserError("data.lazy=true: these data are always in memory: leave it out")
+        if self.evaluated_at_once < self.eval_batch_size:
+            self.notes.append(
+                f"validation and test in batches of {self.evaluated_at_once}, because images are enlarged"
+            )
         for change, names in changed.items():
             self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
+
+    @property
+    def evaluated_at_once(self) -> int:
+        """Samples in a batch of validation or test: ``eval_batch_size``, or fewer where images are enlarged."""
+        return min(self.eval_batch_size, self._enlarged_at_once or self.eval_batch_size)
 
     def _stays_on_disk(self, x: LazyInputs, spec: InputSpec) -> bool:
         return x.bytes_for(spec) > 2 * _READY_BYTES if self.lazy == "auto" else bool(self.lazy)
 
     def _prepare(self, name: str, x: Inputs, spec: InputSpec) -> Inputs:
-        if spec.is_raw(x) and 4 * numel(x) > _READY_BYTES:
+        if spec.is_raw(x) and 4 * max(numel(x), spec.bytes_of(len(x))) > _READY_BYTES:
             return x  # converted batch by batch
         x = spec.fit(x)
         return x if self._augments(name) else spec.normalise(x)
@@ -520,7 +534,8 @@ class DataModule(pl.LightningDataModule):
         """
         rank, world_size = self._processes() if shared else (0, 1)
         count = len(self.sets[name]) if index is None else len(index)
-        order = BatchOrder(count, self.eval_batch_size, rank=rank, world_size=world_size)
+        at_once = self.eval_batch_size if cached and name in self._features else self.evaluated_at_once
+        order = BatchOrder(count, at_once, rank=rank, world_size=world_size)
         return self._serve(name, order, training=False, cached=cached, index=index)
 
     def _serve(

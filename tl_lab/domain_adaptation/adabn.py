@@ -11,6 +11,7 @@ from tl_lab.data.inputs.operations import Inputs, take
 from tl_lab.domain_adaptation.base import DomainAdaptation, Domains
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
+from tl_lab.problems import ALL
 
 __all__ = ["AdaBN", "adapt_statistics"]
 
@@ -36,6 +37,7 @@ class AdaBN(DomainAdaptation):
         80 (2018), algorithm 1.
     """
 
+    problems = ALL
     trains_on_target = False
     batch_norm = "domain_specific"
 

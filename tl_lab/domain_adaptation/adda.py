@@ -10,6 +10,7 @@ from tl_lab.errors import UserError
 from tl_lab.model.heads import mlp
 from tl_lab.model.network import Network
 from tl_lab.options import Fraction, Probability, Widths
+from tl_lab.problems import ALL
 
 __all__ = ["ADDA"]
 
@@ -33,6 +34,7 @@ class ADDA(DomainAdaptation):
         Tzeng et al., Adversarial Discriminative Domain Adaptation, CVPR 2017, equation 9.
     """
 
+    problems = ALL
     target_encoder = True
     batch_norm = "separate"
     started: Tensor

@@ -1,6 +1,7 @@
 """The lower and upper bounds of adaptation: training on the source alone, and on the target's labels."""
 
 from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.problems import ALL
 
 __all__ = ["SourceOnly", "TargetOnly"]
 
@@ -8,6 +9,7 @@ __all__ = ["SourceOnly", "TargetOnly"]
 class SourceOnly(DomainAdaptation):
     """The lower bound: training uses the source alone, as without adaptation, but requires a pair for scoring."""
 
+    problems = ALL
     trains_on_target = False
 
     def facts(self) -> dict[str, str]:
@@ -18,6 +20,7 @@ class SourceOnly(DomainAdaptation):
 class TargetOnly(DomainAdaptation):
     """The upper bound, an oracle: training uses the target's labelled training part and no source data."""
 
+    problems = ALL
     trains_on_target = False
     oracle = True
 

@@ -13,6 +13,7 @@ from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
 from tl_lab.options import Count, Positive, Range, Share
+from tl_lab.problems import ALL
 
 __all__ = ["DomainRandomisation"]
 
@@ -48,6 +49,7 @@ class DomainRandomisation(DomainAdaptation):
         from Simulation to the Real World, IROS 2017, section III-A.
     """
 
+    problems = ALL
     needs_target = False
     trains_on_target = False
     changes_inputs = True

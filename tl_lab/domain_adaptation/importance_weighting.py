@@ -13,6 +13,7 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.functional import classifier_ratio, effective_sample_size, kernel_mean_matching, kliep_ratio
 from tl_lab.model.network import Network
 from tl_lab.options import Count, NonNegative, Positive, Share
+from tl_lab.problems import ALL
 
 __all__ = ["ImportanceWeighting"]
 
@@ -49,6 +50,7 @@ class ImportanceWeighting(DomainAdaptation):
         Bickel et al., ICML 2007 (classifier); Sugiyama et al., AISM 60 (2008) (KLIEP); Huang et al., NIPS 2006 (KMM).
     """
 
+    problems = ALL
     trains_on_target = False
 
     def __init__(

@@ -195,6 +195,16 @@ class Problem(ABC):
         """Return facts about the training labels that must be printed with every result."""
         return {}
 
+    def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
+        """Say in a sentence that a set's scores are at chance level; empty where they are not, or nothing is known.
+
+        Args:
+            scores: of the set, by name.
+            where: the set, in words.
+            samples: their number.
+        """
+        return ""
+
     def renumber(self, y: Tensor, by: int) -> Tensor:
         """Shift labels by a number of outputs if they are indices of outputs; leave others unchanged."""
         return y

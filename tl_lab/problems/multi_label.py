@@ -1,5 +1,6 @@
 """Multi-label problems: any subset of L labels for each sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ class MultiLabel(Problem):
     def __init__(self, output_names: Sequence[str]) -> None:
         super().__init__(output_names)
         self.thresholds = torch.full((len(self.output_names),), 0.5, dtype=torch.double)
+
+    def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
+        """Compare the mean AUROC with .5."""
+        value = scores.get("auroc", math.nan)
+        return f"the AUROC on {where}, {value:.1%}, is at chance level" if value <= 0.5 else ""
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error for labels other than 0 and 1, or a wrong number of labels."""

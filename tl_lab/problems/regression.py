@@ -1,5 +1,6 @@
 """Regression: one or several numbers for each sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,11 @@ class Regression(Problem):
         self.deviation = torch.ones(len(self.output_names), dtype=torch.double)
         self._moved: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.likelihood = _ScaledGaussian(self)  # type: ignore[misc]  # uses this problem's scale
+
+    def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
+        """Compare R² with 0, that of the mean of the labels."""
+        value = scores.get("r2", math.nan)
+        return f"R² on {where}, {value:.2f}, is no better than predicting the mean" if value <= 0 else ""
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error unless there is a finite number for each quantity."""

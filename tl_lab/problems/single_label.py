@@ -1,5 +1,7 @@
 """Single-label classification: one of C classes for each sample."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -67,6 +69,13 @@ class SingleLabel(Problem):
     label_free = LABEL_FREE
     likelihood = CATEGORICAL
     numbers_outputs = True
+
+    def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
+        """Compare the mean recall with p = 1 / C; up to two deviations sqrt(p (1 - p) / n) above count as chance."""
+        value, p = scores.get("balanced_acc", math.nan), 1 / max(2, self.num_outputs)
+        if not value <= p + 2 * math.sqrt(p * (1 - p) / max(1, samples)):
+            return ""
+        return f"the balanced accuracy on {where}, {value:.1%}, is at chance level for {self.num_outputs} classes"
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error for labels that are not classes."""

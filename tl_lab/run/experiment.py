@@ -401,7 +401,7 @@ def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
     if data.traits & {"tasks", "episodes"}:
         return []
     sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
-    return at_chance(metrics, sizes, data.num_classes)
+    return at_chance(metrics, sizes, data.problem)
 
 
 def _draws(plan: Plan) -> bool:

@@ -88,7 +88,7 @@ class FeatureExtraction(Strategy):
             "inputs": _hash({"x": x} if isinstance(x, Tensor) else x),
             "spec": repr(data.spec),
             # other settings that affect the last bits
-            "computed": [data.eval_batch_size, torch.get_num_threads(), str(self.device), torch.__version__],
+            "computed": [data.evaluated_at_once, torch.get_num_threads(), str(self.device), torch.__version__],
             "precision": str(self.trainer.precision),
         }
 

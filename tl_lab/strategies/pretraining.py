@@ -10,6 +10,7 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.model.network import weights_stream
 from tl_lab.options import Count, Positive, Share
+from tl_lab.problems import ALL
 from tl_lab.randomness import generator
 from tl_lab.strategies.linear_probe import probe_of
 from tl_lab.strategies.pretexts import PRETEXTS, Options, Seen
@@ -42,6 +43,8 @@ class Pretraining(Probed):
     Raises:
         UserError: the task does not suit the backbone, or views are asked for without augmentation.
     """
+
+    problems = ALL
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
             with torch.no_grad():
                 outputs = strategy.network(x)
             if explained is None:
-                explained = outputs.argmax(1)
+                explained = data.problem.predict(outputs).values
                 titles = [data.class_names[k] for k in explained.tolist()]
             else:
                 p = outputs.sigmoid().gather(1, explained.to(outputs.device)[:, None])[:, 0].tolist()

@@ -103,7 +103,8 @@ def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
         assert y is not None
         index = torch.arange(min(3, len(pages)))
         outputs = next(iter(reader.stream(name, "outputs", index=index))).values.cpu()
-        predicted, true = tags_of(outputs.argmax(-1), y.cpu()[index][:, : outputs.shape[1]], data.class_names)
+        answers = data.problem.predict(outputs).values
+        predicted, true = tags_of(answers, y.cpu()[index][:, : outputs.shape[1]], data.class_names)
         drawn = [(pages.items[k].words, pages.items[k].boxes) for k in index.tolist()]
         ours, theirs = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
         title = f"Fields, {_tested(name)}"

@@ -26,6 +26,7 @@ from tl_lab.data.roots import find_root
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
+from tl_lab.problems import SingleLabel
 from tl_lab.training.feature_reader import FeatureReader, evaluating
 
 __all__ = ["BaseTask", "base_task", "label_mapped", "last_words", "probed_source", "similar_sentences"]
@@ -174,6 +175,9 @@ def label_mapped(folder: Path) -> BaseTask | None:
     known = torch.isin(cast(Tensor, samples.y), torch.tensor(shown)).nonzero().flatten()
     drawn = samples.subset(torch.tensor(_spread(known.tolist(), _PHOTOGRAPHS)))
 
+    problem = SingleLabel([data.class_names[number] for number in shown])
+    truth = torch.searchsorted(torch.tensor(shown), cast(Tensor, drawn.y).cpu())
+
     def score(backbone: Backbone) -> float:
         classifier = backbone.classifier()
         assert classifier is not None
@@ -181,10 +185,10 @@ def label_mapped(folder: Path) -> BaseTask | None:
         features = _features(backbone, data, drawn)
         logits = features @ classifier.weight.float().cpu().T + classifier.bias.float().cpu()
         of_class = torch.stack([logits[:, groups[number]].amax(1) for number in shown], dim=1)
-        return float(torch.tensor(shown)[of_class.argmax(1)].eq(cast(Tensor, drawn.y)).float().mean())
+        return float(problem.batch_scores(of_class, truth)[problem.monitor])
 
     said = f"accuracy of ImageNet's classifier on {len(drawn)} photographs of {len(shown)} of its classes"
-    return BaseTask(said, "acc", score)
+    return BaseTask(said, problem.monitor, score)
 
 
 # ---------------------------------------------------------------------- backbones of earlier runs
@@ -202,7 +206,7 @@ def probed_source(data: DataModule) -> BaseTask | None:
     from sklearn.preprocessing import StandardScaler
 
     train, test = data.primary, next((name for name in data.test_names if name in data.sets), None)
-    if test is None or data.problem.name != "single_label":
+    if test is None or not isinstance(data.problem, SingleLabel):
         return None
     drawn = {name: _drawn(data.sets[name]) for name in (train, test)}
 
@@ -216,7 +220,7 @@ def probed_source(data: DataModule) -> BaseTask | None:
         return float(probe.score(x[test], y[test]))
 
     said = f"accuracy of a linear probe on {len(drawn[test])} samples of the earlier run's data"
-    return BaseTask(said, "acc", score)
+    return BaseTask(said, data.problem.monitor, score)
 
 
 # ---------------------------------------------------------------------- shared

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tl_lab.problems import Problem
 
 __all__ = ["at_chance", "exploded"]
 
 _LOSS = 1e4  # factor of the first loss (or of 1, if that is smaller) from which on training has diverged
-_DEVIATIONS = 2.0  # above chance, still counted as chance
 
 
 def exploded(rows: Sequence[Mapping[str, float]]) -> str:
@@ -28,32 +31,22 @@ def exploded(rows: Sequence[Mapping[str, float]]) -> str:
     return f"the training loss reached {worst:.0e}{where}: lower optimizer.lr, or set update.gradient_clip_norm=1"
 
 
-def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], num_classes: int) -> list[str]:
-    """List test scores at chance level.
-
-    The mean recall of random guessing is p = 1 / C with a deviation of sqrt(p (1 - p) / n) on n samples of balanced
-    classes; up to two deviations above count as chance. R² is compared with 0, AUROC with .5.
+def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], problem: "Problem") -> list[str]:
+    """List test scores at chance level (see :meth:`tl_lab.problems.Problem.at_chance`).
 
     Args:
         metrics: of the test, by name: ``test/target/balanced_acc``.
         sizes: samples of the test sets, by the first parts of these names: ``test/target``.
-        num_classes: C.
+        problem: of the data.
 
     Returns:
         One sentence per set.
     """
     said = []
-    for name, value in metrics.items():
-        tested, _, metric = name.rpartition("/")
-        if tested not in sizes:
-            continue
+    for tested, samples in sizes.items():
+        scores = {
+            name.rpartition("/")[2]: value for name, value in metrics.items() if name.rpartition("/")[0] == tested
+        }
         where = "the test set" if tested == "test" else f"the test set of {tested.removeprefix('test/')}"
-        p = 1 / max(2, num_classes)
-        deviation = math.sqrt(p * (1 - p) / max(1, sizes[tested]))
-        if metric == "balanced_acc" and value <= p + _DEVIATIONS * deviation:
-            said.append(f"the balanced accuracy on {where}, {value:.1%}, is at chance level for {num_classes} classes")
-        elif metric == "auroc" and value <= 0.5:
-            said.append(f"the AUROC on {where}, {value:.1%}, is at chance level")
-        elif metric == "r2" and value <= 0:
-            said.append(f"R² on {where}, {value:.2f}, is no better than predicting the mean")
-    return said
+        said.append(problem.at_chance(scores, where, samples))
+    return [one for one in said if one]

@@ -196,6 +196,6 @@ class EpisodicData(DataModule):
     def episodes(self, name: str, count: int) -> EpisodeLoader:
         """Return a loader of the first ``count`` evaluation episodes of a set, without augmentation."""
         rank, world_size = self._processes()
-        at_a_time = max(1, self.eval_batch_size // self.size_of(name).images)
+        at_a_time = max(1, self.evaluated_at_once // self.size_of(name).images)
         order = BatchOrder(count, at_a_time, seed=self.seed, rank=rank, world_size=world_size)
         return EpisodeLoader(self, name, order, training=False)

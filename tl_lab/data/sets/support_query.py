@@ -163,6 +163,6 @@ class SupportQuery(EpisodicData):
     def episodes(self, name: str, count: int) -> EpisodeLoader:
         """Return the loader of the listed episodes."""
         rank, world_size = self._processes()
-        at_a_time = max(1, self.eval_batch_size // self.size_of(name).images)
+        at_a_time = max(1, self.evaluated_at_once // self.size_of(name).images)
         order = BatchOrder(len(self.index), at_a_time, seed=self.seed, rank=rank, world_size=world_size)
         return FixedEpisodes(self, name, order, self.index)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError
 from tl_lab.functional import project_gradient
+from tl_lab.problems import ALL
 from tl_lab.strategies.continual.memory import MemoryStrategy
 from tl_lab.training.sharding import is_sharded
 
@@ -29,6 +30,7 @@ class AGem(MemoryStrategy):
         Chaudhry, Ranzato, Rohrbach and Elhoseiny, Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
     """
 
+    problems = ALL
     policies = ("class_balanced", "reservoir")
 
     def prepare(self, data: DataModule) -> None:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from tl_lab.data.batches import Labelled
 from tl_lab.errors import UserError
 from tl_lab.options import NonNegative
+from tl_lab.problems import ALL
 from tl_lab.strategies.continual.memory import MemoryStrategy
 
 __all__ = ["DerPlusPlus"]
@@ -39,6 +40,7 @@ class DerPlusPlus(MemoryStrategy):
         Simple Baseline, NeurIPS 2020, equation 6 and algorithm 2.
     """
 
+    problems = ALL
     policies = ("reservoir",)
     keeps_logits = True
 

@@ -9,6 +9,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional import FISHER_ESTIMATORS, fisher_sums
 from tl_lab.options import Count, NonNegative
+from tl_lab.problems import ALL
 from tl_lab.randomness import generator
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
@@ -47,6 +48,7 @@ class EWC(QuadraticStrategy):
         Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 114 (2017), equation 3.
     """
 
+    problems = ALL
     term = "ewc"
 
     def __init__(

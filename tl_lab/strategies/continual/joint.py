@@ -1,5 +1,6 @@
 """Joint training on all tasks."""
 
+from tl_lab.problems import ALL
 from tl_lab.strategies.continual.base import ContinualStrategy
 
 __all__ = ["Joint"]
@@ -11,4 +12,5 @@ class Joint(ContinualStrategy):
     Batches mix the tasks. There is one row of accuracies, hence no transfer or forgetting.
     """
 
+    problems = ALL
     jointly = True

@@ -5,6 +5,7 @@ from typing import Any
 from tl_lab.errors import UserError
 from tl_lab.functional import sensitivity_sums
 from tl_lab.options import Count, NonNegative
+from tl_lab.problems import ALL
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
 __all__ = ["MAS"]
@@ -28,6 +29,7 @@ class MAS(QuadraticStrategy):
         Aljundi et al., Memory Aware Synapses: Learning What (not) to Forget, ECCV 2018, equations 2 and 4.
     """
 
+    problems = ALL
     term = "mas"
     useful = "useful values in the literature run from .1 to 1e4 with the scenario"
 

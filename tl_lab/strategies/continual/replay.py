@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tl_lab.data.batches import Labelled
 from tl_lab.errors import UserError, nearest
+from tl_lab.problems import ALL
 from tl_lab.strategies.continual.memory import MemoryStrategy
 
 __all__ = ["Replay"]
@@ -36,6 +37,8 @@ class Replay(MemoryStrategy):
         2019, algorithm 1. ``tasks`` with ``class_balanced``: van de Ven, Tuytelaars and Tolias, Three Types of
         Incremental Learning, Nature Machine Intelligence 2022.
     """
+
+    problems = ALL
 
     def __init__(self, *, weighting: Literal["tasks", "equal"] = "tasks", **options: Any) -> None:
         super().__init__(**options)

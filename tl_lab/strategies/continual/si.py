@@ -9,6 +9,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional import add_path_contributions, path_importance
 from tl_lab.functional.layer_gradients import wide
 from tl_lab.options import NonNegative, Positive
+from tl_lab.problems import ALL
 from tl_lab.strategies.continual.quadratic import QuadraticStrategy
 
 __all__ = ["SI"]
@@ -33,6 +34,7 @@ class SI(QuadraticStrategy):
         Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017, equations 3 to 5.
     """
 
+    problems = ALL
     term = "si"
     useful = "useful values in the literature run from .1 to 5e4 with the scenario"
 

@@ -69,7 +69,7 @@ def pseudo_labels(strategy: "Strategy", data: DomainPair) -> Tensor:
     strategy.eval()
     reader = strategy.reader(data)
     reader.prepare("target")
-    return reader.read("target/train", "outputs", cached=False).argmax(1).to(data.device)
+    return data.problem.predict(reader.read("target/train", "outputs", cached=False)).values.to(data.device)
 
 
 def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
