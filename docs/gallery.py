@@ -145,6 +145,18 @@ RUNS = {
             ),
         ),
     ),
+    "documents": Run(
+        "Documents",
+        "train.py data=receipts backbone=layout_text backbone.small=true backbone.pretrained=false data.labels=200 "
+        "strategy.layers.backbone_lr=1.0 trainer.max_epochs=10",
+        (
+            Shown(
+                "pages",
+                "pages_test",
+                "Test receipts with the predicted field of each word, and words whose field is wrong or missed.",
+            ),
+        ),
+    ),
     "calibration": Run(
         "Assessment: can the result be trusted?",
         "-m tl_lab assess data=printed_to_handwritten backbone=lenet assess=calibration",
