@@ -42,6 +42,7 @@ SHORT = ["logger=none", "threads=1", "trainer.enable_progress_bar=false", "figur
 SHORT += ["domain_adaptation=none", "trainer.max_epochs=1", "++data.batches_per_epoch=2"]
 SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 FEW = {"labels": 100, "test_count": 50}
+SMALL = {"batch_size": 8, "eval_batch_size": 32}  # large networks of large images take minutes for a batch otherwise
 LONGEST_S = 600.0
 HERE_AND_THERE = ["data.source=here", "data.target=there"]
 _WORDS = ("good", "bad", "odd", "plain", "bright", "dull", "warm", "cold")
@@ -79,6 +80,7 @@ def _try(place: Path, data: str, backbone: str, own: list[str]) -> dict[str, str
     node = compose(words).data
     if not own:
         words += [f"data.{name}={count}" for name, count in FEW.items() if name in node and node[name] is None]
+    words += [f"data.{name}={count}" for name, count in SMALL.items() if isinstance(node.get(name), int)]
     words.append(f"hydra.run.dir={folder}")
     start = Start(*words, output=place / "said.txt", environment={"COLUMNS": "1000"}, prepare=_new_files(place))
     try:
