@@ -445,14 +445,15 @@ def films_table() -> str:
     networks = {"films": "four blocks", "from_scratch": "Lite0 from scratch", "fine_tuning": "Lite0, ImageNet"}
     scores: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for sweep, one in stored.items():
-        for run in one["runs"]:
+        for run in sorted(one["runs"], key=lambda run: (run.get("data.labels", math.inf), run["seed"])):
             network = networks[run["strategy"] if sweep == "films_tuned" else sweep]
             labels = f"{run['data.labels']:,}" if "data.labels" in run else "all"
             scores.setdefault((network, labels), []).append(run)
     heads = {"auroc": "AUROC", "sensitivity_at_90": "at 90 % specificity", "sensitivity": "sensitivity"}
     heads |= {"specificity": "specificity", "calibration_error": "ECE"}
     lines = [f"| network | labels | accuracy | {' | '.join(heads.values())} |", "|---" * (3 + len(heads)) + "|"]
-    for (network, labels), runs in scores.items():
+    order = list(networks.values())
+    for (network, labels), runs in sorted(scores.items(), key=lambda one: order.index(one[0][0])):
         found = [row for run in runs for row in run.get("findings", []) if row["set"] == "test"]
         cells = [_with_interval([100 * run["test/acc"] for run in runs])]
         cells += [
