@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from tl_lab.assess import running
 from tl_lab.assess.card import write_card
 from tl_lab.assess.monitor import monitor
+from tl_lab.assess.results import NotApplicable, PartResult
 from tl_lab.results.folder.files import read_results
 from tl_lab.results.names import readable, split_name
 
@@ -29,3 +31,18 @@ def is_monitored_and_described(run: Path, *data: str) -> Any:
     scores = {split_name(name).metric for name in results["metrics"] if name.startswith("test/")}
     assert any(readable(name) in text for name in scores)
     return found
+
+
+def is_assessed(folder: Path, *words: str) -> None:
+    """Assess data and a backbone quickly: every part answers or does not apply, and the domains are compared.
+
+    Args:
+        folder: for the result.
+        words: overrides of data and backbone.
+    """
+    few = ["assess=quick", "assess.samples=60", "assess.permutations=20", "assess.folds=2"]
+    found, _ = running.carry_out([*words, *few], folder)
+    failed = [part for part in found.parts.values() if isinstance(part, NotApplicable) and part.failed]
+    assert not failed
+    assert isinstance(found.parts["similarity"], PartResult)
+    assert isinstance(found.parts["drift"], PartResult)

@@ -119,6 +119,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         sentences += _of_texts(material, result)
     for column in columns:
         sentences += _by_column(material, name, column, result)
+    sentences.sort(key=lambda one: "no two groups" in one)  # stable: what is known comes first
     result.sentence = " ".join(sentences[:2])
     result.confidence = _confidence(result)
     if not columns:
@@ -265,10 +266,12 @@ def _one(
     found = audit(y, answer, group, groups, seed=material.plan.seed, least=_SMALL)
     where = f"{column}/{title}"
     shown = [g for g in range(len(groups)) if found.counts[g] > 0]
+    large = [g for g in shown if found.counts[g] >= _SMALL]
     for name in RATES:
         result.measures |= {f"{where}/{groups[g]}/{name}": found.rates[name][g] for g in shown}
-        result.measures[f"{where}/difference/{name}"] = found.differences[name]
-        result.measures[f"{where}/ratio/{name}"] = found.ratios[name]
+        if len(large) > 1:  # those of a handful of samples would stand in the verdict like any other
+            result.measures[f"{where}/difference/{name}"] = found.differences[name]
+            result.measures[f"{where}/ratio/{name}"] = found.ratios[name]
     rows: list[list[str | Cell]] = [
         [groups[g], f"{found.counts[g]:,}", *(_share(found.rates[name][g]) for name in RATES)] for g in shown
     ]
@@ -279,7 +282,6 @@ def _one(
     if small:
         said = f"> Groups of fewer than {_SMALL} samples, whose rates say little: {', '.join(small)}."
         result.notes += [said] if said not in result.notes else []
-    large = [g for g in shown if found.counts[g] >= _SMALL]
     if len(large) < 2:
         return f"For {title}, no two groups of {column} have {_SMALL} samples."
     result.figures[f"False positive rate of {title} by {column}, with 95 % intervals"] = bars(

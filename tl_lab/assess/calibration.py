@@ -16,6 +16,8 @@ __all__ = ["assess", "lowest"]
 
 TITLE = "Held-out performance and calibration"
 _COVERAGES = (0.5, 0.8, 0.9, 1.0)
+_NO_CLASSES = "This part is about probabilities of classes, which these data do not have."
+_OF_FINDINGS = "This part is about classes; the calibration error of each finding is in the findings.csv of a run."
 _FEW = 10  # samples of a class or group below which its accuracy is not held against others
 
 
@@ -26,7 +28,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         material: of the assessment.
     """
     if not material.classifies:
-        return NotApplicable(TITLE, "Calibration is that of class probabilities, and these data have none.")
+        return NotApplicable(TITLE, _OF_FINDINGS if material.finds else _NO_CLASSES)
     sets = [name for name in (material.test, material.deployment) if name is not None]
     if not sets:
         return NotApplicable(TITLE, "There is no labelled test set.")

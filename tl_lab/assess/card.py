@@ -30,6 +30,11 @@ __all__ = ["NAMES", "card", "front_matter", "write_card"]
 
 NAMES = ("model_card.md", "model_card.html")
 _SEE_LICENCES = {"license_name": "see-licences"}  # hubs accept links to files named LICENSE and to pages only
+_ASSESSED = {"calibration": ("single_label",), "bias": ("single_label", "multi_label")}  # parts, and their problems
+_NOT_ASSESSED = {
+    "calibration": "Assessed for classes alone; the calibration error of each finding is in the section on findings.",
+    "bias": "Audits compare decisions for classes and findings, which this model does not make.",
+}
 _HUB_METRICS = {"acc": "accuracy", "f1_macro": "f1"}
 _NONE = (None, "none")
 _NO_NAMES = frozenset({"generated", "fonts", "own"})  # terms that are no data sets
@@ -179,10 +184,9 @@ def _from_assessment(
 ) -> Section:
     """Take a part over from the assessment, with its main numbers."""
     if found is None:
-        data, backbone = _word(choices, "data"), _word(choices, "backbone")
-        command = commands.command(
-            "assess", f"data={data}", f"backbone={backbone}", f"init_from={run}", f"assess={part}"
-        )
+        if _problem(run) not in _ASSESSED[part]:
+            return Section(title, [_NOT_ASSESSED[part]])
+        command = commands.command("assess", *_inputs(run, choices), f"init_from={run}", f"assess={part}")
         return Section(title, [f"Not assessed: `{command}` does."])
     one = (found.get("parts") or {}).get(part) or {
         "status": "not assessed",
@@ -196,6 +200,24 @@ def _from_assessment(
         if m.get("value") is not None and (part != "bias" or "difference" in name or "/fpr" in name)
     ]
     return Section(title, [str(one["sentence"]), Table(["quantity", "value (95 %)"], rows, 1)])
+
+
+def _problem(run: Path) -> str:
+    return str((read_results(run).get("problem") or {}).get("name", "single_label"))
+
+
+def _inputs(run: Path, choices: Mapping[str, Any]) -> list[str]:
+    """List the run's overrides of data and backbone, with which they are built again."""
+    own = [one for one in _overrides(run) if one.lstrip("+").startswith(("data=", "data.", "data@", "backbone"))]
+    given = {one.partition("=")[0] for one in own}
+    return [f"{group}={_word(choices, group)}" for group in ("data", "backbone") if group not in given] + own
+
+
+def _overrides(run: Path) -> list[str]:
+    try:
+        return [str(one) for one in read_yaml(run / ".hydra" / "overrides.yaml") or []]
+    except UserError:
+        return []
 
 
 def _drift(run: Path) -> Section:
@@ -255,13 +277,9 @@ def _known_licence(weights: str) -> str | None:
 
 
 def _repeat(run: Path, results: Mapping[str, Any]) -> Section:
-    try:
-        overrides = [str(one) for one in read_yaml(run / ".hydra" / "overrides.yaml") or []]
-    except UserError:
-        overrides = []
     versions = results.get("versions") or {}
     said = ", ".join(f"{name} {number}" for name, number in versions.items())
-    again = shlex.join(["python", "train.py", *overrides])
+    again = shlex.join(["python", "train.py", *_overrides(run)])
     return Section(
         "To repeat this",
         [f"`{again}`", f"`{commands.command('reproduce', str(run))}` compares the numbers.", f"Versions: {said}."],

@@ -7,7 +7,7 @@ from tl_lab.assess.material import Material
 __all__ = ["group_columns", "group_names"]
 
 _MOST_GROUPS = 20
-_NOT_GROUPS = frozenset({"time", "decile", "text_id", "index"})
+_NOT_GROUPS = frozenset({"time", "decile", "text_id", "index", "patient"})
 
 
 def group_columns(material: Material, name: str) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """The drift monitor of a run: a reference that lies in its folder, and new data held against it."""
 
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def monitor(
     correction: str = "bonferroni",
     detectors: Sequence[str] = BY_DEFAULT,
     allow: Sequence[str] = (),
+    skip_unreadable: bool = False,
 ) -> Monitored:
     """Hold new data against the reference of a run, which is fitted at the first call, and again to changed weights.
 
@@ -99,6 +101,7 @@ def monitor(
         correction: over the dimensions of a detector, ``bonferroni`` or ``fdr``.
         detectors: keys of :data:`~tl_lab.assess.detectors.DETECTORS`.
         allow: further names that the run's configuration may use.
+        skip_unreadable: leave out files that cannot be read with a warning that names them, instead of stopping.
 
     Raises:
         UserError: the folder contains no run with a model, or the new data cannot be read.
@@ -109,7 +112,7 @@ def monitor(
         raise UserError(f"drift: --alpha is a level between 0 and 1, not {alpha:g}")
     model = load_classifier(run, allow=allow)
     reference = _read(run, hash_of(model.network)) or fit_reference(run, model, allow)
-    new = _new(model, given, part, reference.temperature)
+    new = _new(model, given, part, reference.temperature, skip_unreadable)
     found = detect(
         reference,
         new.answers.numpy(),
@@ -211,7 +214,7 @@ def _blank(model: TrainedModel) -> TrainedModel:
     return TrainedModel(untrained(model.network), model.problem, model.shape, model.reading)
 
 
-def _new(model: TrainedModel, given: Sequence[str], part: str | None, heat: float) -> New:
+def _new(model: TrainedModel, given: Sequence[str], part: str | None, heat: float, skip: bool) -> New:
     paths = [text for text in given if "=" not in text]
     if not paths:
         return _from_data(model, given, part, heat)
@@ -219,12 +222,15 @@ def _new(model: TrainedModel, given: Sequence[str], part: str | None, heat: floa
         raise UserError(f"drift: give data=..., or one folder or file of new samples, not {' '.join(given)}")
     if not Path(paths[0]).exists():
         raise UserError(f"drift: there is no folder or file {paths[0]!r}; new data are given by data=..., too")
-    parts = list(model.predict_batches(paths[0], logits=True, features=True))
+    parts = list(model.predict_batches(paths[0], skip_unreadable=skip, logits=True, features=True))
     if not parts:
         raise UserError(f"drift: {paths[0]!r} has no sample that can be read")
     names = [name for part in parts for name in part.names]
     outputs, features = ([getattr(part, place) for part in parts] for place in ("logits", "features"))
-    random = [part.features for part in _blank(model).predict_batches(paths[0], features=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same files are left out again
+        blank = _blank(model).predict_batches(paths[0], skip_unreadable=skip, features=True)
+        random = [part.features for part in blank]
     return New(
         paths[0],
         names,
@@ -241,7 +247,7 @@ def _from_data(model: TrainedModel, given: Sequence[str], part: str | None, heat
     with using([]):
         data: DataModule = plan.data.build()
     data.load(Request())
-    name = part or data.test_names[-1]
+    name = part or next((one for one in ("target/test", "test") if one in data.test_names), data.test_names[-1])
     if name not in data.sets:
         raise UserError(f"drift: data={plan.data.choice} has no set {name!r}; {nearest(name, data.sets)}")
     y = data.sets[name].y

@@ -29,6 +29,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests")
     parser.add_argument("--correction", choices=["bonferroni", "fdr"], default="bonferroni", help="over dimensions")
     parser.add_argument("--detectors", help=f"some of {_DETECTORS}; default: all but the last two")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/drift/<time>.json")
     parser.add_argument("--json", action="store_true", help="print the JSON and nothing else")
     add_allow(parser)
@@ -47,6 +48,7 @@ def _drift(options: argparse.Namespace) -> int:
         alpha=options.alpha,
         correction=options.correction,
         allow=options.allow,
+        skip_unreadable=options.skip_unreadable,
         **chosen,
     )
     path, content = module.write(found, options.run, options.output)

@@ -77,7 +77,8 @@ def batches_of_recordings(
         files: their paths.
         model, batch_size, skip: see :func:`read_audio`.
     """
-    where = files[0].parent
+    folders = {file.parent for file in files}
+    where = folders.pop() if len(folders) == 1 else Path(os.path.commonpath([one.absolute() for one in folders]))
     try:
         kept, left_out = keep_audible(files, "skip" if skip else "stop", where)
     except UserError as error:

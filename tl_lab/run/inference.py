@@ -20,14 +20,13 @@ from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image import ImageSpec
-from tl_lab.data.inputs.operations import Inputs, move, places_inside
+from tl_lab.data.inputs.operations import Inputs, move
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.table import TableSpec
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.none import NoAdaptation
 from tl_lab.errors import UserError
-from tl_lab.functional.pooling import pooled
 from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
@@ -41,6 +40,7 @@ from tl_lab.run.given import Given, Named, read_given
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
 from tl_lab.texts import no_formula
+from tl_lab.training.feature_reader import one_vector_each
 from tl_lab.training.schedules import Constant
 
 if TYPE_CHECKING:
@@ -211,15 +211,9 @@ class TrainedModel(nn.Module):
         """
         features = self.network.features(x)
         outputs = self.network.head(features).cpu()
-        mask = None
         if self._of_words is not None and not isinstance(x, Tensor):
             outputs = self._of_words.without_padding(outputs, x["words"].cpu())
-            mask = (torch.arange(features.shape[1], device=features.device) < x["words"][:, None]).float()
-        elif features.dim() == 3:
-            mask = places_inside(x, features.shape[1])
-        if features.dim() == 3:
-            features = features.mean(1) if mask is None else pooled(features, mask)
-        return Seen(features.flatten(1).cpu(), outputs)
+        return Seen(one_vector_each(features, x).cpu(), outputs)
 
     @property
     def _of_words(self) -> SequenceProblem | Spans | None:

@@ -1,6 +1,6 @@
 """Reads features of whole sets: in evaluation mode, without augmentation, in the order of the sets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple
 
@@ -10,12 +10,13 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.operations import Inputs, join, move, numel
+from tl_lab.data.inputs.operations import Inputs, join, move, numel, places_inside
 from tl_lab.data.samples import in_memory
 from tl_lab.domain_adaptation.base import DomainAdaptation
+from tl_lab.functional.pooling import pooled
 from tl_lab.model.network import Network
 
-__all__ = ["FeatureReader", "Read", "evaluating"]
+__all__ = ["FeatureReader", "Read", "evaluating", "one_vector_each"]
 
 _LARGE = 10**8  # values in a set's inputs from which on a progress bar is shown
 
@@ -95,6 +96,7 @@ class FeatureReader:
         cached: bool = True,
         shared: bool = False,
         bar: bool = False,
+        places: bool = True,
     ) -> Iterator[Read]:
         """Read a set batch by batch, with the encoder and the statistics of its domain.
 
@@ -105,13 +107,15 @@ class FeatureReader:
             cached: start from cached features if the data provide them.
             shared: divide the set among processes, or read everything in each.
             bar: show the progress.
+            places: leave the vectors of words and frames as they are; else average them to one vector each.
         """
         self.network.use(self.data.domain_of(name))
         compute = self._computation(place, cached and self.data.has_features(name))
         loader = self.data.loader(name, cached=cached, shared=shared, index=index)
         for batch in track(loader, f"features of {name}", len(loader), transient=True) if bar else loader:
             with torch.no_grad(), evaluating(self.network), self._context():
-                values = compute(self._converted(batch.x))
+                values = compute(x := self._converted(batch.x))
+            values = values if places else one_vector_each(values, x)
             yield Read(values, batch.index)
 
     def read(self, name: str, place: Place = "head", *, index: Tensor | None = None, cached: bool = True) -> Tensor:
@@ -121,9 +125,9 @@ class FeatureReader:
             name, place, index, cached: as in :meth:`stream`.
 
         Returns:
-            ``(N, D)`` on the device, in the order of the set or of ``index``.
+            ``(N, D)`` on the device, in the order of the set or of ``index``; vectors of words and frames are averaged.
         """
-        return torch.cat([part.values for part in self.stream(name, place, index=index, cached=cached)]).flatten(1)
+        return torch.cat([part.values for part in self.stream(name, place, index=index, cached=cached, places=False)])
 
     def backbone_features(self, name: str) -> Tensor:
         """Compute the backbone's features of a set once, divided among all processes.
@@ -160,6 +164,26 @@ class FeatureReader:
     def _converted(self, x: Inputs) -> Any:
         x = move(x, self.device)
         return x if self._precision is None else self._precision.convert_input(x)
+
+
+def one_vector_each(features: Tensor, x: Inputs) -> Tensor:
+    """Average the vectors of each sample's words or frames, without its padding.
+
+    Args:
+        features: ``(B, L, D)``, or any other shape ``(B, ...)`` of samples without places.
+        x: the network's inputs, which say what is padding.
+
+    Returns:
+        ``(B, D)``.
+    """
+    if features.dim() != 3:
+        return features.flatten(1)
+    inside: Tensor | None
+    if isinstance(x, Mapping) and "words" in x:  # a vector for each word, of several tokens
+        inside = (torch.arange(features.shape[1], device=features.device) < x["words"][:, None]).to(features)
+    else:
+        inside = places_inside(x, features.shape[1])
+    return features.mean(1) if inside is None else pooled(features, inside)
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """Recordings: read, resampled, refused, split; and the spoken digits as a set and as a pair of speakers."""
 
+import json
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,6 +14,9 @@ import torch
 from composing import run_in
 from scipy.io import wavfile
 
+from tl_lab.assess.card import write_card
+from tl_lab.assess.monitor import monitor
+from tl_lab.cli.main import main
 from tl_lab.data.inputs.audio import AudioSpec, resampled
 from tl_lab.data.inputs.recordings import Recordings, Wave, read_wave
 from tl_lab.data.sets.audio_folder import AudioFolder
@@ -122,18 +128,33 @@ def test_words_are_distinguished_from_a_few_examples_on_frozen_features(tmp_path
     assert found["metrics"]["test/acc"] > 0.9  # tones of different pitch, without any training
 
 
-def test_a_folder_is_learned_predicted_and_scored(tmp_path: Path) -> None:
+def test_a_folder_is_learned_predicted_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = folder_of_tones(tmp_path / "tones")
     small = ["backbone.widths=[4,8]", "backbone.bands=8", "optimizer.lr=0.01", "trainer.max_epochs=8"]
     quiet = ["logger=none", "data.batch_size=4"]
-    found = run_in(tmp_path / "run", "data=audio_folder", f"data.path={place}", *small, *quiet)
+    words = ["data=audio_folder", f"data.path={place}", *small, *quiet]
+    found = run_in(tmp_path / "run", *words)
     assert found["metrics"]["test/acc"] == 1.0
+    (tmp_path / "run" / ".hydra").mkdir(exist_ok=True)  # which Hydra writes from the command line
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
     assert (tmp_path / "run" / "figures" / "spectrograms_test.png").is_file()
     said = pd.read_csv(predict_to_csv(tmp_path / "run", place, tmp_path / "said.csv"))
     assert len(said) == 20
     right = float((said.label == said.input.map(lambda name: Path(name).parent.name)).mean())
     scores = score(tmp_path / "run", place, tmp_path / "scores.json")
     assert scores["metrics"]["test/tones/acc"] == pytest.approx(right)
+    new = folder_of_tones(tmp_path / "new")
+    (new / "low" / "broken.wav").write_bytes(b"no sound")
+    with pytest.raises(UserError, match=r"1 of 21 recordings in .*new cannot be used: low/broken\.wav .*--skip-unread"):
+        monitor(tmp_path / "run", [str(new)])
+    with pytest.warns(UserWarning, match=r"low/broken\.wav"):
+        assert len(monitor(tmp_path / "run", [str(new)], skip_unreadable=True).new.names) == 20
+    (command,) = re.findall(
+        r"`python -m tl_lab (assess .*assess=calibration)`", write_card(tmp_path / "run")[0].read_text()
+    )
+    monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path / "outputs"))
+    main(shlex.split(command))
+    assert list(tmp_path.glob("outputs/assessments/**/assessment.json"))
     given = load(tmp_path / "run").predict([(tone(310), 8000), (tone(2050, rate=16000), 16000)])
     assert given.labels == ["low", "high"]
 
@@ -141,7 +162,9 @@ def test_a_folder_is_learned_predicted_and_scored(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_stop_or_are_left_out(tmp_path: Path) -> None:
     place = folder_of_tones(tmp_path)
     (place / "low" / "bad.wav").write_bytes(b"RIFF")
-    with pytest.raises(UserError, match=r"1 of 21 recordings in .* bad.wav cannot be read as sound .*unreadable=skip"):
+    with pytest.raises(
+        UserError, match=r"1 of 21 recordings in .* low/bad.wav cannot be read as sound .*unreadable=skip"
+    ):
         AudioFolder(path=str(place)).load()
     data = AudioFolder(path=str(place), unreadable="skip")
     data.load()

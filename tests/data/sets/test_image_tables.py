@@ -235,6 +235,9 @@ def test_findings_are_audited_by_group_where_they_are_known(films: Path, tmp_pat
             (test.y[here, 1] == 1).double().mean()
         )
         assert 0 <= stated <= 1
+    assert not any(key.startswith("patient/") for key in part["measures"])
+    assert not any("/difference/" in key for key in part["measures"])  # of fewer than 30 films, nothing is concluded
+    assert part["confidence"] == "low"
 
 
 # ---------------------------------------------------------------------- DICOM

@@ -11,7 +11,7 @@ import pytest
 import torch
 from composing import run_in
 from encoders_at_hand import tiny
-from finished_runs import is_monitored_and_described
+from finished_runs import is_assessed, is_monitored_and_described
 
 from tl_lab.data.inputs.spec import spec_from
 from tl_lab.data.sets.question_answering import Squad, XQuad, read_squad
@@ -104,6 +104,7 @@ def test_a_run_finds_the_answers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dev\.json cannot be tested on.*data\.test_path of data=squad"):
         score(tmp_path / "run", tmp_path / "dev.json")
     is_monitored_and_described(tmp_path / "run", "data=squad", *files, "data.val_share=0.2")
+    is_assessed(tmp_path / "assessed", "data=squad", *files, "data.val_share=0.2", "backbone=hf_words", *options[:2])
     with pytest.warns(UserWarning, match="1 of 1 passages were cut to 12 tokens"):
         load(tmp_path / "run").predict([("a ?", "b " * 30)])
 

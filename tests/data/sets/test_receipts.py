@@ -12,7 +12,7 @@ import pytest
 import torch
 from composing import run_in
 from encoders_at_hand import tiny
-from finished_runs import is_monitored_and_described
+from finished_runs import is_assessed, is_monitored_and_described
 
 from tl_lab.data.sets.fields import find_amount, find_lines, find_text
 from tl_lab.data.sets.receipts import Receipts, tag_words, words_of_line
@@ -104,6 +104,7 @@ def test_a_run_finds_fields_and_names_their_words(tmp_path: Path, monkeypatch: p
     said = pd.read_csv(predict_to_csv(tmp_path / "run", tmp_path / "new.tsv", tmp_path / "said.csv"))
     assert said.label.tolist() == ["company b ccc; date 27/1/2018; total 7.50"]
     is_monitored_and_described(tmp_path / "run", *options[:2])
+    is_assessed(tmp_path / "assessed", *options[:5])
 
 
 def test_hocr_of_two_pages(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from composing import run_in
-from finished_runs import is_monitored_and_described
+from finished_runs import is_assessed, is_monitored_and_described
 from scipy.io import wavfile
 
 from tl_lab.data.sets.speech_table import SpeechTable, drawn_seconds
@@ -88,3 +88,4 @@ def test_a_run_writes_down_what_it_hears(tmp_path: Path, monkeypatch: pytest.Mon
     truth = pd.read_csv(tmp_path / "speech.csv").transcript.str.strip(".").str.lower()
     assert said.label.tolist() == [truth[0], truth[2]]
     is_monitored_and_described(tmp_path / "run", *options[:2])
+    is_assessed(tmp_path / "assessed", *options[:3], *options[4:6])

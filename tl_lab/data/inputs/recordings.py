@@ -164,6 +164,11 @@ def recordings_below(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(is_left_aside(part) for part in path.relative_to(folder).parts))
 
 
+def _below(file: Path, folder: Path) -> str:
+    """Name a file relative to a folder that holds it, or by its last part."""
+    return str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name
+
+
 def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[list[int], str]:
     """Skip recordings that are unreadable or empty, or stop at them.
 
@@ -187,7 +192,7 @@ def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[l
     if not bad:
         return list(range(len(files))), ""
     said = f"{len(bad)} of {len(files)} recordings in {where} cannot be used: " + listed(
-        f"{printable(files[i].name)} {reason}" for i, reason in bad.items()
+        f"{printable(_below(files[i], where))} {reason}" for i, reason in bad.items()
     )
     if unreadable == "stop":
         raise UserError(f"{said}; remove or replace them, or set data.unreadable=skip to leave them out")
