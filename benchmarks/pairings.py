@@ -40,10 +40,10 @@ from tl_lab.run.plan import Plan  # noqa: E402
 STORED = ROOT / "docs" / "results" / "pairings.json"
 SHORT = ["logger=none", "threads=1", "trainer.enable_progress_bar=false", "figures=false", "health=false"]
 SHORT += ["domain_adaptation=none", "trainer.max_epochs=1", "++data.batches_per_epoch=2"]
-SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2", "validation.samples=null"]
 FEW = {"labels": 100, "test_count": 50}
 SMALL = {"batch_size": 8, "eval_batch_size": 32}  # large networks of large images take minutes for a batch otherwise
-LONGEST_S = 600.0
+LONGEST_S = 300.0
 HERE_AND_THERE = ["data.source=here", "data.target=there"]
 _WORDS = ("good", "bad", "odd", "plain", "bright", "dull", "warm", "cold")
 

@@ -122,7 +122,7 @@ class Measuring(Step):
                 continue
             meter = self.problem.meter(self.num_outputs).to(self.device)
             self._prepare_evaluation(self.data.domain_of(name))
-            for part in self.reader(self.data).stream(name, "outputs", shared=True):
+            for part in self.reader(self.data).stream(name, "outputs", shared=True, bar=True):
                 meter.update(part.values, None)
             prefix = SetName.parse(name).validation_metrics
             scores |= {f"{prefix}/{score}": value for score, value in meter.compute().items()}
