@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from PIL import Image
 
 from tl_lab.cli import arguments
@@ -214,17 +216,27 @@ def test_latex_sets_a_name_as_it_is(name):
 # ---------------------------------------------------------------------- shell lines and files
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="\\'\"${}:=,. abc()[]é\t", min_size=1, max_size=12).filter(str.strip))
+@example("d_${oc.env:HOME}")
+@example("r\\s")
+@example("b\\")
+@example("a\\'b")
+@example("\\${x}")
+def test_a_quoted_name_reaches_the_configuration_as_it_is(name):
+    read = OverridesParser.create().parse_override(f"hydra.run.dir={arguments.quote(name)}")
+    assert OmegaConf.create({"folder": read.value()}).folder == name
+
+
 @settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.text(min_size=1, max_size=8).filter(lambda name: "\0" not in name and name == printable(name)))
 def test_a_folder_in_a_line_for_the_shell_is_that_folder(name):
     folder = Path("runs") / name.replace("/", "_")
     (word,) = shlex.split(shlex.quote(f"resume={folder}"))
     assert arguments.resumed_folder([word]) == folder
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     text = f"hydra.sweep.dir={arguments.plain_or_quoted(str(folder))}"
     (override,) = OverridesParser.create().parse_overrides([text])
-    assert override.value() == str(folder)
+    assert OmegaConf.create({"folder": override.value()}).folder == str(folder)
 
 
 def test_the_lines_that_a_run_prints_can_be_pasted(tmp_path, capsys, monkeypatch):

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import tl_lab
-from tl_lab.backbones.clip import Clip
+from tl_lab.backbones.clip import Clip, _check_tokeniser
 from tl_lab.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -125,3 +125,13 @@ def test_what_has_no_two_towers_is_refused_in_one_sentence(content, tmp_path):
     with pytest.raises(UserError, match=r"is no two-tower model that can be read .* give a folder") as said:
         Clip(name=str(tmp_path))
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("option", ["trust_remote_code", "auto_map", "code_revision"])
+def test_a_folder_does_not_choose_what_its_tokenizer_runs(option):
+    texts = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {option: True}}
+    with pytest.raises(UserError, match=f"gives its tokenizer the option '{option}', which files may not choose"):
+        _check_tokeniser({"model_cfg": {"text_cfg": texts}})
+    usual = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"strip_sep_token": True}}
+    assert _check_tokeniser({"model_cfg": {"text_cfg": usual}}) == {"trust_remote_code": False}
+    assert _check_tokeniser({"model_cfg": {}}) == {}

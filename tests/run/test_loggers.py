@@ -9,9 +9,10 @@ from pytorch_lightning.loggers.logger import DummyLogger
 
 from tl_lab.cli.train import main
 from tl_lab.config import check, compose
+from tl_lab.config.instantiate import foreign
 from tl_lab.errors import UserError
 from tl_lab.run.plan import Plan
-from tl_lab.run.trainer import make_loggers
+from tl_lab.run.trainer import _check_place, make_loggers
 
 SMALL = ["data=digits", "data.labels=50", "backbone=mlp", "backbone.hidden=[8]", "domain_adaptation=none"]
 SMALL += ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "figures=false"]
@@ -121,3 +122,34 @@ def test_every_logger_gets_what_metrics_csv_holds(tmp_path: Path) -> None:
         names = next(csv.reader(file))
     assert set(last) <= set(names)
     assert list((tmp_path / "run" / "tensorboard" / "version_0").glob("events.*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"save_dir": "{there}/elsewhere"}, "write to '.*elsewhere.*', outside the run's folder"),
+        ({"name": "../.."}, "write to '.*', outside the run's folder"),
+        ({"save_dir": "{run}/csv", "version": "/etc"}, "write to '/etc', outside the run's folder"),
+    ],
+)
+def test_the_loggers_of_a_stored_configuration_write_into_its_folder(
+    options: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    given = {key: value.format(there=tmp_path, run=run) for key, value in options.items()}
+    node = {"_target_": "pytorch_lightning.loggers.CSVLogger", **given}
+    with foreign(run / "config.yaml"):
+        with pytest.raises(UserError, match=said):
+            _check_place("csv", node, run)
+        _check_place("csv", {**node, "save_dir": str(run / "here"), "name": "", "version": "0"}, run)
+
+
+def test_a_stored_configuration_sends_only_to_the_users_own_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"_target_": "pytorch_lightning.loggers.MLFlowLogger", "tracking_uri": "http://theirs"}
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"logger\.mlflow send to 'http://theirs': set MLFLOW_TRACKING_URI"):
+        _check_place("mlflow", node, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://theirs")
+    _check_place("mlflow", node, tmp_path)

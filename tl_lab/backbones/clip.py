@@ -1,7 +1,7 @@
 """Two-tower models of images and texts (CLIP): the image tower gives features, the text tower describes classes."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ __all__ = ["Clip"]
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of the published models
 _OPEN_CLIP = "open_clip_config.json"
+_OF_TOKENISERS = {"clean", "context_length", "reduction_mask", "strip_sep_token", "tokenizer_mode"}
 
 
 class Clip(Backbone):
@@ -156,10 +157,11 @@ def _of_open_clip(place: str, pretrained: bool, texts: bool) -> _Towers:
             f"{place} holds a model of open_clip: install tl_lab[clip], or give a folder of transformers' CLIP"
         ) from error
     about = json.loads((Path(place) / _OPEN_CLIP).read_text(encoding="utf-8"))
+    kept_apart = _check_tokeniser(about)
     model: Any = open_clip.create_model(f"local-dir:{place}", load_weights=pretrained).eval()
     tower = None
     if texts:
-        tokeniser: Any = open_clip.get_tokenizer(f"local-dir:{place}")
+        tokeniser: Any = open_clip.get_tokenizer(f"local-dir:{place}", **kept_apart)
         longest = int(tokeniser.context_length)
         padding = int(tokeniser([""], longest)[0, -1])
 
@@ -173,6 +175,18 @@ def _of_open_clip(place: str, pretrained: bool, texts: bool) -> _Towers:
     given = about.get("preprocess_cfg") or {}
     mean, std = (tuple(given.get(name) or usual) for name, usual in (("mean", _MEAN), ("std", _STD)))
     return _Towers(model.visual, int(about["model_cfg"]["embed_dim"]), size, mean, std, tower)
+
+
+def _check_tokeniser(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse a configuration that passes options on to another library, which may then run code of the folder.
+
+    Returns:
+        Options for the tokenizer, if it is another library's.
+    """
+    texts = about["model_cfg"].get("text_cfg") or {}
+    if beyond := sorted(set(texts.get("tokenizer_kwargs") or {}) - _OF_TOKENISERS):
+        raise UserError(f"{_OPEN_CLIP} gives its tokenizer the option {beyond[0]!r}, which files may not choose")
+    return {"trust_remote_code": False} if texts.get("hf_tokenizer_name") else {}
 
 
 def _check_lengths(lines: Sequence[str], longest: int, is_longer: Callable[[str], bool]) -> None:

@@ -43,6 +43,7 @@ def converted(path: Path, digest: str) -> Path:
             "transformers"
         ) from error
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name, "local_files_only": True}
+    source["trust_remote_code"] = False
     sys.stderr.write(f"Converting {path.name} once, to {folder}\n")
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # bars of three libraries

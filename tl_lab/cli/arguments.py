@@ -138,8 +138,17 @@ def _check_flags(flags: Flags) -> None:
 
 
 def quote(value: str) -> str:
-    """Quote a text so that Hydra reads it literally."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if value else "''"
+    """Quote a text so that Hydra reads it literally, and OmegaConf resolves nothing in it.
+
+    Backslashes escape a quote or ``${`` alone; any others stand for themselves.
+
+    Example:
+        >>> print(quote("it's"), quote(r"a\\b"), quote("${oc.env:HOME}"))
+        'it\\'s' 'a\\b' '\\${oc.env:HOME}'
+    """
+    literal = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    literal = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), literal)
+    return f"'{literal}'"
 
 
 def plain_or_quoted(value: str) -> str:

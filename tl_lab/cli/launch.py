@@ -72,6 +72,8 @@ def prepare(given: list[str]) -> Launch:
     overrides = _debugged(overrides)
     # Hydra finds outside folders through the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
+    if any(text in ("init_from=", "init_from=''", 'init_from=""') for text in overrides):
+        raise UserError("init_from: the value is empty; name the folder of a run, or leave it out")
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
         anew = {key: value for text in overrides for key, _, value in [text.partition("=")] if _given_anew(text)}

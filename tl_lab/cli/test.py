@@ -45,6 +45,9 @@ def _test(options: argparse.Namespace) -> None:
     console.final_table(
         found["metrics"],
         tested_checkpoint=found["checkpoint"],
-        protocol=[f"{found['count']:,} samples of {found['inputs']}, not used for selection", *absent],
+        protocol=[
+            f"{found['count']:,} samples of {found['inputs']}; whether the run learned from some is not checked",
+            *absent,
+        ],
     )
     print(found["file"])

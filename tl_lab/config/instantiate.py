@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tl_lab.config.trust import Trust
 from tl_lab.errors import UserError, nearest
 
-__all__ = ["build_node", "class_of", "foreign", "locate"]
+__all__ = ["build_node", "class_of", "foreign", "is_foreign", "locate"]
 
 _active: list[Trust] = []  # of the whole process, threads included
 
@@ -37,6 +37,11 @@ def foreign(where: Path, allow: Sequence[str] = ()) -> Iterator[Trust]:
         yield trust
     finally:
         _active.remove(trust)
+
+
+def is_foreign() -> bool:
+    """Whether the configuration in use was read from a run's folder."""
+    return bool(_active)
 
 
 def build_node(node: DictConfig | Mapping[str, Any], trust: Trust | None = None, **given: Any) -> Any:

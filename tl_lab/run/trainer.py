@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from tl_lab.config.instantiate import is_foreign
 from tl_lab.config.validate import taken_by
 from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
@@ -141,11 +142,36 @@ def make_loggers(plan: Plan, folder: Path, updates_done: int | None) -> list[Log
     return loggers + [_further_logger(key, recipe, folder, name, plan) for key, recipe in plan.loggers.items()]
 
 
+def _check_place(key: str, node: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a stored configuration whose logger writes outside its folder, or to a server that is not the user's.
+
+    Raises:
+        UserError: it does.
+    """
+    inside, base = folder.resolve(), Path(node.get("save_dir") or node.get("root_dir") or folder / key)
+    parts = [str(node[one]) for one in ("name", "version", "sub_dir", "prefix", "run_id") if node.get(one) is not None]
+    places = [Path(str(node[one])) for one in ("save_dir", "root_dir", "dir") if node.get(one) is not None]
+    for place in [*places, base.joinpath(*parts)]:
+        if not place.resolve().is_relative_to(inside):
+            raise UserError(
+                f"the stored configuration lets logger.{key} write to {str(place)!r}, outside the run's folder: take "
+                "that option out of config.yaml, or start a new run with it"
+            )
+    servers = [str(node[one]) for one in ("tracking_uri", "artifact_location", "host") if node.get(one) is not None]
+    if servers and os.environ.get("MLFLOW_TRACKING_URI") not in servers:
+        raise UserError(
+            f"the stored configuration lets logger.{key} send to {servers[0]!r}: set MLFLOW_TRACKING_URI to that, too, "
+            "if it is your server"
+        )
+
+
 def _further_logger(key: str, recipe: Recipe, folder: Path, name: str, plan: Plan) -> Logger:
     """Build a logger of the configuration, with the run's folder and name as defaults."""
     known = {"save_dir": str(folder / key), "run_name": name}
     taken = taken_by(str(recipe.node["_target_"])).hints
     given = {option: value for option, value in known.items() if option in taken and recipe.option(option) is None}
+    if is_foreign():
+        _check_place(key, recipe.node, folder)
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder of the run, unless a server is named
     try:
         logger = recipe.build(**given)

@@ -11,7 +11,7 @@ __all__ = ["WINDOWED", "Depth", "Levels"]
 _GIVEN = "given"
 WINDOWED = "windowed"
 """Kind of files that specify their black and white levels."""
-_BITS = {"16-bit": (8, 10, 12, 14, 16), "32-bit": (8, 10, 12, 14, 16, 24, 31, 32), "float": (8, 10, 12, 14, 16)}
+_BITS = {"16-bit": (8, 10, 12, 14, 16), "32-bit": (8, 10, 12, 14, 15, 16, 24, 31, 32), "float": (8, 10, 12, 14, 16)}
 _OVER = 1.01  # resampled floats slightly exceed their range
 
 

@@ -25,6 +25,8 @@ def check_pixels(x: Tensor) -> Tensor:
     if x.dtype == torch.uint8 or x.numel() == 0:
         return x
     whole = not x.is_floating_point()
+    if whole:
+        x = x.long()  # torch has no minimum of 16, 32 and 64 bits without a sign
     low, high = x.min().item(), x.max().item()
     most = 255 if whole else 1
     if not (low >= -_OVER and high <= most + _OVER):  # true for NaN, too
