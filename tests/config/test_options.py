@@ -12,7 +12,7 @@ from annotated_types import Ge, Interval, Len
 from omegaconf import OmegaConf
 
 from tl_lab import options
-from tl_lab.config import check, choices
+from tl_lab.config import check, choices, compose
 from tl_lab.config.declared import FILLED, OF_LIBRARIES, PLAIN, PROVIDED
 from tl_lab.config.fitting import misfits
 from tl_lab.config.nodes import read_node
@@ -244,3 +244,18 @@ def test_plain_options_with_a_wrong_value() -> None:
             assert said.startswith(f"{where}: "), said
             count += 1
     assert count >= 200
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "trainer.gradient_clip_val",
+        "trainer.gradient_clip_algorithm",
+        "trainer.limit_predict_batches",
+        "optimizer.capturable",
+        "optimizer.differentiable",
+    ],
+)
+def test_what_the_run_decides_itself_is_not_accepted_in_silence(option: str) -> None:
+    found = check(compose(["data=digits", f"+{option}=1"]))
+    assert any(said.startswith(f"{option} is filled in by the run") for said in found)

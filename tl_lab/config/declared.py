@@ -141,9 +141,10 @@ NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "tr
 FILLED: dict[str, frozenset[str]] = {
     "backbone": frozenset({"columns"}),
     "strategy": PROVIDED["strategy"] | {"teacher_model"},
+    "optimizer": frozenset({"capturable", "differentiable"}),
     "trainer": PROVIDED["trainer"]
     | {"inference_mode", "reload_dataloaders_every_n_epochs"}
-    | {"gradient_clip_val", "accumulate_grad_batches"},
+    | {"gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "limit_predict_batches"},
 }
 """Arguments that the run always fills in; a user's value would be ignored."""
 
@@ -153,6 +154,7 @@ FILLED_OF_LOGGERS = frozenset({"save_dir", "run_name"})
 ELSEWHERE = {
     "trainer.callbacks": "add callbacks.<name>._target_=<class>",
     "trainer.gradient_clip_val": "set update.gradient_clip_norm",
+    "trainer.gradient_clip_algorithm": "set update.gradient_clip_norm",
     "trainer.accumulate_grad_batches": "set update.accumulate_batches",
     "trainer.logger": "see the group logger",
     "trainer.default_root_dir": "set hydra.run.dir",

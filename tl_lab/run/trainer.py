@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from tl_lab.config.instantiate import is_foreign
 from tl_lab.config.validate import taken_by
@@ -70,8 +69,11 @@ def make_trainer(
                 plugins=[WholeCheckpoints()],
             )
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise UserError(f"trainer={plan.trainer.choice} cannot start: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # of devices, their drivers and their packages
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(f"trainer={plan.trainer.choice} cannot start: {said}") from error
     choose_port(trainer)
     return cast(pl.Trainer, trainer)
 
