@@ -142,6 +142,20 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_start_writes_nothing_into_a_folder_that_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    with held(tmp_path / "run"):
+        with held(tmp_path / "run"):  # by the same process
+            pass
+        second = Child(lambda tell: _start(["data=digits", "logger=none", "figures=false", "hydra.run.dir=run"]))
+        outcome(second)
+        code, said = second.value
+        second.close()
+    assert (code, "another process is working in 'run': wait until it has ended" in said) == (1, True)
+    assert list((tmp_path / "run").iterdir()) == []  # not even Hydra's record of the overrides
+
+
 def test_a_second_start_changes_nothing_in_the_folder_of_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ class Launch:
     Attributes:
         argv: arguments for Hydra.
         resume: folder of the run to resume.
+        run: folder of a new run that is started alone.
         epochs: total number of epochs for a resumed run; None for the configured number.
         sweep: folder of the sweep, if there is one.
         launcher: of the sweep: the class that starts its jobs.
@@ -45,6 +46,7 @@ class Launch:
 
     argv: list[str]
     resume: Path | None = None
+    run: Path | None = None
     epochs: int | None = None
     sweep: Path | None = None
     launcher: str = ""
@@ -103,7 +105,7 @@ def prepare(given: list[str]) -> Launch:
     if is_further_process():
         return Launch([*passed, *overrides])
     # fixed: composing again would read the clock again
-    return Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"])
+    return Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"], run=folder)
 
 
 def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> Launch:

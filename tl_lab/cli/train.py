@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 from tl_lab import commands
 from tl_lab.cli import arguments
 from tl_lab.cli.job import die_with_the_sweep, run_job, say
-from tl_lab.cli.launch import Launch, prepare
+from tl_lab.cli.launch import Launch, is_further_process, prepare
 from tl_lab.cli.terminal import prepare_terminal
 from tl_lab.config import conf_dir
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
+from tl_lab.results.folder.lock import held
 
 __all__ = ["main"]
 
@@ -91,9 +92,10 @@ def _run_hydra(job: Callable[[DictConfig], float | None]) -> None:
 
 
 def _claimed(launch: Launch) -> contextlib.AbstractContextManager[Any]:
-    """Lock the sweep's folder while its jobs run."""
+    """Lock the folder of a run or sweep before Hydra writes into it."""
     if launch.sweep is None:
-        return contextlib.nullcontext()
+        place = launch.resume or launch.run
+        return contextlib.nullcontext() if place is None or is_further_process() else held(place)
     from tl_lab.sweeps.folder import claim
 
     return claim(launch.sweep, launch.overrides)

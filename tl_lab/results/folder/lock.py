@@ -10,12 +10,15 @@ from tl_lab.errors import UserError
 
 __all__ = ["held"]
 
+_held: set[tuple[int, int, int]] = set()  # process, device and inode of the folders that this process has locked
+
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Lock a run's folder during a block; the system releases the lock when the process ends, for whatever reason.
 
-    The folder itself is locked, so that no lock file remains. On file systems without locks, nothing is locked.
+    The folder itself is locked, so that no lock file remains. On file systems without locks, nothing is locked. Within
+    a block, the process that holds the lock may lock the folder again.
 
     Args:
         folder: must exist.
@@ -27,6 +30,11 @@ def held(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"cannot work in {str(folder)!r} ({(error.strerror or str(error)).lower()})") from error
+    place = os.getpid(), os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino
+    if place in _held:
+        os.close(descriptor)
+        yield
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -36,7 +44,9 @@ def held(folder: Path) -> Iterator[None]:
         ) from None
     except OSError:  # a file system without locks
         pass
+    _held.add(place)
     try:
         yield
     finally:
+        _held.discard(place)
         os.close(descriptor)
