@@ -118,7 +118,8 @@ def _new_files(place: Path) -> Any:
 
 def _store(rows: list[dict[str, str]]) -> None:
     counts = Counter(row["ended"] for row in rows)
-    said = {**counts, "pairings": len(rows), "torch": torch.__version__, "python": platform.python_version()}
+    of = {"of_pairings": len(choices("data")["data"]) * len(choices("backbone")["backbone"])}
+    said = {**counts, "pairings": len(rows), **of, "torch": torch.__version__, "python": platform.python_version()}
     STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=1, ensure_ascii=False) + "\n")
 
 

@@ -94,9 +94,11 @@ LEARN_PLACES = {"adapter_tuning", "feature_extraction", "fine_tuning", "from_scr
         ("speech_table", "whisper", "transcript"),
     ],
 )
-def test_words_and_frames_are_learned_or_refused_by_every_strategy(data, backbone, problem):
+def test_words_and_frames_are_learned_or_refused(data, backbone, problem):
     passed, refusals = set(), {}
-    for strategy in (name for name in choices("strategy")["strategy"] if "/" not in name):
+    # one of each kind: a refusal lists all that would fit, which takes long
+    others = ["ewc", "lwf", "prototypical", "maml", "distillation", "setfit", "multi_task", "prompting", "pretraining"]
+    for strategy in [*sorted(LEARN_PLACES), "zero_shot", *(others if problem == "sequence" else others[:1])]:
         overrides = [f"data={data}", f"backbone={backbone}", f"strategy={strategy}", "domain_adaptation=none"]
         adapter = ["adapter=bitfit"] if strategy == "adapter_tuning" else []
         try:
