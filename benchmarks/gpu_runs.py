@@ -163,7 +163,10 @@ def _predicts(load: Any, run: Path, torch: Any) -> bool | str:
         return str(error).removeprefix(str(run))
     if getattr(model, "spec", None) is None or model.spec.modality != "image" or not model.shape:
         return True
-    answer = model.predict(torch.rand(3, *model.shape))
+    try:
+        answer = model.predict(torch.rand(3, *model.shape))
+    except UserError as error:  # of a model that classifies by examples
+        return str(error)
     return len(answer.labels) == 3
 
 

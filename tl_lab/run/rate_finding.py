@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from tl_lab.data.waiting import Waiting
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_text
 from tl_lab.results.folder.rate_range import RATE_RANGE
@@ -101,6 +102,7 @@ def _find(plan: Plan, parts: Parts, folder: Path) -> dict[str, float]:
         finally:
             parts.data.request = request
             parts.data.forget_features()
+            parts.data.waiting = Waiting()  # the run's own
     rates, losses = [rate for rate, _ in test.curve], [loss for _, loss in test.curve]
     _write_curve(folder, rates, losses)
     rate = choose_rate(rates, losses)
