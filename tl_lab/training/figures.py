@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter, SeveralMeter
 from tl_lab.evaluation.multi_label import scores_by_label
 from tl_lab.evaluation.sequence import tags_of
-from tl_lab.problems import MultiLabel, Regression, Sequence, Several, SingleLabel
+from tl_lab.functional.answers import words_in
+from tl_lab.problems import MultiLabel, Regression, Sequence, Several, SingleLabel, Spans
+from tl_lab.results.figures.answers import Answered, answered_passages
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
@@ -49,7 +51,7 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
                 figures |= _of_meter(meter.of(task), names, f"{task}, {what}", f"{task}_{where}")
         else:
             figures |= _of_meter(meter, data.class_names, what, where)
-    figures |= _of_pages(strategy, data)
+    figures |= _of_pages(strategy, data) | _of_answers(strategy, data)
     if getattr(data, "modality", "") == "audio":
         figures |= figures_of_spectrograms(strategy, data)
     return figures | (figures_of_maps(strategy, data) if getattr(data, "screens", False) else {})
@@ -109,6 +111,28 @@ def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
         ours, theirs = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
         title = f"Fields, {_tested(name)}"
         figures[f"pages_{name.replace('/', '_')}"] = tagged_pages(drawn, ours, theirs, kinds, title)
+    return figures
+
+
+def _of_answers(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
+    """Draw the first questions of each test set with their answers, if the data are passages."""
+    problem, figures = data.problem, dict[str, Figure]()
+    if not isinstance(problem, Spans):
+        return {}
+    reader = FeatureReader(strategy.network, data, device=strategy.device)
+    for name in data.test_names:
+        y = data.sets[name].y
+        assert y is not None
+        index = torch.arange(min(3, len(y)))
+        y = y.cpu()[index]
+        outputs = next(iter(reader.stream(name, "outputs", index=index))).values.cpu()
+        answers = problem.predict(problem.without_padding(outputs, y[:, 2])).values.tolist()
+        shown = []
+        for (first, last, _, number), answer in zip(y.tolist(), answers, strict=True):
+            passage = problem.passages[number]
+            words = [passage.context[a:b] for a, b in words_in(passage.context)]
+            shown.append(Answered(passage.question, words, (answer[0], answer[1]), (first, last)))
+        figures[f"answers_{name.replace('/', '_')}"] = answered_passages(shown, f"Answers, {_tested(name)}")
     return figures
 
 

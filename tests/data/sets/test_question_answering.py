@@ -90,8 +90,9 @@ def test_a_run_finds_the_answers(tmp_path: Path) -> None:
     options = [f"backbone.name={encoder}", "backbone.max_length=12", "strategy.layers.backbone_lr=1.0"]
     options += ["optimizer.lr=0.05", "scheduler=constant", "data.batch_size=8", "trainer.max_epochs=8"]
     found = run_in(
-        tmp_path / "run", "data=squad", *files, *options, "data.val_share=0.2", "logger=none", "figures=false"
+        tmp_path / "run", "data=squad", *files, *options, "data.val_share=0.2", "logger=none", "figures=true"
     )
+    assert (tmp_path / "run" / "figures" / "answers_test.png").is_file()
     assert found["sizes"] == {"train": 19, "val": 5, "test": 6}
     assert found["metrics"]["test/span_f1"] > 0.8
     asked = [("a ?", "a b"), Passage("a ?", "x x a c y", ())]  # the shorter passage is padded
