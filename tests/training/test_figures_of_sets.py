@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from tl_lab.evaluation.multi_label import MultiLabelMeter
+from tl_lab.problems import MultiLabel
 from tl_lab.training.figures import figures_of_sets
 
 
@@ -15,7 +16,8 @@ def test_the_figures_of_labels_agree_on_their_order_and_name_their_set() -> None
     meter = MultiLabelMeter(torch.full((3,), 0.5, dtype=torch.double))
     meter.update(2 * y - 1 + noise, y)
     meter.compute()
-    data = SimpleNamespace(test_names=["target/test"], class_names=["first", "second", "third"])
+    names = ["first", "second", "third"]
+    data = SimpleNamespace(test_names=["target/test"], class_names=names, problem=MultiLabel(names))
     figures = figures_of_sets(SimpleNamespace(meters={"target/test": meter}), data)
     assert set(figures) == {"labels_target_test", "label_errors_target_test", "labels_together_target_test"}
     for name, figure in figures.items():
