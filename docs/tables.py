@@ -211,6 +211,7 @@ def reliability_table() -> str:
         "kills at random moments": "the same",
         "kills at the test": "the same",
         "malformed overrides": "each refused in one sentence",
+        "malformed commands": "drawn from these and started: each ends with exit code 1 and one sentence",
         "malformed data": "each refused in one sentence",
         "foreign code that did not run": "ways of a run's folder from elsewhere to have code executed",
     }
