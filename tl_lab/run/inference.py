@@ -3,6 +3,7 @@
 import csv
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -305,7 +306,7 @@ def _load(
         return _few_shot_model(folder, cfg, path, content, allow)
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
     problem = _problem_of(folder, facts, outputs, task)
-    with foreign(folder / "config.yaml", allow):
+    with foreign(folder / "config.yaml", allow), _as_configured(folder):
         backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape, _given(facts))
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
@@ -313,13 +314,14 @@ def _load(
     if isinstance(problem, Several) and cfg.strategy.get("adapters") == "per_task":
         adapter = OfEachTask(adapter, list(problem.tasks), problem.owners)
         backbone = adapter.inject(backbone)
-    network = Network(
-        backbone,
-        len(facts["class_names"]),
-        cfg.strategy.get("bottleneck"),
-        blocks=None if outputs is None else outputs.blocks,
-        **_head_options(cfg, folder),
-    )
+    with _as_configured(folder):
+        network = Network(
+            backbone,
+            len(facts["class_names"]),
+            cfg.strategy.get("bottleneck"),
+            blocks=None if outputs is None else outputs.blocks,
+            **_head_options(cfg, folder),
+        )
     _change_parts(network, facts)
     prefix = "network."
     if any(name.startswith("network.target_encoder.") for name in content["state_dict"]):
@@ -363,7 +365,7 @@ def _few_shot_model(
 
     check_foreign({"strategy": cfg.strategy}, folder / "config.yaml", allow)
     facts = content["model"]
-    with foreign(folder / "config.yaml", allow):
+    with foreign(folder / "config.yaml", allow), _as_configured(folder):
         node = Recipe("backbone", to_plain(cfg.backbone))
         backbone = build_backbone(node, cfg.seed, tuple(facts["shape"]), _given(facts))
         adapter: Adapter = build_node(cfg.adapter)
@@ -525,6 +527,22 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
     check_foreign({"backbone": cfg.backbone, "adapter": cfg.adapter}, path, allow)
     warn_if_edited(folder, cfg)
     return cfg
+
+
+@contextmanager
+def _as_configured(folder: Path) -> Iterator[None]:
+    """Report values of a stored configuration that a part cannot be built with: the file may be edited, or foreign.
+
+    Raises:
+        UserError: a part was not built.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise UserError(f"{folder / 'config.yaml'} does not build the run's network: {said}") from error
 
 
 def warn_if_edited(folder: Path, cfg: DictConfig) -> None:
