@@ -13,7 +13,7 @@ from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.pixels import check_pixels
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.errors import UserError
-from tl_lab.run.given import read_given
+from tl_lab.run.given import read_given, rows_of
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +156,17 @@ def test_a_generator_of_images_is_read_as_a_list():
     names, x = read(image for image in images)
     assert names == list("01234")
     assert x.flatten(1)[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n1,2,3\n", r"row 2 has more cells than the header"),
+        ("a,b, a\n1,2,3\n", r"several columns called 'a': rename them"),
+        ("a,b\n", "has no rows below its header"),
+    ],
+)
+def test_tables_to_predict_have_one_cell_below_each_name(text, said, tmp_path):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        rows_of(tmp_path / "table.csv")

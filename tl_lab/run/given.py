@@ -306,11 +306,17 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     """Read a CSV file's rows, cells by column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows below its header")
+    names = [name.strip() for name in reader.fieldnames or ()]
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UserError(f"{path} has several columns called {', '.join(map(repr, twice))}: rename them")
+    if longer := [number for number, row in enumerate(rows, 1) if None in row]:
+        raise UserError(f"{path}: row {longer[0]} has more cells than the header")
     return rows
 
 

@@ -110,14 +110,16 @@ def together(table: pd.DataFrame, names: Sequence[str], between: str = "-") -> l
 
 
 def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: Path) -> None:
-    """Check that columns exist.
+    """Check that columns exist, each once.
 
     Raises:
-        UserError: the table lacks one; the message suggests similar names.
+        UserError: the table lacks one, and the message suggests similar names; or it has several of that name.
     """
     for name in names:
         if name not in table.columns:
             raise UserError(f"data.{option}: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+        if (count := (table.columns == name).sum()) > 1:
+            raise UserError(f"data.{option}: {path} has {count} columns called {name!r}: rename them")
 
 
 def cell_of(value: Any) -> str:
