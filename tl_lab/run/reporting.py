@@ -32,7 +32,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
     return {
         "data_hash": data.fingerprint(),
         **({"content_hash": data.content_hash} if data.content_hash else {}),
-        "problem": {"name": data.problem.name, "monitor": data.problem.monitor},
+        "problem": data.problem.described(),
         "sizes": {name: len(samples) for name, samples in data.sets.items()},
         "parameters": {
             "total": sum(parameter.numel() for parameter in strategy.parameters()),
