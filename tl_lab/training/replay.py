@@ -396,6 +396,8 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
     """
     if trainer.strategy.root_device.type != "cuda":
         return f"they run on the {trainer.strategy.root_device.type}"
+    if step.graph == "auto" and step.not_seen is not None:
+        return step.not_seen
     if trainer.world_size > 1 or isinstance(trainer.strategy, ParallelStrategy):
         return "processes exchange gradients in them"
     if trainer.precision not in ("32-true", "bf16-mixed"):

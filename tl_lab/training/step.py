@@ -41,6 +41,8 @@ class Step(Objective):
     gradient_clip_norm: float | None
     accumulate_batches: int
     graph: bool | str
+    not_seen: str | None = None
+    """Why ``graph="auto"`` does not replay; None if stored results show that the run's choices can be replayed."""
     max_updates: int | None = None
     """Number of updates of the whole run; None for the number that its epochs have."""
     takes_several: bool = False
