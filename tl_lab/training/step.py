@@ -145,6 +145,8 @@ class Step(Objective):
         self.adaptation.before_update(self.network, now)
         phases, watched = self.adaptation.phases(progress), last and bool(self.watchers)
         if watched or not self._replayed(source, target, rates, now, phases, again):
+            if self.replayer is not None:
+                self.replayer.set_rates(rates)
             self.make_update(source, target, now, phases, optimizer, group=group, updates=updates, watched=last)
         self.updates_done += updates
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -171,10 +173,7 @@ class Step(Objective):
         if self.replayer is None:
             return False
         changed = self._inputs(source, target) if self.adaptation.changes_inputs else None
-        if self.replayer.update((source, target, changed), rates, now, phases, again):
-            return True
-        self.replayer.set_rates(rates)
-        return False
+        return self.replayer.update((source, target, changed), rates, now, phases, again)
 
     def make_update(
         self,
