@@ -13,6 +13,7 @@ from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.errors import UserError
 from tl_lab.results.screen import console
 from tl_lab.training.batches_at_once import looks_at_batches, next_batch
+from tl_lab.training.fused import fuse, fuses
 from tl_lab.training.means import Reading
 from tl_lab.training.objective import Objective
 from tl_lab.training.replay import Replayer, obstacle
@@ -95,7 +96,7 @@ class Step(Objective):
         return None
 
     def on_train_start(self) -> None:
-        """Decide whether updates are replayed; optimizer states have been restored at this point."""
+        """Choose how updates run on a GPU; optimizer states have been restored at this point."""
         super().on_train_start()
         self.replayer = None
         self.takes_several = (
@@ -104,8 +105,13 @@ class Step(Objective):
             and type(self).training_step is Step.training_step
             and not looks_at_batches(self.trainer)
         )
+        if self.device.type != "cuda":
+            return
+        optimizer = cast(Any, self.optimizers()).optimizer
         if self.graph and obstacle(self, self.trainer) is None:
-            self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
+            self.replayer = Replayer(self, optimizer, say=console.say)
+        elif fuses(optimizer, self.device, str(self.trainer.precision)):
+            fuse(optimizer)
 
     def on_train_epoch_start(self) -> None:
         """Record the start of the epoch."""
