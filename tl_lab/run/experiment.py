@@ -379,7 +379,7 @@ def _finish(
         **_facts_of_callbacks(trainer),
         **parts.strategy.artifacts(folder, parts.data),
     )
-    report(plan, folder, record)  # figures take seconds, so the results are printed first
+    report(plan, folder, record, parts.data.waiting)  # figures take seconds, so the results are printed first
     try:
         _show(plan, folder, parts, metrics, chosen)
     except Exception as error:  # the results are kept
