@@ -5,7 +5,7 @@ import numpy as np
 from tl_lab.assess.answering import answerer_of
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval, wilson
 from tl_lab.assess.tuning import WAYS, trained
 from tl_lab.results.report.blocks import Cell, Table
 
@@ -42,7 +42,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
         measures["zero-shot"] = shot
     shown = {name: one for name, one in measures.items() if "/seconds" not in name}
     rows: list[list[str | Cell]] = [[name, one.text(percent=True)] for name, one in shown.items()]
-    measures |= {f"{way}/seconds": mean_with_interval([one.seconds for one in tuned]) for way, tuned in ways.items()}
+    seconds = {way: [one.seconds for one in tuned] for way, tuned in ways.items()}
+    measures |= {f"{way}/seconds": mean_with_interval(values) for way, values in seconds.items()}
     each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     said = (
         f"With {labels:,} labels training from scratch reaches "
@@ -58,7 +59,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if not subject.learned:
         notes.append(f"{subject.name} has no learned weights: it learned half of the classes first, then the others.")
     table = Table(["way", "accuracy or difference (95 %)"], rows, 1, f"Over {options.seeds} seeds")
-    return PartResult(TITLE, said, "moderate" if options.seeds > 2 else "low", measures, [table], figure, notes)
+    confidence: Confidence = "moderate" if options.seeds > 2 else "low"
+    return PartResult(TITLE, said, confidence, measures, [table], figure, notes, {"seconds": seconds})
 
 
 def _verdict(difference: Measure) -> str:
