@@ -123,7 +123,8 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pa
     (package / "__init__.py").touch()
     (package / "visits.py").write_text(MODULE)
     (conf / "data" / "visits.yaml").write_text(
-        "# Visits a day\ndefaults:\n  - _batches\n  - _self_\n_target_: visits_lab.visits.Visits\nbatch_size: 20\nevaluate: best\n"
+        "# Visits a day\ndefaults:\n  - _batches\n  - _self_\n"
+        "_target_: visits_lab.visits.Visits\nbatch_size: 20\nevaluate: best\n"
     )
     run = place / "run"
     with pytest.MonkeyPatch.context() as patched:
