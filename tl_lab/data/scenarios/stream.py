@@ -117,8 +117,7 @@ class TaskStream(DataModule):
         assert self.template is not None
         if len(tasks) < 2:
             raise UserError(f"a stream needs at least 2 tasks, not {len(tasks)}")
-        self.template.sets = tasks[0]  # a pair is tested on the target if that has labels
-        self._tested, self.template.sets = list(self.template.test_names), {}
+        self._tested = list(self.template.serving(tasks[0]).test_names)  # a pair: on the target if that has labels
         self.problem_kind = self.template.problem_kind
         if self.scenario != "domain" and not self.problem_kind.numbers_outputs:
             kind = self.problem_kind.name.replace("_", "-")
