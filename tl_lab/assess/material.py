@@ -76,11 +76,10 @@ class Material:
         for plan in plans:
             check_modality(plan)
         self.data: DataModule = self.plan.data.build()
-        beyond = {"tasks", "episodes"} & set(self.data.traits_for(self.plan.data.node))
-        if beyond:
+        if not self.data.every_class:
             raise UserError(
                 f"assess compares sets of labelled samples, and data={self.plan.data.choice} has "
-                f"{' and '.join(sorted(beyond))}: assess the data of one task"
+                f"{'tasks' if self.data.in_tasks else 'episodes'}: assess the data of one task"
             )
         torch.set_num_threads(self.plan.threads)
         self._threads_given = any(text.lstrip("+").startswith("threads=") for text in self.plan.overrides)
@@ -100,7 +99,7 @@ class Material:
     @property
     def paired(self) -> bool:
         """Whether there are a source and a target."""
-        return "target" in self.data.traits_for(self.plan.data.node)
+        return self.data.target_for(self.plan.data.node)
 
     @property
     def train(self) -> str:

@@ -354,7 +354,7 @@ def _of_class(group: str, node: DictConfig) -> dict[str, str]:
     with suppress(Exception):  # mistakes in it are reported when the run begins
         kind: Any = get_class(node._target_)
         if group == "data":
-            return {"domain_adaptation": "dann"} if "target" in kind.traits_for(node) else {}
+            return {"domain_adaptation": "dann"} if kind.target_for(node) else {}
         return {} if kind.trains and not getattr(kind, "jointly", False) else {"domain_adaptation": "none"}
     return {}
 

@@ -70,6 +70,12 @@ class DataModule(pl.LightningDataModule):
     """Whether one epoch can be the best of the run."""
     labels_new_samples: ClassVar[bool] = True
     """Whether a model of these data can label new samples."""
+    in_tasks: ClassVar[bool] = False
+    """Whether training goes through tasks one after the other."""
+    every_class: ClassVar[bool] = True
+    """Whether each set has samples of all classes, so that constant labels and scores at chance are suspicious."""
+    has_bound: ClassVar[str] = ""
+    """For what training on the target's labels is a bound, if not for these data; empty if it is for these."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set changes between epochs."""
     screens: ClassVar[bool] = False
@@ -138,6 +144,23 @@ class DataModule(pl.LightningDataModule):
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
         """Derive the traits of the data from a node of the configuration, before anything is built."""
         return cls.traits
+
+    @classmethod
+    def target_for(cls, node: Mapping[str, Any]) -> bool:
+        """Derive whether there is a target domain from a node of the configuration, before anything is built."""
+        return "target" in cls.traits_for(node)
+
+    @classmethod
+    def classes_change(cls, node: Mapping[str, Any]) -> str:
+        """Explain why predictions at different times have different classes, with a remedy up to the name of a method.
+
+        Args:
+            node: of these data.
+
+        Returns:
+            A phrase that ends in "use an"; empty if classes are fixed.
+        """
+        return ""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
@@ -251,13 +274,11 @@ class DataModule(pl.LightningDataModule):
         """Drop test samples beyond ``test_count``, and record it.
 
         Raises:
-            UserError: there are fewer, or the data are episodes.
+            UserError: there are fewer.
         """
         count = self.test_count
         if count is None:
             return sets
-        if "episodes" in self.traits:
-            raise UserError(f"data.test_count={count}: episodes are drawn from all test images; set data.test_episodes")
         for name, test in [(name, one) for name, one in sets.items() if SetName.parse(name).part == "test"]:
             if count > len(test):
                 raise UserError(f"data.test_count={count} is more than the {len(test):,} samples of {name}")
@@ -267,8 +288,8 @@ class DataModule(pl.LightningDataModule):
 
     def _check_variety(self, name: str, y: Tensor) -> None:
         """Refuse constant training labels, and warn of constant labels in scored sets."""
-        if {"tasks", "episodes"} & self.traits or (alike := self.problem.alike(y)) is None:
-            return  # a task may have one class; episodes are checked by their own classes
+        if not self.every_class or (alike := self.problem.alike(y)) is None:
+            return
         if name == self.primary:
             raise UserError(f"the set {name!r} has {alike} in every sample, so that there is nothing to learn")
         if SetName.parse(name).part != "train":
