@@ -308,6 +308,8 @@ class Loader(ConfigLoaderImpl):
         data = cfg.hydra.runtime.choices.data
         where = _declarations(self._files, "data", data).get("where")
         inner = OmegaConf.select(cfg, f"data.{where}") if where else None
+        if where == "target" and inner is None:
+            return f"data={data} has no target"
         if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
             return f"data={data} has no target"
         return ""

@@ -60,9 +60,10 @@ def check_pairing(plan: Plan) -> None:
     if not adaptation.needs_target:
         return
     if not data.target_for(plan.data.node):
+        paired = fitting_nodes("data", lambda other: class_of(other).target_for(other))
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={plan.data.choice} does not have: "
-            f"use domain_adaptation=none, or one of {fitting('data', lambda other: 'target' in other.traits)}"
+            f"use domain_adaptation=none, or one of {paired}"
         )
     if getattr(strategy, "jointly", False):
         raise UserError(
