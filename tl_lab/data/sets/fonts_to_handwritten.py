@@ -13,7 +13,7 @@ from tl_lab.randomness import derive_seed
 
 __all__ = ["FontsToHandwritten"]
 
-_FAMILIES = {"mono": "DejaVuSansMono", "sans": "DejaVuSans", "serif": ("DejaVuSerif", "STIXGeneral")}
+_FAMILIES = {"mono": ("DejaVuSansMono",), "sans": ("DejaVuSans",), "serif": ("DejaVuSerif", "STIXGeneral")}
 
 
 class FontsToHandwritten(SeveralSources):
