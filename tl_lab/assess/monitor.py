@@ -197,8 +197,7 @@ def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[list[Tensor]
     index = torch.arange(count)
     if count > _MOST:
         index = torch.randperm(count, generator=generator(data.seed, "drift", name))[:_MOST].sort()[0]
-    data.sets = {name: data.sets[name].subset(index)}
-    data.use(model.spec)
+    data = data.serving({name: data.sets[name].subset(index)}, model.spec)
     blank = _blank(model)
     device = next(model.network.parameters()).device
     outputs, features, random = [], [], []

@@ -30,7 +30,7 @@ def features_of(material: Material, subject: Subject, data: str) -> tuple[Tensor
         UserError: the data cannot be read, or do not fit the backbone.
     """
     other = _loaded(data)
-    _prepare(material, subject, other, other.primary)
+    other = _prepared(material, subject, other, other.primary)
     network = Network(subject.backbone, 1, seed=material.plan.seed)
     y = other.sets[other.primary].y if other.problem.numbers_outputs else None
     return FeatureReader(network, other).read(other.primary, "backbone", cached=False).cpu().float(), y
@@ -52,7 +52,7 @@ def task_on(material: Material, subject: Subject, data: str) -> Task:
     if not other.problem.numbers_outputs:
         raise ValueError(f"assess.pretraining={data} has no classes, by which its accuracy could be measured")
     test = next(name for name in _SCORED if name in other.sets)
-    _prepare(material, subject, other, other.primary, test)
+    other = _prepared(material, subject, other, other.primary, test)
     return task_of(other, other.primary, test, range(len(other.class_names)))
 
 
@@ -62,6 +62,6 @@ def _loaded(data: str) -> DataModule:
     return other
 
 
-def _prepare(material: Material, subject: Subject, other: DataModule, *names: str) -> None:
-    other.sets = {name: material._draw(f"pretraining/{name}", other.sets[name]) for name in names}
-    other.use(subject.backbone.spec)
+def _prepared(material: Material, subject: Subject, other: DataModule, *names: str) -> DataModule:
+    sets = {name: material.draw(f"pretraining/{name}", other.sets[name]) for name in names}
+    return other.serving(sets, subject.backbone.spec)

@@ -65,8 +65,7 @@ def _of_run(material: Material, run: Path) -> Tensor:
     from tl_lab.training.feature_reader import FeatureReader
 
     model = load_classifier(run)
-    data, name = material.data, material.train
-    data.sets = {name: material.drawn[name]}
-    data.use(model.spec)
+    name = material.train
+    data = material.data.serving({name: material.drawn[name]}, model.spec)
     outputs = FeatureReader(model.network, data).read(name, "outputs", cached=False)
     return outputs.cpu().double().softmax(1)

@@ -165,9 +165,8 @@ def halves(material: Material, subject: Subject) -> tuple[Task, Task]:
 def _task(material: Material, subject: Subject, classes: Sequence[int]) -> Task:
     test = material.test or material.validation
     data = material.prepared(subject, list(dict.fromkeys([material.train, test])))
-    data.sets = dict(data.sets)
     material.labels(test)  # says what is missing
-    return task_of(copy.copy(data), material.train, test, classes)  # the material prepares its data for others, too
+    return task_of(data, material.train, test, classes)
 
 
 def task_of(data: DataModule, train: str, test: str, classes: Sequence[int]) -> Task:

@@ -6,7 +6,7 @@ This module does not import torch.
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tl_lab.texts import printable
@@ -138,16 +138,28 @@ def learn(problem: Any) -> None:
 def _merged() -> tuple[dict[str, Kind], dict[str, str]]:
     """Merge what is known; the first statement of a metric is used."""
     every = [*_STATED.values(), *(scores for name, scores in _READ.items() if name not in _STATED)]
-    mains: dict[str, Kind] = {}
-    others: dict[str, Kind] = {}
-    for scores in every:
-        mains.setdefault(scores.main, scores.metrics.get(scores.main, Kind()))
-        for name, kind in scores.metrics.items():
-            others.setdefault(name, kind)
     units: dict[str, str] = {}
+    known: dict[str, Kind] = {}
     for scores in every:
         units.setdefault(scores.main, scores.units)
-    return {**mains, **{n: k for n, k in others.items() if n not in mains}, **_GENERAL}, units
+        for name, kind in {scores.main: Kind(), **scores.metrics}.items():
+            known.setdefault(name, kind)
+    others = _in_order([name for name in scores.metrics if name not in units] for scores in every)
+    return {**{name: known[name] for name in [*units, *others]}, **_GENERAL}, units
+
+
+def _in_order(lists: Iterable[Sequence[str]]) -> list[str]:
+    """Merge lists so that the names of each remain in its order."""
+    order: list[str] = []
+    for names in lists:
+        place = next((order.index(name) for name in names if name in order), len(order))
+        for name in names:
+            if name in order:
+                place = order.index(name)
+            else:
+                order.insert(place, name)
+            place += 1
+    return order
 
 
 def _read(stated: Any) -> Scores | None:

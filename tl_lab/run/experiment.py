@@ -398,7 +398,7 @@ def _facts_of_callbacks(trainer: pl.Trainer) -> dict[str, Any]:
 
 def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
     """Warn of test scores at chance level; tasks and episodes have chance levels of their own."""
-    if data.traits & {"tasks", "episodes"}:
+    if not data.every_class:
         return []
     sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
     return at_chance(metrics, sizes, data.problem)

@@ -177,7 +177,7 @@ class Plan:
     @property
     def learns_stream_at_once(self) -> bool:
         """Whether the data are a stream, and the strategy learns its tasks at once as several tasks."""
-        return "tasks" in self.data.kind.traits and "several tasks" in self.strategy.kind.needs
+        return self.data.kind.in_tasks and "several tasks" in self.strategy.kind.needs
 
     def validates(self, epochs: int | None) -> bool:
         """Whether there is any validation in this number of epochs; None if the number is unknown."""

@@ -76,7 +76,8 @@ class Strategy(Measuring):
     """Traits that the data may have; data with other traits require a strategy that supports them."""
     trains: ClassVar[bool] = True
     """Whether the strategy trains anything before the test."""
-
+    answers_by_head: ClassVar[bool] = True
+    """Whether the network's head classifies in validation and test, without being fitted to each episode."""
     problems: ClassVar[frozenset[str]] = ALL
     """Names of the supported problems."""
     wants_weights: ClassVar[bool] = False

@@ -156,10 +156,11 @@ class ZeroShot(Strategy):
         sets = self.data.sets
         if self.scored == "all" and stage == "test":
             names = [self.data.primary, *self.data.val_names, *self.data.test_names]
-            sets[self.data.test_names[0]] = Samples.concatenate([sets[name] for name in dict.fromkeys(names)])
+            every = Samples.concatenate([sets[name] for name in dict.fromkeys(names)])
+            self.data.score_instead(self.data.test_names[0], every)
         if isinstance(self.network.head, GroupedHead):
             for name in self.data.test_names if stage == "test" else self.data.val_names:
-                sets[name] = self._without_unmapped(name, sets[name])
+                self.data.score_instead(name, self._without_unmapped(name, sets[name]))
 
     def _without_unmapped(self, name: str, samples: Samples) -> Samples:
         assert samples.y is not None

@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from tl_lab.data.names import SetName
 from tl_lab.problems import Problem
 from tl_lab.results.figures.drawing import INK, STYLE, numpy_of, shortened
 from tl_lab.training.feature_reader import evaluating
@@ -94,7 +95,7 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
             assert data.spec is not None
             images = data.spec.restore(x)
             assert isinstance(images, Tensor)
-            figures[f"activation_maps_{name.replace('/', '_')}"] = drawn(images, maps, titles)
+            figures[f"activation_maps_{SetName.parse(name).file}"] = drawn(images, maps, titles)
     finally:
         strategy.network.train(was_training)
     return figures
@@ -173,7 +174,7 @@ def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[s
             said = data.problem.words(data.problem.predict(strategy.network(x)).values)
         titles = _titles(said, y[index.to(y.device)].cpu(), data.problem)
         parts = [mel[:, :length].cpu() for mel, length in zip(x["mel"], x["length"].tolist(), strict=True)]
-        figures[f"spectrograms_{name.replace('/', '_')}"] = drawn_spectrograms(parts, titles)
+        figures[f"spectrograms_{SetName.parse(name).file}"] = drawn_spectrograms(parts, titles)
     return figures
 
 

@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from tl_lab.data.names import SetName
 from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter, SeveralMeter
 from tl_lab.evaluation.multi_label import scores_by_label
 from tl_lab.evaluation.sequence import tags_of
@@ -42,7 +43,7 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     """
     figures: dict[str, Figure] = {}
     for name in data.test_names:
-        meter, what, where = strategy.meters[name], _tested(name), name.replace("/", "_")
+        meter, what, where = strategy.meters[name], _tested(name), SetName.parse(name).file
         for task, part in data.problem.tasks.items():
             names = part.problem.output_names
             figures |= _of_meter(cast(SeveralMeter, meter).of(task), names, f"{task}, {what}", f"{task}_{where}")
@@ -107,7 +108,7 @@ def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
         drawn = [(pages.items[k].words, pages.items[k].boxes) for k in index.tolist()]
         ours, theirs = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
         title = f"Fields, {_tested(name)}"
-        figures[f"pages_{name.replace('/', '_')}"] = tagged_pages(drawn, ours, theirs, kinds, title)
+        figures[f"pages_{SetName.parse(name).file}"] = tagged_pages(drawn, ours, theirs, kinds, title)
     return figures
 
 
@@ -122,13 +123,13 @@ def _of_answers(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
         index = torch.arange(min(3, len(y)))
         outputs = next(iter(reader.stream(name, "outputs", index=index))).values.cpu()
         if shown := data.problem.answered(outputs, y.cpu()[index]):
-            figures[f"answers_{name.replace('/', '_')}"] = answered_passages(shown, f"Answers, {_tested(name)}")
+            figures[f"answers_{SetName.parse(name).file}"] = answered_passages(shown, f"Answers, {_tested(name)}")
     return figures
 
 
 def _tested(name: str) -> str:
     """Describe the tested set: ``target/test`` is the test set of the target."""
-    of = name.rpartition("/")[0].replace("/", " ")
+    of = " ".join(filter(None, SetName.parse(name)[:2]))
     return f"test set of {'the ' if of in ('source', 'target') else ''}{of}" if of else "test set"
 
 

@@ -50,7 +50,7 @@ def tree_scores(
         y = sets[name].y
         assert y is not None
         meter = problem.meter()
-        meter.update(torch.from_numpy(outputs[name.replace("/", "_")]), y.cpu())
+        meter.update(torch.from_numpy(outputs[SetName.parse(name).file]), y.cpu())
         where = SetName.parse(name)
         trees = " ".join(filter(None, [where.domain, "trees"]))
         scores |= {f"{where.part}/{trees}/{metric}": value for metric, value in meter.compute().items()}
@@ -71,14 +71,14 @@ def _outputs(
         if targets.numbers:
             models = [HistGradientBoostingRegressor(**options).fit(x, column) for column in columns]
             return {
-                name.replace("/", "_"): np.stack([model.predict(rows[name]) for model in models], 1) for name in tests
+                SetName.parse(name).file: np.stack([model.predict(rows[name]) for model in models], 1) for name in tests
             }
         fits = [HistGradientBoostingClassifier(**options).fit(x, labels) for labels in columns]
         found = {}
         for name in tests:
             p = [_probabilities(fit, rows[name], max(problem.num_outputs, 2)) for fit in fits]
             logits = [np.log(one[:, 1]) - np.log(one[:, 0]) for one in p]
-            found[name.replace("/", "_")] = np.log(p[0]) if problem.numbers_outputs else np.stack(logits, 1)
+            found[SetName.parse(name).file] = np.log(p[0]) if problem.numbers_outputs else np.stack(logits, 1)
         return found
 
 
