@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import wave
@@ -63,6 +64,7 @@ def main() -> None:
         for data in chosen.data:
             for backbone in (one for one in chosen.backbone if (data, one) not in there):
                 rows.append(_try(Path(place), data, backbone, own.get(data, [])))
+                shutil.rmtree(Path(place) / f"{data}-{backbone}", ignore_errors=True)  # checkpoints fill a disk
                 print(json.dumps(rows[-1]), flush=True)
             if chosen.store:
                 _store(rows)

@@ -11,8 +11,8 @@ writes, in turn before and after the file has its name, at random moments, and w
 folder is compared: metrics, protocol, tables, matrices, figures, weights, optimizers, random states. What the clock
 says is left out.
 
-Beside the kills it counts, by the tests: options with values that they do not admit, data that are malformed or do not
-fit, and tries to let a run's folder from elsewhere run code.
+Beside the kills it counts options with values that they do not admit, 200 of them as commands that are started, and,
+by the tests, data that are malformed or do not fit, and tries to let a run's folder from elsewhere run code.
 """
 
 import argparse
@@ -40,7 +40,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "config")]
 
 from killing import contents, count_writes, differing, run_with_kills  # noqa: E402
 from program_starts import Start  # noqa: E402
-from test_options import PLAIN, check, generated, taken_by, wrong_for  # noqa: E402
+from test_options import PLAIN, check, commands, ends_in_a_sentence, generated, taken_by, wrong_for  # noqa: E402
 
 import tl_lab.run.experiment  # noqa: E402, F401  (once for all processes)
 
@@ -52,10 +52,13 @@ PAIR = ["data=printed_to_handwritten", "data.source_count=200", "data.source_tes
 PAIR += ["data.target_test_count=50", "data.batches_per_epoch=2", "trainer.max_epochs=2"]
 CONTINUAL = ["naive", "joint", "ewc", "online_ewc", "si", "mas", "lwf", "replay", "a_gem", "der_plus_plus"]
 METHODS = ["none", "dann", "mcd", "adda", "self_training", "mmd", "importance_weighting"]
-METHODS += ["cdan", "mdd", "afn", "jmmd", "coral", "mcc"]
+METHODS += ["cdan", "mdd", "afn", "jmmd", "coral", "mcc", "domain_randomisation", "target_only"]
 SET = ["data=digits", "data.labels=100", "trainer.max_epochs=3"]
 EPISODES = ["data=glyph_episodes", "data.train.way=5", "data.episodes_per_epoch=4", "data.val_episodes=4"]
 EPISODES += ["data.test_episodes=4", "trainer.max_epochs=2"]
+FEW_SHOT = ["prototypical", "maml", "matching", "fomaml", "anil", "reptile", "baseline", "baseline_plus_plus"]
+TEXTS = ["data=sst2", "data.test_count=20", "backbone=word_vectors"]
+PROMPTS = ["data=sst2", "data.test_count=4", "strategy.shots=1", "backbone=hf_causal"]
 TEACHER = "TEACHER"  # stands for the folder of a run, made for the case
 
 
@@ -69,15 +72,23 @@ def cases() -> dict[str, list[str]]:
     for method in METHODS:
         found[f"pair, {method}"] = [*PAIR, f"domain_adaptation={method}"]
     found["pair, adabn"] = [*PAIR, "domain_adaptation=adabn", "backbone.batch_norm=true"]
-    for strategy in ("from_scratch", "fine_tuning", "feature_extraction", "pretraining"):
+    for strategy in ("from_scratch", "fine_tuning", "feature_extraction", "pretraining", "partial_tuning", "setfit"):
         found[f"set, {strategy}"] = [*SET, f"strategy={strategy}"]
     found["set, adapter"] = [*SET, "strategy=fine_tuning", "adapter=bitfit"]
     found["set, distillation"] = [*SET, "strategy=distillation", f"strategy.teacher={TEACHER}"]
     found["set, multi_task"] = ["strategy=multi_task", "data=tasks", "data.datasets=[digits,digits_value]", *SET[1:]]
-    for strategy in ("prototypical", "maml"):
+    found["set, adapter_tuning"] = [*SET, "strategy=adapter_tuning", "adapter=lora"]
+    for strategy in FEW_SHOT:
         found[f"episodes, {strategy}"] = [*EPISODES, f"strategy={strategy}"]
+    found["episodes, nearest_centroid"] = [*EPISODES, "strategy=nearest_centroid"]
+    found["texts, zero_shot"] = [*TEXTS, "strategy=zero_shot"]
+    found["texts, prompting"] = [*PROMPTS, "strategy=prompting"]
     return {
-        name: [*SMALL, *overrides, f"figures={str(name in DRAWN).lower()}"]
+        name: [
+            *(part for part in SMALL if "backbone=" not in " ".join(overrides) or not part.startswith("backbone")),
+            *overrides,
+            f"figures={str(name in DRAWN).lower()}",
+        ]
         for name, overrides in sorted(found.items(), key=lambda case: case[0] not in DRAWN)
     }
 
@@ -197,6 +208,7 @@ def _tries() -> dict[str, dict[str, int]]:
     foreign = ["tests/config/test_foreign_folders.py", "tests/config/test_trust.py"]
     return {
         "malformed overrides": _overrides_refused(),
+        "malformed commands": _commands_refused(200),
         "malformed data": _passed(
             ["tests/data", "tests/run/test_input_checks.py", "tests/run/test_inputs_to_predict.py", "-k", refusals]
         ),
@@ -216,6 +228,15 @@ def _overrides_refused() -> dict[str, int]:
                 content = {key: content}
             said.append(check(content))
     return {"tries": len(said), "right": sum(len(one) == 1 and "\n" not in one[0] for one in said)}
+
+
+def _commands_refused(count: int) -> dict[str, int]:
+    """Start the program with drawn mistakes: each has to end with exit code 1 and one sentence."""
+    right = 0
+    for arguments, option in commands(count, seed=1):
+        with tempfile.TemporaryDirectory() as place:
+            right += ends_in_a_sentence(arguments, option, Path(place))
+    return {"tries": count, "right": right}
 
 
 def _passed(tests: list[str]) -> dict[str, int]:

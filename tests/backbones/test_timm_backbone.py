@@ -81,6 +81,20 @@ def test_weights_from_a_file(name: str, classes: int, suffix: str, tmp_path: Pat
     x = torch.rand(2, 3, *size)
     torch.testing.assert_close(net(x), source(x))
     assert "state_dict" not in net.net.pretrained_cfg
+    assert net.classifier() is None or classes == 1000
+
+
+@pytest.mark.parametrize("name", [*TINY, "resnet18", "mobilenetv3_small_050"])
+def test_the_classifier_of_the_weights_gives_the_full_models_logits(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    full = timm.create_model(name, num_classes=1000).eval()
+    torch.save(full.state_dict(), tmp_path / "weights.pth")
+    net = Timm(name=name, weights=str(tmp_path / "weights.pth")).eval()
+    known, x = net.classifier(), torch.rand(2, 3, *net.spec.size)
+    assert known is not None
+    torch.testing.assert_close(net(x) @ known.weight.T + known.bias, full(x))
+    assert (len(known.names), known.names[671][0]) == (1000, "mountain bike")
+    assert Timm(name=name).classifier() is None
 
 
 def test_one_channel_answers_as_grey_fed_three_times(tmp_path: Path) -> None:

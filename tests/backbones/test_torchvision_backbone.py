@@ -72,6 +72,28 @@ def test_penultimate_layer_of_the_full_model(name: str, tmp_path: Path) -> None:
     assert net.spec.mean == (0.485, 0.456, 0.406)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0", "swin_t", "vit_b_32"])
+def test_the_classifier_of_the_weights_gives_the_full_models_logits(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    size = 224 if name == "vit_b_32" else 64
+    full = torchvision.models.get_model(name, weights=None).eval()
+    torch.save(full.state_dict(), tmp_path / "w.pth")
+    net = Torchvision(name=name, weights=str(tmp_path / "w.pth"), resize_to=[size, size]).eval()
+    known, x = net.classifier(), torch.rand(2, 3, size, size)
+    assert known is not None
+    torch.testing.assert_close(net(x) @ known.weight.T + known.bias, full(x))
+    assert known.names[0] == ("tench", "Tinca tinca")
+    assert Torchvision(name=name, input_size=[size, size]).classifier() is None
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1", "mobilenet_v3_small", "resnet18 of 7 classes"])
+def test_no_classifier_where_the_features_do_not_determine_the_logits(name: str, tmp_path: Path) -> None:
+    name, _, classes = name.partition(" of ")
+    full = torchvision.models.get_model(name, weights=None, **({"num_classes": 7} if classes else {}))
+    torch.save(full.state_dict(), tmp_path / "w.pth")
+    assert Torchvision(name=name, weights=str(tmp_path / "w.pth"), resize_to=[64, 64]).classifier() is None
+
+
 def test_a_vit_trained_at_another_size_has_its_positions_interpolated(tmp_path: Path) -> None:
     full = torchvision.models.vit_b_32(weights=None, image_size=96)
     torch.save(full.state_dict(), tmp_path / "w.pth")

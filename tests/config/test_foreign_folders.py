@@ -162,6 +162,8 @@ PLACES: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
     **{path: _at(path) for path in ("backbone.activation", "backbone.hidden", "strategy.head", "strategy.head.hidden")},
     **{path: _at(path) for path in ("strategy.layers", "strategy.bottleneck", "optimizer.lr", "trainer.plugins")},
     **{path: _at(path) for path in ("callbacks.mine", "validator.mine", "data.augmentation", "extra", "seed")},
+    **{path: _at(path) for path in ("logger.mine", "logger.csv.save_dir", "logger.mode", "adapter", "augmentation")},
+    **{path: _at(path) for path in ("backbone.weights", "backbone.name", "init_from", "assess", "update", "sweep.x")},
     **{f"{path}[]": _listed(path) for path in ("backbone.hidden", "trainer.callbacks", "data.transforms", "tags")},
 }
 

@@ -1,15 +1,20 @@
 """Types and ranges of all options are declared, and an invalid value gives a one-sentence error."""
 
 import functools
+import json
 import math
+import random
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from annotated_types import Ge, Interval, Len
 from omegaconf import OmegaConf
+from program_starts import Start
 
 from tl_lab import options
 from tl_lab.config import check, choices, compose
@@ -111,13 +116,20 @@ def test_no_class_stands_where_a_plain_value_belongs(hint: Any) -> None:
 @functools.cache
 def nodes() -> dict[str, tuple[str, dict[str, Any]]]:
     """Find each class that the files name once, with a path and a node that it stands in."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    return {target: (path, node) for target, (path, node, _) in places().items()}
+
+
+@functools.cache
+def places() -> dict[str, tuple[str, dict[str, Any], str]]:
+    """Find each class that the files name once: a path, the node that it stands in, and the override that brings it."""
+    found: dict[str, tuple[str, dict[str, Any], str]] = {}
     for group in GROUPS:
-        for file in choices(group)[group].values():
+        for choice, file in choices(group)[group].items():
             plain = OmegaConf.to_container(read_node(file), resolve=False)
-            for path, node in _walk(plain, group):
+            package = re.match(r"# @package ([\w.]+)", file.read_text())
+            for path, node in _walk(plain, package[1] if package else group):
                 if isinstance(node.get("_target_"), str):
-                    found.setdefault(node["_target_"], (path, node))
+                    found.setdefault(node["_target_"], (path, node, f"{group}={choice}"))
     return found
 
 
@@ -259,3 +271,33 @@ def test_plain_options_with_a_wrong_value() -> None:
 def test_what_the_run_decides_itself_is_not_accepted_in_silence(option: str) -> None:
     found = check(compose(["data=digits", f"+{option}=1"]))
     assert any(said.startswith(f"{option} is filled in by the run") for said in found)
+
+
+def commands(count: int, seed: int) -> list[tuple[list[str], str]]:
+    """Draw mistakes as a user would write them: the arguments, and the option that the error has to name."""
+    mistakes = [
+        ([brings, f"++{path}.{name}={_as_argument(value)}"], f"{path}.{name}")
+        for target, name, value in generated()
+        for path, _, brings in [places()[target]]
+    ]
+    return random.Random(seed).sample(mistakes, count)
+
+
+def _as_argument(value: Any) -> str:
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    return json.dumps(value).replace('"', "")
+
+
+def ends_in_a_sentence(arguments: list[str], option: str, folder: Path) -> bool:
+    """Whether the program refuses arguments with exit code 1 and one sentence that names the option."""
+    start = Start(*arguments, f"hydra.run.dir={folder / 'run'}", output=folder / "said.txt", cwd=folder)
+    code, lines = start.wait(), start.said.strip().splitlines()
+    return code == 1 and len(lines) == 1 and option in lines[0]
+
+
+@pytest.mark.parametrize(("arguments", "option"), commands(count=8, seed=0), ids=lambda value: str(value)[:60])
+def test_a_mistake_on_the_command_line_is_one_sentence(arguments: list[str], option: str, tmp_path: Path) -> None:
+    assert ends_in_a_sentence(arguments, option, tmp_path)

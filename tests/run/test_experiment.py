@@ -273,6 +273,8 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("callbacks.checkpoint.monitor=test/target/acc", "validation metric only"),
         ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch finds none"),
         ("callbacks.checkpoint.monitor=val/source/ac", "val/source/acc"),
+        ("callbacks.early_stopping.monitor=no/such", "validation metric only"),
+        ("trainer.num_nodes=2", "trainer.num_nodes=2 would wait for machines that nothing starts"),
         ("trainer.limit_train_batches=0", "nothing was trained"),
         ("+trainer.max_steps=5", "max_steps is not supported"),
         ("trainer.precision=16-mixed", "needs a GPU"),

@@ -13,7 +13,7 @@ from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.pixels import check_pixels
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.errors import UserError
-from tl_lab.run.given import read_given
+from tl_lab.run.given import read_given, rows_of
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +118,55 @@ def test_whole_numbers_of_every_size_are_pixels(kind):
     assert torch.equal(check_pixels(torch.from_numpy(values)), torch.arange(256).view(1, 1, 16, 16).to(torch.uint8))
     with pytest.raises(UserError, match=r"whole numbers in 0\.\.255, not 0 to 4095"):
         check_pixels(torch.from_numpy((values * 16 + 15) * (values > 0).astype(kind)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (None, "an input of type NoneType cannot be predicted: give paths, images or arrays"),
+        ([None], "an input of type NoneType cannot be predicted"),
+        (3 + 2j, "complex"),
+        (np.zeros((2, 4, 4), np.complex64), "an array of complex numbers cannot be predicted"),
+        (np.array(["a", "b"]), "an array of <U1 values cannot be predicted"),
+        (np.array([{}, None]), "an array of object values cannot be predicted"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "an array of datetime64"),
+        (object(), "an input of type object cannot be predicted"),
+        ([], "the list of inputs is empty"),
+        (iter([]), "the list of inputs is empty"),
+        (set(), "the list of inputs is empty"),
+        ([np.zeros((4, 4)), "a.png"], "paths, images or arrays, not several of these"),
+        ([[0.1, 0.2], [0.3]], r"not of shape \(2,\)"),
+        (np.zeros(()), r"not of shape \(\)"),
+    ],
+    ids=str,
+)
+def test_what_is_no_image_is_refused_by_its_type(inputs, said):
+    with pytest.raises(UserError, match=said):
+        read(inputs)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, None, "3"])
+def test_batches_have_a_size(size):
+    with pytest.raises(UserError, match="batch_size must be a whole number of at least 1"):
+        list(read_given(np.zeros((2, 4, 4)), model(), batch_size=size))
+
+
+def test_a_generator_of_images_is_read_as_a_list():
+    images = [np.full((4, 4), i, np.uint8) for i in range(5)]
+    names, x = read(image for image in images)
+    assert names == list("01234")
+    assert x.flatten(1)[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n1,2,3\n", r"row 2 has more cells than the header"),
+        ("a,b, a\n1,2,3\n", r"several columns called 'a': rename them"),
+        ("a,b\n", "has no rows below its header"),
+    ],
+)
+def test_tables_to_predict_have_one_cell_below_each_name(text, said, tmp_path):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        rows_of(tmp_path / "table.csv")

@@ -5,12 +5,15 @@ all strategies and scenarios are tried by ``benchmarks/reliability.py``.
 """
 
 import os
+import runpy
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from killing import contents, count_writes, differing, run_with_kills
 
+from tl_lab.config import choices
 from tl_lab.results.folder.files import remove_leftovers, write_text
 from tl_lab.sweeps.processes import Child, wait_for_any
 
@@ -31,6 +34,17 @@ def test_a_stream_that_is_killed_again_and_again(tmp_path: Path) -> None:
     assert {"config.yaml", "results.json", "metrics.csv", "checkpoints/last.ckpt"} < set(unbroken)
     assert run_with_kills(tmp_path / "killed", [*STREAM, *SMALL], KILLS) == len(KILLS)
     assert differing(unbroken, contents(tmp_path / "killed")) == []
+
+
+def test_every_strategy_and_adaptation_is_among_the_cases_of_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmarks = Path(__file__).resolve().parents[2] / "benchmarks"
+    monkeypatch.setattr(sys, "path", [str(benchmarks), *sys.path])
+    cases = runpy.run_path(str(benchmarks / "reliability.py"))["cases"]()
+    tried = {override for overrides in cases.values() for override in overrides}
+    named = {f"{group}={name}" for group in ("strategy", "domain_adaptation") for name in choices(group)[group]}
+    other_options_of_one_method = {f"domain_adaptation={name}" for name in ("auto", "source_only")}
+    other_options_of_one_method |= {f"domain_adaptation=dann_{kind}" for kind in ("paper", "shallow")}
+    assert {name for name in named if "/" not in name} - tried == other_options_of_one_method
 
 
 # ---------------------------------------------------------------------- temporary files

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,6 +12,7 @@ from tl_lab.cli.train import main
 from tl_lab.config import check, compose
 from tl_lab.config.instantiate import foreign
 from tl_lab.errors import UserError
+from tl_lab.results.folder.metrics_csv import RowsBeforeCheckpoints
 from tl_lab.run.plan import Plan
 from tl_lab.run.trainer import _check_place, make_loggers
 
@@ -153,3 +155,15 @@ def test_a_stored_configuration_sends_only_to_the_users_own_server(
         _check_place("mlflow", node, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://theirs")
     _check_place("mlflow", node, tmp_path)
+
+
+def test_rows_of_every_logger_are_on_disk_before_a_checkpoint(tmp_path: Path) -> None:
+    """A process that is killed after its checkpoint has lost no row that its resumed run does not log again."""
+    found = make_loggers(plan("logger=[csv,tensorboard]"), tmp_path, None)
+    for logger in found:
+        logger.log_metrics({"train/loss": 0.5}, step=3)
+    events = tmp_path / "tensorboard" / "version_0"
+    before = sum(file.stat().st_size for file in events.glob("events*"))
+    RowsBeforeCheckpoints().on_save_checkpoint(SimpleNamespace(loggers=found), None, {})  # type: ignore[arg-type]
+    assert (tmp_path / "csv" / "version_0" / "metrics.csv").read_text().split() == ["step,train/loss", "3,0.5"]
+    assert sum(file.stat().st_size for file in events.glob("events*")) > before

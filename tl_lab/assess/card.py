@@ -16,6 +16,7 @@ from tl_lab.assess.results import Measure, wilson
 from tl_lab.config.identity import to_plain
 from tl_lab.config.stored import read_stored, read_yaml
 from tl_lab.errors import UserError
+from tl_lab.problems.metrics import PACKAGED
 from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import answerer, duration, format_metric, is_score, is_share, readable, split_name
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
@@ -190,7 +191,7 @@ def _from_assessment(
 ) -> Section:
     """Take a part over from the assessment, with its main numbers."""
     if found is None:
-        if _problem(run) not in _ASSESSED[part]:
+        if (problem := _problem(run)) in PACKAGED and problem not in _ASSESSED[part]:
             return Section(title, [_NOT_ASSESSED[part]])
         command = commands.command("assess", *_inputs(run, choices), f"init_from={run}", f"assess={part}")
         return Section(title, [f"Not assessed: `{command}` does."])

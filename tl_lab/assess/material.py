@@ -25,7 +25,6 @@ from tl_lab.data.samples import Samples, in_memory
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
 from tl_lab.model.network import Network
-from tl_lab.problems import MultiLabel, SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import build_backbone, check_inputs
@@ -135,12 +134,12 @@ class Material:
     @property
     def classifies(self) -> bool:
         """Whether one class of several is predicted."""
-        return isinstance(self.data.problem, SingleLabel)
+        return self.data.problem.numbers_outputs
 
     @property
     def finds(self) -> bool:
         """Whether several labels are predicted, each present or absent."""
-        return isinstance(self.data.problem, MultiLabel)
+        return self.data.problem.marks_outputs
 
     @property
     def class_names(self) -> list[str]:

@@ -66,8 +66,8 @@ class Measure:
 
     def times(self, factor: float) -> "Measure":
         """Convert to another unit: the number and its interval times a factor > 0."""
-        ends = (None if end is None else factor * end for end in (self.low, self.high))
-        return Measure(factor * self.value, *ends, self.p)
+        low, high = (None if end is None else factor * end for end in (self.low, self.high))
+        return Measure(factor * self.value, low, high, self.p)
 
     def plain(self) -> dict[str, float | None]:
         """Give plain values for JSON."""

@@ -5,7 +5,6 @@ from typing import Literal
 import timm
 from torch import Tensor
 
-from tl_lab.backbones.base import Classifier
 from tl_lab.backbones.packaged import packaged
 from tl_lab.backbones.timm import Timm
 from tl_lab.backbones.weights import check_fit, read_weights
@@ -68,17 +67,6 @@ class EfficientNetLite(Timm):
         )
         if known is not None:
             self.source = f"{known.package} {known.version}"
-        self._name, self._file = name, path
-
-    def classifier(self) -> Classifier | None:
-        """Read ImageNet's classifier from the file of the weights, where that has one of 1,000 classes."""
-        from tl_lab.backbones.imagenet_names import imagenet_names
-
-        if self._file is None:
-            return None
-        state, names = self._read(self._name, self._file), imagenet_names()
-        weight, bias = state.get("classifier.weight"), state.get("classifier.bias")
-        return None if weight is None or bias is None or len(weight) != len(names) else Classifier(weight, bias, names)
 
     def _read(self, name: str, path: str) -> dict[str, Tensor]:
         state = read_weights(path)

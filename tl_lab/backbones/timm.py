@@ -12,7 +12,7 @@ from timm.models import get_pretrained_cfg
 from timm.models._manipulate import group_with_matcher  # the public forms of it leave buffers out
 from torch import Tensor, nn
 
-from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability, check_size
+from tl_lab.backbones.base import Backbone, Classifier, LayerGroup, check_count, check_probability, check_size
 from tl_lab.backbones.grouping import TRUNKS, cut, group_by_structure
 from tl_lab.backbones.weights import bounded_sockets, read_weights, require_reachable, unreachable
 from tl_lab.backbones.wrapping import (
@@ -111,6 +111,7 @@ class Timm(Backbone):
         data = resolve_model_data_config(self.net)
         crop = data["crop_pct"] if size == own else 1.0
         self.spec = grey_or_colour(size, channels, data["mean"], data["std"], crop)
+        self._name, self._file = name, _cached(cfg) if pretrained else weights
 
     def _read(self, name: str, path: str) -> dict[str, Tensor]:
         """Read a file of the model's weights; a subclass may rename them."""
@@ -119,6 +120,16 @@ class Timm(Backbone):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""
         return self.net(x)
+
+    def classifier(self) -> Classifier | None:
+        """Read ImageNet's classifier from the file of the weights, where that has one of 1,000 classes."""
+        from tl_lab.backbones.imagenet_names import imagenet_classifier
+
+        cfg = _published(self._name)
+        if self._file is None or not isinstance(cfg.classifier, str):
+            return None
+        state = self._read(self._name, self._file)
+        return imagenet_classifier(state, cfg.classifier, self.num_features, cfg.label_offset or 0)
 
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then each stage or block in order, as timm's own matcher divides the model."""

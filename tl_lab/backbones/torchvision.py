@@ -10,7 +10,7 @@ import torchvision.models as models
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_size
+from tl_lab.backbones.base import Backbone, Classifier, LayerGroup, check_count, check_size
 from tl_lab.backbones.grouping import cut, group_by_structure
 from tl_lab.backbones.weights import check_fit, download, read_weights, replace_first_conv
 from tl_lab.backbones.wrapping import (
@@ -84,11 +84,13 @@ class Torchvision(Backbone):
         path = download(recipe.url, name) if pretrained else weights
         state = None if path is None else read_weights(path)
 
+        self._path, self._head = None if path is None else str(path), ""
+
         def build(size: Size) -> nn.Module:
             net = models.get_model(name, weights=None, **_arguments(name, size))
-            head = _remove_head(net)
+            self._head = _remove_head(net)
             if state is not None:
-                _load(net, name, state, str(path), (f"{head}.", *_AUXILIARY), size)
+                _load(net, name, state, str(path), (f"{self._head}.", *_AUXILIARY), size)
             replace_first_conv(net, channels, trained)
             return net
 
@@ -103,6 +105,14 @@ class Torchvision(Backbone):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, num_features)``."""
         return self.net(x)
+
+    def classifier(self) -> Classifier | None:
+        """Read ImageNet's classifier from the file of the weights; None where hidden layers or maps precede it."""
+        from tl_lab.backbones.imagenet_names import imagenet_classifier
+
+        if self._path is None or isinstance(self.net, models.SqueezeNet):  # which classifies maps before their average
+            return None
+        return imagenet_classifier(read_weights(self._path), self._head, self.num_features)
 
     def layer_groups(self) -> list[LayerGroup]:
         """The stem, then each block or stage in order; AlexNet and VGG are cut after each pooling."""

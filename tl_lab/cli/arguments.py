@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -232,6 +232,7 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
                     f"or write '{key}=[{value}]' for a list"
                 )
     _check_removals(parsed)
+    _check_hydra(parsed)
     objective = str(OmegaConf.select(first, "sweep.objective"))
     if objective.startswith(("test/", "oracle/")):
         raise UserError(f"sweep.objective={objective}: test metrics cannot be used for selection; use a val/... metric")
@@ -280,6 +281,29 @@ def _check_removals(parsed: Sequence[Any]) -> None:
             raise UserError(
                 f"{override.input_line!r} removes a key that every run needs: set {key} instead, or leave this out"
             )
+
+
+def _check_hydra(parsed: Sequence[Any]) -> None:
+    """Refuse to add keys that Hydra does not read; those of launchers and sweepers are checked by their classes.
+
+    Raises:
+        UserError: with the nearest key.
+    """
+    from hydra.conf import HydraConf
+
+    for override in parsed:
+        known: Any = HydraConf
+        first, *parts = override.key_or_group.split(".")
+        if first != "hydra" or not (override.is_add() or override.is_force_add()):
+            continue
+        for depth, part in enumerate(parts):
+            if not is_dataclass(known):
+                break
+            types = {field.name: field.type for field in fields(known)}
+            if part not in types:
+                where = ".".join(["hydra", *parts[:depth]])
+                raise UserError(f"{override.input_line!r}: {where} has no key {part!r}; {nearest(part, types)}")
+            known = types[part]
 
 
 def _parse(overrides: Sequence[str]) -> list[Any]:

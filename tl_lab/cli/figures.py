@@ -72,5 +72,11 @@ def _draw(run: Path) -> bool:
         wait_for_any([child], 1.0)
     child.close()
     drawn = (run / "figures").exists()
-    print(f"{run / 'figures'}" if drawn else f"{run}: failed, see {OUTPUT} there", flush=True)
+    print(f"{run / 'figures'}" if drawn else f"{run}: no figures, because {_reason(run)}", flush=True)
     return drawn
+
+
+def _reason(run: Path) -> str:
+    """Return the mistake that a run's output ends with, or where to look for it."""
+    said = (run / OUTPUT).read_text(errors="replace").strip().rpartition("\n")[2] if (run / OUTPUT).is_file() else ""
+    return said.removeprefix("tl_lab: ") if said.startswith("tl_lab: ") else f"it failed: see {OUTPUT} there"

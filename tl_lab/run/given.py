@@ -3,7 +3,7 @@
 import csv
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -64,8 +64,13 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
         Names and inputs.
 
     Raises:
-        UserError: there are no inputs, a file cannot be read, or an array has the wrong shape or range.
+        UserError: there are no inputs, a file cannot be read, or an array has the wrong shape or range, or does not
+            hold real numbers.
     """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    if isinstance(given, Iterator | Set):
+        given = list(given)
     if model.spec.modality == "audio" and not isinstance(given, Mapping):
         yield from (Named(*batch) for batch in read_audio(given, model, batch_size, skip))
     elif model.spec.modality == "tokens_with_boxes" and not isinstance(given, Mapping):
@@ -108,12 +113,23 @@ def as_batch(array: Any, model: "TrainedModel") -> Tensor:
         Images ``(B, C, H, W)``, uint8 or float, or vectors ``(B, D)``.
 
     Raises:
-        UserError: the shape is none of these or ambiguous, or values are out of range.
+        UserError: the shape is none of these or ambiguous, values are out of range, or not real numbers.
     """
-    x = torch.as_tensor(array)
+    try:
+        x = torch.as_tensor(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{_named(array)} cannot be predicted: give paths, images or arrays of numbers") from error
+    if x.is_complex():
+        raise UserError("an array of complex numbers cannot be predicted: give real numbers")
     if model.spec.modality == "image":
         return check_pixels(_arranged(x, {1, 3, model.shape[0]}))
     return x[None] if model.spec.modality == "vector" and x.dim() == 1 else x
+
+
+def _named(value: Any) -> str:
+    """Name what is no array of numbers."""
+    kind = type(value).__name__
+    return f"an array of {value.dtype} values" if isinstance(value, np.ndarray) else f"an input of type {kind}"
 
 
 def _arranged(x: Tensor, channels: set[int]) -> Tensor:
@@ -290,11 +306,17 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     """Read a CSV file's rows, cells by column."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows below its header")
+    names = [name.strip() for name in reader.fieldnames or ()]
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UserError(f"{path} has several columns called {', '.join(map(repr, twice))}: rename them")
+    if longer := [number for number, row in enumerate(rows, 1) if None in row]:
+        raise UserError(f"{path}: row {longer[0]} has more cells than the header")
     return rows
 
 

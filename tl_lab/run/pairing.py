@@ -90,18 +90,18 @@ def _check_reaches(plan: Plan, setting: str) -> None:
 def _check_problem(plan: Plan, problem: type[Problem], strategy: Any) -> None:
     """Refuse methods that do not support the problem of the data."""
     data, kind = plan.data.choice, problem.name.replace("_", "-")
-    if problem.name not in strategy.problems:
-        valid = fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
+    if not problem.fits(strategy.problems):
+        valid = fitting("strategy", lambda other: problem.fits(other.problems) and strategy.needs <= other.handles)
         raise UserError(
             f"strategy={plan.strategy.choice} supports {_named(strategy.problems)} problems, and data={data} is "
             f"{kind}; valid: {valid}"
         )
     adaptation = plan.adaptation.build()
-    if problem.name not in adaptation.problems:
+    if not problem.fits(adaptation.problems):
         raise UserError(
             f"domain_adaptation={plan.adaptation.choice} supports {_named(adaptation.problems)} problems, "
             f"and data={data} is {kind}; valid: "
-            f"{fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
+            f"{fitting('domain_adaptation', lambda other: problem.fits(other.problems))}"
         )
 
 
@@ -192,7 +192,7 @@ def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]
                 f"validator={name} needs two domains, and data={plan.data.choice} has no target: leave it out"
             )
         problems = recipe.build().problems
-        if problem.name not in problems:
+        if not problem.fits(problems):
             raise UserError(
                 f"validator={name} supports {_named(problems)} problems, and data={plan.data.choice} is "
                 f"{problem.name.replace('_', '-')}: leave it out"

@@ -184,6 +184,17 @@ class Plan:
         every = self.trainer.option("check_val_every_n_epoch")
         return self.trainer.option("limit_val_batches") != 0 and (epochs is None or every <= epochs)
 
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The choice of each group that an update consists of; the name of the class if it was not chosen by name."""
+        return {
+            "strategy": self.strategy.choice,
+            "domain_adaptation": self.adaptation.choice,
+            "backbone": self.backbone.choice,
+            "adapter": self.adapter.choice,
+            "optimizer": self.optimizer.choice,
+        }
+
     @classmethod
     def of(cls, cfg: DictConfig) -> "Plan":
         """Read a checked configuration, and Hydra's information on the run.

@@ -7,6 +7,12 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import (
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, StochasticWeightAveraging
 from pytorch_lightning.loggers import Logger
 
@@ -26,6 +32,8 @@ from tl_lab.watching.validators.base import Validator
 
 __all__ = ["direction", "is_first_process", "make_loggers", "make_trainer", "prepare_machine"]
 
+_CLUSTERS = (SLURMEnvironment, TorchElasticEnvironment, LSFEnvironment, MPIEnvironment)
+
 
 def is_first_process() -> bool:
     """Whether this process prints and writes; evaluated before Lightning has set anything up."""
@@ -36,12 +44,18 @@ def prepare_machine(plan: Plan) -> None:
     """Apply the settings of PyTorch that hold for the whole process.
 
     Raises:
-        UserError: the trainer requires a GPU, and there is none.
+        UserError: the trainer requires a GPU, and there is none, or several machines, and nothing starts them.
     """
     if plan.trainer.option("accelerator") in ("gpu", "cuda") and not (
         torch.cuda.is_available() or torch.backends.mps.is_available()
     ):
         raise UserError(f"trainer={plan.trainer.choice} needs a GPU, and PyTorch finds none: use trainer=cpu")
+    nodes = plan.trainer.option("num_nodes", 1)
+    if nodes > 1 and "MASTER_ADDR" not in os.environ and not any(cluster.detect() for cluster in _CLUSTERS):
+        raise UserError(
+            f"trainer.num_nodes={nodes} would wait for machines that nothing starts: run it by Slurm, torchrun or "
+            "mpirun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each machine"
+        )
     torch.set_num_threads(plan.threads)
     # otherwise Lightning sets the number of threads of each process it starts
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.threads))
@@ -96,6 +110,9 @@ def _callbacks(plan: Plan, folder: Path, data: DataModule, validators: Mapping[s
     callbacks: list[Callback] = [RowsBeforeCheckpoints(), ModelCheckpoint(filename="last", **options)]
     if checkpoint.best and plan.trainer.option("limit_val_batches") != 0 and data.keeps_best:
         callbacks.insert(1, ModelCheckpoint(filename="best", **watched(checkpoint), **options))
+    for node in (checkpoint, stopping):
+        if node.monitor != "auto":
+            watched(node)  # a wrong name is an error even if the callback is not used
     if stopping.enabled:
         callbacks.append(EarlyStopping(**watched(stopping), patience=stopping.patience, min_delta=stopping.min_delta))
     callbacks += _own_callbacks(plan)

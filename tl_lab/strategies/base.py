@@ -20,9 +20,9 @@ from tl_lab.model.network import Network, weights_stream
 from tl_lab.options import Count, Probability, Widths
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed, open_streams
+from tl_lab.training.fused import portable_groups
 from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
-from tl_lab.training.replay import portable_groups
 from tl_lab.training.schedules import Schedule
 from tl_lab.training.sharding import FullySharded, is_sharded, local, shard
 

@@ -114,7 +114,7 @@ class ZeroShot(Strategy):
         elif (recogniser := backbone.recogniser()) is not None:
             self.network.head = self._told(cast(Recogniser, recogniser))
             self._listen(cast(Any, backbone), silence)
-        elif isinstance(self.problem, Transcript):
+        elif self.problem.writes:
             raise UserError("strategy=zero_shot transcribes by a decoder with trained weights: set backbone=whisper")
         else:
             self.reason = (
@@ -140,14 +140,14 @@ class ZeroShot(Strategy):
 
     def _told(self, recogniser: Recogniser) -> Recogniser:
         """Tell a decoder of speech what it answers with."""
-        if isinstance(self.problem, Transcript):
+        if self.problem.writes:
             return recogniser.for_letters(self.problem.output_names)
         texts = [self._texts_of(name) for name in self.problem.output_names]
         return recogniser.for_classes([[form for text in one for form in spellings(text)] for one in texts])
 
     def _listen(self, backbone: Any, silence: float | None) -> None:
         """Let an encoder of speech give all of its states, and hear silence behind each recording."""
-        as_trained = 30.0 if isinstance(self.problem, Transcript) else 1.0
+        as_trained = 30.0 if self.problem.writes else 1.0
         backbone.frames, backbone.silence = True, as_trained if silence is None else float(silence)
 
     def setup(self, stage: str) -> None:
@@ -237,7 +237,7 @@ class ZeroShot(Strategy):
                 if name in prefixes and right:
                     scores[f"{prefixes[name]}/open_acc"] = sum(right) / len(right)
             self._among_all = {}
-            if isinstance(self.network.head, Recogniser) and isinstance(self.problem, Transcript):
+            if isinstance(self.network.head, Recogniser) and self.problem.writes:
                 # outputs are made of the text: their loss would mean nothing
                 scores = {name: value for name, value in scores.items() if not name.endswith("/loss")}
             return scores
@@ -254,7 +254,7 @@ class ZeroShot(Strategy):
             said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
         elif isinstance(self.network.head, Recogniser):
             silence = f"{cast(Any, self.network.backbone).silence:g} s of silence behind each recording"
-            transcribes = isinstance(self.problem, Transcript)
+            transcribes = self.problem.writes
             said = (
                 "decoding, greedy unless a text repeats itself"
                 if transcribes

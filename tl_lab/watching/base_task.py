@@ -206,7 +206,7 @@ def probed_source(data: DataModule) -> BaseTask | None:
     from sklearn.preprocessing import StandardScaler
 
     train, test = data.primary, next((name for name in data.test_names if name in data.sets), None)
-    if test is None or not isinstance(data.problem, SingleLabel):
+    if test is None or not data.problem.numbers_outputs:
         return None
     drawn = {name: _drawn(data.sets[name]) for name in (train, test)}
 

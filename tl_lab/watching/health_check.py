@@ -245,7 +245,7 @@ class HealthCheck(Callback):
             accuracy = linear_domain_accuracy(source, target)
             found |= {f"linear_acc{when}": accuracy, f"a_distance{when}": a_distance(accuracy)}
             if not when and _has_outputs(strategy, data):
-                classify, classes = strategy.reader(data).classify, data.problem.name == SingleLabel.name
+                classify, classes = strategy.reader(data).classify, data.problem.numbers_outputs
                 outputs = [classify(part.to(strategy.device)).float().cpu() for part in (source, target)]
                 found["head"] = head_distances(outputs[0], outputs[1], classes)
         self._seconds += time.monotonic() - began

@@ -15,6 +15,7 @@ from tl_lab.backbones.mlp import MLP
 from tl_lab.data.inputs.table import MISSING, TableSpec, column_kinds, learn_columns, mixture_of
 from tl_lab.data.sets.table import Table, TablePair
 from tl_lab.data.sets.table_corpora import Adult, Compas, Electricity
+from tl_lab.data.sets.text_table import read_table
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load, predict_to_csv
 from tl_lab.run.scoring import score
@@ -155,6 +156,46 @@ def test_mistakes_are_one_sentence(options: dict, said: str, tmp_path: Path) -> 
     table = people().assign(mixed=np.where(np.arange(60) % 2, "1", "two"))
     with pytest.raises(UserError, match=said) as refused:
         loaded(Table(path=written(tmp_path, table), **options))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ("a,b\n1,2\n", ["a", "b"], [["1", "2"]]),
+        ("a,b,\n1,2,\n3,4,\n", ["a", "b"], [["1", "2"], ["3", "4"]]),  # a comma ends each line
+        (",a\n0,1\n1,2\n", ["", "a"], [["0", "1"], ["1", "2"]]),  # the index of pandas
+        ("a,a\n1,2\n", ["a", "a"], [["1", "2"]]),
+        ("a,b\n1\n3,4\n", ["a", "b"], [["1", ""], ["3", "4"]]),
+        ("Unnamed: 1,a\n1,2\n", ["Unnamed: 1", "a"], [["1", "2"]]),
+        ('"a\nb",c\n"1\n2",3\n', ["a\nb", "c"], [["1\n2", "3"]]),
+        ("\ufeffa,b\n1,2\n", ["a", "b"], [["1", "2"]]),
+        ("a,b\n", ["a", "b"], []),
+    ],
+)
+def test_cells_stand_below_the_names_of_the_header(text: str, names: list[str], rows: list, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    table = read_table(tmp_path / "table.csv")
+    assert table.columns.tolist() == names
+    assert table.to_numpy().tolist() == rows
+    assert table.index.tolist() == list(range(len(rows)))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,label\n1,2,x\n3,4,y\n", r"line 2 has 3 cells, and the header 2"),  # else the first would be an index
+        ("a,label\n1,x\n3,y,\n", r"line 3 has 3 cells, and the header 2"),
+        (",a,label\n0,1,x\n1,2,y\n", r"column 1 has no name: name it, or leave it out \(the index of pandas"),
+        ("a,a,label\n0,1,x\n1,2,y\n", r"several columns called a: rename them"),
+        ("label,a,label\nx,1,x\ny,2,y\n", r"2 columns called 'label': rename them"),
+        ("", r"cannot be read as a table \(No columns to parse from file\)"),
+    ],
+)
+def test_tables_whose_columns_are_not_known_are_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(UserError, match=said) as refused:
+        loaded(Table(path=str(tmp_path / "table.csv")))
     assert "\n" not in str(refused.value)
 
 

@@ -321,6 +321,9 @@ class JointLoader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Labelled]:
+        return self.data.waiting.timed(self._batches())
+
+    def _batches(self) -> Iterator[Labelled]:
         draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
         for place in self.order.epoch(self.epoch, self.data.device):
             task = torch.searchsorted(self.ends, place, right=True)

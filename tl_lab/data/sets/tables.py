@@ -137,6 +137,11 @@ class OfTables(DataModule):
             check_columns(table, option, names_in(columns), origin)
         check_columns(table, "drop", self.drop, origin)
         check_columns(table, "categorical", self.categorical, origin)
+        if unnamed := [str(i) for i, name in enumerate(table.columns, 1) if not name]:
+            raise UserError(
+                f"{origin}: column {listed(unnamed)} has no name: name it, or leave it out (the index of pandas: "
+                "to_csv(index=False))"
+            )
         if twice := sorted({name for name in table.columns if (table.columns == name).sum() > 1}):
             raise UserError(f"{origin} has several columns called {listed(twice)}: rename them")
 

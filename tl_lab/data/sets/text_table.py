@@ -1,5 +1,6 @@
 """The user's own texts, in a table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +27,13 @@ from tl_lab.data.sets.text import OfTexts, TextSet
 from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
-from tl_lab.problems import Problem, SingleLabel
+from tl_lab.problems import Problem
 from tl_lab.texts import listed
 
 __all__ = ["TableOfTexts", "TextTable", "read_table", "texts_of", "three_parts"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
@@ -112,7 +114,7 @@ class TableOfTexts(OfTexts):
 
     def parts_of(self, samples: Samples) -> dict[str, Samples]:
         """Split samples into training, validation and test, where there are classes each keeping its share."""
-        if self.problem_kind is SingleLabel:
+        if self.problem_kind.numbers_outputs:
             return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
         return three_parts(samples, self.val_share, self.test_share, self.seed)
 
@@ -190,7 +192,8 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
         encoding: of a text file; a byte order mark is skipped.
 
     Raises:
-        UserError: the extension is unknown, or the file is damaged or in another encoding.
+        UserError: the extension is unknown, the file is damaged or in another encoding, or a row has more cells than
+            the header.
     """
     kind = path.suffix.lower()
     if kind not in _ENDINGS:
@@ -201,13 +204,26 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
             return pd.read_parquet(path)
         if kind == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, encoding=marked)
-        return pd.read_csv(path, sep=_SEPARATORS[kind], dtype=str, keep_default_na=False, encoding=marked)
+        # with a header, pandas would rename columns, and take the first for an index where rows have one cell more
+        cells = pd.read_csv(path, sep=_SEPARATORS[kind], header=None, dtype=str, keep_default_na=False, encoding=marked)
+        return _with_header(cells)
     except (UnicodeDecodeError, LookupError) as error:
         raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding (latin-1)") from error
     except ImportError as error:
         raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a table ({str(error).splitlines()[0]})") from error
+        said = str(error).splitlines()[0]
+        if found := _RAGGED.search(said):
+            said = f"line {found[2]} has {found[3]} cells, and the header {found[1]}"
+        raise UserError(f"{path} cannot be read as a table ({said})") from error
+
+
+def _with_header(cells: pd.DataFrame) -> pd.DataFrame:
+    """Take the first row as the columns' names; leave out columns that have neither a name nor a cell."""
+    table = cells.iloc[1:].reset_index(drop=True)
+    table.columns = cells.iloc[0].tolist()
+    kept = [bool(name.strip()) or bool((table.iloc[:, i] != "").any()) for i, name in enumerate(table.columns)]
+    return table.loc[:, kept]
 
 
 def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -23,7 +24,7 @@ _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 class RowsBeforeCheckpoints(Callback):
-    """Writes ``metrics.csv`` before each checkpoint: a resumed run does not log again what precedes the checkpoint."""
+    """Writes the rows of all loggers before each checkpoint: a resumed run does not log again what precedes it."""
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -32,6 +33,10 @@ class RowsBeforeCheckpoints(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
                 logger.flush()
+            else:
+                logger.save()
+            if isinstance(logger, TensorBoardLogger):  # its events wait in memory for up to two minutes
+                logger.experiment.flush()
 
 
 class MetricsCsv(Logger):
