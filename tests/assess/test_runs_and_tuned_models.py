@@ -16,9 +16,10 @@ from tl_lab.assess.asking import read
 from tl_lab.assess.data_size import Curve
 from tl_lab.assess.material import Material
 from tl_lab.assess.measured_runs import finished, measured
-from tl_lab.assess.results import Measure, PartResult
+from tl_lab.assess.results import Measure, PartResult, wilson
 from tl_lab.assess.transferability import agreement
 from tl_lab.assess.tuning import WAYS
+from tl_lab.assess.zero_shot import zero_shot
 from tl_lab.functional.power_law import PowerLaw
 
 STORED = Path(__file__).resolve().parents[1] / "golden" / "stored" / "supervised"
@@ -119,6 +120,15 @@ def test_the_base_of_a_run_is_a_probe_on_the_backbone_before_it(tuned):
     y = after.labels("test")
     assert float((answers.logits("test").argmax(1) == y).double().mean()) == pytest.approx(0.7465, abs=0.08)
     assert torch.equal(base_of(after, "test"), before.logits("mlp", "test").double())
+
+
+def test_zero_shot_is_the_run_as_it_stands_and_has_reasons_where_it_is_not_applicable(tuned, monkeypatch):
+    after, before = tuned
+    right = int((answerer_of(after).logits("test").argmax(1) == after.labels("test")).sum())
+    assert zero_shot(after) == wilson(right, len(after.labels("test")))
+    assert zero_shot(before) == "mlp has random weights"
+    monkeypatch.setattr(after.data, "class_names", list("abcdefghij"))
+    assert zero_shot(after) == "the run digits has other classes than these data"
 
 
 def test_layers_are_compared_with_those_before_the_run(tuned):

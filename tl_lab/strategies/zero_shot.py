@@ -176,15 +176,16 @@ class ZeroShot(Strategy):
     def on_validation_epoch_start(self) -> None:
         """Describe the classes."""
         super().on_validation_epoch_start()
-        self._build()
+        self.describe_classes()
 
     def on_test_epoch_start(self) -> None:
         """Describe the classes."""
         super().on_test_epoch_start()
-        self._build()
+        self.describe_classes()
 
     @torch.no_grad()
-    def _build(self) -> None:
+    def describe_classes(self) -> None:
+        """Make the head of the descriptions of the classes, once; before anything is classified."""
         if self._built or self.reason or isinstance(self.network.head, GroupedHead | Recogniser):
             return
         texts = [self._texts_of(name) for name in self.problem.output_names]
