@@ -198,6 +198,31 @@ def test_each_direction_predicts_what_it_has_not_seen(monkeypatch: pytest.Monkey
     assert not torch.equal(before[1][:3], after[1][:3])
 
 
+def test_a_batch_without_anything_to_predict_costs_nothing(encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of texts of similar lengths may hold texts of one word only."""
+    backbone, seen = _words(["a", "e"], monkeypatch, LSTM, hidden=4, dropout=0.0)
+    both = BothDirections(Network(backbone, 2), OPTIONS)
+    both.words = seen.x["ids"].unique()
+    gram = SkipGram(Network(_words(["a"], monkeypatch)[0], 2), OPTIONS)
+    read, masked = encoders[1], encoders[0]
+    one = {"ids": torch.tensor([[2], [3]]), "mask": torch.ones(2, 1, dtype=torch.long)}
+    unknown = {"ids": torch.zeros(2, 3, dtype=torch.long), "mask": torch.ones(2, 3, dtype=torch.long)}
+    tried = [
+        (both, seen.x),
+        (gram, seen.x),
+        (NextTokens(Network(read, 2), OPTIONS), one),
+        (MaskedTokens(Network(masked, 2), OPTIONS), unknown),
+    ]
+    for task, x in tried:
+        task.zero_grad()
+        task.network.zero_grad()
+        found = task(Seen(x, lambda x=x: x, _draw()))
+        assert all(float(quantity.detach()) == 0 for quantity in found.values()), task.name
+        found["loss"].backward()
+        gradients = [p.grad for p in (*task.parameters(), *task.network.parameters()) if p.grad is not None]
+        assert all(not gradient.any() for gradient in gradients), task.name
+
+
 def test_hidden_patches_are_scored_and_nothing_else() -> None:
     hidden = hidden_patches((3, 2, 8, 12), 4, 0.5, _draw())
     assert hidden.shape == (3, 1, 8, 12)

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
 
-__all__ = ["Options", "Pretext", "Seen"]
+__all__ = ["Options", "Pretext", "Seen", "told"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,20 @@ class Pretext(nn.Module):
     def forward(self, seen: Seen) -> dict[str, Tensor]:
         """Compute ``loss`` and whatever else should be logged, scalars by name."""
         raise NotImplementedError
+
+
+def told(scores: Tensor, truth: Tensor, name: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compare predictions with the truth; a batch of very short texts may have nothing to predict.
+
+    Args:
+        scores: logits, ``(P, K)``.
+        truth: what is right, ``(P,)``.
+        name: of the share that is right.
+
+    Returns:
+        The mean cross entropy, 0 with a gradient of 0 if P is 0; and by its name the share that is right, in [0, 1],
+        which is left out if P is 0.
+    """
+    if not len(truth):
+        return 0.0 * scores.sum(), {}
+    return F.cross_entropy(scores, truth), {name: (scores.argmax(1) == truth).float().mean()}

@@ -11,7 +11,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional.next_sentence import draw_seconds, halves
 from tl_lab.functional.token_masking import mask_tokens
 from tl_lab.model.network import Network
-from tl_lab.strategies.pretexts.base import Options, Pretext, Seen
+from tl_lab.strategies.pretexts.base import Options, Pretext, Seen, told
 
 __all__ = ["MaskedTokens", "NextTokens"]
 
@@ -57,15 +57,12 @@ class MaskedTokens(Pretext):
         device = x["ids"].device
         states = cast(Any, self.network.backbone).states({**x, "ids": hidden.to(device)})  # (B, L, D)
         scores = F.linear(self.transform(states[chosen.to(device)]), self._words(), self.bias)
-        truth = x["ids"][chosen.to(device)]
-        loss = F.cross_entropy(scores, truth)
-        told = {"tokens_told": (scores.argmax(1) == truth).float().mean()}
+        loss, said = told(scores, x["ids"][chosen.to(device)], "tokens_told")
         if self.following is None or follows is None or scored is None or not bool(scored.any()):
-            return {"loss": loss, **told}
+            return {"loss": loss, **said}
         answers, order = self.following(states[:, 0])[scored.to(device)], follows.long()[scored].to(device)
-        following = F.cross_entropy(answers, order)
-        told |= {"masked_loss": loss, "next_sentence_loss": following}
-        return {"loss": loss + following, **told, "next_told": (answers.argmax(1) == order).float().mean()}
+        following, further = told(answers, order, "next_told")
+        return {"loss": loss + following, **said, "masked_loss": loss, "next_sentence_loss": following, **further}
 
     def with_seconds(self, x: Mapping[str, Tensor], draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Put a second text after each first one: its own, or another's of the batch.
@@ -126,7 +123,8 @@ class NextTokens(Pretext):
         states = cast(Any, self.network.backbone).states(x)
         scored = x["mask"][:, 1:].bool()
         scores, truth = F.linear(states[:, :-1][scored], self._words()), x["ids"][:, 1:][scored]
-        return {"loss": F.cross_entropy(scores, truth), "tokens_told": (scores.argmax(1) == truth).float().mean()}
+        loss, said = told(scores, truth, "tokens_told")
+        return {"loss": loss, **said}
 
 
 def _embedding(network: Network) -> Callable[[], Tensor]:
