@@ -5,6 +5,7 @@
     python benchmarks/pairings.py --store                  # write docs/results/pairings.json
     python benchmarks/pairings.py --store --missing        # the pairings that are not stored yet
 
+Episodes are learned by prototypes, streams by naive fine-tuning, and other data by the backbone's natural strategy.
 Pairings of different kinds of inputs are refused before anything is read, which is asked for in this process. Each
 other pairing is a run of its own: two updates, its test, without figures. It is right if it ends with exit code 0, or
 with exit code 1 and one sentence that no other text stands beside. Sets that need files of one's own get small ones
@@ -40,7 +41,9 @@ STORED = ROOT / "docs" / "results" / "pairings.json"
 SHORT = ["logger=none", "threads=1", "trainer.enable_progress_bar=false", "figures=false", "health=false"]
 SHORT += ["domain_adaptation=none", "trainer.max_epochs=1", "++data.batches_per_epoch=2"]
 SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2", "validation.samples=null"]
+STRATEGIES = {"episodes": "prototypical", "tasks": "naive", "several tasks": "multi_task"}
 FEW = {"labels": 100, "test_count": 50}
+MANY_CLASSES = {"glyphs"}  # more than 100, of which each needs a label
 SMALL = {"batch_size": 8, "eval_batch_size": 32}  # large networks of large images take minutes for a batch otherwise
 LONGEST_S = 300.0
 
@@ -70,15 +73,18 @@ def main() -> None:
 def _try(place: Path, data: str, backbone: str, own: list[str]) -> dict[str, str]:
     folder = place / f"{data}-{backbone}"
     words = [f"data={data}", f"backbone={backbone}", *SHORT, *own]
-    if data in ("tasks", "tasks_of_table"):
-        words.append("strategy=multi_task")
+    plan = Plan.of(compose(words))
+    words += [f"strategy={STRATEGIES[trait]}" for trait in plan.data.kind.traits_for(plan.data.node) & set(STRATEGIES)]
+    if backbone == "clip" and not any(word.startswith("strategy=") for word in words):
+        words.append("strategy=feature_extraction")  # its weights come from a hub
     row = {"data": data, "backbone": backbone}
     if (reason := _refused_by_kind(words)) is not None:
         return {**row, "ended": "refused", "said": reason}
     # a frozen backbone passes over the whole set once, which takes hours where both are large
     node = compose(words).data
     if not own:
-        words += [f"data.{name}={count}" for name, count in FEW.items() if name in node and node[name] is None]
+        few = {"test_count": FEW["test_count"]} if data in MANY_CLASSES else FEW
+        words += [f"data.{name}={count}" for name, count in few.items() if name in node and node[name] is None]
     words += [f"data.{name}={count}" for name, count in SMALL.items() if isinstance(node.get(name), int)]
     words.append(f"hydra.run.dir={folder}")
     start = Start(*words, output=place / "said.txt", environment={"COLUMNS": "1000"}, prepare=_new_files(place))

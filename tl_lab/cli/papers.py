@@ -141,7 +141,7 @@ def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "
 
 def _train(name: str, overrides: list[str], folder: Path) -> bool:
     """Run an experiment and return whether it failed; the same call resumes it."""
-    given = [f"experiment={name}", *overrides, f"hydra.sweep.dir={folder}", "sweep.resume=true"]
+    given = ["-m", f"experiment={name}", *overrides, f"hydra.sweep.dir={folder}", "sweep.resume=true"]
     return subprocess.run([sys.executable, "-m", "tl_lab", "train", *given], check=False).returncode != 0
 
 

@@ -203,7 +203,7 @@ def test_an_experiment_is_run_compared_and_kept(tmp_path, monkeypatch, capsys):
     commands = _stands_for_training(tmp_path, monkeypatch, {"none": [0.52], "dann_paper": [0.70]})
     main(["papers", "run", EXPERIMENT])  # one seed decides nothing: no failure
     assert "undecided, 0 of 2 methods within the tolerance; 2 more seeds" in capsys.readouterr().out
-    assert commands[0][3:5] == ["train", f"experiment={EXPERIMENT}"]
+    assert commands[0][3:6] == ["train", "-m", f"experiment={EXPERIMENT}"]
     assert "sweep.resume=true" in commands[0]
     kept = pd.read_csv(tmp_path / "kept" / f"{EXPERIMENT}.csv")
     assert set(kept["command"]) == {f"python train.py experiment={EXPERIMENT}"}
