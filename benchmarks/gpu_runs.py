@@ -24,6 +24,7 @@ STREAM = ["data=permuted_digits", "data.num_tasks=2", "data.batch_size=8", NONE]
 LEFT_OUT = {
     "trainer=cpu": "is no GPU",
     "trainer=ddp_cpu": "is no GPU",
+    "data=support_query": "lists for scoring, from which nothing is trained",
 }
 """Choices that are not run, with the reason."""
 
@@ -38,7 +39,7 @@ def _backbones(own: dict[str, list[str]]) -> dict[str, list[str]]:
         "timm": ["backbone.name=test_resnet", "backbone.resize_to=[32,32]", *PAIR],
         "torchvision": ["backbone.name=squeezenet1_1", "backbone.resize_to=[48,48]", *PAIR],
         "squeezenet1_0": ["backbone.pretrained=false", "backbone.resize_to=[48,48]", *PAIR],
-        "clip": PAIR,
+        "clip": ["strategy=fine_tuning", *PAIR],
         "hf_words": _data_of("squad", own),
         "layout_text": _data_of("receipts", own),
         "ft_transformer": ["backbone.width=16", "backbone.heads=2", *_data_of("table", own)],

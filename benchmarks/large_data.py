@@ -2,17 +2,24 @@
 
     uv run --with webdataset python benchmarks/large_data.py                 # 20,000 images, some five minutes
     uv run --with webdataset python benchmarks/large_data.py --images 200000
+    python benchmarks/large_data.py --allocator --images 12000   # why memory grows in the first thousands of images
 
 Makes small JPEG files, and tar shards of the same files, in a folder that is removed afterwards. Both sides decode by
 the same function, shuffle, and give normalised batches to the same tiny step; their epochs take turns. The memory is
 that of this process and its workers together (proportional set size), at ten places of an epoch. Without the library
 webdataset its side is left out. Writes docs/results/large_data.json.
+
+``--allocator`` compares the C library's usual allocator, which moves large blocks to its heap after the first one was
+freed, with one that returns each of them to the system: what grows with the latter is kept by the program.
 """
 
 import argparse
 import io
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -95,16 +102,47 @@ def prepared(data: DataModule) -> DataModule:
 
 def memory_mb() -> float:
     """Add up the proportional set sizes of this process and its children."""
-    own = os.getpid()
-    children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-    total = 0
-    for process in (own, *children):
+    return sum(_kilobytes("Pss")) / 1024
+
+
+def _kilobytes(what: str) -> list[int]:
+    """Read an entry of the memory maps of this process and of its children."""
+    own, found = os.getpid(), []
+    for process in (own, *Path(f"/proc/{own}/task/{own}/children").read_text().split()):
         try:
             text = Path(f"/proc/{process}/smaps_rollup").read_text()
         except OSError:  # it has just ended
             continue
-        total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return total / 1024
+        found.append(next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{what}:")))
+    return found
+
+
+def of_its_own(images: int, workers: int, batch: int) -> dict[str, list[float]]:
+    """Measure the memory that belongs to the training process and to its workers alone, in MB, over an epoch."""
+    seen: dict[str, list[float]] = {"training process": [], "workers": []}
+    with tempfile.TemporaryDirectory() as name:
+        os.environ[CACHE_VARIABLE] = f"{name}/cache"
+        write_images(Path(name), images)
+        options: dict[str, Any] = {"batch_size": batch, "workers": workers, "lazy": True, "val_share": 0.01}
+        data = prepared(ImageFolder(root=f"{name}/files", test_share=0.01, **options))
+        length = len(data.train_dataloader())
+        for i, _ in enumerate(_pairs(data, 0)):
+            if i == 0 or (i + 1) % max(1, length // 10) == 0:
+                first, *others = (value / 1024 for value in _kilobytes("Private_Dirty"))
+                seen["training process"].append(round(first, 1))
+                seen["workers"].append(round(sum(others), 1))
+    return seen
+
+
+def compare_allocators(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure in processes of their own, with the usual allocator and with large blocks returned to the system."""
+    found: dict[str, Any] = {"images": given.images}
+    for name, environment in (("usual", {}), ("blocks returned", {"MALLOC_MMAP_THRESHOLD_": "262144"})):
+        command = [sys.executable, __file__, "--its-own", f"--images={given.images}", f"--workers={given.workers}"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+        found[name] = json.loads(ended.stdout.splitlines()[-1])
+        print(name, found[name], flush=True)
+    return found
 
 
 def one_epoch(batches: Iterable[Any], length: int, memory: bool = False) -> tuple[float, int, list[float]]:
@@ -137,8 +175,17 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--output", type=Path, default=RESULTS)
+    options.add_argument("--allocator", action="store_true", help="measure why memory grows at first, and store it")
+    options.add_argument("--its-own", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
     torch.set_num_threads(1)
+    if given.its_own:
+        print(json.dumps(of_its_own(given.images, given.workers, given.batch)))
+        return
+    stored = json.loads(given.output.read_text()) if given.output.is_file() else {}
+    if given.allocator:
+        write_json(given.output, portable({**stored, "allocator": compare_allocators(given)}))
+        return
     with tempfile.TemporaryDirectory() as name:
         os.environ[CACHE_VARIABLE] = f"{name}/cache"
         folder, began = Path(name), time.perf_counter()
@@ -184,7 +231,8 @@ def main() -> None:
         },
         "memory_mb": memory, "torch": torch.__version__.split("+")[0],
     }  # fmt: skip
-    write_json(given.output, portable(found))
+    known = {"allocator": stored["allocator"]} if "allocator" in stored else {}
+    write_json(given.output, portable({**found, **known}))
     print(found)
 
 

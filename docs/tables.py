@@ -629,7 +629,39 @@ def large_data_table() -> str:
         f"medians of {found['repeats']} epochs each, in turn; memory of the process and its workers together; to read "
         f"every file once before the first epoch took {looked}"
     )
-    return "\n".join([*lines, "", f"`benchmarks/large_data.py`: {how}; PyTorch {found['torch']}."])
+    return "\n".join([*lines, "", f"`benchmarks/large_data.py`: {how}; PyTorch {found['torch']}.", *_allocators(found)])
+
+
+def decoders_table() -> str:
+    """Compare the project's decoder with torchvision's, by throughput and pixels."""
+    found = json.loads((RESULTS / "decoders.json").read_text())
+    lines = [
+        "| JPEG files | images a second here | torchvision | torchvision / here, by CPU time | "
+        "values that differ, and by how much at most |",
+        "|---" * 5 + "|",
+    ]
+    for name, one in found["cases"].items():
+        rate, ratio = one["images_a_second"], sorted(one["ratio"])
+        differ = f"{100 * one['share_of_values_that_differ']:.1f} %, {one['largest_difference']} of 255"
+        lines.append(
+            f"| {name} | {rate['project']:,.0f} | {rate['torchvision']:,.0f} | {statistics.median(ratio):.2f} "
+            f"({ratio[0]:.2f} to {ratio[-1]:.2f}) | {differ if one['largest_difference'] else 'none'} |"
+        )
+    how = f"`benchmarks/decoders.py`: one thread, {found['rounds']} rounds in turn"
+    return "\n".join([*lines, "", f"{how}; Pillow {found['pillow']}, torchvision {found['torchvision']}."])
+
+
+def _allocators(found: dict[str, Any]) -> list[str]:
+    """State what belongs to the training process and its workers alone at the start and the end of an epoch."""
+    if "allocator" not in found:
+        return []
+    told = found["allocator"]
+    ends = [
+        f"{side}: {process} {values[0]:.0f} to {values[-1]:.0f} MB"
+        for side in ("usual", "blocks returned")
+        for process, values in told[side].items()
+    ]
+    return ["", f"Private memory over the first {told['images']:,} images, by allocator: {'; '.join(ends)}."]
 
 
 def gpu_table() -> str:
@@ -1067,6 +1099,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "groups": groups_table,
     "gpu_choices": gpu_choices_table,
     "gpu_aims": gpu_aims_table,
+    "decoders": decoders_table,
     "kept_memory": kept_memory_table,
     "languages": languages_table,
     "dann_reduction": dann_reduction_table,
