@@ -144,6 +144,18 @@ def test_negative_transfer_is_an_interval_below_zero(difference, flagged):
     assert baselines.negative(difference) == flagged
 
 
+def test_a_flag_takes_pairs_of_seeds_that_all_lose_and_not_a_lower_mean_alone():
+    """A steady loss of 3 points is certain by pairs, though the base varies; one of 0 to 6 points by turns is not."""
+    base = np.array([0.93, 0.90, 0.93, 0.90, 0.93])
+    steady = mean_with_interval((base - [0.03, 0.031, 0.03, 0.029, 0.03] - base).tolist())
+    assert steady.value == pytest.approx(-0.03)
+    assert baselines.negative(steady)
+    uneven = mean_with_interval([-0.06, 0.0, -0.06, 0.0, -0.03])
+    assert uneven.value == pytest.approx(-0.03)
+    assert uneven.high == pytest.approx(-0.03 + 2.776445 * 0.03 / 5**0.5, rel=1e-4)  # t of four degrees
+    assert not baselines.negative(uneven)
+
+
 def test_layers_that_harm_are_flagged():
     measures = {f"{way}/{n} - base": Measure(-0.01, -0.03, 0.01) for way in layers.WAYS for n in (1, 2)}
     measures["AnB+/1 - base"] = Measure(-0.08, -0.12, -0.04)
