@@ -2,8 +2,12 @@
 
     python benchmarks/gpu.py
 
-Takes under five minutes on one GPU and writes docs/results/gpu.json with the card's name. Sides of a comparison run
-one after the other on the same card. Without a GPU it says so and ends.
+Takes under five minutes on one GPU and writes docs/results/gpu.json with the card's name, and the choices that
+``update.graph=auto`` replays (tl_lab/training/seen_replayed.json). Sides of a comparison run one after the other on the
+same card. Without a GPU it says so and ends. Data and encoders of the choices are made here, so that no files are
+needed but those of published data sets. Choices that are not known to complete come first, and no further one starts
+when the time (``--seconds``) is nearly over. Parts that are left out, and choices that are not reached, keep their
+stored results.
 
 - ``steps``: milliseconds an update: through the frame, one kernel after the other and replayed as a graph, and the same
   in a loop by hand, plain and captured; MAML under vmap and in a loop. Peak memory beside them.
@@ -17,7 +21,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +29,19 @@ import torch
 from portable import portable
 
 from tl_lab.results.folder.files import write_json
+from tl_lab.training.seen_replayed import STORED, held
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "gpu.json"
 PARTS = ("steps", "choices", "outside", "sweeps")
 
 
-def parts_of(rehearsal: bool, workers: int, only: str) -> dict[str, Callable[[], Any]]:
-    """Name the measurements."""
+_AFTER_CHOICES_S = 75.0  # for the time outside training, and sweeps
+
+
+def parts_of(
+    rehearsal: bool, workers: int, only: str, until: float | None = None, last: Collection[str] = ()
+) -> dict[str, Callable[[], Any]]:
+    """Name the measurements; for ``until`` and ``last`` see :func:`gpu_runs.choices_run`."""
     import gpu_runs
     import gpu_steps
 
@@ -46,7 +56,7 @@ def parts_of(rehearsal: bool, workers: int, only: str) -> dict[str, Callable[[],
     }
     return {
         **steps,
-        "choices": lambda: gpu_runs.choices_run(trainer, workers, only),
+        "choices": lambda: gpu_runs.choices_run(trainer, workers, only, until, last),
         "outside/main job": lambda: gpu_runs.outside_training(trainer, *short),
         "sweeps": lambda: gpu_runs.sweeps(trainer, 4, (1, 2, 4), f"trainer.max_epochs={1 if rehearsal else 2}"),
     }
@@ -60,6 +70,7 @@ def main() -> None:
     options.add_argument(
         "--workers", type=int, default=min(8, os.cpu_count() or 1), help="runs at once, of the choices"
     )
+    options.add_argument("--seconds", type=float, default=290.0, help="time for everything")
     options.add_argument("--output", type=Path, default=RESULTS)
     options.add_argument("--rehearse", action="store_true", help="go through it on the CPU, in small, storing nothing")
     given = options.parse_args()
@@ -68,20 +79,33 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    found: dict[str, Any] = {"card": card, "torch": torch.__version__}
+    stored = json.loads(given.output.read_text()) if given.output.is_file() and not given.rehearse else {}
+    found: dict[str, Any] = {**stored, "card": card, "torch": torch.__version__}
+    known = {name for name, one in stored.get("choices", {}).items() if one.get("graph") == "completed"}
+    until = None if given.rehearse else time.monotonic() + given.seconds - _AFTER_CHOICES_S
     print(f"{card}, torch {torch.__version__}", flush=True)
-    for name, measure in parts_of(given.rehearse, given.workers, given.only).items():
+    for name, measure in parts_of(given.rehearse, given.workers, given.only, until, known).items():
         if name.split("/")[0] not in given.parts.split(","):
             continue
         began = time.monotonic()
         try:
-            found[name] = measure()
+            found[name] = merged(stored.get(name, {}), measure()) if name == "choices" else measure()
         except Exception as error:  # the other parts stand
             found[name] = {"error": f"{type(error).__name__}: {error}"[:1000]}
         found.setdefault("seconds", {})[name] = round(time.monotonic() - began, 1)
         print(f"{name} ({found['seconds'][name]} s): {json.dumps(_short(found[name]))}", flush=True)
         if not given.rehearse:
             write_json(given.output, portable(found))
+            if given.output == RESULTS:
+                write_json(STORED, held(found.get("choices", {})))
+
+
+def merged(stored: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the stored results of choices that were tried now; the others are kept."""
+    import gpu_runs
+
+    tried = {name: one for name, one in found.items() if one["plain"] != gpu_runs.NOT_TRIED or name not in stored}
+    return dict(sorted({**stored, **tried}.items()))
 
 
 def _short(found: Any) -> Any:

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-__all__ = ["choices_run", "outside_training", "sweeps"]
+__all__ = ["LEFT_OUT", "NOT_TRIED", "cases", "choices_run", "files", "outside_training", "sweeps"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "threads=1"]
@@ -21,70 +21,100 @@ PAIR = ["data.source_count=200", "data.source_test_count=50", "data.target_test_
 NONE = "domain_adaptation=none"
 EPISODES = ["data=episodes_of", "data.train.way=3", "data.test_episodes=4", "data.val_episodes=4", NONE]
 STREAM = ["data=permuted_digits", "data.num_tasks=2", "data.batch_size=8", NONE]
-BACKBONES = {
-    "mlp": ["backbone.hidden=[16]"],
-    "lenet": [],
-    "conv4": ["backbone.width=8"],
-    "timm": ["backbone.name=test_resnet", "backbone.resize_to=[32,32]"],
-    "torchvision": ["backbone.name=squeezenet1_1", "backbone.resize_to=[48,48]"],
-    "clip": ["backbone.pretrained=false"],
+LEFT_OUT = {
+    "trainer=cpu": "is no GPU",
+    "trainer=ddp_cpu": "is no GPU",
 }
-TEXTS = ["data=trec", "data.batch_size=8", "data.test_count=50", NONE]
-AUDIO = ["data=spoken_digits", "data.batch_size=8", "data.test_count=50", NONE]
-OTHER_BACKBONES = {  # beside images
-    "hf_text": TEXTS,
-    "hf_causal": ["data=sst2", "data.batch_size=4", "data.test_count=50", NONE],
-    "hf_words": ["data=xquad", "data.batch_size=4", NONE],
-    "layout_text": ["data=receipts", "data.batch_size=4", NONE],
-    "lstm": TEXTS,
-    "text_cnn": TEXTS,
-    "word_vectors": TEXTS,
-    "ft_transformer": ["data=compas", "data.batch_size=8", NONE],
-    "audio_cnn": AUDIO,
-    "whisper": AUDIO,
-    "wav2vec2": AUDIO,
-}
-OTHER_STRATEGIES = {  # that learn from data of their own
-    "adapter_tuning": ["backbone=hf_text", *TEXTS],
-    "multi_task": ["data=tasks", "data.batch_size=8", NONE],
-    "pretraining": ["data=digits", "data.batch_size=8", NONE],
-    "prompting": ["data=sst2", "data.test_count=20", "backbone=hf_causal", NONE],
-    "setfit": ["backbone=hf_text", *TEXTS],
-    "zero_shot": ["data=sst2", "data.test_count=50", "backbone=hf_text", NONE],
-}
-WITH_A_RUN = frozenset({"distillation"})  # its teacher is another run
+"""Choices that are not run, with the reason."""
 
 
-def cases(trainer: str) -> dict[str, list[str]]:
-    """Give the overrides of a tiny run for every choice of a group, and for each way to train on a GPU."""
+def _backbones(own: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Give the overrides of backbones: small sizes, random weights, and data of their kind."""
+    texts, audio = _data_of("text_table", own), _data_of("audio_folder", own)
+    given = {
+        "mlp": ["backbone.hidden=[16]", *PAIR],
+        "lenet": PAIR,
+        "conv4": ["backbone.width=8", *PAIR],
+        "timm": ["backbone.name=test_resnet", "backbone.resize_to=[32,32]", *PAIR],
+        "torchvision": ["backbone.name=squeezenet1_1", "backbone.resize_to=[48,48]", *PAIR],
+        "squeezenet1_0": ["backbone.pretrained=false", "backbone.resize_to=[48,48]", *PAIR],
+        "clip": PAIR,
+        "hf_words": _data_of("squad", own),
+        "layout_text": _data_of("receipts", own),
+        "ft_transformer": ["backbone.width=16", "backbone.heads=2", *_data_of("table", own)],
+        **dict.fromkeys(("hf_text", "hf_causal", "lstm", "text_cnn", "word_vectors"), texts),
+        **dict.fromkeys(("audio_cnn", "whisper", "wav2vec2"), audio),
+    }
+    for size in range(3):
+        given[f"efficientnet_lite{size}"] = ["backbone.pretrained=false", "backbone.resize_to=[32,32]", *PAIR]
+    return {name: [*own.get(f"backbone={name}", []), *options] for name, options in given.items()}
+
+
+def _strategies(own: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Give the overrides of strategies that learn from data of their own."""
+    encoder = ["backbone=hf_text", *own["backbone=hf_text"]]
+    texts = _data_of("text_table", own)
+    return {
+        "adapter_tuning": [*encoder, *texts],
+        "distillation": [f"strategy.teacher={own['teacher'][0]}", *encoder, *texts],
+        "multi_task": [*encoder, *_data_of("tasks_of_table", own)],
+        "pretraining": ["data=digits", "data.batch_size=8", NONE],
+        "prompting": ["backbone=hf_causal", *own["backbone=hf_causal"], *texts],
+        "setfit": [*encoder, *texts],
+        "zero_shot": [*encoder, *texts],
+    }
+
+
+def _data_of(name: str, own: dict[str, list[str]]) -> list[str]:
+    return [f"data={name}", *own[f"data={name}"], "data.batch_size=4", NONE]
+
+
+def files(folder: Path, write: bool = True) -> dict[str, list[str]]:
+    """Write small data and random encoders, and give the overrides that name them: ``data=...``, ``backbone=...``."""
+    from own_files import encoders, files_of_ones_own, write_encoders
+
+    if write:
+        write_encoders(folder)
+    data = {f"data={name}": options for name, options in files_of_ones_own(folder, write).items()}
+    backbones = {f"backbone={name}": options for name, options in encoders(folder).items()}
+    return {**data, **backbones, "teacher": [str(folder / "bert")]}
+
+
+def cases(trainer: str, own: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Give the overrides of a tiny run for every choice of a group, and for each way to train on a GPU.
+
+    Args:
+        trainer: the choice that runs them.
+        own: overrides that name the files of :func:`files`.
+    """
     from hydra.utils import get_class
 
     from tl_lab.config import choices, compose
     from tl_lab.config.nodes import read_node
 
     found: dict[str, list[str]] = {}
+    special, backbones = _strategies(own), _backbones(own)
     for name, file in choices("strategy")["strategy"].items():
         kind: Any = get_class(read_node(file)["_target_"])
-        if name in WITH_A_RUN:
-            continue
         usual = EPISODES if "episodes" in kind.needs else STREAM if "tasks" in kind.needs else None
-        data = OTHER_STRATEGIES.get(name) or usual or ["strategy.bottleneck=8", *PAIR]
-        found[f"strategy={name}"] = data
+        found[f"strategy={name}"] = special.get(name) or usual or ["strategy.bottleneck=8", *PAIR]
     for name in choices("domain_adaptation")["domain_adaptation"]:
         found[f"domain_adaptation={name}"] = PAIR
     for name in choices("backbone")["backbone"]:
-        found[f"backbone={name}"] = OTHER_BACKBONES.get(name) or [*BACKBONES.get(name, []), *PAIR]
+        found[f"backbone={name}"] = backbones.get(name, PAIR)
     for group in ("optimizer", "scheduler", "augmentation", "callbacks", "adapter"):
         for name in choices(group)[group]:
             if group == "adapter" and name not in ("none", "bitfit", "norm_only"):  # of transformers
-                found[f"{group}={name}"] = ["strategy=fine_tuning", "backbone=hf_text", *TEXTS]
+                found[f"{group}={name}"] = ["strategy=fine_tuning", "backbone=hf_text", *backbones["hf_text"]]
                 continue
             tuned = ["strategy=fine_tuning"] if group == "adapter" else []
             found[f"{group}={name}"] = ["backbone.batch_norm=true", *tuned, *PAIR]
+    found["augmentation=texts"] = ["backbone=hf_text", *backbones["hf_text"]]
     for name in choices("data")["data"]:
-        node = compose([f"data={name}"]).data
-        if not _names_a_place(node):
-            found[f"data={name}"] = ["data.batch_size=8", *_learner(node)]
+        files_of_data = own.get(f"data={name}", [])
+        node = compose([f"data={name}", *files_of_data]).data
+        modality = [] if name not in _NEED else ["backbone=" + _NEED[name], *own.get("backbone=" + _NEED[name], [])]
+        found[f"data={name}"] = [*files_of_data, "data.batch_size=4", *modality, *_learner(node)]
     for name in choices("validator")["validator"]:
         found[f"validator={name}"] = [f"validator=[{name}]", *PAIR]
     found |= {f"trainer={name}": PAIR for name in ("ddp", "fsdp", "gpu") if trainer == "gpu"}
@@ -92,14 +122,14 @@ def cases(trainer: str) -> dict[str, list[str]]:
         found[option] = PAIR
     found["precision_of_matmul=high"] = ["precision_of_matmul=high", *PAIR]
     found["update.compile=true"] = PAIR
-    return found
+    return {name: options for name, options in found.items() if name not in LEFT_OUT}
 
 
-def _names_a_place(node: Any) -> bool:
-    """Whether data are the user's own, in a file or folder that must be given."""
-    module = str(node._target_).rpartition(".")[0].rpartition(".")[2]
-    own = module in ("image_folder", "text_folder", "audio_folder", "webdataset", "support_query")
-    return own or any(node.get(option, "") is None for option in ("path", "image_column"))
+_NEED = {  # backbones of files of one's own, whose default would need published weights
+    **dict.fromkeys(("text_table", "text_table_pair", "text_folder", "tasks_of_table"), "hf_text"),
+    "squad": "hf_words",
+    "receipts": "layout_text",
+}
 
 
 def _learner(node: Any) -> list[str]:
@@ -170,17 +200,37 @@ def _predicts(load: Any, run: Path, torch: Any) -> bool | str:
     return len(answer.labels) == 3
 
 
-def choices_run(trainer: str, workers: int, only: str = "") -> dict[str, Any]:
-    """Run every case, several at once, in processes of their own."""
+NOT_TRIED = "not tried: no time was left"
+
+
+def choices_run(
+    trainer: str, workers: int, only: str = "", until: float | None = None, last: Collection[str] = ()
+) -> dict[str, Any]:
+    """Run every case, several at once, in processes of their own.
+
+    Args:
+        trainer: the choice that runs them.
+        workers: processes at once.
+        only: part of the names of the cases to run.
+        until: reading of the monotonic clock after which no further case starts; None for no limit.
+        last: cases to run after all others: those that are known to complete.
+    """
     found: dict[str, Any] = {}
-    wanted = {name: options for name, options in cases(trainer).items() if only in name}
     with (
         TemporaryDirectory() as folder,
         ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
+        every = cases(trainer, files(Path(folder)))
+        wanted = {name: every[name] for name in sorted(every, key=lambda name: name in last) if only in name}
         running = {pool.submit(_one, name, options, trainer, folder): name for name, options in wanted.items()}
         for done in as_completed(running):
             name = running[done]
+            if until is not None and time.monotonic() > until:
+                for other in running:
+                    other.cancel()  # those that have not started
+            if done.cancelled():
+                found[name] = {"plain": NOT_TRIED}
+                continue
             try:
                 found[name] = done.result()
             except Exception as error:  # a worker that died

@@ -18,14 +18,12 @@ import platform
 import shutil
 import sys
 import tempfile
-import wave
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from own_files import files_of_ones_own
 from portable import portable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,8 +43,6 @@ SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2", "valida
 FEW = {"labels": 100, "test_count": 50}
 SMALL = {"batch_size": 8, "eval_batch_size": 32}  # large networks of large images take minutes for a batch otherwise
 LONGEST_S = 300.0
-HERE_AND_THERE = ["data.source=here", "data.target=there"]
-_WORDS = ("good", "bad", "odd", "plain", "bright", "dull", "warm", "cold")
 
 
 def main() -> None:
@@ -61,6 +57,7 @@ def main() -> None:
     there = {(row["data"], row["backbone"]) for row in rows}
     with tempfile.TemporaryDirectory() as place:
         own = files_of_ones_own(Path(place))
+        del own["receipts"]  # the set itself is tried
         for data in chosen.data:
             for backbone in (one for one in chosen.backbone if (data, one) not in there):
                 rows.append(_try(Path(place), data, backbone, own.get(data, [])))
@@ -123,72 +120,6 @@ def _store(rows: list[dict[str, str]]) -> None:
     of = {"of_pairings": len(choices("data")["data"]) * len(choices("backbone")["backbone"])}
     said = {**counts, "pairings": len(rows), **of, "torch": torch.__version__, "python": platform.python_version()}
     STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=1, ensure_ascii=False) + "\n")
-
-
-# ---------------------------------------------------------------------- files of one's own
-
-
-def files_of_ones_own(place: Path) -> dict[str, list[str]]:
-    """Make small images, recordings, texts and tables; give the overrides of the choices that need them."""
-    draw = np.random.default_rng(0)
-    images, recordings, texts = place / "images", place / "recordings", place / "texts"
-    for label, level in (("dark", 40), ("light", 200)):
-        for folder in (images, recordings, texts):
-            (folder / label).mkdir(parents=True)
-        for number in range(20):
-            grey = draw.integers(level - 30, level + 30, (32, 32), dtype=np.uint8)
-            Image.fromarray(grey).save(images / label / f"{number}.png")
-            with wave.open(str(recordings / label / f"{number}.wav"), "wb") as file:
-                file.setparams((1, 2, 16000, 0, "NONE", ""))
-                file.writeframes((draw.standard_normal(8000) * level * 20).astype("<i2").tobytes())
-            (texts / label / f"{number}.txt").write_text(" ".join(draw.choice(_WORDS, 6)))
-    rows = [(" ".join(draw.choice(_WORDS, 6)), number % 2, number % 2, number) for number in range(60)]
-    table = "text,label,domain,number\n" + "".join(
-        f"{text},{('no', 'yes')[one]},{('here', 'there')[place // 30]},{number}\n"
-        for place, (text, one, _, number) in enumerate(rows)
-    )
-    (place / "rows.csv").write_text(table)
-    names = [(f"images/{label}/{number}.png", label) for label in ("dark", "light") for number in range(20)]
-    (place / "films.csv").write_text("path,label\n" + "".join(f"{name},{label}\n" for name, label in names))
-    films = [
-        f"{name},{'Edema' if label == 'dark' else 'No Finding'},{number}" for number, (name, label) in enumerate(names)
-    ]
-    (place / "xrays.csv").write_text("Image Index,Finding Labels,Patient ID\n" + "\n".join(films) + "\n")
-    lists = [
-        f"images/{label}/{number}.png,{label},{'support' if number < 2 else 'query'},0"
-        for label in ("dark", "light")
-        for number in range(6)
-    ]
-    (place / "lists.csv").write_text("path,label,role,episode\n" + "\n".join(lists) + "\n")
-    spoken = [f"recordings/{'dark' if number % 2 else 'light'}/{number}.wav,{number}" for number in range(20)]
-    (place / "speech.csv").write_text("path,transcript\n" + "\n".join(spoken) + "\n")
-    (place / "questions.json").write_text(json.dumps(_questions()))
-    rows_csv = f"data.path={place / 'rows.csv'}"
-    return {
-        "image_folder": [f"data.root={images}"],
-        "image_folder_pair": [f"data.source={images}", f"data.target={images}"],
-        "image_table": [f"data.path={place / 'films.csv'}"],
-        "chest_xray": [f"data.path={place / 'xrays.csv'}", "data.findings=[Edema]"],
-        "audio_folder": [f"data.path={recordings}"],
-        "speech_table": [f"data.path={place / 'speech.csv'}"],
-        "text_folder": [f"data.path={texts}"],
-        "text_table": [rows_csv],
-        "text_table_pair": [rows_csv, *HERE_AND_THERE],
-        "table": [rows_csv, "data.label_column=label"],
-        "table_pair": [rows_csv, "data.label_column=label", "data.domain_column=domain", *HERE_AND_THERE],
-        "tasks_of_table": [rows_csv, "data.tasks={label:classes,number:numbers}"],
-        "support_query": [f"data.path={place / 'lists.csv'}", "data.test.way=2", "data.test.shot=2"],
-        "squad": [f"data.path={place / 'questions.json'}", f"data.test_path={place / 'questions.json'}"],
-    }  # fmt: skip
-
-
-def _questions() -> dict[str, Any]:
-    paragraphs = []
-    for number in range(40):
-        text = f"The house number {number} stands in a garden."
-        answers = [{"text": "garden", "answer_start": text.index("garden")}]
-        paragraphs.append({"context": text, "qas": [{"id": str(number), "question": "Where?", "answers": answers}]})
-    return {"data": [{"title": "houses", "paragraphs": paragraphs}]}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed, named_methods
 from tl_lab.results.tables.statistics import both_of, half_width, paired_t
+from tl_lab.training.seen_replayed import GROUPS, STORED
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -696,7 +697,22 @@ def gpu_choices_table() -> str:
             f"| completed, plain and replayed | {len(both)} |",
             f"| found no data set on that machine | {len(absent)} |",
             f"| others: {', '.join(f'`{name}`' for name in others)} | {len(others)} |",
+            f"| not yet tried, and not replayed by `auto`: {_not_replayed()} | {sum(map(len, _unseen().values()))} |",
         ]
+    )
+
+
+def _unseen() -> dict[str, list[str]]:
+    """List the choices of each group that were not yet replayed on a GPU."""
+    seen = set(json.loads(STORED.read_text()))
+    return {
+        group: [name for name in sorted(choices(group)[group]) if f"{group}={name}" not in seen] for group in GROUPS
+    }
+
+
+def _not_replayed() -> str:
+    return "; ".join(
+        f"`{group}=` {', '.join(f'`{name}`' for name in names)}" for group, names in _unseen().items() if names
     )
 
 

@@ -14,7 +14,7 @@ from program_starts import Start
 __all__ = ["contents", "count_writes", "differing", "run_with_kills"]
 
 # what the clock, the process or the folder's name says; the log and Hydra's own record of the start say nothing else
-_CLOCK = {"duration_s", "written", "folder"}
+_CLOCK = {"duration_s", "written", "folder", "data_wait"}
 _LEFT_OUT = {"train.log", ".hydra/hydra.yaml", ".hydra/overrides.yaml", ".hydra/config.yaml"}
 
 

@@ -44,6 +44,7 @@ def test_a_wheel_holds_every_module_and_every_choice(installed: Path) -> None:
     assert names(ROOT / "conf", "*.yaml") == names(installed / "tl_lab" / "conf", "*.yaml")
     modules = {name for name in names(installed / "tl_lab", "*.py") if not name.startswith("conf/")}
     assert names(ROOT / "tl_lab", "*.py") == modules
+    assert names(ROOT / "tl_lab", "*.json") == names(installed / "tl_lab", "*.json")
     assert names(ROOT / "hydra_plugins", "*.py") == names(installed / "hydra_plugins", "*.py")
 
 

@@ -14,6 +14,8 @@ Run an experiment and use its model::
 import importlib
 from typing import Any
 
+import tl_lab.problems.metrics  # noqa: F401  # tables need them wherever they are written
+
 __version__ = "0.2.0"
 __all__ = ["__version__", "compose", "load", "run"]
 

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from encoders_at_hand import tiny
-from scipy.io import wavfile
+from small_sets import recordings, rows, texts
 from torch import nn
 
 from tl_lab.assess import calibration, detectors, drift, running, verdict
@@ -499,43 +498,8 @@ def test_shares_sum_to_the_total():
 # ---------------------------------------------------------------------- other inputs than images
 
 
-def _texts(place):
-    draw = np.random.default_rng(0)
-    rows = [
-        " ".join(draw.choice(["a", "b", "c"], 6, p=p)) for p in ([0.8, 0.1, 0.1], [0.1, 0.8, 0.1]) for _ in range(60)
-    ]
-    table = pd.DataFrame({"text": rows, "label": np.repeat(["low", "high"], 60), "site": np.tile(["x", "y"], 60)})
-    table.to_csv(place / "table.csv", index=False)
-    folder = tiny(place / "encoder", "bert")
-    words = [f"data.path={place / 'table.csv'}", "data.group_column=site"]
-    return ["data=text_table", *words, "backbone=hf_text", f"backbone.name={folder}"]
-
-
-def _recordings(place):
-    draw = np.random.default_rng(0)
-    time = np.arange(400) / 8000
-    for name, hertz in (("low", 300), ("high", 2000)):
-        (place / "waves" / name).mkdir(parents=True)
-        for i in range(60):
-            wave = np.sin(2 * np.pi * (hertz + 5 * i) * time) + draw.normal(scale=0.3, size=400)
-            wavfile.write(place / "waves" / name / f"{i}.wav", 8000, (8000 * wave).astype(np.int16))
-    sizes = ["backbone.widths=[4,6]", "backbone.bands=8"]
-    return ["data=audio_folder", f"data.path={place / 'waves'}", "backbone=audio_cnn", *sizes]
-
-
-def _rows(place):
-    draw = np.random.default_rng(0)
-    high = np.repeat([0, 1], 60)
-    table = pd.DataFrame({"height": draw.normal(2 * high), "weight": draw.normal(size=120)})
-    table["kind"] = draw.choice(["a", "b", "c"], 120)
-    table["site"], table["label"] = np.tile(["x", "y"], 60), np.array(["low", "high"])[high]
-    table.to_csv(place / "rows.csv", index=False)
-    words = [f"data.path={place / 'rows.csv'}", "data.label_column=label", "data.group_column=site"]
-    return ["data=table", *words, "backbone=mlp", "backbone.hidden=[8]"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [_texts, _recordings, _rows])
+@pytest.mark.parametrize("made", [texts, recordings, rows])
 def test_every_part_answers_for_texts_recordings_and_tables(made, tmp_path, monkeypatch):
     monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TL_LAB_DATA", str(tmp_path / "none"))
@@ -543,14 +507,14 @@ def test_every_part_answers_for_texts_recordings_and_tables(made, tmp_path, monk
     found, folder = running.carry_out([*made(tmp_path), "data.test_share=0.3", *words], tmp_path / "out")
     assert list(found.parts) == QUICK
     for name, part in found.parts.items():
-        if name == "bias" and made is _recordings:
+        if name == "bias" and made is recordings:
             assert part.why.startswith("The data have no column of groups")
         else:
             assert isinstance(part, PartResult), part
             assert part.sentence.endswith(".")
             assert part.measures
     worst = [key for key in found.parts["calibration"].measures if "worst_group" in key]
-    assert len(worst) == (made is not _recordings)
+    assert len(worst) == (made is not recordings)
     heads = [table.head for table in found.parts["drift"].tables if "moved most" in table.caption]
-    assert heads == [["sample", "text", "distance"] if made is _texts else ["sample", "distance"]]
+    assert heads == [["sample", "text", "distance"] if made is texts else ["sample", "distance"]]
     assert (folder / "assessment.html").is_file()

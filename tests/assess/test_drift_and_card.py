@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from importlib.machinery import ModuleSpec
@@ -10,15 +11,20 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from composing import run_in
 from scipy.stats import ks_2samp
 
+import tl_lab
 from tl_lab.assess import card as card_module
+from tl_lab.assess import footprint
 from tl_lab.assess.card import write_card
-from tl_lab.assess.footprint import kwh_of_run
+from tl_lab.assess.detectors import reference_of
+from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
-from tl_lab.assess.monitor import _read
+from tl_lab.assess.monitor import New, _forgets, _read
+from tl_lab.assess.results import wilson
 from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
 from tl_lab.config import conf_dir
@@ -167,6 +173,55 @@ def test_the_card_takes_an_assessment_over(run, tmp_path):
         write_card(run, tmp_path, found)
 
 
+def test_the_interval_of_episodes_is_the_stored_one(run, tmp_path, monkeypatch):
+    metrics = {"test/acc": 0.5, "test/acc_ci95": 0.01, "test/f1_macro": 0.4}
+    results = read_results(run) | {
+        "metrics": metrics,
+        "sizes": {"test": 4},
+    }  # of the images that episodes are drawn from
+    monkeypatch.setattr(card_module, "read_results", lambda folder: results)
+    text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+    assert "50.0 % (49.0 to 51.0)" in text
+    assert "| 40.0 % |" in text  # one run gives no interval of it
+
+
+def test_the_command_to_repeat_has_all_options_of_runs_from_python_and_of_further_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    words = ["data=digits", "data.labels=100", "backbone=mlp", "backbone.hidden=[8]", "trainer.max_epochs=1"]
+    words += ["logger=none", "figures=false", "health=false"]
+    (tmp_path / "more" / "backbone").mkdir(parents=True)
+    again = f"python train.py {shlex.join(words)}"
+    for folder in (None, tmp_path / "more"):
+        finished = tl_lab.run([*words, f"hydra.run.dir={tmp_path / f'run{folder is None}'}"], config_dir=folder)
+        outside = "" if folder is None else f" --config-dir {folder}"
+        text = write_card(finished.folder)[0].read_text(encoding="utf-8")
+        assert f"`{again.replace('train.py', f'train.py{outside}')}`" in text
+        command = shlex.join(["data=digits", "data.labels=100", "backbone=mlp", "backbone.hidden=[8]"])
+        assert f"assess {command} init_from={finished.folder} assess=calibration" in text
+    (finished.folder / ".hydra" / "overrides.yaml").unlink()  # then no command line is made up
+    text = write_card(finished.folder)[0].read_text(encoding="utf-8")
+    assert "train.py" not in text
+    assert f"reproduce {finished.folder}" in text
+
+
+def test_retraining_on_new_data_alone_forgets_what_they_do_not_show():
+    """The old classes lie at -1 and 1; the new data have them exchanged, in part, or are of one class only."""
+    old = torch.tensor([[-1.0], [1.0]]).repeat(50, 1) + torch.linspace(-0.2, 0.2, 100)[:, None]
+    y = torch.arange(100) % 2
+    reference = reference_of(torch.full((100, 2), 0.5), old, y)
+
+    def forgets(features, labels):
+        names = [str(k) for k in range(len(labels))]
+        new = New("", names, torch.full((len(labels), 2), 0.5), features, features, labels)
+        return _forgets(reference, new)
+
+    assert forgets(old, y) == wilson(100, 100)
+    assert forgets(old, 1 - y) == wilson(0, 100)
+    # learned at a distance of 3 to the right: the boundary lies at 3, and all old samples are called 0
+    assert forgets(old + 3, y) == wilson(50, 100)
+    assert forgets(old, torch.zeros(100, dtype=torch.int64)) is None
+
+
 def _front(text):
     _, content, rest = text.split("---\n", 2)
     assert rest.startswith("\n# Model card: ")
@@ -251,7 +306,20 @@ def tracker(monkeypatch):
     module = ModuleType("codecarbon")
     module.OfflineEmissionsTracker, module.__spec__ = kind, ModuleSpec("codecarbon", None)
     monkeypatch.setitem(sys.modules, "codecarbon", module)
+    monkeypatch.setattr(footprint, "_INTERVAL_S", 0.0)  # a sample is taken, however short the test
     return kind
+
+
+def test_a_run_that_ends_before_the_first_sample_is_estimated(tracker, monkeypatch):
+    monkeypatch.setattr(footprint, "_INTERVAL_S", 60.0)
+    monkeypatch.setattr(footprint.time, "process_time", iter([10.0, 11.0]).__next__)
+    meter = FootprintMeter("FRA")
+    meter.start()
+    found = meter.stop()
+    assert tracker.stopped == 1  # its thread has ended
+    assert found.source == "estimated: processor time at 15 W a core, for it ended before the first measurement"
+    assert found.kwh == pytest.approx(15 / 3.6e6)
+    assert found.kg == pytest.approx(found.kwh * 0.5 / 2.0)  # by the library's own factor of the country
 
 
 def test_a_run_records_its_measured_electricity_and_keeps_its_identity(tracker, tmp_path, monkeypatch):

@@ -16,9 +16,10 @@ from tl_lab.assess.asking import read
 from tl_lab.assess.data_size import Curve
 from tl_lab.assess.material import Material
 from tl_lab.assess.measured_runs import finished, measured
-from tl_lab.assess.results import Measure, PartResult
+from tl_lab.assess.results import Measure, PartResult, wilson
 from tl_lab.assess.transferability import agreement
 from tl_lab.assess.tuning import WAYS
+from tl_lab.assess.zero_shot import zero_shot
 from tl_lab.functional.power_law import PowerLaw
 
 STORED = Path(__file__).resolve().parents[1] / "golden" / "stored" / "supervised"
@@ -121,6 +122,15 @@ def test_the_base_of_a_run_is_a_probe_on_the_backbone_before_it(tuned):
     assert torch.equal(base_of(after, "test"), before.logits("mlp", "test").double())
 
 
+def test_zero_shot_is_the_run_as_it_stands_and_has_reasons_where_it_is_not_applicable(tuned, monkeypatch):
+    after, before = tuned
+    right = int((answerer_of(after).logits("test").argmax(1) == after.labels("test")).sum())
+    assert zero_shot(after) == wilson(right, len(after.labels("test")))
+    assert zero_shot(before) == "mlp has random weights"
+    monkeypatch.setattr(after.data, "class_names", list("abcdefghij"))
+    assert zero_shot(after) == "the run digits has other classes than these data"
+
+
 def test_layers_are_compared_with_those_before_the_run(tuned):
     after, before = tuned
     x, z = (one.features(one.subjects[0], "val").double() for one in tuned)
@@ -128,8 +138,9 @@ def test_layers_are_compared_with_those_before_the_run(tuned):
     k, m = (centring @ (one @ one.T) @ centring for one in (x, z))
     expected = float((k * m).sum() / (k.norm() * m.norm()))  # of the kernels' Hilbert-Schmidt criterion
     (found,) = layers._alike(after, after.subjects[0]).values()
-    assert found == pytest.approx(expected, rel=1e-5)
-    assert 0 < found < 0.999
+    assert found.value == pytest.approx(expected, rel=1e-5)
+    assert 0 < found.low < found.value < found.high <= 1
+    assert found.value < 0.999
     assert layers._alike(before, before.subjects[0]) == {}
 
 
@@ -200,15 +211,23 @@ def test_labels_and_computing_have_prices():
 
 
 def test_energy_of_each_way_and_the_multiple_of_training_from_scratch():
-    seconds = dict(zip(WAYS, (8.0, 1.0, 3.0, 4.0), strict=True))
-    measures = {f"{way}/seconds": Measure(value) for way, value in seconds.items()}
-    measures |= {way: Measure(0.5) for way in WAYS}
+    alike, none = [4.0, 4.0, 4.0], [0.0, 0.0, 0.0]
+    seconds = {"from scratch": [8.0, 8.0, 8.0], "frozen": [1.0, 2.0, 4.0], "upper layers": alike, "fine-tuned": none}
+    baselines = PartResult("", "", measures={way: Measure(0.5) for way in WAYS}, facts={"seconds": seconds})
     result = PartResult("", "")
-    energy._add_ways(PartResult("", "", measures=measures), 2e-6, result)
-    for way, value in seconds.items():
-        assert result.measures[f"{way}/kwh"].value == pytest.approx(2e-6 * value)
-        assert result.measures[f"{way}/from_scratch_multiple"].value == pytest.approx(8 / value)
+    energy._add_ways(baselines, 2e-6, result)
+    found = {way: (result.measures[f"{way}/kwh"], result.measures[f"{way}/from_scratch_multiple"]) for way in WAYS}
+    kwh, multiple = found["frozen"]
+    half = 4.30265 * np.std([1, 2, 4], ddof=1) / 3**0.5  # Student's t of two degrees
+    assert (kwh.value, kwh.high - kwh.value) == (pytest.approx(2e-6 * 7 / 3), pytest.approx(2e-6 * half, rel=1e-5))
+    # ratios 8, 4, 2: their logarithms are one log 2 apart
+    assert multiple.value == pytest.approx(4)
+    assert multiple.high / 4 == pytest.approx(4 / multiple.low) == pytest.approx(2 ** (4.30265 / 3**0.5), rel=1e-5)
+    assert found["upper layers"][1].value == pytest.approx(2)
+    assert found["from scratch"][1].value == 1
+    assert found["fine-tuned"][1].value == np.inf
     assert [row[0] for row in result.tables[0].rows] == list(WAYS)
+    assert result.tables[0].rows[1][3].startswith("4.00 (")
 
 
 def test_energy_of_runs_and_of_their_sweep(monkeypatch, tmp_path):
@@ -229,7 +248,10 @@ def test_energy_of_runs_and_of_their_sweep(monkeypatch, tmp_path):
     assert found["sweeps/experiment/today/kwh_in_all"] == pytest.approx(0.003)
     assert found["sweeps/experiment/today/kg_in_all"] == pytest.approx(0.003 * 0.056039)
     assert found["runs/mlp, fine_tuning/kwh_in_all"] == pytest.approx(0.007)
-    assert found["runs/mlp, fine_tuning/kwh"] == pytest.approx(0.007 / 3)
+    each = result.measures["runs/mlp, fine_tuning/kwh"]  # of 1, 2 and 4 Wh
+    half = 4.30265 * np.std([1, 2, 4], ddof=1) / 3**0.5 / 1000
+    assert (each.value, each.high - each.value) == (pytest.approx(0.007 / 3), pytest.approx(half, rel=1e-5))
+    assert result.tables[0].rows[0][3] == each.times(1000).text()
     assert [table.caption for table in result.tables] == ["Finished runs (measured)", "Sweeps (measured)"]
 
 

@@ -167,7 +167,13 @@ def test_data_state_whether_they_have_a_target(name: str):
     stated = _header(file)
     has_target = "target" in kind.traits
     assert stated.get("domain_adaptation") == ("dann" if has_target or "where" in stated else None)
-    assert name in MADE_OF or "where" not in stated
+    assert name in MADE_OF or stated.get("where") in (None, "target")
+
+
+def test_sources_adapt_where_a_target_is_named():
+    assert compose(["data=fonts_to_handwritten"]).domain_adaptation._target_.endswith(".DANN")
+    without = compose(["data=fonts_to_handwritten", "data.target=null"])
+    assert without.domain_adaptation._target_.endswith(".NoAdaptation")
 
 
 @pytest.mark.parametrize("name", sorted(choices("strategy")["strategy"]))
@@ -185,7 +191,7 @@ def test_every_strategy_alone_is_a_pairing_that_makes_sense(name: str):
 def test_data_are_never_refused_for_an_adaptation_that_nobody_named(name: str):
     cfg = compose([f"data={name}"])
     traits = get_class(cfg.data._target_).traits_for(cfg.data)  # type: ignore[attr-defined]
-    if traits <= {"labels", "target"}:
+    if traits <= {"labels", "domains", "target"}:
         check_pairing(Plan.of(cfg))
     else:
         with pytest.raises(UserError, match=r"comes with (several )?(tasks|episodes)"):

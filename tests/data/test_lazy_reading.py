@@ -16,11 +16,14 @@ from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.operations import tensors
 from tl_lab.data.inputs.tokenisers import Words
 from tl_lab.data.inputs.tokens import TokenSpec
+from tl_lab.data.loaders import BatchOrder, Loader, PairLoader
+from tl_lab.data.samples import Samples
 from tl_lab.data.sets.audio_folder import AudioFolder
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.text_table import TextTable
 from tl_lab.data.waiting import Waiting, advised_workers
 from tl_lab.errors import UserError
+from tl_lab.run.reporting import _time_line, waited
 
 _WORDS = ("good", "bad", "film", "plot", "very")
 _TOKENS = TokenSpec(len(_WORDS) + 2, 12, tokeniser=Words(_WORDS))
@@ -93,7 +96,9 @@ def test_batches_read_as_needed_are_those_from_memory(kind, images, recordings, 
     assert len(pairs) >= 4
     assert all(_same(*pair) for pair in pairs)
     assert lazy.waiting.share is not None
-    assert memory.waiting.share is None
+    assert memory.waiting.share is not None
+    assert list(waited(lazy)) == ["data_wait"]
+    assert waited(memory) == {}
 
 
 def test_augmented_batches_are_the_same_by_any_number_of_workers_and_after_a_resume(images: Path) -> None:
@@ -144,6 +149,46 @@ def test_the_share_of_time_that_training_waits() -> None:
     for _ in zip(waiting.timed(batches()), waiting.timed(batches()), strict=True):  # a pair of domains
         clock.now += 1
     assert (waiting.seconds, waiting.of_seconds) == (10 + 20, 13 + 23)
+
+
+class _Slow(Loader):
+    """Batches that take 3 s each on a clock of its own."""
+
+    clock: _Clock
+
+    def _cut(self, inputs):
+        for batch in super()._cut(inputs):
+            self.clock.now += 3
+            yield batch
+
+
+def test_waiting_is_measured_in_memory_too() -> None:
+    """Four batches of 3 s each, whose steps take 1 s: 12 of 16 s; a pair of domains waits for both."""
+    samples = Samples(torch.zeros(8, 3), torch.zeros(8, dtype=torch.long))
+    clock = _Clock()
+    waiting = Waiting(clock)
+
+    def loader() -> _Slow:
+        slow = _Slow(samples, BatchOrder(8, 2, shuffle=True), waiting=waiting)
+        slow.clock = clock
+        return slow
+
+    for _ in loader():
+        clock.now += 1
+    assert (waiting.seconds, waiting.of_seconds) == (12, 16)
+    for _ in PairLoader(loader(), loader()):
+        clock.now += 1
+    assert (waiting.seconds, waiting.of_seconds) == (12 + 24, 16 + 28)
+
+
+def test_the_last_lines_of_a_run_state_the_share() -> None:
+    waiting = Waiting()
+    waiting.seconds, waiting.of_seconds = 3.0, 100.0
+    assert _time_line({"duration_s": 187.2}, waiting) == "3 min 7 s; data-bound: 3 % of training"
+    assert _time_line({"duration_s": 4.2}, Waiting()) == "4.2 s", "nothing was trained"
+    assert _time_line({"duration_s": 4.2}, None) == "4.2 s", "a finished run is shown again"
+    stored = {"duration_s": 4.2, "data_wait": {"share": 0.61}}
+    assert _time_line(stored, None) == "4.2 s; data-bound: 61 % of training"
 
 
 @pytest.mark.parametrize(

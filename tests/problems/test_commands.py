@@ -143,3 +143,82 @@ def test_what_a_problem_has_no_use_for_is_refused_in_one_sentence(capsys, tmp_pa
         assert len([line for line in said if line.startswith("tl_lab: ")]) == 1, said
         assert told in said[-1]
         shutil.rmtree(tmp_path / "refused", ignore_errors=True)
+
+
+FAST = ["logger=none", "figures=false", "threads=1", "backbone=mlp", "backbone.hidden=[32]", "optimizer.lr=0.003"]
+STREAM = [
+    *FAST,
+    "data=permuted_digits",
+    "data.num_tasks=2",
+    "data.scenario=domain",
+    "strategy=ewc",
+    "trainer.max_epochs=4",
+]
+PAIR = [*FAST, "domain_adaptation=dann", "trainer.max_epochs=3", "data.batches_per_epoch=30", "health=false"]
+MAIN = {"properties": ("auroc", 0.6, "AUROC"), "value": ("r2", 0.0, "R²")}
+
+
+@pytest.mark.parametrize("problem", MAIN)
+def test_ewc_learns_a_stream_and_its_report_has_the_unit_of_the_problem(problem, tmp_path, capsys):
+    score, least, word = MAIN[problem]
+    run = tmp_path / "run"
+    main([*STREAM, f"data@data.of=digits_{problem}", f"hydra.run.dir={run}"])
+    assert word in capsys.readouterr().out
+    written = results(run)
+    assert written["status"] == "completed"
+    metrics = written["metrics"]
+    assert {f"test/task{k}/{score}" for k in (1, 2)} <= set(metrics)
+    assert metrics[f"test/task1/{score}"] > least  # after the second task; guessing gives .5, or at most 0
+    assert metrics["test/bwt"] == pytest.approx(_forgotten(run), abs=1e-9)
+    tl_lab_main(["report", str(run), "--output", str(tmp_path / "report"), "--no-figures"])
+    assert word in (tmp_path / "report" / "summary.md").read_text()
+    shutil.rmtree(tmp_path)
+
+
+def _forgotten(run: Path) -> float:
+    """Backward transfer over two tasks: the change of the first one's score by the second."""
+    with (run / "accuracy_matrix.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    column = rows[0].index("task1")
+    return float(rows[-1][column]) - float(rows[-2][column])
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> dict[str, Path]:
+    """Runs of DANN from printed to handwritten digits, with properties and with values."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for problem in MAIN:
+        main([*PAIR, f"data=printed_to_handwritten_{problem}", f"hydra.run.dir={folder / problem}"])
+    return {problem: folder / problem for problem in MAIN}
+
+
+@pytest.mark.parametrize("problem", MAIN)
+def test_dann_adapts_a_pair(pairs, problem):
+    score, least, _ = MAIN[problem]
+    metrics = results(pairs[problem])["metrics"]
+    assert {f"test/source/{score}", f"test/target/{score}"} <= set(metrics)
+    assert metrics[f"test/source/{score}"] > least
+    rows = list(csv.DictReader((pairs[problem] / "metrics.csv").open()))
+    assert any(row.get("train/domain_loss") or row.get("train/dann_loss") for row in rows), rows[0].keys()
+
+
+def test_adapted_models_predict_handwritten_images(pairs, images, tmp_path):
+    tables = {problem: tmp_path / f"{problem}.csv" for problem in pairs}
+    for problem, table in tables.items():
+        tl_lab_main(["predict", str(pairs[problem]), str(images), "--output", str(table)])
+    rows = {problem: list(csv.DictReader(table.open())) for problem, table in tables.items()}
+    assert [len(rows[problem]) for problem in MAIN] == [30, 30]
+    assert list(rows["properties"][0]) == ["input", "label", "confidence", *(f"p({name})" for name in PROPERTIES)]
+    assert list(rows["value"][0]) == ["input", "value"]
+    said = [float(row["value"]) for row in rows["value"]]
+    assert max(said) - min(said) > 0.5
+
+
+def test_a_sweep_over_adaptations_ranks_them_by_the_main_metric_of_the_target(tmp_path):
+    short = ["trainer.max_epochs=1", "data.batches_per_epoch=4", "health=false"]
+    given = ["data=printed_to_handwritten_value", "domain_adaptation=none,dann", "seed=0,1", *short]
+    assert sweep(tmp_path / "sweep", *given) == 0
+    summary = (tmp_path / "sweep" / "summary.md").read_text()
+    assert "test target R²" in summary
+    assert "accuracy" not in next(line for line in summary.splitlines() if line.startswith("| setting"))
+    shutil.rmtree(tmp_path / "sweep")

@@ -102,6 +102,19 @@ def test_a_replayed_stream_trains_to_the_same_bits(strategy):
     assert found[0][2].facts() == found[1][2].facts()  # how large a penalty became is gathered in each update
 
 
+def test_an_update_that_is_watched_uses_its_own_rates():
+    """The last update of an epoch is not replayed if the health check observes it; its rates are those of its place."""
+    watched = []
+
+    class Watched(FromScratch):
+        def on_train_start(self):
+            super().on_train_start()
+            self.watchers = [lambda terms, seen: watched.append(sorted(terms)) or {}]
+
+    assert_equal(both_ways(strategy=Watched))
+    assert len(watched) == 2 * 3
+
+
 def test_clipping_and_unfreezing_make_kinds_of_their_own():
     from tl_lab.model.layer_policy import LayerPolicy
 

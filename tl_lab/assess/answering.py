@@ -51,9 +51,8 @@ class Answerer:
         from tl_lab.training.feature_reader import FeatureReader
 
         assert self.run is not None
-        model, data = load_classifier(self.run), self.material.data
-        data.sets = {name: self.material.drawn[name]}
-        data.use(model.spec)
+        model = load_classifier(self.run)
+        data = self.material.data.serving({name: self.material.drawn[name]}, model.spec)
         return FeatureReader(model.network, data).read(name, "outputs", cached=False).cpu()
 
 

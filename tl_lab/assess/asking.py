@@ -13,7 +13,7 @@ from tl_lab.config.instantiate import build_node
 from tl_lab.errors import UserError
 from tl_lab.run.plan import Plan
 
-__all__ = ["Asked", "read"]
+__all__ = ["Asked", "composed", "read"]
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ def read(overrides: Sequence[str]) -> Asked:
     names, rest = _several(overrides)
     if not any(text.lstrip("+").startswith(("assess=", "experiment=")) for text in rest):
         rest = [*rest, "assess=quick"]
-    first, plan = _composed([*rest, *([f"backbone={names[0]}"] if names else [])])
+    first, plan = composed([*rest, *([f"backbone={names[0]}"] if names else [])])
     if first.get("assess") is None:
         rest = [*rest, "assess=quick"]
-        first, plan = _composed([*rest, *([f"backbone={names[0]}"] if names else [])])
+        first, plan = composed([*rest, *([f"backbone={names[0]}"] if names else [])])
     options: Assessment = build_node(first["assess"])
     if not names and options.backbones:
         names = options.backbones
-        plan = _composed([*rest, f"backbone={names[0]}"])[1]
-    others = [_composed([*rest, f"backbone={name}"])[1] for name in names[1:]]
+        plan = composed([*rest, f"backbone={names[0]}"])[1]
+    others = [composed([*rest, f"backbone={name}"])[1] for name in names[1:]]
     return Asked(options, (plan, *others), tuple(overrides))
 
 
@@ -70,8 +70,18 @@ def _several(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(names)), rest
 
 
-def _composed(texts: list[str]) -> tuple[dict[str, Any], Plan]:
-    """Compose, check and read one configuration; return the plan and the assessment's options."""
+def composed(texts: list[str]) -> tuple[dict[str, Any], Plan]:
+    """Compose, check and read one configuration.
+
+    Args:
+        texts: overrides.
+
+    Returns:
+        The configuration, with the assessment's options, and the plan of a run.
+
+    Raises:
+        UserError: something in them is wrong.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
 

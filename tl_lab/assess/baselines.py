@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tl_lab.assess.answering import answerer_of
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
-from tl_lab.assess.tuning import WAYS, trained
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
+from tl_lab.assess.tuning import WAYS, too_few_classes, trained
+from tl_lab.assess.zero_shot import zero_shot
 from tl_lab.results.report.blocks import Cell, Table
 
 __all__ = ["assess", "negative"]
@@ -31,6 +31,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if not material.classifies:
         return NotApplicable(TITLE, "The baselines are classifiers, and these data have no classes.")
     subject, options = material.subjects[0], material.options
+    if not subject.learned and (reason := too_few_classes(material, subject)) is not None:
+        return NotApplicable(TITLE, f"{reason[:1].upper()}{reason[1:]}.")
     found = trained(material, options.budgets[:1] if options.budgets else None)
     ((labels, ways),) = found.by_labels.items()
     scores = {way: [one.accuracy for one in tuned] for way, tuned in ways.items()}
@@ -38,11 +40,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     scratch = scores["from scratch"]
     differences = {way: mean_with_interval(np.subtract(scores[way], scratch).tolist()) for way in WAYS[1:]}
     measures |= {f"{name} - from scratch": one for name, one in differences.items()}
-    if subject.learned and (shot := _zero_shot(material)) is not None:
+    shot = zero_shot(material)
+    if isinstance(shot, Measure):
         measures["zero-shot"] = shot
     shown = {name: one for name, one in measures.items() if "/seconds" not in name}
     rows: list[list[str | Cell]] = [[name, one.text(percent=True)] for name, one in shown.items()]
-    measures |= {f"{way}/seconds": mean_with_interval([one.seconds for one in tuned]) for way, tuned in ways.items()}
+    seconds = {way: [one.seconds for one in tuned] for way, tuned in ways.items()}
+    measures |= {f"{way}/seconds": mean_with_interval(values) for way, values in seconds.items()}
     each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     said = (
         f"With {labels:,} labels training from scratch reaches "
@@ -55,10 +59,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "way by itself: none is chosen by test samples. All ways see the same labels, as many updates and the same "
         "test samples."
     ]
+    if isinstance(shot, str):
+        notes.append(f"Zero-shot is not applicable: {shot}.")
     if not subject.learned:
         notes.append(f"{subject.name} has no learned weights: it learned half of the classes first, then the others.")
     table = Table(["way", "accuracy or difference (95 %)"], rows, 1, f"Over {options.seeds} seeds")
-    return PartResult(TITLE, said, "moderate" if options.seeds > 2 else "low", measures, [table], figure, notes)
+    confidence: Confidence = "moderate" if options.seeds > 2 else "low"
+    return PartResult(TITLE, said, confidence, measures, [table], figure, notes, {"seconds": seconds})
 
 
 def _verdict(difference: Measure) -> str:
@@ -67,13 +74,3 @@ def _verdict(difference: Measure) -> str:
     if negative(difference):
         return "transfer harms (negative transfer)"
     return "transfer helps" if difference.low > 0 else "transfer shows no difference"
-
-
-def _zero_shot(material: Material) -> Measure | None:
-    """Score the run given by ``init_from`` as it is, where it has the data's classes."""
-    answerer = answerer_of(material)
-    name = material.test
-    if answerer.run is None or name is None:
-        return None
-    y = material.labels(name)
-    return wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))

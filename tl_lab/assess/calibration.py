@@ -9,7 +9,7 @@ from tl_lab.assess.groups import group_columns, group_names
 from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves, reliability_diagram
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, difference_of_shares, wilson
-from tl_lab.functional.calibration import calibration, reliability, risk_coverage
+from tl_lab.functional.calibration import aurc_interval, calibration, reliability, risk_coverage
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
 __all__ = ["assess", "lowest"]
@@ -45,9 +45,10 @@ def assess(material: Material) -> PartResult | NotApplicable:
         diagrams[said] = reliability(confidence, correct)
         coverage, risk, area = risk_coverage(confidence, correct)
         lines[said] = (coverage.tolist(), risk.tolist())
-        measures[f"{name}/aurc"] = Measure(area)
-        at = [f"{1 - risk[max(0, int(np.ceil(share * len(risk))) - 1)]:.1%}" for share in _COVERAGES]
-        selective.append([said, *at, f"{area:.3f}"])
+        measures[f"{name}/aurc"] = Measure(area, *aurc_interval(confidence, correct, seed=material.plan.seed))
+        measures |= {f"{name}/accuracy_at/{share:g}": _at(risk, share) for share in _COVERAGES[:-1]}
+        at = [_at(risk, share).text(percent=True) for share in _COVERAGES]
+        selective.append([said, *at, measures[f"{name}/aurc"].text()])
     gap = _gap(material, measures)
     head = [
         "set",
@@ -55,15 +56,15 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "ECE (95 %)",
         "expected of sampling",
         "p",
-        "ECE at T",
+        "ECE at T (95 %)",
         "worst class",
         "worst group",
     ]
     tables = [
         Table(head, rows, 1, f"Predictions of {answerer.name}; T = {heat:.2f} by validation data"),
         Table(
-            ["set", *(f"most confident {share:.0%}" for share in _COVERAGES), "AURC"], selective, 1,
-            "Accuracy among the most confident predictions",
+            ["set", *(f"most confident {share:.0%}" for share in _COVERAGES), "AURC (95 %)"], selective, 1,
+            "Accuracy among the most confident predictions, with 95 % intervals",
         ),
     ]  # fmt: skip
     figures = {
@@ -104,7 +105,7 @@ def _judged(
         found["ece"].text(),
         f"{raw.bias:.3f}",
         said_p(raw.p),
-        f"{scaled.error:.3f}",
+        found["ece_scaled"].text(),
         *("-" if one is None else f"{one[0]} {one[1].text(percent=True)}" for one in worst.values()),
     ]
     return found, row
@@ -153,6 +154,12 @@ def _groups(material: Material, name: str) -> dict[str, np.ndarray]:
 def _answers(answerer: Answerer, material: Material, name: str, heat: float) -> tuple[np.ndarray, np.ndarray]:
     confidence, answer = answerer.probabilities(name, heat).max(1)
     return confidence.numpy(), (answer == material.labels(name)).numpy()
+
+
+def _at(risk: np.ndarray, share: float) -> Measure:
+    """Accuracy of the most confident share of the answers, with Wilson's interval of as many samples."""
+    count = max(1, int(np.ceil(share * len(risk))))
+    return wilson(round((1 - risk[count - 1]) * count), count)
 
 
 def _gap(material: Material, measures: dict[str, Measure]) -> Measure | None:

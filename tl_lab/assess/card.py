@@ -16,6 +16,7 @@ from tl_lab.assess.results import Measure, wilson
 from tl_lab.config.identity import to_plain
 from tl_lab.config.stored import read_stored, read_yaml
 from tl_lab.errors import UserError
+from tl_lab.problems.metrics import PACKAGED
 from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import answerer, duration, format_metric, is_score, is_share, readable, split_name
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
@@ -159,9 +160,12 @@ def _metrics(results: Mapping[str, Any]) -> Section:
             continue
         tested, model = answerer(part)
         count = sizes.get(f"{tested}/test" if tested else "test")
-        interval = _with_interval(metric, float(value), count)
+        interval = _with_interval(metric, float(value), count, metrics.get(f"{name}_ci95"))
         rows.append([tested or "all", *([model or "network"] if beside else []), readable(metric), interval])
-    said = "Intervals of shares are Wilson's over the test samples of one run; they say nothing of other seeds."
+    said = (
+        "Intervals of accuracies are Wilson's over the test samples of one run, or normal ones over its test episodes; "
+        "they say nothing of other seeds. One run gives no interval of the other metrics."
+    )
     columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
     return Section("Metrics", [Table(columns, rows, len(columns) - 1), said])
 
@@ -173,7 +177,10 @@ def _findings(results: Mapping[str, Any]) -> list[Section]:
     return [Section("Findings", [Table(list(SCREENED), cells, 1), ON_SCREENING])] if rows else []
 
 
-def _with_interval(metric: str, value: float, count: int | None) -> str:
+def _with_interval(metric: str, value: float, count: int | None, half: float | None) -> str:
+    """Write a metric with the interval over episodes that the run has stored, or over test samples."""
+    if half is not None and is_share(metric):
+        return Measure(value, max(0.0, value - half), min(1.0, value + half)).text(percent=True)
     if metric in ("acc", "accuracy") and count and is_share(metric):
         return wilson(value * count, int(count)).text(percent=True)
     return f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
@@ -184,7 +191,7 @@ def _from_assessment(
 ) -> Section:
     """Take a part over from the assessment, with its main numbers."""
     if found is None:
-        if _problem(run) not in _ASSESSED[part]:
+        if (problem := _problem(run)) in PACKAGED and problem not in _ASSESSED[part]:
             return Section(title, [_NOT_ASSESSED[part]])
         command = commands.command("assess", *_inputs(run, choices), f"init_from={run}", f"assess={part}")
         return Section(title, [f"Not assessed: `{command}` does."])
@@ -208,16 +215,18 @@ def _problem(run: Path) -> str:
 
 def _inputs(run: Path, choices: Mapping[str, Any]) -> list[str]:
     """List the run's overrides of data and backbone, with which they are built again."""
-    own = [one for one in _overrides(run) if one.lstrip("+").startswith(("data=", "data.", "data@", "backbone"))]
+    parts = ("data=", "data.", "data@", "backbone", "experiment=")
+    own = [one for one in _overrides(run) or [] if one.lstrip("+").startswith(parts)]
     given = {one.partition("=")[0] for one in own}
     return [f"{group}={_word(choices, group)}" for group in ("data", "backbone") if group not in given] + own
 
 
-def _overrides(run: Path) -> list[str]:
+def _overrides(run: Path) -> list[str] | None:
+    """Read the options that the run was started with; None where they are not stored."""
     try:
         return [str(one) for one in read_yaml(run / ".hydra" / "overrides.yaml") or []]
     except UserError:
-        return []
+        return None
 
 
 def _drift(run: Path) -> Section:
@@ -279,11 +288,14 @@ def _known_licence(weights: str) -> str | None:
 def _repeat(run: Path, results: Mapping[str, Any]) -> Section:
     versions = results.get("versions") or {}
     said = ", ".join(f"{name} {number}" for name, number in versions.items())
-    again = shlex.join(["python", "train.py", *_overrides(run)])
-    return Section(
-        "To repeat this",
-        [f"`{again}`", f"`{commands.command('reproduce', str(run))}` compares the numbers.", f"Versions: {said}."],
-    )
+    outside = [word for one in results.get("config_dirs") or () for word in ("--config-dir", str(one))]
+    parts: list[str | Table | Picture] = [
+        f"`{commands.command('reproduce', str(run))}` repeats the stored configuration and compares the numbers.",
+        f"Versions: {said}.",
+    ]
+    if (overrides := _overrides(run)) is not None:
+        parts.insert(0, f"`{shlex.join(['python', 'train.py', *outside, *overrides])}`")
+    return Section("To repeat this", parts)
 
 
 def _assessment(run: Path, given: Path | None) -> Mapping[str, Any] | None:

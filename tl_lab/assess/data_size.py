@@ -11,7 +11,7 @@ from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
-from tl_lab.assess.tuning import WAYS, trained
+from tl_lab.assess.tuning import WAYS, too_few_classes, trained
 from tl_lab.functional.power_law import PowerLaw, fit_power_law
 from tl_lab.randomness import generator
 from tl_lab.results.report.blocks import Cell, Table
@@ -162,6 +162,10 @@ def _add(result: PartResult, found: Mapping[str, Curve], labels: int, what: str,
 
 def _add_tuned(material: Material, result: PartResult) -> None:
     """Train networks in each way over numbers of labels, and set labels against computing."""
+    subject = material.subjects[0]
+    if not subject.learned and (reason := too_few_classes(material, subject)) is not None:
+        result.notes.append(f"> No networks are trained for these curves: {reason}.")
+        return
     most = len(material.drawn[material.train])
     least = max(2 * len(material.class_names), 10)
     found = trained(material, material.options.budgets or [int(n) for n in np.geomspace(least, most, _TUNED_BUDGETS)])
@@ -179,9 +183,9 @@ def _add_tuned(material: Material, result: PartResult) -> None:
     }
     _add(result, tuned, found.most, "way", "test error of trained networks")
     result.tables.append(_costs(material, tuned, found.most))
-    if not material.subjects[0].learned:
+    if not subject.learned:
         result.notes.append(
-            f"{material.subjects[0].name} has no learned weights: for these curves it learned half of the classes "
+            f"{subject.name} has no learned weights: for these curves it learned half of the classes "
             f"first, then the others, of which there are {found.most:,} labels."
         )
 

@@ -5,11 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tl_lab.assess.footprint import Footprint, emissions, kwh_of_run, shares, source_of_run
 from tl_lab.assess.material import Material
 from tl_lab.assess.measured_runs import accuracy_of, finished
 from tl_lab.assess.pictures import bars, scatter_scores
-from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval
+from tl_lab.assess.results import (
+    Confidence,
+    Measure,
+    NotApplicable,
+    PartResult,
+    mean_with_interval,
+    ratio_with_interval,
+)
 from tl_lab.assess.tuning import WAYS
 from tl_lab.errors import UserError
 from tl_lab.results.report.blocks import Cell, Table
@@ -69,15 +78,17 @@ def assess(
 
 def _add_ways(baselines: PartResult, kwh_a_second: float, result: PartResult) -> None:
     """Add what a training in each way used, its accuracy, and the multiple of it that training from scratch takes."""
-    used = {way: baselines.measures[f"{way}/seconds"].value * kwh_a_second for way in WAYS}
+    seconds = baselines.facts["seconds"]
+    used = {way: mean_with_interval((kwh_a_second * np.array(seconds[way])).tolist()) for way in WAYS}
     rows: list[list[str | Cell]] = []
     for way in WAYS:
-        multiple = used["from scratch"] / used[way] if used[way] > 0 else float("inf")
-        result.measures |= {f"{way}/kwh": Measure(used[way]), f"{way}/from_scratch_multiple": Measure(multiple)}
-        rows.append([way, baselines.measures[way].text(percent=True), f"{1000 * used[way]:.4f}", f"{multiple:.2f}"])
-    head = ["way", "accuracy (95 %)", "Wh a training", "from scratch takes, times"]
-    result.tables.append(Table(head, rows, 1, "Each way of the three-way baseline, by processor time"))
-    points = {way: (1000 * used[way], baselines.measures[way].value) for way in WAYS}
+        multiple = ratio_with_interval(seconds["from scratch"], seconds[way])
+        result.measures |= {f"{way}/kwh": used[way], f"{way}/from_scratch_multiple": multiple}
+        accuracy = baselines.measures[way].text(percent=True)
+        rows.append([way, accuracy, used[way].times(1000).text(4), multiple.text(2)])
+    head = ["way", "accuracy (95 %)", "Wh a training (95 %)", "from scratch takes, times (95 %)"]
+    result.tables.append(Table(head, rows, 1, "Each way of the three-way baseline, by processor time, over its seeds"))
+    points = {way: (1000 * used[way].value, baselines.measures[way].value) for way in WAYS}
     result.figures["Accuracy of each way against the electricity of a training"] = scatter_scores(
         points, "Wh a training", "accuracy"
     )
@@ -111,7 +122,7 @@ def _add_runs(material: Material, result: PartResult) -> None:
                 result.measures[f"{kind}/{name}/kg_in_all"] = Measure(kg)
     shown = sorted(ways, key=lambda name: -len(ways[name].kwh))[:_MOST_ROWS]
     rows = [_row(material, name, ways[name]) for name in shown]
-    head = ["runs on these data", "runs", "accuracy (95 %)", "Wh a run", "Wh in all", "g CO2e in all"]
+    head = ["runs on these data", "runs", "accuracy (95 %)", "Wh a run (95 %)", "Wh in all", "g CO2e in all"]
     how = "; ".join(sorted(sources))
     caption = f"Finished runs ({how})"
     result.tables.append(Table(head, rows, 1, caption))
@@ -119,15 +130,15 @@ def _add_runs(material: Material, result: PartResult) -> None:
         rows = [_row(material, name, sweeps[name]) for name in sorted(sweeps)[-_MOST_ROWS:]]
         result.tables.append(Table(["sweep", *head[1:]], rows, 1, f"Sweeps ({how})"))
     points = {
-        name: (1000 * sum(ways[name].kwh) / len(ways[name].kwh), mean_with_interval(ways[name].accuracies).value)
+        name: (mean_with_interval(ways[name].kwh).times(1000), mean_with_interval(ways[name].accuracies))
         for name in shown
         if ways[name].accuracies
     }
     for name, (watt_hours, accuracy) in points.items():
-        result.measures |= {f"runs/{name}/kwh": Measure(watt_hours / 1000), f"runs/{name}/accuracy": Measure(accuracy)}
+        result.measures |= {f"runs/{name}/kwh": watt_hours.times(1e-3), f"runs/{name}/accuracy": accuracy}
     if points:
         result.figures["Test accuracy of finished runs against their electricity"] = scatter_scores(
-            points, "Wh a run", "test accuracy"
+            {name: (one.value, accuracy.value) for name, (one, accuracy) in points.items()}, "Wh a run", "test accuracy"
         )
 
 
@@ -136,7 +147,8 @@ def _row(material: Material, name: str, runs: _Runs) -> list[str | Cell]:
     total = sum(runs.kwh)
     kg = _kg(material, total)
     grams = "-" if kg is None else f"{1000 * kg:.2f}"
-    return [name, str(len(runs.kwh)), accuracy, f"{1000 * total / len(runs.kwh):.3f}", f"{1000 * total:.2f}", grams]
+    each = mean_with_interval(runs.kwh).times(1000).text()
+    return [name, str(len(runs.kwh)), accuracy, each, f"{1000 * total:.2f}", grams]
 
 
 def _kg(material: Material, kwh: float) -> float | None:

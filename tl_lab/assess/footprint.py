@@ -16,6 +16,8 @@ FACTORS: Mapping[str, float] = {"FRA": 0.056039, "USA": 0.369473}
 """kg CO2e of a kWh of electricity by country, from codecarbon's own table."""
 WATTS = 15.0
 """Of a busy core with its memory, where nothing can be measured."""
+_INTERVAL_S = 1.0  # between two measurements of codecarbon
+_ESTIMATED = f"estimated: processor time at {WATTS:g} W a core"
 _BY_LOAD = "estimated by codecarbon from load and rated power"
 
 
@@ -93,11 +95,12 @@ class FootprintMeter:
 
     country: str = "USA"
     _tracker: Any = field(default=None, init=False)
-    _began: float = field(default=0.0, init=False)
+    _began: float = field(default=0.0, init=False)  # of processor time
+    _since: float = field(default=0.0, init=False)
 
     def start(self) -> None:
-        """Begin; the interval between samples is a second, shorter than what is watched."""
-        self._began = time.process_time()
+        """Begin; the interval between measurements is a second: what ends before the first is estimated."""
+        self._began, self._since = time.process_time(), time.perf_counter()
         try:
             from codecarbon import OfflineEmissionsTracker
 
@@ -107,7 +110,7 @@ class FootprintMeter:
                 save_to_file=False,
                 log_level="error",
                 allow_multiple_runs=True,
-                measure_power_secs=1,
+                measure_power_secs=_INTERVAL_S,
             )
             self._tracker.start()
         except Exception:  # it is not installed, or fails on this machine, which must not end what is watched
@@ -124,8 +127,11 @@ class FootprintMeter:
             measured = self._measured()
         if measured is not None:
             return measured
-        kwh = (time.process_time() - self._began) * WATTS / 3.6e6
-        return Footprint(kwh, emissions(kwh, self.country), f"estimated: processor time at {WATTS:g} W a core")
+        kwh = self._estimated()
+        return Footprint(kwh, emissions(kwh, self.country), _ESTIMATED)
+
+    def _estimated(self) -> float:
+        return (time.process_time() - self._began) * WATTS / 3.6e6
 
     def _measured(self) -> Footprint | None:
         """End codecarbon's tracker."""
@@ -133,5 +139,8 @@ class FootprintMeter:
             return None
         kg = float(self._tracker.stop() or 0.0)
         kwh = float(self._tracker.final_emissions_data.energy_consumed)
+        if time.perf_counter() - self._since < _INTERVAL_S:
+            used, factor = self._estimated(), kg / kwh if kwh > 0 else emissions(1.0, self.country)
+            return Footprint(used, used * factor, f"{_ESTIMATED}, for it ended before the first measurement")
         counters = os.access("/sys/class/powercap/intel-rapl", os.R_OK)
         return Footprint(kwh, kg, "measured by codecarbon" if counters else _BY_LOAD)

@@ -91,8 +91,7 @@ def source_and_target(material: Material, subject: Subject) -> tuple[Task, Task]
     data: DataModule = material.plan.data.build()
     data.load(Request(reveals_target=True))
     names = (material.train, source, "target/train", material.deployment)
-    data.sets = {name: material._draw(name, data.sets[name]) for name in names}
-    data.use(subject.backbone.spec)
+    data = data.serving({name: material.draw(name, data.sets[name]) for name in names}, subject.backbone.spec)
     classes = range(len(material.class_names))
     return task_of(data, *names[:2], classes), task_of(data, *names[2:], classes)
 

@@ -12,6 +12,7 @@ from tl_lab.assess.baselines import negative
 from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
+from tl_lab.assess.resampling import jackknife
 from tl_lab.assess.results import Measure, NotApplicable, PartResult, mean_with_interval, wilson
 from tl_lab.assess.tuning import copied, fresh, halves, tune
 from tl_lab.backbones.base import Backbone
@@ -50,9 +51,10 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "layer group, from the bottom", "accuracy",
     )  # fmt: skip
     if alike := _alike(material, subject):
-        measures |= {f"cka/{name}": Measure(value) for name, value in alike.items()}
-        rows = [[name, f"{value:.3f}"] for name, value in alike.items()]
-        tables.append(Table(["layer group", "CKA"], rows, 1, "Linear CKA of base and tuned backbone"))
+        measures |= {f"cka/{name}": value for name, value in alike.items()}
+        rows = [[name, value.text()] for name, value in alike.items()]
+        tables.append(Table(["layer group", "CKA (95 %)"], rows, 1, "Linear CKA of base and tuned backbone"))
+        notes.append("Intervals of CKA are a jackknife over folds of the validation samples.")
     said = _best_said(probed)
     if len(material.class_names) >= 4:
         base, ways = transferred(material, subject)
@@ -188,14 +190,19 @@ def _probes(material: Material, subject: Subject, measures: dict[str, Measure]) 
     return found
 
 
-def _alike(material: Material, subject: Subject) -> dict[str, float]:
+def _alike(material: Material, subject: Subject) -> dict[str, Measure]:
     """Compare the backbone layer by layer with what it was before the run given by ``init_from``."""
     if subject.plan.init_from is None:
         return {}
     before = material._subject(replace(subject.plan, init_from=None))
     data = material.prepared(subject, [material.validation])
     read = [activations(one.backbone, data, material.validation) for one in (before, subject)]
-    return {group: linear_cka(read[0][group], read[1][group]) for group in read[0]}
+    folds, seed = material.options.folds, material.plan.seed
+
+    def compared(x: Tensor, z: Tensor) -> Measure:
+        return jackknife(lambda kept: linear_cka(x[kept], z[kept]), len(x), folds, seed, least=0, most=1)
+
+    return {group: compared(x, read[1][group]) for group, x in read[0].items()}
 
 
 def _rows(probed: dict[str, dict[str, Measure]]) -> list[list[str | Cell]]:

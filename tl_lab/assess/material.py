@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from tl_lab.data.samples import Samples, in_memory
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
 from tl_lab.model.network import Network
-from tl_lab.problems import MultiLabel, SingleLabel
 from tl_lab.randomness import generator
 from tl_lab.run.allocator import keep_freed_memory
 from tl_lab.run.build import build_backbone, check_inputs
@@ -77,21 +76,19 @@ class Material:
         for plan in plans:
             check_modality(plan)
         self.data: DataModule = self.plan.data.build()
-        beyond = {"tasks", "episodes"} & set(self.data.traits_for(self.plan.data.node))
-        if beyond:
+        if not self.data.every_class:
             raise UserError(
                 f"assess compares sets of labelled samples, and data={self.plan.data.choice} has "
-                f"{' and '.join(sorted(beyond))}: assess the data of one task"
+                f"{'tasks' if self.data.in_tasks else 'episodes'}: assess the data of one task"
             )
         torch.set_num_threads(self.plan.threads)
         self._threads_given = any(text.lstrip("+").startswith("threads=") for text in self.plan.overrides)
         keep_freed_memory()
         # large batches of large images allocate more than they compute
-        self.data.eval_batch_size = min(self.data.eval_batch_size, _BATCH)
-        self.data.load(Request())
+        self.data.load(Request(at_most=_BATCH))
         self.whole = dict(self.data.sets)  # as they were read
         self.sizes = {name: len(samples) for name, samples in self.data.sets.items()}
-        self.drawn = {name: self._draw(name, samples) for name, samples in self.data.sets.items()}
+        self.drawn = {name: self.draw(name, samples) for name, samples in self.data.sets.items()}
         self.subjects = tuple(self._subject(plan) for plan in plans)
         self._features: dict[tuple[str, str], Tensor] = {}
         self._raw: dict[str, Tensor | None] = {}
@@ -102,7 +99,7 @@ class Material:
     @property
     def paired(self) -> bool:
         """Whether there are a source and a target."""
-        return "target" in self.data.traits_for(self.plan.data.node)
+        return self.data.target_for(self.plan.data.node)
 
     @property
     def train(self) -> str:
@@ -135,12 +132,12 @@ class Material:
     @property
     def classifies(self) -> bool:
         """Whether one class of several is predicted."""
-        return isinstance(self.data.problem, SingleLabel)
+        return self.data.problem.numbers_outputs
 
     @property
     def finds(self) -> bool:
         """Whether several labels are predicted, each present or absent."""
-        return isinstance(self.data.problem, MultiLabel)
+        return self.data.problem.marks_outputs
 
     @property
     def class_names(self) -> list[str]:
@@ -156,7 +153,8 @@ class Material:
 
     # ------------------------------------------------------------------ samples
 
-    def _draw(self, name: str, samples: Samples) -> Samples:
+    def draw(self, name: str, samples: Samples) -> Samples:
+        """Draw as many samples of a set as are assessed, by the seed and the set's name."""
         index = self._drawn_places(name, len(samples))
         return samples if index is None else samples.subset(index)
 
@@ -253,10 +251,8 @@ class Material:
             return FeatureReader(network, data).read(name, "backbone", cached=False).cpu().float()
 
     def prepared(self, subject: Subject, names: Sequence[str]) -> DataModule:
-        """Bring the drawn samples of some sets to a backbone's input, from what was read."""
-        self.data.sets = {name: replace(self.drawn[name]) for name in names}
-        self.data.use(subject.backbone.spec)
-        return self.data
+        """Return data with the drawn samples of some sets, converted to a backbone's input."""
+        return self.data.serving({name: self.drawn[name] for name in names}, subject.backbone.spec)
 
     def representation(self, name: str, set_name: str) -> Tensor:
         """Give the features of a backbone by its name, or the raw inputs.

@@ -27,7 +27,7 @@ from tl_lab.data.request import Request
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.calibration import temperature
 from tl_lab.model.base_weights import hash_of
-from tl_lab.problems import Problem, SingleLabel
+from tl_lab.problems import Problem
 from tl_lab.randomness import generator
 from tl_lab.results.folder.files import SCHEMA, replacing, write_json
 from tl_lab.run.inference import TrainedModel, load_classifier
@@ -151,7 +151,7 @@ def fit_reference(run: Path, model: TrainedModel, allow: Sequence[str] = ()) -> 
         raise UserError(f"drift: the data of {run} have no validation set with labels to fit a reference to")
     y = data.sets[name].y
     outputs, features, blank, index = _see(model, data, name)
-    labels = y[index] if isinstance(model.problem, SingleLabel) and y is not None else None
+    labels = y[index] if model.problem.numbers_outputs and y is not None else None
     heat = 1.0 if labels is None else temperature(torch.cat(outputs), labels)
     answers = _answers(model.problem, outputs, heat)
     reference = reference_of(
@@ -197,8 +197,7 @@ def _see(model: TrainedModel, data: DataModule, name: str) -> tuple[list[Tensor]
     index = torch.arange(count)
     if count > _MOST:
         index = torch.randperm(count, generator=generator(data.seed, "drift", name))[:_MOST].sort()[0]
-    data.sets = {name: data.sets[name].subset(index)}
-    data.use(model.spec)
+    data = data.serving({name: data.sets[name].subset(index)}, model.spec)
     blank = _blank(model)
     device = next(model.network.parameters()).device
     outputs, features, random = [], [], []
@@ -251,7 +250,7 @@ def _from_data(model: TrainedModel, given: Sequence[str], part: str | None, heat
     if name not in data.sets:
         raise UserError(f"drift: data={plan.data.choice} has no set {name!r}; {nearest(name, data.sets)}")
     y = data.sets[name].y
-    known = y is not None and isinstance(model.problem, SingleLabel) and data.class_names == model.class_names
+    known = y is not None and model.problem.numbers_outputs and data.class_names == model.class_names
     outputs, features, blank, index = _see(model, data, name)
     names = [f"{name}[{i}]" for i in index.tolist()]
     labels = y[index] if known and y is not None else None

@@ -8,7 +8,6 @@ from tl_lab.assess.tuning import Task, task_of
 from tl_lab.data.base import DataModule
 from tl_lab.data.request import Request
 from tl_lab.model.network import Network
-from tl_lab.problems import SingleLabel
 from tl_lab.training.feature_reader import FeatureReader
 
 __all__ = ["features_of", "task_on"]
@@ -31,9 +30,9 @@ def features_of(material: Material, subject: Subject, data: str) -> tuple[Tensor
         UserError: the data cannot be read, or do not fit the backbone.
     """
     other = _loaded(data)
-    _prepare(material, subject, other, other.primary)
+    other = _prepared(material, subject, other, other.primary)
     network = Network(subject.backbone, 1, seed=material.plan.seed)
-    y = other.sets[other.primary].y if isinstance(other.problem, SingleLabel) else None
+    y = other.sets[other.primary].y if other.problem.numbers_outputs else None
     return FeatureReader(network, other).read(other.primary, "backbone", cached=False).cpu().float(), y
 
 
@@ -50,10 +49,10 @@ def task_on(material: Material, subject: Subject, data: str) -> Task:
         ValueError: the data have no classes.
     """
     other = _loaded(data)
-    if not isinstance(other.problem, SingleLabel):
+    if not other.problem.numbers_outputs:
         raise ValueError(f"assess.pretraining={data} has no classes, by which its accuracy could be measured")
     test = next(name for name in _SCORED if name in other.sets)
-    _prepare(material, subject, other, other.primary, test)
+    other = _prepared(material, subject, other, other.primary, test)
     return task_of(other, other.primary, test, range(len(other.class_names)))
 
 
@@ -63,6 +62,6 @@ def _loaded(data: str) -> DataModule:
     return other
 
 
-def _prepare(material: Material, subject: Subject, other: DataModule, *names: str) -> None:
-    other.sets = {name: material._draw(f"pretraining/{name}", other.sets[name]) for name in names}
-    other.use(subject.backbone.spec)
+def _prepared(material: Material, subject: Subject, other: DataModule, *names: str) -> DataModule:
+    sets = {name: material.draw(f"pretraining/{name}", other.sets[name]) for name in names}
+    return other.serving(sets, subject.backbone.spec)

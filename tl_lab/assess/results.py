@@ -21,6 +21,7 @@ __all__ = [
     "PartResult",
     "difference_of_shares",
     "mean_with_interval",
+    "ratio_with_interval",
     "wilson",
 ]
 
@@ -62,6 +63,11 @@ class Measure:
         if self.low is None or self.high is None:
             return said
         return f"{said} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+    def times(self, factor: float) -> "Measure":
+        """Convert to another unit: the number and its interval times a factor > 0."""
+        low, high = (None if end is None else factor * end for end in (self.low, self.high))
+        return Measure(factor * self.value, low, high, self.p)
 
     def plain(self) -> dict[str, float | None]:
         """Give plain values for JSON."""
@@ -121,6 +127,21 @@ def mean_with_interval(values: Sequence[float]) -> Measure:
     if math.isnan(found.half):
         return Measure(found.mean)
     return Measure(found.mean, found.mean - found.half, found.mean + found.half, found.p)
+
+
+def ratio_with_interval(above: Sequence[float], below: Sequence[float]) -> Measure:
+    """Give the geometric mean of paired ratios, one a seed, with Student's 95 % interval on the logarithms.
+
+    Args:
+        above, below: what is divided by what, > 0.
+
+    Returns:
+        The ratio alone for fewer than three; of the sums where a value is not above 0.
+    """
+    if min(*above, *below) <= 0:
+        return Measure(sum(above) / sum(below) if sum(below) > 0 else math.inf)
+    found = mean_with_interval([math.log(x / y) for x, y in zip(above, below, strict=True)])
+    return Measure(*(None if end is None else math.exp(end) for end in (found.value, found.low, found.high)))  # type: ignore[arg-type]
 
 
 def difference_of_shares(one: Measure, other: Measure) -> Measure:

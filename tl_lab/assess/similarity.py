@@ -1,10 +1,14 @@
 """How far apart two domains are on a backbone's features."""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from tl_lab.assess.material import RAW, Material
 from tl_lab.assess.pictures import bars, plane
+from tl_lab.assess.resampling import jackknifed, jackknifed_ratio
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult
 from tl_lab.functional.domain_folds import folded_a_distance
 from tl_lab.functional.gaussian_distance import frechet_distance, otdd
@@ -17,7 +21,7 @@ __all__ = ["assess"]
 TITLE = "Domain similarity"
 _ASSIGNED = 500  # samples of each set in an exact assignment
 _MMD = 500  # of each set in the permutation test
-_HEAD = ["representation", "A-distance (95 %)", "MMD²", "p", "Fréchet, × halves", "OTDD, × halves"]
+_HEAD = ["representation", "A-distance (95 %)", "MMD²", "p", "Fréchet, × halves (95 %)", "OTDD, × halves (95 %)"]
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
@@ -51,7 +55,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     caption = f"{names[0]} against {names[1]}. × halves: as a multiple of the distance between halves of {names[0]}"
     notes = [
         "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier between the sets, over folds; MMD² is "
-        "unbiased, with p by permutation; OTDD is the least cost of moving labelled samples, by exact assignment."
+        "unbiased, with p by permutation; OTDD is the least cost of moving labelled samples, by exact assignment. "
+        "Intervals of Fréchet distance and OTDD are a jackknife over folds."
     ]
     if material.paired and material.deployment:
         notes.append("OTDD uses the labels of the target's test set: it is a description, and chooses nothing.")
@@ -71,12 +76,8 @@ def _distances(material: Material, a: Tensor, b: Tensor) -> dict[str, Measure]:
     x, y = _few(a, _MMD, seed), _few(b, _MMD, seed)
     estimate, p = mmd_test(x, y, options.permutations, seed)
     found["mmd2"] = Measure(estimate, p=p)
-    count = min(len(a), len(b))
-    half = _few(a, len(a), seed)
-    within = frechet_distance(half[: len(a) // 2][:count], half[len(a) // 2 :][:count])
-    size = min(len(a) // 2, len(b))
-    found["frechet"] = Measure(frechet_distance(half[:size], _few(b, size, seed)))
-    found["frechet_over_halves"] = Measure(_ratio(found["frechet"].value, within))
+    halves = _few(a, len(a), seed).tensor_split(2)
+    found |= _against_halves("frechet", [*halves, _few(b, len(b), seed)], frechet_distance, options.folds)
     return found
 
 
@@ -86,21 +87,52 @@ def _labelled(material: Material, name: str) -> dict[str, Measure]:
     if labelled is None or not material.classifies:
         return {}
     a, b = ((material.representation(name, one), material.labels(one)) for one in (material.train, labelled))
-    return _assigned(a, b, material.plan.seed)
+    return _assigned(a, b, material)
 
 
-def _assigned(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], seed: int) -> dict[str, Measure]:
+def _assigned(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], material: Material) -> dict[str, Measure]:
     """Measure OTDD between features with classes, and between halves of the first."""
-    (x, y), (z, w) = a, b
-    size = min(len(x) // 2, len(z), _ASSIGNED)
-    order = torch.randperm(len(x), generator=generator(seed, "otdd", "a"))
-    i, j, k = (
-        order[:size],
-        torch.randperm(len(z), generator=generator(seed, "otdd", "b"))[:size],
-        order[size : 2 * size],
+    seed = material.plan.seed
+    order, other = (
+        torch.randperm(len(y), generator=generator(seed, "otdd", said)) for said, (_, y) in (("a", a), ("b", b))
     )
-    distance, within = otdd(x[i], y[i], z[j], w[j]), otdd(x[i], y[i], x[k], y[k])
-    return {"otdd": Measure(distance), "otdd_over_halves": Measure(_ratio(distance, within))}
+    most = min(len(order) // 2, _ASSIGNED)
+    i, j, k = order[:most], other[:most], order[most : 2 * most]
+    # features and classes side by side: the same samples of both are left out
+    sets = [torch.cat([x[at].double(), y[at, None].double()], 1) for (x, y), at in ((a, i), (a, k), (b, j))]
+    return _against_halves("otdd", sets, _otdd_of_rows, material.options.folds)
+
+
+def _otdd_of_rows(a: Tensor, b: Tensor) -> float:
+    return otdd(a[:, :-1], a[:, -1], b[:, :-1], b[:, -1])
+
+
+def _against_halves(
+    key: str, sets: Sequence[Tensor], distance: Callable[[Tensor, Tensor], float], folds: int
+) -> dict[str, Measure]:
+    """Measure a distance between sets, and as a multiple of that between halves of the first.
+
+    Args:
+        key: name of the distance.
+        sets: both halves of the first set, and the second set, in a random order; as many of each are used.
+        distance: of two sets of equal size.
+        folds: of the intervals, a jackknife that leaves out the same fold of each set.
+
+    Returns:
+        The distance, and its ratio; without intervals where there are fewer than two samples a fold.
+    """
+    size = min(map(len, sets))
+    one, half, other = (rows[:size] for rows in sets)
+
+    def measured(kept: Tensor) -> tuple[float, float]:
+        between = distance(one[kept], other[kept])
+        return between, _ratio(between, distance(one[kept], half[kept]))
+
+    fold, whole = torch.arange(size) % folds, measured(torch.ones(size, dtype=torch.bool))
+    if size < 2 * folds:
+        return {key: Measure(whole[0]), f"{key}_over_halves": Measure(whole[1])}
+    between, ratios = np.array([measured(fold != k) for k in range(folds)]).T
+    return {key: jackknifed(whole[0], between, least=0), f"{key}_over_halves": jackknifed_ratio(whole[1], ratios)}
 
 
 def _row(name: str, found: dict[str, Measure]) -> list[str | Cell]:
@@ -110,8 +142,8 @@ def _row(name: str, found: dict[str, Measure]) -> list[str | Cell]:
         Cell(found["a_distance"].text(2), value=found["a_distance"].value),
         f"{found['mmd2'].value:.4f}",
         said_p(found["mmd2"].p),
-        f"{found['frechet_over_halves'].value:.1f}",
-        "-" if ratio is None else f"{ratio.value:.2f}",
+        found["frechet_over_halves"].text(1),
+        "-" if ratio is None else ratio.text(2),
     ]
 
 
@@ -149,7 +181,7 @@ def _add_pretraining(material: Material, name: str, result: PartResult) -> None:
         found = _distances(material, a, b)
         if y is not None and labelled is not None and material.classifies:
             z, w = material.features(subject, labelled), material.labels(labelled)
-            found |= _assigned((a, y), (z, w), material.plan.seed)
+            found |= _assigned((a, y), (z, w), material)
         result.measures |= {f"{subject.name}/pretraining_{key}": value for key, value in found.items()}
         rows.append(_row(subject.name, found))
         if number == 0:

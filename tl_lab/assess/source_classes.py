@@ -49,7 +49,9 @@ def mixture_probabilities(x: Tensor, classes: int, seed: int = 0) -> Tensor:
     from sklearn.mixture import GaussianMixture
 
     values = x.double().numpy()
-    reduced = PCA(min(_COMPONENTS, *values.shape), random_state=seed).fit_transform(values)
+    # the covariance is the smaller matrix where there are more samples than features: several times faster, and exact
+    solver = "covariance_eigh" if values.shape[0] >= values.shape[1] else "auto"
+    reduced = PCA(min(_COMPONENTS, *values.shape), svd_solver=solver, random_state=seed).fit_transform(values)
     parts = max(2, min(5 * classes, _MOST_PARTS, len(values) // 5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -63,8 +65,7 @@ def _of_run(material: Material, run: Path) -> Tensor:
     from tl_lab.training.feature_reader import FeatureReader
 
     model = load_classifier(run)
-    data, name = material.data, material.train
-    data.sets = {name: material.drawn[name]}
-    data.use(model.spec)
+    name = material.train
+    data = material.data.serving({name: material.drawn[name]}, model.spec)
     outputs = FeatureReader(model.network, data).read(name, "outputs", cached=False)
     return outputs.cpu().double().softmax(1)

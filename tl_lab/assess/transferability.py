@@ -3,17 +3,16 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tl_lab.assess.material import RAW, Material
 from tl_lab.assess.measured_runs import measured
 from tl_lab.assess.pictures import bars, scatter_scores
+from tl_lab.assess.resampling import folds_of, jackknifed
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
 from tl_lab.functional.class_separation import h_score, regularised_h_score, transrate
 from tl_lab.functional.label_transfer import leep, nce
 from tl_lab.functional.log_evidence import logme
-from tl_lab.randomness import generator
 from tl_lab.results.report.blocks import Cell, Table
 
 __all__ = ["agreement", "assess"]
@@ -58,7 +57,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if len(order) > 1:
         first, second = order[:2]
         difference = found[first]["logme"].value - found[second]["logme"].value
-        measures["lead"] = _jackknifed(difference, left_out[first] - left_out[second])
+        measures["lead"] = jackknifed(difference, left_out[first] - left_out[second])
     notes = _notes(material)
     caption = f"Scores on {len(y):,} samples of {material.said(material.train)}; higher is better"
     tables = [_ranked(order, found, caption), _further(order, found)]
@@ -81,22 +80,10 @@ def _folded(
     score: Callable[[Tensor, Tensor, bool], float], x: Tensor, y: Tensor, material: Material
 ) -> tuple[Measure, np.ndarray]:
     """Compute a score with its interval by a jackknife over folds, and the scores without each, less exact."""
-    whole, folds = score(x, y, True), material.options.folds
-    if len(x) < 2 * folds:
-        raise ValueError(f"{folds} folds need at least {2 * folds} samples, and there are {len(x)}")
-    fold = torch.randperm(len(x), generator=generator(material.plan.seed, "jackknife")) % folds
+    folds = material.options.folds
+    fold = folds_of(len(x), folds, material.plan.seed)
     left_out = np.array([score(x[fold != k], y[fold != k], False) for k in range(folds)])
-    return _jackknifed(whole, left_out), left_out
-
-
-def _jackknifed(whole: float, left_out: np.ndarray) -> Measure:
-    """Give a value with its 95 % interval by the values without each of K folds, Student's t with K - 1 degrees."""
-    from scipy.special import stdtrit
-
-    folds = len(left_out)
-    spread = float(np.sqrt((folds - 1) / folds * np.square(left_out - left_out.mean()).sum()))
-    half = float(stdtrit(folds - 1, 0.975)) * spread
-    return Measure(whole, whole - half, whole + half)
+    return jackknifed(score(x, y, True), left_out), left_out
 
 
 def _from_source(material: Material, name: str, x: Tensor, y: Tensor) -> dict[str, Measure]:

@@ -34,6 +34,7 @@ __all__ = [
     "fresh",
     "halves",
     "task_of",
+    "too_few_classes",
     "trained",
     "tune",
     "whole",
@@ -147,27 +148,34 @@ def whole(material: Material, subject: Subject) -> Task:
     return _task(material, subject, range(len(material.class_names)))
 
 
+def too_few_classes(material: Material, subject: Subject) -> str | None:
+    """Say why a backbone without learned weights has nothing to transfer: too few classes to learn half of them."""
+    count = len(material.class_names)
+    if count >= 4:
+        return None
+    return (
+        f"{subject.name} has no learned weights: it would learn half of the classes, then be tuned on the others, "
+        f"which takes four classes, and the data have {count} (give weights, or init_from=<a run>)"
+    )
+
+
 def halves(material: Material, subject: Subject) -> tuple[Task, Task]:
     """Give two tasks: the first half of the classes, and the others.
 
     Raises:
         ValueError: there are fewer than four classes, or no labelled test set.
     """
+    if (reason := too_few_classes(material, subject)) is not None:
+        raise ValueError(reason)
     count = len(material.class_names)
-    if count < 4:
-        raise ValueError(
-            f"{subject.name} has no learned weights: it would learn half of the classes, then be tuned on the others, "
-            f"which takes four classes, and the data have {count} (give weights, or init_from=<a run>)"
-        )
     return _task(material, subject, range(count // 2)), _task(material, subject, range(count // 2, count))
 
 
 def _task(material: Material, subject: Subject, classes: Sequence[int]) -> Task:
     test = material.test or material.validation
     data = material.prepared(subject, list(dict.fromkeys([material.train, test])))
-    data.sets = dict(data.sets)
     material.labels(test)  # says what is missing
-    return task_of(copy.copy(data), material.train, test, classes)  # the material prepares its data for others, too
+    return task_of(data, material.train, test, classes)
 
 
 def task_of(data: DataModule, train: str, test: str, classes: Sequence[int]) -> Task:

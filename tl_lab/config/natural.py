@@ -308,6 +308,8 @@ class Loader(ConfigLoaderImpl):
         data = cfg.hydra.runtime.choices.data
         where = _declarations(self._files, "data", data).get("where")
         inner = OmegaConf.select(cfg, f"data.{where}") if where else None
+        if where == "target" and inner is None:
+            return f"data={data} has no target"
         if isinstance(inner, ListConfig) and not all(_has_target(self._files, one) for one in inner):
             return f"data={data} has no target"
         return ""
@@ -354,7 +356,7 @@ def _of_class(group: str, node: DictConfig) -> dict[str, str]:
     with suppress(Exception):  # mistakes in it are reported when the run begins
         kind: Any = get_class(node._target_)
         if group == "data":
-            return {"domain_adaptation": "dann"} if "target" in kind.traits_for(node) else {}
+            return {"domain_adaptation": "dann"} if kind.target_for(node) else {}
         return {} if kind.trains and not getattr(kind, "jointly", False) else {"domain_adaptation": "none"}
     return {}
 

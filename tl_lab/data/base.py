@@ -1,11 +1,13 @@
 """Base class of data modules, the interface to the run, the strategies and Lightning."""
 
+import copy
 import hashlib
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pytorch_lightning as pl
 import torch
@@ -68,6 +70,12 @@ class DataModule(pl.LightningDataModule):
     """Whether one epoch can be the best of the run."""
     labels_new_samples: ClassVar[bool] = True
     """Whether a model of these data can label new samples."""
+    in_tasks: ClassVar[bool] = False
+    """Whether training goes through tasks one after the other."""
+    every_class: ClassVar[bool] = True
+    """Whether each set has samples of all classes, so that constant labels and scores at chance are suspicious."""
+    has_bound: ClassVar[str] = ""
+    """For what training on the target's labels is a bound, if not for these data; empty if it is for these."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set changes between epochs."""
     screens: ClassVar[bool] = False
@@ -136,6 +144,23 @@ class DataModule(pl.LightningDataModule):
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
         """Derive the traits of the data from a node of the configuration, before anything is built."""
         return cls.traits
+
+    @classmethod
+    def target_for(cls, node: Mapping[str, Any]) -> bool:
+        """Derive whether there is a target domain from a node of the configuration, before anything is built."""
+        return "target" in cls.traits_for(node)
+
+    @classmethod
+    def classes_change(cls, node: Mapping[str, Any]) -> str:
+        """Explain why predictions at different times have different classes, with a remedy up to the name of a method.
+
+        Args:
+            node: of these data.
+
+        Returns:
+            A phrase that ends in "use an"; empty if classes are fixed.
+        """
+        return ""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
@@ -216,8 +241,7 @@ class DataModule(pl.LightningDataModule):
         Args:
             request: requirements of the run; None leaves :attr:`request` unchanged.
         """
-        self.request = request or self.request
-        self.sets = self.limited(self._read())
+        self.sets = self.read_for(request or self.request)
         self.problem = self._make_problem()
         if self.labels is not None:
             self._keep_few(self.labels)
@@ -241,17 +265,20 @@ class DataModule(pl.LightningDataModule):
         parts += self._what_else_identifies()
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
+    def read_for(self, request: Request) -> dict[str, Samples]:
+        """Read the sets for a request, without checks, for :meth:`load` and for data that are made of these."""
+        self.request = request
+        return self.limited(self._read())
+
     def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
         """Drop test samples beyond ``test_count``, and record it.
 
         Raises:
-            UserError: there are fewer, or the data are episodes.
+            UserError: there are fewer.
         """
         count = self.test_count
         if count is None:
             return sets
-        if "episodes" in self.traits:
-            raise UserError(f"data.test_count={count}: episodes are drawn from all test images; set data.test_episodes")
         for name, test in [(name, one) for name, one in sets.items() if SetName.parse(name).part == "test"]:
             if count > len(test):
                 raise UserError(f"data.test_count={count} is more than the {len(test):,} samples of {name}")
@@ -261,8 +288,8 @@ class DataModule(pl.LightningDataModule):
 
     def _check_variety(self, name: str, y: Tensor) -> None:
         """Refuse constant training labels, and warn of constant labels in scored sets."""
-        if {"tasks", "episodes"} & self.traits or (alike := self.problem.alike(y)) is None:
-            return  # a task may have one class; episodes are checked by their own classes
+        if not self.every_class or (alike := self.problem.alike(y)) is None:
+            return
         if name == self.primary:
             raise UserError(f"the set {name!r} has {alike} in every sample, so that there is nothing to learn")
         if SetName.parse(name).part != "train":
@@ -334,17 +361,18 @@ class DataModule(pl.LightningDataModule):
             self.sets[name] = replace(samples, x=ready[use])
         if self.lazy is True and not self.read_as_needed:
             raise UserError("data.lazy=true: these data are always in memory: leave it out")
-        if self.evaluated_at_once < self.eval_batch_size:
+        if (self._enlarged_at_once or self.eval_batch_size) < self.eval_batch_size:
             self.notes.append(
-                f"validation and test in batches of {self.evaluated_at_once}, because images are enlarged"
+                f"validation and test in batches of {self._enlarged_at_once}, because images are enlarged"
             )
         for change, names in changed.items():
             self.notes.append(f"{'all sets' if len(names) == len(self.sets) else ', '.join(names)}: {change}")
 
     @property
     def evaluated_at_once(self) -> int:
-        """Samples in a batch of validation or test: ``eval_batch_size``, or fewer where images are enlarged."""
-        return min(self.eval_batch_size, self._enlarged_at_once or self.eval_batch_size)
+        """Samples in a batch of validation or test: ``eval_batch_size``, or fewer where images are enlarged or the run
+        requests it."""
+        return min(filter(None, (self.eval_batch_size, self._enlarged_at_once, self.request.at_most)))
 
     def _stays_on_disk(self, x: LazyInputs, spec: InputSpec) -> bool:
         return x.bytes_for(spec) > 2 * _READY_BYTES if self.lazy == "auto" else bool(self.lazy)
@@ -354,6 +382,50 @@ class DataModule(pl.LightningDataModule):
             return x  # converted batch by batch
         x = spec.fit(x)
         return x if self._augments(name) else spec.normalise(x)
+
+    def serving(
+        self, sets: Mapping[str, Samples], spec: InputSpec | None = None, request: Request | None = None
+    ) -> Self:
+        """Return a copy of these loaded data that serves other sets; these data stay as they are.
+
+        Args:
+            sets: by the names of sets of these data.
+            spec: input of a backbone, to which the sets are converted; None if they are converted already.
+            request: requirements of their use; None for those of these data.
+        """
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, list | dict):
+                setattr(other, name, copy.copy(value))
+        other.sets, other.request, other.trainer = dict(sets), request or self.request, None
+        other.augmentation, other.waiting = copy.copy(self.augmentation), Waiting()
+        other.forget_features()
+        if spec is not None:
+            other.use(spec)
+        return other
+
+    @contextmanager
+    def rehearsing(self, **changes: Any) -> Iterator[None]:
+        """Change the request within a block; features computed in it, and its waiting time, are discarded.
+
+        Args:
+            changes: fields of :class:`~tl_lab.data.request.Request`.
+        """
+        request, self.request = self.request, replace(self.request, **changes)
+        try:
+            yield
+        finally:
+            self.request, self.waiting = request, Waiting()
+            self.forget_features()
+
+    def score_instead(self, name: str, samples: Samples) -> None:
+        """Replace the samples of a set that is scored.
+
+        Args:
+            name: of a set of validation or test.
+            samples: converted to the backbone's input.
+        """
+        self.sets[name] = samples
 
     def keep_features(self, features: Mapping[str, Tensor]) -> None:
         """Use features computed once, ``(N, D)`` per set, instead of images (see :meth:`forget_features`)."""

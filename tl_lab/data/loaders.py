@@ -8,7 +8,7 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from tl_lab.randomness import generator
 
 __all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
 
+_T = TypeVar("_T")
 Transform = Callable[[Any, torch.Generator], Any]
 """Transformation of a batch of inputs on the device; random parts draw from the given generator."""
 
@@ -119,7 +120,7 @@ class Loader:
         spec: determines how data on disk are decoded; needed for lazy inputs only.
         workers: processes that read data on disk.
         augments: whether the transform is expensive: without a GPU, workers then apply it.
-        waiting: records the time spent waiting for data on disk; None to skip it.
+        waiting: records the time spent waiting for batches; None to skip it.
     """
 
     def __init__(
@@ -153,10 +154,13 @@ class Loader:
 
     def __iter__(self) -> Iterator[Labelled | Unlabelled]:
         inputs = self.samples.x
-        for index, x in self._cut(inputs) if in_memory(inputs) else self._read(inputs):
+        for index, x in self._timed(self._cut(inputs)) if in_memory(inputs) else self._read(inputs):
             y, domain = self.samples.y, self.samples.domain
             where = None if domain is None else domain[index]
             yield Unlabelled(x, index, where) if y is None else Labelled(x, y[index], index, where)
+
+    def _timed(self, batches: Iterator[_T]) -> Iterator[_T]:
+        return batches if self.waiting is None else self.waiting.timed(batches)
 
     def _cut(self, inputs: Inputs) -> Iterator[tuple[Tensor, Inputs]]:
         draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
@@ -183,7 +187,7 @@ class Loader:
         )
         with _frozen_heap():
             iterator = iter(loader)
-        for number, index, x in iterator if self.waiting is None else self.waiting.timed(iterator):
+        for number, index, x in self._timed(iterator):
             index = index.to(self.device, non_blocking=True)
             x = apply(x, lambda tensor: tensor.to(self.device, non_blocking=True))
             yield index, transform(x, number) if transform is not None and later else x

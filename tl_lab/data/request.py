@@ -19,6 +19,7 @@ class Request:
         validation_samples: number of samples of a set without labels scored in each validation; None for all.
         prepares_training: whether training inputs are converted to the backbone's input; otherwise files and texts
             among them stay as they are.
+        at_most: samples in a batch of validation or test, if fewer than ``eval_batch_size``; None for no limit.
         keeps_raw: whether the sets are also kept as read (:attr:`~tl_lab.data.base.DataModule.raw`).
     """
 
@@ -30,4 +31,5 @@ class Request:
     jointly: bool = False
     validation_samples: int | None = None
     prepares_training: bool = True
+    at_most: int | None = None
     keeps_raw: bool = False

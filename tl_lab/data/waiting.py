@@ -1,11 +1,11 @@
-"""Measurement of the time that training waits for data read during training."""
+"""Measurement of the time that training waits for its batches."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["Waiting", "advised_workers"]
+__all__ = ["Waiting", "advised_workers", "is_large", "per_cent"]
 
 _T = TypeVar("_T")
 _BOUND = 0.1  # share of the time from which on more workers are suggested
@@ -57,12 +57,25 @@ class Waiting:
         """
         if self.share is None:
             return ""
-        said = f"data-bound: training waited for data {self.share:.0%} of its time".replace("%", " %")
+        said = f"data-bound: training waited for data {per_cent(self.share)} of its time"
         more = advised_workers(self.share, workers, cores)
         if more is not None:
             return f"{said}; try data.workers={more}"
-        busy = self.share >= _BOUND
-        return f"{said}; as many workers as cores ({cores}) read already" if busy and workers >= cores else said
+        return (
+            f"{said}; as many workers as cores ({cores}) read already"
+            if is_large(self.share) and workers >= cores
+            else said
+        )
+
+
+def is_large(share: float) -> bool:
+    """Whether training waited so long that advice is useful."""
+    return share >= _BOUND
+
+
+def per_cent(share: float) -> str:
+    """Format a share: ``3 %``."""
+    return f"{100 * share:.0f} %"
 
 
 def advised_workers(share: float, workers: int, cores: int) -> int | None:
@@ -79,7 +92,7 @@ def advised_workers(share: float, workers: int, cores: int) -> int | None:
     Returns:
         The number; None if there was little waiting, or more workers would not help.
     """
-    if share < _BOUND:
+    if not is_large(share):
         return None
     computing = max(1 - share, 1e-3)
     needed = math.ceil((workers if workers else share) / computing)

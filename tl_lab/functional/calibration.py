@@ -1,5 +1,6 @@
 """Calibration of a classifier: calibration error with its bias, temperature scaling, selective accuracy."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,17 @@ from torch import Tensor
 
 from tl_lab.functional.label_transfer import check_probabilities
 
-__all__ = ["Calibration", "Reliability", "calibration", "reliability", "risk_coverage", "temperature"]
+__all__ = [
+    "Calibration",
+    "Reliability",
+    "aurc_interval",
+    "calibration",
+    "reliability",
+    "risk_coverage",
+    "temperature",
+]
+
+_Z = 1.959964  # normal quantile of a two-sided 95 % interval
 
 
 class Reliability(NamedTuple):
@@ -101,11 +112,9 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: in
     draw = np.random.default_rng(seed)
     found = reliability(confidence, correct, bins).error
     calibrated = [reliability(confidence, draw.random(len(confidence)) < confidence, bins).error for _ in range(draws)]
-    again = (draw.integers(len(confidence), size=len(confidence)) for _ in range(draws))
-    resampled = [reliability(confidence[i], correct[i], bins).error for i in again]
-    low, high = np.maximum(np.quantile(resampled, [0.025, 0.975]) - (np.mean(resampled) - found), 0)
+    low, high = _resampled(lambda i: reliability(confidence[i], correct[i], bins).error, len(confidence), draws, draw)
     reached = int(np.sum(np.asarray(calibrated) >= found))
-    return Calibration(found, float(np.mean(calibrated)), (1 + reached) / (1 + draws), float(low), float(high))
+    return Calibration(found, float(np.mean(calibrated)), (1 + reached) / (1 + draws), low, high)
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
@@ -168,6 +177,42 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarr
     counted = np.arange(1, len(order) + 1)
     risk = np.cumsum(1 - correct[order].astype(float)) / counted
     return counted / len(order), risk, float(risk.mean())
+
+
+def aurc_interval(confidence: np.ndarray, correct: np.ndarray, draws: int = 200, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the area below risk against coverage, by bootstrap over samples.
+
+    It is moved by the bias that resampling adds, and is at least 0. Where every answer is right, resampling shows
+    nothing, and the upper end is that of Wilson's interval of the error.
+
+    Args:
+        confidence, correct: see :func:`risk_coverage`.
+        draws: of samples.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there is no sample.
+
+    Example:
+        >>> low, high = aurc_interval(np.linspace(0.5, 1, 100), np.arange(100) >= 20)
+        >>> low < risk_coverage(np.linspace(0.5, 1, 100), np.arange(100) >= 20)[2] < high
+        True
+    """
+    if len(correct) and correct.all():
+        return 0.0, _Z**2 / (len(correct) + _Z**2)
+    draw = np.random.default_rng(seed)
+    return _resampled(lambda i: risk_coverage(confidence[i], correct[i])[2], len(confidence), draws, draw)
+
+
+def _resampled(
+    score: Callable[[np.ndarray], float], count: int, draws: int, draw: np.random.Generator
+) -> tuple[float, float]:
+    """Give the 95 % bootstrap interval of a score >= 0 of samples by their positions, less the bias of resampling."""
+    bias = -score(np.arange(count))  # first: it refuses what cannot be resampled
+    found = [score(draw.integers(count, size=count)) for _ in range(draws)]
+    bias += float(np.mean(found))
+    low, high = np.maximum(np.quantile(found, [0.025, 0.975]) - bias, 0)
+    return float(low), float(high)
 
 
 def _answers(probabilities: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:

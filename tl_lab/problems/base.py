@@ -1,18 +1,24 @@
 """Interface of a prediction problem: labels, loss, scores and presentation of predictions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
 from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.functional.likelihoods import Likelihood
+from tl_lab.problems.metrics import PACKAGED
+from tl_lab.results.kinds import Kind, Scores, register, written
+
+if TYPE_CHECKING:
+    from tl_lab.results.figures.answers import Answered
 
 __all__ = [
-    "Criterion", "Groups", "Prediction", "Problem",
-    "check_class_weights", "check_smoothing", "refuse_option", "refuse_options_of_classifiers",
+    "Criterion", "Groups", "Prediction", "Problem", "Targets",
+    "by_name", "check_class_weights", "check_smoothing", "refuse_option", "refuse_options_of_classifiers",
 ]  # fmt: skip
 
 
@@ -55,6 +61,18 @@ class Groups(NamedTuple):
     word: str
 
 
+class Targets(NamedTuple):
+    """Labels as the targets of simple models, one model per column.
+
+    Attributes:
+        columns: classes as int64, 0 and 1 as int64, or numbers on the scale of the outputs, ``(K, N)``.
+        numbers: whether they are numbers.
+    """
+
+    columns: Tensor
+    numbers: bool = False
+
+
 class Criterion(nn.Module):
     """The training loss, with the class weights and the label smoothing of the run."""
 
@@ -95,18 +113,75 @@ class Problem(ABC):
     """Scores of a set without labels."""
     likelihood: ClassVar[Likelihood]
     """Distribution of the labels given the outputs, used for the Fisher information."""
+    metrics: ClassVar[Mapping[str, Kind]] = {}
+    """Words, unit and format of each score in tables, in the order of columns; other scores are plain values."""
+    units: ClassVar[str] = ""
+    """A sentence on the units of the scores, for reports."""
+    general: ClassVar[bool] = True
+    """Whether the problem suits every method that supports all problems with one output vector per sample."""
     numbers_outputs: ClassVar[bool] = False
-    """Whether a label is the index of an output, so that each task may have separate outputs."""
+    """Whether a label is the index of an output (a class), so that each task may have separate outputs."""
+    marks_outputs: ClassVar[bool] = False
+    """Whether a label is 0 or 1 for each output."""
+    predicts_numbers: ClassVar[bool] = False
+    """Whether labels are numbers, to which the options of classifiers do not apply."""
+    of_places: ClassVar[bool] = False
+    """Whether there are outputs for each position of a sample, instead of one vector per sample."""
+    of_words: ClassVar[bool] = False
+    """Whether these positions are the words of a given text."""
+    writes: ClassVar[bool] = False
+    """Whether predictions are free texts."""
+    tasks: Mapping[str, Any] = {}
+    """The tasks (:class:`~tl_lab.problems.several.Task`) that the problem combines, by name; empty for one task."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Register the problem by its name, and its metrics for tables."""
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            return
+        known = _CLASSES.get(cls.name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(f"there is a problem {cls.name!r} already, {known.__module__}.{known.__qualname__}")
+        if (main := getattr(cls, "monitor", None)) is not None:
+            register(cls.name, Scores(main, cls.metrics, cls.units))
+        _CLASSES[cls.name] = cls
 
     def __init__(self, output_names: Sequence[str]) -> None:
         self.output_names = list(output_names)
         if not self.numbers_outputs and len(set(self.output_names)) < len(self.output_names):
             raise UserError(f"labels and quantities have names of their own, not {self.output_names}")
 
+    @classmethod
+    def fits(cls, names: Collection[str]) -> bool:
+        """Whether a method that supports the named problems supports this one.
+
+        A method supports the problems that it names and their subclasses. If it names all problems of this package
+        with one output vector per sample, it also supports those of other packages.
+
+        Args:
+            names: the method's ``problems``.
+        """
+        from tl_lab.problems.known import ALL
+
+        own = {str(kind.__dict__["name"]) for kind in cls.__mro__ if "name" in kind.__dict__}
+        return not own.isdisjoint(names) or (cls.general and set(names) >= ALL)
+
     @property
     def num_outputs(self) -> int:
         """Number of outputs of a head."""
         return len(self.output_names)
+
+    @property
+    def owners(self) -> list[int]:
+        """Number of the task of each output, ``(C,)``."""
+        return [0] * self.num_outputs
+
+    def described(self) -> dict[str, Any]:
+        """Return name and main metric, and the metrics of problems that are not in this package, as plain values."""
+        every = [self, *(task.problem for task in self.tasks.values())]
+        others = {one.name: Scores(one.monitor, one.metrics, one.units) for one in every if one.name not in PACKAGED}
+        scores = {"scores": {name: written(one) for name, one in others.items()}} if others else {}
+        return {"name": self.name, "monitor": self.monitor, **scores}
 
     @abstractmethod
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
@@ -167,6 +242,58 @@ class Problem(ABC):
         """Format predictions as table columns by heading, with one cell per sample."""
         return {"label": self.words(prediction.values), **_confidence(prediction)}
 
+    def truths(self, y: Tensor) -> list[str] | None:
+        """Format labels as :meth:`words` formats predictions; None if they cannot be compared with them."""
+        return self.words(y)
+
+    def without_padding(self, outputs: Tensor, lengths: Tensor) -> Tensor:
+        """Make the outputs after the last word of each text impossible; other problems have no such outputs.
+
+        Args:
+            outputs: of each word, ``(N, W, C)``.
+            lengths: words of each text, ``(N,)``.
+        """
+        return outputs
+
+    def fields(self, values: Tensor, texts: Sequence[Any]) -> list[str]:
+        """Format predictions with the words of the texts, where positions are words.
+
+        Args:
+            values: predicted values.
+            texts: of the samples.
+        """
+        return self.words(values)
+
+    def answered(self, outputs: Tensor, y: Tensor) -> "list[Answered]":
+        """Pair questions with their answers, for figures; empty if predictions are no answers to questions."""
+        return []
+
+    def label_columns(self, column: str) -> list[str]:
+        """Return the columns of a table in which labels are read: one per output, or one with classes.
+
+        Args:
+            column: name of the column with classes.
+
+        Raises:
+            UserError: labels cannot be read from a table.
+        """
+        return list(self.output_names)
+
+    def read_label(self, cells: Sequence[str], where: str) -> Tensor:
+        """Read the label of one sample from the cells of :meth:`label_columns`.
+
+        Args:
+            cells: of a row.
+            where: the row, for the message.
+
+        Raises:
+            UserError: they are no valid label.
+        """
+        try:
+            return torch.tensor([float(cell) for cell in cells])
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{where} has a label that is not a number: {error}") from error
+
     @abstractmethod
     def meter(self, num_outputs: int | None = None) -> Meter:
         """Build the meter that accumulates the scores of a set.
@@ -189,6 +316,34 @@ class Problem(ABC):
 
     def counts(self, y: Tensor) -> Tensor | None:
         """Count the samples of each output, ``(C,)`` int64; None if counts are not defined."""
+        return None
+
+    def present(self, y: Tensor) -> Tensor | None:
+        """Mark the outputs that each sample is known to have, ``(N, C)``; None if labels do not mark outputs."""
+        return None
+
+    def findings(self, outputs: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Split predictions into yes-or-no findings.
+
+        Args:
+            outputs: ``(N, C)``, in double precision.
+            y: labels.
+
+        Returns:
+            By name the probability of the finding and its label, 0 or 1, for the samples whose label is known;
+            empty if outputs are no findings.
+        """
+        return {}
+
+    def targets(self, y: Tensor) -> Targets | None:
+        """Return labels as the targets of simple models (linear probes, trees); None if they are none.
+
+        Args:
+            y: labels.
+
+        Raises:
+            UserError: some labels are unknown.
+        """
         return None
 
     def facts(self, y: Tensor) -> dict[str, str]:
@@ -225,6 +380,20 @@ class Problem(ABC):
         problem = cls(state["output_names"])
         problem.load_state(state)
         return problem
+
+
+_CLASSES: dict[str, type[Problem]] = {}  # every imported problem, by name
+
+
+def by_name(name: str) -> type[Problem]:
+    """Return the imported problem of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in _CLASSES:
+        raise ValueError(f"there is no problem {name!r}; valid: {', '.join(_CLASSES)}")
+    return _CLASSES[name]
 
 
 def _confidence(prediction: Prediction) -> dict[str, list[str]]:

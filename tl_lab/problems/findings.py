@@ -1,6 +1,7 @@
 """Multi-label findings with unknown and uncertain labels."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, best_thresholds, f1_by_label, scores_by_label
-from tl_lab.problems.base import Criterion, Groups, check_class_weights, check_smoothing
+from tl_lab.problems.base import Criterion, Groups, Targets, check_class_weights, check_smoothing
 from tl_lab.problems.multi_label import BinaryCrossEntropy, MultiLabel
 
 __all__ = ["UNCERTAIN", "UNKNOWN", "Findings"]
@@ -123,6 +124,18 @@ class Findings(MultiLabel):
     def state(self) -> dict[str, Any]:
         """Add that labels may be unknown."""
         return {**super().state(), "unknown": True}
+
+    def read_label(self, cells: Sequence[str], where: str) -> Tensor:
+        """Read 0, 1 or an empty cell, which is a finding that is not known."""
+        return super().read_label([cell or str(UNKNOWN) for cell in cells], where)
+
+    def targets(self, y: Tensor) -> Targets:
+        """Return a column per finding, if all are known."""
+        if bool((y < 0).any()):
+            raise UserError(
+                "a linear probe needs labels that are all known: set data.missing and data.uncertain to zero or one"
+            )
+        return super().targets(y)
 
     def counts(self, y: Tensor) -> Tensor:
         """Count the known positive samples of each finding."""

@@ -12,7 +12,8 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.multi_label import MULTI_LABEL, MultiLabelMeter, best_thresholds
 from tl_lab.functional.likelihoods import BERNOULLI
-from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, check_class_weights, check_smoothing
+from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, Targets, check_class_weights, check_smoothing
+from tl_lab.problems.metrics import MULTI_LABEL as STATED
 
 __all__ = ["BinaryCrossEntropy", "MultiLabel"]
 
@@ -64,6 +65,9 @@ class MultiLabel(Problem):
     monitor = "auroc"
     labelled = MULTI_LABEL
     likelihood = BERNOULLI
+    metrics = STATED.metrics
+    units = STATED.units
+    marks_outputs = True
 
     def __init__(self, output_names: Sequence[str]) -> None:
         super().__init__(output_names)
@@ -154,6 +158,21 @@ class MultiLabel(Problem):
     def counts(self, y: Tensor) -> Tensor:
         """Count the samples that have each label."""
         return y.cpu().long().sum(0)
+
+    def present(self, y: Tensor) -> Tensor:
+        """Mark the labels that each sample has."""
+        return y == 1
+
+    def findings(self, outputs: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return each label with the samples for which it is known."""
+        p, known = outputs.sigmoid(), y >= 0
+        each = [(name, known[:, k]) for k, name in enumerate(self.output_names) if bool(known[:, k].any())]
+        places = {name: k for k, name in enumerate(self.output_names)}
+        return {name: (p[here, places[name]], y[here, places[name]].long()) for name, here in each}
+
+    def targets(self, y: Tensor) -> Targets:
+        """Return a column per label."""
+        return Targets(y.T)
 
     def facts(self, y: Tensor) -> dict[str, str]:
         """Return the prevalence of each label in training, or the range of prevalences for many labels.

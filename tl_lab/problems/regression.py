@@ -11,7 +11,8 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.regression import REGRESSION, RegressionMeter
 from tl_lab.functional.likelihoods import GAUSSIAN, Gaussian
-from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, refuse_options_of_classifiers
+from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, Targets, refuse_options_of_classifiers
+from tl_lab.problems.metrics import REGRESSION as STATED
 
 __all__ = ["Regression", "SquaredError"]
 
@@ -72,6 +73,9 @@ class Regression(Problem):
     monitor = "r2"
     labelled = REGRESSION
     likelihood = GAUSSIAN
+    metrics = STATED.metrics
+    units = STATED.units
+    predicts_numbers = True
 
     def __init__(self, output_names: Sequence[str]) -> None:
         super().__init__(output_names)
@@ -164,6 +168,10 @@ class Regression(Problem):
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Compute the mean absolute error, in the targets' units."""
         return {"mae": (self.unscale(outputs) - y).abs().mean().float()}
+
+    def targets(self, y: Tensor) -> Targets:
+        """Return a column per quantity, on the scale of the outputs."""
+        return Targets(self.scale(y).T, numbers=True)
 
     def strata(self, y: Tensor) -> Tensor:
         """Group by tenths of the first quantity's distribution."""

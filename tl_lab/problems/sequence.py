@@ -14,6 +14,7 @@ from tl_lab.evaluation.sequence import PADDING, SEQUENCE, SequenceMeter
 from tl_lab.functional.entities import entities
 from tl_lab.functional.likelihoods import CATEGORICAL
 from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, check_class_weights, check_smoothing
+from tl_lab.problems.metrics import SEQUENCE as STATED
 
 __all__ = ["Sequence", "TagCrossEntropy"]
 
@@ -67,6 +68,11 @@ class Sequence(Problem):
     monitor = "entity_f1"
     labelled = SEQUENCE
     likelihood = CATEGORICAL
+    metrics = STATED.metrics
+    units = STATED.units
+    general = False
+    of_places = True
+    of_words = True
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error for invalid tags."""
@@ -146,6 +152,10 @@ class Sequence(Problem):
             "; ".join(f"{kind} {first}" + (f"-{end - 1}" if end > first + 1 else "") for kind, first, end in found)
             for found in map(self.entities, values)
         ]
+
+    def label_columns(self, column: str) -> list[str]:
+        """Raise an error: a cell cannot hold the tags of a text."""
+        raise UserError("a table cannot hold a tag for each word: tags are compared in training runs only; use predict")
 
     def entities(self, values: Tensor) -> list[tuple[str, int, int]]:
         """Find the entities of one sequence of tags, ``(W,)``."""

@@ -10,6 +10,7 @@ from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.several import TASK_MEAN, SeveralMeter
 from tl_lab.problems.base import Criterion, Groups, Prediction, Problem
+from tl_lab.problems.metrics import SEVERAL as STATED
 
 __all__ = ["Several", "SeveralCriterion", "Task"]
 
@@ -124,6 +125,9 @@ class Several(Problem):
 
     name = "several"
     monitor = TASK_MEAN
+    metrics = STATED.metrics
+    units = STATED.units
+    general = False
 
     def __init__(self, output_names: Sequence[str] = (), tasks: Mapping[str, Problem] | None = None) -> None:
         problems = dict(tasks or {})
@@ -149,7 +153,7 @@ class Several(Problem):
     @property
     def numbers(self) -> Tensor:
         """Whether each task predicts numbers, ``(T,)``."""
-        return torch.tensor([_is_regression(task) for task in self.tasks.values()])
+        return torch.tensor([task.problem.predicts_numbers for task in self.tasks.values()])
 
     @property
     def owners(self) -> list[int]:
@@ -219,9 +223,11 @@ class Several(Problem):
         criteria, takers = [], 0
         for name, task in self.tasks.items():
             chosen = (
-                {} if _is_regression(task) else {"class_weights": class_weights, "label_smoothing": label_smoothing}
+                {}
+                if task.problem.predicts_numbers
+                else {"class_weights": class_weights, "label_smoothing": label_smoothing}
             )
-            takers += not _is_regression(task)
+            takers += not task.problem.predicts_numbers
             criteria.append(task.problem.criterion(labels.get(name), **cast(dict[str, Any], chosen)))
         if not takers and (class_weights is not None or label_smoothing):
             raise UserError(
@@ -288,7 +294,7 @@ class Several(Problem):
         found: dict[str, list[str]] = {}
         assert prediction.probabilities is not None
         for name, task in self.tasks.items():
-            shares = None if _is_regression(task) else prediction.probabilities[:, task.outputs]
+            shares = None if task.problem.predicts_numbers else prediction.probabilities[:, task.outputs]
             values, sure = task.own_labels(prediction.values[:, task.labels]), None
             if shares is not None:
                 decided = shares if task.problem.numbers_outputs else torch.maximum(shares, 1 - shares)
@@ -334,7 +340,3 @@ class Several(Problem):
         from tl_lab.problems import restore
 
         return cls(tasks={str(name): restore(of_task) for name, of_task in state["tasks"]})
-
-
-def _is_regression(task: Task) -> bool:
-    return task.problem.name == "regression"

@@ -1,18 +1,20 @@
 """Single-label classification: one of C classes for each sample."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tl_lab.errors import UserError
+from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import LABEL_FREE, LABELLED, ClassificationMeter
 from tl_lab.evaluation.meter import Meter
 from tl_lab.functional.likelihoods import CATEGORICAL
-from tl_lab.problems.base import Criterion, Prediction, Problem, check_class_weights, check_smoothing
+from tl_lab.problems.base import Criterion, Prediction, Problem, Targets, check_class_weights, check_smoothing
+from tl_lab.problems.metrics import SINGLE_LABEL
+from tl_lab.texts import same_name
 
 __all__ = ["CrossEntropy", "SingleLabel"]
 
@@ -68,6 +70,8 @@ class SingleLabel(Problem):
     labelled = LABELLED
     label_free = LABEL_FREE
     likelihood = CATEGORICAL
+    metrics = SINGLE_LABEL.metrics
+    units = SINGLE_LABEL.units
     numbers_outputs = True
 
     def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
@@ -141,6 +145,17 @@ class SingleLabel(Problem):
         """Return the names of the classes."""
         return [self.output_names[i] for i in values.tolist()]
 
+    def label_columns(self, column: str) -> list[str]:
+        """Return the column with classes."""
+        return [column]
+
+    def read_label(self, cells: Sequence[str], where: str) -> Tensor:
+        """Read the name of a class."""
+        names = [same_name(name) for name in self.output_names]
+        if same_name(cells[0]) not in names:
+            raise UserError(f"{where}: {cells[0]!r} is not a class of the run; {nearest(cells[0], names)}")
+        return torch.tensor(names.index(same_name(cells[0])))
+
     def meter(self, num_outputs: int | None = None) -> Meter:
         """Build the meter of the confusion matrix and the scores computed from it."""
         return ClassificationMeter(self.num_outputs if num_outputs is None else num_outputs)
@@ -148,6 +163,16 @@ class SingleLabel(Problem):
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Compute the accuracy."""
         return {self.monitor: (outputs.argmax(1) == y).float().mean()}
+
+    def findings(self, outputs: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Compare each class with all others; of two classes, the second is the finding."""
+        p = outputs.softmax(1)
+        first = 1 if p.shape[1] == 2 else 0
+        return {self.output_names[c]: (p[:, c], (y == c).long()) for c in range(first, p.shape[1])}
+
+    def targets(self, y: Tensor) -> Targets:
+        """Return the classes as one column."""
+        return Targets(y[None])
 
     def strata(self, y: Tensor) -> Tensor:
         """Group by class."""

@@ -1,6 +1,7 @@
 """Extractive question answering: the span of a passage that answers a question."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -8,9 +9,13 @@ from torch import Tensor
 from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.spans import SPANS, SpanMeter, span_losses
-from tl_lab.functional.answers import Passage, answer_scores, best_spans
+from tl_lab.functional.answers import Passage, answer_scores, best_spans, words_in
 from tl_lab.functional.likelihoods import CATEGORICAL
 from tl_lab.problems.base import Criterion, Prediction, Problem, check_smoothing, refuse_option
+from tl_lab.problems.metrics import SPANS as STATED
+
+if TYPE_CHECKING:
+    from tl_lab.results.figures.answers import Answered
 
 __all__ = ["Spans"]
 
@@ -51,6 +56,11 @@ class Spans(Problem):
     monitor = "span_f1"
     labelled = SPANS
     likelihood = CATEGORICAL
+    metrics = STATED.metrics
+    units = STATED.units
+    general = False
+    of_places = True
+    of_words = True
 
     def __init__(self, output_names: Sequence[str]) -> None:
         super().__init__(output_names)
@@ -116,6 +126,24 @@ class Spans(Problem):
             ['Ada Lovelace']
         """
         return [passage.text(first, last) for (first, last), passage in zip(values.tolist(), texts, strict=True)]
+
+    def answered(self, outputs: Tensor, y: Tensor) -> "list[Answered]":
+        """Return the questions, the words of their passages, and the predicted and true answers."""
+        from tl_lab.results.figures.answers import Answered  # which draws
+
+        spans = self.predict(self.without_padding(outputs, y[:, 2])).values.tolist()
+        found = []
+        for (first, last, _, number), (ours_first, ours_last) in zip(y.tolist(), spans, strict=True):
+            passage = self.passages[number]
+            words = [passage.context[a:b] for a, b in words_in(passage.context)]
+            found.append(Answered(passage.question, words, (ours_first, ours_last), (first, last)))
+        return found
+
+    def label_columns(self, column: str) -> list[str]:
+        """Raise an error: a table has no passages."""
+        raise UserError(
+            "answers are compared in training runs only: give the file as data.test_path of data=squad, or use predict"
+        )
 
     def compare(self, spans: Tensor, numbers: Tensor) -> Tensor:
         """Compute exact match and F1 of answers, ``(N, 2)``."""

@@ -11,6 +11,7 @@ from tl_lab.evaluation.transcript import TRANSCRIPT, TranscriptMeter
 from tl_lab.functional.likelihoods import CATEGORICAL
 from tl_lab.functional.transcripts import collapsed, ctc_losses, frames_heard, plain_text
 from tl_lab.problems.base import Criterion, Prediction, Problem, refuse_options_of_classifiers
+from tl_lab.problems.metrics import TRANSCRIPT as STATED
 
 __all__ = ["Transcript"]
 
@@ -39,6 +40,11 @@ class Transcript(Problem):
     monitor = "letter_acc"
     labelled = TRANSCRIPT
     likelihood = CATEGORICAL
+    metrics = STATED.metrics
+    units = STATED.units
+    general = False
+    of_places = True
+    writes = True
 
     @classmethod
     def letters_in(cls, texts: Sequence[str]) -> list[str]:
@@ -91,6 +97,14 @@ class Transcript(Problem):
     def texts(self, y: Tensor) -> list[str]:
         """Decode labels to texts."""
         return [self._written([letter for letter in row if letter >= 0], "\ufffd") for row in y.tolist()]
+
+    def truths(self, y: Tensor) -> list[str]:
+        """Return the true texts."""
+        return self.texts(y)
+
+    def label_columns(self, column: str) -> list[str]:
+        """Raise an error: transcripts are compared in training runs only."""
+        raise UserError("transcripts are compared in training runs only: use predict")
 
     def _written(self, letters: Sequence[int], unknown: str) -> str:
         # an unknown letter is never correct: it is written in two ways

@@ -5,12 +5,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
+from tl_lab.results.kinds import Kind, kinds, leading
+
 __all__ = [
     "ASSUMED",
     "BASELINE",
-    "KINDS",
-    "LEADING",
-    "Kind",
     "MetricName",
     "answerer",
     "companion",
@@ -37,82 +36,7 @@ __all__ = [
 
 _SPLITS = ("train", "val", "test", "oracle")
 _Value = TypeVar("_Value")
-_UNBOUNDED = (-math.inf, math.inf)
-
-
-class Kind(NamedTuple):
-    """Properties of a metric, independent of the data.
-
-    Attributes:
-        words: its displayed name; empty: the parts of the name.
-        share: whether it is a share in [0, 1], displayed in per cent.
-        digits: format of its value; for a share, of its value in per cent.
-        higher: whether more is better.
-        bounds: the lowest and highest possible value, as stored.
-        score: whether it measures the quality of predictions; scores are the columns of a run's table, in the
-            order of the table of kinds.
-        refines: the metric that it nearly equals if classes are balanced.
-    """
-
-    words: str = ""
-    share: bool = False
-    digits: str = "z.4g"
-    higher: bool = True
-    bounds: tuple[float, float] = _UNBOUNDED
-    score: bool = True
-    refines: str = ""
-
-
-def _share(words: str = "", score: bool = True, refines: str = "") -> Kind:
-    return Kind(words, True, "z.1f", True, (0.0, 1.0), score, refines)
-
-
-KINDS: dict[str, Kind] = {
-    "acc": _share("accuracy"),
-    "auroc": _share("AUROC"),
-    "r2": Kind("R²", digits="z.3f", bounds=(-math.inf, 1.0)),
-    "task_mean": Kind("mean over tasks", digits="z.3f", bounds=(-math.inf, 1.0)),
-    "entity_f1": _share("entity F1"),
-    "entity_precision": _share("entity precision"),
-    "entity_recall": _share("entity recall"),
-    "token_acc": _share("tag accuracy"),
-    "span_f1": _share("answer F1"),
-    "exact_match": _share("exact answers"),
-    "letter_acc": Kind("letter accuracy", True, "z.1f", True, (-math.inf, 1.0)),
-    "wer": Kind("word error rate", True, "z.1f", False, (0.0, math.inf)),
-    "cer": Kind("character error rate", True, "z.1f", False, (0.0, math.inf)),
-    "balanced_acc": _share("balanced accuracy", refines="acc"),
-    "map": _share("mAP"),
-    "f1_macro": _share("macro F1", refines="acc"),
-    "f1_tuned": _share("macro F1 (tuned thresholds)"),
-    "subset_acc": _share("exact match"),
-    "open_acc": _share("accuracy among all pretraining classes"),
-    "chance": _share("accuracy of guessing"),
-    "spearman": Kind("Spearman", digits="z.3f", bounds=(-1.0, 1.0)),
-    "mae": Kind("MAE", higher=False, bounds=(0.0, math.inf)),
-    "mse": Kind("MSE", higher=False, bounds=(0.0, math.inf)),
-    "ap": _share("average precision", score=False),
-    "f1": _share(score=False),
-    "precision": _share(score=False),
-    "recall": _share(score=False),
-    "bwt": Kind(share=True, digits="z.1f", bounds=(-1.0, 1.0), score=False),
-    "fwt": Kind(share=True, digits="z.1f", bounds=(-1.0, 1.0), score=False),
-    "forgetting": Kind(share=True, digits="z.1f", higher=False, bounds=(-1.0, 1.0), score=False),
-    "loss": Kind(higher=False, score=False),
-    "lr": Kind("learning rate", score=False),
-}
-"""The known metrics, in the order of tables. Others are plain values with four significant digits."""
-LEADING = {
-    "acc": "Accuracies and F1 in per cent.",
-    "auroc": "AUROC, mAP, F1 and exact matches in per cent.",
-    "r2": "MAE in the unit of the target, MSE in its square.",
-    "task_mean": "The mean over tasks is that of accuracy, AUROC or R², as shares of 1.",
-    "span_f1": "F1 and exact matches of answers in per cent.",
-    "letter_acc": "Letter accuracies (1 - character error rate) and error rates in per cent.",
-    "entity_f1": "F1, precision and recall of entities, and accuracies of tags, in per cent.",
-}
-"""The main metric in the tables of a problem, and the units of that problem's metrics in a sentence."""
-ASSUMED = next(iter(LEADING))
+ASSUMED = "acc"
 """The main metric of runs that do not record their problem, as earlier versions did not."""
 BASELINE = "gradient-boosted trees (baseline)"
 """The baseline whose scores are ``trees``, next to those of a network on the rows of a table."""
@@ -167,12 +91,12 @@ def kind_of(name: str) -> Kind:
     Returns:
         Its kind; plain values without bounds for unknown names.
     """
-    metric = split_name(name).metric.removesuffix("_ci95")
-    if metric in KINDS:
-        return KINDS[metric]
-    known = max((each for each in KINDS if metric.endswith(f"_{each}")), key=len, default="")
+    metric, every = split_name(name).metric.removesuffix("_ci95"), kinds()
+    if metric in every:
+        return every[metric]
+    known = max((each for each in every if metric.endswith(f"_{each}")), key=len, default="")
     if known:
-        kind = KINDS[known]._replace(words="", score=False, refines="")
+        kind = every[known]._replace(words="", score=False, refines="")
         return kind._replace(higher=False) if metric.startswith("forgetting") else kind
     return Kind(higher=not metric.endswith(_LESS_IS_BETTER), score=False)
 
@@ -183,11 +107,11 @@ def named_by_unit(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
     Args:
         metrics: of one run, by name.
     """
-    leading = leading_metric(split_name(name).metric for name in metrics)
-    if leading is None or is_share(leading):
+    main = leading_metric(split_name(name).metric for name in metrics)
+    if main is None or is_share(main):
         return dict(metrics)
     return {
-        f"{name}_{leading}" if split_name(name).metric in _TRANSFER else name: value for name, value in metrics.items()
+        f"{name}_{main}" if split_name(name).metric in _TRANSFER else name: value for name, value in metrics.items()
     }
 
 
@@ -208,7 +132,7 @@ def less_is_better(name: str) -> bool:
 
 def leads(name: str) -> bool:
     """Whether a metric is the main one in the tables of its problem: accuracy, mean AUROC, or R²."""
-    return split_name(name).metric in LEADING
+    return split_name(name).metric in leading()
 
 
 def leading_metric(names: Iterable[str]) -> str | None:
@@ -218,15 +142,15 @@ def leading_metric(names: Iterable[str]) -> str | None:
         names: of metrics, full (``test/target/r2``) or their last parts.
 
     Returns:
-        The last part of the first main metric that occurs, in the order of :data:`LEADING`; else of the first
-        score in the order of :data:`KINDS`; else of the first metric of a test, validation or oracle split that is
-        neither a loss nor a half-width; None if there is none.
+        The last part of the first main metric that occurs, in the order of the problems; else of the first score in
+        the order of :func:`~tl_lab.results.kinds.kinds`; else of the first metric of a test, validation or oracle
+        split that is neither a loss nor a half-width; None if there is none.
     """
     taken = [split_name(name) for name in names]
     metrics = {each.metric for each in taken}
     if _OVER_TASKS in metrics:  # in addition to the metrics of the tasks whose mean it is
         return _OVER_TASKS
-    for metric in (*LEADING, *(metric for metric, kind in KINDS.items() if kind.score)):
+    for metric in (*leading(), *(metric for metric, kind in kinds().items() if kind.score)):
         if metric in metrics:
             return metric
     others = (each.metric for each in taken if each.split in ("test", "val", "oracle"))
@@ -246,15 +170,16 @@ def is_detail(name: str) -> bool:
 
 def readable(metric: str) -> str:
     """Write the last part of a metric's name as words: ``f1_macro`` is ``macro F1``."""
-    if metric in KINDS and KINDS[metric].words:
-        return KINDS[metric].words
-    return " ".join((KINDS[word].words if word in KINDS else "") or word for word in metric.split("_"))
+    every = kinds()
+    if metric in every and every[metric].words:
+        return every[metric].words
+    return " ".join((every[word].words if word in every else "") or word for word in metric.split("_"))
 
 
 def units_said(names: Iterable[str]) -> str:
     """Describe the units of metrics, in a sentence for each problem."""
     metrics = {split_name(name).metric for name in names}
-    return " ".join([said for metric, said in LEADING.items() if metric in metrics] or [LEADING[ASSUMED]])
+    return " ".join([said for metric, said in leading().items() if metric in metrics and said] or [leading()[ASSUMED]])
 
 
 def format_metric(
@@ -348,7 +273,7 @@ def title(name: str) -> str:
 def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
     """Return a key that sorts metrics: test before validation, accuracy before its refinements, task 2 before 10."""
     split, part, metric = split_name(name)
-    splits, metrics = ("test", "val", "train", "oracle"), [metric for metric, kind in KINDS.items() if kind.score]
+    splits, metrics = ("test", "val", "train", "oracle"), [metric for metric, kind in kinds().items() if kind.score]
     return (
         splits.index(split) if split in splits else len(splits),
         natural(part),

@@ -20,6 +20,7 @@ from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
 from tl_lab.run.weights import base_of, inject, start_from, used_weights
 from tl_lab.strategies.base import Strategy
+from tl_lab.training.seen_replayed import not_seen
 
 __all__ = ["Parts", "build", "build_backbone", "build_strategy", "check_inputs"]
 
@@ -141,6 +142,7 @@ def _strategy(
         **given,
     )
     strategy.max_updates, strategy.base = plan.max_updates, base
+    strategy.not_seen = not_seen(plan.chosen)
     if plan.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
     if plan.update.get("compile"):

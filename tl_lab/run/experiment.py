@@ -210,7 +210,7 @@ def _validators(plan: Plan, parts: Parts) -> dict[str, Validator]:
     if not data.paired or data.request.reveals_target:
         return {}
     built: dict[str, Validator] = {name: recipe.build() for name, recipe in plan.validators.items()}
-    validators = {name: validator for name, validator in built.items() if data.problem.name in validator.problems}
+    validators = {name: validator for name, validator in built.items() if data.problem.fits(validator.problems)}
     for validator in validators.values():
         validator.name_metric(data.problem)
     _measure_with(validators, parts.strategy)
@@ -379,7 +379,7 @@ def _finish(
         **_facts_of_callbacks(trainer),
         **parts.strategy.artifacts(folder, parts.data),
     )
-    report(plan, folder, record)  # figures take seconds, so the results are printed first
+    report(plan, folder, record, parts.data.waiting)  # figures take seconds, so the results are printed first
     try:
         _show(plan, folder, parts, metrics, chosen)
     except Exception as error:  # the results are kept
@@ -398,7 +398,7 @@ def _facts_of_callbacks(trainer: pl.Trainer) -> dict[str, Any]:
 
 def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
     """Warn of test scores at chance level; tasks and episodes have chance levels of their own."""
-    if data.traits & {"tasks", "episodes"}:
+    if not data.every_class:
         return []
     sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
     return at_chance(metrics, sizes, data.problem)

@@ -17,7 +17,7 @@ from tl_lab.adapters.of_each_task import OfEachTask
 from tl_lab.backbones.base import Backbone
 from tl_lab.config.catalogue import using
 from tl_lab.config.identity import difference_from_recorded, to_plain
-from tl_lab.config.instantiate import build_node, foreign
+from tl_lab.config.instantiate import build_node, class_of, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import check_foreign
 from tl_lab.data.inputs.image import ImageSpec
@@ -31,8 +31,8 @@ from tl_lab.errors import UserError
 from tl_lab.model.base_weights import filled_up, hash_of
 from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
-from tl_lab.problems import Prediction, Problem, Several, SingleLabel, Spans, Transcript, restore
-from tl_lab.problems import Sequence as SequenceProblem
+from tl_lab.problems import Prediction, Problem, SingleLabel, restore
+from tl_lab.problems.metrics import PACKAGED
 from tl_lab.results.folder.files import read_results, replacing
 from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
@@ -192,10 +192,8 @@ class TrainedModel(nn.Module):
         for names, x, texts in batches:
             seen = self.see(self.spec.prepare(move(x, device)))
             answer = self.problem.predict(seen.outputs)
-            of_words = self._of_words
-            named = of_words is not None and texts is not None
             yield Predictions(
-                of_words.fields(answer.values, texts) if named else self.problem.words(answer.values),  # type: ignore
+                self.problem.words(answer.values) if texts is None else self.problem.fields(answer.values, texts),
                 *answer[1:],
                 answer.values,
                 names,
@@ -212,13 +210,9 @@ class TrainedModel(nn.Module):
         """
         features = self.network.features(x)
         outputs = self.network.head(features).cpu()
-        if self._of_words is not None and not isinstance(x, Tensor):
-            outputs = self._of_words.without_padding(outputs, x["words"].cpu())
+        if self.problem.of_words and not isinstance(x, Tensor):
+            outputs = self.problem.without_padding(outputs, x["words"].cpu())
         return Seen(one_vector_each(features, x).cpu(), outputs)
-
-    @property
-    def _of_words(self) -> SequenceProblem | Spans | None:
-        return self.problem if isinstance(self.problem, SequenceProblem | Spans) else None
 
 
 def _joined(parts: Sequence[Any]) -> Any:
@@ -305,13 +299,15 @@ def _load(
     if facts.get("episodes"):
         return _few_shot_model(folder, cfg, path, content, allow)
     outputs = Outputs(facts["outputs"]["scenario"], tuple(facts["outputs"]["sizes"])) if "outputs" in facts else None
-    problem = _problem_of(folder, facts, outputs, task)
+    problem = _problem_of(folder, cfg, facts, outputs, task, allow)
     with foreign(folder / "config.yaml", allow), _as_configured(folder):
-        backbone = build_backbone(Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape, _given(facts))
+        backbone = build_backbone(
+            Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape, _given(facts, problem.writes)
+        )
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
         backbone = inject(adapter, cfg.seed, backbone)
-    if isinstance(problem, Several) and cfg.strategy.get("adapters") == "per_task":
+    if problem.tasks and cfg.strategy.get("adapters") == "per_task":
         adapter = OfEachTask(adapter, list(problem.tasks), problem.owners)
         backbone = adapter.inject(backbone)
     with _as_configured(folder):
@@ -367,7 +363,7 @@ def _few_shot_model(
     facts = content["model"]
     with foreign(folder / "config.yaml", allow), _as_configured(folder):
         node = Recipe("backbone", to_plain(cfg.backbone))
-        backbone = build_backbone(node, cfg.seed, tuple(facts["shape"]), _given(facts))
+        backbone = build_backbone(node, cfg.seed, tuple(facts["shape"]), _given(facts, False))
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
         recipe = Recipe("strategy", to_plain(cfg.strategy))
@@ -398,16 +394,34 @@ def _few_shot_model(
     return FewShotModel(strategy, tuple(facts["shape"]), facts.get("reading"), folder)
 
 
-def _problem_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task: int | None) -> Problem:
+def _problem_of(
+    folder: Path,
+    cfg: DictConfig,
+    facts: dict[str, Any],
+    outputs: Outputs | None,
+    task: int | None,
+    allow: Sequence[str],
+) -> Problem:
     """Build the problem of the predicting outputs; runs of the first version predict one class of several."""
     names = _names_of(folder, facts, outputs, task)
     state = facts.get("problem", {"name": SingleLabel.name})
     try:
+        if not _is_packaged(state):  # its class is imported with that of the data
+            node = to_plain(cfg.data)
+            check_foreign({"data": node}, folder / "config.yaml", allow)
+            class_of(node).problem_for(node)
         return restore({**state, "output_names": names})
+    except UserError:
+        raise
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"the checkpoint of {folder} does not describe the model's predictions ({error}): it is damaged"
         ) from error
+
+
+def _is_packaged(state: Mapping[str, Any]) -> bool:
+    """Whether this package contains the problem of a state, and those of its tasks."""
+    return state["name"] in PACKAGED and all(_is_packaged(one) for _, one in state.get("tasks", ()))
 
 
 def _head_options(cfg: DictConfig, folder: Path) -> dict[str, Any]:
@@ -490,7 +504,7 @@ def predict_to_csv(
         batches = model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays)
         for number, batch in enumerate(batches):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
-            if isinstance(model.problem, SequenceProblem | Spans):
+            if model.problem.of_words:
                 columns["label"] = batch.labels  # includes the words, which tags and positions do not contain
             if number == 0:
                 # a label may have any name
@@ -560,10 +574,10 @@ def warn_if_edited(folder: Path, cfg: DictConfig) -> None:
         warnings.warn(f"{folder / 'config.yaml'} {difference}: answers may differ from those of the run", stacklevel=2)
 
 
-def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _given(facts: Mapping[str, Any], writes: bool) -> dict[str, Any]:
     """Return arguments for building the backbone, except the shape of its inputs."""
     spec = facts.get("spec", {})
-    if facts.get("problem", {}).get("name") == Transcript.name:
+    if writes:
         return {"frames": True}
     return {"columns": spec_from(spec)} if spec.get("modality") == TableSpec.modality else {}
 

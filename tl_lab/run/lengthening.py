@@ -36,7 +36,7 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
         return
     if epochs < before:
         raise UserError(f"{said}: the run of {folder} has {before} epochs; it can be extended, not shortened")
-    if "tasks" in class_of(plain["data"]).traits_for(plain["data"]):
+    if class_of(plain["data"]).in_tasks:
         raise UserError(f"{said}: the tasks of a stream follow each other, so that none can be extended")
     if not class_of(plain["strategy"]).trains:
         raise UserError(f"{said}: this strategy trains nothing")

@@ -31,7 +31,7 @@ def check_pairing(plan: Plan) -> None:
     adaptation: Any = plan.adaptation.kind
     traits = data.traits_for(plan.data.node)
     if plan.learns_stream_at_once:
-        _check_stream_at_once(plan, traits)
+        _check_stream_at_once(plan)
         traits = StreamAtOnce.traits
     if missing := strategy.needs - traits:
         valid = fitting("data", lambda other: strategy.needs <= other.traits)
@@ -48,9 +48,9 @@ def check_pairing(plan: Plan) -> None:
     _check_adapter(plan, strategy, traits)
     problem = StreamAtOnce.problem_kind if plan.learns_stream_at_once else data.problem_for(plan.data.node)
     _check_problem(plan, problem, strategy)
-    _check_validators(plan, traits, problem)
-    if "episodes" in traits:
-        _check_episodes(plan, strategy, adaptation)
+    _check_validators(plan, problem)
+    _check_ways(plan, strategy)
+    _check_compares(plan, adaptation)
     chosen = plan.adaptation.choice
     if adaptation.changes_inputs and plan.strategy.option("cache"):
         raise UserError(
@@ -59,13 +59,16 @@ def check_pairing(plan: Plan) -> None:
         )
     if not adaptation.needs_target:
         return
-    if "target" not in traits:
+    if not data.target_for(plan.data.node):
+        paired = fitting_nodes("data", lambda other: class_of(other).target_for(other))
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={plan.data.choice} does not have: "
-            f"use domain_adaptation=none, or one of {fitting('data', lambda other: 'target' in other.traits)}"
+            f"use domain_adaptation=none, or one of {paired}"
         )
-    if "tasks" in traits:
-        _check_stream_adapts(plan, adaptation)
+    if getattr(strategy, "jointly", False):
+        raise UserError(
+            f"strategy={plan.strategy.choice} trains on all tasks at once, without target: use domain_adaptation=none"
+        )
     if not adaptation.trains_on_target:
         return
     if not strategy.trains:
@@ -90,18 +93,18 @@ def _check_reaches(plan: Plan, setting: str) -> None:
 def _check_problem(plan: Plan, problem: type[Problem], strategy: Any) -> None:
     """Refuse methods that do not support the problem of the data."""
     data, kind = plan.data.choice, problem.name.replace("_", "-")
-    if problem.name not in strategy.problems:
-        valid = fitting("strategy", lambda other: problem.name in other.problems and strategy.needs <= other.handles)
+    if not problem.fits(strategy.problems):
+        valid = fitting("strategy", lambda other: problem.fits(other.problems) and strategy.needs <= other.handles)
         raise UserError(
             f"strategy={plan.strategy.choice} supports {_named(strategy.problems)} problems, and data={data} is "
             f"{kind}; valid: {valid}"
         )
     adaptation = plan.adaptation.build()
-    if problem.name not in adaptation.problems:
+    if not problem.fits(adaptation.problems):
         raise UserError(
             f"domain_adaptation={plan.adaptation.choice} supports {_named(adaptation.problems)} problems, "
             f"and data={data} is {kind}; valid: "
-            f"{fitting('domain_adaptation', lambda other: problem.name in other.problems)}"
+            f"{fitting('domain_adaptation', lambda other: problem.fits(other.problems))}"
         )
 
 
@@ -134,65 +137,49 @@ def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
         )
 
 
-def _check_stream_adapts(plan: Plan, adaptation: Any) -> None:
-    chosen, strategy = plan.adaptation.choice, plan.strategy.choice
-    if adaptation.oracle:
-        raise UserError(f"domain_adaptation={chosen} is a bound for one pair of domains; a stream of pairs has none")
-    if _compares_predictions(plan) and plan.data.option("scenario") != "domain":
-        raise UserError(
-            f"domain_adaptation={chosen} compares predictions over fixed classes, and data.scenario="
-            f"{plan.data.option('scenario')} changes the classes from task to task: use data.scenario=domain, or an "
-            f"adaptation of features alone ({_ON_FEATURES})"
-        )
-    if plan.strategy.kind.jointly:
-        raise UserError(f"strategy={strategy} trains on all tasks at once, without target: use domain_adaptation=none")
-
-
-def _check_stream_at_once(plan: Plan, traits: frozenset[str]) -> None:
+def _check_stream_at_once(plan: Plan) -> None:
     said = f"strategy={plan.strategy.choice} learns the tasks of a stream at once"
     if (scenario := plan.data.option("scenario")) != "task":
         raise UserError(f"{said}, each with outputs of its own, not data.scenario={scenario}: set data.scenario=task")
-    if "target" in traits or plan.adaptation.kind.needs_target:
+    if plan.data.kind.target_for(plan.data.node) or plan.adaptation.kind.needs_target:
         raise UserError(f"{said} and takes no target: use data without one, and domain_adaptation=none")
 
 
-def _check_episodes(plan: Plan, strategy: Any, adaptation: Any) -> None:
-    chosen = plan.adaptation.choice
-    if adaptation.oracle:
-        raise UserError(f"domain_adaptation={chosen} is a bound for a pair with the same classes; episodes have none")
-    if _compares_predictions(plan):
+def _check_compares(plan: Plan, adaptation: Any) -> None:
+    """Refuse bounds and comparisons of predictions where the data give them no meaning."""
+    chosen, data = plan.adaptation.choice, plan.data.kind
+    if adaptation.oracle and data.has_bound:
+        raise UserError(f"domain_adaptation={chosen} is a bound {data.has_bound}")
+    if (reason := data.classes_change(plan.data.node)) and plan.adaptation.build().needs_target_logits:
         raise UserError(
-            f"domain_adaptation={chosen} compares predictions over fixed classes, and those of episodes change: use an "
-            f"adaptation of features alone ({_ON_FEATURES})"
+            f"domain_adaptation={chosen} compares predictions over fixed classes, and {reason} adaptation of features "
+            "alone (dann, mmd, or coral with domain_adaptation.align=features)"
         )
+
+
+def _check_ways(plan: Plan, strategy: Any) -> None:
+    if not getattr(strategy, "fixed_way", False):
+        return
     ways = plan.data.option("train")["way"], plan.data.option("test")["way"]
-    if strategy.fixed_way and ways[0] != ways[1]:
+    if ways[0] != ways[1]:
         raise UserError(
             f"strategy={plan.strategy.choice} trains a head with one output per way, and data.train.way="
             f"{ways[0]} is not data.test.way={ways[1]}: make them equal, or use strategy=prototypical, which takes any"
         )
 
 
-_ON_FEATURES = "dann, mmd, or coral with domain_adaptation.align=features"
-
-
-def _compares_predictions(plan: Plan) -> bool:
-    adaptation = plan.adaptation.build()
-    return bool(adaptation.needs_target_logits)
-
-
-def _check_validators(plan: Plan, traits: frozenset[str], problem: type[Problem]) -> None:
+def _check_validators(plan: Plan, problem: type[Problem]) -> None:
     named = not plan.resumes and any(text.lstrip("+").startswith("validator=") for text in plan.overrides)
     for name, recipe in plan.validators.items():
         validator = recipe.kind
         if not (named or validator.measures or validator.ranks_runs):
             continue  # this score is a default, logged only where it is defined
-        if "target" not in traits:
+        if not plan.data.kind.target_for(plan.data.node):
             raise UserError(
                 f"validator={name} needs two domains, and data={plan.data.choice} has no target: leave it out"
             )
         problems = recipe.build().problems
-        if problem.name not in problems:
+        if not problem.fits(problems):
             raise UserError(
                 f"validator={name} supports {_named(problems)} problems, and data={plan.data.choice} is "
                 f"{problem.name.replace('_', '-')}: leave it out"
@@ -209,7 +196,7 @@ def check_protocol(plan: Plan) -> None:
         UserError: with the setting to change.
     """
     trainer = plan.trainer.option
-    if "tasks" in plan.data.kind.traits:
+    if plan.data.kind.in_tasks:
         _check_stream_protocol(plan)
     _check_limits(plan)
     if not trainer("log_every_n_steps") or trainer("log_every_n_steps") < 1:

@@ -177,12 +177,23 @@ class Plan:
     @property
     def learns_stream_at_once(self) -> bool:
         """Whether the data are a stream, and the strategy learns its tasks at once as several tasks."""
-        return "tasks" in self.data.kind.traits and "several tasks" in self.strategy.kind.needs
+        return self.data.kind.in_tasks and "several tasks" in self.strategy.kind.needs
 
     def validates(self, epochs: int | None) -> bool:
         """Whether there is any validation in this number of epochs; None if the number is unknown."""
         every = self.trainer.option("check_val_every_n_epoch")
         return self.trainer.option("limit_val_batches") != 0 and (epochs is None or every <= epochs)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The choice of each group that an update consists of; the name of the class if it was not chosen by name."""
+        return {
+            "strategy": self.strategy.choice,
+            "domain_adaptation": self.adaptation.choice,
+            "backbone": self.backbone.choice,
+            "adapter": self.adapter.choice,
+            "optimizer": self.optimizer.choice,
+        }
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Plan":

@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from tl_lab.data.waiting import Waiting
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_text
 from tl_lab.results.folder.rate_range import RATE_RANGE
@@ -95,14 +94,8 @@ def _set_rate(strategy: Strategy, rate: float) -> None:
 
 def _find(plan: Plan, parts: Parts, folder: Path) -> dict[str, float]:
     test = RangeTest(parts.strategy, rates_of())
-    request = parts.data.request
     with isolate_rng():
-        try:
-            _train(plan, parts, folder, test)
-        finally:
-            parts.data.request = request
-            parts.data.forget_features()
-            parts.data.waiting = Waiting()  # the run's own
+        _train(plan, parts, folder, test)
     rates, losses = [rate for rate, _ in test.curve], [loss for _, loss in test.curve]
     _write_curve(folder, rates, losses)
     rate = choose_rate(rates, losses)
@@ -123,7 +116,6 @@ def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
     _set_rate(strategy, 1.0)  # the schedule gives rates, not factors
     strategy.max_updates = max(len(test.rates) + 1, plan.max_updates or updates * epochs_of(plan, data))
     strategy.schedule, strategy.graph = cast(Schedule, test), False
-    data.request = replace(data.request, epochs_per_task=epochs + 1)  # so that a stream stays in its first task
     trainer: pl.Trainer = (
         plan.trainer.with_options(
             max_epochs=epochs,
@@ -144,7 +136,8 @@ def _train(plan: Plan, parts: Parts, folder: Path, test: RangeTest) -> None:
         )
     )
     test.trainer = trainer
-    with suppress(Diverged):  # the curve ends at divergence
+    # one epoch more, so that a stream stays in its first task
+    with data.rehearsing(epochs_per_task=epochs + 1), suppress(Diverged):  # the curve ends at divergence
         trainer.fit(strategy, datamodule=data)
     if trainer.interrupted:
         raise KeyboardInterrupt

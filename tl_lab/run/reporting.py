@@ -1,6 +1,7 @@
 """Reports of a run: its facts, the banner at its start, the table and the hints at its end."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import nn
 from tl_lab.commands import command, train
 from tl_lab.config.catalogue import given_folders
 from tl_lab.data.base import DataModule
+from tl_lab.data.waiting import Waiting, is_large, per_cent
 from tl_lab.results.folder.record import Record
 from tl_lab.results.folder.references import known_reference
+from tl_lab.results.names import duration
 from tl_lab.results.screen import console
 from tl_lab.run.build import Parts
 from tl_lab.run.lengthening import lengthened_fact
@@ -32,7 +35,7 @@ def facts_of(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, Any]:
     return {
         "data_hash": data.fingerprint(),
         **({"content_hash": data.content_hash} if data.content_hash else {}),
-        "problem": {"name": data.problem.name, "monitor": data.problem.monitor},
+        "problem": data.problem.described(),
         "sizes": {name: len(samples) for name, samples in data.sets.items()},
         "parameters": {
             "total": sum(parameter.numel() for parameter in strategy.parameters()),
@@ -126,18 +129,27 @@ def _device(trainer: pl.Trainer) -> str:
 def waited(data: DataModule) -> dict[str, Any]:
     """Report how long training waited for data that were read during training; nothing for data in memory."""
     waiting = data.waiting
-    if waiting.share is None:
+    if waiting.share is None or not data.read_as_needed:
         return {}
     said = waiting.said(data.workers, len(os.sched_getaffinity(0)))
     return {"data_wait": {"share": waiting.share, "seconds": waiting.seconds, "workers": data.workers, "said": said}}
 
 
-def report(plan: Plan, folder: Path, record: Record) -> None:
+def report(plan: Plan, folder: Path, record: Record, waiting: Waiting | None = None) -> None:
+    """Print the results of a completed run.
+
+    Args:
+        plan: of the run.
+        folder: of the run.
+        record: of its results.
+        waiting: the time that training waited for its batches; None if nothing was trained now.
+    """
     content = record.content
     reference = known_reference(content, folder)
     protocol = dict(content["protocol"])
     if reference is not None:
         protocol["source-only reference"] = reference.origin
+    protocol["time"] = _time_line(content, waiting)
     console.final_table(
         content["metrics"],
         reference=None if reference is None else reference.accuracies(),
@@ -149,7 +161,8 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         console.findings(content["findings"])
     for text in content.get("doubts") or ():
         console.say(f"Doubtful: {text}.")
-    if wait := content.get("data_wait"):
+    wait = content.get("data_wait")
+    if wait and is_large(wait["share"]):
         console.say(f"{wait['said']}.")
     if content.get("health"):
         console.health(content["health"])
@@ -161,6 +174,13 @@ def report(plan: Plan, folder: Path, record: Record) -> None:
         console.say(f"Reverse validation: accuracy {100 * score:.1f} % of the reverse classifier, for comparing runs.")
     if not plan.sweep.part:  # a sweep prints its own report at the end
         console.next_steps(folder, _hints(plan, folder))
+
+
+def _time_line(content: Mapping[str, Any], waiting: Waiting | None) -> str:
+    """Format the duration of a run, and the share of its training that was spent waiting for batches."""
+    share = (content.get("data_wait") or {}).get("share") if waiting is None else waiting.share
+    spent = duration(float(content["duration_s"]))
+    return spent if share is None else f"{spent}; data-bound: {per_cent(share)} of training"
 
 
 def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:

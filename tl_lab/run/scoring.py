@@ -12,13 +12,11 @@ from tl_lab.data.inputs.finding import class_folders, images_below
 from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.recordings import recordings_below
 from tl_lab.errors import UserError, nearest
-from tl_lab.problems import Findings, SingleLabel, Spans
-from tl_lab.problems.findings import UNKNOWN
 from tl_lab.results.folder.files import SCHEMA, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
 from tl_lab.run.given_audio import batches_of_recordings
 from tl_lab.run.inference import TrainedModel, load_classifier
-from tl_lab.texts import printable, same_name
+from tl_lab.texts import printable
 
 __all__ = ["score"]
 
@@ -93,16 +91,13 @@ def _measure(
 
 def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
     """Read samples, and their labels by the samples' names."""
-    if isinstance(model.problem, Spans):
-        raise UserError(
-            f"{place} cannot be tested on, since answers are compared in training runs only: give the file as "
-            "data.test_path of data=squad, or use predict"
-        )
+    try:
+        columns = model.problem.label_columns(model.reading.get("label_column", "label"))
+    except UserError as error:
+        raise UserError(f"{place} cannot be tested on: {error}") from error
     if place.is_dir():
         return _of_folder(place, model, skip)
     rows = rows_of(place)
-    label = model.reading.get("label_column", "label")
-    columns = [label] if isinstance(model.problem, SingleLabel) else model.class_names
     if missing := [name for name in columns if name not in rows[0]]:
         raise UserError(f"{place} has no column {missing[0]!r} with true labels; {nearest(missing[0], rows[0])}")
     values = [[row[name] for name in columns] for row in rows]
@@ -111,7 +106,7 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
     labels: dict[str, Tensor] = {}
     for i, (row, truth) in enumerate(zip(inputs, values, strict=True)):
         name = printable(row["path"]) if listed else str(i)
-        y = _label(truth, model, f"{place}, row {i + 1}")
+        y = model.problem.read_label(truth, f"{place}, row {i + 1}")
         if name in labels and not torch.equal(labels[name], y):
             raise UserError(f"{place} gives {name} two different labels: leave one of its rows out")
         labels[name] = y
@@ -119,7 +114,7 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
 
 
 def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
-    if not isinstance(model.problem, SingleLabel):
+    if not model.problem.numbers_outputs:
         raise UserError(
             f"{place} is a folder, whose sub-folders can only be classes: give a CSV file with the columns path, "
             f"{', '.join(model.class_names)}"
@@ -130,7 +125,7 @@ def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[N
     files: dict[str, Tensor] = {}
     heard = model.spec.modality == "audio"
     for name, folder in folders.items():
-        y = _label([name], model, f"the folder {folder}")
+        y = model.problem.read_label([name], f"the folder {folder}")
         found = [str(one.relative_to(folder)) for one in recordings_below(folder)] if heard else images_below(folder)
         files |= {f"{folder.name}/{file}": y for file in found}
     if not files:
@@ -140,18 +135,3 @@ def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[N
         batches = batches_of_recordings(list(files), [place / name for name in files], model, skip=skip)
         return (Named(*batch) for batch in batches), labels
     return read_files(ImageFiles(place, list(files)), model, skip=skip), labels
-
-
-def _label(cells: Sequence[str], model: TrainedModel, where: str) -> Tensor:
-    """Read one sample's label: the number of a class, or numbers by column."""
-    if isinstance(model.problem, SingleLabel):
-        names = [same_name(name) for name in model.class_names]
-        if same_name(cells[0]) not in names:
-            raise UserError(f"{where}: {cells[0]!r} is not a class of the run; {nearest(cells[0], names)}")
-        return torch.tensor(names.index(same_name(cells[0])))
-    try:
-        if isinstance(model.problem, Findings):  # an empty cell is a finding that is not known
-            cells = [cell or str(UNKNOWN) for cell in cells]
-        return torch.tensor([float(cell) for cell in cells])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where} has a label that is not a number: {error}") from error

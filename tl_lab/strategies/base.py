@@ -20,9 +20,9 @@ from tl_lab.model.network import Network, weights_stream
 from tl_lab.options import Count, Probability, Widths
 from tl_lab.problems import ALL, Problem
 from tl_lab.randomness import derive_seed, open_streams
+from tl_lab.training.fused import portable_groups
 from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
-from tl_lab.training.replay import portable_groups
 from tl_lab.training.schedules import Schedule
 from tl_lab.training.sharding import FullySharded, is_sharded, local, shard
 
@@ -76,7 +76,8 @@ class Strategy(Measuring):
     """Traits that the data may have; data with other traits require a strategy that supports them."""
     trains: ClassVar[bool] = True
     """Whether the strategy trains anything before the test."""
-
+    answers_by_head: ClassVar[bool] = True
+    """Whether the network's head classifies in validation and test, without being fitted to each episode."""
     problems: ClassVar[frozenset[str]] = ALL
     """Names of the supported problems."""
     wants_weights: ClassVar[bool] = False

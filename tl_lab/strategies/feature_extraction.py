@@ -54,7 +54,7 @@ class FeatureExtraction(Strategy):
 
     def prepare(self, data: DataModule) -> None:
         """Compute the features of every set that training, validation and tests use."""
-        if not self.cache or self.problem.name in OF_PLACES:  # states of every word or frame would take much memory
+        if not self.cache or self.problem.of_places:  # states of every word or frame would take much memory
             return
         if data.augmentation is not None and data.augmentation.active:
             raise UserError(

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from tl_lab.errors import UserError
-from tl_lab.problems import Findings, MultiLabel, Problem, Regression, SingleLabel
+from tl_lab.problems import Problem
 
 __all__ = ["Probe", "fit_label_probe", "fit_linear_probe", "fit_value_probe", "probe_of"]
 
@@ -22,23 +22,23 @@ _Fit = tuple[np.ndarray, np.ndarray, float]
 
 def probe_of(problem: Problem) -> Probe:
     """Return the probe of a problem: logistic regression, one per label, or ridge regression of the scaled targets."""
-    if isinstance(problem, Regression):
-        return lambda features, y, val_features, val_y, *options, **more: fit_value_probe(
-            features, problem.scale(y), val_features, problem.scale(val_y), *options, **more
-        )
-    if isinstance(problem, Findings):
-        return _of_known_labels
-    probes: dict[str, Probe] = {SingleLabel.name: fit_linear_probe, MultiLabel.name: fit_label_probe}
-    return probes[problem.name]
 
+    def probe(
+        features: Tensor, y: Tensor, val_features: Tensor, val_y: Tensor, *rest: Any, **options: Any
+    ) -> tuple[Tensor, Tensor, float]:
+        targets, val_targets = problem.targets(y), problem.targets(val_y)
+        if targets is None or val_targets is None:
+            raise UserError(
+                f"no linear probe fits {problem.name.replace('_', '-')} data: set strategy.linear_probe.enabled=false"
+            )
+        if problem.numbers_outputs:
+            return fit_linear_probe(
+                features, targets.columns[0], val_features, val_targets.columns[0], *rest, **options
+            )
+        fit = fit_value_probe if targets.numbers else fit_label_probe
+        return fit(features, targets.columns.T, val_features, val_targets.columns.T, *rest, **options)
 
-def _of_known_labels(features: Tensor, y: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor, float]:
-    """Fit a probe for each finding, if all labels are known."""
-    if bool((y < 0).any()) or bool((rest[1] < 0).any()):
-        raise UserError(
-            "a linear probe needs labels that are all known: set data.missing and data.uncertain to zero or one"
-        )
-    return fit_label_probe(features, y, *rest, **options)
+    return probe
 
 
 def fit_linear_probe(

@@ -114,7 +114,7 @@ class ZeroShot(Strategy):
         elif (recogniser := backbone.recogniser()) is not None:
             self.network.head = self._told(cast(Recogniser, recogniser))
             self._listen(cast(Any, backbone), silence)
-        elif isinstance(self.problem, Transcript):
+        elif self.problem.writes:
             raise UserError("strategy=zero_shot transcribes by a decoder with trained weights: set backbone=whisper")
         else:
             self.reason = (
@@ -139,15 +139,15 @@ class ZeroShot(Strategy):
         self.network.head = head
 
     def _told(self, recogniser: Recogniser) -> Recogniser:
-        """Give a speech decoder the names of the classes."""
-        if isinstance(self.problem, Transcript):
+        """Give a speech decoder the letters or the names of the classes."""
+        if self.problem.writes:
             return recogniser.for_letters(self.problem.output_names)
         texts = [self._texts_of(name) for name in self.problem.output_names]
         return recogniser.for_classes([[form for text in one for form in spellings(text)] for one in texts])
 
     def _listen(self, backbone: Any, silence: float | None) -> None:
         """Let an encoder of speech give all of its states, and hear silence behind each recording."""
-        as_trained = 30.0 if isinstance(self.problem, Transcript) else 1.0
+        as_trained = 30.0 if self.problem.writes else 1.0
         backbone.frames, backbone.silence = True, as_trained if silence is None else float(silence)
 
     def setup(self, stage: str) -> None:
@@ -156,10 +156,11 @@ class ZeroShot(Strategy):
         sets = self.data.sets
         if self.scored == "all" and stage == "test":
             names = [self.data.primary, *self.data.val_names, *self.data.test_names]
-            sets[self.data.test_names[0]] = Samples.concatenate([sets[name] for name in dict.fromkeys(names)])
+            every = Samples.concatenate([sets[name] for name in dict.fromkeys(names)])
+            self.data.score_instead(self.data.test_names[0], every)
         if isinstance(self.network.head, GroupedHead):
             for name in self.data.test_names if stage == "test" else self.data.val_names:
-                sets[name] = self._without_unmapped(name, sets[name])
+                self.data.score_instead(name, self._without_unmapped(name, sets[name]))
 
     def _without_unmapped(self, name: str, samples: Samples) -> Samples:
         assert samples.y is not None
@@ -175,15 +176,16 @@ class ZeroShot(Strategy):
     def on_validation_epoch_start(self) -> None:
         """Describe the classes."""
         super().on_validation_epoch_start()
-        self._build()
+        self.describe_classes()
 
     def on_test_epoch_start(self) -> None:
         """Describe the classes."""
         super().on_test_epoch_start()
-        self._build()
+        self.describe_classes()
 
     @torch.no_grad()
-    def _build(self) -> None:
+    def describe_classes(self) -> None:
+        """Make the head of the descriptions of the classes, once; before anything is classified."""
         if self._built or self.reason or isinstance(self.network.head, GroupedHead | Recogniser):
             return
         texts = [self._texts_of(name) for name in self.problem.output_names]
@@ -236,7 +238,7 @@ class ZeroShot(Strategy):
                 if name in prefixes and right:
                     scores[f"{prefixes[name]}/open_acc"] = sum(right) / len(right)
             self._among_all = {}
-            if isinstance(self.network.head, Recogniser) and isinstance(self.problem, Transcript):
+            if isinstance(self.network.head, Recogniser) and self.problem.writes:
                 # outputs are made of the text: their loss would mean nothing
                 scores = {name: value for name, value in scores.items() if not name.endswith("/loss")}
             return scores
@@ -253,7 +255,7 @@ class ZeroShot(Strategy):
             said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
         elif isinstance(self.network.head, Recogniser):
             silence = f"{cast(Any, self.network.backbone).silence:g} s of silence behind each recording"
-            transcribes = isinstance(self.problem, Transcript)
+            transcribes = self.problem.writes
             said = (
                 "decoding, greedy unless a text repeats itself"
                 if transcribes

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tl_lab.results.names import LEADING, duration, format_metric, is_share, split_name
+from tl_lab.results.kinds import leading
+from tl_lab.results.names import duration, format_metric, is_share, split_name
 
 __all__ = ["SweepProgress", "said_of"]
-
-_SHOWN = tuple(f"{where}/{metric}" for where in ("test/target", "test", "val") for metric in LEADING)
 
 
 class SweepProgress:
@@ -56,7 +55,7 @@ class SweepProgress:
         self.failed += content.get("status") != "completed"
         if not kept:
             self._durations.append(seconds)
-        shown = (str(content.get("objective_metric")),) if self.searches else _SHOWN
+        shown = (str(content.get("objective_metric")),) if self.searches else None
         said = said_of(content, shown=shown) + "  kept" if kept else said_of(content, seconds, shown)
         self._print(f"job {job}: {name}  {said}  ({self.summary()})")
         self.refresh()
@@ -113,12 +112,17 @@ class SweepProgress:
         sys.stdout.flush()
 
 
-def said_of(content: Mapping[str, Any], seconds: float | None = None, shown: Sequence[str] = _SHOWN) -> str:
+def said_of(content: Mapping[str, Any], seconds: float | None = None, shown: Sequence[str] | None = None) -> str:
     """Describe the end of a job: its status, its main metric or the reason of its failure, and its duration."""
-    words = [str(content.get("status"))]
+    words, shown = [str(content.get("status"))], _main() if shown is None else shown
     metrics = content.get("metrics") or {}
     if content.get("status") != "completed":
         words += str(content.get("error") or "").splitlines()[:1]
     elif (name := next((name for name in shown if metrics.get(name) is not None), None)) is not None:
         words.append(f"{name} {format_metric(name, metrics[name])}{' %' if is_share(split_name(name).metric) else ''}")
     return "  ".join(words if seconds is None else [*words, duration(seconds)])
+
+
+def _main() -> list[str]:
+    """List the main metrics, those of the target's test set first."""
+    return [f"{where}/{metric}" for where in ("test/target", "test", "val") for metric in leading()]

@@ -7,7 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tl_lab.problems import MultiLabel, Problem, SingleLabel, Transcript
+from tl_lab.data.names import SetName
+from tl_lab.problems import Problem
 from tl_lab.results.figures.drawing import INK, STYLE, numpy_of, shortened
 from tl_lab.training.feature_reader import evaluating
 
@@ -94,7 +95,7 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
             assert data.spec is not None
             images = data.spec.restore(x)
             assert isinstance(images, Tensor)
-            figures[f"activation_maps_{name.replace('/', '_')}"] = drawn(images, maps, titles)
+            figures[f"activation_maps_{SetName.parse(name).file}"] = drawn(images, maps, titles)
     finally:
         strategy.network.train(was_training)
     return figures
@@ -106,11 +107,12 @@ def _explained(data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
     Of several findings, the most frequent are explained in images that have them, equally many of each.
     """
     count, y = len(data.sets[name]), data.sets[name].y
-    if not isinstance(data.problem, MultiLabel) or y is None:
+    has = None if y is None else data.problem.present(y)
+    if has is None:
         return _evenly(torch.arange(count), _IMAGES), None
-    present = (y == 1).sum(0)
+    present = has.sum(0)
     findings = [k for k in present.argsort(descending=True, stable=True).tolist()[:_IMAGES] if present[k]]
-    index = [_evenly((y[:, k] == 1).nonzero()[:, 0].cpu(), _IMAGES // len(findings)) for k in sorted(findings)]
+    index = [_evenly(has[:, k].nonzero()[:, 0].cpu(), _IMAGES // len(findings)) for k in sorted(findings)]
     numbers = [torch.full((len(one),), k) for one, k in zip(index, sorted(findings), strict=True)]
     return (torch.cat(index), torch.cat(numbers)) if findings else (torch.arange(0), torch.arange(0))
 
@@ -156,11 +158,11 @@ def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[s
         data: recordings.
 
     Returns:
-        A figure for each test set; none if the network takes waveforms, or predicts neither classes nor transcripts.
+        A figure for each test set; none if the network takes waveforms.
     """
-    if data.modality != "audio" or not isinstance(data.problem, SingleLabel | Transcript):
+    if data.modality != "audio":
         return {}
-    figures, shown = {}, _IMAGES if isinstance(data.problem, SingleLabel) else _UTTERANCES
+    figures, shown = {}, _UTTERANCES if data.problem.writes else _IMAGES
     for name in data.test_names:
         count = len(data.sets[name])
         index = torch.linspace(0, count - 1, min(shown, count)).round().long()
@@ -172,15 +174,17 @@ def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[s
             said = data.problem.words(data.problem.predict(strategy.network(x)).values)
         titles = _titles(said, y[index.to(y.device)].cpu(), data.problem)
         parts = [mel[:, :length].cpu() for mel, length in zip(x["mel"], x["length"].tolist(), strict=True)]
-        figures[f"spectrograms_{name.replace('/', '_')}"] = drawn_spectrograms(parts, titles)
+        figures[f"spectrograms_{SetName.parse(name).file}"] = drawn_spectrograms(parts, titles)
     return figures
 
 
 def _titles(said: list[str], y: Tensor, problem: Problem) -> list[str]:
     """Describe the predictions on recordings, with the truth if it differs."""
-    if isinstance(problem, Transcript):
-        return [f"{ours or '(nothing)'}\n(is: {true})" for ours, true in zip(said, problem.texts(y), strict=True)]
-    true = [problem.output_names[k] for k in y.tolist()]
+    true = problem.truths(y)
+    if true is None:
+        return said
+    if problem.writes:
+        return [f"{ours or '(nothing)'}\n(is: {theirs})" for ours, theirs in zip(said, true, strict=True)]
     return [ours + ("" if ours == theirs else f" (is {theirs})") for ours, theirs in zip(said, true, strict=True)]
 
 

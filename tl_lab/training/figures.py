@@ -1,17 +1,16 @@
 """The figures of a tested strategy: predictions on each test set, and an embedding of the features of two domains."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from tl_lab.data.names import SetName
 from tl_lab.evaluation import ClassificationMeter, MultiLabelMeter, RegressionMeter, SeveralMeter
 from tl_lab.evaluation.multi_label import scores_by_label
 from tl_lab.evaluation.sequence import tags_of
-from tl_lab.functional.answers import words_in
-from tl_lab.problems import MultiLabel, Regression, Sequence, Several, SingleLabel, Spans
-from tl_lab.results.figures.answers import Answered, answered_passages
+from tl_lab.results.figures.answers import answered_passages
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
@@ -44,12 +43,11 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
     """
     figures: dict[str, Figure] = {}
     for name in data.test_names:
-        meter, what, where = strategy.meters[name], _tested(name), name.replace("/", "_")
-        if isinstance(meter, SeveralMeter) and isinstance(data.problem, Several):
-            for task, part in data.problem.tasks.items():
-                names = part.problem.output_names
-                figures |= _of_meter(meter.of(task), names, f"{task}, {what}", f"{task}_{where}")
-        else:
+        meter, what, where = strategy.meters[name], _tested(name), SetName.parse(name).file
+        for task, part in data.problem.tasks.items():
+            names = part.problem.output_names
+            figures |= _of_meter(cast(SeveralMeter, meter).of(task), names, f"{task}, {what}", f"{task}_{where}")
+        if not data.problem.tasks:
             figures |= _of_meter(meter, data.class_names, what, where)
     figures |= _of_pages(strategy, data) | _of_answers(strategy, data)
     if getattr(data, "modality", "") == "audio":
@@ -67,7 +65,7 @@ def points_of_texts(strategy: "Measuring", data: "DataModule") -> TextPoints | N
     """
     name = data.test_names[-1] if data.test_names else ""
     strings, samples = getattr(data, "strings", {}).get(name), data.sets.get(name)
-    answered = isinstance(data.problem, SingleLabel | MultiLabel | Regression)
+    answered = not (data.problem.of_places or data.problem.tasks)
     if strings is None or samples is None or samples.y is None or not strategy.trains or not answered:
         return None
     index = torch.arange(min(_TEXTS, len(strings)))
@@ -96,7 +94,7 @@ def _of_meter(meter: nn.Module, names: list[str], what: str, where: str) -> dict
 
 def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
     """Draw the first pages of each test set, if the data are pages."""
-    if not hasattr(data, "pages") or not isinstance(data.problem, Sequence):
+    if not hasattr(data, "pages"):
         return {}
     kinds = list(dict.fromkeys(name.partition("-")[2] for name in data.class_names if name != "O"))
     reader, figures = FeatureReader(strategy.network, data, device=strategy.device), {}
@@ -110,35 +108,28 @@ def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
         drawn = [(pages.items[k].words, pages.items[k].boxes) for k in index.tolist()]
         ours, theirs = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
         title = f"Fields, {_tested(name)}"
-        figures[f"pages_{name.replace('/', '_')}"] = tagged_pages(drawn, ours, theirs, kinds, title)
+        figures[f"pages_{SetName.parse(name).file}"] = tagged_pages(drawn, ours, theirs, kinds, title)
     return figures
 
 
 def _of_answers(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
     """Draw the first questions of each test set with their answers, if the data are passages."""
-    problem, figures = data.problem, dict[str, Figure]()
-    if not isinstance(problem, Spans):
+    if getattr(data, "modality", "") != "passage":
         return {}
-    reader = FeatureReader(strategy.network, data, device=strategy.device)
+    reader, figures = FeatureReader(strategy.network, data, device=strategy.device), dict[str, Figure]()
     for name in data.test_names:
         y = data.sets[name].y
         assert y is not None
         index = torch.arange(min(3, len(y)))
-        y = y.cpu()[index]
         outputs = next(iter(reader.stream(name, "outputs", index=index))).values.cpu()
-        answers = problem.predict(problem.without_padding(outputs, y[:, 2])).values.tolist()
-        shown = []
-        for (first, last, _, number), answer in zip(y.tolist(), answers, strict=True):
-            passage = problem.passages[number]
-            words = [passage.context[a:b] for a, b in words_in(passage.context)]
-            shown.append(Answered(passage.question, words, (answer[0], answer[1]), (first, last)))
-        figures[f"answers_{name.replace('/', '_')}"] = answered_passages(shown, f"Answers, {_tested(name)}")
+        if shown := data.problem.answered(outputs, y.cpu()[index]):
+            figures[f"answers_{SetName.parse(name).file}"] = answered_passages(shown, f"Answers, {_tested(name)}")
     return figures
 
 
 def _tested(name: str) -> str:
     """Describe the tested set: ``target/test`` is the test set of the target."""
-    of = name.rpartition("/")[0].replace("/", " ")
+    of = " ".join(filter(None, SetName.parse(name)[:2]))
     return f"test set of {'the ' if of in ('source', 'target') else ''}{of}" if of else "test set"
 
 

@@ -27,12 +27,13 @@ from torch.optim import SGD, Optimizer
 
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.randomness import separate_stream
+from tl_lab.training.fused import fuse
 from tl_lab.training.means import Means
 
 if TYPE_CHECKING:
     from tl_lab.training.step import Step
 
-__all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "keep_on_device", "obstacle", "portable_groups"]
+__all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "obstacle"]
 
 _NUMBERS = 256  # learning rates and other numbers that change between updates
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
@@ -237,7 +238,8 @@ class Replayer:
         for i, group in enumerate(optimizer.param_groups):
             group["lr"] = self._numbers[i]
         if step.device.type == "cuda":
-            keep_on_device(optimizer)
+            fuse(optimizer, capturable=True)
+            optimizer._warned_capturable_if_run_uncaptured = True  # true for the first updates
 
     def set_rates(self, rates: list[float]) -> None:
         """Set the learning rates of an update that is not replayed."""
@@ -396,6 +398,8 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
     """
     if trainer.strategy.root_device.type != "cuda":
         return f"they run on the {trainer.strategy.root_device.type}"
+    if step.graph == "auto" and step.not_seen is not None:
+        return step.not_seen
     if trainer.world_size > 1 or isinstance(trainer.strategy, ParallelStrategy):
         return "processes exchange gradients in them"
     if trainer.precision not in ("32-true", "bf16-mixed"):
@@ -422,40 +426,6 @@ def describe(step: "Step", trainer: pl.Trainer) -> str:
     if (reason := obstacle(step, trainer)) is not None:
         return f"one kernel after the other: {reason}"
     return "replayed as graphs, except for the first two of each kind"
-
-
-def keep_on_device(optimizer: Optimizer) -> None:
-    """Convert a torch optimizer so that its step reads its learning rate and its step count from the device."""
-    for group in optimizer.param_groups:
-        group["unreplayed"] = {option: group[option] for option in ("capturable", "fused") if option in group}
-        for option in ("capturable", "fused"):
-            if option in group:
-                group[option] = True
-    for parameter, state in optimizer.state.items():
-        if isinstance(state.get("step"), Tensor):
-            state["step"] = state["step"].to(parameter.device, torch.float32)
-    optimizer._warned_capturable_if_run_uncaptured = True  # true for the first updates
-
-
-def portable_groups(state: dict[str, Any]) -> None:
-    """Restore an optimizer's options in a checkpoint to their values without replay.
-
-    Args:
-        state: of the optimizer; the groups are replaced. If parameters are sharded over
-            processes, the first one has all of it, and the others nothing.
-    """
-    if "param_groups" not in state:
-        return
-    state["param_groups"] = [
-        {
-            name: value.item() if isinstance(value, Tensor) else group["unreplayed"].get(name, value)
-            for name, value in group.items()
-            if name != "unreplayed"
-        }
-        if "unreplayed" in group
-        else group
-        for group in state["param_groups"]
-    ]
 
 
 @contextmanager

@@ -1,13 +1,11 @@
 """Screening metrics of each finding on the test sets: area under the curve, an operating point, calibration."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from tl_lab.functional.screening import auroc_interval, calibration_error, rates_at, threshold_at
-from tl_lab.problems import SingleLabel
 from tl_lab.training.feature_reader import FeatureReader
 
 if TYPE_CHECKING:
@@ -37,10 +35,10 @@ def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, 
     """
     reader = FeatureReader(strategy.network, data, device=strategy.device, adaptation=strategy.adaptation)
     chooser = next(name for name in data.val_names if strategy.calibrates_on(name))
-    known = dict(_findings(reader, data, chooser))
+    known = _findings(reader, data, chooser)
     rows = []
     for name in data.test_names:
-        for finding, (p, y) in _findings(reader, data, name):
+        for finding, (p, y) in _findings(reader, data, name).items():
             threshold = threshold_at(*known[finding], _SPECIFICITY)
             area, low, high = auroc_interval(p, y)
             sensitivity, specificity = rates_at(p, y, threshold)
@@ -52,21 +50,11 @@ def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, 
     return rows
 
 
-def _findings(reader: FeatureReader, data: "DataModule", name: str) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """Yield each finding with the probabilities and labels of the samples whose label is known."""
+def _findings(reader: FeatureReader, data: "DataModule", name: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return each finding with the probabilities and labels of the samples whose label is known."""
     reader.prepare(data.domain_of(name))
     values, index = zip(*reader.stream(name, "outputs"), strict=True)
     outputs, order = torch.cat(values).double().cpu(), torch.cat(index).cpu()
     y = data.sets[name].y
     assert y is not None
-    y = y.cpu()[order]
-    if isinstance(data.problem, SingleLabel):
-        p = outputs.softmax(1)
-        first = 1 if p.shape[1] == 2 else 0  # of two classes, the second is the finding
-        yield from ((data.class_names[c], (p[:, c], (y == c).long())) for c in range(first, p.shape[1]))
-        return
-    p = outputs.sigmoid()
-    for label, title in enumerate(data.class_names):
-        here = y[:, label] >= 0
-        if bool(here.any()):
-            yield title, (p[here, label], y[here, label].long())
+    return data.problem.findings(outputs, y.cpu()[order])

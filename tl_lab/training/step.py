@@ -13,6 +13,7 @@ from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.errors import UserError
 from tl_lab.results.screen import console
 from tl_lab.training.batches_at_once import looks_at_batches, next_batch
+from tl_lab.training.fused import fuse, fuses
 from tl_lab.training.means import Reading
 from tl_lab.training.objective import Objective
 from tl_lab.training.replay import Replayer, obstacle
@@ -41,6 +42,8 @@ class Step(Objective):
     gradient_clip_norm: float | None
     accumulate_batches: int
     graph: bool | str
+    not_seen: str | None = None
+    """Why ``graph="auto"`` does not replay; None if stored results show that the run's choices can be replayed."""
     max_updates: int | None = None
     """Number of updates of the whole run; None for the number that its epochs have."""
     takes_several: bool = False
@@ -93,7 +96,7 @@ class Step(Objective):
         return None
 
     def on_train_start(self) -> None:
-        """Decide whether updates are replayed; optimizer states have been restored at this point."""
+        """Choose how updates run on a GPU; optimizer states have been restored at this point."""
         super().on_train_start()
         self.replayer = None
         self.takes_several = (
@@ -102,8 +105,13 @@ class Step(Objective):
             and type(self).training_step is Step.training_step
             and not looks_at_batches(self.trainer)
         )
+        if self.device.type != "cuda":
+            return
+        optimizer = cast(Any, self.optimizers()).optimizer
         if self.graph and obstacle(self, self.trainer) is None:
-            self.replayer = Replayer(self, cast(Any, self.optimizers()).optimizer, say=console.say)
+            self.replayer = Replayer(self, optimizer, say=console.say)
+        elif fuses(optimizer, self.device, str(self.trainer.precision)):
+            fuse(optimizer)
 
     def on_train_epoch_start(self) -> None:
         """Record the start of the epoch."""
@@ -143,6 +151,8 @@ class Step(Objective):
         self.adaptation.before_update(self.network, now)
         phases, watched = self.adaptation.phases(progress), last and bool(self.watchers)
         if watched or not self._replayed(source, target, rates, now, phases, again):
+            if self.replayer is not None:
+                self.replayer.set_rates(rates)
             self.make_update(source, target, now, phases, optimizer, group=group, updates=updates, watched=last)
         self.updates_done += updates
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -169,10 +179,7 @@ class Step(Objective):
         if self.replayer is None:
             return False
         changed = self._inputs(source, target) if self.adaptation.changes_inputs else None
-        if self.replayer.update((source, target, changed), rates, now, phases, again):
-            return True
-        self.replayer.set_rates(rates)
-        return False
+        return self.replayer.update((source, target, changed), rates, now, phases, again)
 
     def make_update(
         self,

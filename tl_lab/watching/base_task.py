@@ -206,7 +206,7 @@ def probed_source(data: DataModule) -> BaseTask | None:
     from sklearn.preprocessing import StandardScaler
 
     train, test = data.primary, next((name for name in data.test_names if name in data.sets), None)
-    if test is None or not isinstance(data.problem, SingleLabel):
+    if test is None or not data.problem.numbers_outputs:
         return None
     drawn = {name: _drawn(data.sets[name]) for name in (train, test)}
 
@@ -228,14 +228,10 @@ def probed_source(data: DataModule) -> BaseTask | None:
 
 def _features(backbone: Backbone, data: DataModule, samples: Samples) -> Tensor:
     """Compute a backbone's features of samples, ``(N, D)``, from loaded data."""
-    kept, data.sets = data.sets, {data.primary: Samples(samples.x, samples.y)}
-    try:
-        data.use(backbone.spec)
-        network = Network(backbone, max(2, len(data.class_names)), seed=0)
-        reader = FeatureReader(network, data, device=_device(backbone))
-        return reader.read(data.primary, "backbone", cached=False).float().cpu()
-    finally:
-        data.sets = kept
+    served = data.serving({data.primary: Samples(samples.x, samples.y)}, backbone.spec)
+    network = Network(backbone, max(2, len(data.class_names)), seed=0)
+    reader = FeatureReader(network, served, device=_device(backbone))
+    return reader.read(data.primary, "backbone", cached=False).float().cpu()
 
 
 def _drawn(samples: Samples) -> Samples:

@@ -126,9 +126,9 @@ def head_distances(source: Tensor, target: Tensor, classes: bool = True) -> dict
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _has_outputs(strategy: Strategy, data: DataModule) -> bool:
+def _has_outputs(strategy: Strategy) -> bool:
     """Whether the network's head predicts: neither an embedding, nor a head that is fitted to each episode."""
-    return not isinstance(strategy.network.head, nn.Identity) and "episodes" not in data.traits
+    return strategy.answers_by_head and not isinstance(strategy.network.head, nn.Identity)
 
 
 def _compared(data: DataModule) -> tuple[str, str]:
@@ -244,8 +244,8 @@ class HealthCheck(Callback):
         if strategy.global_rank == 0 and finite and count >= 2:
             accuracy = linear_domain_accuracy(source, target)
             found |= {f"linear_acc{when}": accuracy, f"a_distance{when}": a_distance(accuracy)}
-            if not when and _has_outputs(strategy, data):
-                classify, classes = strategy.reader(data).classify, data.problem.name == SingleLabel.name
+            if not when and _has_outputs(strategy):
+                classify, classes = strategy.reader(data).classify, data.problem.numbers_outputs
                 outputs = [classify(part.to(strategy.device)).float().cpu() for part in (source, target)]
                 found["head"] = head_distances(outputs[0], outputs[1], classes)
         self._seconds += time.monotonic() - began

@@ -12,6 +12,7 @@ from tl_lab.data.batches import Episode, Labelled
 from tl_lab.data.inputs.operations import Inputs, apply
 from tl_lab.data.loaders import BatchOrder, Loader
 from tl_lab.data.names import SetName
+from tl_lab.data.waiting import Waiting
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Count, Several
 from tl_lab.randomness import generator
@@ -149,6 +150,7 @@ class EpisodeSource(Protocol):
     """Source of episodes: sets whose classes are indexed, on a device."""
 
     device: torch.device
+    waiting: Waiting
 
     def size_of(self, name: str) -> EpisodeSize:
         """Return the size of a set's episodes."""
@@ -194,10 +196,17 @@ class EpisodeLoader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Episode]:
-        draw = generator(self.order.seed, "augmentation", self.name, self.epoch, self.order.rank)
         targets: Iterator[Any] = repeat(None) if self.target is None else iter(self.target)
-        for number, index, target in zip(self.order.epoch(0), self.indices(), targets, strict=False):
-            yield self._cut(index, draw)._replace(target=target, number=number)
+        episodes = self._episodes()
+        for episode, target in zip(
+            self.data.waiting.timed(episodes) if self.training else episodes, targets, strict=False
+        ):
+            yield episode._replace(target=target)
+
+    def _episodes(self) -> Iterator[Episode]:
+        draw = generator(self.order.seed, "augmentation", self.name, self.epoch, self.order.rank)
+        for number, index in zip(self.order.epoch(0), self.indices(), strict=False):
+            yield self._cut(index, draw)._replace(number=number)
 
     def indices(self) -> Iterator[Tensor]:
         """Yield the positions of each step's episodes, ``(E, N, K + Q)``, on the device."""

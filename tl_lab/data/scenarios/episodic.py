@@ -50,6 +50,8 @@ class EpisodicData(DataModule):
 
     traits = frozenset({"labels", "episodes"})
     labels_new_samples = False
+    every_class = False
+    has_bound = "for a pair with the same classes; episodes have none"
 
     def __init__(
         self,
@@ -91,6 +93,19 @@ class EpisodicData(DataModule):
         self.class_names = list(self.classes[self.primary])
         if "target/train" in sets:
             sets["target/train"] = sets["target/train"].without_labels()
+        return sets
+
+    @classmethod
+    def classes_change(cls, node: Mapping[str, Any]) -> str:
+        """Each episode has classes of its own."""
+        return "those of episodes change: use an"
+
+    def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
+        """Refuse to drop test samples, from all of which episodes are drawn."""
+        if self.test_count is not None:
+            raise UserError(
+                f"data.test_count={self.test_count}: episodes are drawn from all test images; set data.test_episodes"
+            )
         return sets
 
     def load(self, request: Request | None = None) -> None:

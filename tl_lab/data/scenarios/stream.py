@@ -41,6 +41,9 @@ class TaskStream(DataModule):
     traits = frozenset({"labels", "tasks"})
     keeps_best = False
     changes_by_epoch = True
+    in_tasks = True
+    every_class = False
+    has_bound = "for one pair of domains; a stream of pairs has none"
     inner: ClassVar[str] = "of"
     """The option that defines the tasks: another choice of data, or several."""
     scrambles: ClassVar[bool] = False
@@ -111,14 +114,20 @@ class TaskStream(DataModule):
         kinds = inner_classes(node.get(cls.inner))
         return cls.traits | ({"target"} if kinds and all(issubclass(kind, DomainPair) for kind in kinds) else set())
 
+    @classmethod
+    def classes_change(cls, node: Mapping[str, Any]) -> str:
+        """Tasks that do not share their outputs have classes of their own."""
+        if (scenario := node.get("scenario")) == "domain":
+            return ""
+        return f"data.scenario={scenario} changes the classes from task to task: use data.scenario=domain, or an"
+
     def read(self) -> dict[str, Samples]:
         """Read all tasks, check that the scenario suits them, and number their labels."""
         tasks = self.read_tasks()
         assert self.template is not None
         if len(tasks) < 2:
             raise UserError(f"a stream needs at least 2 tasks, not {len(tasks)}")
-        self.template.sets = tasks[0]  # a pair is tested on the target if that has labels
-        self._tested, self.template.sets = list(self.template.test_names), {}
+        self._tested = list(self.template.serving(tasks[0]).test_names)  # a pair: on the target if that has labels
         self.problem_kind = self.template.problem_kind
         if self.scenario != "domain" and not self.problem_kind.numbers_outputs:
             kind = self.problem_kind.name.replace("_", "-")
@@ -174,7 +183,7 @@ class TaskStream(DataModule):
         """Describe the sizes of the tasks' sets, from the smallest to the largest."""
         parts: dict[str, list[int]] = {}
         for name, samples in self.sets.items():
-            parts.setdefault(name.partition("/")[2], []).append(len(samples))
+            parts.setdefault(str(SetName.parse(name)._replace(task=None)), []).append(len(samples))
         sizes = [f"{name} {min(n):,}" + (f" to {max(n):,}" if min(n) < max(n) else "") for name, n in parts.items()]
         return [f"{self.num_tasks} tasks ({self.describe_order()}), each {sizes[0]}", *sizes[1:]]
 
@@ -321,6 +330,9 @@ class JointLoader:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Labelled]:
+        return self.data.waiting.timed(self._batches())
+
+    def _batches(self) -> Iterator[Labelled]:
         draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
         for place in self.order.epoch(self.epoch, self.data.device):
             task = torch.searchsorted(self.ends, place, right=True)

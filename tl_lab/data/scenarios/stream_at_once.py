@@ -62,8 +62,7 @@ class StreamAtOnce(TasksInBatches):
     def read(self) -> dict[str, Samples]:
         """Read the stream, and put the labels of its tasks side by side."""
         stream = self.stream
-        stream.request = self.request
-        sets = stream.limited(stream._read())
+        sets = stream.read_for(self.request)
         self.notes += stream.notes
         names = [stream.task_name(k) for k in range(stream.num_tasks)]
         problems: list[Problem] = [stream.problem_kind(own) for own in stream.task_classes]

@@ -70,20 +70,20 @@ def truth_of(table: pd.DataFrame, names: Sequence[str], kind: type[Problem], pat
     """
     check_columns(table, "label_column", names, path)
     cells = {name: cells_of(table[name]) for name in names}
-    if kind is SingleLabel:
+    if kind.numbers_outputs:
         labels = labels_of(cells[names[0]], names[0], path)
         classes = sorted_labels(labels)
         places = {name: number for number, name in enumerate(classes)}
         return classes, torch.tensor([places[label] for label in labels])
     y = torch.stack([numbers_of(cells[name], name, path) for name in names], 1)
-    if kind is MultiLabel and bool((wrong := (y != 0) & (y != 1)).any()):
+    if kind.marks_outputs and bool((wrong := (y != 0) & (y != 1)).any()):
         row, column = (int(place) for place in wrong.nonzero()[0])
         name = names[column]
         raise UserError(
             f"{path}: column {name!r} has {cells[name].iloc[row]!r} in row {row + 1}: several columns in "
             "data.label_column must be labels of 0 and 1; for tasks with separate classes, use data=tasks_of_table"
         )
-    return list(names), y if kind is Regression else y.long()
+    return list(names), y.long() if kind.marks_outputs else y
 
 
 def together(table: pd.DataFrame, names: Sequence[str], between: str = "-") -> list[str]:

@@ -198,7 +198,7 @@ class ImageTable(ImageReading, DataModule):
 
     def _scored(self, name: str, samples: Samples) -> Samples:
         """Remove labels that only training may use from the other parts."""
-        if name == "train" or samples.y is None or self.problem_kind is SingleLabel:
+        if name == "train" or samples.y is None or self.problem_kind.numbers_outputs:
             return samples
         return replace(samples, y=samples.y.clamp(min=UNKNOWN))
 
@@ -233,7 +233,7 @@ class ImageTable(ImageReading, DataModule):
                 val_share=self.val_share,
                 seed=self.seed,
             )
-        if self.patient_column is None and self.problem_kind is SingleLabel:
+        if self.patient_column is None and self.problem_kind.numbers_outputs:
             return split_in_three(whole, self.val_share, self.test_share, self.seed, self.class_names)
         index = group_split(patients, shares, self.seed, "patients" if self.patient_column else "images")
         return {name: whole.subset(places) for name, places in index.items()}

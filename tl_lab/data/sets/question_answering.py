@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 
@@ -44,8 +44,7 @@ class OfPassages(DataModule):
         """Read the sets, and pass the passages to the problem, which compares answers."""
         super().load(request)
         self._shape = ()
-        assert isinstance(self.problem, Spans)
-        self.problem.passages = self.passages
+        cast(Spans, self.problem).passages = self.passages
 
     def samples_of(self, paragraphs: Paragraphs) -> Samples:
         """Create a set of questions, and number their passages."""

@@ -17,7 +17,6 @@ from tl_lab.data.sets.text_table import three_parts
 from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
-from tl_lab.problems import SingleLabel
 
 __all__ = ["OfTablePairs", "Table", "TablePair", "file_of", "in_time"]
 
@@ -72,7 +71,7 @@ class Table(OfTables):
     def _parts(self, samples: Samples) -> dict[str, Samples]:
         if self.split == "time":
             return in_time(samples, self.val_share, self.test_share)
-        if self.problem_kind is SingleLabel:
+        if self.problem_kind.numbers_outputs:
             return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
         return three_parts(samples, self.val_share, self.test_share, self.seed)
 
@@ -159,7 +158,7 @@ class OfTablePairs(OfTables, DomainPair):
         sources, target = name_pair(*self._named, sorted(set(domains)))
         of_source = samples.subset(torch.tensor([one in sources for one in domains]).nonzero()[:, 0])
         of_target = samples.subset(torch.tensor([one == target for one in domains]).nonzero()[:, 0])
-        if self.problem_kind is SingleLabel:
+        if self.problem_kind.numbers_outputs:
             parts = split_in_three(of_source, self.val_share, self.test_share, self.seed, self.class_names)
         else:
             parts = three_parts(of_source, self.val_share, self.test_share, self.seed)

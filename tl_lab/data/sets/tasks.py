@@ -170,7 +170,7 @@ class Tasks(TasksInBatches):
         further: dict[str, Samples] = {}
         if self.adapted is not None:
             pair = read[self.adapted]
-            further = {name: samples for name, samples in pair.items() if name.startswith("target/")}
+            further = {name: samples for name, samples in pair.items() if SetName.parse(name).domain == "target"}
             read[self.adapted] = {part: pair[f"source/{part}"] for part in _PARTS}
         for name, sets in read.items():
             if lacking := [part for part in _PARTS if part not in sets]:

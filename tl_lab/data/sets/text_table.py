@@ -27,7 +27,7 @@ from tl_lab.data.sets.text import OfTexts, TextSet
 from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
-from tl_lab.problems import Problem, SingleLabel
+from tl_lab.problems import Problem
 from tl_lab.texts import listed
 
 __all__ = ["TableOfTexts", "TextTable", "read_table", "texts_of", "three_parts"]
@@ -114,7 +114,7 @@ class TableOfTexts(OfTexts):
 
     def parts_of(self, samples: Samples) -> dict[str, Samples]:
         """Split samples into training, validation and test, where there are classes each keeping its share."""
-        if self.problem_kind is SingleLabel:
+        if self.problem_kind.numbers_outputs:
             return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
         return three_parts(samples, self.val_share, self.test_share, self.seed)
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from tl_lab.data.cache import cached_arrays
 from tl_lab.data.names import SetName
 from tl_lab.data.samples import Samples
-from tl_lab.problems import MultiLabel, Problem, Regression
+from tl_lab.problems import Problem
+from tl_lab.problems.base import Targets
 
 __all__ = ["tree_scores"]
 
@@ -33,17 +34,23 @@ def tree_scores(
         fingerprint: of the data; results are cached.
 
     Returns:
-        Scores by metric, ``test/trees/acc``; for a set of a domain ``test/target trees/acc``.
+        Scores by metric, ``test/trees/acc``; for a set of a domain ``test/target trees/acc``; none if trees cannot
+        predict the labels.
     """
+    trained = sets[train].y
+    assert trained is not None
+    targets = problem.targets(trained.cpu())
+    if targets is None:
+        return {}
     key = {"version": 1, "data": fingerprint, "train": train, "seed": seed, "problem": problem.name}
     key |= {"count": len(sets[train]), "rows": {name: len(sets[name]) for name in tests}}
-    outputs = cached_arrays("trees", key, lambda: _outputs(sets, train, tests, problem, seed))
+    outputs = cached_arrays("trees", key, lambda: _outputs(sets, train, tests, problem, targets, seed))
     scores: dict[str, float] = {}
     for name in tests:
         y = sets[name].y
         assert y is not None
         meter = problem.meter()
-        meter.update(torch.from_numpy(outputs[name.replace("/", "_")]), y.cpu())
+        meter.update(torch.from_numpy(outputs[SetName.parse(name).file]), y.cpu())
         where = SetName.parse(name)
         trees = " ".join(filter(None, [where.domain, "trees"]))
         scores |= {f"{where.part}/{trees}/{metric}": value for metric, value in meter.compute().items()}
@@ -51,32 +58,27 @@ def tree_scores(
 
 
 def _outputs(
-    sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, seed: int
+    sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, targets: Targets, seed: int
 ) -> dict[str, np.ndarray]:
     """Compute equivalents of a head's outputs: logits, or numbers on the scale of the outputs."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     x, categorical = _rows(sets[train].x)
-    y = sets[train].y
-    assert y is not None
     options: dict[str, Any] = {"random_state": seed, "categorical_features": categorical}
     rows = {name: _rows(sets[name].x)[0] for name in tests}
     with threadpool_limits(1):  # sums over threads would differ in their last bits
-        if isinstance(problem, Regression):
-            scaled = problem.scale(y.cpu()).numpy()
-            models = [HistGradientBoostingRegressor(**options).fit(x, scaled[:, k]) for k in range(scaled.shape[1])]
+        columns = targets.columns.numpy()
+        if targets.numbers:
+            models = [HistGradientBoostingRegressor(**options).fit(x, column) for column in columns]
             return {
-                name.replace("/", "_"): np.stack([model.predict(rows[name]) for model in models], 1) for name in tests
+                SetName.parse(name).file: np.stack([model.predict(rows[name]) for model in models], 1) for name in tests
             }
-        fits = [
-            HistGradientBoostingClassifier(**options).fit(x, labels)
-            for labels in (y.T if isinstance(problem, MultiLabel) else y[None]).cpu().numpy()
-        ]
+        fits = [HistGradientBoostingClassifier(**options).fit(x, labels) for labels in columns]
         found = {}
         for name in tests:
             p = [_probabilities(fit, rows[name], max(problem.num_outputs, 2)) for fit in fits]
             logits = [np.log(one[:, 1]) - np.log(one[:, 0]) for one in p]
-            found[name.replace("/", "_")] = np.stack(logits, 1) if isinstance(problem, MultiLabel) else np.log(p[0])
+            found[SetName.parse(name).file] = np.log(p[0]) if problem.numbers_outputs else np.stack(logits, 1)
         return found
 
 

@@ -28,9 +28,9 @@ class WebDataset(DataModule):
     a resumed run continues with the next sample.
 
     Args:
+        root: folder of the shards.
         train_shards: pattern of the training shards' names, such as ``train-*.tar`` or ``train-{000..099}.tar``; if no
-        shard matches, all shards together are split.
-            shard has such a name, all shards together are split.
+            shard matches, all shards together are split.
         val_shards: likewise, for validation.
         test_shards: likewise, for test.
         label_ending: extension of the files with the class of an image, as a number or a name.

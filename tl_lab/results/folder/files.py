@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_lab.errors import UserError
+from tl_lab.results.kinds import learn
 from tl_lab.texts import printable
 
 __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "replacing", "write_json", "write_text"]
@@ -162,7 +163,7 @@ def plain(obj: Any) -> Any:
 
 
 def read_results(run_dir: str | Path) -> dict[str, Any]:
-    """Read a run's ``results.json``.
+    """Read a run's ``results.json``; metrics that it describes become known to tables.
 
     Args:
         run_dir: the run's folder.
@@ -199,6 +200,7 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
     for name, value in (content.get("metrics") or {}).items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise UserError(f"{path} has {value!r:.40} as {name}: repeat the run, or restore the file.")
+    learn(content.get("problem"))
     return content
 
 

@@ -10,12 +10,14 @@ from tl_lab.errors import UserError
 
 __all__ = ["held"]
 
-_held: set[tuple[int, int, int]] = set()  # process, device and inode of the folders that this process has locked
+_held: dict[tuple[int, int], int] = {}  # device and inode of the folders that this process has locked: descriptor
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Lock a run's folder during a block; the system releases the lock when the process ends, for whatever reason.
+
+    Forked processes do not hold the lock: workers that outlive a killed run by seconds would keep others out.
 
     The folder itself is locked, so that no lock file remains. On file systems without locks, nothing is locked. Within
     a block, the process that holds the lock may lock the folder again.
@@ -30,7 +32,7 @@ def held(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"cannot work in {str(folder)!r} ({(error.strerror or str(error)).lower()})") from error
-    place = os.getpid(), os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino
+    place = os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino
     if place in _held:
         os.close(descriptor)
         yield
@@ -44,9 +46,18 @@ def held(folder: Path) -> Iterator[None]:
         ) from None
     except OSError:  # a file system without locks
         pass
-    _held.add(place)
+    _held[place] = descriptor
     try:
         yield
     finally:
-        _held.discard(place)
+        if _held.pop(place, None) is not None:
+            os.close(descriptor)
+
+
+def _let_go() -> None:
+    for descriptor in _held.values():
         os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tl_lab.results.folder.selection import reached
+from tl_lab.results.kinds import kinds
 from tl_lab.results.names import (
-    KINDS,
     answerer,
     format_change,
     format_difference,
@@ -72,7 +72,7 @@ def final_table(
     """
     rows, others = _by_part(named_by_unit(metrics))
     measured = {metric for row in rows.values() for metric in row if not metric.endswith("_ci95")}
-    columns = [metric for metric in KINDS if metric in measured and is_score(metric)]
+    columns = [metric for metric in kinds() if metric in measured and is_score(metric)]
     columns += sorted(metric for metric in measured if not is_score(metric))
     leading = leading_metric(columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

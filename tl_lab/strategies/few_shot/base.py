@@ -41,6 +41,7 @@ class FewShotStrategy(Strategy):
     needs = frozenset({"labels", "episodes"})
     handles = frozenset({"labels", "episodes", "target"})
     problems = frozenset({"single_label"})
+    answers_by_head = False
     inference_mode = False  # some strategies train on an episode's support before its queries are classified
     trains_on: ClassVar[str] = "episodes"
     """Training data: ``episodes``, or ``classes``, ordinary batches of the training classes."""

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tl_lab.data.inputs.operations import take
+from tl_lab.data.names import SetName
 from tl_lab.results.figures.episodes import episode_answers, episode_embedding
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def figures_of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> di
         classes = [data.classes[name][c] for c in chosen.tolist()]
         shots, asked = (part.unflatten(0, (size.way, -1)) for part in images)
         points, asked_points = (part[0].unflatten(0, (size.way, -1)) for part in embedded)
-        where = name.replace("/", "_")
+        where = SetName.parse(name).file
         said = f"{size.way}-way {size.shot}-shot, {name.replace('/', ' ')}"
         figures[f"episode_{where}"] = episode_answers(shots, asked, predicted, classes, f"One episode, {said}")
         figures[f"embedding_{where}"] = episode_embedding(

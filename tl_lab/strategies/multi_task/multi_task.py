@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class MultiTask(Strategy):
         cosines_every: Natural = 20,
         **options: Any,
     ) -> None:
-        assert isinstance(problem, Several), "the data have several tasks"
+        problem = cast(Several, problem)
         if adapters == "per_task":
             if adapter is None or not adapter.changes_backbone:
                 raise UserError("strategy.adapters=per_task needs an adapter: set adapter=lora, or leave it at shared")
@@ -173,8 +173,7 @@ class MultiTask(Strategy):
             features = None if features is None else features[:, own]
             target_features = None if target_features is None else target_features[:, own]
         if adapted is not None and features is not None and logits is not None and y is not None and not self._captured:
-            assert isinstance(self.problem, Several)
-            here = self.problem.known(y)[:, self.names.index(adapted)]
+            here = cast(Several, self.problem).known(y)[:, self.names.index(adapted)]
             if bool(here.any()):
                 source = Labelled(take(source.x, here), source.y[here], source.index[here])
                 features, logits, y = features[here], logits[here], y[here]
@@ -182,8 +181,7 @@ class MultiTask(Strategy):
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute each task's loss, and what the weighting makes of them."""
-        assert isinstance(self.criterion, SeveralCriterion)
-        losses, counts = self.criterion.by_task(outputs, y, weights)
+        losses, counts = cast(SeveralCriterion, self.criterion).by_task(outputs, y, weights)
         self._losses = losses, counts
         self._note_losses(losses.detach(), counts)
         return self.weighting.objective(losses, counts)
@@ -216,8 +214,7 @@ class MultiTask(Strategy):
         if not isinstance(backbone, BackboneOfTasks) or not isinstance(batch, Labelled):
             yield
             return
-        assert isinstance(self.problem, Several)
-        backbone.known = self.problem.known(batch.y)
+        backbone.known = cast(Several, self.problem).known(batch.y)
         try:
             yield
         finally:

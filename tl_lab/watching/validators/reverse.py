@@ -1,6 +1,5 @@
 """Reverse validation: a score of whole runs."""
 
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,20 +90,17 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
         raise UserError(f"validator=reverse splits the target's training part, which has {count} sample")
     whole = replace(data.sets["target/train"], y=labels)
     train, val = random_split(count, min(count - 1, max(1, round(held_out * count))), data.seed, "reverse/val")
-    back = copy.copy(data)
-    back.trainer, back.request = None, replace(data.request, tracks_oracle=False)
-    back.forget_features()
-    back.sets = {
+    held = whole.subset(val)
+    if data._augments("target/train") and in_memory(held.x) and data.spec is not None and not data.spec.is_raw(held.x):
+        # augmented training parts are normalised batch by batch
+        held = replace(held, x=data.spec.normalise(held.x))
+    sets = {
         "source/train": whole.subset(train),
-        "source/val": whole.subset(val),
+        "source/val": held,
         "target/train": data.sets["source/train"].without_labels(),
         "target/test": data.sets["source/val"],
     }
-    held = back.sets["source/val"]
-    if data._augments("target/train") and in_memory(held.x) and data.spec is not None and not data.spec.is_raw(held.x):
-        # augmented training parts are normalised batch by batch
-        back.sets["source/val"] = replace(held, x=data.spec.normalise(held.x))
-    return back
+    return data.serving(sets, request=replace(data.request, tracks_oracle=False))
 
 
 def exchanged_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

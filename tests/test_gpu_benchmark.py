@@ -1,0 +1,59 @@
+"""The benchmark of GPUs: it tries every choice, or names it as left out, and keeps what it does not reach."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tl_lab.config import choices, compose
+from tl_lab.run.pairing import check_modality, check_pairing
+from tl_lab.run.plan import Plan
+from tl_lab.training.seen_replayed import GROUPS
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+TRIED = (*GROUPS, "scheduler", "augmentation", "callbacks", "validator", "data", "trainer")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import gpu_runs
+
+        yield gpu_runs
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def cases(runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    return runs.cases("gpu", runs.files(tmp_path_factory.mktemp("own"), write=False))
+
+
+def test_every_choice_is_tried_or_left_out_with_its_reason(runs, cases) -> None:
+    every = {f"{group}={name}" for group in TRIED for name in choices(group)[group]}
+    assert len(every) > 170
+    assert every - set(cases) == set(runs.LEFT_OUT)
+    assert not {name for name in runs.LEFT_OUT if name.partition("=")[0] in GROUPS}
+    assert all(runs.LEFT_OUT.values())
+    others = {"trainer.precision", "precision_of_matmul", "update.compile"}
+    assert {name.partition("=")[0] for name in set(cases) - every} == others
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_choices_of_an_update_fit_each_other(group, cases) -> None:
+    """Their tiny runs are composed, and no pairing of theirs is refused."""
+    for name, options in cases.items():
+        if name.partition("=")[0] != group or name in ("strategy=distillation", "adapter=qlora"):
+            continue  # they look for the teacher's files, and for a GPU
+        plan = Plan.of(compose(list(dict.fromkeys([*options, name]))))
+        check_modality(plan)
+        check_pairing(plan)
+
+
+def test_results_that_are_not_reached_are_kept(runs) -> None:
+    import gpu
+
+    stored = {"a=1": {"plain": "completed"}, "a=2": {"plain": "failed"}}
+    found = {"a=1": {"plain": runs.NOT_TRIED}, "a=2": {"plain": "completed"}, "a=3": {"plain": runs.NOT_TRIED}}
+    assert gpu.merged(stored, found) == {"a=1": stored["a=1"], "a=2": found["a=2"], "a=3": found["a=3"]}

@@ -1,0 +1,85 @@
+"""``update.graph=auto`` replays what a stored result of ``benchmarks/gpu.py`` shows to hold, and nothing else."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tl_lab.config import compose
+from tl_lab.run.plan import Plan
+from tl_lab.training.replay import describe, obstacle
+from tl_lab.training.seen_replayed import GROUPS, STORED, held, not_seen
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "gpu.json"
+SEEN = ["strategy=ewc", "domain_adaptation=none", "backbone=mlp", "adapter=none", "optimizer=adam"]
+CHOSEN = dict(one.split("=") for one in SEEN)
+
+
+def test_the_packaged_list_is_what_the_measurement_shows() -> None:
+    stored = json.loads(STORED.read_text())
+    assert stored == held(json.loads(RESULTS.read_text())["choices"])
+    assert {"strategy=from_scratch", "domain_adaptation=dann", "backbone=lenet", "optimizer=adam"} < set(stored)
+    assert not {"strategy=distillation", "backbone=hf_text", "adapter=lora"} & set(stored)
+
+
+def test_a_choice_holds_if_both_its_runs_completed() -> None:
+    both = {"plain": "completed", "graph": "completed"}
+    tried = {
+        "strategy=b": both,
+        "strategy=a": both,
+        "backbone=failed": {"plain": "completed", "graph": "RuntimeError: no"},
+        "backbone=alone": {"plain": "completed"},
+        "optimizer=neither": {"plain": "refused", "graph": "refused"},
+        "data=digits": both,  # not part of an update
+        "adapter=mixed": {**both, "plain": "ValueError: no"},
+    }
+    assert held(tried) == ["strategy=a", "strategy=b"]
+
+
+def test_the_reason_names_what_was_not_seen() -> None:
+    assert not_seen(CHOSEN, SEEN) is None
+    assert not_seen({**CHOSEN, "data": "anything"}, SEEN) is None
+    reason = not_seen({**CHOSEN, "adapter": "lora", "backbone": "hf_text"}, SEEN)
+    assert reason == ("not yet tried on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays them)")
+    for group in GROUPS:
+        assert f"{group}=other" in str(not_seen({**CHOSEN, group: "other"}, SEEN))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "unseen"),
+    [
+        ([], None),
+        (["strategy=fomaml"], None),
+        (["strategy=pretraining", "data=digits"], "strategy=pretraining"),
+        (["backbone=lstm", "data=trec"], "backbone=lstm"),
+    ],
+)
+def test_a_run_knows_whether_its_choices_were_seen(overrides: list[str], unseen: str | None) -> None:
+    names = {group: name for group, _, name in (one.partition("=") for one in overrides)}
+    plan = Plan.of(compose(overrides))
+    usual = {"strategy": "from_scratch", "domain_adaptation": "dann", "backbone": "lenet", "adapter": "none"}
+    chosen = {**{group: usual.get(group, "adam") for group in plan.chosen}, **names}
+    reason = not_seen(chosen)
+    assert set(plan.chosen) == set(GROUPS)
+    assert reason is None if unseen is None else f"with {unseen} (" in str(reason)
+
+
+def _on_a_gpu(graph: bool | str, reason: str | None) -> tuple[SimpleNamespace, SimpleNamespace]:
+    step = SimpleNamespace(graph=graph, not_seen=reason, accumulate_batches=1)
+    trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=torch.device("cuda")), world_size=1, precision="32-true",
+        _detect_anomaly=False, optimizers=[], callbacks=[],
+    )  # fmt: skip
+    return step, trainer
+
+
+def test_auto_leaves_off_what_was_not_seen_and_true_does_not() -> None:
+    reason = "not yet tried on a GPU with adapter=lora (update.graph=true replays them)"
+    assert obstacle(*_on_a_gpu("auto", reason)) == reason
+    assert describe(*_on_a_gpu("auto", reason)) == f"one kernel after the other: {reason}"
+    for graph, unseen in (("auto", None), (True, reason), (True, None)):
+        assert obstacle(*_on_a_gpu(graph, unseen)) is None
+        assert describe(*_on_a_gpu(graph, unseen)).startswith("replayed as graphs")
+    assert describe(*_on_a_gpu(False, None)) == "one kernel after the other (update.graph=false)"

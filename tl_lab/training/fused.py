@@ -1,0 +1,75 @@
+"""Fused optimizers: on a GPU, one kernel updates all parameters, where the configuration does not decide otherwise.
+
+Their arithmetic is that of the ordinary ones; results differ in the last bits. On the CPU nothing is changed.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+__all__ = ["fuse", "fuses", "portable_groups"]
+
+_FUSED = (SGD, Adam, AdamW)
+_CONFIGURED = "as_configured"  # key of a group's options before they were changed
+
+
+def fuses(optimizer: Optimizer, device: torch.device, precision: str) -> bool:
+    """Whether an optimizer should use its fused form.
+
+    Args:
+        optimizer: torch's own, whose options are as configured.
+        device: that trains.
+        precision: the trainer's; with ``16-mixed`` a fused optimizer would have to undo the scale of the loss itself.
+
+    Returns:
+        True for SGD, Adam and AdamW on a GPU, unless an option (``fused``, ``foreach``, ``differentiable``) is
+        configured, or parameters are sharded or not real.
+    """
+    if device.type != "cuda" or precision == "16-mixed" or type(optimizer) not in _FUSED:
+        return False
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    plain = all(type(parameter.data) is Tensor and parameter.is_floating_point() for parameter in parameters)
+    undecided = all(
+        group.get("fused") is None and group.get("foreach") is None and not group.get("differentiable")
+        for group in optimizer.param_groups
+    )
+    return plain and undecided
+
+
+def fuse(optimizer: Optimizer, capturable: bool = False) -> None:
+    """Convert an optimizer to its fused form; its state so far is kept.
+
+    Args:
+        optimizer: torch's own.
+        capturable: also read the learning rate and the number of steps from the device, as recorded updates require.
+    """
+    changed = ("fused", "capturable") if capturable else ("fused",)
+    for group in optimizer.param_groups:
+        group[_CONFIGURED] = {option: group[option] for option in changed if option in group}
+        group.update(dict.fromkeys(group[_CONFIGURED], True))
+    for parameter, state in optimizer.state.items():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].to(parameter.device, torch.float32)
+
+
+def portable_groups(state: dict[str, Any]) -> None:
+    """Restore an optimizer's options in a checkpoint to their configured values.
+
+    Args:
+        state: of the optimizer; the groups are replaced. If parameters are sharded over
+            processes, the first one has all of it, and the others nothing.
+    """
+    if "param_groups" not in state:
+        return
+    state["param_groups"] = [
+        {
+            name: value.item() if isinstance(value, Tensor) else group[_CONFIGURED].get(name, value)
+            for name, value in group.items()
+            if name != _CONFIGURED
+        }
+        if _CONFIGURED in group
+        else group
+        for group in state["param_groups"]
+    ]
