@@ -26,6 +26,11 @@ GROUPS = {
     "validator": "Validators",
 }
 COPIED = {"changelog.md": "CHANGELOG.md", "security.md": "SECURITY.md"}
+DETAILS = {  # pages with a table of details that change numbers
+    "strategy": ("continual_learning", "few_shot"),
+    "domain_adaptation": ("domain_adaptation",),
+}
+_DETAIL = re.compile(r"^\| (?P<names>`[^|]*`) \| (?P<said>.*) \|$")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")  # a link to a file of the repository that is no page
 
 
@@ -68,8 +73,12 @@ def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]
         stored: the experiments with stored runs.
         shown: classes that earlier cards describe; this one's is added.
     """
-    parts = [f"# {name}", "", describe(file), "", f"    python train.py {group}={name}", "", "## Options", ""]
+    above = "../" * (2 + name.count("/"))
+    used = f"{group}=[{name}]" if group == "validator" else f"{group}={name}"
+    parts = [f"# {name}", "", describe(file), "", "## How to use it", "", f"    python train.py {used}", ""]
+    parts += [f"`python -m tl_lab list {group} {name}` prints its options.", "", "## Options", ""]
     parts += [f"`conf/{group}/{name}.yaml`", "", "```yaml", file.read_text(encoding="utf-8").rstrip(), "```", ""]
+    parts += suggested(group, name, above) + details(group, name, above)
     if rows := results(group, name, stored):
         parts += [
             "## Stored results",
@@ -80,7 +89,7 @@ def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]
         parts += [
             *rows,
             "",
-            f"See [Reproductions]({'../' * (2 + name.count('/'))}reproductions.md) for protocols and commands.",
+            f"See [Reproductions]({above}reproductions.md) for protocols and commands.",
             "",
         ]
     target = str(read_node(file).get("_target_"))
@@ -90,9 +99,41 @@ def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]
             if target in shown
             else [f"::: {target}", "    options:", "      heading_level: 3"]
         )
-        parts += ["## Class", "", *described, ""]
+        parts += ["## Class and paper", "", *described, ""]
         shown.add(target)
     return "\n".join(parts)
+
+
+def suggested(group: str, name: str, above: str) -> list[str]:
+    """Give the section with the ranges that a search tries for a choice, if there are any."""
+    file = choices("search")["search"].get(f"{group}/{name}")
+    if file is None:
+        return []
+    space = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("# @")]
+    return [
+        "## Suggested values",
+        "",
+        "The defaults above are a starting point. "
+        f"[A search with equal budgets]({above}sweeps.md#choose-settings-with-equal-budgets) tries these ranges:",
+        "",
+        "```yaml",
+        *space,
+        "```",
+        "",
+    ]
+
+
+def details(group: str, name: str, above: str) -> list[str]:
+    """Give the section on details that change a method's numbers, from the tables of the topic pages."""
+    for page in DETAILS.get(group, ()):
+        lines = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines()
+        rows = [row for line in lines if (row := _DETAIL.match(line)) and f"`{name}`" in row["names"].split(", ")]
+        if rows:
+            said = [row["said"].replace("\\|", "|") for row in rows]
+            link = f"[Details that change numbers]({above}{page}.md#details-that-change-numbers)"
+            listed = [f"- {text[:1].upper()}{text[1:]}." for text in said]
+            return ["## What changes its numbers", "", *listed, "", f"See {link}.", ""]
+    return []
 
 
 def results(group: str, name: str, stored: list[Paper]) -> list[str]:

@@ -60,13 +60,21 @@ RUNS = {
         "A run on two domains",
         "train.py",
         (
-            Shown("learning_curves", "learning_curves", "Every logged term over the training steps."),
-            Shown("confusion", "confusion_target_test", "The confusion matrix of the target's test set."),
+            Shown(
+                "learning_curves",
+                "learning_curves",
+                "Losses, accuracies, label-free scores, gradients and schedules over the training steps.",
+            ),
+            Shown(
+                "confusion",
+                "confusion_target_test",
+                "The confusion matrix of the target's test set: counts, coloured by their share of the true class.",
+            ),
             Shown(
                 "selection",
                 "selection",
-                "The target's accuracy over the epochs, and the epoch that each validator chooses. Target labels are "
-                "used for the oracle alone.",
+                "The test accuracy on the target over the epochs, and the epoch that each validator chooses. Target "
+                "labels are used only for the curve and the oracle.",
             ),
         ),
     ),
@@ -77,8 +85,8 @@ RUNS = {
             Shown(
                 "beside",
                 "beside",
-                "Both runs are projected together, so that positions can be compared. The first run has "
-                "`domain_adaptation=none`.",
+                "Features of source and target by t-SNE, coloured by class (top) and by domain (bottom). Both runs are "
+                "projected together, so positions can be compared. The first run has `domain_adaptation=none`.",
             ),
         ),
         ("domain_adaptation=none", ""),
@@ -87,9 +95,13 @@ RUNS = {
         "A stream of tasks",
         "train.py data=split_digits strategy=ewc",
         (
-            Shown("accuracy_matrix", "accuracy_matrix", "The accuracy on each task after each task."),
             Shown(
-                "task_accuracies", "task_accuracies", "The same numbers as curves: a task is forgotten step by step."
+                "accuracy_matrix", "accuracy_matrix", "The test accuracy on each task (columns) after each task (rows)."
+            ),
+            Shown(
+                "task_accuracies",
+                "task_accuracies",
+                "The same numbers as curves. EWC forgets earlier tasks in class-incremental streams such as this one.",
             ),
         ),
     ),
@@ -100,7 +112,8 @@ RUNS = {
             Shown(
                 "episode",
                 "episode_test",
-                "One test episode. The frame of a query has the colour of the predicted class.",
+                "One test episode: a support image and five queries for each of five classes. The frame of a query has "
+                "the colour of the predicted class.",
             ),
         ),
     ),
@@ -108,21 +121,44 @@ RUNS = {
         "Several labels",
         "train.py data=digits_properties trainer.max_epochs=3",
         (
-            Shown("label_errors", "label_errors_test", "What is found, missed and falsely reported, by label."),
-            Shown("labels_together", "labels_together_test", "Which labels occur together, truly and as predicted."),
+            Shown(
+                "label_errors", "label_errors_test", "Samples with each label that are found, missed, or false alarms."
+            ),
+            Shown(
+                "labels_together",
+                "labels_together_test",
+                "Co-occurrence of labels, true and predicted: the percentage of samples with the row's label that also "
+                "have the column's.",
+            ),
         ),
     ),
     "regression": Run(
         "Regression",
         "train.py data=digits_value trainer.max_epochs=3",
-        (Shown("regression", "predictions_test", "Predictions against true values, and the residuals."),),
+        (
+            Shown(
+                "regression",
+                "predictions_test",
+                "Predictions against true values, and the residuals with their median and middle 80 %.",
+            ),
+        ),
     ),
     "sweep": Run(
         "A sweep over seeds",
         "train.py -m data=split_digits strategy=naive,ewc,replay seed=0,1,2 trainer.max_epochs=3",
         (
-            Shown("settings", "settings", "Means with 95 % intervals, and the single seeds as dots."),
-            Shown("curves", "curves", "Learning curves with a band of one standard deviation over the seeds."),
+            Shown(
+                "settings",
+                "settings",
+                "Test accuracy after the whole stream, over all tasks and on the first two: means with 95 % intervals, "
+                "and single seeds as dots.",
+            ),
+            Shown(
+                "curves",
+                "curves",
+                "Learning curves with a band of one standard deviation over the seeds. The loss rises whenever one of "
+                "the five tasks begins.",
+            ),
         ),
     ),
     "films": Run(
@@ -130,7 +166,9 @@ RUNS = {
         "train.py data=pneumonia_xray backbone=conv4 trainer.max_epochs=2",
         (
             Shown(
-                "activation_maps", "activation_maps_test", "Grad-CAM: the regions that the predicted class depends on."
+                "activation_maps",
+                "activation_maps_test",
+                "Eight test images and their Grad-CAM maps: the regions that the predicted class depends on.",
             ),
         ),
     ),
@@ -153,7 +191,8 @@ RUNS = {
             Shown(
                 "pages",
                 "pages_test",
-                "Test receipts with the predicted field of each word, and words whose field is wrong or missed.",
+                "Three test receipts. Boxes are filled in the colour of the predicted field and framed in that of the "
+                "true one.",
             ),
         ),
     ),
@@ -164,13 +203,13 @@ RUNS = {
             Shown(
                 "reliability",
                 "calibration_0",
-                "Accuracy against confidence: predictions on the target are less accurate than their confidence "
-                "suggests.",
+                "Accuracy against confidence on the test sets of both domains. The target's predictions are less "
+                "accurate than their confidence suggests.",
             ),
             Shown(
                 "selective",
                 "calibration_1",
-                "Error among the most confident predictions, by the share of samples that are classified.",
+                "Error rate among the most confident predictions, by the share of samples that are classified.",
             ),
         ),
     ),
@@ -181,7 +220,8 @@ def page() -> str:
     """Write the page from the list of runs."""
     lines = ["# Gallery", "", "This page shows figures of runs, sweeps and assessments, each with its command.", ""]
     lines += [
-        "The runs are small: the figures illustrate the output, not results. `docs/gallery.py` runs the commands.",
+        "The figures of a run are in `figures/` of its folder, those of a sweep or an assessment also in its page. The",
+        "runs here are small: the figures illustrate the output, not results. `python docs/gallery.py` repeats them.",
         "",
     ]
     for run in RUNS.values():

@@ -112,7 +112,7 @@ def mnist_to_mnistm_tried_table() -> str:
 def dann_reduction_table() -> str:
     """Give DANN's accuracy on MNIST-M for both reductions of the domain loss, beside the paper's."""
     if not (RESULTS / "dann_reduction.csv").is_file():
-        return "Not run here: `benchmarks/dann_reduction.py` does it."
+        return "Not run here: `benchmarks/dann_reduction.py` runs it."
     (full, short) = (next(p for p in _papers() if p.name == f"dann/mnist_to_mnistm{end}") for end in ("", "_reduced"))
     published = float(short.expected.published["dann_paper"])
     runs = pd.read_csv(RESULTS / "dann_reduction.csv").dropna(subset=["test/target/acc"])
@@ -921,7 +921,8 @@ def ways_table() -> str:
         budgets = sorted(table.tasks, key=int)
         if not lines:
             heads = [f"{int(labels):,} labels" for labels in budgets]
-            lines = [f"| set | way | {' | '.join(heads)} | {' | '.join(f'minus scratch, {head}' for head in heads)} |"]
+            gains = [f"minus from scratch, {head}" for head in heads]
+            lines = [f"| data | method | {' | '.join([*heads, *gains])} |"]
             lines.append("|---" * (2 + 2 * len(budgets)) + "|")
         places = [table.tasks.index(labels) for labels in budgets]
         metric = paper.expected.metric
@@ -933,14 +934,14 @@ def ways_table() -> str:
             gains = ["" if way == "from_scratch" else _gain(metric, scores.loc[n], way) for n in budgets]
             first = f"`{paper.name.partition('/')[2]}`" if j == 0 else ""
             lines.append(f"| {first} | {table.named(way)} | {' | '.join(means)} | {' | '.join(gains)} |")
-    return "\n".join(lines) or "Not run here: `python -m tl_lab papers run zero_shot/sst2` does it."
+    return "\n".join(lines) or "Not run here: `python -m tl_lab papers run zero_shot/sst2` runs it."
 
 
 def mapped_labels_table() -> str:
     """Give what the classifier of the pretraining task knows of Office-Caltech10."""
     (paper,) = (paper for paper in _papers() if paper.name == "zero_shot/office_caltech10")
     if paper.runs is None:
-        return f"Not run here: `python -m tl_lab papers run {paper.name}` does it."
+        return f"Not run here: `python -m tl_lab papers run {paper.name}` runs it."
     lines = ["| photographs | accuracy among the mapped classes |", "|---|---|"]
     for place, runs in paper.runs.groupby("override.data.root"):
         lines.append(f"| {str(place).rpartition('/')[2]} | {format_metric('test/acc', runs['test/acc'].mean())} % |")
@@ -959,7 +960,7 @@ def tasks_table() -> str:
     """Set each task that was learned together with others beside its own runs, seed by seed."""
     (paper,) = (paper for paper in _papers() if paper.name == "multi_task/rte_mrpc_stsb")
     if paper.runs is None:
-        return f"Not run here: `python -m tl_lab papers run {paper.name}` does it."
+        return f"Not run here: `python -m tl_lab papers run {paper.name}` runs it."
     by_sets = {
         tuple(text.strip("[]").split(",")): runs.set_index("seed")
         for text, runs in paper.runs.groupby("override.data.datasets")

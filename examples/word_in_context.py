@@ -1,11 +1,10 @@
-"""One word, one vector, or one for each place: the neighbours of "bank" by GloVe, and in two sentences by an encoder.
+"""Word vectors in context: the neighbours of "bank" by GloVe, and in two sentences by a text encoder.
 
     python examples/word_in_context.py
     python examples/word_in_context.py --word spring --contexts "water came from the spring" "the snow melts in spring"
 
-A vector of GloVe stands for a word wherever it is. An encoder's vector stands for a word in its sentence, so that its
-neighbours, among the words of 400 news texts (AG News, from TL_LAB_DATA), differ with the sentence. Prints them, and
-writes word_in_context.png.
+GloVe has one vector for each word. An encoder's vector of a word depends on its sentence, and so do its neighbours
+among the words of 400 news texts (AG News, from TL_LAB_DATA). The script prints them and writes word_in_context.png.
 """
 
 import argparse
@@ -30,7 +29,7 @@ Neighbours = list[tuple[str, float]]
 def main() -> None:
     """Find the neighbours, print and draw them."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--word", default="bank", help="that all contexts contain")
+    options.add_argument("--word", default="bank", help="a word that all contexts contain")
     options.add_argument("--contexts", nargs="+", default=BANK, help="sentences")
     options.add_argument("--output", type=Path, default=Path(), help="folder of the picture")
     chosen = options.parse_args()

@@ -1,6 +1,6 @@
-"""A laboratory for transfer learning: backbone, strategy, data and domain adaptation compose into one experiment.
+"""Transfer-learning experiments, composed of a backbone, a strategy, data and a domain adaptation.
 
-A run, and a trained model, are three lines away::
+Run an experiment and use its model::
 
     import tl_lab
 

@@ -401,6 +401,12 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         tl_lab_main(["list", "trainr"])
     assert capsys.readouterr().err == "tl_lab: there is no group 'trainr'; did you mean 'trainer'?\n"
+    tl_lab_main(["list", "data"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("  in a run ")
+    assert lines.index("texts") < lines.index("domain pairs") < lines.index("streams of tasks")
+    assert all(len(line) <= 100 for line in lines)
+    assert {line.split()[0] for line in lines[5:] if line.startswith("  ")} == set(choices("data")["data"])
     tl_lab_main(["list", "strategy", "ewc"])
     card = capsys.readouterr().out
     assert card.startswith("strategy=ewc   Elastic weight consolidation")

@@ -69,7 +69,7 @@ class Adapter:
             base: where the base's weights come from.
 
         Raises:
-            UserError: that library knows no such adapter.
+            UserError: the library does not have this adapter.
         """
         raise UserError(f"{type(self).__name__} is no adapter of the library peft: export another format")
 

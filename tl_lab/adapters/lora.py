@@ -1,4 +1,4 @@
-"""LoRA: low-rank updates beside the weights of chosen layers."""
+"""LoRA: low-rank updates of the weights of chosen layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class LoRA(BesideLayers):
     Args:
         rank: r of the update, at least 1.
         alpha: the update is scaled by alpha / rank; None: twice the rank.
-        dropout: of what the update sees, in [0, 1).
+        dropout: on the input of the update, in [0, 1).
         targets: ``auto``: queries and values of attention, of a network without attention every layer; ``all-linear``;
             or a regular expression.
 

@@ -1,4 +1,4 @@
-"""No adapter: the backbone learns as the layer policy says."""
+"""No adapter: the backbone is trained according to the layer policy."""
 
 from tl_lab.adapters.base import Adapter
 

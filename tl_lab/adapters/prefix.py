@@ -11,7 +11,7 @@ __all__ = ["PrefixTuning"]
 
 
 class PrefixTuning(BeforeTokens):
-    """Learn keys and values that every layer's attention sees before those of the tokens.
+    """Learn keys and values that precede those of the tokens in every layer's attention.
 
     Args:
         tokens: number of keys and values in each layer.

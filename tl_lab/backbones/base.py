@@ -67,7 +67,7 @@ class Backbone(nn.Module):
     """Where each task has features of its own, ``(B, T, num_features)``: the number of the task that each output of the
     head belongs to; None where samples have one row of features."""
     source: str = ""
-    """Where its weights come from, where the class knows more than the configuration says."""
+    """Source of the weights, if the class knows more than the configuration states."""
     regrouped: tuple[list[str], dict[str, int]] | None = None
     """Once an adapter is injected: titles of the layer groups, and the number of the group of each tensor by name."""
 

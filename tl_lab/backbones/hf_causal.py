@@ -112,7 +112,7 @@ class HFCausal(HFText):
 
     @property
     def start_token(self) -> int:
-        """The token that stands before a text: the model's start, or else its end; 0 where it has neither."""
+        """The token before a text: the model's start token, otherwise its end token; 0 if it has neither."""
         config: Any = self.net.config
         known = (config.bos_token_id, config.eos_token_id)
         return next((one if isinstance(one, int) else one[0] for one in known if one is not None), 0)
@@ -127,7 +127,7 @@ class HFCausal(HFText):
             past: what :meth:`read` gave for these; it is changed in place. None at the start.
 
         Returns:
-            Last states, ``(B, L, D)``, and what is to be given to read on.
+            Last states, ``(B, L, D)``, and the cache with which to continue.
         """
         net: Any = self.net
         found = net.base_model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True)

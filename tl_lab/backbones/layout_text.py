@@ -1,4 +1,4 @@
-"""A text encoder that sees where on the page its words stand."""
+"""A text encoder that uses the positions of words on the page."""
 
 import json
 from pathlib import Path

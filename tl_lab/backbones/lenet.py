@@ -16,7 +16,7 @@ class LeNet(Backbone):
     """Two 5x5 convolutions of 32 and 48 maps, each with a rectifier and 2x2 max pooling: 28x28 -> 768 features.
 
     The feature extractor of the paper's MNIST architecture; its two hidden layers of 100 units belong to the label
-    predictor, not to the features that the discriminator sees.
+    predictor, not to the features that the discriminator receives.
 
     Args:
         batch_norm: normalise each convolution's maps before the rectifier; not in the paper.

@@ -145,7 +145,7 @@ class Timm(Backbone):
 
 
 def _published(name: str) -> Any:
-    """Look up what timm knows of a model and its weights."""
+    """Look up timm's metadata of a model and its weights."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture) or set(name) & set("/:"):
         raise unknown_model(name, "timm", "timm.list_models()", timm.list_models())

@@ -121,7 +121,7 @@ class Torchvision(Backbone):
 
 
 def _arguments(name: str, size: Size) -> dict[str, Any]:
-    """Tell a family what its constructor needs beside the weights."""
+    """Pass a model family what its constructor needs in addition to the weights."""
     if name.startswith(("vit_", "maxvit")):
         if size[0] != size[1]:
             raise UserError(f"backbone.resize_to: {name} takes square images only, got {size[0]}x{size[1]}.")

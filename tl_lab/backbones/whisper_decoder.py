@@ -122,7 +122,7 @@ class Recogniser(nn.Module):
         return self
 
     def state(self) -> dict[str, Any]:
-        """Give what :meth:`from_state` needs beside the weights, as plain values."""
+        """Return what :meth:`from_state` needs in addition to the weights, as plain values."""
         return {"config": self.config, "tokeniser": self._json, "spelt": self.spelt, "letters": self.letters}
 
     @classmethod

@@ -1,16 +1,34 @@
 """``list``: all groups, the choices of one group, or one choice with its options."""
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 from tl_lab import commands
 from tl_lab.config import choices, describe
+from tl_lab.config.nodes import read_node
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["add"]
 
 _NAMES = 58  # width of the column with the first names of a group
+_WIDTH = 96  # of a line of a group's list
+_INCLUDED = re.compile(r"^  - (\w+)$", re.MULTILINE)
+_OTHERS, _ORDINARY = "others", "for a data set or a domain pair"
+_OF_PACKAGE = {"continual": "for streams of tasks", "few_shot": "for episodes"}
+_OF_BASE = {  # shared files of conf/data
+    "_set": "images",
+    "_image_table": "images",
+    "_texts": "texts",
+    "_passages": "texts",
+    "_tables": "tables",
+    "_audio": "recordings",
+    "_pair": "domain pairs",
+    "_stream": "streams of tasks",
+    "_episodes": "episodes",
+}
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -73,6 +91,7 @@ def _few(names: list[str]) -> str:
 
 
 def _show_group(group: str, files: Mapping[str, Path]) -> None:
+    from rich.console import RenderableType
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -80,20 +99,41 @@ def _show_group(group: str, files: Mapping[str, Path]) -> None:
     from tl_lab.config.knobs import groups_said
     from tl_lab.results.screen.console import say
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
+    kinds: dict[str, list[str]] = {}
     for name, file in files.items():
-        table.add_row(name, Text(describe(file)))
+        kinds.setdefault(_kind(group, file), []).append(name)
+    width = max(map(len, files))
     first = next(iter(files))
     said = groups_said().get(group, "")
-    say(
+    parts: list[RenderableType] = [
         Text.assemble((group, "bold"), (f"   {said}" if said else "", "dim")),
-        Padding(table, (0, 0, 0, 2)),
-        Text(),
         Text("  in a run             ", end="").append(commands.train(f"{group}={first}"), "cyan"),
         Text("  options of one       ", end="").append(commands.command("list", group, first), "cyan"),
-    )
+        Text("  whole descriptions   ", end="").append(commands.command("list", group, "--plain"), "cyan"),
+    ]
+    for kind in sorted(kinds, key=_order):
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="cyan", no_wrap=True, min_width=width)
+        table.add_column(no_wrap=True)
+        for name in kinds[kind]:
+            table.add_row(name, Text(shorten(describe(files[name]), _WIDTH - width, placeholder=" ...")))
+        parts += [Text(), *([Text(kind, "bold")] if len(kinds) > 1 else []), Padding(table, (0, 0, 0, 2))]
+    say(*parts)
+
+
+def _kind(group: str, file: Path) -> str:
+    """Name the part of a group's list that shows a choice, by its package or by the shared files that it includes."""
+    if group == "strategy":
+        target = str(read_node(file).get("_target_"))
+        return next((kind for package, kind in _OF_PACKAGE.items() if f".{package}." in target), _ORDINARY)
+    included = _INCLUDED.findall(file.read_text(encoding="utf-8")) if group == "data" else []
+    others = (_kind(group, other) for name in included if (other := file.with_name(f"{name}.yaml")).is_file())
+    found = [_OF_BASE[name] for name in included if name in _OF_BASE]
+    return next((kind for kind in [*found, *others] if kind != _OTHERS), _OTHERS)
+
+
+def _order(kind: str) -> int:
+    return [_ORDINARY, *_OF_PACKAGE.values(), *_OF_BASE.values(), _OTHERS].index(kind)
 
 
 def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
@@ -117,11 +157,10 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     words = [text for text in (f"{group}={choice}", example if group != "experiment" else "") if text]
     say(
         Text.assemble((f"{group}={choice}", "bold"), (f"   {describe(files[choice])}", "")),
-        Text(),
-        Padding(table if found else Text("no options", "dim"), (0, 0, 0, 2)),
-        Text(),
         Text("  in a run  ", end="").append(commands.train(*words), "cyan"),
         Text(f"  file      {_short(files[choice])}", style="dim"),
+        Text(),
+        Padding(table if found else Text("no options", "dim"), (0, 0, 0, 2)),
     )
 
 

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
     """Build the parser; also return the description of each command."""
-    parser = argparse.ArgumentParser(prog="tl_lab", description="A laboratory for transfer learning.")
+    parser = argparse.ArgumentParser(prog="tl_lab", description="Transfer-learning experiments.")
     parser.add_argument("--version", action="version", version=f"tl_lab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     train = commands.add_parser("train", help="one run or several; the same as python train.py", add_help=False)

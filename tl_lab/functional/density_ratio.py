@@ -56,7 +56,7 @@ def classifier_ratio(source: Tensor, target: Tensor, at: Tensor, regularisation:
     x_s, x_t, x = _standardised(source, target, at)
     domain = np.repeat([0, 1], [len(x_s), len(x_t)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said below, in words that a user knows
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported below, in terms that a user knows
         classifier = LogisticRegression(C=1 / regularisation, max_iter=1000).fit(torch.cat([x_s, x_t]).numpy(), domain)
     if classifier.n_iter_.max() >= 1000:
         _warn_unconverged("the domain classifier", "its coefficients are not final after 1,000 iterations")

@@ -51,7 +51,7 @@ def fisher_sums(
         estimator: one of ``FISHER_ESTIMATORS``.
         names: parameters to cover, of ``model.named_parameters()``; None for all that require gradients.
         generator: draws the labels of ``sample``, which needs one.
-        chunk_bytes: about the largest size of what is held at a time of the samples' gradients.
+        chunk_bytes: about the largest total size of the samples' gradients in memory.
         likelihood: distribution of the labels given the outputs; the softmax's, as above, unless another is given.
 
     Returns:

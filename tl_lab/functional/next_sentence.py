@@ -7,11 +7,11 @@ __all__ = ["draw_seconds", "halves"]
 
 
 def draw_seconds(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Choose for each of N first texts whose second text stands after it: its own with probability 1/2, or another's.
+    """Choose for each of N first texts which second text follows it: its own with probability 1/2, or another's.
 
     Args:
         count: N; a single text keeps its own.
-        draw: what is drawn from.
+        draw: the random stream.
 
     Returns:
         Whose second text each one gets, ``(N,)``, and whether it is its own, ``(N,)``, boolean.

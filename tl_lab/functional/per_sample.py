@@ -126,7 +126,7 @@ class PerSampleSums:
         tensors: all parameters by name (see :func:`separate_parameters`); what requires gradients is covered.
         directions: gives the vectors v.
         power: 1 or 2.
-        chunk_bytes: about the largest size of what is held at a time of the samples' gradients.
+        chunk_bytes: about the largest total size of the samples' gradients in memory.
         targets: gives what the directions take as targets; called once a batch.
 
     Raises:

@@ -17,7 +17,7 @@ def mask_tokens(
         share: of the candidates that are chosen, in (0, 1]; each text loses at least one that it has.
         mask_id: of the mask token.
         vocabulary: number of ids.
-        draw: what is drawn from.
+        draw: the random stream.
 
     Returns:
         The ids that the network reads, ``(B, L)``, and where tokens were chosen, ``(B, L)``, boolean.

@@ -1,4 +1,4 @@
-"""What is said, letter by letter: texts without signs, and the alignment-free loss of frames (CTC)."""
+"""Transcripts as letters: texts without punctuation, and the loss over all alignments of frames (CTC)."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 __all__ = ["BLANK", "SILENT", "collapsed", "ctc_losses", "frames_heard", "path_of", "plain_text"]
 
 BLANK = 0
-"""The output that stands for no letter."""
+"""The blank: the output for no letter."""
 SILENT = -1e4
 """The logit of every other output at frames behind a recording's end (see :class:`~tl_lab.model.heads.FrameHead`)."""
 _NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

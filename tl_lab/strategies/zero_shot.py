@@ -35,26 +35,26 @@ class ZeroShot(Strategy):
     which such a class wins among all classes of the pretraining task. With a two-tower model an image gets the class
     whose descriptions are nearest, as a text does. Recordings: the decoder that was trained with the
     encoder scores how probable the names of the classes are as transcripts, in several spellings; or it writes
-    transcripts. Anything else is not applicable: the run says so, and gives the accuracy of guessing and no other
+    transcripts. Anything else is not applicable: the run reports this and the accuracy of guessing, but no other
     number.
 
     Args:
-        templates: of texts, each with ``{}`` where the name of the class stands.
+        templates: of texts, each with ``{}`` in place of the name of the class.
         image_templates: likewise, of images with a two-tower model.
         descriptions: one or several texts for a class, in place of its name; None for the names as they are.
-        neutral: of texts: those that say nothing, whose cosines are subtracted; empty for no calibration.
-        temperature: of texts: that cosines are divided by; it changes the confidence, never the answer. A two-tower
+        neutral: texts without content, whose cosines are subtracted; empty for no calibration.
+        temperature: of texts: divides the cosines; it changes the confidence, not the prediction. A two-tower
             model has learned its own.
         label_map: of images: for a class of the data the names of classes of the pretraining task; None for those of
             the same name; where there are none, zero-shot is not applicable. Classes without any are left out of the
             test.
-        silence: of recordings: seconds of silence that are heard behind each; None for 1, and for transcripts for what
-            fills 30 seconds, as the decoder was trained. It writes remarks on noise where a recording ends abruptly.
-        scores: ``test``: the test set; ``all``: every labelled sample, for nothing is learned from any.
+        silence: seconds of silence after each recording; None for 1, and for transcripts for padding to 30 seconds, as
+            the decoder was trained. It writes remarks on noise where a recording ends abruptly.
+        scores: ``test``: the test set; ``all``: every labelled sample, since none is used for training.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a template without ``{}``, or names that there are not.
+        UserError: a template without ``{}``, or names that do not exist.
 
     References:
         A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, section
@@ -139,7 +139,7 @@ class ZeroShot(Strategy):
         self.network.head = head
 
     def _told(self, recogniser: Recogniser) -> Recogniser:
-        """Tell a decoder of speech what it answers with."""
+        """Give a speech decoder the letters or the names of the classes."""
         if self.problem.writes:
             return recogniser.for_letters(self.problem.output_names)
         texts = [self._texts_of(name) for name in self.problem.output_names]
@@ -217,7 +217,7 @@ class ZeroShot(Strategy):
             )
         return self.network.features(move(cast(Any, spec).fit(texts), self.device))
 
-    # ------------------------------------------------------------------ what is said
+    # ------------------------------------------------------------------ reporting
 
     def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
         if not self.reason:

@@ -177,7 +177,7 @@ class EmbeddingStrategy(FewShotStrategy):
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """Compute the queries' logits from the same embeddings that an adaptation sees."""
+        """Compute the queries' logits from the same embeddings that an adaptation uses."""
         if not isinstance(source, Episode):
             return super().outputs_for(source, target, phase)
         features, of_target = self.features_of_both(source, target, phase)

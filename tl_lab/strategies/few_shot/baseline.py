@@ -32,7 +32,7 @@ class FitOptions(TypedDict, total=False):
 class Baseline(FewShotStrategy):
     """Train a classifier of the training classes on ordinary batches; at test, fit a linear layer on frozen features.
 
-    For every episode, the layer starts from the same random weights and sees its support in the same order: the
+    For every episode, the layer starts from the same random weights and receives its support in the same order: the
     predictions of an episode depend only on the seed.
 
     Args:

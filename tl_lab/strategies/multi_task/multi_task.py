@@ -34,28 +34,28 @@ __all__ = ["MultiTask"]
 
 
 class MultiTask(Strategy):
-    """Learn several tasks at once: the backbone is shared, as far as the layer policy lets it learn.
+    """Learn several tasks at once on a shared backbone, which is trained according to the layer policy.
 
     The head's last layer has outputs of its own for each task; hidden layers are shared. A task's loss is the mean over
-    the samples of a batch that have its labels, and exactly 0 where none has. ``weighting`` says how the losses become
-    one update; ``pcgrad``, ``cagrad`` and ``gradnorm`` look at each task's gradient by the shared parameters, one
-    backward pass a task. Cosines between these gradients are measured every so many updates.
+    the samples of a batch that have its labels, and exactly 0 if none has. ``weighting`` determines how the losses are
+    combined; ``pcgrad``, ``cagrad`` and ``gradnorm`` compute each task's gradient with respect to the shared
+    parameters, in one backward pass per task. Cosines between these gradients are measured at regular intervals.
 
     Args:
-        layers: which layer groups learn; the top one at 0.1 of the head's rate if the policy says nothing else.
+        layers: which layer groups are trained; by default the top one at 0.1 of the head's rate.
         adapters: ``shared`` by all tasks, or ``per_task``: one for each, whose parameters no other task's gradient
-            reaches. What else learns is shared: a bottleneck, and hidden layers of the head.
-        weighting: ``uniform``: every task counts alike; ``samples``: every label does; ``uncertainty``, ``dwa``,
+            reaches. A bottleneck and hidden layers of the head are shared.
+        weighting: ``uniform``: equal weights of tasks; ``samples``: equal weights of labels; ``uncertainty``, ``dwa``,
             ``gradnorm``, ``pcgrad`` or ``cagrad``.
         dwa_temperature: of ``dwa``, above 0; a large one makes the weights equal.
         gradnorm_alpha: of ``gradnorm``, at least 0: how strongly the tasks' rates are tied together.
         cagrad_c: of ``cagrad``, in [0, 1): how far from the mean gradient the update may lie; 0 is ``uniform``.
-        weights_lr: learning rate of what ``uncertainty`` and ``gradnorm`` learn; None for the head's, and .025.
+        weights_lr: learning rate of the weights of ``uncertainty`` and ``gradnorm``; None for the head's, and .025.
         cosines_every: updates between two measurements of the gradients' cosines; 0 for none.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a weighting that does not exist; one that looks at gradients where they cannot be had one by one; or
+        UserError: a weighting that does not exist; one that needs separate gradients where they cannot be computed; or
             an adapter for each task where there is none.
 
     References:
@@ -268,7 +268,7 @@ class MultiTask(Strategy):
         self.weighting.end_epoch(torch.where(sums[1] > 0, sums[0] / sums[1], torch.nan))
         self._epoch.zero_()
 
-    # ------------------------------------------------------------------ what is said
+    # ------------------------------------------------------------------ reporting
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
         """Score every task, and their mean by the name that it has for these data."""

@@ -39,7 +39,7 @@ class Weighting(nn.Module):
     needs_gradients: ClassVar[bool] = False
     """Whether the tasks' gradients by the shared parameters are computed one by one in each update."""
     default_lr: ClassVar[float | None] = None
-    """Learning rate of what is learned here; None for the head's."""
+    """Learning rate of the weighting's own parameters; None for the head's."""
 
     weights: Tensor
 
@@ -49,7 +49,7 @@ class Weighting(nn.Module):
         self.register_buffer("weights", torch.ones(len(options.numbers)))
 
     def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
-        """Give what is minimised.
+        """Return the objective.
 
         Args:
             losses: mean loss of each task in the batch, ``(T,)``, 0 for a task without labels in it.

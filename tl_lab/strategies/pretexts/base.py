@@ -36,7 +36,7 @@ class Seen:
     Args:
         x: inputs, augmented where the run augments.
         again: gives the same samples, augmented anew.
-        draw: what is drawn from.
+        draw: the random stream.
     """
 
     x: Inputs
@@ -74,7 +74,7 @@ class Pretext(nn.Module):
         """Look at the training set before the first update; most tasks need nothing of it."""
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """Compute ``loss`` and whatever else should be logged, scalars by name."""
+        """Compute ``loss`` and further values to be logged, scalars by name."""
         raise NotImplementedError
 
 

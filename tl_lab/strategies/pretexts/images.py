@@ -94,7 +94,7 @@ def hidden_patches(shape: Sequence[int], patch: int, share: float, draw: torch.G
         shape: of the images, ``(B, C, H, W)``.
         patch: side of a patch in pixels, which divides both sides.
         share: of the patches that are hidden, in (0, 1]; at least one, and at most all but one where there are two.
-        draw: what is drawn from.
+        draw: the random stream.
     """
     rows, columns = shape[2] // patch, shape[3] // patch
     count = min(max(1, round(share * rows * columns)), max(1, rows * columns - 1))

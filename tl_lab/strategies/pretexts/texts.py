@@ -69,7 +69,7 @@ class MaskedTokens(Pretext):
 
         Args:
             x: texts or pairs, as the tokeniser gives them.
-            draw: what is drawn from.
+            draw: the random stream.
 
         Returns:
             Pairs, as the tokeniser would give them; whether the second text follows, ``(B,)``, boolean; and whether

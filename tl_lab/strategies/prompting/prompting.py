@@ -279,7 +279,7 @@ class Prompting(Strategy):
             if number == 0:  # item by item one prompt is compared, as drawn first
                 self.keep_answers(name, log_p, batch.y, batch)
 
-    # ------------------------------------------------------------------ what is said
+    # ------------------------------------------------------------------ reporting
 
     @property
     def accuracies(self) -> list[float]:
@@ -323,7 +323,7 @@ class Prompting(Strategy):
             )
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
-        """Keep the accuracy of each prompt, and what it says at the model's size."""
+        """Store the accuracy of each prompt, and the verdict at the model's size."""
         rows = zip(self.prompts, self.accuracies, self.left_out.values(), strict=True)
         return {
             **self._scale(data),

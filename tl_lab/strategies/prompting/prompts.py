@@ -21,7 +21,7 @@ class Template(NamedTuple):
 
     Attributes:
         before: everything before the label, with ``{text}`` (of pairs also ``{second}``), no space at its end.
-        gap: what stands between that and the label: a space, or nothing.
+        gap: the characters between that and the label: a space, or none.
     """
 
     before: str
