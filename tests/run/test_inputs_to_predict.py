@@ -138,7 +138,6 @@ def test_whole_numbers_of_every_size_are_pixels(kind):
         ([[0.1, 0.2], [0.3]], r"not of shape \(2,\)"),
         (np.zeros(()), r"not of shape \(\)"),
     ],
-    ids=str,
 )
 def test_what_is_no_image_is_refused_by_its_type(inputs, said):
     with pytest.raises(UserError, match=said):
