@@ -21,6 +21,7 @@ def test_the_packaged_list_is_what_the_measurement_shows() -> None:
     stored = json.loads(STORED.read_text())
     assert stored == held(json.loads(RESULTS.read_text())["choices"])
     assert {"strategy=from_scratch", "domain_adaptation=dann", "backbone=lenet", "optimizer=adam"} < set(stored)
+    assert not {"strategy=maml", "strategy=fomaml", "strategy=reptile"} & set(stored), "replayed, their losses differ"
     assert not {"strategy=distillation", "backbone=hf_text", "adapter=lora"} & set(stored)
 
 
@@ -38,11 +39,28 @@ def test_a_choice_holds_if_both_its_runs_completed() -> None:
     assert held(tried) == ["strategy=a", "strategy=b"]
 
 
+@pytest.mark.parametrize(
+    ("losses", "holds"),
+    [
+        ({"loss": 2.0, "graph_loss": 2.019}, True),
+        ({"loss": 2.0, "graph_loss": 1.981}, True),
+        ({"loss": 2.0, "graph_loss": 2.021}, False),
+        ({"loss": -2.0, "graph_loss": -2.019}, True),
+        ({"loss": 2.0, "graph_loss": None}, False),
+        ({"loss": None, "graph_loss": None}, True),
+        ({"loss": float("nan"), "graph_loss": float("nan")}, False),
+    ],
+)
+def test_a_choice_whose_replayed_loss_is_another_does_not_hold(losses: dict, holds: bool) -> None:
+    found = held({"strategy=a": {"plain": "completed", "graph": "completed", **losses}})
+    assert found == (["strategy=a"] if holds else [])
+
+
 def test_the_reason_names_what_was_not_seen() -> None:
     assert not_seen(CHOSEN, SEEN) is None
     assert not_seen({**CHOSEN, "data": "anything"}, SEEN) is None
     reason = not_seen({**CHOSEN, "adapter": "lora", "backbone": "hf_text"}, SEEN)
-    assert reason == ("not yet tried on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays them)")
+    assert reason == ("not yet seen to hold on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays them)")
     for group in GROUPS:
         assert f"{group}=other" in str(not_seen({**CHOSEN, group: "other"}, SEEN))
 
@@ -51,7 +69,8 @@ def test_the_reason_names_what_was_not_seen() -> None:
     ("overrides", "unseen"),
     [
         ([], None),
-        (["strategy=fomaml"], None),
+        (["strategy=anil"], None),
+        (["strategy=fomaml"], "strategy=fomaml"),
         (["strategy=pretraining", "data=digits"], "strategy=pretraining"),
         (["backbone=lstm", "data=trec"], "backbone=lstm"),
     ],
@@ -76,7 +95,7 @@ def _on_a_gpu(graph: bool | str, reason: str | None) -> tuple[SimpleNamespace, S
 
 
 def test_auto_leaves_off_what_was_not_seen_and_true_does_not() -> None:
-    reason = "not yet tried on a GPU with adapter=lora (update.graph=true replays them)"
+    reason = "not yet seen to hold on a GPU with adapter=lora (update.graph=true replays them)"
     assert obstacle(*_on_a_gpu("auto", reason)) == reason
     assert describe(*_on_a_gpu("auto", reason)) == f"one kernel after the other: {reason}"
     for graph, unseen in (("auto", None), (True, reason), (True, None)):
