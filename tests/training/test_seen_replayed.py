@@ -60,7 +60,9 @@ def test_the_reason_names_what_was_not_seen() -> None:
     assert not_seen(CHOSEN, SEEN) is None
     assert not_seen({**CHOSEN, "data": "anything"}, SEEN) is None
     reason = not_seen({**CHOSEN, "adapter": "lora", "backbone": "hf_text"}, SEEN)
-    assert reason == ("not yet seen to hold on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays them)")
+    assert reason == (
+        "not yet seen to hold on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays them)"
+    )
     for group in GROUPS:
         assert f"{group}=other" in str(not_seen({**CHOSEN, group: "other"}, SEEN))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
-from tl_lab.backbones.word_vectors import word_table
+from tl_lab.backbones.word_vectors import StoredTable, word_table
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.pooling import pooled
 from tl_lab.options import Count, Probability
@@ -28,6 +28,7 @@ class LSTM(Backbone):
         pretrained: start from GloVe 6B 50d (see ``python -m tl_lab weights``); False for random vectors of its words.
         weights: file of other word vectors, see :class:`~tl_lab.backbones.word_vectors.WordVectors`.
         max_length: words of a text at most.
+        table: of a checkpoint that is loaded, in place of any file; filled in.
 
     Raises:
         UserError: the vectors are not here, or an option is out of its range.
@@ -51,6 +52,7 @@ class LSTM(Backbone):
         pretrained: bool = True,
         weights: str | None = None,
         max_length: Count = 256,
+        table: StoredTable | None = None,
     ) -> None:
         super().__init__()
         if pooling not in _POOLINGS:
@@ -58,7 +60,7 @@ class LSTM(Backbone):
         check_count("backbone.hidden", hidden)
         check_count("backbone.layers", layers)
         self.pooling = pooling
-        self.vectors, self.spec = word_table(pretrained, weights, max_length)
+        self.vectors, self.spec = word_table(pretrained, weights, max_length, table)
         self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))
         between = float(dropout) if layers > 1 else 0.0
         self.lstm = nn.LSTM(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count, check_probability
-from tl_lab.backbones.word_vectors import word_table
+from tl_lab.backbones.word_vectors import StoredTable, word_table
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Probability
 
@@ -23,6 +23,7 @@ class TextCNN(Backbone):
         pretrained: start from GloVe 6B 50d (see ``python -m tl_lab weights``); False for random vectors of its words.
         weights: file of other word vectors, see :class:`~tl_lab.backbones.word_vectors.WordVectors`.
         max_length: words of a text at most.
+        table: of a checkpoint that is loaded, in place of any file; filled in.
 
     Raises:
         UserError: the vectors are not here, or an option is out of its range.
@@ -42,6 +43,7 @@ class TextCNN(Backbone):
         pretrained: bool = True,
         weights: str | None = None,
         max_length: Count = 256,
+        table: StoredTable | None = None,
     ) -> None:
         super().__init__()
         if not widths or len(set(widths)) != len(widths):
@@ -49,7 +51,7 @@ class TextCNN(Backbone):
         for width in widths:
             check_count("backbone.widths", width)
         check_count("backbone.maps", maps)
-        self.vectors, self.spec = word_table(pretrained, weights, max_length)
+        self.vectors, self.spec = word_table(pretrained, weights, max_length, table)
         self.widths = tuple(widths)
         self.filters = nn.ModuleList(nn.Conv1d(self.vectors.embedding_dim, maps, width) for width in widths)
         self.dropout = nn.Dropout(check_probability("backbone.dropout", dropout))

@@ -1,6 +1,7 @@
 """Word vectors, averaged over a text."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,19 @@ from tl_lab.errors import UserError
 from tl_lab.functional.pooling import pooled
 from tl_lab.options import Count
 
-__all__ = ["WordVectors", "read_vectors", "word_table"]
+__all__ = ["StoredTable", "WordVectors", "read_vectors", "word_table"]
+
+
+class StoredTable(NamedTuple):
+    """What a checkpoint states of the word vectors in it, which may come from a file that is no longer there.
+
+    Attributes:
+        spec: declaration of the input, with the words.
+        width: of the vectors.
+    """
+
+    spec: TokenSpec
+    width: int
 
 
 class WordVectors(Backbone):
@@ -26,6 +39,7 @@ class WordVectors(Backbone):
         weights: a text file of GloVe, word2vec or fastText (a word and its numbers in each line), in place of GloVe's;
             or ``<name>.npy`` with the words in ``<name>.txt``, one a line.
         max_length: words of a text at most.
+        table: of a checkpoint that is loaded, in place of any file; filled in.
 
     Raises:
         UserError: the vectors are not here, or the file is none of vectors.
@@ -38,9 +52,15 @@ class WordVectors(Backbone):
     modalities = frozenset({"text"})
     has_layers = False
 
-    def __init__(self, pretrained: bool = True, weights: str | None = None, max_length: Count = 256) -> None:
+    def __init__(
+        self,
+        pretrained: bool = True,
+        weights: str | None = None,
+        max_length: Count = 256,
+        table: StoredTable | None = None,
+    ) -> None:
         super().__init__()
-        self.vectors, self.spec = word_table(pretrained, weights, max_length)
+        self.vectors, self.spec = word_table(pretrained, weights, max_length, table)
         self.num_features = self.vectors.embedding_dim
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
@@ -53,13 +73,17 @@ class WordVectors(Backbone):
         return [("vectors", [self.vectors])]
 
 
-def word_table(pretrained: bool, weights: str | None, max_length: int) -> tuple[nn.Embedding, TokenSpec]:
+def word_table(
+    pretrained: bool, weights: str | None, max_length: int, stored: StoredTable | None = None
+) -> tuple[nn.Embedding, TokenSpec]:
     """Build a table of word vectors and the input that goes with it, for the arguments of :class:`WordVectors`.
 
     Returns:
         Vectors that learn, with zeros for padding and unknown words; and the declaration of their input.
     """
     check_count("backbone.max_length", max_length)
+    if stored is not None:
+        return nn.Embedding(stored.spec.vocabulary, stored.width, padding_idx=0), stored.spec
     words, vectors = _glove() if weights is None else read_vectors(find_weights(weights))
     table = torch.from_numpy(vectors).float()
     if not pretrained and weights is None:

@@ -37,7 +37,7 @@ OF_ONE_CLASS = frozenset(
 """Groups with one object per run."""
 
 PROVIDED: dict[str, frozenset[str]] = {
-    "backbone": frozenset({"in_channels", "input_size", "columns"}),
+    "backbone": frozenset({"in_channels", "input_size", "columns", "table"}),
     "strategy": frozenset(
         {"backbone", "adaptation", "problem", "num_outputs", "labels", "optimizer", "scheduler", "seed"}
         | {"gradient_clip_norm", "accumulate_batches", "weight_decay_on", "graph", "outputs", "adapter"}
@@ -139,7 +139,7 @@ NEEDED = frozenset({"trainer.max_epochs", "trainer.check_val_every_n_epoch", "tr
 """Arguments that the run itself reads; they are required even if the class has defaults."""
 
 FILLED: dict[str, frozenset[str]] = {
-    "backbone": frozenset({"columns"}),
+    "backbone": frozenset({"columns", "table"}),
     "strategy": PROVIDED["strategy"] | {"teacher_model"},
     "optimizer": frozenset({"capturable", "differentiable"}),
     "trainer": PROVIDED["trainer"]

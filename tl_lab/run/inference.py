@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tl_lab.adapters import Adapter
 from tl_lab.adapters.of_each_task import OfEachTask
 from tl_lab.backbones.base import Backbone
+from tl_lab.backbones.word_vectors import StoredTable
 from tl_lab.config.catalogue import using
 from tl_lab.config.identity import difference_from_recorded, to_plain
 from tl_lab.config.instantiate import build_node, class_of, foreign
@@ -24,6 +25,8 @@ from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.operations import Inputs, move
 from tl_lab.data.inputs.spec import InputSpec, spec_from
 from tl_lab.data.inputs.table import TableSpec
+from tl_lab.data.inputs.tokenisers import Words
+from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.data.inputs.vector import VectorSpec
 from tl_lab.data.task_outputs import Outputs
 from tl_lab.domain_adaptation.none import NoAdaptation
@@ -302,7 +305,7 @@ def _load(
     problem = _problem_of(folder, cfg, facts, outputs, task, allow)
     with foreign(folder / "config.yaml", allow), _as_configured(folder):
         backbone = build_backbone(
-            Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape, _given(facts, problem.writes)
+            Recipe("backbone", to_plain(cfg.backbone)), cfg.seed, shape, _given(content, problem.writes)
         )
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
@@ -363,7 +366,7 @@ def _few_shot_model(
     facts = content["model"]
     with foreign(folder / "config.yaml", allow), _as_configured(folder):
         node = Recipe("backbone", to_plain(cfg.backbone))
-        backbone = build_backbone(node, cfg.seed, tuple(facts["shape"]), _given(facts, False))
+        backbone = build_backbone(node, cfg.seed, tuple(facts["shape"]), _given(content, False))
         adapter: Adapter = build_node(cfg.adapter)
         base = hash_of(backbone) if "base" in facts else None
         recipe = Recipe("strategy", to_plain(cfg.strategy))
@@ -574,11 +577,14 @@ def warn_if_edited(folder: Path, cfg: DictConfig) -> None:
         warnings.warn(f"{folder / 'config.yaml'} {difference}: answers may differ from those of the run", stacklevel=2)
 
 
-def _given(facts: Mapping[str, Any], writes: bool) -> dict[str, Any]:
-    """Return arguments for building the backbone, except the shape of its inputs."""
-    spec = facts.get("spec", {})
+def _given(content: Mapping[str, Any], writes: bool) -> dict[str, Any]:
+    """Return arguments for building the backbone of a checkpoint, except the shape of its inputs."""
+    spec = content["model"].get("spec", {})
     if writes:
         return {"frames": True}
+    if (spec.get("tokeniser") or {}).get("kind") == Words.kind:
+        widths = [t.shape[1] for name, t in content["state_dict"].items() if name.endswith("backbone.vectors.weight")]
+        return {"table": StoredTable(cast(TokenSpec, spec_from(spec)), widths[0])} if widths else {}
     return {"columns": spec_from(spec)} if spec.get("modality") == TableSpec.modality else {}
 
 
