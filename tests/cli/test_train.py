@@ -427,14 +427,29 @@ def test_what_there_is_fits_a_screen(argv: list[str], capsys: pytest.CaptureFixt
     assert all(f"\n  {name} " in said for name in wanted)
 
 
-def test_a_reader_that_has_seen_enough_ends_the_program_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("program", "given"),
+    [
+        (tl_lab_main, ["list", "--plain"]),
+        (tl_lab_main, []),
+        (tl_lab_main, ["--help"]),
+        (tl_lab_main, ["train", "--help"]),
+        (cli.main, ["--help"]),
+        (cli.main, ["--hydra-help"]),
+        (cli.main, ["--cfg", "job"]),
+        (cli.main, ["--info", "config"]),
+    ],
+)
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly(
+    program: Callable[[list[str]], None], given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``python -m tl_lab list --plain | head -1``: the reader closes its end first."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
         with pytest.raises(SystemExit) as ended:
-            tl_lab_main(["list", "--plain"])
+            program(given)
         assert ended.value.code == 0
 
 

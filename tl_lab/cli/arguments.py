@@ -22,6 +22,7 @@ from tl_lab.errors import UserError, nearest
 __all__ = [
     "CONFIG_DIR",
     "MULTIRUN",
+    "PRINTING",
     "SHOWING",
     "UNCHECKED",
     "Checked",
@@ -44,6 +45,8 @@ UNCHECKED = frozenset(
     {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
+# these print something, and end
+PRINTING = SHOWING | {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i"}
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
 # groups with several choices: group=[a,b], or +group=c in addition to the defaults
 _LISTS = frozenset({"logger", "validator"})

@@ -1,7 +1,6 @@
 """``python -m tl_lab`` and ``tl-lab``: all commands except runs, one file each."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -22,7 +21,7 @@ from tl_lab.cli import (
     test,
     weights,
 )
-from tl_lab.cli.terminal import prepare_terminal
+from tl_lab.cli.terminal import ends_with_its_reader, prepare_terminal
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
 
@@ -45,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     parser, helps = _parser()
     if not given or given[0] in ("-h", "--help"):
-        overview.show(helps)
+        with ends_with_its_reader():
+            overview.show(helps)
         return
     if completion.asked(given):
         completion.complete(given, [*helps])
@@ -53,12 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         prepare_terminal(given)
         options = parser.parse_args(given)
-        with using(options.config_dir):
+        with using(options.config_dir), ends_with_its_reader():
             code = options.command(options)
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader has closed the pipe: list | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's last flush would fail, too
-        sys.exit(0)
     except UserError as error:
         print(f"tl_lab: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,14 +1,28 @@
 """Input from and output to the terminal, for any character encoding."""
 
+import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tl_lab.errors import UserError
 from tl_lab.texts import printable
 
-__all__ = ["prepare_terminal"]
+__all__ = ["ends_with_its_reader", "prepare_terminal"]
+
+
+@contextlib.contextmanager
+def ends_with_its_reader() -> Iterator[None]:
+    """End the process with exit code 0 once the reader of its output has closed the pipe, as ``| head`` does."""
+    try:
+        try:
+            yield
+        finally:  # libraries exit after they have printed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's last flush would fail, too
+        sys.exit(0)
 
 
 def prepare_terminal(given: Sequence[str]) -> None:

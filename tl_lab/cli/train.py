@@ -15,7 +15,7 @@ from tl_lab import commands
 from tl_lab.cli import arguments
 from tl_lab.cli.job import die_with_the_sweep, run_job, say
 from tl_lab.cli.launch import Launch, is_further_process, prepare
-from tl_lab.cli.terminal import prepare_terminal
+from tl_lab.cli.terminal import ends_with_its_reader, prepare_terminal
 from tl_lab.config import conf_dir
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     die_with_the_sweep()
     try:
         prepare_terminal(given)
-        with using(arguments.config_dirs(given)):
+        prints = any(text.partition("=")[0] in arguments.PRINTING for text in given)
+        with using(arguments.config_dirs(given)), ends_with_its_reader() if prints else contextlib.nullcontext():
             _main(given)
     except UserError as error:
         sys.exit(say(error))
