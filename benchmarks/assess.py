@@ -43,7 +43,12 @@ def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("findings", nargs="*", choices=[*FINDINGS, []], help="default: all")
-    names = parser.parse_args().findings or list(FINDINGS)
+    parser.add_argument("--draw", action="store_true", help="draw the figure of the stored backbones anew, and end")
+    chosen = parser.parse_args()
+    if chosen.draw:
+        assess_backbones.draw(json.loads(OUT.read_text(encoding="utf-8"))["backbones"]["rows"])
+        return
+    names = chosen.findings or list(FINDINGS)
     torch.set_num_threads(1)
     for name in names:
         began = time.process_time()

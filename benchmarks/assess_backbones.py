@@ -1,19 +1,23 @@
 """What benchmarks/assess.py measures of backbones: does the better one transfer better, and do scores tell?"""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 from assess_findings import Finding, material_of
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from tl_lab.assess.material import RAW, Material, Subject
 from tl_lab.assess.measured_runs import measured
-from tl_lab.assess.pictures import curves
 from tl_lab.assess.results import Measure, wilson
 from tl_lab.assess.transferability import SCORES, agreement
 from tl_lab.assess.tuning import fresh, tune, whole
 from tl_lab.backbones.base import Backbone
 from tl_lab.functional.log_evidence import logme
+from tl_lab.results.figures.drawing import GREY, INK, PALETTE, SOURCE, STYLE
 
 IMAGENET = {"squeezenet1_0": 57.5, "efficientnet_lite0": 75.1, "efficientnet_lite1": 76.7, "efficientnet_lite2": 77.6}
 """Published top-1 accuracy in per cent."""
@@ -81,7 +85,7 @@ def backbones(samples: int = 250) -> Finding:
         ("τ of LogME with finished runs of fine-tuning", [agreement(of_logme[data], runs[data]) for data in SETS]),
     ):
         rows.append([said, "", *("-" if tau is None else f"{tau:+.2f}" for tau in taus)])
-    _draw(accuracies)
+    draw(rows)
     first, *_, last = IMAGENET
     gains = [100 * (probes[data][last] - probes[data][first]) for data in SETS]
     said = ", ".join(f"{data} {gain:+.0f}" for data, gain in zip(SETS, gains, strict=True))
@@ -140,8 +144,33 @@ def _probed(material: Material, representation: str) -> tuple[Measure, float]:
     return wilson(right, len(y)), logme(x, material.labels(material.train))
 
 
-def _draw(accuracies: Mapping[str, Mapping[str, Measure]]) -> None:
-    lines = {data: (list(IMAGENET.values()), [accuracies[name][data].value for name in IMAGENET]) for data in SETS}
-    figure = curves(lines, "published ImageNet top-1 accuracy, %", "accuracy of a linear probe", points=lines)
-    folder = Path(__file__).resolve().parent.parent / "docs" / "images"
-    figure.savefig(folder / "imagenet_and_transfer.svg", metadata={"Date": None})
+def draw(rows: Sequence[Sequence[str]]) -> None:
+    """Draw the rows of the finding: a panel for each set, ImageNet's networks by their top-1, all others as lines."""
+    found = {name: [_numbers(cell) for cell in cells] for name, _, *cells in rows if "%" in cells[0]}
+    lines = {"LeNet trained on MNIST": (PALETTE[1], "-"), "random weights": (GREY, "--"), RAW: (INK, ":")}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+        for i, (ax, data) in enumerate(zip(figure.subplots(2, 2, sharex=True).flat, SETS, strict=True)):
+            x, (means, lows, highs) = list(IMAGENET.values()), zip(*(found[name][i] for name in IMAGENET), strict=True)
+            ax.vlines(x, lows, highs, color=SOURCE, lw=4, alpha=0.3)
+            ax.plot(x, means, "o-", color=SOURCE, ms=5, label="trained on ImageNet (95 %)")
+            for name, cells in found.items():
+                if name not in IMAGENET:
+                    said = RAW if name == RAW else "random weights" if "random" in name else "LeNet trained on MNIST"
+                    colour, style = lines[said]
+                    ax.axhline(cells[i][0], color=colour, ls=style, lw=1.2, label=said)
+            ax.set_title(data)
+            ax.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
+        figure.supxlabel("published ImageNet top-1 accuracy, %")
+        figure.supylabel("accuracy of a linear probe")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        known = dict(zip(labels, handles, strict=True))
+        figure.legend(known.values(), known.keys(), loc="outside upper left", ncols=2)
+        folder = Path(__file__).resolve().parent.parent / "docs" / "images"
+        figure.savefig(folder / "imagenet_and_transfer.svg", metadata={"Date": None})
+
+
+def _numbers(cell: str) -> tuple[float, float, float]:
+    """Read an accuracy and the ends of its interval, in per cent: ``94.8 % (88.4 to 97.8)``."""
+    mean, low, high = map(float, re.findall(r"[\d.]+", cell))
+    return mean, low, high
