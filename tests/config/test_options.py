@@ -29,7 +29,7 @@ FREE_TEXT |= {"language_model", "path", "text_column", "label_column", "encoding
 FREE_TEXT |= {"group_column", "domain_column", "time_column", "pretraining", "runs", "decision"}
 FREE_TEXT |= {"image_column", "finding_column", "patient_column", "split_column", "view_column", "separator"}
 FREE_TEXT |= {"test_path", "teacher", "audio_column", "transcript_column", "speaker_column"}
-FREE_TEXT |= {"train_shards", "val_shards", "test_shards", "label_ending"}
+FREE_TEXT |= {"train_shards", "val_shards", "test_shards", "label_ending", "held_out"}
 
 # for each kind of option what it takes, and what it does not
 NOT_NUMBERS = [None, True, "x", "", {"a": 1}, math.nan, math.inf]

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,22 @@ LEARNER = ["backbone=mlp", "backbone.hidden=[8]", "augmentation=characters"]
 BATCHES = 7  # of an epoch
 
 
+@pytest.fixture(autouse=True, scope="module")
+def library() -> Iterator[None]:
+    """Give the published rule for names, on machines without the library."""
+    if "webdataset" in sys.modules or _installed():
+        yield
+        return
+    tar = ModuleType("webdataset.tariterators")
+    tar.base_plus_ext = lambda path: (  # type: ignore[attr-defined]
+        (found[1], found[2]) if (found := re.match(r"^((?:.*/|)[^.]+)[.]([^/]*)$", path)) else (None, None)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "webdataset", ModuleType("webdataset"))
+        patch.setitem(sys.modules, "webdataset.tariterators", tar)
+        yield
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write 40 images in two shards: 28 for training, by the default shares."""
@@ -46,24 +63,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def unbroken(library: None, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run without a kill; return the content of its folder."""
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     assert run_with_kills(folder, _overrides(shards), []) == 0
     return contents(folder)
-
-
-@pytest.fixture(autouse=True)
-def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the published rule for names, on machines without the library."""
-    if "webdataset" in sys.modules or _installed():
-        return
-    tar = ModuleType("webdataset.tariterators")
-    tar.base_plus_ext = lambda path: (  # type: ignore[attr-defined]
-        (found[1], found[2]) if (found := re.match(r"^((?:.*/|)[^.]+)[.]([^/]*)$", path)) else (None, None)
-    )
-    monkeypatch.setitem(sys.modules, "webdataset", ModuleType("webdataset"))
-    monkeypatch.setitem(sys.modules, "webdataset.tariterators", tar)
 
 
 def _installed() -> bool:

@@ -69,6 +69,7 @@ OF_CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "DigitsValue": ("digits",),
         "Electricity": ("electricity",),
         "ElectricityPair": ("electricity",),
+        "FontsToHandwritten": ("fonts", "digits"),
         "GlyphEpisodes": ("fonts",),
         "Glyphs": ("fonts",),
         "GlyphsToHandwritten": ("fonts", "digits"),
