@@ -1,6 +1,7 @@
 """Folders of weights from elsewhere are data: neither their pickles nor their Python files are run."""
 
 import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -70,56 +71,14 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def _encoder(folder: Path) -> None:
-    from tl_lab.backbones.hf_text import HFText
-
-    HFText(name=str(folder))
-
-
-def _decoder(folder: Path) -> None:
-    from tl_lab.backbones.hf_causal import HFCausal
-
-    HFCausal(name=str(folder))
-
-
-def _words(folder: Path) -> None:
-    from tl_lab.backbones.hf_words import HFWords
-
-    HFWords(name=str(folder))
-
-
-def _layout(folder: Path) -> None:
-    from tl_lab.backbones.layout_text import LayoutText
-
-    LayoutText(name=str(folder))
-
-
-def _audio(folder: Path) -> None:
-    from tl_lab.backbones.wav2vec2 import Wav2Vec2
-
-    Wav2Vec2(name=str(folder))
-
-
-def _recordings(folder: Path) -> None:
-    from tl_lab.backbones.whisper import Whisper
-
-    Whisper(name=str(folder))
-
-
-def _towers(folder: Path) -> None:
-    from tl_lab.backbones.clip import Clip
-
-    Clip(name=str(folder))
-
-
-READERS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "encoder": ("bert", _encoder),
-    "decoder": ("gpt2", _decoder),
-    "words": ("bert", _words),
-    "layout": ("bert", _layout),
-    "audio": ("bert", _audio),
-    "recordings": ("bert", _recordings),
-    "towers": ("bert", _towers),
+READERS: dict[str, tuple[str, str]] = {
+    "encoder": ("bert", "hf_text.HFText"),
+    "decoder": ("gpt2", "hf_causal.HFCausal"),
+    "words": ("bert", "hf_words.HFWords"),
+    "layout": ("bert", "layout_text.LayoutText"),
+    "audio": ("bert", "wav2vec2.Wav2Vec2"),
+    "recordings": ("bert", "whisper.Whisper"),
+    "towers": ("bert", "clip.Clip"),
 }
 
 
@@ -133,7 +92,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_folder_of_weights_runs_nothing(
     reader: str, change: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind, read = READERS[reader]
+    kind, target = READERS[reader]
+    module, _, name = target.partition(".")
+    read = getattr(importlib.import_module(f"tl_lab.backbones.{module}"), name)
     folder = tmp_path / "weights"
     shutil.copytree(folders[kind], folder)
     CHANGES[change](folder)
@@ -142,7 +103,7 @@ def test_a_folder_of_weights_runs_nothing(
     monkeypatch.setattr(sys.stdin, "read", lambda *_: "y\n")  # nobody's yes makes it run either
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     with contextlib.suppress(UserError):  # refused, or read without what would run
-        read(folder)
+        read(name=str(folder))
     assert not (tmp_path / MARK).exists()
 
 
