@@ -44,7 +44,8 @@ SHORT += ["trainer.limit_val_batches=2", "trainer.limit_test_batches=2", "valida
 STRATEGIES = {"episodes": "prototypical", "tasks": "naive", "several tasks": "multi_task"}
 FEW = {"labels": 100, "test_count": 50}
 MANY_CLASSES = {"glyphs"}  # more than 100, of which each needs a label
-SMALL = {"batch_size": 8, "eval_batch_size": 32, "num_tasks": 2}  # large networks of large images take minutes for a batch otherwise
+# large networks of large images take minutes for a batch otherwise
+SMALL = {"batch_size": 8, "eval_batch_size": 32, "num_tasks": 2}
 LONGEST_S = 300.0
 
 
