@@ -243,7 +243,8 @@ def test_the_hash_follows_what_changes_numbers() -> None:
 
 def test_what_the_run_provides_exists() -> None:
     """The list of provided arguments must not outlive the constructors."""
-    composed = [config.compose(), config.compose(["data=adult", "backbone=ft_transformer"])]  # of images, and of tables
+    others = ["data=adult backbone=ft_transformer", "data=trec backbone=word_vectors"]  # of tables, and of texts
+    composed = [config.compose(), *(config.compose(words.split()) for words in others)]
     for group, names in config.PROVIDED.items():
         taken: set[str] = set()
         for chosen in composed:
