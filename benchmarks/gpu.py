@@ -14,7 +14,7 @@ stored results.
 - ``choices``: every choice of ``python -m tl_lab list``, plain and with graphs, for three updates, its test and a
   prediction; ``trainer=ddp`` and ``fsdp`` on one device; mixed precision; a compiled backbone.
 - ``outside``: the main job's seconds outside training.
-- ``sweeps``: runs a minute with 1, 2 and 4 jobs at once on one GPU.
+- ``sweeps``: runs a minute with one and with 4 jobs at once on one GPU.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def parts_of(
     import gpu_runs
     import gpu_steps
 
-    trainer, updates, repeats = ("cpu", 20, 1) if rehearsal else ("gpu", 300, 2)
+    trainer, updates, repeats = ("cpu", 20, 1) if rehearsal else ("gpu", 300, 3)
     short = ["trainer.max_epochs=1"] if rehearsal else []
     steps: dict[str, Callable[[], Any]] = {
         "steps/dann 64 + 64": lambda: gpu_steps.dann(64, updates, repeats),
@@ -58,7 +58,7 @@ def parts_of(
         **steps,
         "choices": lambda: gpu_runs.choices_run(trainer, workers, only, until, last),
         "outside/main job": lambda: gpu_runs.outside_training(trainer, *short),
-        "sweeps": lambda: gpu_runs.sweeps(trainer, 4, (1, 2, 4), f"trainer.max_epochs={1 if rehearsal else 2}"),
+        "sweeps": lambda: gpu_runs.sweeps(trainer, 8, (1, 4), f"trainer.max_epochs={1 if rehearsal else 2}"),
     }
 
 

@@ -4,7 +4,7 @@ import functools
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -145,6 +145,12 @@ def _by_hand(step: Callable[..., None], batches: Iterator[tuple[Any, ...]], upda
     return {"ms": 1000 * (time.perf_counter() - began) / updates, "peak_mib": _peak()}
 
 
+def _medians(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Combine repeated measurements of one side."""
+    times = [one["ms"] for one in runs]
+    return {**runs[0], "ms": statistics.median(times), "spread": max(times) - min(times)}
+
+
 def _captured(step: Callable[..., None], example: tuple[Tensor, ...]) -> Callable[..., None]:
     """Capture a step whose arguments are tensors of one shape each."""
     static = [tensor.clone() for tensor in example]
@@ -172,17 +178,20 @@ def _all_sides(
     updates: int,
     repeats: int,
 ) -> Sides:
-    """Measure all four, by hand first: a captured loop is given what changes as tensors."""
+    """Measure all sides, the loop by hand and the frame in turn; a captured loop is given what changes as tensors."""
     sides: Sides = {}
     torch.use_deterministic_algorithms(True, warn_only=True)  # as trainer=gpu does
-    step, batches = hand(False)
-    sides["by_hand"] = _by_hand(step, batches, updates)
+    pairs = []
+    for _ in range(repeats):
+        step, batches = hand(False)
+        pairs.append((_by_hand(step, batches, updates), _in_the_frame(build, False, 1)))
+    sides["by_hand"], sides["frame"] = (_medians(one) for one in zip(*pairs, strict=True))
+    sides["frame"]["times_by_hand"] = statistics.median(frame["ms"] / loop["ms"] for loop, frame in pairs)
     for name, exact in (("captured_by_hand", True), ("captured_by_hand_not_repeatable", False)):
         if torch.cuda.is_available():
             torch.use_deterministic_algorithms(exact, warn_only=True)
             step, batches = hand(True)
             sides[name] = _by_hand(_captured(step, next(batches)), batches, updates)
-    sides["frame"] = _in_the_frame(build, False, repeats)
     if torch.cuda.is_available():
         sides["frame_graph"] = _in_the_frame(build, True, repeats)
     return sides

@@ -115,7 +115,7 @@ def test_the_task_loss_is_the_weighted_mean_and_its_effective_share_is_logged():
     each = F.cross_entropy(model.network(batch.x), batch.y, reduction="none")
     torch.testing.assert_close(loss, (w * each).sum() / 20)
     share = w.sum() ** 2 / (20 * (w**2).sum())
-    assert model.means.read().values()["effective_share"] == pytest.approx(share.item(), rel=1e-6)
+    assert model.means.read().means()["effective_share"] == pytest.approx(share.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("estimator", ["classifier", "kliep", "kmm"])

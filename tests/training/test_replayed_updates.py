@@ -160,8 +160,26 @@ def test_means_of_tensors_and_numbers():
     means = Means()
     means.add({"a": torch.tensor(1.0), "b": 3.0})
     means.add({"a": torch.tensor(5.0)}, count=2)
-    assert means.read().values() == pytest.approx({"a": 2.0, "b": 3.0})
+    assert means.read().means() == pytest.approx({"a": 2.0, "b": 3.0})
     assert not means
+
+
+def test_sums_of_logged_values_equal_those_of_an_addition_after_each_update():
+    means, draw = Means(), torch.Generator().manual_seed(0)
+    total = None
+    for _ in range(2500):
+        value = torch.rand((), generator=draw)
+        means.add({"loss": value})
+        total = value if total is None else total + value
+    assert means.read().means() == {"loss": (total / 2500).item()}
+
+
+def test_a_logged_tensor_must_not_change_afterwards():
+    means, counter = Means(), torch.zeros(())
+    means.add({"share": counter})
+    counter += 1
+    with pytest.raises(RuntimeError, match="'share' was changed in place"):
+        means.read()
 
 
 def test_auto_replays_because_the_stored_measurement_holds():

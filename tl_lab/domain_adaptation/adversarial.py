@@ -121,11 +121,12 @@ class Adversary(nn.Module):
         seen = reverse_gradient(torch.cat([source, target]), strength if on_features else 1.0)
         logits = self.discriminator(seen).squeeze(1)  # (n + m, D) -> (n + m,)
         of_source, of_target = logits.split([len(source), len(target)])
-        right = ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2
-        loss = self.weight * domain_loss(of_source, of_target, self.reduction, weights)
+        loss = domain_loss(of_source, of_target, self.reduction, weights)
+        if self.weight != 1:
+            loss = self.weight * loss
         if not on_features:
             loss = strength * loss
-        return loss, {"domain_acc": right.detach(), "lambda": strength}
+        return loss, {"domain_acc": _accuracy(of_source.detach(), of_target.detach()), "lambda": strength}
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the method's numbers."""
@@ -139,3 +140,10 @@ class Adversary(nn.Module):
     def extra_repr(self) -> str:
         """Show the options."""
         return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"
+
+
+def _accuracy(of_source: Tensor, of_target: Tensor) -> Tensor:
+    """Average the accuracies of the two domains, logits ``(n,)`` and ``(m,)``."""
+    if len(of_source) == len(of_target):  # the mean over both: fewer kernels
+        return (torch.cat([of_source, -of_target]) < 0).float().mean()
+    return ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2

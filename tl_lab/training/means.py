@@ -1,6 +1,8 @@
-"""Means of the quantities that updates log: summed on the device, and read rarely."""
+"""Means of the quantities that updates log: kept on the device, summed and read rarely."""
 
+import operator
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -8,34 +10,41 @@ from torch import Tensor
 
 __all__ = ["Means", "Reading"]
 
+_MOST = 1000  # values of a quantity that are kept before they are summed on their device
+
 
 class Reading(NamedTuple):
-    """Sums during their copy to the CPU.
+    """Values during their copy to the CPU.
 
     Attributes:
         names: of the quantities.
-        sums: float32 on the CPU, ``(Q,)``; complete after ``arrived``.
-        counts: number of values of each quantity, ``(Q,)``.
+        together: all values of the quantities, one quantity after the other, on the CPU, ``(N,)``; complete after
+            ``arrived``.
+        lengths: how many of them each quantity has.
+        counts: numbers by which the sums are divided; larger than ``lengths`` for values that are sums themselves.
         arrived: event of a copy in progress; None if it is complete.
     """
 
     names: list[str]
-    sums: Tensor
-    counts: Tensor
+    together: Tensor
+    lengths: list[int]
+    counts: list[int]
     arrived: torch.cuda.Event | None
 
-    def values(self) -> dict[str, float]:
-        """Wait for the sums, and return the means by name."""
+    def means(self) -> dict[str, float]:
+        """Wait for the values, and return the means by name. Sums and means are computed in float32."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        return dict(zip(self.names, (self.sums / self.counts).tolist(), strict=True))
+        # one after the other, the same as if each had been added on the device at once
+        sums = [reduce(operator.add, own).float() for own in self.together.split(self.lengths)]
+        return dict(zip(self.names, (torch.stack(sums) / torch.tensor(self.counts)).tolist(), strict=True))
 
 
 class Means:
-    """Sums quantities by name, tensors on their device."""
+    """Collects the values of quantities by name. Tensors stay on their device: an update starts no kernel for them."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor | float] = {}
+        self._values: dict[str, list[tuple[Tensor, int] | float]] = {}  # tensors with the version that was added
         self._counts: dict[str, int] = {}
 
     def add(self, quantities: Mapping[str, Tensor | float], count: int = 1) -> None:
@@ -46,35 +55,58 @@ class Means:
             count: number of values in each.
         """
         for name, value in quantities.items():
-            value = value.detach() if isinstance(value, Tensor) else value
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            values = self._values.setdefault(name, [])
+            values.append((value.detach(), value._version) if isinstance(value, Tensor) else value)
             self._counts[name] = self._counts.get(name, 0) + count
+            if len(values) == _MOST:
+                total = _sum(self._checked(name))
+                self._values[name] = [(total, total._version) if isinstance(total, Tensor) else total]
 
     def items(self) -> list[tuple[str, tuple[Tensor | float, int]]]:
         """List each quantity's sum and number of values."""
-        return [(name, (value, self._counts[name])) for name, value in self._sums.items()]
+        return [(name, (_sum(self._checked(name)), self._counts[name])) for name in self._values]
 
     def read(self, waits: bool = True) -> Reading:
-        """Return the sums, and reset.
+        """Return the values, and reset.
 
         Args:
             waits: wait until a GPU has computed them; False returns a reading that is completed later.
         """
-        names, counts = list(self._sums), torch.tensor([*self._counts.values()])
-        sums = [torch.as_tensor(value, dtype=torch.float32) for value in self._sums.values()]
-        self._sums, self._counts = {}, {}
-        far = [i for i, value in enumerate(sums) if value.device.type != "cpu"]
-        arrived = None
-        if far:
-            device = sums[far[0]].device
-            together = torch.stack([value.to(device, non_blocking=True) for value in sums])
-            if waits or device.type != "cuda":
-                return Reading(names, together.cpu(), counts, None)
-            whole = torch.empty(len(sums), pin_memory=True).copy_(together, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
-            return Reading(names, whole, counts, arrived)
-        return Reading(names, torch.stack(sums), counts, arrived)
+        names, counts = list(self._values), list(self._counts.values())
+        lengths, every = [], []
+        for values in map(self._checked, names):
+            tensors = [value for value in values if isinstance(value, Tensor)]
+            kept = tensors if len(tensors) == len(values) else [torch.as_tensor(_sum(values), dtype=torch.float32)]
+            lengths.append(len(kept))
+            every += kept
+        self._values, self._counts = {}, {}
+        device = next((value.device for value in every if value.device.type != "cpu"), torch.device("cpu"))
+        if device.type != "cpu":
+            every = [value.to(device, non_blocking=True) for value in every]
+        together = torch.stack([value if value.dtype == torch.float64 else value.float() for value in every])
+        if waits or device.type != "cuda":
+            return Reading(names, together.cpu(), lengths, counts, None)
+        whole = torch.empty(len(together), dtype=together.dtype, pin_memory=True).copy_(together, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return Reading(names, whole, lengths, counts, arrived)
+
+    def _checked(self, name: str) -> list[Tensor | float]:
+        """Return a quantity's values; a tensor must not have been changed since it was added."""
+        checked: list[Tensor | float] = []
+        for value in self._values[name]:
+            if isinstance(value, tuple):
+                tensor, version = value
+                if tensor._version != version:
+                    raise RuntimeError(f"the logged quantity {name!r} was changed in place after an update; log a copy")
+                checked.append(tensor)
+            else:
+                checked.append(value)
+        return checked
 
     def __bool__(self) -> bool:
-        return bool(self._sums)
+        return bool(self._values)
+
+
+def _sum(values: list[Tensor | float]) -> Tensor | float:
+    return reduce(operator.add, values)

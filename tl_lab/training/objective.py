@@ -81,7 +81,13 @@ class Objective(LearningParts):
                 assert logits is not None
                 terms.update(self.further_terms(source, features, logits))
             terms.update(self.penalties())
-        loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        first, *others = terms.values()
+        if not others:
+            loss = first
+        elif len(others) == 1:  # one kernel; the same sum
+            loss = first + others[0]
+        else:
+            loss = torch.stack([first, *others]).sum()
         if watched:
             seen = [part for part in (features, target_features) if part is not None]
             for watch in self.watchers:
@@ -173,8 +179,8 @@ class Objective(LearningParts):
                     "adaptation needs some of both; check the data's sizes and data.batch_size"
                 )
             if self._pass_together:
-                both = self.features(join([x, target_x]))
-                return both[: sizes[0]], both[sizes[0] :]
+                of_source, of_target = self.features(join([x, target_x])).split(sizes)
+                return of_source, of_target
             self.network.use("source")
             of_source = self.features(x)
             self.network.use("target")

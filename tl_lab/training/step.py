@@ -262,7 +262,7 @@ class Step(Objective):
             self._write_row(row)
 
     def _write_row(self, row: _Row) -> None:
-        values = row.reading.values()
+        values = row.reading.means()
         if self.trainer.world_size > 1:
             means = torch.tensor(list(values.values()), device=self.device)
             reduced = self.trainer.strategy.reduce(means, reduce_op="mean")

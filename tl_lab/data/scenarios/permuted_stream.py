@@ -92,10 +92,14 @@ class PermutedStream(TaskStream):
     def change(self, task: int) -> Callable[[Tensor], Tensor]:
         """Permute the positions of ``(B, D)`` or, identically in all channels, of ``(B, C, H, W)``."""
 
+        orders: dict[tuple[int, torch.device], Tensor] = {}  # a copy to a GPU in each batch would wait for it
+
         def permute(x: Tensor) -> Tensor:
             flat = x if x.dim() == 2 else x.flatten(2)
-            order = self.order_of(task, flat.shape[-1]).to(x.device)
-            return flat.index_select(-1, order).view(x.shape)
+            key = (flat.shape[-1], x.device)
+            if key not in orders:
+                orders[key] = self.order_of(task, flat.shape[-1]).to(x.device)
+            return flat.index_select(-1, orders[key]).view(x.shape)
 
         return permute
 
