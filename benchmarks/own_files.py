@@ -28,7 +28,7 @@ def files_of_ones_own(place: Path, write: bool = True) -> dict[str, list[str]]:
     rows_csv = f"data.path={place / 'rows.csv'}"
     return {
         "image_folder": [f"data.root={place / 'images'}"],
-        "image_folder_pair": [f"data.source={place / 'images'}", f"data.target={place / 'images'}"],
+        "image_folder_pair": [f"data.source={place / 'images'}", f"data.target={place / 'other_images'}"],
         "image_table": [f"data.path={place / 'films.csv'}"],
         "chest_xray": [f"data.path={place / 'xrays.csv'}", "data.findings=[Edema]"],
         "audio_folder": [f"data.path={place / 'recordings'}"],
@@ -51,11 +51,12 @@ def _write_data(place: Path) -> None:
     draw = np.random.default_rng(0)
     images, recordings, texts = place / "images", place / "recordings", place / "texts"
     for label, level in (("dark", 40), ("light", 200)):
-        for folder in (images, recordings, texts):
+        for folder in (images, place / "other_images", recordings, texts):
             (folder / label).mkdir(parents=True)
         for number in range(20):
             grey = draw.integers(level - 30, level + 30, (32, 32), dtype=np.uint8)
             Image.fromarray(grey).save(images / label / f"{number}.png")
+            Image.fromarray(255 - grey).save(place / "other_images" / label / f"{number}.png")
             with wave.open(str(recordings / label / f"{number}.wav"), "wb") as file:
                 file.setparams((1, 2, 16000, 0, "NONE", ""))
                 file.writeframes((draw.standard_normal(8000) * level * 20).astype("<i2").tobytes())

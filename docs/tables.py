@@ -14,7 +14,7 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -675,19 +675,20 @@ def gpu_table() -> str:
     }
     lines = [
         f"| ms an update on an {found['card']}, PyTorch {found['torch'].split('+')[0]} | by hand | captured by hand | "
-        "`update.graph=false` | `update.graph=true` | replayed / captured by hand |",
-        "|---|---|---|---|---|---|",
+        "`update.graph=false` | `update.graph=true` | separate kernels / by hand | replayed / captured by hand |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, text in names.items():
         sides = {side: one["ms"] for side, one in found[name].items()}
         ratio = sides["frame_graph"] / sides["captured_by_hand"]
         shown = (sides[side] for side in ("by_hand", "captured_by_hand", "frame", "frame_graph"))
-        lines.append(f"| {text} | {' | '.join(f'{ms:.2f}' for ms in shown)} | {ratio:.2f} |")
+        plain = found[name]["frame"]["times_by_hand"]
+        lines.append(f"| {text} | {' | '.join(f'{ms:.2f}' for ms in shown)} | {plain:.2f} | {ratio:.2f} |")
     maml = {side: one["ms"] for side, one in found["steps/maml"].items()}
     for tasks, text in (("loop", "in a loop"), ("vmap", "under vmap")):
         lines.append(
             f"| MAML, second order, 5-way 1-shot, 4 episodes, Conv4, {text} | | | {maml[tasks]:.2f} | "
-            f"{maml[f'{tasks}_graph']:.2f} | |"
+            f"{maml[f'{tasks}_graph']:.2f} | | |"
         )
     return "\n".join(lines)
 
@@ -696,7 +697,7 @@ def gpu_aims_table() -> str:
     """Hold the measured steps and the time outside training against what was aimed at."""
     found = json.loads((RESULTS / "gpu.json").read_text())
     ms = {name: {side: one["ms"] for side, one in found[f"steps/{name}"].items()} for name in _GPU_STEPS}
-    plain = max(found[f"steps/{name}"]["frame"].get("times_by_hand", 0) for name in _GPU_STEPS)
+    plain = max(found[f"steps/{name}"]["frame"]["times_by_hand"] for name in _GPU_STEPS)
     proto = ms["prototypical 60-way"]["frame_graph"] / ms["prototypical 60-way"]["captured_by_hand"]
     ewc = f"{ms['ewc']['frame_graph']:.2f} ms; captured by hand {ms['ewc']['captured_by_hand']:.2f} ms"
     main = found["outside/main job"]
@@ -720,18 +721,37 @@ def gpu_choices_table() -> str:
     """Count the choices that completed two updates, a test and a prediction on a GPU, plain and replayed."""
     choices_tried = json.loads((RESULTS / "gpu.json").read_text())["choices"]
     both = [one for one in choices_tried.values() if one.get("plain") == one.get("graph") == "completed"]
-    absent = [name for name, one in choices_tried.items() if "TL_LAB_DATA" in str(one.get("plain"))]
-    others = [name for name, one in choices_tried.items() if one not in both and name not in absent]
+    lacking = ("was not found", "need the package", "too few samples for a split")  # files that were not taken there
+    absent = [name for name, one in choices_tried.items() if any(why in str(one.get("plain")) for why in lacking)]
+    untried = [name for name, one in choices_tried.items() if str(one.get("plain")).startswith("not tried")]
+    others = [name for name, one in choices_tried.items() if one not in both and name not in (*absent, *untried)]
     return "\n".join(
         [
             "| choices tried on a GPU | number |",
             "|---|---|",
             f"| completed, plain and replayed | {len(both)} |",
-            f"| found no data set on that machine | {len(absent)} |",
-            f"| others: {', '.join(f'`{name}`' for name in others)} | {len(others)} |",
-            f"| not yet tried, and not replayed by `auto`: {_not_replayed()} | {sum(map(len, _unseen().values()))} |",
+            f"| found no data set, or no weights, on that machine: {_listed(absent)} | {len(absent)} |",
+            f"| not reached in the time of the benchmark: {_listed(untried)} | {len(untried)} |",
+            f"| others: {_listed(others)} | {len(others)} |",
+            f"| not replayed by `auto`: {_not_replayed()} | {sum(map(len, _unseen().values()))} |",
         ]
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def gpu_sweeps_table() -> str:
+    """Runs a minute of one sweep on one GPU, by the number of jobs at once."""
+    found = json.loads((RESULTS / "gpu.json").read_text())["sweeps"]
+    lines = [
+        "| `hydra.launcher.jobs` | seconds for 8 runs of the main job, 2 epochs | runs per minute |",
+        "|---|---|---|",
+    ]
+    for name, one in found.items():
+        lines.append(f"| {name.removeprefix('jobs=')} | {one['seconds']:.0f} | {one['runs_a_minute']:.1f} |")
+    return "\n".join(lines)
 
 
 def _unseen() -> dict[str, list[str]]:
@@ -1100,6 +1120,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "groups": groups_table,
     "gpu_choices": gpu_choices_table,
     "gpu_aims": gpu_aims_table,
+    "gpu_sweeps": gpu_sweeps_table,
     "decoders": decoders_table,
     "kept_memory": kept_memory_table,
     "languages": languages_table,
