@@ -125,7 +125,9 @@ def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "
     from tl_lab.results.tables.papers import keep, paper_of, stored
 
     if _train(name, overrides, folder):
-        raise UserError(f"experiment={name} has not completed; the same command resumes it")
+        with_seeds = any(folder.glob("seeds_*")) and not add  # runs of --until, which this sweep does not contain
+        command = "--until decided completes its further seeds" if with_seeds else "the same command resumes it"
+        raise UserError(f"experiment={name} has not completed; {command}")
     table = stored(name, [folder], shlex.join(["python", "train.py", f"experiment={name}", *overrides]))
     paper = paper_of(name)
     assert paper is not None

@@ -1,6 +1,7 @@
 """Samples that occur in more than one part of a set: identical to the last bit or, on request, nearly so."""
 
 import hashlib
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -134,11 +135,11 @@ def _equal(one: _Keys, other: _Keys) -> np.ndarray:
 
 
 def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
-    """Compute the features for comparing near-duplicates: small grey images, or texts as sequences of words."""
+    """Compute what near-duplicates are compared by: small grey images, or words without case and punctuation."""
     if not in_memory(x):
         texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
         if texts is not None:
-            return [list(text.lower().split()) for text in texts()]
+            return [re.findall(r"\w+", text.lower()) or text.split() for text in texts()]
         small = x.load_all(ImageSpec((_SIDE, _SIDE), 1), 0)
         assert isinstance(small, Tensor)
         return small.float() / 255

@@ -1,6 +1,7 @@
 """Published sets of texts with splits made here, and folders and domain pairs of texts."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def test_two_thirds_of_mr_stand_in_sst2() -> None:
     assert (found.name, found.other) == ("test", "train")
     in_mr = set(whole.x.digests())
     assert sum(key in in_mr for key in of_sst2["test"].x.digests()) == 1369
+    words = [
+        {tuple(re.findall(r"\w+", str(text).lower())) for text in samples.x.texts()}
+        for samples in (whole, of_sst2["test"])
+    ]
+    assert len(words[0] & words[1]) == 1327
+    near = shared_samples({"train": whole, "test": of_sst2["test"]}, similarity=1.0)
+    assert near[0].found >= 1327
     both = in_mr.intersection(*[{key for part in of_sst2.values() for key in part.x.digests()}])
     assert len(both) / len(in_mr) == pytest.approx(2 / 3, abs=0.01)
 
