@@ -12,7 +12,7 @@ from tl_lab.__main__ import main
 from tl_lab.config import choices
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
-from tl_lab.results.tables.papers import Paper, asked, expected_by, keep, machine, papers, stored, with_earlier
+from tl_lab.results.tables.papers import Paper, asked, expected_by, keep, machine, paper_of, papers, stored, with_earlier
 from tl_lab.results.tables.reproduction import Reproduces
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -290,3 +290,10 @@ def test_a_claim_compares_what_each_side_has_selected():
     runs.loc[runs["override.optimizer.lr"] == "2", "val/acc"] -= 0.25  # a now selects rate 1, b rate 2
     (found,) = Paper("own", "", expected, runs, frozenset()).claims
     assert list(found.differences) == pytest.approx([0.8 - 0.9] * 3)
+
+
+def test_a_swept_null_is_a_value() -> None:
+    paper = paper_of("prompting/scale")
+    assert paper is not None
+    assert paper.runs is not None
+    assert list(paper.runs["override.backbone.blocks"].unique()) == ["1", "10", "20", "null"]

@@ -166,9 +166,9 @@ def paper_of(name: str) -> Paper | None:
     if expected is None:
         return None
     place = place_of(name)
-    # swept values are names, even if they look like numbers
+    # swept values are names, even if they look like numbers or like a missing value (null)
     names = {f"override.{key}": str for key in expected.swept}
-    runs = pd.read_csv(place, dtype=names) if place.exists() else None
+    runs = pd.read_csv(place, dtype=names, keep_default_na=False, na_values=[""]) if place.exists() else None
     return Paper(name, describe(file), expected, runs, asked(file, expected))
 
 
