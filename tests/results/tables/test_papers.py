@@ -12,7 +12,17 @@ from tl_lab.__main__ import main
 from tl_lab.config import choices
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
-from tl_lab.results.tables.papers import Paper, asked, expected_by, keep, machine, paper_of, papers, stored, with_earlier
+from tl_lab.results.tables.papers import (
+    Paper,
+    asked,
+    expected_by,
+    keep,
+    machine,
+    paper_of,
+    papers,
+    stored,
+    with_earlier,
+)
 from tl_lab.results.tables.reproduction import Reproduces
 
 ROOT = Path(__file__).resolve().parents[3]
