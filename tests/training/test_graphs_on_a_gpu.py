@@ -70,3 +70,12 @@ def test_a_run_with_graphs_resumes_without(tmp_path):
     trained(tmp_path / "run", "optimizer=adam", "trainer.limit_train_batches=6", "update.graph=true")
     (state,) = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"]
     assert all(isinstance(group["lr"], float) and group["capturable"] is False for group in state["param_groups"])
+
+
+@pytest.mark.parametrize(
+    ("case", "figure"),
+    [("strategy=from_scratch", "confusion_*"), ("strategy=maml", "episode_*"), ("strategy=ewc", "*accurac*")],
+)
+def test_figures_are_drawn_after_the_test(case, figure, tmp_path):
+    trained(tmp_path / "run", case, "trainer.limit_train_batches=2", "figures=true")
+    assert list((tmp_path / "run" / "figures").glob(figure))

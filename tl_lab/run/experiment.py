@@ -468,6 +468,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*`past_key_values` is deprecated.*")  # prefixes, by peft
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # meters contain all processes' samples
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen layers, teachers
     warnings.filterwarnings("ignore", message=".*[Cc]heckpoint directory .* exists and is not empty.*")

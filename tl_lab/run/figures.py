@@ -33,7 +33,7 @@ def draw_figures(
 
     Args:
         folder: the run's folder; figures go to ``figures/``.
-        strategy: after its test, on its device.
+        strategy: after its test. It is moved to the data's device, since Lightning leaves it on the CPU.
         data: its data.
         chosen: rows of :func:`tl_lab.results.folder.selection.selection`.
 
@@ -42,6 +42,8 @@ def draw_figures(
     """
     import pandas as pd  # a third of a second
 
+    if strategy.device != data.device:
+        strategy.to(data.device)
     features = ", the features of both domains (t-SNE)" if data.paired else ""
     what = f"learning curves, predictions on {listed(data.test_names)}{features}"
     say(Text(f"Drawing figures ({what}) in {folder / 'figures'}", style="dim"))
