@@ -177,7 +177,8 @@ def _checked(
     if material.deployment is not None:
         known["target"] = {name: one["probe_target"].value for name, one in found.items()}
     runs = measured(material)
-    known["runs"] = {name: mean for name, (mean, _) in runs.items()}
+    if runs:
+        known["runs"] = {name: mean for name, (mean, _) in runs.items()}
     rows: list[list[str | Cell]] = []
     named = {key: said for key, (said, _) in SCORES.items()}
     named |= {"leep": "LEEP", "nce": "NCE", "probe": "linear probe on validation data"}
