@@ -13,6 +13,7 @@ from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import build_node, foreign
 from tl_lab.config.stored import read_stored
 from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Labelled
 from tl_lab.data.inputs.operations import move
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
@@ -94,6 +95,7 @@ def _predicted(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor
     device = next(model.network.parameters()).device
     outputs, labels = [], []
     for batch in data.loader(name, cached=False, shared=False):
+        assert isinstance(batch, Labelled)
         outputs.append(model.see(move(batch.x, device)).outputs)
         labels.append(batch.y.cpu())
     return torch.cat(outputs), torch.cat(labels)
