@@ -27,6 +27,7 @@ OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "assess.json
 FINDINGS: dict[str, Callable[[], Finding]] = {
     "speed": speed,
     "layers": findings.layers,
+    "label_draws": findings.label_draws,
     "pixels": findings.pixels_or_features,
     "amplification": findings.amplification,
     "emotions": assess_texts.emotions,

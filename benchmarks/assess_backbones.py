@@ -10,10 +10,9 @@ from assess_findings import Finding, material_of
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tl_lab.assess.material import RAW, Material, Subject
-from tl_lab.assess.measured_runs import measured
+from tl_lab.assess.material import RAW, Material
 from tl_lab.assess.results import Measure, wilson
-from tl_lab.assess.transferability import SCORES, agreement
+from tl_lab.assess.transferability import SCORES, agreement, said_tau
 from tl_lab.assess.tuning import fresh, tune, whole
 from tl_lab.backbones.base import Backbone
 from tl_lab.functional.log_evidence import logme
@@ -25,6 +24,7 @@ SETS = ("office_caltech10", "cifar10", "pneumonia_xray", "digits")
 ON_MNIST, RANDOM_LENET = "lenet (MNIST)", "lenet (random)"
 RATE = 3e-4
 """Learning rate of Adam for all networks that are fine-tuned."""
+_TAU = "Intervals of τ (95 %) are a bootstrap over the networks; four are too few for one."
 
 
 def networks(side: int) -> dict[str, list[str]]:
@@ -64,15 +64,10 @@ def backbones(samples: int = 250) -> Finding:
     names, lenet = [*networks(224), RAW], on_mnist()
     accuracies: dict[str, dict[str, Measure]] = {name: {} for name in names}
     logmes: dict[str, dict[str, float]] = {name: {} for name in names}
-    runs: dict[str, dict[str, float]] = {}
     for data in SETS:
-        subjects: list[Subject] = []
         for name, material in materials(data, samples, lenet):
             for said, choice in ((name, material.subjects[0].name), *([(RAW, RAW)] if name == names[0] else [])):
                 accuracies[said][data], logmes[said][data] = _probed(material, choice)
-            subjects += [material.subjects[0]] if name in IMAGENET else []
-        material.subjects = tuple(subjects)
-        runs[data] = {name: mean for name, (mean, _) in measured(material).items()}
     rows = [
         [name, str(IMAGENET.get(name, "-")), *(accuracies[name][data].text(percent=True) for data in SETS)]
         for name in names
@@ -82,9 +77,8 @@ def backbones(samples: int = 250) -> Finding:
     for said, taus in (
         ("τ with ImageNet top-1", [agreement(IMAGENET, probes[data]) for data in SETS]),
         ("τ of LogME with these accuracies", [agreement(of_logme[data], probes[data]) for data in SETS]),
-        ("τ of LogME with finished runs of fine-tuning", [agreement(of_logme[data], runs[data]) for data in SETS]),
     ):
-        rows.append([said, "", *("-" if tau is None else f"{tau:+.2f}" for tau in taus)])
+        rows.append([said, "", *(said_tau(tau) for tau in taus)])
     draw(rows)
     first, *_, last = IMAGENET
     gains = [100 * (probes[data][last] - probes[data][first]) for data in SETS]
@@ -93,7 +87,8 @@ def backbones(samples: int = 250) -> Finding:
         "Do networks that are better on ImageNet transfer better (Kornblith et al. 2019)?",
         ["backbone", "ImageNet top-1, %", *SETS],
         rows,
-        f"Linear probes on {samples} training samples; from SqueezeNet to EfficientNet-Lite2, in points: {said}.",
+        f"Linear probes on {samples} training samples; from SqueezeNet to EfficientNet-Lite2, in points: {said}. "
+        f"{_TAU} The table below holds LogME against fine-tuning.",
     )
 
 
@@ -117,23 +112,22 @@ def fine_tuned(samples: int = 250, sets: Sequence[str] = ("digits", "cifar10", "
     rows = [[name, *(accuracies[data][name].text(percent=True) for data in sets)] for name in accuracies[sets[0]]]
     said = {key: label for key, (label, _) in SCORES.items()} | {"probe": "a probe's validation accuracy"}
     for key in keys:
-        rows.append([f"τ of {said[key]}", *_taus(scores, accuracies, key)])
-    best = max(keys, key=lambda key: sum(float(tau) for tau in _taus(scores, accuracies, key) if tau != "-"))
+        rows.append([f"τ of {said[key]}", *map(said_tau, _taus(scores, accuracies, key))])
+    best = max(keys, key=lambda key: sum(tau.value for tau in _taus(scores, accuracies, key) if tau is not None))
     return Finding(
         "Do the scores rank backbones as fine-tuning does?",
         ["backbone", *(f"{data}, fine-tuned (95 %)" for data in sets)],
         rows,
         f"All layers tuned on {samples} samples by some 100 updates of Adam at {RATE:g}, images at 64 pixels (LeNet: "
-        f"28); weighted Kendall τ with the test accuracies is highest on average for {said[best]}.",
+        f"28); weighted Kendall τ with the test accuracies is highest on average for {said[best]}. {_TAU}",
     )
 
 
 def _taus(
     scores: Mapping[str, Mapping[str, dict[str, float]]], accuracies: Mapping[str, Mapping[str, Measure]], key: str
-) -> list[str]:
+) -> list[Measure | None]:
     measured_of = {data: {name: one.value for name, one in found.items()} for data, found in accuracies.items()}
-    taus = [agreement(scores[data][key], measured_of[data]) for data in accuracies]
-    return ["-" if tau is None else f"{tau:+.2f}" for tau in taus]
+    return [agreement(scores[data][key], measured_of[data]) for data in accuracies]
 
 
 def _probed(material: Material, representation: str) -> tuple[Measure, float]:

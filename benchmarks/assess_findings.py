@@ -1,7 +1,7 @@
 """What benchmarks/assess.py measures of layers, negative transfer, amplification in tables, and drift."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tl_lab.assess.layers import activations, transferred
 from tl_lab.assess.material import Material
 from tl_lab.assess.probes import fit_probe
 from tl_lab.assess.results import Measure, mean_with_interval, wilson
-from tl_lab.assess.tuning import Task, fresh, tune
+from tl_lab.assess.tuning import Task, copied, fresh, halves, tune
 from tl_lab.data.roots import places_of
 from tl_lab.randomness import generator
 from tl_lab.texts import listed
@@ -77,6 +77,52 @@ def layers(seeds: int = 5) -> Finding:
         rows,
         f"{seeds} seeds, three hidden layers of 128; a flag means an interval wholly below zero: {'; '.join(said)}.",
     )
+
+
+def label_draws(seeds: int = 5, labels: int = 50) -> Finding:
+    """Draw few labels at random, and as many of each class: how much of the accuracy is the draw's?"""
+    material = material_of("data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers",
+                           "assess.samples=2000")  # fmt: skip
+    (subject,) = material.subjects
+    a, b = halves(material, subject)
+    base: dict[str, list[float]] = {}
+    rows: list[list[str]] = []
+    for said, few in (("at random", Task.few), ("as many of each class", _evenly)):
+        found: dict[int, list[float]] = {1: [], 2: [], 3: []}
+        base[said] = []
+        for seed in range(seeds):
+            few_b = few(b, labels, seed)
+            on_a = tune(fresh(material, subject, seed), few(a, labels, seed), epochs=40, seed=seed).backbone
+            base[said].append(tune(fresh(material, subject, seed + 1000), few_b, epochs=40, seed=seed).accuracy)
+            for count, values in found.items():
+                mixed = copied(on_a, fresh(material, subject, seed + 2000), count)
+                values.append(tune(mixed, few_b, epochs=40, seed=seed + 1).accuracy)
+        rows.append([said, "base", mean_with_interval(base[said]).text(percent=True), "", ""])
+        for count, values in found.items():
+            difference = mean_with_interval(np.subtract(values, base[said]).tolist())
+            flag = "flag" if negative(difference) else "no flag"
+            rows.append(
+                [said, f"AnB+, {count}", mean_with_interval(values).text(percent=True), points(difference), flag]
+            )
+    gain = mean_with_interval(np.subtract(*reversed(base.values())).tolist())
+    return Finding(
+        f"The {labels} labels of digits 5-9 drawn at random, and as many of each class: what does the draw change?",
+        ["labels drawn", "way", "accuracy on B (95 %)", "- base, points (95 %)", "negative transfer"],
+        rows,
+        f"{seeds} seeds, paired; an even draw changes the base by {gain.points()}: "
+        f"{'undecided' if (gain.low or 0) <= 0 <= (gain.high or 0) else 'decided'}.",
+    )
+
+
+def _evenly(task: Task, labels: int, seed: int) -> Task:
+    """Keep as many training labels of each class."""
+    kept = []
+    for c in range(task.classes):
+        places = (task.y_train == c).nonzero()[:, 0]
+        order = torch.randperm(len(places), generator=generator(seed, "even labels", c))
+        kept.append(places[order[: labels // task.classes]])
+    index = torch.cat(kept)
+    return replace(task, train_index=task.train_index[index], y_train=task.y_train[index])
 
 
 def pixels_or_features(draws: int = 10) -> Finding:

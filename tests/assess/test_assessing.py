@@ -34,13 +34,14 @@ from tl_lab.assess.fairness import by_group
 from tl_lab.assess.footprint import FootprintMeter, emissions, shares
 from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.results import NotApplicable, PartResult, wilson
-from tl_lab.assess.transferability import agreement
+from tl_lab.assess.transferability import agreement, said_tau
 from tl_lab.assess.untrained import untrained
 from tl_lab.assess.writing import plain, sections
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.functional.group_rates import cell_counts, rates
+from tl_lab.functional.rank_agreement import weighted_tau
 from tl_lab.results.report.blocks import Picture
 
 Y = np.array([0, 1, 1, 1, 1, 0, 1, 0, 0, 1])
@@ -234,12 +235,32 @@ def test_the_rule_of_thumb(labels, rule):
 
 def test_agreement_weighs_the_top_of_the_ranking_most():
     accuracies = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
-    assert agreement(accuracies, accuracies) == pytest.approx(1)
-    assert agreement({name: -value for name, value in accuracies.items()}, accuracies) == pytest.approx(-1)
+    assert agreement(accuracies, accuracies).value == pytest.approx(1)
+    assert agreement({name: -value for name, value in accuracies.items()}, accuracies).value == pytest.approx(-1)
     top = agreement({"a": 2, "b": 3, "c": 1, "d": 0}, accuracies)
     bottom = agreement({"a": 3, "b": 2, "c": 0, "d": 1}, accuracies)
-    assert top < bottom < 1
+    assert top.value < bottom.value < 1
     assert agreement({"a": 1.0}, accuracies) is None
+    assert agreement(dict.fromkeys(accuracies, 1.0), accuracies) is None  # no ranking at all
+    assert said_tau(bottom) == f"{bottom.value:+.2f} (too few)"  # of four names
+
+
+def test_the_interval_of_an_agreement_covers_the_one_expected_of_as_many_names():
+    """Eight names whose scores and accuracies are normal with a correlation of .7."""
+    draw = np.random.default_rng(0)
+
+    def sets(count):
+        x = draw.normal(size=(count, 8))
+        return x, 0.7 * x + np.sqrt(1 - 0.49) * draw.normal(size=(count, 8))
+
+    truth = weighted_tau(*sets(20_000)).mean()
+    found = [agreement(dict(enumerate(y)), dict(enumerate(x))) for x, y in zip(*sets(100), strict=True)]
+    found = [one for one in found if one.low is not None]
+    assert len(found) >= 97  # all but rankings without a mistake
+    assert sum(one.low <= truth <= one.high for one in found) >= 88  # 95 % are 95; it covered 93 % of 300
+    assert np.mean([one.high - one.low for one in found]) < 1.3  # and not by its width alone
+    perfect = agreement({k: k for k in range(8)}, {k: k for k in range(8)})
+    assert (perfect.value, perfect.low) == (pytest.approx(1), None)
 
 
 def test_wilsons_interval_by_hand():

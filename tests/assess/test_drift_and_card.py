@@ -7,6 +7,7 @@ import shutil
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from statistics import NormalDist
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -18,12 +19,13 @@ from scipy.stats import ks_2samp
 
 import tl_lab
 from tl_lab.assess import card as card_module
-from tl_lab.assess import footprint
+from tl_lab.assess import footprint, rescoring
 from tl_lab.assess.card import write_card
 from tl_lab.assess.detectors import reference_of
 from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
 from tl_lab.assess.monitor import New, _forgets, _read
+from tl_lab.assess.rescoring import bootstrapped, rescored
 from tl_lab.assess.results import wilson
 from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
@@ -34,6 +36,7 @@ from tl_lab.config.stored import read_stored
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
+from tl_lab.problems import MultiLabel
 from tl_lab.results.folder.files import read_results
 from tl_lab.run.exporting import export
 from tl_lab.run.inference import load_classifier
@@ -171,6 +174,42 @@ def test_the_card_takes_an_assessment_over(run, tmp_path):
     found.write_text("{}")
     with pytest.raises(UserError, match="is no assessment"):
         write_card(run, tmp_path, found)
+
+
+def test_the_card_gives_f1_an_interval_of_the_test_samples_predicted_anew(run, tmp_path, monkeypatch):
+    found = rescored(run)
+    stored = read_results(run)["metrics"]
+    assert set(found) == {"test/acc", "test/balanced_acc", "test/f1_macro"}
+    for name, one in found.items():
+        assert one.value == pytest.approx(stored[name], abs=1e-6)
+        assert one.low < one.value < one.high
+    exact = wilson(268, 359)  # the bootstrap of an accuracy is about its binomial interval
+    assert (found["test/acc"].low, found["test/acc"].high) == (
+        pytest.approx(exact.low, abs=0.01),
+        pytest.approx(exact.high, abs=0.01),
+    )
+    text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+    assert f"| {found['test/f1_macro'].text(percent=True)} |" in text
+    results = read_results(run)
+    other = results | {"metrics": stored | {"test/f1_macro": 0.4}}
+    monkeypatch.setattr(rescoring, "read_results", lambda folder: other)
+    assert set(rescored(run)) == {"test/acc", "test/balanced_acc"}  # it is not what these predictions score
+    monkeypatch.setattr(rescoring, "load_classifier", lambda folder: 1 / 0)
+    text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+    assert "The test samples are not predicted anew: division by zero." in text
+    assert "74.7 % (69.9 to 78.9)" in text
+
+
+def test_the_bootstrap_of_an_auc_covers_the_known_one():
+    """Scores N(0, 1) of those without a finding and N(1, 1) of those with it: an AUROC of Phi(1 / sqrt 2)."""
+    problem, covered, truth = MultiLabel(["found"]), 0, NormalDist().cdf(0.5**0.5)
+    for seed in range(20):
+        draw = torch.Generator().manual_seed(seed)
+        y = torch.arange(200)[:, None] % 2
+        scores = torch.randn(200, 1, generator=draw) + y
+        one = bootstrapped(problem.meter(), scores, y, draws=100)["auroc"]
+        covered += one.low <= truth <= one.high
+    assert covered >= 16  # of 20; 95 % are 19
 
 
 def test_the_interval_of_episodes_is_the_stored_one(run, tmp_path, monkeypatch):

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import weightedtau
 
 from tl_lab.assess import similarity
 from tl_lab.assess.resampling import folds_of, jackknife, jackknifed
 from tl_lab.assess.results import Measure, ratio_with_interval
 from tl_lab.functional.calibration import aurc_interval, risk_coverage
 from tl_lab.functional.gaussian_distance import frechet_distance, otdd
+from tl_lab.functional.rank_agreement import weighted_tau
 from tl_lab.functional.representation_similarity import linear_cka
+from tl_lab.functional.two_samples import mmd_test
 
 
 def _draw(n, width, seed):
@@ -48,6 +51,21 @@ def test_the_interval_of_the_frechet_distance_covers_a_known_one():
         assert ratio.value == pytest.approx(found["frechet"].value / frechet_distance(one, half))
         assert ratio.low > 1
     assert covered >= 35  # of 40; 95 % are 38
+
+
+def test_the_interval_of_mmd_covers_the_distance_of_two_normal_distributions():
+    """N(0, 1) against N(1, 1) by the kernel exp(-d^2 / m): 2 (1 - exp(-1 / (m + 4))) / sqrt(1 + 4 / m)."""
+    covered, narrow = 0, []
+    for seed in range(40):
+        x, y = _draw(150, 1, seed), 1 + _draw(200, 1, seed + 1000)
+        found = similarity._mmd(x, y, 5)
+        m = float(torch.nn.functional.pdist(torch.cat([x, y])).square().median())
+        covered += _covered(found, 2 * (1 - np.exp(-1 / (m + 4))) / np.sqrt(1 + 4 / m))
+        narrow.append(found.low > 0)
+    assert found.value == pytest.approx(mmd_test(x, y, 1)[0])
+    assert covered >= 35  # of 40; 95 % are 38
+    assert np.mean(narrow) > 0.9
+    assert similarity._mmd(x[:9], y, 5).low is None
 
 
 def test_otdd_of_a_shift_by_folds_is_computed_by_hand():
@@ -103,6 +121,15 @@ def test_the_interval_of_cka_covers_a_known_one():
         found = jackknife(lambda kept, x=x, z=z: linear_cka(x[kept], z[kept]), 200, 5, seed, least=0, most=1)
         covered += _covered(found, 0.5)
     assert covered >= 35
+
+
+def test_weighted_tau_is_that_of_scipy():
+    """Values from 0 to 4, so that most rankings have ties."""
+    draw = np.random.default_rng(0)
+    x, y = draw.integers(0, 5, size=(2, 60, 7)).astype(float)
+    expected = [weightedtau(a, b, rank=None).statistic for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(weighted_tau(x, y), expected, atol=1e-12)
+    assert np.isnan(weighted_tau(x[:1], np.ones((1, 7)))).all()
 
 
 def test_ratios_of_seeds_by_hand():

@@ -286,15 +286,47 @@ def test_one_domain_of_two_classes_has_no_task_to_forget_but_that_of_pretraining
     }  # fmt: skip
 
 
-def test_layers_of_a_perceptron_transfer_as_measured_elsewhere(monkeypatch):
-    """Digits 0-4 to 5-9, 400 labels, three seeds: base .974, AnB .958 .833 .677, BnB .975 .974 .973."""
-    monkeypatch.setattr(layers, "WAYS", ("AnB", "BnB"))
-    words = ["assess.samples=2000", "assess.seeds=1", "assess.epochs=40", "assess.budgets=[400]"]
+def _perceptron(labels, seeds):
+    """The halves of the digits by a perceptron of four layers; three of them are carried over."""
+    words = ["assess.samples=2000", f"assess.seeds={seeds}", "assess.epochs=40", f"assess.budgets=[{labels}]"]
     asked = read(["data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers", *words])
     found = Material(asked.plans, asked.options)
-    base, ways = layers.transferred(found, found.subjects[0])
-    assert base[0] == pytest.approx(0.974, abs=0.02)
-    # what one seed may differ by from the mean of three
-    for n, expected, within in ((1, 0.958, 0.03), (2, 0.833, 0.12), (3, 0.677, 0.15)):
-        assert ways["AnB"][n][0] == pytest.approx(expected, abs=within), n
-        assert ways["BnB"][n][0] == pytest.approx(0.974, abs=0.02), n
+    return layers.transferred(found, found.subjects[0])
+
+
+@pytest.mark.slow
+def test_layers_of_a_perceptron_transfer_as_measured_elsewhere():
+    """Digits 0-4 to 5-9 with 400 labels over three seeds, against the means of another implementation.
+
+    Its network, optimiser and split of the digits differ. On 179 test images a share has a standard error of 1.2
+    points at .97, 2.8 at .83 and 3.5 at .68; tolerances are about twice that.
+    """
+    base, ways = _perceptron(400, seeds=3)
+    expected = {
+        "AnB": ((0.958, 0.03), (0.833, 0.056), (0.677, 0.07)),
+        "BnB": ((0.975, 0.025), (0.974, 0.025), (0.973, 0.025)),
+        "AnB+": ((0.979, 0.025), (0.970, 0.025), (0.970, 0.025)),
+    }
+    assert len(base) == 3
+    assert np.mean(base) == pytest.approx(0.974, abs=0.025)
+    for way, values in expected.items():
+        for n, (mean, within) in enumerate(values, 1):
+            assert np.mean(ways[way][n]) == pytest.approx(mean, abs=within), (way, n)
+    for n in (1, 2, 3):  # of the same task, tuned: what BnB is, without a published number
+        assert np.mean(ways["BnB+"][n]) == pytest.approx(np.mean(base), abs=0.02), n
+    first = mean_with_interval(np.subtract(ways["AnB+"][1], base).tolist())
+    assert first.low <= 0 <= first.high  # with 400 labels the first layer raises no flag
+    frozen = [mean_with_interval(np.subtract(ways["AnB"][n], base).tolist()) for n in (2, 3)]
+    assert all(baselines.negative(one) for one in frozen)
+
+
+@pytest.mark.slow
+def test_with_fifty_labels_layers_carried_over_are_negative_transfer(monkeypatch):
+    """Five seeds: AnB+ within .84 to .90, below the base; the first layer alone is undecided."""
+    monkeypatch.setattr(layers, "WAYS", ("AnB+",))
+    base, ways = _perceptron(50, seeds=5)
+    assert np.mean(base) == pytest.approx(0.913, abs=0.01)  # .939 by another implementation
+    differences = {n: mean_with_interval(np.subtract(values, base).tolist()) for n, values in ways["AnB+"].items()}
+    assert all(0.84 <= np.mean(values) <= 0.90 for values in ways["AnB+"].values())
+    assert {n: baselines.negative(one) for n, one in differences.items()} == {1: False, 2: True, 3: True}
+    assert differences[1].value < 0 < differences[1].high

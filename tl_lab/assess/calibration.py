@@ -106,7 +106,7 @@ def _judged(
         f"{raw.bias:.3f}",
         said_p(raw.p),
         found["ece_scaled"].text(),
-        *("-" if one is None else f"{one[0]} {one[1].text(percent=True)}" for one in worst.values()),
+        *("-" if one is None else f"{one[0]}: {one[1].text(percent=True)}" for one in worst.values()),
     ]
     return found, row
 

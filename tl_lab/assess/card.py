@@ -1,4 +1,4 @@
-"""The model card of a run, from what lies in its folder and its assessment. Nothing here imports torch."""
+"""The model card of a run, from its folder, its assessment, and its test samples predicted anew."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tl_lab.assess.licences import data_terms
 from tl_lab.assess.results import Measure, wilson
 from tl_lab.config.identity import to_plain
 from tl_lab.config.stored import read_stored, read_yaml
-from tl_lab.errors import UserError
+from tl_lab.errors import UserError, root_cause
 from tl_lab.problems.metrics import PACKAGED
 from tl_lab.results.folder.files import read_results, write_text
 from tl_lab.results.names import answerer, duration, format_metric, is_score, is_share, readable, split_name
@@ -41,13 +41,19 @@ _NONE = (None, "none")
 _NO_NAMES = frozenset({"generated", "fonts", "own"})  # terms that are no data sets
 
 
-def write_card(run: Path, folder: Path | None = None, assessment: Path | None = None) -> list[Path]:
+def write_card(
+    run: Path,
+    folder: Path | None = None,
+    assessment: Path | None = None,
+    laid_out: tuple[list[Section], list[tuple[str, str, str]]] | None = None,
+) -> list[Path]:
     """Write ``model_card.md`` and ``model_card.html``.
 
     Args:
         run: a completed run's folder.
         folder: where to; None for the run's own.
         assessment: an ``assessment.json``; None for the newest of this run below the outputs, if there is one.
+        laid_out: result of :func:`card`; None to call it.
 
     Returns:
         The two files.
@@ -55,7 +61,7 @@ def write_card(run: Path, folder: Path | None = None, assessment: Path | None = 
     Raises:
         UserError: the folder contains no completed run, or the assessment cannot be read.
     """
-    sections, tiles = card(run, assessment)
+    sections, tiles = laid_out or card(run, assessment)
     place = folder or run
     title = sections[0].title
     page = document(title, tiles_of(tiles), sections, {})
@@ -105,7 +111,7 @@ def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list
     version = (results.get("versions") or {}).get("tl_lab", "")
     summary = f"Backbone `{names[0]}`, trained by `{names[1]}` on `{names[2]}`{_adapted(choices)}, by tl_lab {version}."
     sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
-    sections += [_metrics(results), *_findings(results)]
+    sections += [_metrics(results, *_intervals(run, results)), *_findings(results)]
     sections += [_from_assessment(run, choices, found, "calibration", "Calibration")]
     sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
     sections += [_licences(results, config), _repeat(run, results)]
@@ -150,7 +156,22 @@ def _data(results: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Sectio
     return [Section("Training data", parts)]
 
 
-def _metrics(results: Mapping[str, Any]) -> Section:
+def _intervals(run: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Measure], str]:
+    """Give the bootstrap intervals of scores by name, or the reason why there are none."""
+    names = [name for name, value in (results.get("metrics") or {}).items() if value is not None]
+    tested = [metric for split, _, metric in map(split_name, names) if split == "test" and is_score(metric)]
+    if not set(tested) - {"acc", "accuracy"} or any(metric.endswith("_ci95") for metric in tested):
+        return {}, ""
+    try:
+        from tl_lab.assess.rescoring import rescored
+
+        return rescored(run), ""
+    except Exception as error:  # the data or the model may be gone, which is no reason to have no card
+        cause = root_cause(error)
+        return {}, (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
+def _metrics(results: Mapping[str, Any], intervals: Mapping[str, Measure], lacking: str) -> Section:
     metrics, sizes = results.get("metrics") or {}, results.get("sizes") or {}
     rows: list[list[str | Cell]] = []
     beside = any(answerer(split_name(name).part)[1] for name in metrics)
@@ -160,14 +181,16 @@ def _metrics(results: Mapping[str, Any]) -> Section:
             continue
         tested, model = answerer(part)
         count = sizes.get(f"{tested}/test" if tested else "test")
-        interval = _with_interval(metric, float(value), count, metrics.get(f"{name}_ci95"))
+        interval = _with_interval(metric, float(value), count, metrics.get(f"{name}_ci95"), intervals.get(name))
         rows.append([tested or "all", *([model or "network"] if beside else []), readable(metric), interval])
     said = (
         "Intervals of accuracies are Wilson's over the test samples of one run, or normal ones over its test episodes; "
-        "they say nothing of other seeds. One run gives no interval of the other metrics."
+        "those of other scores are a bootstrap over the test samples, predicted anew. They say nothing of other seeds. "
+        "A score that these predictions do not reproduce has no interval."
     )
+    notes = [f"> The test samples are not predicted anew: {lacking.rstrip('.')}."] if lacking else []
     columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
-    return Section("Metrics", [Table(columns, rows, len(columns) - 1), said])
+    return Section("Metrics", [Table(columns, rows, len(columns) - 1), said, *notes])
 
 
 def _findings(results: Mapping[str, Any]) -> list[Section]:
@@ -177,13 +200,18 @@ def _findings(results: Mapping[str, Any]) -> list[Section]:
     return [Section("Findings", [Table(list(SCREENED), cells, 1), ON_SCREENING])] if rows else []
 
 
-def _with_interval(metric: str, value: float, count: int | None, half: float | None) -> str:
+def _with_interval(metric: str, value: float, count: int | None, half: float | None, drawn: Measure | None) -> str:
     """Write a metric with the interval over episodes that the run has stored, or over test samples."""
     if half is not None and is_share(metric):
         return Measure(value, max(0.0, value - half), min(1.0, value + half)).text(percent=True)
     if metric in ("acc", "accuracy") and count and is_share(metric):
         return wilson(value * count, int(count)).text(percent=True)
-    return f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
+    if drawn is not None and is_share(metric):
+        return Measure(value, drawn.low, drawn.high).text(percent=True)
+    said = f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
+    if drawn is None or drawn.low is None or drawn.high is None:
+        return said
+    return f"{said} ({' to '.join(format_metric(metric, end, None) for end in (drawn.low, drawn.high))})"
 
 
 def _from_assessment(

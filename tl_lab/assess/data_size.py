@@ -148,11 +148,14 @@ def _add(result: PartResult, found: Mapping[str, Curve], labels: int, what: str,
         }
     budgets = list(next(iter(found.values())).errors)
     rows: list[list[str | Cell]] = [
-        [name, *(f"{error:.1%}" for error in curve.means), _law_said(curve.law), _labels_said(curve.more)]
+        [name, *map(_error_said, curve.errors.values()), _law_said(curve.law), _labels_said(curve.more)]
         for name, curve in found.items()
     ]
     head = [what, *(f"{n:,}" for n in budgets), "power law", "labels for a point (95 %)"]
-    result.tables.append(Table(head, rows, 1, f"{axis[:1].upper()}{axis[1:]} by number of labels"))
+    caption = (
+        f"{axis[:1].upper()}{axis[1:]} by number of labels, with 95 % intervals over draws where there are several"
+    )
+    result.tables.append(Table(head, rows, 1, caption))
     across = np.geomspace(budgets[0], max(2 * labels, budgets[-1]), 60).tolist()
     lines = {name: (across, [curve.law.error(n) for n in across]) for name, curve in found.items()}
     points = {name: (budgets, curve.means) for name, curve in found.items()}
@@ -207,6 +210,11 @@ def _costs(material: Material, tuned: Mapping[str, Curve], labels: int) -> Table
 def _one_point(law: PowerLaw, labels: int) -> float:
     """Compute the number of further labels that lower the error by one point."""
     return law.labels_for(law.error(labels) - _POINT) - labels
+
+
+def _error_said(errors: Sequence[float]) -> str | Cell:
+    found = mean_with_interval(errors)
+    return Cell(f"{found.times(100).short(1)} %", value=found.value)
 
 
 def _law_said(law: PowerLaw) -> str:

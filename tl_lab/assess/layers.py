@@ -211,9 +211,12 @@ def _rows(probed: dict[str, dict[str, Measure]]) -> list[list[str | Cell]]:
 
 def _table(names: list[str], measures: dict[str, Measure]) -> Table:
     rows: list[list[str | Cell]] = [
-        [f"{n} ({name})", *(f"{measures[f'{way}/{n}'].value:.1%}" for way in WAYS)] for n, name in enumerate(names, 1)
+        [f"{n} ({name})", *(measures[f"{way}/{n}"].text(percent=True) for way in WAYS)]
+        for n, name in enumerate(names, 1)
     ]
-    return Table(["layer groups", *WAYS], rows, 1, f"Accuracy on B; base {measures['base'].text(percent=True)}")
+    return Table(
+        ["layer groups", *WAYS], rows, 1, f"Accuracy on B over seeds (95 %); base {measures['base'].text(percent=True)}"
+    )
 
 
 def _differences(names: list[str], measures: dict[str, Measure]) -> Table:

@@ -22,6 +22,7 @@ from tl_lab.data.inputs.table import columns_joined
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
+from tl_lab.data.variety import one_class_allowed
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import hash_of
 from tl_lab.model.network import Network
@@ -85,7 +86,8 @@ class Material:
         self._threads_given = any(text.lstrip("+").startswith("threads=") for text in self.plan.overrides)
         keep_freed_memory()
         # large batches of large images allocate more than they compute
-        self.data.load(Request(at_most=_BATCH))
+        with one_class_allowed():  # which parts say so that compare classes, while others look at the inputs
+            self.data.load(Request(at_most=_BATCH))
         self.whole = dict(self.data.sets)  # as they were read
         self.sizes = {name: len(samples) for name, samples in self.data.sets.items()}
         self.drawn = {name: self.draw(name, samples) for name, samples in self.data.sets.items()}

@@ -1,6 +1,6 @@
 """Which backbone: scores of transferability on labelled training data, ranked, and checked afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from torch import Tensor
@@ -13,12 +13,15 @@ from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult
 from tl_lab.functional.class_separation import h_score, regularised_h_score, transrate
 from tl_lab.functional.label_transfer import leep, nce
 from tl_lab.functional.log_evidence import logme
+from tl_lab.functional.rank_agreement import weighted_tau
 from tl_lab.results.report.blocks import Cell, Table
 
-__all__ = ["agreement", "assess"]
+__all__ = ["SCORES", "agreement", "assess", "said_tau"]
 
 TITLE = "Which backbone"
 _COMPONENTS = 32  # of the principal components that mixtures are fitted to
+_FEWEST_RANKED = 6  # of which a bootstrap of a ranking covers what it should
+_RESAMPLED = 1000
 SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, bool], float]]] = {
     "logme": ("LogME", logme),
     "h_score": ("H-score", h_score),
@@ -142,18 +145,28 @@ def _digits(value: float) -> int:
     return 1 if abs(value) >= 10 else 3
 
 
-def agreement(scores: dict[str, float], accuracies: dict[str, float]) -> float | None:
+def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> Measure | None:
     """Weighted Kendall tau of scores and accuracies over the names that have both; None for fewer than two.
 
-    Mistakes at the top of the ranking by accuracy weigh most.
+    Mistakes at the top of the ranking by accuracy weigh most. The 95 % interval is by bootstrap over the names. Fewer
+    than six have none, nor has a ranking without any mistake, of which every resample is one without, too.
     """
-    from scipy.stats import weightedtau
-
     names = [name for name in scores if name in accuracies]
-    if len(names) < 2:
+    x, y = (np.array([float(of[name]) for name in names])[None] for of in (accuracies, scores))
+    if len(names) < 2 or not np.isfinite(found := float(weighted_tau(x, y)[0])):
         return None
-    found = weightedtau([accuracies[n] for n in names], [scores[n] for n in names], rank=None, additive=True)
-    return None if found.statistic != found.statistic else float(found.statistic)
+    if len(names) < _FEWEST_RANKED:
+        return Measure(found)
+    drawn = np.random.default_rng(0).integers(len(names), size=(_RESAMPLED, len(names)))
+    low, high = np.nanquantile(weighted_tau(x[0, drawn], y[0, drawn]), [0.025, 0.975])
+    return Measure(found, float(low), float(high)) if low < high else Measure(found)
+
+
+def said_tau(tau: Measure | None) -> str:
+    """Write an agreement with its interval, or that there are too few names for one."""
+    if tau is None:
+        return "-"
+    return f"{tau.value:+.2f} (too few)" if tau.low is None else f"{tau.value:+.2f} ({tau.low:+.2f} to {tau.high:+.2f})"
 
 
 def _checked(
@@ -164,7 +177,8 @@ def _checked(
     if material.deployment is not None:
         known["target"] = {name: one["probe_target"].value for name, one in found.items()}
     runs = measured(material)
-    known["runs"] = {name: mean for name, (mean, _) in runs.items()}
+    if runs:
+        known["runs"] = {name: mean for name, (mean, _) in runs.items()}
     rows: list[list[str | Cell]] = []
     named = {key: said for key, (said, _) in SCORES.items()}
     named |= {"leep": "LEEP", "nce": "NCE", "probe": "linear probe on validation data"}
@@ -173,8 +187,8 @@ def _checked(
         taus = [None if where == key else agreement(scores, one) for where, one in known.items()]
         for where, tau in zip(known, taus, strict=True):
             if tau is not None:
-                measures[f"tau/{key}/{where}"] = Measure(tau)
-        rows.append([said, *("-" if tau is None else f"{tau:.2f}" for tau in taus)])
+                measures[f"tau/{key}/{where}"] = tau
+        rows.append([said, *(said_tau(tau) for tau in taus)])
     if runs:
         said = ", ".join(f"{name} {mean:.1%} ({n} run{'s' if n > 1 else ''})" for name, (mean, n) in runs.items())
         notes.append(f"Fine-tuning accuracy measured by finished runs on these data: {said}.")
@@ -186,7 +200,11 @@ def _checked(
         return []
     words = {"probe": "τ, probe", "target": "τ, probe on the target (oracle)", "runs": "τ, finished runs"}
     head = ["score", *(words[where] for where in known)]
-    return [Table(head, rows, 1, "Weighted Kendall τ with what was measured: 1 for the same ranking")]
+    notes.append(
+        f"Intervals of Kendall's τ are a bootstrap over the representations; of fewer than {_FEWEST_RANKED} (too few), "
+        "or without a single mistake, there is none."
+    )
+    return [Table(head, rows, 1, "Weighted Kendall τ (95 %) with what was measured: 1 for the same ranking")]
 
 
 def _notes(material: Material) -> list[str]:

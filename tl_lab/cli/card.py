@@ -26,8 +26,8 @@ def _card(options: argparse.Namespace) -> None:
     from tl_lab.results.report.blocks import Table
     from tl_lab.results.screen.console import say
 
-    paths = write_card(options.run, options.output, options.assessment)
-    sections, _ = card(options.run, options.assessment)
+    sections, tiles = card(options.run, options.assessment)
+    paths = write_card(options.run, options.output, options.assessment, (sections, tiles))
     metrics = next(part for section in sections if section.title == "Metrics" for part in section.parts)
     assert isinstance(metrics, Table)
     say(sections[0].title, rows_shown(metrics))

@@ -24,6 +24,7 @@ from tl_lab.data.roots import absolute_places
 from tl_lab.data.samples import LazyInputs, Samples, in_memory
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.data.task_outputs import Outputs
+from tl_lab.data.variety import one_class_refused
 from tl_lab.data.waiting import Waiting
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Natural, Similarity
@@ -290,7 +291,7 @@ class DataModule(pl.LightningDataModule):
         """Refuse constant training labels, and warn of constant labels in scored sets."""
         if not self.every_class or (alike := self.problem.alike(y)) is None:
             return
-        if name == self.primary:
+        if name == self.primary and one_class_refused():
             raise UserError(f"the set {name!r} has {alike} in every sample, so that there is nothing to learn")
         if SetName.parse(name).part != "train":
             warnings.warn(

@@ -176,7 +176,7 @@ def rules() -> dict[str, str]:
 
 def test_every_table_of_the_page_names_what_it_shows(sweep):
     text = (sweep / "report.html").read_text(encoding="utf-8")
-    captions = re.findall(r"<table [^>]*><caption>([^<]+)</caption>", text)
+    captions = re.findall(r"<table [^>]*><caption><span>([^<]+)</span></caption>", text)
     assert len(captions) == text.count("<table ") == len(set(captions)) >= 6
     assert {"Metrics and duration by setting", "Single runs", "Runs that did not complete"} <= set(captions)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.data.inputs.table import cells_of, mixture_of
+from tl_lab.data.variety import one_class_refused
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
 from tl_lab.texts import listed
@@ -143,7 +144,7 @@ def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
         raise UserError(
             f"{path}: column {name!r} is empty in {len(empty):,} rows ({listed(map(str, empty))}): fill or remove them"
         )
-    if len(set(labels)) < 2:
+    if len(set(labels)) < 2 and one_class_refused():
         raise UserError(f"{path}: column {name!r} has a single class, {labels[0]!r}: at least two are needed")
     if mixed := mixture_of(set(labels)):
         raise UserError(f"{path}: the classes in column {name!r} are {mixed}: write all classes in the same way")

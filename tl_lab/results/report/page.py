@@ -170,7 +170,7 @@ def _tiles(runs: "pd.DataFrame") -> str:
 def tiles_of(tiles: Sequence[tuple[str, str, str]]) -> str:
     """Format facts as tiles: name, value, and a mark (``bad``) or nothing."""
     cells = "".join(
-        f'<div class="{mark}"><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>'
+        f'<div class="{mark}"><dt>{html.escape(name)}</dt><dd>{html.escape(value).replace("_", "_<wbr>")}</dd></div>'
         for name, value, mark in tiles
     )
     return f'<dl class="tiles">{cells}</dl>'
@@ -219,7 +219,7 @@ def _table(table: Table, name: str) -> str:
     rows = "\n".join(
         f"<tr>{''.join(_cell(cell, right) for cell, right in zip(row, number, strict=True))}</tr>" for row in table.rows
     )
-    caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
+    caption = f"<caption><span>{_text(table.caption)}</span></caption>" if table.caption else ""
     many = len(table.rows) > _MANY_ROWS
     search = f'<input type="search" placeholder="Search rows" aria-label="Search rows" aria-controls="{name}">'
     return (

@@ -1,0 +1,101 @@
+"""Intervals of a run's test scores that have no formula: its test samples predicted anew, and drawn by bootstrap."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_lab.assess.results import Measure
+from tl_lab.config.identity import to_plain
+from tl_lab.config.instantiate import build_node, foreign
+from tl_lab.config.stored import read_stored
+from tl_lab.data.base import DataModule
+from tl_lab.data.batches import Labelled
+from tl_lab.data.inputs.operations import move
+from tl_lab.data.names import SetName
+from tl_lab.data.request import Request
+from tl_lab.errors import UserError
+from tl_lab.evaluation.meter import Meter
+from tl_lab.results.folder.files import read_results
+from tl_lab.results.names import is_score
+from tl_lab.run.inference import TrainedModel, load_classifier
+
+__all__ = ["bootstrapped", "rescored"]
+
+_DRAWS = 300
+_SAME = 1e-4  # between a stored score and the one of the samples predicted anew
+
+
+def rescored(run: Path) -> dict[str, Measure]:
+    """Predict a run's test sets anew, and give the intervals of the scores that these predictions reproduce.
+
+    Args:
+        run: a completed run's folder.
+
+    Returns:
+        By the name of the metric, ``test/target/f1_macro``; without those that are not reproduced, such as the scores
+        of a baseline, of episodes, or of a network that adapts to each test batch.
+
+    Raises:
+        UserError: the model or the data cannot be read any more.
+    """
+    stored = {name: value for name, value in (read_results(run).get("metrics") or {}).items() if value is not None}
+    model, config = load_classifier(run), read_stored(run)
+    with foreign(run / "config.yaml"):
+        data: DataModule = build_node(to_plain(config.data))
+    if not data.every_class:
+        raise UserError("they are scored by task or by episode")
+    data.load(Request())
+    found: dict[str, Measure] = {}
+    for name in data.test_names:
+        if data.sets[name].y is None:
+            continue
+        outputs, y = _predicted(model, data, name)
+        domain = SetName.parse(name).domain
+        scores = bootstrapped(model.problem.meter(), outputs, y)
+        for metric, one in scores.items():
+            key = "/".join(filter(None, ["test", domain, metric]))
+            if is_score(metric) and abs(stored.get(key, math.inf) - one.value) < _SAME:
+                found[key] = one
+    return found
+
+
+def bootstrapped(meter: Meter, outputs: Tensor, y: Tensor, draws: int = _DRAWS, seed: int = 0) -> dict[str, Measure]:
+    """Compute a meter's scores with 95 % percentile intervals over samples drawn with replacement.
+
+    Args:
+        meter: of the problem.
+        outputs: of the head, ``(N, C)``.
+        y: labels ``(N,)`` or ``(N, C)``.
+        draws: of N samples each.
+        seed: of the draws.
+    """
+
+    def scores(index: Tensor) -> Mapping[str, float]:
+        meter.update(outputs[index], y[index])
+        return meter.compute()
+
+    draw, whole = np.random.default_rng(seed), scores(torch.arange(len(y)))
+    again = [scores(torch.from_numpy(draw.integers(len(y), size=len(y)))) for _ in range(draws)]
+    found = {}
+    for name, value in whole.items():
+        drawn = np.array([one.get(name, math.nan) for one in again])
+        drawn = drawn[np.isfinite(drawn)]  # a class may be missing from a draw, which then has no AUC
+        ends = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (None, None)
+        found[name] = Measure(value, *(None if end is None else float(end) for end in ends))
+    return found
+
+
+@torch.no_grad()
+def _predicted(model: TrainedModel, data: DataModule, name: str) -> tuple[Tensor, Tensor]:
+    data = data.serving({name: data.sets[name]}, model.spec)
+    device = next(model.network.parameters()).device
+    outputs, labels = [], []
+    for batch in data.loader(name, cached=False, shared=False):
+        assert isinstance(batch, Labelled)
+        outputs.append(model.see(move(batch.x, device)).outputs)
+        labels.append(batch.y.cpu())
+    return torch.cat(outputs), torch.cat(labels)

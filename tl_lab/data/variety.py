@@ -1,0 +1,24 @@
+"""Whether data whose labels are all the same may be read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["one_class_allowed", "one_class_refused"]
+
+_ALLOWED: ContextVar[bool] = ContextVar("one class allowed", default=False)
+
+
+def one_class_refused() -> bool:
+    """Whether constant training labels are an error: they are, unless nothing is to be learned from them."""
+    return not _ALLOWED.get()
+
+
+@contextmanager
+def one_class_allowed() -> Iterator[None]:
+    """Read data of a single class, for what can be said about the inputs alone."""
+    before = _ALLOWED.set(True)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(before)
