@@ -184,6 +184,8 @@ class Loader:
             batch_size=None,  # an item is a batch
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
+            # its own, so that dropout draws the same numbers as with data in memory
+            generator=generator(self.order.seed, "workers", self.order.name, self.epoch),
         )
         with _frozen_heap():
             iterator = iter(loader)
