@@ -257,6 +257,8 @@ class _Batches(Dataset):
 
     def _joined(self, places: list[int]) -> Inputs:
         """Read samples into slices of one tensor; named tensors are padded to the longest."""
+        if hasattr(self.inputs, "read_batch"):
+            return cast(Inputs, self.inputs.read_batch(places, self.spec))
         first = self.inputs.read(places[0], self.spec)
         if not isinstance(first, Tensor):
             others = [self.inputs.read(i, self.spec) for i in places[1:]]

@@ -12,8 +12,9 @@ from tl_lab.data.request import Request
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.columns import check_columns
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.tasks import TasksInBatches
-from tl_lab.data.sets.text_table import read_table, texts_of, three_parts
+from tl_lab.data.sets.text_table import texts_of, three_parts
 from tl_lab.data.splits import check_shares
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
