@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.roots import places_of
@@ -30,7 +31,7 @@ from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.problems import Problem
 
-__all__ = ["TableOfTexts", "TextTable", "texts_of", "three_parts"]
+__all__ = ["TableOfTexts", "TextTable", "texts_and_others", "texts_of", "three_parts"]
 
 _WHOLE = 200 * 2**20  # bytes of a table that is read as a whole: parsing takes some ten times as much memory
 
@@ -99,7 +100,8 @@ class TableOfTexts(OfTexts):
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
-        texts, table = self._texts_and_others(path, further)
+        others = [("label_column", self.label_columns), *((option, names_in(names)) for option, names in further)]
+        texts, table = texts_and_others(self, path, self.encoding, self.text_columns, others)
         self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
         samples = Samples(texts, y)
         self.contents = [samples.fingerprint()]
@@ -108,18 +110,6 @@ class TableOfTexts(OfTexts):
             check_columns(table, option, names_in(columns), path)
             cells[option] = together(table, names_in(columns), " " if option == "time_column" else "-")
         return samples, cells
-
-    def _texts_and_others(self, path: Path, further: Sequence[tuple[str, Columns]]) -> tuple[Texts, pd.DataFrame]:
-        """Read texts and a table with the further columns: a large table part by part."""
-        large = self.lazy is True or (self.lazy == "auto" and _bytes_in(path) > _WHOLE)
-        if large and path.suffix.lower() in ENDINGS:
-            others = [("label_column", self.label_columns), *((option, names_in(names)) for option, names in further)]
-            try:
-                return stored_table(path, self.encoding, self.text_columns, others)
-            except IrregularTable:
-                self.notes.append(f"{path.name} is read into memory: its cells are not plain texts")
-        table = read_table(path, self.encoding)
-        return Texts(texts_of(table, self.text_columns, path)), table
 
     def parts_of(self, samples: Samples) -> dict[str, Samples]:
         """Split samples into training, validation and test, where there are classes each keeping its share."""
@@ -191,6 +181,31 @@ def three_parts(samples: Samples, val_share: float, test_share: float, seed: int
     rest, test = random_split(count, max(1, round(test_share * count)), seed, "test")
     train, val = random_split(len(rest), max(1, round(val_share * count)), seed, "val")
     return {"train": samples.subset(rest[train]), "val": samples.subset(rest[val]), "test": samples.subset(test)}
+
+
+def texts_and_others(
+    data: DataModule, path: Path, encoding: str, names: Sequence[str], others: Sequence[tuple[str, Sequence[str]]]
+) -> tuple[Texts, pd.DataFrame]:
+    """Read the texts of a table, and a table with further columns: a large one part by part.
+
+    Args:
+        data: with the option ``lazy``; its notes state if a large table is read into memory.
+        path: of the table.
+        encoding: of a text file.
+        names: of the column with texts, or of two.
+        others: options that name further columns, and these columns.
+
+    Raises:
+        UserError: the table is damaged, a column is missing, or a text is empty.
+    """
+    large = data.lazy is True or (data.lazy == "auto" and _bytes_in(path) > _WHOLE)
+    if large and path.suffix.lower() in ENDINGS:
+        try:
+            return stored_table(path, encoding, names, others)
+        except IrregularTable:
+            data.notes.append(f"{path.name} is read into memory: its cells are not plain texts")
+    table = read_table(path, encoding)
+    return Texts(texts_of(table, names, path)), table
 
 
 def _bytes_in(path: Path) -> int:
