@@ -2,6 +2,8 @@
 
     uv run --with webdataset python benchmarks/large_data.py                 # 20,000 images, some five minutes
     uv run --with webdataset python benchmarks/large_data.py --images 200000
+    uv run --with webdataset python benchmarks/large_data.py --throughput  # also recordings; some minutes
+    python benchmarks/large_data.py --texts 1000000   # a table as a whole and part by part; some ten minutes
     python benchmarks/large_data.py --allocator --images 12000   # why memory grows in the first thousands of images
 
 Makes small JPEG files, and tar shards of the same files, in a folder that is removed afterwards. Both sides decode by
@@ -9,11 +11,16 @@ the same function, shuffle, and give normalised batches to the same tiny step; t
 that of this process and its workers together (proportional set size), at ten places of an epoch. Without the library
 webdataset its side is left out. Writes docs/results/large_data.json.
 
+``--throughput`` repeats the comparison with a plain DataLoader alone, more often and on fewer files, also for
+recordings. ``--texts`` writes a table of that many rows; two processes, which read it as a whole and part by part, go
+through an epoch. Their memory is the resident set.
+
 ``--allocator`` compares the C library's usual allocator, which moves large blocks to its heap after the first one was
 freed, with one that returns each of them to the system: what grows with the latter is kept by the program.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -23,6 +30,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,14 +40,21 @@ import torch
 from PIL import Image
 from portable import portable
 from quiet import cpu_seconds
+from scipy.io import wavfile
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import CACHE_VARIABLE
+from tl_lab.data.inputs.audio import AudioSpec
 from tl_lab.data.inputs.decoding import decode
 from tl_lab.data.inputs.image import ImageSpec
+from tl_lab.data.inputs.recordings import read_wave
+from tl_lab.data.inputs.tokenisers import Words
+from tl_lab.data.inputs.tokens import TokenSpec
+from tl_lab.data.sets.audio_folder import AudioFolder
 from tl_lab.data.sets.image_folder import ImageFolder
+from tl_lab.data.sets.text_table import TextTable
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
 
@@ -100,6 +115,39 @@ def prepared(data: DataModule) -> DataModule:
     return data
 
 
+class PlainRecordings(Dataset):
+    """A list of recordings by hand, with the same features."""
+
+    def __init__(self, paths: list[Path], spec: AudioSpec) -> None:
+        self.paths, self.spec = paths, spec
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        """Compute the features of one recording."""
+        return self.spec.features_of(*read_wave(self.paths[i])), int(self.paths[i].parent.name)
+
+    def collate(self, samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+        """Pad the recordings of a batch."""
+        return self.spec.joined([x for x, _ in samples])["mel"], torch.tensor([y for _, y in samples])
+
+
+def write_recordings(folder: Path, count: int) -> None:
+    """Write recordings of about half a second, in folders of classes."""
+    draw = np.random.default_rng(0)
+    for i in range(count):
+        place = folder / "recordings" / "train" / str(i % CLASSES)
+        place.mkdir(parents=True, exist_ok=True)
+        samples = draw.integers(-(2**12), 2**12, int(draw.integers(3000, 5000))).astype(np.int16)
+        wavfile.write(place / f"{i:07}.wav", 8000, samples)
+    for part in ("val", "test"):  # none is split off
+        for label in range(CLASSES):
+            place = folder / "recordings" / part / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            wavfile.write(place / "one.wav", 8000, draw.integers(-(2**12), 2**12, 4000).astype(np.int16))
+
+
 def memory_mb() -> float:
     """Add up the proportional set sizes of this process and its children."""
     return sum(_kilobytes("Pss")) / 1024
@@ -145,12 +193,128 @@ def compare_allocators(given: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def throughput(given: argparse.Namespace) -> dict[str, Any]:
+    """Compare epochs with those of a plain DataLoader, in turn."""
+    spec, options = AudioSpec(8000, bands=40, window=200, hop=80), {"batch_size": given.batch, "workers": given.workers}
+    options |= {"lazy": True, "val_share": 0.01}
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        os.environ[CACHE_VARIABLE] = f"{name}/cache"
+        folder = Path(name)
+        write_images(folder, given.images)
+        write_recordings(folder, given.images)
+        sides: dict[str, Any] = {
+            "image_folder": prepared(ImageFolder(root=f"{name}/files", test_share=0.01, **options))
+        }
+        try:
+            from tl_lab.data.sets.webdataset import WebDataset
+
+            sides["webdataset"] = prepared(WebDataset(root=f"{name}/shards", test_share=0.01, **options))
+        except UserError as error:
+            print(error)
+        sides["audio_folder"] = AudioFolder(path=f"{name}/recordings", length_buckets=False, **options)
+        sides["audio_folder"].load()
+        sides["audio_folder"].use(spec)
+        shared: dict[str, Any] = {"batch_size": given.batch, "shuffle": True, "drop_last": True}
+        shared["num_workers"] = given.workers
+        recordings = PlainRecordings(sorted((folder / "recordings" / "train").rglob("*.wav")), spec)
+        sides["plain images"] = DataLoader(Plain(sorted((folder / "files" / "train").rglob("*.jpg"))), **shared)
+        sides["plain recordings"] = DataLoader(recordings, collate_fn=recordings.collate, **shared)
+        for repeat in range(given.repeats):
+            order = [*sides] if repeat % 2 == 0 else [*reversed(sides)]
+            for side in order:
+                batches = sides[side] if side.startswith("plain") else _pairs(sides[side], repeat)
+                seconds, images, _ = one_epoch(batches, 1)
+                rates.setdefault(side, []).append(images / seconds)
+                print(f"{side}: {images / seconds:,.0f} a second", flush=True)
+    by_hand = {"image_folder": "plain images", "webdataset": "plain images", "audio_folder": "plain recordings"}
+    return {
+        "samples": given.images, "workers": given.workers, "batch_size": given.batch, "repeats": given.repeats,
+        "a_second": {side: statistics.median(all_) for side, all_ in rates.items()},
+        "ratio": {
+            side: [own / other for own, other in zip(rates[side], rates[by_hand[side]], strict=True)]
+            for side in by_hand if side in rates
+        },
+        "torch": torch.__version__.split("+")[0],
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------- texts
+
+
+def write_table(path: Path, rows: int) -> None:
+    """Write short texts of 4 to 20 words with one of ten classes."""
+    draw, words = np.random.default_rng(0), np.array(_words())
+    with path.open("w") as file:
+        file.write("text,label\n")
+        for start in range(0, rows, 10_000):
+            lengths = draw.integers(4, 21, min(10_000, rows - start))
+            texts = np.split(words[draw.zipf(1.3, lengths.sum()) % len(words)], lengths.cumsum()[:-1])
+            file.writelines(f"{' '.join(text)} {start + i},c{i % CLASSES}\n" for i, text in enumerate(texts))
+
+
+def _words() -> list[str]:
+    return ["".join(chr(97 + number // 26**place % 26) for place in range(4)) for number in range(20_000)]
+
+
+def of_texts(path: Path, lazy: bool, batch: int) -> dict[str, Any]:
+    """Read a table, tokenise it and go through an epoch; measure the memory of this process."""
+    spec = TokenSpec(20_002, 32, tokeniser=Words(_words()))
+    data = TextTable(path=str(path), lazy=lazy, batch_size=batch)
+    found: dict[str, Any] = {"before_mb": _resident("VmHWM")}
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data.load()
+    data.use(spec)
+    found |= {"reading_s": time.perf_counter() - began, "epoch_mb": []}
+    loader, digest = data.train_dataloader(), hashlib.sha256()
+    began, texts = time.perf_counter(), 0
+    for i, x in enumerate(loader):
+        digest.update(x.x["ids"].numpy().tobytes() + x.y.numpy().tobytes())
+        texts += len(x.y)
+        if (i + 1) % max(1, len(loader) // 10) == 0:
+            found["epoch_mb"].append(round(_resident("VmRSS"), 1))
+    seconds = time.perf_counter() - began
+    return {
+        **found,
+        "texts_a_second": texts / seconds,
+        "batches": digest.hexdigest()[:16],
+        "peak_mb": _resident("VmHWM"),
+    }
+
+
+def _resident(what: str) -> float:
+    """Read the resident set of this process, or its peak, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{what}:"))
+
+
+def compare_texts(given: argparse.Namespace) -> dict[str, Any]:
+    """Read a table as a whole and part by part, in processes of their own, each with an empty cache."""
+    found: dict[str, Any] = {"rows": given.texts, "batch_size": given.batch}
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "table.csv"
+        write_table(path, given.texts)
+        found["bytes"] = path.stat().st_size
+        for way in ("whole", "parts"):
+            command = [sys.executable, __file__, "--table", str(path), "--way", way, f"--batch={given.batch}"]
+            environment = {**os.environ, CACHE_VARIABLE: f"{name}/cache-{way}"}
+            ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            found[way] = json.loads(ended.stdout.splitlines()[-1])
+            print(way, found[way], flush=True)
+        files = [file for file in Path(f"{name}/cache-parts").rglob("*") if file.is_file()]
+        found["cache_bytes"] = sum(file.stat().st_size for file in files)
+    assert found["whole"]["batches"] == found["parts"]["batches"], "both ways must give the same batches"
+    return {**found, "torch": torch.__version__.split("+")[0]}
+
+
 def one_epoch(batches: Iterable[Any], length: int, memory: bool = False) -> tuple[float, int, list[float]]:
     """Go through an epoch: seconds from the first to the last batch, images after the first batch, and memory."""
     weights = torch.zeros(3)
     began, images, seen = 0.0, 0, []
     for i, (x, y) in enumerate(batches):
-        weights += x.mean((0, 2, 3)) + y.float().mean()
+        weights += x.mean() + y.float().mean()
         if memory and (i + 1) % max(1, length // 10) == 0:
             seen.append(round(memory_mb(), 1))
         if i == 0:
@@ -164,7 +328,7 @@ def _pairs(data: DataModule, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     loader = data.train_dataloader()
     loader.set_epoch(epoch)
     for batch in loader:
-        yield batch.x, batch.y
+        yield batch.x if isinstance(batch.x, Tensor) else batch.x["mel"], batch.y
 
 
 def main() -> None:
@@ -176,15 +340,30 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--output", type=Path, default=RESULTS)
     options.add_argument("--allocator", action="store_true", help="measure why memory grows at first, and store it")
+    options.add_argument(
+        "--throughput", action="store_true", help="repeat the comparison with a plain DataLoader alone"
+    )
+    options.add_argument("--texts", type=int, help="rows of a table that is read as a whole and part by part")
+    options.add_argument("--table", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--way", choices=["whole", "parts"], help=argparse.SUPPRESS)
     options.add_argument("--its-own", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
     torch.set_num_threads(1)
     if given.its_own:
         print(json.dumps(of_its_own(given.images, given.workers, given.batch)))
         return
+    if given.table:
+        print(json.dumps(of_texts(given.table, given.way == "parts", given.batch)))
+        return
     stored = json.loads(given.output.read_text()) if given.output.is_file() else {}
     if given.allocator:
         write_json(given.output, portable({**stored, "allocator": compare_allocators(given)}))
+        return
+    if given.throughput:
+        write_json(given.output, portable({**stored, "throughput": throughput(given)}))
+        return
+    if given.texts:
+        write_json(given.output, portable({**stored, "texts": compare_texts(given)}))
         return
     with tempfile.TemporaryDirectory() as name:
         os.environ[CACHE_VARIABLE] = f"{name}/cache"
@@ -231,7 +410,7 @@ def main() -> None:
         },
         "memory_mb": memory, "torch": torch.__version__.split("+")[0],
     }  # fmt: skip
-    known = {"allocator": stored["allocator"]} if "allocator" in stored else {}
+    known = {part: stored[part] for part in ("allocator", "throughput", "texts") if part in stored}
     write_json(given.output, portable({**found, **known}))
     print(found)
 

@@ -632,6 +632,52 @@ def large_data_table() -> str:
     return "\n".join([*lines, "", f"`benchmarks/large_data.py`: {how}; PyTorch {found['torch']}.", *_allocators(found)])
 
 
+def large_data_throughput_table() -> str:
+    """Compare epochs of files, shards and recordings with those of a plain DataLoader, in turn."""
+    found = json.loads((RESULTS / "large_data.json").read_text())["throughput"]
+    names = {
+        "image_folder": ("`data=image_folder`", "plain images"),
+        "webdataset": ("`data=webdataset`", "plain images"),
+        "audio_folder": ("`data=audio_folder`", "plain recordings"),
+    }
+    lines = [
+        f"| {found['samples']:,} files, {found['workers']} workers | samples a second | a plain `DataLoader` | "
+        "ratio: median (smallest to largest) | epochs that were faster |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (text, by_hand) in names.items():
+        if name in found["ratio"]:
+            ratio, rates = sorted(found["ratio"][name]), found["a_second"]
+            lines.append(
+                f"| {text} | {rates[name]:,.0f} | {rates[by_hand]:,.0f} | {statistics.median(ratio):.2f} "
+                f"({ratio[0]:.2f} to {ratio[-1]:.2f}) | {sum(one >= 1 for one in ratio)} of {len(ratio)} |"
+            )
+    how = f"`benchmarks/large_data.py --throughput`: medians of {found['repeats']} epochs each, in turn"
+    return "\n".join([*lines, "", f"{how}; PyTorch {found['torch']}."])
+
+
+def large_data_texts_table() -> str:
+    """Give the memory of a process that reads a table of texts as a whole and part by part."""
+    found = json.loads((RESULTS / "large_data.json").read_text())["texts"]
+    lines = [
+        f"| {found['rows']:,} texts, {found['bytes'] / 1e6:.0f} MB | before, MB | peak, MB | over an epoch, MB: "
+        "smallest to largest | reading and tokenising, s | texts a second in an epoch |",
+        "|---" * 6 + "|",
+    ]
+    names = {"whole": "as a whole (`data.lazy=false`)", "parts": "part by part (`data.lazy=true`)"}
+    for way, text in names.items():
+        one = found[way]
+        lines.append(
+            f"| {text} | {one['before_mb']:,.0f} | {one['peak_mb']:,.0f} | {min(one['epoch_mb']):,.0f} to "
+            f"{max(one['epoch_mb']):,.0f} | {one['reading_s']:.0f} | {one['texts_a_second']:,.0f} |"
+        )
+    how = (
+        "`benchmarks/large_data.py --texts`: resident memory of a process without workers; both ways gave the same "
+        f"batches; the cache of the second took {found['cache_bytes'] / 1e6:.0f} MB"
+    )
+    return "\n".join([*lines, "", f"{how}; PyTorch {found['torch']}."])
+
+
 def decoders_table() -> str:
     """Compare the project's decoder with torchvision's, by throughput and pixels."""
     found = json.loads((RESULTS / "decoders.json").read_text())
@@ -1132,6 +1178,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "speakers": speakers_table,
     "tabular": tabular_table,
     "large_data": large_data_table,
+    "large_data_texts": large_data_texts_table,
+    "large_data_throughput": large_data_throughput_table,
     "other_inputs": other_inputs_table,
     "sweep_overhead": sweep_overhead_table,
     "start_up": start_up_table,

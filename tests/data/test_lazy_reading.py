@@ -116,6 +116,16 @@ def test_augmented_batches_are_the_same_by_any_number_of_workers_and_after_a_res
     assert not torch.equal(alone[0].x, alone[1].x)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_reading_draws_no_random_numbers_of_the_networks(workers: int, images: Path) -> None:
+    """Dropout draws the same numbers whether data are read during training or are in memory."""
+    data = ImageFolder(root=str(images), lazy=True, batch_size=4, workers=workers, **_SPLIT)
+    _loaded(data, ImageSpec((8, 8), 3))
+    before = torch.get_rng_state()
+    assert len(list(_first_epochs(data))) >= 4
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_data_that_are_in_memory_as_they_come_cannot_be_read_as_needed() -> None:
     from tests.laboratory import Blobs
 

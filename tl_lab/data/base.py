@@ -349,10 +349,12 @@ class DataModule(pl.LightningDataModule):
                     continue
                 if self._stays_on_disk(x, spec):
                     self.read_as_needed = True
+                    if hasattr(x, "prepare"):
+                        x.prepare(spec)
+                    _add_notes(changed, x, name)
                     continue
                 raw, x = x, ready[use] if use in ready else x.load_all(spec, self.workers)
-                for note in getattr(raw, "notes", ()):
-                    changed.setdefault(note, []).append(name)
+                _add_notes(changed, raw, name)
             elif told := spec.changes(sample_shape(x)):
                 changed.setdefault(", ".join(told), []).append(name)
                 if spec.bytes_of(1) > numel(x) // max(1, len(samples)):
@@ -676,6 +678,11 @@ class DataModule(pl.LightningDataModule):
 
 def _shortened(spec: InputSpec) -> Transform:
     return lambda batch, draw: spec.shorten(batch)
+
+
+def _add_notes(changed: dict[str, list[str]], x: LazyInputs, name: str) -> None:
+    for note in getattr(x, "notes", ()):
+        changed.setdefault(note, []).append(name)
 
 
 def _check(name: str, samples: Samples) -> None:

@@ -1,8 +1,10 @@
-"""A cache of arrays: a folder of ``.npz`` files, each written atomically."""
+"""A cache of arrays: a folder of ``.npz`` files, and of folders for what is larger, each written atomically."""
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -10,7 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "cached_arrays", "file_hash"]
+from tl_lab.errors import UserError
+
+__all__ = ["CACHE_VARIABLE", "cache_folder", "cached_arrays", "cached_folder", "file_hash"]
+
+_SIZES = "sizes.json"  # of the files of a folder, by which damage is recognised
 
 CACHE_VARIABLE = "TL_LAB_CACHE"
 """The environment variable that names the cache's folder."""
@@ -47,8 +53,7 @@ def cached_arrays(
     Returns:
         The arrays by name.
     """
-    text = json.dumps(key, sort_keys=True, default=str)
-    path = (folder or cache_folder()) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    path = (folder or cache_folder()) / f"{_file_name(name, key)}.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
             return {part: file[part] for part in file.files}
@@ -57,6 +62,65 @@ def cached_arrays(
     arrays = make()
     _keep(path, arrays)
     return arrays
+
+
+def cached_folder(name: str, key: Mapping[str, object], write: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache with files too large for memory, which are written once.
+
+    The folder appears when it is complete. Processes that need the same one wait for the first, and a damaged one or
+    one that a killed process has left incomplete is replaced.
+
+    Args:
+        name: first part of the folder's name.
+        key: everything on which the files depend, as JSON values.
+        write: writes the files into a given empty folder.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    path = cache_folder() / _file_name(name, key)
+    if _is_whole(path):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a process that ends, however it does, gives it up
+            if not _is_whole(path):
+                _write_folder(path, write)
+    except OSError as error:
+        raise UserError(
+            f"the cache {path.parent} cannot be written ({error.strerror or error}): set {CACHE_VARIABLE} to a folder "
+            "with enough space"
+        ) from error
+    return path
+
+
+def _write_folder(path: Path, write: Callable[[Path], None]) -> None:
+    beside = path.with_suffix(".part")
+    for old in (beside, path):
+        shutil.rmtree(old, ignore_errors=True)
+    beside.mkdir()
+    try:
+        write(beside)
+        sizes = {file.name: file.stat().st_size for file in beside.iterdir()}
+        (beside / _SIZES).write_text(json.dumps(sizes))
+        beside.replace(path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        sizes = json.loads((path / _SIZES).read_text())
+        return all((path / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _file_name(name: str, key: Mapping[str, object]) -> str:
+    text = json.dumps(key, sort_keys=True, default=str)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _keep(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,9 +1,10 @@
 """Samples that occur in more than one part of a set: identical to the last bit or, on request, nearly so."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -47,9 +48,14 @@ class Shared(NamedTuple):
         return f"{self.found:,} of {self.of:,} samples of {self.name} are in {self.other}{labels}"
 
 
-def keys_of(x: Inputs | LazyInputs) -> list[bytes] | list[str]:
-    """Return a key for each sample, equal for equal samples: for files, the hash of their content."""
+def keys_of(x: Inputs | LazyInputs) -> list[bytes] | list[str] | np.ndarray:
+    """Return a key for each sample, equal for equal samples: for files, the hash of their content.
+
+    Samples too many for a list have an array of bytes, whose hexadecimal digits are the keys.
+    """
     if not in_memory(x):
+        if hasattr(x, "keys"):
+            return cast(np.ndarray, x.keys())
         digests: Callable[[], list[str]] | None = getattr(x, "digests", None)
         return [f"{id(x)} {i}" for i in range(len(x))] if digests is None else digests()
     parts = [tensor.detach().cpu().contiguous() for tensor in tensors(x)]
@@ -119,12 +125,27 @@ def _differing(y: Tensor | None, other: Tensor | None, places: np.ndarray) -> in
 class _Keys:
     """Return the keys of a set's samples, in order and as a set."""
 
-    def __init__(self, keys: Sequence[Hashable]) -> None:
-        self.keys, self.every = keys, frozenset(keys)
+    def __init__(self, keys: Sequence[Hashable] | np.ndarray) -> None:
+        self.array = keys if isinstance(keys, np.ndarray) else None
+        self._keys = keys
+
+    @functools.cached_property
+    def keys(self) -> Sequence[Hashable]:
+        if self.array is None:
+            return cast(Sequence[Hashable], self._keys)
+        return [row.tobytes().hex() for row in self.array.view(np.uint8).reshape(len(self.array), -1)]
+
+    @functools.cached_property
+    def every(self) -> frozenset[Hashable]:
+        return frozenset(self.keys)
 
 
 def _equal(one: _Keys, other: _Keys) -> np.ndarray:
     """Find the position of each key among the others, ``(N,)``; -1 if absent."""
+    if one.array is not None and other.array is not None:
+        order = other.array.argsort(kind="stable")  # of equal keys, the first one is found
+        nearest = order[other.array[order].searchsorted(one.array).clip(max=len(order) - 1)]
+        return np.where(other.array[nearest] == one.array, nearest, -1)
     if one.every.isdisjoint(other.every):
         return np.full(len(one.keys), -1, dtype=np.int64)
     places = {key: i for i, key in reversed(list(enumerate(other.keys)))}

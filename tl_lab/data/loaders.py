@@ -184,6 +184,8 @@ class Loader:
             batch_size=None,  # an item is a batch
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
+            # its own, so that dropout draws the same numbers as with data in memory
+            generator=generator(self.order.seed, "workers", self.order.name, self.epoch),
         )
         with _frozen_heap():
             iterator = iter(loader)
@@ -255,6 +257,8 @@ class _Batches(Dataset):
 
     def _joined(self, places: list[int]) -> Inputs:
         """Read samples into slices of one tensor; named tensors are padded to the longest."""
+        if hasattr(self.inputs, "read_batch"):
+            return cast(Inputs, self.inputs.read_batch(places, self.spec))
         first = self.inputs.read(places[0], self.spec)
         if not isinstance(first, Tensor):
             others = [self.inputs.read(i, self.spec) for i in places[1:]]

@@ -204,7 +204,8 @@ def _read_texts(texts: Sequence[Any], model: "TrainedModel", batch_size: int) ->
 
 def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
     """Read the texts of a table from the columns used in training."""
-    from tl_lab.data.sets.text_table import read_table, texts_of
+    from tl_lab.data.sets.table_files import read_table
+    from tl_lab.data.sets.text_table import texts_of
 
     if not path.is_file():
         raise UserError(f"there is no table {path} to predict")
@@ -215,7 +216,7 @@ def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iter
 
 def _read_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
     """Read the rows of a table from the columns used in training."""
-    from tl_lab.data.sets.text_table import read_table
+    from tl_lab.data.sets.table_files import read_table
 
     if not path.is_file():
         raise UserError(f"there is no table {path} to predict")

@@ -102,7 +102,7 @@ def _of_squad(path: Path) -> list[tuple[str, Passage]]:
 
 
 def _of_table(path: Path) -> list[tuple[str, Passage]]:
-    from tl_lab.data.sets.text_table import read_table
+    from tl_lab.data.sets.table_files import read_table
 
     table = read_table(path)
     for name in ("question", "context"):

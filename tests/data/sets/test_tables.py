@@ -15,7 +15,7 @@ from tl_lab.backbones.mlp import MLP
 from tl_lab.data.inputs.table import MISSING, TableSpec, column_kinds, learn_columns, mixture_of
 from tl_lab.data.sets.table import Table, TablePair
 from tl_lab.data.sets.table_corpora import Adult, Compas, Electricity
-from tl_lab.data.sets.text_table import read_table
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load, predict_to_csv
 from tl_lab.run.scoring import score

@@ -11,8 +11,9 @@ import torch
 
 from tl_lab.data.inputs.tokenisers import Words
 from tl_lab.data.inputs.tokens import TokenSpec
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.text import Sst2, Trec
-from tl_lab.data.sets.text_table import TextTable, read_table
+from tl_lab.data.sets.text_table import TextTable
 from tl_lab.errors import UserError
 from tl_lab.run.given import read_given
 

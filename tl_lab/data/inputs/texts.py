@@ -9,11 +9,11 @@ from torch import Tensor
 
 from tl_lab.data.cache import cached_arrays
 from tl_lab.data.inputs.operations import Inputs
-from tl_lab.data.inputs.tokenisers import Text
+from tl_lab.data.inputs.tokenisers import Text, Tokeniser
 from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.errors import UserError
 
-__all__ = ["Texts"]
+__all__ = ["Texts", "check_tokeniser", "digest_of", "notes_of"]
 
 
 class Texts:
@@ -24,7 +24,7 @@ class Texts:
     """
 
     def __init__(self, items: Sequence[Text]) -> None:
-        self.items = list(items)
+        self.items: Sequence[Text] = list(items)
         self.notes: list[str] = []
         """Description of the parts that tokenising has cut."""
 
@@ -54,15 +54,18 @@ class Texts:
         Raises:
             UserError: the backbone has no tokeniser.
         """
-        if spec.tokeniser is None:
-            raise UserError("these data are texts, and the backbone takes tokens without naming a tokeniser")
-        key = {"tokeniser": spec.tokeniser.digest, "length": spec.max_length, "texts": self.fingerprint(), "version": 1}
+        key = {
+            "tokeniser": check_tokeniser(spec).digest,
+            "length": spec.max_length,
+            "texts": self.fingerprint(),
+            "version": 1,
+        }
         found = cached_arrays("tokens", key, lambda: self._encoded(spec))
         ids, ends, types = found["ids"], found["ends"], found["types"]
         rows = [part.tolist() for part in np.split(ids, ends[:-1])]
         kinds = [part.tolist() for part in np.split(types, ends[:-1])] if len(types) else []
         cut, unknown, tokens = found["counts"].tolist()
-        self.notes = _notes(len(self), cut, unknown, tokens, spec)
+        self.notes = notes_of(len(self), cut, unknown, tokens, spec)
         return spec.padded(rows, kinds)
 
     def _encoded(self, spec: TokenSpec) -> dict[str, np.ndarray]:
@@ -89,7 +92,7 @@ class Texts:
 
     def digests(self) -> list[str]:
         """Return a hash of each text; texts that differ only in white space are equal."""
-        return [hashlib.blake2b(repr(_stripped(item)).encode(), digest_size=16).hexdigest() for item in self.items]
+        return [digest_of(item).hex() for item in self.items]
 
     def fingerprint(self) -> str:
         """Hash all texts, in their order: 64 hexadecimal digits."""
@@ -102,11 +105,36 @@ class Texts:
         return f"Texts({len(self)})"
 
 
+def check_tokeniser(spec: TokenSpec) -> Tokeniser:
+    """Return the tokeniser of a backbone's input.
+
+    Raises:
+        UserError: it has none.
+    """
+    if spec.tokeniser is None:
+        raise UserError("these data are texts, and the backbone takes tokens without naming a tokeniser")
+    return spec.tokeniser
+
+
+def digest_of(item: Text) -> bytes:
+    """Hash a text or a pair, 16 bytes; texts that differ only in white space are equal."""
+    return hashlib.blake2b(repr(_stripped(item)).encode(), digest_size=16).digest()
+
+
+def notes_of(count: int, cut: int, unknown: int, tokens: int, spec: TokenSpec) -> list[str]:
+    """Describe what tokenising has lost.
+
+    Args:
+        count: number of texts.
+        cut: number of those that were cut.
+        unknown: number of tokens outside the vocabulary.
+        tokens: number of all tokens.
+        spec: with the largest length.
+    """
+    said = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
+    return said + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])
+
+
 def _stripped(item: Text) -> Text:
     """Remove white space: copies of a set differ in the spaces that tokenisers have inserted."""
     return "".join(item.split()) if isinstance(item, str) else ("".join(item[0].split()), "".join(item[1].split()))
-
-
-def _notes(count: int, cut: int, unknown: int, tokens: int, spec: TokenSpec) -> list[str]:
-    said = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
-    return said + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])

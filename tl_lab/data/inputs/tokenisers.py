@@ -24,16 +24,21 @@ class Encoded(NamedTuple):
     Attributes:
         ids: of the tokens of each text.
         types: for pairs, 0 for tokens of the first text and 1 for those of the second; otherwise empty.
-        cut: number of texts that were cut.
+        shortened: whether each text was cut.
         unknown: number of tokens outside the vocabulary.
         tokens: total number of tokens, including special ones.
     """
 
     ids: list[list[int]]
     types: list[list[int]]
-    cut: int
+    shortened: list[bool]
     unknown: int
     tokens: int
+
+    @property
+    def cut(self) -> int:
+        """Number of texts that were cut."""
+        return sum(self.shortened)
 
 
 class Tokeniser(ABC):
@@ -151,7 +156,7 @@ class FastTokeniser(Tokeniser):
         return Encoded(
             ids,
             [one.type_ids for one in found] if pairs else [],
-            sum(bool(one.overflowing) for one in found),
+            [bool(one.overflowing) for one in found],
             sum(row.count(number) for row in ids) if number is not None else 0,
             sum(map(len, ids)),
         )
@@ -251,8 +256,8 @@ class Words(Tokeniser):
         whole = [text if isinstance(text, str) else " ".join(text) for text in texts]
         rows = [[numbers.get(word, 1) for word in _WORD.findall(text.lower())] or [1] for text in whole]
         ids = [row[:max_length] for row in rows]
-        cut = sum(len(row) > max_length for row in rows)
-        return Encoded(ids, [], cut, sum(row.count(1) for row in ids), sum(map(len, ids)))
+        shortened = [len(row) > max_length for row in rows]
+        return Encoded(ids, [], shortened, sum(row.count(1) for row in ids), sum(map(len, ids)))
 
     def state(self) -> dict[str, Any]:
         """Return the words, in one string."""

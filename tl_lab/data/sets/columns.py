@@ -70,12 +70,12 @@ def truth_of(table: pd.DataFrame, names: Sequence[str], kind: type[Problem], pat
         UserError: a column is missing, or a cell is invalid.
     """
     check_columns(table, "label_column", names, path)
-    cells = {name: cells_of(table[name]) for name in names}
+    cells = {name: cells_of(table[name]).astype(object) for name in names}
     if kind.numbers_outputs:
-        labels = labels_of(cells[names[0]], names[0], path)
+        numbers, labels = pd.factorize(pd.Series(labels_of(cells[names[0]], names[0], path), dtype=object))
         classes = sorted_labels(labels)
         places = {name: number for number, name in enumerate(classes)}
-        return classes, torch.tensor([places[label] for label in labels])
+        return classes, torch.tensor([places[label] for label in labels])[torch.from_numpy(numbers)]
     y = torch.stack([numbers_of(cells[name], name, path) for name in names], 1)
     if kind.marks_outputs and bool((wrong := (y != 0) & (y != 1)).any()):
         row, column = (int(place) for place in wrong.nonzero()[0])

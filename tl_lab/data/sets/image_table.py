@@ -19,8 +19,8 @@ from tl_lab.data.sets.columns import check_columns, labels_of, names_in, sorted_
 from tl_lab.data.sets.given_split import split_as_given
 from tl_lab.data.sets.image_folder import ImageReading, Scan, find_folder
 from tl_lab.data.sets.table import file_of
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.tables import numbered
-from tl_lab.data.sets.text_table import read_table
 from tl_lab.data.splits import group_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Fraction, Limits

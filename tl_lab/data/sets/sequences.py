@@ -9,6 +9,7 @@ from torch import Tensor
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.request import Request
+from tl_lab.data.samples import in_memory
 
 __all__ = ["OfSequences"]
 
@@ -35,12 +36,17 @@ class OfSequences(DataModule):
         """Convert the sets to the declared input, or leave this to the workers."""
         super().use(spec)
         if self.read_as_needed:
-            self.notes.append("read on demand, in batches of any lengths")
+            measured = all(hasattr(samples.x, "lengths") for samples in self.sets.values() if not in_memory(samples.x))
+            self.notes.append("read on demand" if measured else "read on demand, in batches of any lengths")
 
     def lengths(self, name: str) -> Tensor | None:
         """Return the length of each sample, if batches are formed by length."""
-        x = self.sets[name].x
-        return self.count_places(x).cpu() if self.length_buckets and isinstance(x, Mapping) else None
+        x: Any = self.sets[name].x
+        if not self.length_buckets:
+            return None
+        if isinstance(x, Mapping):
+            return self.count_places(x).cpu()
+        return x.lengths(self.spec) if hasattr(x, "lengths") else None
 
     @abstractmethod
     def count_places(self, x: Mapping[str, Tensor]) -> Tensor:

@@ -16,8 +16,9 @@ from tl_lab.data.sets.audio import OfAudio
 from tl_lab.data.sets.columns import check_columns
 from tl_lab.data.sets.given_split import split_as_given
 from tl_lab.data.sets.table import file_of
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.tables import numbered
-from tl_lab.data.sets.text_table import read_table, three_parts
+from tl_lab.data.sets.text_table import three_parts
 from tl_lab.data.splits import check_shares, group_split
 from tl_lab.errors import UserError
 from tl_lab.functional.transcripts import plain_text

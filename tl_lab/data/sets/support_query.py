@@ -17,7 +17,7 @@ from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodes import EpisodeLoader, EpisodeOptions
 from tl_lab.data.scenarios.episodic import EpisodicData
-from tl_lab.data.sets.text_table import read_table
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Count
 

@@ -23,7 +23,7 @@ from tl_lab.data.sets.columns import (
     together,
     truth_of,
 )
-from tl_lab.data.sets.text_table import read_table
+from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.trees import tree_scores
 from tl_lab.errors import UserError
 from tl_lab.options import Count

@@ -7,13 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.request import Request
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.columns import check_columns
 from tl_lab.data.sets.tasks import TasksInBatches
-from tl_lab.data.sets.text_table import read_table, texts_of, three_parts
+from tl_lab.data.sets.text_table import texts_and_others, three_parts
 from tl_lab.data.splits import check_shares
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
@@ -94,13 +93,13 @@ class TasksOfTable(TasksInBatches):
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
-        table = read_table(path, self.encoding)
-        texts = texts_of(table, self.text_columns, path)
+        wanted = [(f"tasks.{task}", _columns(task, kind)) for task, kind in self.wanted.items()]
+        texts, table = texts_and_others(self, path, self.encoding, self.text_columns, wanted)
         problems, columns = {}, []
         for task, kind in self.wanted.items():
-            names = [task] if isinstance(kind, str) else list(kind)
+            names = _columns(task, kind)
             check_columns(table, f"tasks.{task}", names, path)
-            problems[task], labels = _labels(table[names], kind, f"{path}, column")
+            problems[task], labels = _labels(table[names].astype(object), kind, f"{path}, column")
             columns.append(labels)
         self.several = Several(tasks=problems)
         self.class_names = list(self.several.output_names)
@@ -108,10 +107,14 @@ class TasksOfTable(TasksInBatches):
         kept = self.several.known(y).any(1)
         if not bool(kept.all()):
             self.notes.append(f"{int((~kept).sum()):,} of {len(y):,} rows without any label left out")
-        samples = Samples(Texts(texts), y).subset(kept.nonzero()[:, 0])
+        samples = Samples(texts, y).subset(kept.nonzero()[:, 0])
         self.contents = [samples.fingerprint()]
         sets = three_parts(samples, self.val_share, self.test_share, self.seed)
         return {**sets, "test": self.few_tested(sets["test"], "table")}
+
+
+def _columns(task: str, kind: str | Sequence[str]) -> list[str]:
+    return [task] if isinstance(kind, str) else list(kind)
 
 
 def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple[Problem, Tensor]:

@@ -1,6 +1,5 @@
 """The user's own texts, in a table."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.roots import places_of
@@ -23,18 +23,17 @@ from tl_lab.data.sets.columns import (
     together,
     truth_of,
 )
+from tl_lab.data.sets.table_files import ENDINGS, parsing, read_table, refuse_empty
+from tl_lab.data.sets.table_stream import IrregularTable, stored_table
 from tl_lab.data.sets.text import OfTexts, TextSet
 from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.problems import Problem
-from tl_lab.texts import listed
 
-__all__ = ["TableOfTexts", "TextTable", "read_table", "texts_of", "three_parts"]
+__all__ = ["TableOfTexts", "TextTable", "texts_and_others", "texts_of", "three_parts"]
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
-_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+_WHOLE = 200 * 2**20  # bytes of a table that is read as a whole: parsing takes some ten times as much memory
 
 
 class TableOfTexts(OfTexts):
@@ -70,7 +69,7 @@ class TableOfTexts(OfTexts):
             UserError: one is missing or out of range.
         """
         if path is None:
-            raise UserError("data.path: give the table, a file that ends in " + " or ".join(_ENDINGS))
+            raise UserError("data.path: give the table, a file that ends in " + " or ".join(ENDINGS))
         columns = [text_column] if isinstance(text_column, str) else [*text_column]
         if len(columns) not in (1, 2):
             raise UserError(f"data.text_column must be one column, or two for pairs of texts, not {len(columns)}")
@@ -101,10 +100,10 @@ class TableOfTexts(OfTexts):
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
-        table = read_table(path, self.encoding)
-        texts = texts_of(table, self.text_columns, path)
+        others = [("label_column", self.label_columns), *((option, names_in(names)) for option, names in further)]
+        texts, table = texts_and_others(self, path, self.encoding, self.text_columns, others)
         self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
-        samples = Samples(Texts(texts), y)
+        samples = Samples(texts, y)
         self.contents = [samples.fingerprint()]
         cells = {}
         for option, columns in further:
@@ -184,53 +183,47 @@ def three_parts(samples: Samples, val_share: float, test_share: float, seed: int
     return {"train": samples.subset(rest[train]), "val": samples.subset(rest[val]), "test": samples.subset(test)}
 
 
-def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
-    """Read a table; cells of csv and tsv files remain strings.
+def texts_and_others(
+    data: DataModule, path: Path, encoding: str, names: Sequence[str], others: Sequence[tuple[str, Sequence[str]]]
+) -> tuple[Texts, pd.DataFrame]:
+    """Read the texts of a table, and a table with further columns: a large one part by part.
 
     Args:
-        path: a file that ends in .csv, .tsv, .jsonl or .parquet.
-        encoding: of a text file; a byte order mark is skipped.
+        data: with the option ``lazy``; its notes state if a large table is read into memory.
+        path: of the table.
+        encoding: of a text file.
+        names: of the column with texts, or of two.
+        others: options that name further columns, and these columns.
 
     Raises:
-        UserError: the extension is unknown, the file is damaged or in another encoding, or a row has more cells than
-            the header.
+        UserError: the table is damaged, a column is missing, or a text is empty.
     """
-    kind = path.suffix.lower()
-    if kind not in _ENDINGS:
-        raise UserError(f"{path} ends in {kind or 'nothing'}: tables end in {', '.join(_ENDINGS)}")
-    marked = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    try:
-        if kind == ".parquet":
-            return pd.read_parquet(path)
-        if kind == ".jsonl":
-            return pd.read_json(path, lines=True, dtype=False, encoding=marked)
-        # with a header, pandas would rename columns, and take the first for an index where rows have one cell more
-        cells = pd.read_csv(path, sep=_SEPARATORS[kind], header=None, dtype=str, keep_default_na=False, encoding=marked)
-        return _with_header(cells)
-    except (UnicodeDecodeError, LookupError) as error:
-        raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding (latin-1)") from error
-    except ImportError as error:
-        raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
-    except (ValueError, OSError) as error:
-        said = str(error).splitlines()[0]
-        if found := _RAGGED.search(said):
-            said = f"line {found[2]} has {found[3]} cells, and the header {found[1]}"
-        raise UserError(f"{path} cannot be read as a table ({said})") from error
+    large = data.lazy is True or (data.lazy == "auto" and _bytes_in(path) > _WHOLE)
+    if large and path.suffix.lower() in ENDINGS:
+        try:
+            return stored_table(path, encoding, names, others)
+        except IrregularTable:
+            data.notes.append(f"{path.name} is read into memory: its cells are not plain texts")
+    table = read_table(path, encoding)
+    return Texts(texts_of(table, names, path)), table
 
 
-def _with_header(cells: pd.DataFrame) -> pd.DataFrame:
-    """Take the first row as the columns' names; leave out columns that have neither a name nor a cell."""
-    table = cells.iloc[1:].reset_index(drop=True)
-    table.columns = cells.iloc[0].tolist()
-    kept = [bool(name.strip()) or bool((table.iloc[:, i] != "").any()) for i, name in enumerate(table.columns)]
-    return table.loc[:, kept]
+def _bytes_in(path: Path) -> int:
+    """Return the bytes of a table, of a parquet file those of its uncompressed columns."""
+    if path.suffix.lower() == ".parquet":
+        with parsing(path, ""):
+            from pyarrow.parquet import read_metadata
+
+            about = read_metadata(path)
+            return sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    return path.stat().st_size
 
 
 def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text]:
     """Return each row's text, or its pair of texts.
 
     Args:
-        table: as returned by :func:`read_table`.
+        table: as returned by :func:`~tl_lab.data.sets.table_files.read_table`.
         names: of the column, or of two.
         path: of the table, for messages.
 
@@ -240,9 +233,5 @@ def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text
     check_columns(table, "text_column", names, path)
     columns = [table[name].map(cell_of).tolist() for name in names]
     for name, texts in zip(names, columns, strict=True):
-        if empty := [row for row, text in enumerate(texts, 1) if not text.strip()]:
-            raise UserError(
-                f"{path}: column {name!r} is empty in {len(empty):,} of {len(texts):,} rows "
-                f"({listed(map(str, empty))}): fill them or leave these rows out"
-            )
+        refuse_empty([row for row, text in enumerate(texts, 1) if not text.strip()], len(texts), name, path)
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

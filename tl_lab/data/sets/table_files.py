@@ -1,0 +1,125 @@
+"""Files with tables: csv, tsv, jsonl and parquet."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+
+from tl_lab.errors import UserError
+from tl_lab.texts import listed
+
+__all__ = ["ENDINGS", "SEPARATORS", "marked", "parsing", "read_table", "refuse_empty"]
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+"""Separators of cells."""
+ENDINGS = (*SEPARATORS, ".jsonl", ".parquet")
+"""Endings of tables."""
+_RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
+_NO_PARQUET = re.compile(r"^Could not open Parquet input source '.*': ")
+
+
+def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
+    """Read a table; cells of csv and tsv files remain strings.
+
+    Args:
+        path: a file that ends in .csv, .tsv, .jsonl or .parquet.
+        encoding: of a text file; a byte order mark is skipped.
+
+    Raises:
+        UserError: the extension is unknown, the file is damaged or in another encoding, or a row has more cells than
+            the header.
+    """
+    kind = path.suffix.lower()
+    if kind not in ENDINGS:
+        raise UserError(f"{path} ends in {kind or 'nothing'}: tables end in {', '.join(ENDINGS)}")
+    with parsing(path, encoding):
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        if kind == ".jsonl":
+            return pd.read_json(path, lines=True, dtype=False, encoding=marked(encoding))
+        # with a header, pandas would rename columns, and take the first for an index where rows have one cell more
+        return _with_header(
+            pd.read_csv(
+                path,
+                sep=SEPARATORS[kind],
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                encoding=marked(encoding),
+            )
+        )
+    raise AssertionError  # parsing() raises errors as they come
+
+
+def marked(encoding: str) -> str:
+    """Return the encoding that skips a byte order mark, if there is one."""
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+@contextmanager
+def parsing(path: Path, encoding: str) -> Iterator[None]:
+    """Raise errors of parsers as one sentence.
+
+    Args:
+        path: of the table.
+        encoding: of a text file.
+
+    Raises:
+        UserError: the file is damaged or in another encoding, or a library is missing.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (UnicodeDecodeError, LookupError) as error:
+        raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding (latin-1)") from error
+    except ImportError as error:
+        raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
+    except (ValueError, OSError) as error:
+        said = _NO_PARQUET.sub("", str(error).splitlines()[0])
+        if path.suffix.lower() == ".jsonl":
+            said = _damaged_line(path, encoding) or said
+        if found := _RAGGED.search(said):
+            said = f"line {found[2]} has {found[3]} cells, and the header {found[1]}"
+        raise UserError(f"{path} cannot be read as a table ({said})") from error
+
+
+def _damaged_line(path: Path, encoding: str) -> str:
+    """Describe the first line that is not JSON; empty if there is none."""
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding=marked(encoding), newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line.strip() or "0", strict=False)
+            except ValueError as error:
+                return f"line {number}: {error}"
+    return ""
+
+
+def refuse_empty(rows: Sequence[int], count: int, name: str, path: Path) -> None:
+    """Refuse a table with empty texts.
+
+    Args:
+        rows: the numbers of rows with an empty text.
+        count: number of all rows.
+        name: of the column.
+        path: of the table.
+
+    Raises:
+        UserError: there are some.
+    """
+    if rows:
+        raise UserError(
+            f"{path}: column {name!r} is empty in {len(rows):,} of {count:,} rows "
+            f"({listed(map(str, rows))}): fill them or leave these rows out"
+        )
+
+
+def _with_header(cells: pd.DataFrame) -> pd.DataFrame:
+    """Take the first row as the columns' names; leave out columns that have neither a name nor a cell."""
+    table = cells.iloc[1:].reset_index(drop=True)
+    table.columns = cells.iloc[0].tolist()
+    kept = [bool(name.strip()) or bool((table.iloc[:, i] != "").any()) for i, name in enumerate(table.columns)]
+    return table.loc[:, kept]
