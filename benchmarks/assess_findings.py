@@ -104,7 +104,8 @@ def label_draws(seeds: int = 5, labels: int = 50) -> Finding:
             rows.append(
                 [said, f"AnB+, {count}", mean_with_interval(values).text(percent=True), points(difference), flag]
             )
-    gain = mean_with_interval(np.subtract(*reversed(base.values())).tolist())
+    at_random, evenly = base.values()
+    gain = mean_with_interval(np.subtract(evenly, at_random).tolist())
     return Finding(
         f"The {labels} labels of digits 5-9 drawn at random, and as many of each class: what does the draw change?",
         ["labels drawn", "way", "accuracy on B (95 %)", "- base, points (95 %)", "negative transfer"],

@@ -160,7 +160,7 @@ def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
     if not in_memory(x):
         texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
         if texts is not None:
-            return [re.findall(r"\w+", text.lower()) or text.split() for text in texts()]
+            return [list(re.findall(r"\w+", text.lower()) or text.split()) for text in texts()]
         small = x.load_all(ImageSpec((_SIDE, _SIDE), 1), 0)
         assert isinstance(small, Tensor)
         return small.float() / 255
