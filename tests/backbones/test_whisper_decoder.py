@@ -148,7 +148,7 @@ def test_runs_that_name_classes_and_transcripts(folder: Path, tmp_path: Path, mo
     assert {"test/wer", "test/cer", "test/letter_acc"} <= found["metrics"].keys()
     assert "test/loss" not in found["metrics"]
     facts = json.loads((tmp_path / "run" / "results.json").read_text())["protocol"]
-    assert facts["zero-shot"] == "decoding, greedy unless a text repeats itself, 30 s of silence behind each recording"
+    assert facts["zero-shot"] == "decoding, greedy unless a text repeats itself, 30 s of silence after each recording"
     decoder = Whisper(name=str(folder), seconds=0.5).recogniser()
     assert decoder is not None
     assert len(load(tmp_path / "run").predict(tmp_path / "0.wav").labels) == 1

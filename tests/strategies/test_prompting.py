@@ -208,7 +208,7 @@ def test_demonstrations_that_do_not_fit_are_left_out(folder, tmp_path, capsys):
     assert prompt["shots"] < 6
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads 512 tokens at most" in said
+        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads at most 512 tokens" in said
     )
 
 
@@ -233,7 +233,7 @@ def test_the_model_reasons_before_it_answers(folder, tmp_path, monkeypatch):
 def test_what_makes_no_prompt_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match="label_words names the class 'x', which the data do not have"):
         ask(tmp_path / "words", folder, "strategy.label_words={x: y}")
-    with pytest.raises(UserError, match="asks a language model about texts, and backbone=MLP reads none"):
+    with pytest.raises(UserError, match="needs texts and a language model, not backbone=MLP"):
         run_in(tmp_path / "mlp", "strategy=prompting", "data=digits", "backbone=mlp", "logger=none")
 
 
@@ -243,4 +243,4 @@ def test_beside_an_encoder_a_language_model_of_its_own_is_asked(folder, tmp_path
     other = ["backbone=hf_text", f"backbone.name={encoder}", f"strategy.language_model={folder}"]
     results = ask(tmp_path / "beside", folder, *other, *options)
     assert results["prompts"] == ask(tmp_path / "alone", folder, *options)["prompts"]
-    assert results["protocol"]["prompting"].endswith("is asked, and the backbone takes no part")
+    assert results["protocol"]["prompting"].endswith(", not by the backbone")

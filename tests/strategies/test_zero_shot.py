@@ -31,7 +31,7 @@ def test_classes_are_found_by_name_and_by_a_map():
     ("names", "label_map", "said"),
     [
         (["cat"], {"cat": ["tabi cat"]}, "no class .* is called 'tabi cat'; did you mean 'tabby cat'"),
-        (["cat", "tabby"], {"cat": ["tabby"]}, "'tabby' stands for both 'cat' and 'tabby'"),
+        (["cat", "tabby"], {"cat": ["tabby"]}, "'tabby' belongs to both 'cat' and 'tabby'"),
         (["car", "bus"], {}, "give strategy.label_map"),
     ],
 )
@@ -44,7 +44,7 @@ def test_a_template_without_its_placeholder_is_refused():
     assert check_templates("strategy.templates", ["a {}"], "{}") == ["a {}"]
     with pytest.raises(UserError, match=r"strategy.templates: 'It was good\.' lacks the placeholder \{\}"):
         check_templates("strategy.templates", ["{}", "It was good."], "{}")
-    with pytest.raises(UserError, match="lists at least one template"):
+    with pytest.raises(UserError, match="needs at least one template"):
         check_templates("strategy.templates", [], "{}")
 
 
@@ -64,7 +64,7 @@ def test_a_backbone_that_knows_no_classes_is_not_applicable(tmp_path):
     )  # fmt: skip
     assert results["metrics"] == {"val/chance": 0.1, "test/chance": 0.1}
     assert results["protocol"]["zero-shot"].startswith("not applicable: MLP encodes no texts")
-    assert "guessing is right in 10.0%" in results["protocol"]["zero-shot"]
+    assert "guessing is correct in 10.0%" in results["protocol"]["zero-shot"]
 
 
 def test_images_of_other_classes_than_the_pretraining_task_are_not_applicable(monkeypatch):

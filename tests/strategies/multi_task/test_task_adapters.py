@@ -92,7 +92,7 @@ def test_the_parameters_are_counted():
 
 def test_what_no_task_shares_has_no_conflicts():
     data, model = two_tasks(head={}, weighting="pcgrad")
-    with pytest.raises(UserError, match="acts on parameters that the tasks share, of which none learns"):
+    with pytest.raises(UserError, match="acts on parameters that the tasks share, but none is trained"):
         fit(data, model, epochs=1)
 
 
