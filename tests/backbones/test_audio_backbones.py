@@ -123,7 +123,7 @@ def test_variables_of_a_file(tmp_path: Path) -> None:
     found = read_variables(_written(tmp_path / "model.bin", given))
     assert list(found) == ["a/b", "d"]
     assert all(np.array_equal(found[name], given[name]) for name in found)
-    with pytest.raises(UserError, match="is of version 5 of CTranslate2's format, and 6 is read"):
+    with pytest.raises(UserError, match="has version 5 of CTranslate2's format, and only 6 can be read"):
         read_variables(_written(tmp_path / "old.bin", given, 5))
     (tmp_path / "cut.bin").write_bytes((tmp_path / "model.bin").read_bytes()[:40])
     with pytest.raises(UserError, match=r"cut\.bin is damaged"):

@@ -90,7 +90,7 @@ def test_mlp_layer_equals_its_formula() -> None:
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: MLP(), "has to know its input"),
+        (lambda: MLP(), "needs the size of its input"),
         (lambda: MLP(in_channels=4, activation="rely"), "did you mean 'relu'"),
         (lambda: MLP(in_channels=4, hidden=[8, 0]), "backbone.hidden must be a positive whole number, got 0"),
         (lambda: MLP(in_channels=4, dropout=1), "backbone.dropout must be at least 0 and below 1"),

@@ -81,7 +81,7 @@ def test_a_small_model_of_ones_own_has_the_sizes_given(encoders) -> None:
     embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size + 2) * d
     assert sum(p.numel() for p in backbone.parameters()) == embeddings + 3 * block
     assert backbone(backbone.spec.fit(TEXTS)).shape == (3, d)
-    with pytest.raises(UserError, match="hiden_size is no size of bert; did you mean 'hidden_size'"):
+    with pytest.raises(UserError, match="bert has no size hiden_size; did you mean 'hidden_size'"):
         HFText(name=folder, pretrained=False, sizes={"hiden_size": 4})
     with pytest.raises(UserError, match=r"backbone\.pretrained=false"):
         HFText(name=folder, sizes=sizes)

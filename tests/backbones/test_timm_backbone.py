@@ -123,7 +123,7 @@ def test_wrong_and_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_misspelt_names_get_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'resnet10t'"):
         Timm(name="resnet10_t")
-    with pytest.raises(UserError, match=r"timm\.list_models\(\) gives all"):
+    with pytest.raises(UserError, match=r"timm\.list_models\(\) lists all"):
         Timm(name="@@@@@@")
     with pytest.raises(UserError, match=r"no weights of that tag; did you mean 'resnet18\.a1_in1k'"):
         Timm(name="resnet18.a1_in1")

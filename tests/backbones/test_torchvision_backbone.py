@@ -149,13 +149,13 @@ def test_unusable_files(content: str, tmp_path: Path, capsys: pytest.CaptureFixt
         file.write_bytes(file.read_bytes()[:20_000])
     elif content == "objects":
         torch.save({"features.0.weight": _Code()}, file)
-        said = "holds Python objects, which are not read"
+        said = "contains Python objects, which are not read"
     elif content == "list":
         torch.save([torch.zeros(1)], file)
-        said = "holds no weights by name"
+        said = "contains no named weights"
     elif content == "number":
         torch.save({"features.0.weight": torch.zeros(1), "epoch": 3}, file)
-        said = "holds epoch beside tensors"
+        said = "contains epoch in addition to tensors"
     else:
         said = "there is no file"
     with pytest.raises(UserError, match=said):
