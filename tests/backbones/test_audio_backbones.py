@@ -93,7 +93,7 @@ def test_wav2vec2_of_a_folder(norm: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found, theirs(wave).last_hidden_state.mean(1), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "said"), [(None, "name a model of the hub"), ("nowhere", "cannot be read")])
+@pytest.mark.parametrize(("name", "said"), [(None, "name a model on the hub"), ("nowhere", "cannot be read")])
 def test_wav2vec2_that_is_not_here(name: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tl_lab.backbones.wav2vec2 import Wav2Vec2
 

@@ -1,4 +1,4 @@
-"""Trained weights: read from files as data, fetched with bounded patience."""
+"""Trained weights: read from files as data, or downloaded within a limited time."""
 
 import re
 import socket
@@ -35,7 +35,7 @@ _PREFIXES = ("_orig_mod.", "module.", "net.")  # of a compiled, a parallel, and 
 
 
 def find_weights(path: str | Path) -> Path:
-    """Find a file of weights: as it is, or below the folder of data sets.
+    """Find a file of weights at the given path, or below the folder of data sets.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
