@@ -32,7 +32,7 @@ def test_classes_are_found_by_name_and_by_a_map():
     [
         (["cat"], {"cat": ["tabi cat"]}, "no class .* is called 'tabi cat'; did you mean 'tabby cat'"),
         (["cat", "tabby"], {"cat": ["tabby"]}, "'tabby' belongs to both 'cat' and 'tabby'"),
-        (["car", "bus"], {}, "give strategy.label_map"),
+        (["car", "bus"], {}, "set strategy.label_map"),
     ],
 )
 def test_a_map_that_makes_no_sense_is_refused(names, label_map, said):
@@ -70,7 +70,7 @@ def test_a_backbone_that_knows_no_classes_is_not_applicable(tmp_path):
 def test_images_of_other_classes_than_the_pretraining_task_are_not_applicable(monkeypatch):
     monkeypatch.setattr(TinyNet, "classifier", lambda self: KNOWN)
     _, model = make(ZeroShot, Blobs(batch_size=20, seed=0))
-    assert model.facts()["zero-shot"].startswith("not applicable: no class of the data (a, b, c) is called as one of")
+    assert model.facts()["zero-shot"].startswith("not applicable: no class of the data (a, b, c) is named like one of")
     with pytest.raises(UserError, match="no class of the pretraining task is called 'x'"):
         make(ZeroShot, Blobs(batch_size=20, seed=0), label_map={"a": "x"})
 

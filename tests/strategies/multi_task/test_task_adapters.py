@@ -141,7 +141,7 @@ def test_a_run_is_loaded_as_it_was_tested(tmp_path):
         meter.update(of_task, y)
         assert meter.compute()[score] == pytest.approx(results["metrics"][f"test/{name}/{score}"], abs=1e-6)
     assert "one for each of 2 tasks" in results["protocol"]["adapter"]
-    with pytest.raises(UserError, match="cannot be folded into one backbone's weights"):
+    with pytest.raises(UserError, match="cannot be merged into one backbone's weights"):
         model.adapter.merge(model.network.backbone)
     with pytest.raises(UserError, match="learned an adapter for each of its tasks, which make no single backbone"):
         run_in(tmp_path / "next", "backbone=mlp", "backbone.hidden=[16]", f"init_from={tmp_path / 'run'}",
