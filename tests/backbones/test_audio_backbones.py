@@ -73,7 +73,7 @@ def test_padding_changes_nothing_in_whisper_and_thirty_seconds_give_the_librarys
         torch.testing.assert_close(states, theirs(mel).last_hidden_state, atol=1e-5, rtol=1e-5)
     assert mask.sum(1).tolist() == [10, 10]
     assert not any(name == "positions" for name, _ in net.named_parameters())
-    with pytest.raises(UserError, match=r"at most at 0\.2"):
+    with pytest.raises(UserError, match=r"at most 0\.2"):
         Whisper(name=str(tmp_path), seconds=1.0)
 
 

@@ -179,7 +179,7 @@ def test_files_of_every_kind_give_the_same_vectors(file: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("the 1 2\nfilm 3\n", "line 2 .* has 1 numbers, not 2"), ("the 1 x\n", "line 1 .* no word"), ("", "no vectors")],
+    [("the 1 2\nfilm 3\n", "line 2 .* has 1 numbers, not 2"), ("the 1 x\n", "line 1 .* not a word"), ("", "no vectors")],
 )
 def test_a_file_that_is_none_of_vectors_is_refused(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text(content)

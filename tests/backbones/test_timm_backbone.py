@@ -173,7 +173,7 @@ def test_models_without_published_weights() -> None:
 
 
 def test_two_sources_of_weights() -> None:
-    with pytest.raises(UserError, match="drop one of them"):
+    with pytest.raises(UserError, match="remove one of them"):
         Timm(name="test_resnet", pretrained=True, weights="file.pth")
 
 
