@@ -373,7 +373,7 @@ def test_impossible_pairings_are_refused_before_data_are_read(tmp_path):
         return str(caught.value)
 
     said = refused("backbone=lenet", "adapter=prompt")
-    assert "adapter=PromptTuning does not suit backbone=LeNet: it is no text model" in said
+    assert "adapter=PromptTuning does not suit backbone=LeNet: it is not a text model" in said
     assert {"adapter=lora", "adapter=ia3", "adapter=none"} <= set(said.partition("valid: ")[2].split(", "))
     text = ["data=sst2", "backbone=hf_text", f"backbone.name={tmp_path}"]
     said = refused(*text, "adapter=prefix")

@@ -94,7 +94,7 @@ def test_wav2vec2_of_a_folder(norm: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "said"), [(None, "name a model on the hub"), ("nowhere", "cannot be read")])
-def test_wav2vec2_that_is_not_here(name: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_wav2vec2_is_refused(name: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tl_lab.backbones.wav2vec2 import Wav2Vec2
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -76,7 +76,7 @@ def both_towers(folder, x, texts):
     return found.image_embeds, found.text_embeds  # of length 1
 
 
-def test_both_towers_give_what_their_library_does(folder):
+def test_both_towers_reproduce_their_librarys_features(folder):
     backbone, texts = Clip(name=str(folder)).eval(), ["a photo of a red .", "blue"]
     assert (backbone.num_features, backbone.spec.size, backbone.spec.mean) == (6, (16, 16), (0.5, 0.5, 0.5))
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -120,7 +120,7 @@ def test_images_get_the_class_whose_description_is_nearest(folder, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{}", '{"model_type": "bert"}'])
-def test_what_has_no_two_towers_is_refused_in_one_sentence(content, tmp_path):
+def test_a_model_without_two_towers_is_refused_in_one_sentence(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"cannot be read as a two-tower model .* give a folder") as said:
         Clip(name=str(tmp_path))
@@ -128,7 +128,7 @@ def test_what_has_no_two_towers_is_refused_in_one_sentence(content, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["trust_remote_code", "auto_map", "code_revision"])
-def test_a_folder_does_not_choose_what_its_tokenizer_runs(option):
+def test_a_folder_cannot_make_its_tokenizer_run_code(option):
     texts = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {option: True}}
     with pytest.raises(UserError, match=f"sets the option '{option}' of its tokenizer, which files must not set"):
         _check_tokeniser({"model_cfg": {"text_cfg": texts}})

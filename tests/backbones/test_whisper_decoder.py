@@ -57,7 +57,7 @@ def test_a_tree_joins_texts_that_begin_alike() -> None:
     assert spellings("7") == [" 7", " 7.", " seven", " seven.", " Seven", " Seven."]
 
 
-def test_scores_of_classes_are_those_of_each_text_alone(folder: Path) -> None:
+def test_class_scores_equal_those_of_each_text_separately(folder: Path) -> None:
     decoder = Whisper(name=str(folder), seconds=0.5).recogniser().eval()
     spelt = [spellings("a"), [" b", " b b."]]
     states = torch.randn(1, 6, 16)

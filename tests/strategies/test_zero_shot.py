@@ -35,7 +35,7 @@ def test_classes_are_found_by_name_and_by_a_map():
         (["car", "bus"], {}, "set strategy.label_map"),
     ],
 )
-def test_a_map_that_makes_no_sense_is_refused(names, label_map, said):
+def test_an_invalid_label_map_is_refused(names, label_map, said):
     with pytest.raises(UserError, match=said):
         label_groups(names, KNOWN, label_map)
 
@@ -57,7 +57,7 @@ def test_groups_answer_by_the_sum_of_their_probabilities():
     torch.testing.assert_close(head(x).softmax(1), expected / expected.sum(1, keepdim=True))
 
 
-def test_a_backbone_that_knows_no_classes_is_not_applicable(tmp_path):
+def test_a_backbone_without_classes_is_not_applicable(tmp_path):
     results = run_in(
         tmp_path / "run", "strategy=zero_shot", "data=digits", "backbone=mlp", "logger=none", "figures=false",
         "trainer.enable_progress_bar=false",

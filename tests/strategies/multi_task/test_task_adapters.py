@@ -64,7 +64,7 @@ def test_no_task_reaches_the_adapter_of_another(trained):
         assert bool((found[-1] != 0).any())  # the head's hidden layer is shared
 
 
-def test_a_task_sees_the_features_of_its_own_adapter(trained):
+def test_a_task_uses_the_features_of_its_own_adapter(trained):
     data, model = trained
     x, y = batch_of_both(data)
     network = model.network
@@ -90,7 +90,7 @@ def test_the_parameters_are_counted():
     assert own.adapter.describe() == f"{shared.adapter.describe()}, one for each of 2 tasks"
 
 
-def test_what_no_task_shares_has_no_conflicts():
+def test_parameters_that_tasks_do_not_share_have_no_conflicts():
     data, model = two_tasks(head={}, weighting="pcgrad")
     with pytest.raises(UserError, match="acts on parameters that the tasks share, but none is trained"):
         fit(data, model, epochs=1)
