@@ -101,7 +101,7 @@ class QuadraticStrategy(ContinualStrategy):
         if not protected:
             raise UserError(
                 "there is nothing to protect: strategy.layers keeps the whole backbone frozen, and each task has a "
-                "head of its own; let layers learn, or use strategy=naive"
+                "head of its own; make layers trainable, or use strategy=naive"
             )
         self.penalty = QuadraticPenalty(protected)
         self._tied: dict[str, Tensor] = {}
