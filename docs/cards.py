@@ -75,9 +75,18 @@ def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]
     """
     above = "../" * (2 + name.count("/"))
     used = f"{group}=[{name}]" if group == "validator" else f"{group}={name}"
+    if group == "adapter":
+        used = f"strategy=fine_tuning backbone=hf_text data=sst2 {used}"
+    lines = file.read_text(encoding="utf-8").rstrip().splitlines()
     parts = [f"# {name}", "", describe(file), "", "## How to use it", "", f"    python train.py {used}", ""]
-    parts += [f"`python -m tl_lab list {group} {name}` prints its options.", "", "## Options", ""]
-    parts += [f"`conf/{group}/{name}.yaml`", "", "```yaml", file.read_text(encoding="utf-8").rstrip(), "```", ""]
+    if natural := [line.removeprefix("# @natural ") for line in lines if line.startswith("# @natural ")]:
+        others = ", ".join(f"`{text}`" for text in natural[0].split(",") if not text.startswith("where="))
+        parts += [f"Unless you choose otherwise, it is combined with {others}.", ""]
+    parts += ["## Options", "", f"`conf/{group}/{name}.yaml`:", "", "```yaml"]
+    parts += [*(line for line in lines if not line.startswith("# @")), "```", ""]
+    shares = any(line.startswith("  - _") and line.strip() != "- _self_" for line in lines)
+    said = "also prints the options of the shared files that it includes" if shares else "prints the same options"
+    parts += [f"`python -m tl_lab list {group} {name}` {said}.", ""]
     parts += suggested(group, name, above) + details(group, name, above)
     if rows := results(group, name, stored):
         parts += [

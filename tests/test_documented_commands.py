@@ -29,7 +29,7 @@ class Documented(NamedTuple):
 
 
 def _documented() -> Iterator[Documented]:
-    """Find the commands that stand in blocks of code; a line that ends in a backslash goes on in the next."""
+    """Find the commands in blocks of code; a backslash at the end of a line continues the line."""
     for page in PAGES:
         for line in page.read_text().replace("\\\n", " ").splitlines():
             if line.startswith("    ") and (found := START.fullmatch(line.strip())):
@@ -38,7 +38,7 @@ def _documented() -> Iterator[Documented]:
 
 
 COMMANDS = sorted(set(_documented()))
-RUNS = [one for one in COMMANDS if one.program == "train.py"]
+RUNS = [one for one in COMMANDS if one.program == "train.py" and one.words != ("--help",)]
 OTHERS = [one for one in COMMANDS if one.program != "train.py"]
 
 

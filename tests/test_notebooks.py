@@ -41,5 +41,5 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(run.results["status"] == "completed" for run in seen)
 
 
-def test_there_are_the_two_that_are_promised() -> None:
+def test_both_documented_notebooks_exist() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["domain_adaptation", "fine_tuning"]

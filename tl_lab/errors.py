@@ -1,4 +1,4 @@
-"""What a user can get wrong, said in one sentence."""
+"""Errors of the user, each described in one sentence."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,7 +9,7 @@ __all__ = ["UserError", "nearest", "root_cause"]
 
 
 class UserError(ValueError):
-    """A mistake of the user's: the message is one sentence with what is wrong, where, and what to do."""
+    """A mistake of the user: the message states in one sentence the mistake, its place and the remedy."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
@@ -19,7 +19,7 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
     """Name the valid choices closest to a misspelt one, or all of them where none is close.
 
     Args:
-        name: what the user wrote.
+        name: as given by the user.
         valid: what could have been written.
         limit: how many close names to give at most.
 

@@ -18,7 +18,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
     Args:
         seed: the run's seed.
-        names: what the stream is for, for example ``"order", "source", epoch``.
+        names: the purpose of the stream, for example ``"order", "source", epoch``.
 
     Returns:
         An integer in [0, 2**63), the same on every machine and in every process.
@@ -38,7 +38,7 @@ def separate_stream(seed: int, device: torch.device | str = "cpu") -> Iterator[N
 
     Args:
         seed: of the stream (see :func:`derive_seed`).
-        device: where numbers are drawn, beside the CPU.
+        device: on which numbers are drawn, in addition to the CPU.
     """
     device = torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -47,14 +47,14 @@ def separate_stream(seed: int, device: torch.device | str = "cpu") -> Iterator[N
 
 
 def open_streams(seed: int, device: torch.device | str = "cpu") -> None:
-    """Seed the global stream of the CPU, and that of one device beside it.
+    """Seed the global stream of the CPU, and that of one other device.
 
     The numbers are those of ``torch.manual_seed``, which reaches for every kind of device: on those that nothing has
     used yet each call is kept with its traceback, for ever, and a device that is not asked for loses its state.
 
     Args:
         seed: of the streams (see :func:`derive_seed`).
-        device: where numbers are drawn, beside the CPU.
+        device: on which numbers are drawn, in addition to the CPU.
     """
     device = torch.device(device)
     torch.default_generator.manual_seed(seed)

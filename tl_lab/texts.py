@@ -1,4 +1,4 @@
-"""Texts from outside, such as names of files, made fit for every place where they are shown."""
+"""Conversion of external texts, such as names of files, for display."""
 
 import re
 import unicodedata
@@ -46,7 +46,7 @@ def one_line(text: str) -> str:
 
 
 def same_name(text: str) -> str:
-    """Give what two spellings of a name have in common: ``é`` as one sign, or as ``e`` and an accent."""
+    """Return a form that is equal for both spellings of a name: ``é`` as one character, or as ``e`` and an accent."""
     return unicodedata.normalize("NFC", text)
 
 

@@ -193,7 +193,7 @@ def test_backbones_without_anything_to_train_are_refused():
         def named_parameters(self, *args, **options):
             return ((n, p) for n, p in super().named_parameters(*args, **options) if "bias" not in n)
 
-    with pytest.raises(UserError, match="adapter=bitfit trains biases, and NoBias has none"):
+    with pytest.raises(UserError, match="adapter=bitfit trains biases, but NoBias has none"):
         BitFit().inject(NoBias())
 
 

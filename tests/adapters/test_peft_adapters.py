@@ -229,7 +229,7 @@ def test_layers_that_can_be_adapted_and_expressions_for_them():
     assert resolve(net, r"blocks\.1\..*|stem", names, "query, value") == ["stem", *linear[2:]]
     with pytest.raises(UserError, match=r"targets=fc matches no layer of _Mixed .* end in: stem, fc1, fc2, signal"):
         resolve(net, "fc", names, "query, value")
-    with pytest.raises(UserError, match="no regular expression"):
+    with pytest.raises(UserError, match="nor a regular expression"):
         resolve(net, "(", names, "query, value")
 
 
@@ -352,12 +352,12 @@ def test_published_counts_on_the_packaged_encoder():
     assert counts == published
 
 
-def test_prompts_take_places_and_cannot_be_folded_in():
+def test_prompts_use_positions_and_cannot_be_merged():
     backbone = PromptTuning(tokens=30).inject(encoder("bert"))
     assert backbone.spec.max_length == 2
     with pytest.raises(UserError, match=r"tokens=40 leaves no position"):
         PromptTuning(tokens=40).inject(encoder("bert"))
-    with pytest.raises(UserError, match="cannot be folded into"):
+    with pytest.raises(UserError, match="cannot be merged into"):
         PromptTuning().merge(backbone)
 
 
@@ -373,11 +373,11 @@ def test_impossible_pairings_are_refused_before_data_are_read(tmp_path):
         return str(caught.value)
 
     said = refused("backbone=lenet", "adapter=prompt")
-    assert "adapter=PromptTuning does not suit backbone=LeNet: it is no text model" in said
+    assert "adapter=PromptTuning does not suit backbone=LeNet: it is not a text model" in said
     assert {"adapter=lora", "adapter=ia3", "adapter=none"} <= set(said.partition("valid: ")[2].split(", "))
     text = ["data=sst2", "backbone=hf_text", f"backbone.name={tmp_path}"]
     said = refused(*text, "adapter=prefix")
-    assert "models of the family albert cannot take it" in said
+    assert "models of the family albert do not support it" in said
     assert "adapter=prompt" in said
     assert "adapter=prefix" not in said.partition("valid: ")[2]
     said = refused("data=sst2", "backbone=word_vectors", "adapter=lora")

@@ -114,7 +114,7 @@ def test_a_part_that_fails_is_one_sentence_and_the_others_still_run(assessed):
     for name in ("transferability", "data_size", "calibration", "drift"):
         assert isinstance(found[name], NotApplicable)
         assert found[name].failed
-        assert "the labels have one only" in found[name].why
+        assert "the labels have only one" in found[name].why
         assert "\n" not in found[name].why
 
 

@@ -54,7 +54,7 @@ def test_otdd_of_shifted_points_is_the_shift_of_points_and_of_classes():
 
 
 def test_otdd_refuses_unequal_sizes():
-    with pytest.raises(ValueError, match="as many samples of both, not 3 and 4"):
+    with pytest.raises(ValueError, match="sets of equal size, not 3 and 4"):
         otdd(_draw(3, 2, 0), torch.zeros(3), _draw(4, 2, 0), torch.zeros(4))
 
 

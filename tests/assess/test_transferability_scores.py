@@ -138,7 +138,7 @@ def test_nce_of_the_digits_parity_and_half():
 
 @pytest.mark.parametrize("score", [logme, h_score, regularised_h_score, transrate])
 def test_one_class_only_is_refused_in_one_sentence(score):
-    with pytest.raises(ValueError, match="the labels have one only"):
+    with pytest.raises(ValueError, match="the labels have only one"):
         score(torch.randn(5, 3), torch.zeros(5, dtype=torch.long))
 
 
@@ -150,7 +150,7 @@ def test_constant_features_are_refused_in_one_sentence(score):
 
 @pytest.mark.parametrize(
     ("p", "said"),
-    [(2 * P, "between 0 and 1"), (P / 2, "sum to one"), (P[:0], "a row a sample"), (P * torch.nan, "0 and")],
+    [(2 * P, "between 0 and 1"), (P / 2, "sum to one"), (P[:0], "one row per sample"), (P * torch.nan, "0 and")],
 )
 def test_what_are_no_probabilities_is_refused_in_one_sentence(p, said):
     with pytest.raises(ValueError, match=said):

@@ -73,7 +73,7 @@ def test_padding_changes_nothing_in_whisper_and_thirty_seconds_give_the_librarys
         torch.testing.assert_close(states, theirs(mel).last_hidden_state, atol=1e-5, rtol=1e-5)
     assert mask.sum(1).tolist() == [10, 10]
     assert not any(name == "positions" for name, _ in net.named_parameters())
-    with pytest.raises(UserError, match=r"at most at 0\.2"):
+    with pytest.raises(UserError, match=r"at most 0\.2"):
         Whisper(name=str(tmp_path), seconds=1.0)
 
 
@@ -93,8 +93,8 @@ def test_wav2vec2_of_a_folder(norm: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found, theirs(wave).last_hidden_state.mean(1), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "said"), [(None, "name a model of the hub"), ("nowhere", "cannot be read")])
-def test_wav2vec2_that_is_not_here(name: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "said"), [(None, "name a model on the hub"), ("nowhere", "cannot be read")])
+def test_an_unavailable_wav2vec2_is_refused(name: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tl_lab.backbones.wav2vec2 import Wav2Vec2
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -123,7 +123,7 @@ def test_variables_of_a_file(tmp_path: Path) -> None:
     found = read_variables(_written(tmp_path / "model.bin", given))
     assert list(found) == ["a/b", "d"]
     assert all(np.array_equal(found[name], given[name]) for name in found)
-    with pytest.raises(UserError, match="is of version 5 of CTranslate2's format, and 6 is read"):
+    with pytest.raises(UserError, match="has version 5 of CTranslate2's format, and only 6 can be read"):
         read_variables(_written(tmp_path / "old.bin", given, 5))
     (tmp_path / "cut.bin").write_bytes((tmp_path / "model.bin").read_bytes()[:40])
     with pytest.raises(UserError, match=r"cut\.bin is damaged"):

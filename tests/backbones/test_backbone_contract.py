@@ -133,7 +133,7 @@ class _Forgetful(Backbone):
         return [("a", [self.first]), ("b", [self.first])]
 
 
-def test_check_names_what_is_left_out_and_what_is_held_twice() -> None:
+def test_check_names_missing_and_repeated_tensors() -> None:
     with pytest.raises(RuntimeError, match=r"first\.weight in a and b.*second\.weight in none.*and 2 more"):
         _Forgetful().check_layer_groups()
 

@@ -76,7 +76,7 @@ def both_towers(folder, x, texts):
     return found.image_embeds, found.text_embeds  # of length 1
 
 
-def test_both_towers_give_what_their_library_does(folder):
+def test_both_towers_reproduce_their_librarys_features(folder):
     backbone, texts = Clip(name=str(folder)).eval(), ["a photo of a red .", "blue"]
     assert (backbone.num_features, backbone.spec.size, backbone.spec.mean) == (6, (16, 16), (0.5, 0.5, 0.5))
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -88,7 +88,7 @@ def test_both_towers_give_what_their_library_does(folder):
     assert tower.scale == pytest.approx(1 / 0.07, rel=1e-3)
     backbone.check_layer_groups()
     assert [name for name, _ in backbone.layer_groups()] == ["embeddings", "block1", "block2"]
-    with pytest.raises(UserError, match=r"is longer than the .* tokens that the text tower takes: shorten it"):
+    with pytest.raises(UserError, match=r"is longer than the .* tokens that the text tower reads: shorten it"):
         tower.embed(["red " * 20])
 
 
@@ -120,17 +120,17 @@ def test_images_get_the_class_whose_description_is_nearest(folder, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{}", '{"model_type": "bert"}'])
-def test_what_has_no_two_towers_is_refused_in_one_sentence(content, tmp_path):
+def test_a_model_without_two_towers_is_refused_in_one_sentence(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"is no two-tower model that can be read .* give a folder") as said:
+    with pytest.raises(UserError, match=r"cannot be read as a two-tower model .* give a folder") as said:
         Clip(name=str(tmp_path))
     assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize("option", ["trust_remote_code", "auto_map", "code_revision"])
-def test_a_folder_does_not_choose_what_its_tokenizer_runs(option):
+def test_a_folder_cannot_make_its_tokenizer_run_code(option):
     texts = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {option: True}}
-    with pytest.raises(UserError, match=f"gives its tokenizer the option '{option}', which files may not choose"):
+    with pytest.raises(UserError, match=f"sets the option '{option}' of its tokenizer, which files must not set"):
         _check_tokeniser({"model_cfg": {"text_cfg": texts}})
     usual = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"strip_sep_token": True}}
     assert _check_tokeniser({"model_cfg": {"text_cfg": usual}}) == {"trust_remote_code": False}

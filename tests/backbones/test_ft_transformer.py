@@ -67,7 +67,7 @@ def test_parts_and_sizes() -> None:
     assert net.blocks[0].contract.in_features == 256  # 4/3 of the width, as published
     net(ROWS).sum().backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
-    with pytest.raises(UserError, match=r"backbone\.width=10 is no multiple of backbone.heads=8"):
+    with pytest.raises(UserError, match=r"backbone\.width=10 is not a multiple of backbone.heads=8"):
         FTTransformer(width=10, columns=SPEC)
     with pytest.raises(UserError, match="built for the columns of a table"):
         FTTransformer()

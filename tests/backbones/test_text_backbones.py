@@ -81,7 +81,7 @@ def test_a_small_model_of_ones_own_has_the_sizes_given(encoders) -> None:
     embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size + 2) * d
     assert sum(p.numel() for p in backbone.parameters()) == embeddings + 3 * block
     assert backbone(backbone.spec.fit(TEXTS)).shape == (3, d)
-    with pytest.raises(UserError, match="hiden_size is no size of bert; did you mean 'hidden_size'"):
+    with pytest.raises(UserError, match="bert has no size hiden_size; did you mean 'hidden_size'"):
         HFText(name=folder, pretrained=False, sizes={"hiden_size": 4})
     with pytest.raises(UserError, match=r"backbone\.pretrained=false"):
         HFText(name=folder, sizes=sizes)
@@ -95,7 +95,7 @@ def test_a_small_model_of_ones_own_has_the_sizes_given(encoders) -> None:
         ({"pooling": "men"}, "did you mean 'mean'"),
     ],
 )
-def test_a_model_that_is_not_here_ends_in_one_sentence(options: dict, said: str, monkeypatch) -> None:
+def test_an_unavailable_model_is_refused_in_one_sentence(options: dict, said: str, monkeypatch) -> None:
     pytest.importorskip("transformers", reason="tl_lab[text] is not installed")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from tl_lab.backbones.hf_text import HFText
@@ -104,7 +104,7 @@ def test_a_model_that_is_not_here_ends_in_one_sentence(options: dict, said: str,
         HFText(**options)
 
 
-def test_minilm_gives_its_published_embedding() -> None:
+def test_minilm_reproduces_its_published_embedding() -> None:
     needs("minilm")
     from tl_lab.backbones.hf_text import HFText
 
@@ -139,7 +139,7 @@ def test_a_mixture_of_layers_begins_as_their_mean_and_learns_which_count(encoder
 # ---------------------------------------------------------------------- word vectors
 
 
-def test_glove_gives_its_published_vectors() -> None:
+def test_glove_has_its_published_vectors() -> None:
     needs("glove")
     backbone = WordVectors()
     assert backbone.vectors.weight.shape == (400_002, 50)
@@ -179,7 +179,11 @@ def test_files_of_every_kind_give_the_same_vectors(file: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("the 1 2\nfilm 3\n", "line 2 .* has 1 numbers, not 2"), ("the 1 x\n", "line 1 .* no word"), ("", "no vectors")],
+    [
+        ("the 1 2\nfilm 3\n", "line 2 .* has 1 numbers, not 2"),
+        ("the 1 x\n", "line 1 .* not a word"),
+        ("", "no vectors"),
+    ],
 )
 def test_a_file_that_is_none_of_vectors_is_refused(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text(content)
@@ -199,7 +203,7 @@ def words(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "last"])
-def test_an_lstm_sees_each_text_as_if_it_were_alone(words: str, pooling: str) -> None:
+def test_an_lstm_is_independent_of_other_texts_in_the_batch(words: str, pooling: str) -> None:
     backbone = LSTM(hidden=3, layers=2, pooling=pooling, weights=words).eval()
     texts = ["a b c d", "e", "c a", "unknown"]
     together = backbone(backbone.spec.fit(texts))

@@ -44,7 +44,7 @@ def test_groups_can_be_merged() -> None:
     assert names == ["stem..blocks.0", "blocks.1..blocks.2", "blocks.3..blocks.5"]
 
 
-def test_size_comes_from_the_data_where_the_architecture_takes_it() -> None:
+def test_size_is_that_of_the_data_if_the_architecture_supports_it() -> None:
     assert Timm(name="test_resnet", input_size=[28, 28]).spec.size == (28, 28)
     assert Timm(name="test_vit", input_size=[32, 32]).spec.size == (32, 32)
     assert Timm(name="test_vit", input_size=[28, 28]).spec.size == (160, 160)  # patches of 16
@@ -85,7 +85,7 @@ def test_weights_from_a_file(name: str, classes: int, suffix: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", [*TINY, "resnet18", "mobilenetv3_small_050"])
-def test_the_classifier_of_the_weights_gives_the_full_models_logits(name: str, tmp_path: Path) -> None:
+def test_the_classifier_of_the_weights_reproduces_the_full_models_logits(name: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     full = timm.create_model(name, num_classes=1000).eval()
     torch.save(full.state_dict(), tmp_path / "weights.pth")
@@ -123,7 +123,7 @@ def test_wrong_and_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_misspelt_names_get_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'resnet10t'"):
         Timm(name="resnet10_t")
-    with pytest.raises(UserError, match=r"timm\.list_models\(\) gives all"):
+    with pytest.raises(UserError, match=r"timm\.list_models\(\) lists all"):
         Timm(name="@@@@@@")
     with pytest.raises(UserError, match=r"no weights of that tag; did you mean 'resnet18\.a1_in1k'"):
         Timm(name="resnet18.a1_in1")
@@ -173,7 +173,7 @@ def test_models_without_published_weights() -> None:
 
 
 def test_two_sources_of_weights() -> None:
-    with pytest.raises(UserError, match="drop one of them"):
+    with pytest.raises(UserError, match="remove one of them"):
         Timm(name="test_resnet", pretrained=True, weights="file.pth")
 
 
@@ -192,7 +192,7 @@ def test_two_sources_of_weights() -> None:
         ("test_vit_relpos", None),
     ],
 )
-def test_no_group_is_a_norm_alone(name: str, top: str | None) -> None:
+def test_no_group_consists_of_a_single_norm(name: str, top: str | None) -> None:
     with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
         net = timm.create_model(name, num_classes=0)
     wrapped = Timm.__new__(Timm)

@@ -33,7 +33,7 @@ FEATURES = {
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_families_give_pooled_features(name: str) -> None:
+def test_model_families_return_pooled_features(name: str) -> None:
     net = Torchvision(name=name, input_size=[64, 64]).eval()
     net.check_layer_groups()
     assert net.spec.size == (64, 64)
@@ -73,7 +73,7 @@ def test_penultimate_layer_of_the_full_model(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "efficientnet_b0", "swin_t", "vit_b_32"])
-def test_the_classifier_of_the_weights_gives_the_full_models_logits(name: str, tmp_path: Path) -> None:
+def test_the_classifier_of_the_weights_reproduces_the_full_models_logits(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     size = 224 if name == "vit_b_32" else 64
     full = torchvision.models.get_model(name, weights=None).eval()
@@ -149,13 +149,13 @@ def test_unusable_files(content: str, tmp_path: Path, capsys: pytest.CaptureFixt
         file.write_bytes(file.read_bytes()[:20_000])
     elif content == "objects":
         torch.save({"features.0.weight": _Code()}, file)
-        said = "holds Python objects, which are not read"
+        said = "contains Python objects, which are not read"
     elif content == "list":
         torch.save([torch.zeros(1)], file)
-        said = "holds no weights by name"
+        said = "contains no named weights"
     elif content == "number":
         torch.save({"features.0.weight": torch.zeros(1), "epoch": 3}, file)
-        said = "holds epoch beside tensors"
+        said = "contains epoch in addition to tensors"
     else:
         said = "there is no file"
     with pytest.raises(UserError, match=said):

@@ -57,7 +57,7 @@ def test_a_tree_joins_texts_that_begin_alike() -> None:
     assert spellings("7") == [" 7", " 7.", " seven", " seven.", " Seven", " Seven."]
 
 
-def test_scores_of_classes_are_those_of_each_text_alone(folder: Path) -> None:
+def test_class_scores_equal_those_of_each_text_separately(folder: Path) -> None:
     decoder = Whisper(name=str(folder), seconds=0.5).recogniser().eval()
     spelt = [spellings("a"), [" b", " b b."]]
     states = torch.randn(1, 6, 16)
@@ -148,7 +148,7 @@ def test_runs_that_name_classes_and_transcripts(folder: Path, tmp_path: Path, mo
     assert {"test/wer", "test/cer", "test/letter_acc"} <= found["metrics"].keys()
     assert "test/loss" not in found["metrics"]
     facts = json.loads((tmp_path / "run" / "results.json").read_text())["protocol"]
-    assert facts["zero-shot"] == "decoding, greedy unless a text repeats itself, 30 s of silence behind each recording"
+    assert facts["zero-shot"] == "decoding, greedy unless a text repeats itself, 30 s of silence after each recording"
     decoder = Whisper(name=str(folder), seconds=0.5).recogniser()
     assert decoder is not None
     assert len(load(tmp_path / "run").predict(tmp_path / "0.wav").labels) == 1

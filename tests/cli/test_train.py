@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -401,10 +401,10 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         tl_lab_main(["list", "trainr"])
     assert capsys.readouterr().err == "tl_lab: there is no group 'trainr'; did you mean 'trainer'?\n"
-    tl_lab_main(["list", "data"])
+    tl_lab_main(["list", "data", "--long"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("  in a run ")
-    assert lines.index("texts") < lines.index("domain pairs") < lines.index("streams of tasks")
+    assert lines.index("texts") < lines.index("domain pairs of images") < lines.index("streams of tasks")
     assert all(len(line) <= 100 for line in lines)
     assert {line.split()[0] for line in lines[5:] if line.startswith("  ")} == set(choices("data")["data"])
     tl_lab_main(["list", "strategy", "ewc"])
@@ -416,15 +416,46 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no choice 'ewcc' of strategy; did you mean 'ewc'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["list"]])
-def test_what_there_is_fits_a_screen(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("group", list(choices()))
+def test_the_list_of_a_group_fits_a_screen(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tl_lab_main(["list", group])
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 40
+    assert all(len(line) <= 100 for line in text.splitlines())
+    assert set(choices(group)[group]) <= set(re.split(r"[\s,]+", text))
+
+
+def test_lists_of_names_are_grouped_by_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    tl_lab_main(["list", "data"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "  documents                receipts" in lines
+    assert "  domain pairs of vectors  amazon_reviews, moons" in lines
+    assert any(line.startswith("  one line per choice  ") and line.endswith("list data --long") for line in lines)
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["list"], ["train", "--help"]])
+def test_overviews_fit_a_screen(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     tl_lab_main(argv)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 40
     assert all(len(line) <= 100 and "…" not in line for line in lines)
     said = "\n".join(lines)
-    wanted = choices() if argv == ["list"] else ["train", "list", "predict", "test", "report", "figures", "papers"]
-    assert all(f"\n  {name} " in said for name in wanted)
+    expected: Collection[str] = ["train", "list", "predict", "test", "report", "figures", "papers"]
+    if argv == ["list"]:
+        expected = choices()
+    elif argv == ["train", "--help"]:
+        expected = choices().keys() - {"assess", "hydra/sweeper"}
+    assert all(f"\n  {name} " in said for name in expected)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h", "data=digits"], ["data=digits", "--help"]])
+def test_the_help_of_runs_begins_with_examples(program: Program, argv: list[str]) -> None:
+    code, out, err = program(*argv)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[2] == "Examples"
+    assert "train data=digits\n" in out
+    assert "key=value sets any key that --cfg job prints" in out
+    assert program.seen == []
 
 
 @pytest.mark.parametrize(
@@ -491,7 +522,7 @@ def test_questions_are_answered_from_elsewhere_without_pytorch(tmp_path: Path) -
     )
     began = time.monotonic()
     for argv, said in [
-        (["--help"], "backbone: "),
+        (["--help"], "the feature extractor"),
         (["--cfg", "job", "--resolve"], "name: dann-from_scratch-printed_to_handwritten"),
     ]:
         answer = _train(*argv, cwd=tmp_path, PYTHONPATH=str(tmp_path))

@@ -200,7 +200,7 @@ def test_a_broken_reference_is_the_users_mistake() -> None:
 
 
 @pytest.mark.parametrize(("strategy", "rate"), [("fine_tuning.FineTuning", 0.1), ("from_scratch.FromScratch", 1.0)])
-def test_options_that_came_later_leave_the_hash_as_it_was(strategy: str, rate: float) -> None:
+def test_later_options_do_not_change_the_hash(strategy: str, rate: float) -> None:
     target = f"tl_lab.strategies.{strategy}"
     before = {"strategy": {"_target_": target, "layers": {"backbone_lr": rate, "decay": 1.0}}, "update": {"clip": None}}
     now = {
@@ -224,7 +224,7 @@ def test_the_label_budget_of_a_pair_came_later_at_any_depth() -> None:
         assert config.config_hash(cut) != config.config_hash(before)
 
 
-def test_the_hash_follows_what_changes_numbers() -> None:
+def test_the_hash_depends_on_options_that_change_numbers() -> None:
     base = {
         "seed": 0,
         "threads": 2,
@@ -241,7 +241,7 @@ def test_the_hash_follows_what_changes_numbers() -> None:
         assert config.config_hash({**base, **change}) != config.config_hash(base)
 
 
-def test_what_the_run_provides_exists() -> None:
+def test_arguments_that_the_run_provides_exist() -> None:
     """The list of provided arguments must not outlive the constructors."""
     others = ["data=adult backbone=ft_transformer", "data=trec backbone=word_vectors"]  # of tables, and of texts
     composed = [config.compose(), *(config.compose(words.split()) for words in others)]
@@ -268,7 +268,7 @@ def test_what_the_run_provides_exists() -> None:
         ("~strategy.layers._target_", "is not LayerPolicy"),
     ],
 )
-def test_what_hydra_would_build_otherwise_is_one_sentence(override: str, said: str) -> None:
+def test_hydras_own_build_keys_are_refused_in_one_sentence(override: str, said: str) -> None:
     (mistake,) = config.check(config.compose([override]))
     assert said in mistake
     assert "\n" not in mistake

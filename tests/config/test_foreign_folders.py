@@ -327,13 +327,13 @@ def test_overrides_of_a_foreign_sweep_call_no_resolver(base: Path) -> None:
 
 
 @pytest.mark.parametrize("evaluate", ["../../elsewhere", "{a: 1}", "'${oc.env:HOME}'"])
-def test_a_checkpoint_lies_in_its_folder(base: Path, evaluate: str) -> None:
+def test_a_checkpoint_is_in_the_runs_folder(base: Path, evaluate: str) -> None:
     run = _folder(base, "evaluate: " + evaluate + "\nstrategy: {}\n")
     with pytest.raises(UserError, match=r"not the configuration of a run|holds the reference"):
         checkpoint_of(run)
 
 
-def test_a_head_holds_numbers_only(base: Path) -> None:
+def test_a_stored_head_contains_only_numbers(base: Path) -> None:
     for wrong in ({"_target_": "torch.nn.Linear"}, {"hidden": "x"}, {"dropout": None}, {"seed": 3}):
         content = _plain((base / "right" / "config.yaml").read_text())
         content["strategy"]["head"] = wrong

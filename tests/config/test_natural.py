@@ -71,12 +71,12 @@ def test_a_header_is_read():
         ({"strategy": "centroid", "domain_adaptation": "dann"}, {"data": "episodes", "backbone": "conv4"}),
     ],
 )
-def test_what_is_given_wins_and_the_rest_follows_from_it(given: dict[str, str], expected: dict[str, str]):
+def test_given_choices_take_precedence_and_determine_the_others(given: dict[str, str], expected: dict[str, str]):
     assert _chosen(**given) == expected
 
 
 @pytest.mark.parametrize(("inner", "adaptation"), [("pair", "dann"), ("set", "none")])
-def test_data_of_other_data_have_a_target_where_these_have_one(inner: str, adaptation: str):
+def test_composed_data_have_a_target_if_their_parts_have_one(inner: str, adaptation: str):
     choices = {**DEFAULT, "data": "episodes_of", "data@data.of": inner}
     found = choose(choices, {"data"}, lambda *name: declared(STATED.get(name)))
     assert found["domain_adaptation"].choice == adaptation
@@ -170,14 +170,14 @@ def test_data_state_whether_they_have_a_target(name: str):
     assert name in MADE_OF or stated.get("where") in (None, "target")
 
 
-def test_sources_adapt_where_a_target_is_named():
+def test_several_sources_adapt_if_a_target_is_named():
     assert compose(["data=fonts_to_handwritten"]).domain_adaptation._target_.endswith(".DANN")
     without = compose(["data=fonts_to_handwritten", "data.target=null"])
     assert without.domain_adaptation._target_.endswith(".NoAdaptation")
 
 
 @pytest.mark.parametrize("name", sorted(choices("strategy")["strategy"]))
-def test_every_strategy_alone_is_a_pairing_that_makes_sense(name: str):
+def test_every_strategy_has_valid_defaults(name: str):
     file = choices("strategy")["strategy"][name]
     kind: Any = get_class(read_node(file)._target_)
     stated = _header(file)
@@ -212,7 +212,7 @@ def loader():
         yield GlobalHydra.instance().config_loader()
 
 
-def test_hydras_record_holds_the_resolved_name_and_the_reasons(loader: Loader):
+def test_hydras_record_contains_the_resolved_name_and_the_reasons(loader: Loader):
     cfg = loader.load_configuration("config", ["domain_adaptation=auto", "data=moons", "seed=1"], RunMode.RUN)
     assert list(cfg.hydra.overrides.task) == ["domain_adaptation=dann", "data=moons", "seed=1"]
     assert cfg.hydra.runtime.choices.domain_adaptation == "dann"
@@ -229,7 +229,7 @@ def test_overrides_that_name_no_choice_stay_as_they_were_given(loader: Loader):
     assert cfg.hydra.runtime.choices.domain_adaptation == "none"
 
 
-def test_a_frozen_backbone_takes_no_adaptation_and_says_why(loader: Loader):
+def test_a_frozen_backbone_refuses_an_adaptation_with_a_reason(loader: Loader):
     cfg = loader.load_configuration("config", ["strategy=feature_extraction"], RunMode.RUN)
     assert reasons_of(cfg.hydra) == [
         "domain_adaptation=none (strategy.layers keeps the whole backbone frozen, and there is no bottleneck)"
@@ -256,7 +256,7 @@ def test_options_of_a_swept_group_are_understood_by_its_first_value(loader: Load
     assert cfg.hydra.runtime.choices.data == "glyph_episodes_5way"
 
 
-def test_what_choices_share_is_no_choice(loader: Loader):
+def test_shared_files_are_not_choices(loader: Loader):
     assert (conf_dir() / "data" / "_set.yaml").is_file()
     assert "digits" in loader.get_group_options("data")
     assert not [name for name in loader.get_group_options("data") if name.startswith("_")]

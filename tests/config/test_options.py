@@ -58,7 +58,7 @@ KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_of_option_takes_its_values_and_no_others(kind: str) -> None:
+def test_each_kind_of_option_accepts_only_its_values(kind: str) -> None:
     hint, right, wrong = KINDS[kind]
     for value in right:
         assert list(misfits(value, hint)) == [], value
@@ -84,7 +84,7 @@ def test_a_kind_of_option_takes_its_values_and_no_others(kind: str) -> None:
         (Literal["a", "b"], '"a" or "b"'),
     ],
 )
-def test_what_an_option_takes_is_reported(hint: Any, words: str) -> None:
+def test_the_valid_values_of_an_option_are_reported(hint: Any, words: str) -> None:
     assert list(misfits({"no": "such"}, hint)) == [("", f': {{"no": "such"}} is not {words}')]
 
 
@@ -106,7 +106,7 @@ def test_keys_of_a_mapping_are_checked_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("hint", [int, float, str, bool, options.Count | None, Literal["a"], options.Widths])
-def test_no_class_stands_where_a_plain_value_belongs(hint: Any) -> None:
+def test_a_class_in_place_of_a_plain_value_is_refused(hint: Any) -> None:
     assert len(list(misfits({"_target_": "os.system"}, hint))) == 1
 
 
@@ -171,7 +171,7 @@ def test_every_number_has_a_range_and_every_word_its_choices() -> None:
     assert words == []
 
 
-def test_what_is_declared_of_libraries_exists() -> None:
+def test_declared_options_of_libraries_exist() -> None:
     for start, known in OF_LIBRARIES.items():
         taken = [taken_by(target).hints for target in nodes() if target.startswith(start)]
         assert taken
@@ -268,7 +268,7 @@ def test_plain_options_with_a_wrong_value() -> None:
         "optimizer.differentiable",
     ],
 )
-def test_what_the_run_decides_itself_is_not_accepted_in_silence(option: str) -> None:
+def test_options_that_the_run_sets_are_not_silently_accepted(option: str) -> None:
     found = check(compose(["data=digits", f"+{option}=1"]))
     assert any(said.startswith(f"{option} is filled in by the run") for said in found)
 

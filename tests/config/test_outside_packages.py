@@ -77,7 +77,7 @@ def test_runs_inside_a_folder_add_nothing(tmp_path: Path) -> None:
         assert tmp_path not in {parent for file in choices("data")["data"].values() for parent in file.parents}
 
 
-def test_what_becomes_importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_become_importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "my_lab" / "conf").mkdir(parents=True)
     with catalogue.using([tmp_path / "my_lab" / "conf"]):
@@ -116,7 +116,7 @@ def test_a_distribution_declares_its_folder(tmp_path: Path, monkeypatch: pytest.
         "[tl_lab.bones]\nown = lab:O\n",
     ],
 )
-def test_an_entry_point_that_leads_nowhere_is_named(
+def test_an_entry_point_without_a_target_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str
 ) -> None:
     _distribution(tmp_path, declared)
@@ -129,7 +129,7 @@ def test_an_entry_point_that_leads_nowhere_is_named(
         catalogue._installed.cache_clear()
 
 
-def test_completion_knows_the_folder_on_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_uses_the_folder_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMP_LINE", f"python train.py --config-dir {CONF} backbone=po")
     assert arguments.config_dirs(["-sc", "query=bash"]) == [str(CONF)]
     assert arguments.config_dirs(["seed=1"]) == []

@@ -27,7 +27,7 @@ def test_the_list_is_that_of_the_projects_own_files():
 
 
 @pytest.mark.parametrize("group", ["backbone", "data", "domain_adaptation", "strategy", "trainer", "validator"])
-def test_whatever_is_composed_here_is_allowed(group):
+def test_locally_composed_configurations_are_trusted(group):
     for name in choices(group)[group]:
         check_foreign(compose([f"{group}={name}"]), "config.yaml")
 

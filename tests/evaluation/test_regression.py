@@ -25,7 +25,7 @@ def test_scores_are_those_of_scikit_learn_and_scipy():
     assert scores["spearman"] == pytest.approx(ranks, rel=1e-6)
 
 
-def test_what_does_not_vary_has_no_r2_and_no_ranks():
+def test_constant_targets_have_no_r2_and_no_rank_correlation():
     constant = torch.full((5, 1), 3.0)
     scores = regression_scores(torch.arange(5.0)[:, None], constant)
     assert math.isnan(scores["r2"])

@@ -40,7 +40,7 @@ def test_definitions_in_exact_fractions(tasks):
     assert forgetting(matrix) == pytest.approx(float(f), abs=1e-14)
 
 
-def test_forgetting_is_negative_where_old_tasks_only_gain():
+def test_forgetting_is_negative_if_earlier_tasks_only_improve():
     gaining = torch.tensor([[0.5, 0.0], [0.7, 0.6]])
     assert forgetting(gaining) == pytest.approx(-0.2, abs=1e-7)
     assert backward_transfer(gaining) == pytest.approx(0.2, abs=1e-7)
@@ -56,7 +56,7 @@ def test_forgetting_counts_no_row_before_the_task_was_learned():
     assert forgetting(matrix) == 0.0
 
 
-def test_what_was_not_measured_before_learning_is_left_out():
+def test_unmeasured_accuracies_before_learning_are_ignored():
     lower = torch.where(torch.ones(3, 3).tril() > 0, R, NAN)
     assert average_accuracy(lower) == average_accuracy(R)
     assert backward_transfer(lower) == backward_transfer(R)

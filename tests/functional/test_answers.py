@@ -15,7 +15,7 @@ def test_answers_are_compared_without_case_signs_and_articles() -> None:
     assert answer_scores("cat cat", ["cat"])[1] == pytest.approx(2 / 3)  # a word counts as often as both have it
 
 
-def test_the_best_span_ends_behind_its_beginning() -> None:
+def test_the_best_span_ends_after_its_start() -> None:
     start = torch.tensor([[0.0, 1.0, 5.0, 0.0], [0.0, 0.0, 9.0, 9.0]])
     end = torch.tensor([[0.0, 6.0, 1.0, 3.0], [2.0, 1.0, 9.0, 9.0]])
     outputs = torch.stack([start, end], -1)

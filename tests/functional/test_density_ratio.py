@@ -45,7 +45,7 @@ def test_the_known_ratio_of_two_gaussians(name):
     assert float((share * source[:, 0] ** 2).sum()) == pytest.approx(1 + SHIFT**2, abs=0.2)
 
 
-def test_the_classifiers_ratio_is_that_of_its_odds_whatever_the_domains_sizes():
+def test_the_classifiers_ratio_equals_its_odds_for_any_domain_sizes():
     source, target, _ = gaussians(n=300, m=100)
     both = torch.cat([source, target]).numpy()
     z = (both - both.mean(0)) / both.std(0)
@@ -57,7 +57,7 @@ def test_the_classifiers_ratio_is_that_of_its_odds_whatever_the_domains_sizes():
 
 
 @pytest.mark.parametrize("ratio", [classifier_ratio, kliep_ratio])
-def test_the_ratio_may_be_asked_for_anywhere_and_in_any_unit(ratio):
+def test_the_ratio_is_defined_at_any_point_and_in_any_unit(ratio):
     source, target, _ = gaussians(n=200, m=150)
     at = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     low, middle, high = ratio(source, target, at)
@@ -153,7 +153,7 @@ def test_kmm_meets_its_constraints_and_minimises_its_objective(bound, epsilon):
     assert (slope[b >= bound - 1e-6] < y + 1e-4).all()
 
 
-def test_kmm_gives_equal_samples_equal_weights_and_says_when_it_stops_early():
+def test_kmm_weights_equal_samples_equally_and_warns_if_it_stops_early():
     source, target, _ = gaussians(n=40, m=30)
     twice = torch.cat([source, source])
     b = kernel_mean_matching(twice, target)
@@ -185,7 +185,7 @@ def test_effective_sample_size():
 
 
 @pytest.mark.parametrize("name", ["classifier", "kliep", "kmm"])
-def test_what_cannot_be_estimated_is_refused(name):
+def test_inputs_without_an_estimate_are_refused(name):
     source, target, _ = gaussians(n=20, m=20)
     with pytest.raises(ValueError, match="target has no samples"):
         estimate(name, source, target[:0])

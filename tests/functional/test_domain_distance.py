@@ -25,7 +25,7 @@ def test_equal_domains_are_distinguished_by_chance_only():
     assert abs(accuracy - 0.5) < 3 * 0.5 / math.sqrt(2000)  # three standard errors over 2 x 1,000 scored samples
 
 
-def test_the_same_set_twice_is_not_told_apart():
+def test_equal_sets_cannot_be_distinguished():
     x = _draw(500)
     assert a_distance(linear_domain_accuracy(x, x)) < 4 * 3 * 0.5 / math.sqrt(500)
 
@@ -64,7 +64,7 @@ def test_dead_features_do_no_harm():
     assert linear_domain_accuracy(torch.cat([source, dead], 1), torch.cat([target, dead], 1)) == 1.0
 
 
-def test_what_has_no_distance_is_refused():
+def test_inputs_without_a_distance_are_refused():
     with pytest.raises(ValueError, match="two samples of each domain are needed, not 5 and 1"):
         linear_domain_accuracy(_draw(5), _draw(1))
     with pytest.raises(ValueError, match="features of the target contain NaN"):

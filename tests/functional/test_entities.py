@@ -26,7 +26,7 @@ def test_spans_of_tags(tags: str, expected: list) -> None:
     assert entities(tags.split()) == expected
 
 
-def test_a_span_is_right_if_its_kind_and_both_ends_are() -> None:
+def test_a_span_is_correct_if_its_kind_and_both_ends_are() -> None:
     true = [["B-a", "I-a", "O", "B-b"], ["B-a", "O"]]
     said = [["B-a", "I-a", "O", "B-a"], ["B-a", "I-a"]]  # one right, one of another kind, one too long
     right, given, wanted = count_entities(said, true)
@@ -36,7 +36,7 @@ def test_a_span_is_right_if_its_kind_and_both_ends_are() -> None:
     assert precision_recall_f1(0, 0, 0) == (0.0, 0.0, 0.0)
 
 
-def test_distances_are_distinguished_where_they_are_near() -> None:
+def test_short_distances_have_separate_bins() -> None:
     distance = torch.arange(-600, 601)
     bins = relative_bucket(distance, bins=16, longest=500)
     assert bins[distance.abs() < 4].tolist() == [11, 10, 9, 0, 1, 2, 3]

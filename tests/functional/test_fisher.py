@@ -340,7 +340,7 @@ def test_sums_of_parts_add_up(estimator: str):
 
 @pytest.mark.parametrize("estimator", ["exact", "sample", "empirical", "batched", "mas"])
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_leaves_everything_as_it_was(estimator: str, context):
+def test_model_gradients_and_random_state_are_unchanged(estimator: str, context):
     torch.manual_seed(5)
     frozen = nn.BatchNorm1d(6).eval().requires_grad_(False)
     model = nn.Sequential(nn.Linear(4, 6), frozen, nn.Dropout(0.5), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))

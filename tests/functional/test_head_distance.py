@@ -34,11 +34,11 @@ def test_the_discrepancy_of_outputs_is_the_unbiased_mmd_in_double():
     assert fewer == pytest.approx(output_discrepancy(source[:10], target[:10]), rel=1e-12)
 
 
-def test_a_second_head_cannot_disagree_where_the_outputs_are_alike():
+def test_a_second_head_cannot_disagree_on_equal_outputs():
     assert disparity_discrepancy(outputs(400), outputs(400, seed=1)) < 0.1
 
 
-def test_a_second_head_disagrees_as_far_as_it_can_where_the_domains_lie_apart():
+def test_a_second_head_disagrees_completely_on_separate_domains():
     draw = torch.Generator().manual_seed(0)
     source = 3 * torch.eye(2).repeat(75, 1) + 0.1 * torch.randn(150, 2, generator=draw)
     first = source[::2]  # of one class: a line divides it, shifted along both outputs, from its place on the source

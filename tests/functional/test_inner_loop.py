@@ -104,7 +104,7 @@ def test_first_order_is_the_gradient_at_the_adapted_weights():
     torch.testing.assert_close(list(found.gradient.values()), list(expected), rtol=1e-12, atol=1e-14)
 
 
-def test_nothing_is_left_behind():
+def test_the_model_does_not_change():
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     meta_gradient(task_loss(model), dict(model.named_parameters()), episodes())
@@ -121,7 +121,7 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_weights():
     torch.testing.assert_close(theta.detach(), THETA + 0.25 * (A.mean(0) - THETA))
 
 
-def test_a_known_gradient_reaches_its_weight_through_what_follows():
+def test_a_known_gradient_reaches_its_weight_through_later_operations():
     weight = torch.tensor([1.0, 2.0], requires_grad=True)
     (3 * with_gradient(torch.tensor(7.0), {"w": weight}, {"w": torch.tensor([5.0, -1.0])})).backward()
     assert weight.grad.tolist() == [15.0, -3.0]

@@ -120,7 +120,7 @@ def test_scores_of_half_precision_predictions_are_those_of_double(measure):
         torch.testing.assert_close(measure(p).double(), measure(p.double()), rtol=1e-4, atol=1e-5)
 
 
-def test_a_step_of_the_norm_does_not_vanish_beside_the_norm():
+def test_a_small_step_of_the_norm_is_not_lost_to_rounding():
     features = torch.full((4, 1), 512.0, dtype=torch.bfloat16, requires_grad=True)  # the next number above is 516
     loss = stepwise_norm(features, 1.0)
     assert loss.item() == 1.0

@@ -50,7 +50,7 @@ def test_the_interval_covers_the_true_area() -> None:
     assert 180 <= held <= 198
 
 
-def test_the_operating_point_has_the_specificity_that_was_asked_for() -> None:
+def test_the_operating_point_has_the_requested_specificity() -> None:
     low, high = torch.arange(20.0), torch.tensor([5.0, 17.5, 30.0])
     scores, y = torch.cat([low, high]), torch.cat([torch.zeros(20), torch.ones(3)])
     threshold = threshold_at(scores, y, 0.9)

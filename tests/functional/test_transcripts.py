@@ -40,7 +40,7 @@ def test_the_loss_sums_all_paths(letters: list[int]) -> None:
     torch.testing.assert_close(ctc_losses(outputs, y).double(), expected.double(), rtol=1e-5, atol=1e-6)
 
 
-def test_silence_behind_a_recording_changes_nothing() -> None:
+def test_silence_after_a_recording_has_no_effect() -> None:
     outputs = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     y = torch.tensor([[1, 2], [2, -100]])
     silent = torch.full((2, 3, 3), SILENT)

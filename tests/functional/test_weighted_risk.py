@@ -41,7 +41,7 @@ def test_the_controlled_risk_against_numpy(seed):
     assert found != pytest.approx(weighted_risk(torch.from_numpy(losses), torch.from_numpy(weights)), rel=1e-3)
 
 
-def test_the_control_variate_takes_the_weights_error_out_of_a_constant_loss():
+def test_the_control_variate_removes_the_weights_error_from_a_constant_loss():
     assert controlled_risk(torch.full((3,), 0.7), WEIGHTS) == pytest.approx(0.7, rel=1e-7)
     assert weighted_risk(torch.full((3,), 0.7), WEIGHTS) == pytest.approx(1.05)
 

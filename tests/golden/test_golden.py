@@ -74,7 +74,7 @@ def test_another_seed_is_found_in_weights_metrics_and_hashes(compared, monkeypat
 
 
 @pytest.mark.slow
-def test_a_rename_is_told_from_a_change_of_numbers(recorded):
+def test_a_rename_is_distinguished_from_a_change_of_numbers(recorded):
     before = json.loads(recorded.read_text())["runs"]["pair_moons"]
     assert compare(before, before) == []
     renamed = copy.deepcopy(before)

@@ -19,7 +19,7 @@ def test_discriminative_rates_fall_by_the_factor_per_group():
     assert shares == pytest.approx({"top": 0.5, "middle": 0.5 / 2.6, "low": 0.5 / 2.6**2, "stem": 0.5 / 2.6**3})
 
 
-def test_gradual_unfreezing_starts_with_the_head_alone():
+def test_gradual_unfreezing_starts_with_only_the_head():
     policy = LayerPolicy(unfreeze_every=1)
     assert [policy.learning(GROUPS, epoch) for epoch in (0, 1, 2, 4, 9)] == [
         [],
@@ -54,14 +54,14 @@ def test_wrong_groups_are_refused_with_the_nearest_name():
         LayerPolicy(5).chosen(GROUPS)
 
 
-def test_without_a_rate_of_its_own_the_top_group_is_one_step_below_the_head():
+def test_without_a_given_rate_the_top_group_is_one_decay_below_the_head():
     # Howard and Ruder: rates fall by 2.6 from each layer to the one below, the head being the last layer
     shares = LayerPolicy(decay=2.6).shares(GROUPS)
     assert shares == pytest.approx({"top": 1 / 2.6, "middle": 1 / 2.6**2, "low": 1 / 2.6**3, "stem": 1 / 2.6**4})
     assert LayerPolicy().shares(GROUPS) == dict.fromkeys(GROUPS, 1.0)
 
 
-def test_a_strategys_own_rate_gives_way_to_one_that_is_given_and_to_a_decay():
+def test_a_given_rate_or_decay_overrides_the_strategys_default_rate():
     assert LayerPolicy(2, unfreeze_every=3).or_rate(0.1).shares(GROUPS) == dict.fromkeys(GROUPS, 0.1)
     assert LayerPolicy(2, unfreeze_every=3).or_rate(0.1).learning(GROUPS, 3) == ["top"]
     assert LayerPolicy(backbone_lr=0.5).or_rate(0.1).shares(GROUPS)["top"] == 0.5

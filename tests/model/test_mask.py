@@ -46,6 +46,6 @@ def test_a_mask_is_a_mapping_that_says_how_much_learns():
     assert repr(mask) == "Mask(2 of 5 parameters learn)"
 
 
-def test_a_policy_refuses_groups_that_there_are_not():
+def test_a_policy_refuses_unknown_groups():
     with pytest.raises(UserError, match="midle"):
         LayerPolicy(["midle"]).rules(GROUPS)

@@ -53,7 +53,7 @@ def test_a_configuration_that_was_edited_is_reported_when_a_model_is_loaded(fini
     (said,) = _said_by_load(edited)
     before = read_results(edited)["config_hash"][:10]
     assert said.startswith(f"{edited / 'config.yaml'} was edited since the run started (its hash was {before}, now ")
-    assert said.endswith("): answers may differ from those of the run")
+    assert said.endswith("): predictions may differ from those of the run")
     (edited / "results.json").unlink()
     assert _said_by_load(edited) == []
 

@@ -235,7 +235,7 @@ def test_drawings_are_inverted_to_the_background_of_training(
     model.reading["ground"] = "dark"
     expected = model.with_support(support).predict(queries)
     with pytest.warns(
-        UserWarning, match="12 of 12 support images have a bright background, and the run was trained on drawings"
+        UserWarning, match="12 of 12 support images have a bright background, but the run was trained on drawings"
     ):
         supported = model.with_support(other)
     brought = supported.predict(queries).probabilities

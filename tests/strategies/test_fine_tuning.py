@@ -57,7 +57,7 @@ def test_l2_sp_has_its_value_and_gradient():
     torch.testing.assert_close(gradient, torch.full_like(weight, 0.1 * 2.0))
 
 
-def test_l2_sp_switches_weight_decay_off_for_what_it_covers():
+def test_l2_sp_disables_weight_decay_on_its_parameters():
     sgd = functools.partial(torch.optim.SGD, lr=0.1, weight_decay=0.5)
     _, model = make(strategy=FineTuning, l2_sp={"alpha": 0.1}, optimizer=sgd)
     decay = {group["name"]: group["weight_decay"] for group in model.configure_optimizers().param_groups}

@@ -101,7 +101,7 @@ def test_hidden_tokens_are_restored_from_the_states_at_their_places(encoders) ->
     assert backbone.net.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
-def test_a_second_text_that_follows_is_told_from_another_one(encoders) -> None:
+def test_following_texts_are_distinguished_from_others(encoders) -> None:
     backbone = encoders[0]
     options = Options(temperature=0.5, projection=4, mask_share=0.5, next_sentence=True)
     task = MaskedTokens(Network(backbone, 2), options).eval()
@@ -151,7 +151,7 @@ def _words(texts: list[str], monkeypatch: pytest.MonkeyPatch, kind: type = WordV
     return backbone, _seen(backbone, texts)
 
 
-def test_near_words_are_told_from_drawn_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbouring_words_are_distinguished_from_random_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, seen = _words(["a b c", "d", "e a"], monkeypatch)
     options = Options(0.5, 4, 0.5, window=1, negatives=2)
     task = SkipGram(Network(backbone, 2), options)
@@ -173,7 +173,7 @@ def test_near_words_are_told_from_drawn_ones(monkeypatch: pytest.MonkeyPatch) ->
     assert task(seen)["loss"].item() == pytest.approx(np.mean(terms), rel=1e-5)
 
 
-def test_each_direction_predicts_what_it_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_direction_predicts_unread_words(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone, seen = _words(["a b c d", "e a"], monkeypatch, LSTM, hidden=4, dropout=0.0)
     task = BothDirections(Network(backbone, 2), OPTIONS)
     ids = seen.x["ids"]
@@ -302,7 +302,7 @@ def test_views_are_two_draws_of_the_augmentation() -> None:
 def test_tasks_that_do_not_suit_are_refused(encoders) -> None:
     with pytest.raises(UserError, match="set augmentation=photographs"):
         fit(*make(Pretraining, data=Blobs(batch_size=20), pretext="views"))
-    with pytest.raises(UserError, match="made of inputs of the kind text"):
+    with pytest.raises(UserError, match="needs inputs of the kind text"):
         make(Pretraining, data=Blobs(batch_size=20), pretext="masked_tokens")
     with pytest.raises(UserError, match="did you mean 'rotation'"):
         make(Pretraining, data=Blobs(batch_size=20), pretext="rotations")

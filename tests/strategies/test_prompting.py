@@ -80,7 +80,7 @@ def test_words_are_scored_as_in_one_reading(model):
         torch.testing.assert_close(scores_of(model, begin(model, []), whole, tokens), found, rtol=1e-4, atol=1e-4)
 
 
-def test_a_continuation_is_the_likeliest_token_each_time(model):
+def test_a_continuation_is_greedy(model):
     ids = model.tokeniser.pieces("go on")
     found = continued(model, begin(model, ids[:2]), ids[2:], 6, frozenset())
     with torch.no_grad():
@@ -189,7 +189,7 @@ def test_training_texts_are_left_as_they_were_written(folder):
     assert [len(texts) for texts in data.strings.values()] == [len(samples) for samples in data.sets.values()]
 
 
-def test_a_model_of_the_first_blocks_alone(folder):
+def test_a_model_of_only_the_first_blocks(folder):
     whole, first = HFCausal(name=str(folder)).eval(), HFCausal(name=str(folder), blocks=1).eval()
     ids = torch.tensor([[5, 9, 7]])
     with torch.no_grad():
@@ -208,7 +208,7 @@ def test_demonstrations_that_do_not_fit_are_left_out(folder, tmp_path, capsys):
     assert prompt["shots"] < 6
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads 512 tokens at most" in said
+        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads at most 512 tokens" in said
     )
 
 
@@ -230,17 +230,17 @@ def test_the_model_reasons_before_it_answers(folder, tmp_path, monkeypatch):
     assert 0 <= len(question.partition("Reasoning:")[2].partition("\nAnswer:")[0]) <= 5
 
 
-def test_what_makes_no_prompt_is_refused(folder, tmp_path):
+def test_invalid_prompts_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="label_words names the class 'x', which the data do not have"):
         ask(tmp_path / "words", folder, "strategy.label_words={x: y}")
-    with pytest.raises(UserError, match="asks a language model about texts, and backbone=MLP reads none"):
+    with pytest.raises(UserError, match="needs texts and a language model, not backbone=MLP"):
         run_in(tmp_path / "mlp", "strategy=prompting", "data=digits", "backbone=mlp", "logger=none")
 
 
-def test_beside_an_encoder_a_language_model_of_its_own_is_asked(folder, tmp_path):
+def test_with_an_encoder_as_backbone_a_separate_language_model_answers(folder, tmp_path):
     encoder = tiny(tmp_path / "encoder", "bert")
     options = ["strategy.shots=1", "strategy.draws=1", "data.test_count=8"]
     other = ["backbone=hf_text", f"backbone.name={encoder}", f"strategy.language_model={folder}"]
     results = ask(tmp_path / "beside", folder, *other, *options)
     assert results["prompts"] == ask(tmp_path / "alone", folder, *options)["prompts"]
-    assert results["protocol"]["prompting"].endswith("is asked, and the backbone takes no part")
+    assert results["protocol"]["prompting"].endswith(", not by the backbone")

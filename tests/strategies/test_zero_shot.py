@@ -31,11 +31,11 @@ def test_classes_are_found_by_name_and_by_a_map():
     ("names", "label_map", "said"),
     [
         (["cat"], {"cat": ["tabi cat"]}, "no class .* is called 'tabi cat'; did you mean 'tabby cat'"),
-        (["cat", "tabby"], {"cat": ["tabby"]}, "'tabby' stands for both 'cat' and 'tabby'"),
-        (["car", "bus"], {}, "give strategy.label_map"),
+        (["cat", "tabby"], {"cat": ["tabby"]}, "'tabby' belongs to both 'cat' and 'tabby'"),
+        (["car", "bus"], {}, "set strategy.label_map"),
     ],
 )
-def test_a_map_that_makes_no_sense_is_refused(names, label_map, said):
+def test_an_invalid_label_map_is_refused(names, label_map, said):
     with pytest.raises(UserError, match=said):
         label_groups(names, KNOWN, label_map)
 
@@ -44,7 +44,7 @@ def test_a_template_without_its_placeholder_is_refused():
     assert check_templates("strategy.templates", ["a {}"], "{}") == ["a {}"]
     with pytest.raises(UserError, match=r"strategy.templates: 'It was good\.' lacks the placeholder \{\}"):
         check_templates("strategy.templates", ["{}", "It was good."], "{}")
-    with pytest.raises(UserError, match="lists at least one template"):
+    with pytest.raises(UserError, match="needs at least one template"):
         check_templates("strategy.templates", [], "{}")
 
 
@@ -57,20 +57,20 @@ def test_groups_answer_by_the_sum_of_their_probabilities():
     torch.testing.assert_close(head(x).softmax(1), expected / expected.sum(1, keepdim=True))
 
 
-def test_a_backbone_that_knows_no_classes_is_not_applicable(tmp_path):
+def test_a_backbone_without_classes_is_not_applicable(tmp_path):
     results = run_in(
         tmp_path / "run", "strategy=zero_shot", "data=digits", "backbone=mlp", "logger=none", "figures=false",
         "trainer.enable_progress_bar=false",
     )  # fmt: skip
     assert results["metrics"] == {"val/chance": 0.1, "test/chance": 0.1}
     assert results["protocol"]["zero-shot"].startswith("not applicable: MLP encodes no texts")
-    assert "guessing is right in 10.0%" in results["protocol"]["zero-shot"]
+    assert "guessing is correct in 10.0%" in results["protocol"]["zero-shot"]
 
 
 def test_images_of_other_classes_than_the_pretraining_task_are_not_applicable(monkeypatch):
     monkeypatch.setattr(TinyNet, "classifier", lambda self: KNOWN)
     _, model = make(ZeroShot, Blobs(batch_size=20, seed=0))
-    assert model.facts()["zero-shot"].startswith("not applicable: no class of the data (a, b, c) is called as one of")
+    assert model.facts()["zero-shot"].startswith("not applicable: no class of the data (a, b, c) is named like one of")
     with pytest.raises(UserError, match="no class of the pretraining task is called 'x'"):
         make(ZeroShot, Blobs(batch_size=20, seed=0), label_map={"a": "x"})
 

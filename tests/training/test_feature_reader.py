@@ -50,7 +50,7 @@ def test_a_part_of_a_set_is_read_in_the_order_of_its_index():
     assert seen.tolist() == list(range(9))
 
 
-def test_backbone_features_lie_where_their_samples_do():
+def test_backbone_features_are_in_the_order_of_their_samples():
     network, data, reader = without_trainer()
     found = reader.backbone_features("train")
     assert found.shape == (60, 8)
@@ -108,7 +108,7 @@ def test_preparing_a_domain_measures_its_statistics():
     torch.testing.assert_close(model.network.backbone.conv1[1].running_mean, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_cached_features_are_where_reading_starts():
+def test_reading_starts_from_cached_features():
     data, model = make(data=Blobs(batch_size=20), strategy=FeatureExtraction, layers=LayerPolicy("none"), bottleneck=4)
     fit(data, model, epochs=1)
     reader = FeatureReader(model.network, data)

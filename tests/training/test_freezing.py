@@ -60,7 +60,7 @@ def test_rates_per_group_are_those_of_the_policy():
 
 
 @pytest.mark.parametrize("layers", [LayerPolicy("all"), LayerPolicy(2), LayerPolicy(["conv1"])])
-def test_the_optimizer_holds_every_learned_parameter_once(layers):
+def test_the_optimizer_contains_every_trained_parameter_once(layers):
     _, model = make(layers=layers, bottleneck=4)
     held = [id(p) for group in model.configure_optimizers().param_groups for p in group["params"]]
     assert len(held) == len(set(held))

@@ -59,7 +59,7 @@ def test_fused_updates_are_those_of_the_ordinary_optimizer(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_holds_the_configured_options_and_resumes_without(kind) -> None:
+def test_a_checkpoint_contains_the_configured_options_and_resumes_without_them(kind) -> None:
     network = _network()
     optimizer = KINDS[kind](network.parameters())
     configured = copy.deepcopy(optimizer.state_dict()["param_groups"])

@@ -7,7 +7,7 @@ from composing import run_in
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 
-def test_answers_are_kept_where_they_are_asked_for(tmp_path):
+def test_answers_are_stored_on_request(tmp_path):
     given = [
         "data=digits", "backbone=mlp", "backbone.hidden=[8]", "domain_adaptation=none", "trainer.max_epochs=1",
         "data.batches_per_epoch=5", "logger=none", "figures=false", "trainer.enable_progress_bar=false",

@@ -124,7 +124,7 @@ def test_clipping_and_unfreezing_make_kinds_of_their_own():
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_a_step_that_takes_several_batches_trains_to_the_same_bits(precision):
+def test_a_step_over_several_batches_gives_the_same_bits(precision):
     found = both_ways(data=Blobs, epochs=2, precision=precision)
     (weights, rows, _, trainer), (own, own_rows, _, other) = found
     assert differing(weights, own) == set()

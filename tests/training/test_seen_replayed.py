@@ -17,7 +17,7 @@ SEEN = ["strategy=ewc", "domain_adaptation=none", "backbone=mlp", "adapter=none"
 CHOSEN = dict(one.split("=") for one in SEEN)
 
 
-def test_the_packaged_list_is_what_the_measurement_shows() -> None:
+def test_the_packaged_list_equals_the_stored_measurement() -> None:
     stored = json.loads(STORED.read_text())
     assert stored == held(json.loads(RESULTS.read_text())["choices"])
     assert {"strategy=from_scratch", "domain_adaptation=dann", "backbone=lenet", "optimizer=adam"} < set(stored)
@@ -56,7 +56,7 @@ def test_a_choice_whose_replayed_loss_is_another_does_not_hold(losses: dict, hol
     assert found == (["strategy=a"] if holds else [])
 
 
-def test_the_reason_names_what_was_not_seen() -> None:
+def test_the_reason_names_unverified_choices() -> None:
     assert not_seen(CHOSEN, SEEN) is None
     assert not_seen({**CHOSEN, "data": "anything"}, SEEN) is None
     reason = not_seen({**CHOSEN, "adapter": "lora", "backbone": "hf_text"}, SEEN)
@@ -97,7 +97,7 @@ def _on_a_gpu(graph: bool | str, reason: str | None) -> tuple[SimpleNamespace, S
     return step, trainer
 
 
-def test_auto_leaves_off_what_was_not_seen_and_true_does_not() -> None:
+def test_auto_skips_unverified_choices_and_true_does_not() -> None:
     reason = "not yet seen to hold on a GPU with adapter=lora (update.graph=true replays them)"
     assert obstacle(*_on_a_gpu("auto", reason)) == reason
     assert describe(*_on_a_gpu("auto", reason)) == f"one kernel after the other: {reason}"

@@ -110,7 +110,7 @@ def test_domain_pairs_count_updates_and_progress():
     assert "val/target/acc" not in metrics
 
 
-def test_nan_ends_in_one_sentence():
+def test_nan_is_reported_in_one_sentence():
     data, model = make(optimizer=functools.partial(torch.optim.SGD, lr=1e30))
     with pytest.raises(UserError, match=r"diverged.*optimizer\.lr"):
         fit(data, model, epochs=5)
@@ -125,7 +125,7 @@ def test_weights_that_broke_in_the_last_update_are_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_adaptations_dropout_leaves_the_networks_alone():
+def test_the_adaptations_dropout_does_not_change_the_networks():
     states = []
     for dropout in (0.0, 0.5):
         data = BlobPair(batch_size=20)
@@ -169,7 +169,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, adapts):
     assert resumed.updates_done == unbroken.updates_done == 12
 
 
-def test_switching_an_option_leaves_other_streams_alone():
+def test_switching_an_option_does_not_change_other_random_streams():
     _, plain = make(data=BlobPair(batch_size=20))
     _, adapted = make(data=BlobPair(batch_size=20), adaptation=DANN(hidden=(64, 64)))
     _, necked = make(data=BlobPair(batch_size=20), bottleneck=5)

@@ -1,4 +1,4 @@
-"""Adapters: small sets of parameters that learn in a backbone whose other parameters stand still."""
+"""Adapters: small sets of trainable parameters in a backbone whose other parameters are frozen."""
 
 from tl_lab.adapters.base import Adapter
 from tl_lab.adapters.none import NoAdapter

@@ -1,4 +1,4 @@
-"""The contract of an adapter: where new knowledge goes in a given backbone."""
+"""The contract of an adapter, which selects or adds the trainable parameters of a backbone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,22 +11,22 @@ __all__ = ["Adapter"]
 
 
 class Adapter:
-    """Decides which parameters of a backbone learn, and may add some. Bottleneck and head always learn.
+    """Determines which parameters of a backbone are trained, and may add some; bottleneck and head always are.
 
-    The run calls :meth:`inject` once the backbone has its weights and before anything is built on it.
+    The run calls :meth:`inject` after the backbone has its weights and before the network is built.
     """
 
     keeps_statistics: ClassVar[bool] = True
-    """Whether batch-norm of the backbone stays in evaluation mode: its running statistics are the base's then, and a
-    base that is loaded again gives the same outputs."""
+    """Whether batch norm of the backbone stays in evaluation mode, so that its running statistics are those of the base
+    weights, and a base that is loaded again has the same outputs."""
     changes_backbone: ClassVar[bool] = True
-    """Whether the adapter decides anything; only ``adapter=none`` does not."""
+    """Whether the adapter changes which parameters are trained; false only for ``adapter=none``."""
 
     needs_source: ClassVar[bool] = False
-    """Whether the base's weights must be such that can be found again, as checkpoints cannot hold them."""
+    """Whether the base weights must be loadable again, because checkpoints cannot contain them."""
 
     def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
-        """Say why the adapter cannot act on a backbone, before anything is built; empty where it can.
+        """Return the reason why the adapter does not support a backbone, before anything is built; empty if it does.
 
         Args:
             backbone: its class.
@@ -35,50 +35,50 @@ class Adapter:
         return ""
 
     def inject(self, backbone: Backbone) -> Backbone:
-        """Put the adapter's parameters into a backbone, or find them there.
+        """Add the adapter's parameters to a backbone, or find them in it.
 
         Args:
             backbone: with its weights; may be changed in place.
 
         Returns:
-            The backbone that the network is built on; its layer groups hold every parameter once.
+            The backbone of the network, whose layer groups contain every parameter once.
 
         Raises:
-            UserError: the backbone has nothing that the adapter can act on.
+            UserError: the backbone has no suitable parameters or layers.
         """
         return backbone
 
     def owns(self, parameter: str) -> bool:
-        """Tell whether a parameter may learn.
+        """Return whether a parameter may be trained.
 
         Args:
-            parameter: its name in the backbone that :meth:`inject` has returned.
+            parameter: its name in the backbone returned by :meth:`inject`.
         """
         raise NotImplementedError
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Give the injected backbone as a plain one with the same outputs, what was learned folded into it."""
+        """Merge the adapter into the weights: return a plain backbone with the same outputs."""
         return backbone
 
     def write(self, backbone: Backbone, folder: Path, base: str) -> None:
-        """Write what was learned in the format of the library peft.
+        """Write the adapter in the format of the library peft.
 
         Args:
             backbone: with the adapter.
-            folder: made where it is missing.
-            base: where the base's weights come from.
+            folder: created if it is missing.
+            base: source of the base weights.
 
         Raises:
             UserError: the library does not have this adapter.
         """
-        raise UserError(f"{type(self).__name__} is no adapter of the library peft: export another format")
+        raise UserError(f"{type(self).__name__} is not an adapter of the library peft: export another format")
 
     def describe(self) -> str:
-        """Say in a few words what learns."""
+        """Describe the trained parameters briefly."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, str]:
-        """State what must be printed beside any number obtained with this adapter."""
+        """Return facts that must be reported with any number obtained with this adapter."""
         statistics = "; batch-norm keeps its statistics" if self.keeps_statistics else ""
         return {"adapter": f"{self.describe()}{statistics}"}
 

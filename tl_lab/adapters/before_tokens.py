@@ -1,4 +1,4 @@
-"""What adapters of the library peft have in common that put learned vectors before a text's tokens."""
+"""Base class of adapters of the library peft that put learned vectors before the tokens of a text."""
 
 import warnings
 from abc import abstractmethod
@@ -19,17 +19,17 @@ __all__ = ["BeforeTokens"]
 
 
 class BeforeTokens(Adapter):
-    """Puts learned vectors before the tokens of every text; the backbone's own parameters stand still.
+    """Puts learned vectors before the tokens of every text; the backbone's own parameters are frozen.
 
-    The features are pooled over the text's own tokens. Token types, by which some models tell the texts of a pair
-    apart, are left out.
+    The features are pooled over the tokens of the text only. Token types, by which some models distinguish the texts of
+    a pair, are omitted.
 
     Args:
         tokens: number of vectors, at least 1.
     """
 
     impossible: ClassVar[frozenset[str]] = frozenset()
-    """Families of models that cannot take them."""
+    """Families of models that do not support it."""
 
     def __init__(self, tokens: Count = 10) -> None:
         self.tokens = tokens
@@ -40,15 +40,15 @@ class BeforeTokens(Adapter):
         """Build the configuration of the library.
 
         Args:
-            sizes: options that hold for every such method.
+            sizes: options common to all such methods.
         """
 
     def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
-        """Object to anything but text models of transformers, and to families that take no such vectors."""
+        """Refuse anything but text models of transformers, and families that do not support such vectors."""
         if not backbone.takes_prompts:
-            return "it is no text model of the library transformers, whose tokens something could be put before"
+            return "it is not a text model of the library transformers, with tokens that vectors could precede"
         family = backbone.family_for(node)
-        return f"models of the family {family} cannot take it" if family in self.impossible else ""
+        return f"models of the family {family} do not support it" if family in self.impossible else ""
 
     def inject(self, backbone: Backbone) -> Backbone:
         """Wrap the model inside the backbone."""
@@ -67,17 +67,17 @@ class BeforeTokens(Adapter):
             self._try(backbone)
         except UserError:
             raise
-        except Exception as error:  # each family fails in its own way
+        except Exception as error:  # families fail with different errors
             raise UserError(
                 f"{type(self).__name__} does not suit models of the family {config.model_type} "
-                f"({str(error).partition(chr(10))[0][:120]}): use an adapter that stands beside layers, as lora"
+                f"({str(error).partition(chr(10))[0][:120]}): use an adapter of layers, such as lora"
             ) from error
         self._owned = frozenset(name for name, one in backbone.named_parameters() if id(one) not in known)
         regroup(backbone, groups, title="prompts")
         return backbone
 
     def _try(self, backbone: Backbone) -> None:
-        """Run two short texts through the backbone, as some families fail only then."""
+        """Run two short texts through the backbone, because some families fail only then."""
         mode = backbone.training
         backbone.eval()
         with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -86,27 +86,27 @@ class BeforeTokens(Adapter):
         backbone.train(mode)
 
     def owns(self, parameter: str) -> bool:
-        """Own the vectors, and what makes them."""
+        """Own the vectors, and the network that computes them."""
         return parameter in self._owned
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Refuse: vectors before the tokens are no change of weights."""
+        """Raise an error, because vectors before the tokens do not change weights."""
         raise UserError(
-            f"vectors before the tokens ({type(self).__name__}) cannot be folded into a backbone's weights: start from "
-            "a run with an adapter that stands beside layers, as adapter=lora"
+            f"vectors before the tokens ({type(self).__name__}) cannot be merged into a backbone's weights: start from "
+            "a run with an adapter of layers, such as adapter=lora"
         )
 
     def describe(self) -> str:
-        """Say what learns."""
+        """Describe the trained parameters."""
         return f"{type(self).__name__} of {self.tokens} tokens"
 
     def write(self, backbone: Backbone, folder: Path, base: str) -> None:
-        """Write what was learned in the library's own format.
+        """Write the adapter in the library's own format.
 
         Args:
             backbone: with the adapter.
-            folder: made where it is missing.
-            base: where the base's weights come from, in words or as a name of the hub.
+            folder: created if it is missing.
+            base: source of the base weights, in words or as a name on the hub.
         """
         net: Any = backbone.net
         write_in_format_of_peft(net, net.peft_config["default"], folder, base)

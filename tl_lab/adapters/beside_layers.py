@@ -1,4 +1,4 @@
-"""What adapters of the library peft have in common that stand beside layers: LoRA, DoRA, IA3."""
+"""Base class of adapters of the library peft that change layers: LoRA, DoRA, IA3."""
 
 import importlib
 import warnings
@@ -19,7 +19,7 @@ __all__ = ["BesideLayers", "peft_library", "root_of", "write_in_format_of_peft"]
 
 
 class BesideLayers(Adapter):
-    """Adds parameters to chosen layers of a backbone, which can be folded into the layers' weights.
+    """Adds parameters to chosen layers of a backbone, which can be merged into the layers' weights.
 
     Args:
         targets: ``auto``, ``all-linear``, or a regular expression (see :func:`~tl_lab.adapters.targets.resolve`).
@@ -28,7 +28,7 @@ class BesideLayers(Adapter):
     attention: ClassVar[str] = "query, value"
     """The projections that ``auto`` chooses."""
     feedforward: ClassVar[bool] = False
-    """Whether ``auto`` chooses the last layer of each block's perceptron, too."""
+    """Whether ``auto`` also chooses the last layer of each block's perceptron."""
     one_dimensional: ClassVar[bool] = True
     """Whether convolutions over sequences can be adapted."""
 
@@ -47,7 +47,7 @@ class BesideLayers(Adapter):
         """
 
     def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
-        """Object to backbones without layers."""
+        """Refuse backbones without layers."""
         return "" if backbone.has_layers else "it has no linear layer and no convolution"
 
     def inject(self, backbone: Backbone) -> Backbone:
@@ -65,11 +65,11 @@ class BesideLayers(Adapter):
         return backbone
 
     def owns(self, parameter: str) -> bool:
-        """Own what was added."""
+        """Own the added parameters."""
         return parameter in self._owned
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Fold what was learned into the layers' weights, in place, and take the adapter out."""
+        """Merge the adapter into the layers' weights in place, and remove it."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         root = root_of(backbone)
@@ -83,8 +83,8 @@ class BesideLayers(Adapter):
         return backbone
 
     def describe(self) -> str:
-        """Say what learns, and in how many layers."""
-        skipped = f", {self._left_out} that cannot be adapted left out" if self._left_out else ""
+        """Describe the trained parameters, and the number of layers."""
+        skipped = f", without {self._left_out} that cannot be adapted" if self._left_out else ""
         return f"{self.said()} on {len(self._layers)} layers{skipped}"
 
     @abstractmethod
@@ -92,19 +92,19 @@ class BesideLayers(Adapter):
         """Name the method and its size."""
 
     def write(self, backbone: Backbone, folder: Path, base: str) -> None:
-        """Write what was learned in the library's own format.
+        """Write the adapter in the library's own format.
 
         Args:
             backbone: with the adapter.
-            folder: made where it is missing.
-            base: where the base's weights come from, in words or as a name of the hub.
+            folder: created if it is missing.
+            base: source of the base weights, in words or as a name on the hub.
         """
         root: Any = root_of(backbone)
         write_in_format_of_peft(root, root.peft_config["default"], folder, base)
 
 
 def root_of(backbone: Backbone) -> nn.Module:
-    """Give the network inside a backbone, by whose names a library knows the layers; else the backbone itself."""
+    """Return the network inside a backbone, whose layer names a library knows, or else the backbone itself."""
     net = getattr(backbone, "net", None)
     return net if isinstance(net, nn.Module) else backbone
 
@@ -127,8 +127,8 @@ def write_in_format_of_peft(model: nn.Module, config: Any, folder: Path, base: s
     Args:
         model: with the adapter.
         config: of the library.
-        folder: made where it is missing.
-        base: where the base's weights come from.
+        folder: created if it is missing.
+        base: source of the base weights.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file

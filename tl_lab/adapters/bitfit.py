@@ -1,4 +1,4 @@
-"""BitFit: biases alone learn."""
+"""BitFit: only biases are trained."""
 
 from tl_lab.adapters.base import Adapter
 from tl_lab.backbones.base import Backbone
@@ -8,7 +8,7 @@ __all__ = ["BitFit"]
 
 
 class BitFit(Adapter):
-    """Train the biases of a backbone, and nothing else of it.
+    """Train only the biases of a backbone.
 
     A bias is a parameter called ``bias``, ``bias_...`` (of recurrent layers) or ``..._bias`` (of fused projections).
 
@@ -18,10 +18,10 @@ class BitFit(Adapter):
     """
 
     def inject(self, backbone: Backbone) -> Backbone:
-        """Add nothing; see that there are biases."""
+        """Check that there are biases; nothing is added."""
         if not any(self.owns(name) for name, _ in backbone.named_parameters()):
             raise UserError(
-                f"adapter=bitfit trains biases, and {type(backbone).__name__} has none: choose another backbone or "
+                f"adapter=bitfit trains biases, but {type(backbone).__name__} has none: choose another backbone or "
                 "adapter=none"
             )
         return backbone
@@ -32,5 +32,5 @@ class BitFit(Adapter):
         return name == "bias" or name.startswith("bias_") or name.endswith("_bias")
 
     def describe(self) -> str:
-        """Say what learns."""
+        """Describe the trained parameters."""
         return "biases of the backbone"

@@ -1,4 +1,4 @@
-"""DoRA: LoRA on the directions of weights, beside a magnitude of each output."""
+"""DoRA: LoRA on the directions of weights, and a trained magnitude of each output."""
 
 from tl_lab.adapters.lora import LoRA
 
@@ -11,7 +11,7 @@ class DoRA(LoRA):
     W' = m * (W + alpha / rank * B A) / |W + alpha / rank * B A|, with norms over inputs; m starts as |W|.
 
     Args:
-        options: those of :class:`~tl_lab.adapters.lora.LoRA`.
+        options: keyword arguments of :class:`~tl_lab.adapters.lora.LoRA`.
 
     References:
         S.-Y. Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", ICML 2024. https://arxiv.org/abs/2402.09353

@@ -13,8 +13,8 @@ class IA3(BesideLayers):
     """Learn a factor for each output of the chosen layers, or for each input of a block's last one; 1 at the start.
 
     Args:
-        targets: ``auto``: keys and values of attention and the last layer of each block's perceptron, of a network
-            without attention every layer; ``all-linear``; or a regular expression.
+        targets: ``auto``: keys and values of attention and the last layer of each block's perceptron, or every layer of
+            a network without attention; ``all-linear``; or a regular expression.
 
     References:
         H. Liu et al., "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",

@@ -17,8 +17,8 @@ class LoRA(BesideLayers):
         rank: r of the update, at least 1.
         alpha: the update is scaled by alpha / rank; None: twice the rank.
         dropout: on the input of the update, in [0, 1).
-        targets: ``auto``: queries and values of attention, of a network without attention every layer; ``all-linear``;
-            or a regular expression.
+        targets: ``auto``: queries and values of attention, or every layer of a network without attention;
+            ``all-linear``; or a regular expression.
 
     References:
         E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.

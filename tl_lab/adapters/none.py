@@ -6,7 +6,7 @@ __all__ = ["NoAdapter"]
 
 
 class NoAdapter(Adapter):
-    """Change nothing: every parameter of the backbone is open to the layer policy."""
+    """No adapter: the layer policy applies to every parameter of the backbone."""
 
     keeps_statistics = False
     changes_backbone = False
@@ -16,9 +16,9 @@ class NoAdapter(Adapter):
         return True
 
     def describe(self) -> str:
-        """Say that there is none."""
+        """Describe that there is no adapter."""
         return "none"
 
     def facts(self) -> dict[str, str]:
-        """State nothing."""
+        """Return no facts."""
         return {}

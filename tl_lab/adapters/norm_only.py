@@ -1,4 +1,4 @@
-"""Training of normalisation layers alone."""
+"""Training of normalisation layers only."""
 
 import re
 
@@ -16,7 +16,7 @@ _NAMED = re.compile(r"Norm(Act)?(\d[dD])?$")  # RMSNorm, LayerNorm2d; not a Norm
 
 
 class NormOnly(Adapter):
-    """Train weights and biases of a backbone's normalisation layers (batch, layer, group, RMS), nothing else of it.
+    """Train only weights and biases of a backbone's normalisation layers (batch, layer, group, RMS).
 
     Layers of other libraries are recognised by their class's name, which ends with ``Norm`` (``LlamaRMSNorm``,
     ``LayerNorm2d``).
@@ -30,7 +30,7 @@ class NormOnly(Adapter):
         self._owned: frozenset[str] = frozenset()
 
     def inject(self, backbone: Backbone) -> Backbone:
-        """Add nothing; find the normalisation layers."""
+        """Find the normalisation layers; nothing is added."""
         self._owned = frozenset(
             f"{path}.{name}"
             for path, module in backbone.named_modules()
@@ -39,7 +39,7 @@ class NormOnly(Adapter):
         )
         if not self._owned:
             raise UserError(
-                f"adapter=norm_only trains normalisation layers, and {type(backbone).__name__} has none with "
+                f"adapter=norm_only trains normalisation layers, but {type(backbone).__name__} has none with "
                 "parameters: choose another backbone (for lenet, conv4, mlp: backbone.batch_norm=true), or adapter=none"
             )
         return backbone
@@ -49,5 +49,5 @@ class NormOnly(Adapter):
         return parameter in self._owned
 
     def describe(self) -> str:
-        """Say what learns."""
+        """Describe the trained parameters."""
         return "normalisation layers of the backbone"

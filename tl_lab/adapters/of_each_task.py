@@ -1,4 +1,4 @@
-"""An adapter of its own for each of several tasks."""
+"""A separate adapter for each of several tasks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ __all__ = ["OfEachTask"]
 
 
 class OfEachTask(Adapter):
-    """The same adapter once for each task, on one backbone whose other parameters are shared.
+    """Separate copies of an adapter for several tasks, in one backbone whose other parameters are shared.
 
     Args:
-        adapter: that was injected into the backbone.
+        adapter: the adapter in the backbone.
         tasks: their names, in the order of the outputs.
         owners: number of the task of each output of the head.
     """
@@ -24,30 +24,30 @@ class OfEachTask(Adapter):
         self.adapter, self.tasks, self.owners = adapter, list(tasks), list(owners)
 
     def inject(self, backbone: Backbone) -> Backbone:
-        """Give each task a copy of what the adapter has put into a backbone."""
+        """Create a copy of the adapter's parameters for each task."""
         return BackboneOfTasks(backbone, self.adapter.owns, self.owners)
 
     def owns(self, parameter: str) -> bool:
-        """Own what the adapter of any task does: ``tasks.<number>.<its name in the backbone>``."""
+        """Own the parameters of every task's adapter: ``tasks.<number>.<name in the backbone>``."""
         return self.adapter.owns(parameter.split(".", 2)[-1])
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Refuse: each task changes the shared weights in a way of its own.
+        """Raise an error, because each task changes the shared weights differently.
 
         Raises:
             UserError: always.
         """
         raise UserError(
-            f"the run has an adapter for each of its tasks ({', '.join(self.tasks)}), which cannot be folded into one "
+            f"the run has an adapter for each of its tasks ({', '.join(self.tasks)}), which cannot be merged into one "
             "backbone's weights: use a run with strategy.adapters=shared"
         )
 
     def write(self, backbone: Backbone, folder: Path, base: str) -> None:
-        """Write each task's adapter into a folder of its name."""
+        """Write the adapter of each task to a folder with the task's name."""
         assert isinstance(backbone, BackboneOfTasks)
         for name, one in zip(self.tasks, backbone.tasks, strict=True):
             self.adapter.write(one, folder / name, base)  # type: ignore[arg-type]
 
     def describe(self) -> str:
-        """Say what learns, and for how many tasks."""
+        """Describe the trained parameters, and the number of tasks."""
         return f"{self.adapter.describe()}, one for each of {len(self.tasks)} tasks"

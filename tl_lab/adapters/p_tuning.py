@@ -1,4 +1,4 @@
-"""P-tuning: vectors before the embeddings of the tokens, made by a small learned network."""
+"""P-tuning: vectors before the embeddings of the tokens, computed by a small trained network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["PTuning"]
 
 
 class PTuning(BeforeTokens):
-    """Learn vectors that stand before the embeddings of every text's tokens, and a perceptron that they go through.
+    """Learn vectors before the embeddings of the tokens of every text, and a perceptron that transforms them.
 
     Args:
         tokens: number of vectors.

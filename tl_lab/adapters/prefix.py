@@ -21,7 +21,7 @@ class PrefixTuning(BeforeTokens):
         https://arxiv.org/abs/2101.00190
     """
 
-    # their attention takes no keys and values from before
+    # their attention does not accept preceding keys and values
     impossible = frozenset({"albert", "deberta", "deberta-v2", "distilbert", "modernbert", "mpnet", "mt5", "t5"})
 
     def __init__(self, tokens: Count = 10) -> None:

@@ -11,7 +11,7 @@ __all__ = ["PromptTuning"]
 
 
 class PromptTuning(BeforeTokens):
-    """Learn vectors that stand before the embeddings of every text's tokens; they start as embeddings drawn at random.
+    """Learn vectors before the embeddings of the tokens of every text, initialised as randomly drawn embeddings.
 
     Args:
         tokens: number of vectors.

@@ -1,4 +1,4 @@
-"""QLoRA: LoRA on a base whose linear layers are kept in 4 or 8 bits."""
+"""QLoRA: LoRA on a base whose linear layers are stored in 4 or 8 bits."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -44,9 +44,9 @@ class QLoRA(LoRA):
         self.bits = bits
 
     def objection(self, backbone: type[Backbone], node: Mapping[str, Any]) -> str:
-        """Object where there is no GPU, or no library."""
+        """Refuse machines without a GPU or the library."""
         if not torch.cuda.is_available():
-            return "quantised layers need a GPU, and PyTorch sees none"
+            return "quantised layers need a GPU, but PyTorch finds none"
         if importlib.util.find_spec("bitsandbytes") is None:
             return "quantised layers need the library bitsandbytes, which is not installed"
         return super().objection(backbone, node)
@@ -59,16 +59,16 @@ class QLoRA(LoRA):
         return super().inject(backbone)
 
     def merge(self, backbone: Backbone) -> Backbone:
-        """Refuse: weights of so few bits cannot hold the update."""
-        raise UserError("an update of quantised weights cannot be folded into them: start from a run with adapter=lora")
+        """Raise an error, because quantised weights cannot represent the update."""
+        raise UserError("an update of quantised weights cannot be merged into them: start from a run with adapter=lora")
 
     def said(self) -> str:
-        """Name the method, its rank, and the base's bits."""
+        """Name the method, its rank, and the number of bits of the base."""
         return f"LoRA of rank {self.rank} on a base of {self.bits} bits"
 
 
 def quantise(root: nn.Module, bits: int) -> None:
-    """Put quantised layers in the place of a network's linear ones; they shrink once they are on the GPU.
+    """Replace a network's linear layers by quantised ones, which are compressed when they are moved to the GPU.
 
     Args:
         root: the network, changed in place.

@@ -1,4 +1,4 @@
-"""Which layers of a network an adapter acts on: looked up in the network as it is."""
+"""Selection of the layers of a network that an adapter changes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ __all__ = ["ALL", "AUTO", "FEEDFORWARD", "adaptable", "exactly", "resolve"]
 
 AUTO, ALL = "auto", "all-linear"
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# what libraries call projections to queries, keys and values, and the second layer of a block's perceptron
+# names in libraries for projections to queries, keys and values, and for the second layer of a block's perceptron
 _FUSED = [("qkv",), ("Wqkv",), ("c_attn",), ("query_key_value",), ("in_proj",)]
 _QUERIES_VALUES = [("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("query_proj", "value_proj")]
 _KEYS_VALUES = [("key", "value"), ("k_proj", "v_proj"), ("k_lin", "v_lin"), ("key_proj", "value_proj")]
@@ -25,17 +25,17 @@ _ATTENTION: Mapping[str, list[tuple[str, ...]]] = {
 
 
 def adaptable(root: nn.Module, one_dimensional: bool = True) -> tuple[list[str], int]:
-    """Name the layers that an adapter can stand beside: linear ones and convolutions.
+    """List the layers that an adapter can change: linear layers and convolutions.
 
-    Left out are grouped convolutions, whose updates cannot be merged; layers whose own ``forward`` does more than the
-    library's (it would be bypassed); and the inner layers of ``nn.MultiheadAttention``, which are never called.
+    Excluded are grouped convolutions, whose updates cannot be merged; layers that override ``forward``, which would be
+    bypassed; and the inner layers of ``nn.MultiheadAttention``, which are never called.
 
     Args:
         root: the network.
-        one_dimensional: take ``nn.Conv1d``, too.
+        one_dimensional: include ``nn.Conv1d``.
 
     Returns:
-        Their names, in the network's order, and the number of layers left out.
+        Their names, in the network's order, and the number of excluded layers.
     """
     inside = [path for path, module in root.named_modules() if isinstance(module, nn.MultiheadAttention)]
     names, left_out = [], 0
@@ -56,15 +56,15 @@ def resolve(
     """Choose layers of a network.
 
     Args:
-        root: the network; models of transformers tell what they are.
-        targets: ``auto``: the projections of attention named next, or every layer where there is no attention;
+        root: the network.
+        targets: ``auto``: the projections of attention named next, or every layer of a network without attention;
             ``all-linear``: every linear layer; or a regular expression for a layer's name or the last parts of it.
-        names: of the layers to choose from, see :func:`adaptable`.
+        names: of the available layers, see :func:`adaptable`.
         attention: ``query, value`` or ``key, value``.
-        feedforward: with ``auto``, the last layer of each block's perceptron, too.
+        feedforward: with ``auto``, also the last layer of each block's perceptron.
 
     Raises:
-        UserError: nothing matches, or the expression is none.
+        UserError: nothing matches, or the expression is invalid.
     """
     if targets == AUTO:
         chosen = _projections(names, _ATTENTION[attention])
@@ -86,7 +86,7 @@ def resolve(
 
 
 def exactly(names: Sequence[str]) -> str:
-    """Write a regular expression that these names match, and no others."""
+    """Construct a regular expression that matches exactly these names."""
     return f"({'|'.join(map(re.escape, names))})" if names else "(?!)"
 
 
@@ -95,13 +95,13 @@ def _matching(pattern: str, names: Sequence[str]) -> list[str]:
         expression = re.compile(rf"(?:.*\.)?(?:{pattern})")
     except re.error as error:
         raise UserError(
-            f"adapter.targets={pattern} is neither auto nor all-linear, and no regular expression ({error})"
+            f"adapter.targets={pattern} is neither auto nor all-linear nor a regular expression ({error})"
         ) from error
     return [name for name in names if expression.fullmatch(name)]
 
 
 def _projections(names: Sequence[str], families: Sequence[tuple[str, ...]]) -> list[str]:
-    """Find the first way of naming projections of which every name occurs."""
+    """Find the first naming scheme of projections whose names all occur."""
     for family in families:
         if all(any(_ends(name, (one,)) for name in names) for one in family):
             return [name for name in names if _ends(name, family)]
@@ -113,13 +113,13 @@ def _ends(name: str, endings: Sequence[str]) -> bool:
 
 
 def _last(name: str) -> str:
-    """Shorten a name to its last parts, from the last that is no number."""
+    """Shorten a name to its last parts, starting from the last one that is not a number."""
     parts = name.split(".")
     return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
 def _is_transposed(module: nn.Module) -> bool:
-    """Whether a module is the linear layer of GPT-2, which keeps its weights the other way round."""
+    """Whether a module is the linear layer of GPT-2, which stores its weights transposed."""
     return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
 
 

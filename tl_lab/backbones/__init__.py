@@ -1,1 +1,1 @@
-"""Feature extractors, what knowledge is carried over: one file a family, contract in ``base``."""
+"""Feature extractors: one file per family; ``base`` defines the contract."""

@@ -10,23 +10,23 @@ from tl_lab.options import Count, Positive, Probability
 
 __all__ = ["AudioCNN"]
 
-_HALVING = 2  # blocks that halve time where each frame has features
+_HALVING = 2  # blocks that halve time if each frame has features
 
 
 class AudioCNN(Backbone):
     """Blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling over a mel spectrogram, averaged over time.
 
-    Behind a recording's end all maps are kept at 0, so that what a batch is padded to changes nothing. Features are the
-    means over time of the last maps in each of the remaining bands: ``num_features = widths[-1] * (bands >> blocks)``.
-    Where each frame has features, only the first two blocks halve time, which leaves a frame every 40 ms.
+    All maps are 0 after a recording's end, so that the padding of a batch has no effect. Features are the means over
+    time of the last maps in each of the remaining bands: ``num_features = widths[-1] * (bands >> blocks)``. If each
+    frame has features, only the first two blocks halve time, which results in one frame per 40 ms.
 
     Args:
-        widths: maps of each block; as many halvings of bands and time.
+        widths: maps of each block; every block halves bands and time.
         bands: mel bands of the spectrogram, at least ``2 ** len(widths)``.
-        rate: samples a second that recordings are brought to.
+        rate: samples per second to which recordings are resampled.
         dropout: of the features, in [0, 1).
-        seconds: of a recording at most; longer ones lose their end.
-        frames: give the maps of each frame, 0 behind a recording's end; None for their mean. The data decide.
+        seconds: largest length of a recording; longer ones are cut at the end.
+        frames: return the maps of each frame, 0 after a recording's end; None for their mean. The data determine it.
 
     Raises:
         UserError: an argument is out of its range.
@@ -80,11 +80,11 @@ class AudioCNN(Backbone):
 class _Block(nn.Module):
     def __init__(self, before: int, after: int, halves: bool) -> None:
         super().__init__()
-        self.halves = halves  # time; bands are halved by every block
+        self.halves = halves  # only time; every block halves bands
         self.convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
         self.norm, self.pool = nn.BatchNorm2d(after), nn.MaxPool2d((2, 2 if halves else 1))
 
     def forward(self, maps: Tensor, length: Tensor) -> Tensor:
         inside = torch.arange(maps.shape[-1], device=maps.device) < length[:, None]
-        # rectified maps are at least 0, so that what is behind the end never wins a pooling
+        # rectified maps are at least 0, so that zeros after the end never change a maximum
         return self.pool(self.norm(self.convolution(maps)).relu() * inside[:, None, None])

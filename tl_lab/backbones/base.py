@@ -1,4 +1,4 @@
-"""What every backbone offers, and how its arguments are checked."""
+"""The base class of backbones, and checks of their arguments."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ __all__ = ["Backbone", "Classifier", "LayerGroup", "TextTower", "check_count", "
 
 
 class Classifier(NamedTuple):
-    """The linear classifier of the task that a backbone was trained for.
+    """The linear classifier of the task on which a backbone was trained.
 
     Attributes:
         weight: ``(K, num_features)``.
         bias: ``(K,)``.
-        names: of each of the K classes, one or several.
+        names: of each of the K classes, one or several per class.
     """
 
     weight: Tensor
@@ -28,11 +28,11 @@ class Classifier(NamedTuple):
 
 
 class TextTower(NamedTuple):
-    """What brings texts into the space of a backbone's features.
+    """The encoder that maps texts into the feature space of a backbone.
 
     Attributes:
-        embed: gives the embeddings of texts, ``(N, num_features)``.
-        scale: that cosines were multiplied by in training.
+        embed: returns the embeddings of texts, ``(N, num_features)``.
+        scale: factor of the cosines in training.
     """
 
     embed: Callable[[Sequence[str]], Tensor]
@@ -45,42 +45,42 @@ LayerGroup = tuple[str, list[nn.Module]]
 class Backbone(nn.Module):
     """A feature extractor without a head.
 
-    A subclass sets both attributes in its constructor, which takes plain keyword arguments, among them
-    ``in_channels`` and ``input_size``: what the data have, filled in by the run.
+    A subclass sets both attributes in its constructor, which takes plain keyword arguments. The run fills in
+    ``in_channels`` and ``input_size`` from the data.
 
     Attributes:
-        num_features: D, the number of features given for each sample.
-        spec: the inputs that it takes; the run brings the data to them.
+        num_features: D, the number of features of each sample.
+        spec: the form of its inputs; the run converts the data to it.
     """
 
     num_features: int
     spec: InputSpec
     modalities: ClassVar[frozenset[str]] = frozenset({"image"})
-    """Of the inputs that it can be built for."""
+    """Modalities of the inputs for which it can be built."""
     has_layers: ClassVar[bool] = True
-    """Whether it has linear layers or convolutions, beside which an adapter can stand."""
+    """Whether it has linear layers or convolutions, in parallel to which an adapter can be added."""
     takes_prompts: ClassVar[bool] = False
-    """Whether vectors can be put before its tokens; its ``net`` is a model of transformers then."""
+    """Whether vectors can be put before its tokens; if so, its ``net`` is a model of the library transformers."""
     frames: bool = False
-    """Whether recordings have features at each frame, ``(B, L, num_features)``, 0 behind their end."""
+    """Whether recordings have features at each frame, ``(B, L, num_features)``, 0 after their end."""
     owners: Sequence[int] | None = None
-    """Where each task has features of its own, ``(B, T, num_features)``: the number of the task that each output of the
-    head belongs to; None where samples have one row of features."""
+    """The number of the task of each output of the head, if each task has separate features, ``(B, T, num_features)``;
+    None if each sample has one row of features."""
     source: str = ""
     """Source of the weights, if the class knows more than the configuration states."""
     regrouped: tuple[list[str], dict[str, int]] | None = None
-    """Once an adapter is injected: titles of the layer groups, and the number of the group of each tensor by name."""
+    """After an adapter is injected: titles of the layer groups, and the number of the group of each tensor by name."""
 
     @classmethod
     def family_for(cls, node: Mapping[str, Any]) -> str | None:
-        """Tell from a node of the configuration the model's family, as transformers calls it; None where unknown."""
+        """Derive the model's family, as transformers names it, from a node of the configuration; None if unknown."""
         return None
 
     def forward(self, x: Any) -> Tensor:
         """Extract features.
 
         Args:
-            x: inputs as :attr:`spec` declares them, ``(B, C, H, W)`` for images.
+            x: inputs in the form of :attr:`spec`, ``(B, C, H, W)`` for images.
 
         Returns:
             Features, ``(B, num_features)``.
@@ -88,11 +88,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Name the parts that are frozen, unfrozen and given learning rates together, shallow to deep.
+        """List the parts that are frozen and unfrozen together and share a learning rate, shallow to deep.
 
-        Every parameter and buffer is in exactly one group. A parameter that sits on no layer of its own (a class
-        token) comes in a small holder module; holders are made at each call, the tensors in them are the
-        backbone's own. Ask again after the backbone was moved to another device: buffers are replaced by that.
+        Every parameter and buffer is in exactly one group. A parameter that belongs to no layer (such as a class token)
+        is put into a small holder module; holders are created at each call, but their tensors are those of the
+        backbone. Call this again after the backbone is moved to another device, which replaces buffers.
 
         Returns:
             Pairs of a group's name and its modules.
@@ -100,22 +100,22 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def classifier(self) -> Classifier | None:
-        """Read the classifier of the task that the weights come from; None where it is not known."""
+        """Read the classifier of the task on which the weights were trained; None if it is unknown."""
         return None
 
     def text_tower(self) -> TextTower | None:
-        """Read what was trained to bring texts into the space of the features; None where there is no such tower."""
+        """Read the text encoder that was trained with the backbone; None if there is none."""
         return None
 
     def recogniser(self) -> nn.Module | None:
-        """Build the decoder that was trained with an encoder of speech; None where there is none."""
+        """Build the decoder that was trained with a speech encoder; None if there is none."""
         return None
 
     def check_layer_groups(self) -> None:
         """Verify that every parameter and buffer is in exactly one group.
 
         Raises:
-            RuntimeError: a tensor is in none or in several; the first few are named.
+            RuntimeError: a tensor is in no group or in several; the message names the first few.
         """
         owners: dict[int, list[str]] = defaultdict(list)
         for group, modules in self.layer_groups():
@@ -129,7 +129,7 @@ class Backbone(nn.Module):
         ]
         if wrong:
             raise RuntimeError(
-                f"{type(self).__name__}.layer_groups() must hold every parameter and buffer once, but "
+                f"{type(self).__name__}.layer_groups() must contain every parameter and buffer once, but "
                 + "; ".join(wrong[:5])
                 + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             )
@@ -142,7 +142,7 @@ def check_size(name: str, size: Sequence[int]) -> tuple[int, int]:
     """Read ``[height, width]`` from the configuration.
 
     Raises:
-        UserError: it is anything but two positive whole numbers.
+        UserError: it is not two positive whole numbers.
     """
     if isinstance(size, str | int) or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
         raise UserError(f"{name} must be two positive whole numbers [height, width] in pixels, got {size!r}.")
@@ -153,7 +153,7 @@ def check_count(name: str, value: int) -> int:
     """Read a positive whole number from the configuration.
 
     Raises:
-        UserError: it is anything else.
+        UserError: it is something else.
     """
     if type(value) is not int or value < 1:
         raise UserError(f"{name} must be a positive whole number, got {value!r}.")
@@ -164,7 +164,7 @@ def check_probability(name: str, value: float) -> float:
     """Read a probability in [0, 1) from the configuration.
 
     Raises:
-        UserError: it is anything else.
+        UserError: it is something else.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise UserError(f"{name} must be at least 0 and below 1, got {value!r}.")

@@ -1,4 +1,4 @@
-"""Two-tower models of images and texts (CLIP): the image tower gives features, the text tower describes classes."""
+"""Two-tower models of images and texts (CLIP): the image tower is the backbone, the text tower encodes classes."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,20 +24,20 @@ _OF_TOKENISERS = {"clean", "context_length", "reduction_mask", "strip_sep_token"
 
 
 class Clip(Backbone):
-    """The image tower of a two-tower model, whose features lie in one space with those of texts.
+    """The image tower of a two-tower model, whose features are in the same space as those of texts.
 
-    ``strategy=zero_shot`` compares images with descriptions of the classes. Layer groups are the embeddings, then each
-    block; the projection belongs to the last.
+    ``strategy=zero_shot`` compares images with descriptions of the classes. The layer groups are the embeddings and
+    each block; the projection belongs to the last block.
 
     Args:
-        name: a folder that open_clip or transformers (``save_pretrained`` of a CLIP model) wrote, or a name of the hub.
+        name: a folder written by open_clip or transformers (``save_pretrained`` of a CLIP model), or a name on the hub.
         pretrained: start from the published weights; False for random ones in the same architecture.
-        max_groups: join neighbouring layer groups to at most so many; None to leave them.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
         in_channels: channels of the data's images; grey ones are repeated.
-        input_size: ``[H, W]`` of the data's images, which are brought to the model's.
+        input_size: ``[H, W]`` of the data's images, which are resized to the model's size.
 
     Raises:
-        UserError: the model or its library is not here, or it has no two towers.
+        UserError: the model or its library is not available, or the model does not have two towers.
 
     References:
         A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021.
@@ -68,14 +68,14 @@ class Clip(Backbone):
         return found if isinstance(found, Tensor) else found.image_embeds
 
     def text_tower(self) -> TextTower | None:
-        """Read the text tower of published weights, which is no part of the backbone."""
+        """Read the text tower of published weights, which is not part of the backbone."""
         if not self._pretrained:
             return None
         with _one_sentence(self._name):
             return self._open(self._place, True, texts=True).texts
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The embeddings, then each block; what follows the last block belongs to it."""
+        """Return the embeddings and each block; layers after the last block belong to it."""
         lists = {path: module for path, module in self.net.named_modules() if isinstance(module, nn.ModuleList)}
         if not lists:  # a tower of convolutions
             return cut(self.net, *group_by_structure(self.net), self._max_groups)
@@ -92,7 +92,7 @@ class Clip(Backbone):
 
 
 class _Towers(NamedTuple):
-    """What is read of a model; texts only where they are asked for."""
+    """The parts of a model that are read; the text tower only on request."""
 
     images: nn.Module
     width: int
@@ -104,7 +104,7 @@ class _Towers(NamedTuple):
 
 @contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
-    """Turn what libraries raise into one sentence."""
+    """Convert the errors of libraries to one sentence."""
     try:
         yield
     except UserError:
@@ -112,8 +112,8 @@ def _one_sentence(name: str) -> Iterator[None]:
     except Exception as error:  # of files, the network and unknown architectures
         said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
         raise UserError(
-            f"backbone.name={name} is no two-tower model that can be read ({said}): give a folder of open_clip or of "
-            "transformers' CLIP, or a name of the hub"
+            f"backbone.name={name} cannot be read as a two-tower model ({said}): give a folder of open_clip or of "
+            "transformers' CLIP, or a name on the hub"
         ) from error
 
 
@@ -127,7 +127,7 @@ def _of_transformers(place: str, pretrained: bool, texts: bool) -> _Towers:
     local = {"local_files_only": True} if Path(place).is_dir() else {}
     config: Any = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, **local)
     if config.model_type != "clip":
-        raise ValueError(f"{config.model_type} is no model of images and texts")
+        raise ValueError(f"{config.model_type} is not a model of images and texts")
     kind, vision = transformers.CLIPVisionModelWithProjection, config.vision_config
     vision.projection_dim = config.projection_dim
     net: Any = kind.from_pretrained(place, config=vision, dtype=torch.float32, **local) if pretrained else kind(vision)
@@ -154,7 +154,7 @@ def _of_open_clip(place: str, pretrained: bool, texts: bool) -> _Towers:
         import open_clip
     except ImportError as error:
         raise UserError(
-            f"{place} holds a model of open_clip: install tl_lab[clip], or give a folder of transformers' CLIP"
+            f"{place} contains a model of open_clip: install tl_lab[clip], or give a folder of transformers' CLIP"
         ) from error
     about = json.loads((Path(place) / _OPEN_CLIP).read_text(encoding="utf-8"))
     kept_apart = _check_tokeniser(about)
@@ -178,26 +178,26 @@ def _of_open_clip(place: str, pretrained: bool, texts: bool) -> _Towers:
 
 
 def _check_tokeniser(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse a configuration that passes options on to another library, which may then run code of the folder.
+    """Refuse a configuration with options for another library that could make it run code from the folder.
 
     Returns:
-        Options for the tokenizer, if it is another library's.
+        Options for the tokenizer, if it belongs to another library.
     """
     texts = about["model_cfg"].get("text_cfg") or {}
     if beyond := sorted(set(texts.get("tokenizer_kwargs") or {}) - _OF_TOKENISERS):
-        raise UserError(f"{_OPEN_CLIP} gives its tokenizer the option {beyond[0]!r}, which files may not choose")
+        raise UserError(f"{_OPEN_CLIP} sets the option {beyond[0]!r} of its tokenizer, which files must not set")
     return {"trust_remote_code": False} if texts.get("hf_tokenizer_name") else {}
 
 
 def _check_lengths(lines: Sequence[str], longest: int, is_longer: Callable[[str], bool]) -> None:
     if long := [line for line in lines if is_longer(line)]:
         raise UserError(
-            f"strategy.descriptions: {long[0][:40]!r} is longer than the {longest} tokens that the text tower takes: "
+            f"strategy.descriptions: {long[0][:40]!r} is longer than the {longest} tokens that the text tower reads: "
             "shorten it"
         )
 
 
 def _statistics(path: Path, mean: str, std: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Read mean and deviation of the images that a model learned from; the published ones where none are given."""
+    """Read mean and deviation of the model's training images; by default those of the published models."""
     given = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return tuple(given.get(mean) or _MEAN), tuple(given.get(std) or _STD)

@@ -18,16 +18,16 @@ _ENLARGED = (28, 28)
 class Conv4(Backbone):
     """Four blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling, flattened.
 
-    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 maps 28x28 gives 64, 84x84 gives 1600. With
+    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 maps, 64 for 28x28 and 1600 for 84x84. With
     strides in place of pooling the last maps are averaged: ``num_features = width``.
 
     Args:
         width: maps of each convolution.
         halving: how a block halves its maps: ``max_pool``, or ``stride`` 2 of the convolution (MAML on Omniglot).
-        resize_to: ``[H, W]`` that images are brought to, at least 16x16; None: their own size, or 28x28 (the size of
-            Omniglot in the literature) where a side is below 16.
+        resize_to: ``[H, W]`` to which images are resized, at least 16x16; None: their own size, or 28x28 (the size of
+            Omniglot in the literature) if a side is below 16.
         in_channels: channels of the data's images; None: 3.
-        input_size: ``[H, W]`` of the data's images; None: 84x84, as miniImageNet.
+        input_size: ``[H, W]`` of the data's images; None: 84x84, as for miniImageNet.
 
     Raises:
         UserError: an argument is out of its range.
@@ -51,7 +51,7 @@ class Conv4(Backbone):
         super().__init__()
         width = check_count("backbone.width", width)
         if halving not in ("max_pool", "stride"):
-            raise UserError(f"backbone.halving is 'max_pool' or 'stride', got {halving!r}.")
+            raise UserError(f"backbone.halving must be 'max_pool' or 'stride', got {halving!r}.")
         channels = 3 if in_channels is None else check_count("backbone.in_channels", in_channels)
         size = (84, 84) if input_size is None else check_size("backbone.input_size", input_size)
         least = 2**_BLOCKS
@@ -76,7 +76,7 @@ class Conv4(Backbone):
         return maps.mean((2, 3)) if self.averages else maps.flatten(1)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """One group for each block: ``block1`` to ``block4``."""
+        """Return one group per block: ``block1`` to ``block4``."""
         return [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
 
 

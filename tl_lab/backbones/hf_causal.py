@@ -1,4 +1,4 @@
-"""Language models of the library transformers: their features, and what prompts ask them."""
+"""Language models of the library transformers: their features, and their answers to prompts."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,24 +20,25 @@ __all__ = ["HFCausal"]
 
 
 class HFCausal(HFText):
-    """A language model that reads from left to right, by the name of a hub or from a folder.
+    """A language model that reads from left to right, by its name on the hub or from a folder.
 
-    As a backbone it gives its tokens' last states, pooled, and works under any strategy. ``strategy=prompting`` asks it
-    for the probability of words.
+    As a backbone it returns the pooled last states of its tokens, for any strategy. ``strategy=prompting`` uses its
+    probabilities of words.
 
     Args:
-        name: of the hub (``gpt2``; read from the local cache where it is there), or a folder that ``save_pretrained``
-            wrote; None for SmolLM2-135M-Instruct from its package (see ``python -m tl_lab weights``), which is
-            converted once and kept in the cache.
+        name: on the hub (``gpt2``; read from the local cache if available), or a folder written by ``save_pretrained``;
+            None for SmolLM2-135M-Instruct from its package (see ``python -m tl_lab weights``), which is converted once
+            and stored in the cache.
         pretrained: start from the published weights; False for random ones in the same architecture.
-        pooling: ``last``: the last token of a text, which has read all others; or ``mean`` over all tokens.
-        blocks: keep the first so many blocks alone, which makes a smaller model of another one; None for all.
-        max_length: tokens of a text at most; longer texts lose their end. Prompts may be as long as the model takes.
-        max_groups: join neighbouring layer groups to at most so many; None to leave them.
-        sizes: as of :class:`~tl_lab.backbones.hf_text.HFText`.
+        pooling: ``last``: the last token of a text, which depends on all others; or ``mean`` over all tokens.
+        blocks: number of blocks to keep, from the first one, for a smaller model; None for all.
+        max_length: largest number of tokens of a text; longer texts are cut at the end. Prompts are limited only by the
+            model's context.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
+        sizes: see :class:`~tl_lab.backbones.hf_text.HFText`.
 
     Raises:
-        UserError: the model, its tokeniser or a library is not here, or an option is out of its range.
+        UserError: the model, its tokeniser or a library is not available, or an option is out of its range.
 
     References:
         L. Ben Allal et al., "SmolLM2: When Smol Goes Big", 2025. https://arxiv.org/abs/2502.02737
@@ -64,7 +65,7 @@ class HFCausal(HFText):
             self._shorten(blocks)
 
     def _shorten(self, count: int) -> None:
-        """Leave out the blocks after the first so many."""
+        """Remove all blocks after the first ``count``."""
         _, blocks = blocks_of(self.net)
         if count > len(blocks):
             raise UserError(f"backbone.blocks={count} is more than the {len(blocks)} blocks of the model")
@@ -77,7 +78,7 @@ class HFCausal(HFText):
 
     @classmethod
     def family_for(cls, node: Mapping[str, Any]) -> str | None:
-        """Read the family from the model's description, where that is here."""
+        """Read the family from the model's configuration file, if that is available."""
         if node.get("name") is None:
             return "llama"
         with suppress(UserError):
@@ -86,7 +87,7 @@ class HFCausal(HFText):
 
     @classmethod
     def source_for(cls, name: str | None) -> str:
-        """Find the folder, or the name, that a model is read from."""
+        """Find the folder or the name from which a model is read."""
         if name is not None:
             return source_of(name)
         known = packaged(cls.default)
@@ -98,16 +99,16 @@ class HFCausal(HFText):
         return pooled(self.states(x), x["mask"], self.pooling)
 
     def states(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Give the states of all tokens, ``(B, L, num_features)``; what an adapter puts before them is left out."""
+        """Return the states of all tokens, ``(B, L, num_features)``, without those that an adapter puts before them."""
         net: Any = self.net
         states = net.base_model(input_ids=x["ids"], attention_mask=x["mask"], use_cache=False).last_hidden_state
         return states[:, -x["mask"].shape[1] :]
 
-    # ------------------------------------------------------------------ what prompts ask
+    # ------------------------------------------------------------------ prompts
 
     @property
     def tokeniser(self) -> FastTokeniser:
-        """What makes tokens of strings."""
+        """The tokeniser."""
         return cast(FastTokeniser, self.spec.tokeniser)
 
     @property
@@ -119,12 +120,12 @@ class HFCausal(HFText):
 
     @torch.no_grad()
     def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        """Read tokens after those that were read before.
+        """Read tokens after earlier ones.
 
         Args:
-            ids: tokens, ``(B, L)``, shorter rows filled up at their end.
-            mask: 1 at tokens, ``(B, P + L)`` with the P tokens that were read before.
-            past: what :meth:`read` gave for these; it is changed in place. None at the start.
+            ids: tokens, ``(B, L)``; shorter rows are padded at their end.
+            mask: 1 at tokens, ``(B, P + L)`` with the P earlier tokens.
+            past: cache that :meth:`read` returned for these; it is changed in place. None at the start.
 
         Returns:
             Last states, ``(B, L, D)``, and the cache with which to continue.
@@ -135,6 +136,6 @@ class HFCausal(HFText):
 
     @torch.no_grad()
     def next_token(self, states: Tensor) -> Tensor:
-        """Give log-probabilities of the token that follows states ``(..., D)``: ``(..., vocabulary)``."""
+        """Compute log-probabilities of the token that follows states ``(..., D)``: ``(..., vocabulary)``."""
         net: Any = self.net
         return net.get_output_embeddings()(states).float().log_softmax(-1)

@@ -27,23 +27,23 @@ _POOLINGS = ("mean", "cls", "last")
 
 
 class HFText(Backbone):
-    """A text encoder by the name of a hub or from a folder, its tokens' last states pooled.
+    """A text encoder by its name on the hub or from a folder, with the pooled last states of its tokens as features.
 
-    Layer groups are the embeddings, then each block; pooling layers of the published model are left out.
+    The layer groups are the embeddings and each block; pooling layers of the published model are removed.
 
     Args:
-        name: of the hub (``bert-base-uncased``; read from the local cache where it is there) or a folder that
-            ``save_pretrained`` wrote; None for all-MiniLM-L6-v2 from its package (see ``python -m tl_lab weights``).
+        name: on the hub (``bert-base-uncased``; read from the local cache if available) or a folder written by
+            ``save_pretrained``; None for all-MiniLM-L6-v2 from its package (see ``python -m tl_lab weights``).
         pretrained: start from the published weights; False for random ones in the same architecture.
-        pooling: ``mean`` over all tokens, ``cls``: the first, or ``last``.
+        pooling: ``mean`` over all tokens, ``cls``: the first token, or ``last``.
         layers: ``last``, or ``mixed``: a mixture of the embeddings and all blocks with learned weights (ELMo).
-        max_length: tokens of a text at most, special ones included; longer texts lose their end.
-        max_groups: join neighbouring layer groups to at most so many; None to leave them.
-        sizes: fields of the model's description by name (``{hidden_size: 64, num_hidden_layers: 2}``), for a small
-            model of one's own with random weights, ``pretrained=False``; None for the published ones.
+        max_length: largest number of tokens of a text, special ones included; longer texts are cut at the end.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
+        sizes: fields of the model's configuration by name (``{hidden_size: 64, num_hidden_layers: 2}``), for a small
+            model with random weights, ``pretrained=False``; None for the published sizes.
 
     Raises:
-        UserError: the model, its tokeniser or the library is not here, or an option is out of its range.
+        UserError: the model, its tokeniser or the library is not available, or an option is out of its range.
 
     References:
         W. Wang et al., "MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
@@ -54,13 +54,13 @@ class HFText(Backbone):
     modalities = frozenset({"text"})
     takes_prompts = True
     causal: ClassVar[bool] = False
-    """Whether the model predicts the next token, and is kept with what does."""
+    """Whether the model predicts the next token, and keeps the layer that does."""
     default: ClassVar[str] = "minilm"
-    """The packaged weights that are taken without a name."""
+    """The packaged weights that are used without a name."""
 
     @classmethod
     def family_for(cls, node: Mapping[str, Any]) -> str | None:
-        """Read the family from the model's description, where that is here."""
+        """Read the family from the model's configuration file, if that is available."""
         with suppress(UserError, OSError, ValueError):
             source = cls.source_for(node.get("name"))
             path = Path(source) / "config.json" if Path(source).is_dir() else _cached(source)
@@ -69,7 +69,7 @@ class HFText(Backbone):
 
     @classmethod
     def source_for(cls, name: str | None) -> str:
-        """Find the folder, or the name, that a model is read from."""
+        """Find the folder or the name from which a model is read."""
         return source_of(name)
 
     def __init__(
@@ -90,7 +90,7 @@ class HFText(Backbone):
         check_count("backbone.max_length", max_length)
         if sizes and pretrained:
             raise UserError(
-                "backbone.sizes make another model, which no published weights fit: backbone.pretrained=false"
+                "backbone.sizes defines another model, for which no weights exist: set backbone.pretrained=false"
             )
         source = self.source_for(name)
         self.net, tokeniser, padding_id = _load(source, name, pretrained, self.causal, sizes)
@@ -98,7 +98,7 @@ class HFText(Backbone):
         config: Any = self.net.config
         self.pooling, self._max_groups = pooling, max_groups
         self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
-        # BERT looks positions up once for all texts, so that no text would have a gradient of its own for them
+        # BERT looks up positions once for all texts, which would prevent per-sample gradients of them
         self._gives_positions = config.model_type == "bert"
         self.spec: TokenSpec
         self.num_features = int(config.hidden_size)
@@ -111,7 +111,7 @@ class HFText(Backbone):
         return pooled(self.states(x), x["mask"], self.pooling)
 
     def states(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Give the states of all tokens, ``(B, L, num_features)``; what an adapter puts before them is left out."""
+        """Return the states of all tokens, ``(B, L, num_features)``, without those that an adapter puts before them."""
         types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
         places = torch.arange(x["ids"].shape[1], device=x["ids"].device).expand_as(x["ids"])
         positions = {"position_ids": places} if self._gives_positions else {}
@@ -121,10 +121,10 @@ class HFText(Backbone):
         return states[:, -x["mask"].shape[1] :]
 
     def make_room(self, tokens: int) -> None:
-        """Leave room for vectors before the tokens of a text, and leave types out, which these have none of.
+        """Reserve positions for vectors before the tokens of a text, and omit types, which these vectors do not have.
 
         Raises:
-            UserError: the model's positions do not suffice.
+            UserError: the model does not have enough positions.
         """
         most = longest(self.net.config) - tokens
         if most < 1:
@@ -133,7 +133,7 @@ class HFText(Backbone):
         self._takes_types = self._gives_positions = False
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The embeddings, then each block; what follows the last block belongs to it; then a mixture of layers."""
+        """Return the embeddings, each block (the last one with all later layers), and a mixture of layers, if any."""
         path, blocks = blocks_of(self.net)
         titles = ["embeddings", *(f"block{number}" for number in range(1, len(blocks) + 1))]
         group_of, current = {}, 0
@@ -148,7 +148,7 @@ class HFText(Backbone):
 
 
 class _Mixture(nn.Module):
-    """Learns how much each layer counts; all count alike at first."""
+    """Mixes layers with learned weights, which are equal at first."""
 
     def __init__(self, layers: int) -> None:
         super().__init__()
@@ -166,13 +166,13 @@ def blocks_of(net: nn.Module) -> tuple[str, nn.ModuleList]:
     """
     lists = {path: module for path, module in net.named_modules() if isinstance(module, nn.ModuleList)}
     if not lists:
-        raise UserError(f"{type(net).__name__} has no list of blocks, by which layers are grouped")
+        raise UserError(f"{type(net).__name__} has no list of blocks, from which layer groups are formed")
     path = max(lists, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
     return path, lists[path]
 
 
 def longest(config: Any) -> int:
-    """Give the tokens that the positions suffice for; RoBERTa's kin number them from the padding's id on."""
+    """Return the largest number of tokens; models like RoBERTa number positions from the padding's id."""
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions < 1:
         return 2**20
@@ -180,7 +180,7 @@ def longest(config: Any) -> int:
 
 
 def source_of(name: str | None) -> str:
-    """Find the folder that a name means, or give the name; None means the packaged MiniLM.
+    """Find the folder of a name, or return the name; None stands for the packaged MiniLM.
 
     Raises:
         UserError: there is no such folder.
@@ -194,7 +194,7 @@ def source_of(name: str | None) -> str:
 
 
 def _cached(name: str) -> Path | None:
-    """Find a model's description in the hub's cache."""
+    """Find a model's configuration file in the hub's cache."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
@@ -204,15 +204,15 @@ def _cached(name: str) -> Path | None:
 
 
 def _resized(config: Any, sizes: Mapping[str, int]) -> Any:
-    """Describe a model of other sizes; what follows from the changed sizes is left to the library.
+    """Change sizes in a model's configuration; the library derives all dependent sizes.
 
     Raises:
-        UserError: the description has no such field.
+        UserError: the configuration has no such field.
     """
     fields = config.to_dict()
     if unknown := [name for name in sizes if name not in fields]:
         known = [name for name, value in fields.items() if isinstance(value, int) and not isinstance(value, bool)]
-        raise UserError(f"backbone.sizes: {unknown[0]} is no size of {config.model_type}; {nearest(unknown[0], known)}")
+        raise UserError(f"backbone.sizes: {config.model_type} has no size {unknown[0]}; {nearest(unknown[0], known)}")
     follow = {"head_dim", "layer_types"} | ({"num_key_value_heads"} if "num_attention_heads" in sizes else set())
     kept = {name: value for name, value in fields.items() if name not in follow}
     return type(config).from_dict(kept | dict(sizes))
@@ -221,7 +221,7 @@ def _resized(config: Any, sizes: Mapping[str, int]) -> Any:
 def _load(
     source: str, name: str | None, pretrained: bool, causal: bool, sizes: Mapping[str, int] | None
 ) -> tuple[nn.Module, FastTokeniser, int]:
-    """Read network and tokeniser, from files before the network is asked."""
+    """Read network and tokeniser, from local files if possible, otherwise from the hub."""
     try:
         import transformers
         from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
@@ -248,14 +248,14 @@ def _load(
         raise
     except Exception as error:  # of files, the network and unknown architectures
         raise UserError(
-            f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name of the hub that is in its "
-            "cache or can be fetched, or null for the packaged model"
+            f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name on the hub that is in its "
+            "cache or can be downloaded, or null for the packaged model"
         ) from error
     try:
         made = fetch(AutoTokenizer)
         tokeniser = FastTokeniser(made.backend_tokenizer.to_str())
     except Exception as error:
-        raise UserError(f"backbone.name={said} has no tokeniser that can be read ({_first(error)})") from error
+        raise UserError(f"backbone.name={said}: the tokeniser cannot be read ({_first(error)})") from error
     if getattr(config, "is_encoder_decoder", False):
         net = net.get_encoder()
     if getattr(net, "pooler", None) is not None:

@@ -1,4 +1,4 @@
-"""Text encoders of the library transformers, with a state for each word of a passage."""
+"""Text encoders of the library transformers, with features for each word of a passage."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ __all__ = ["HFWords"]
 
 
 class HFWords(Backbone):
-    """A text encoder that reads a question and a passage; a word's features are the state of its first token.
+    """A text encoder that reads a question and a passage; the features of a word are the state of its first token.
 
     Args:
-        name: of the hub or a folder; None for all-MiniLM-L6-v2 from its package.
+        name: on the hub, or a folder; None for all-MiniLM-L6-v2 from its package.
         pretrained: start from the published weights; False for random ones in the same architecture.
-        max_length: tokens of question and passage at most; passages lose their end.
-        max_groups: join neighbouring layer groups to at most so many; None to leave them.
+        max_length: largest number of tokens of question and passage; passages are cut at the end.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
 
     Raises:
-        UserError: as of :class:`~tl_lab.backbones.hf_text.HFText`.
+        UserError: see :class:`~tl_lab.backbones.hf_text.HFText`.
 
     References:
         J. Devlin, M.-W. Chang, K. Lee, K. Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for
@@ -54,5 +54,5 @@ class HFWords(Backbone):
         return states.gather(1, places) * (x["first"] >= 0)[..., None]
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Those of the text encoder."""
+        """Return the layer groups of the text encoder."""
         return self.text.layer_groups()

@@ -1,4 +1,4 @@
-"""Classifiers of ImageNet: the names of its 1,000 classes in their order, and the last layer in a file of weights."""
+"""Classifiers of ImageNet: the names of its 1,000 classes in order, and the last layer in a file of weights."""
 
 import functools
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ __all__ = ["imagenet_classifier", "imagenet_names"]
 
 @functools.cache
 def imagenet_names() -> tuple[tuple[str, ...], ...]:
-    """List the names of each class as WordNet has them: ``("mountain bike", "all-terrain bike", "off-roader")``."""
+    """List the names of each class in WordNet: ``("mountain bike", "all-terrain bike", "off-roader")``."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo("imagenet-1k")
@@ -23,16 +23,16 @@ def imagenet_names() -> tuple[tuple[str, ...], ...]:
 def imagenet_classifier(
     state: Mapping[str, Tensor], head: str, num_features: int, offset: int = 0
 ) -> Classifier | None:
-    """Find the linear layer that tells ImageNet's classes apart by a backbone's features.
+    """Find the linear layer that classifies a backbone's features into ImageNet's classes.
 
     Args:
         state: tensors of the whole model.
-        head: name of the part that holds the classifier, as ``fc``.
+        head: name of the module that contains the classifier, such as ``fc``.
         num_features: of the backbone, D.
-        offset: outputs before the first class.
+        offset: number of outputs before the first class.
 
     Returns:
-        The classifier; None where the part has no layer of 1,000 classes, or hidden layers before it.
+        The classifier; None if the module has no layer of 1,000 classes, or hidden layers before it.
     """
     layers = [name for name, t in state.items() if name.startswith(f"{head}.") and name.endswith(".weight")]
     linear = [name for name in layers if state[name].dim() > 1]

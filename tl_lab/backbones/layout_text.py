@@ -21,27 +21,28 @@ _SMALL = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, 
 
 
 class LayoutText(Backbone):
-    """A text encoder with embeddings of each token's box, and a bias of its attention by how far boxes are apart.
+    """A text encoder with embeddings of each token's box, and an attention bias that depends on distances of boxes.
 
-    To the vector of each token are added those of its box's left and right (one table), top and bottom (another), width
-    and height, each cut into ``cells`` (LayoutLM). To the logits of each attention head is added a number for the
-    horizontal and one for the vertical distance of two boxes, the same in all layers (LayoutLMv2). Both start at 0, so
-    that training begins from the text encoder as it is. A word's features are the state of its first token.
+    The vector of each token is increased by those of its box's left and right (from one table), top and bottom (from
+    another), width and height, each divided into ``cells`` (LayoutLM). The logits of each attention head are increased
+    by one number for the horizontal and one for the vertical distance of two boxes, the same in all layers
+    (LayoutLMv2). Both start at 0, so that training starts from the unchanged text encoder. The features of a word are
+    the state of its first token.
 
     Args:
-        name: of the hub or a folder, of an encoder that takes vectors of tokens (BERT's kin); None for
-            all-MiniLM-L6-v2 from its package. LayoutLM (version 1) gets its boxes as it was trained to;
-            versions 2 and 3 are refused.
+        name: on the hub, or a folder, of an encoder that accepts vectors of tokens (like BERT); None for
+            all-MiniLM-L6-v2 from its package. LayoutLM (version 1) receives boxes as in its training; versions 2 and 3
+            are refused.
         pretrained: start from the published weights; False for random ones in the same architecture.
-        small: in place of that network a random one of two blocks, 128 wide, with its tokeniser.
+        small: replace the network by a random one of two blocks of width 128, with the same tokeniser.
         positions: add embeddings of boxes.
-        bias: add the bias by distances of boxes.
-        cells: of each side of a page.
-        max_length: tokens of a page at most, special ones included; words behind them have the features 0.
-        max_groups: join neighbouring layer groups to at most so many; None to leave them.
+        bias: add the attention bias.
+        cells: number of cells along each side of a page.
+        max_length: largest number of tokens of a page, special ones included; the features of later words are 0.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
 
     Raises:
-        UserError: the model is not here or takes no vectors, or an option is out of its range.
+        UserError: the model is not available or does not accept vectors, or an option is out of its range.
 
     References:
         Y. Xu et al., "LayoutLM: Pre-training of Text and Layout for Document Image Understanding", KDD 2020.
@@ -74,9 +75,9 @@ class LayoutText(Backbone):
         config: Any = self.text.net.config
         self.native = config.model_type == "layoutlm"
         if self.native:
-            self.text.net.pooler = nn.Identity()  # which its kind calls unasked
+            self.text.net.pooler = nn.Identity()  # which models of its kind call by default
         if not self.native and config.model_type in ("t5", "mt5", "umt5"):
-            raise UserError(f"backbone.name={name} takes no mask for each head: give an encoder of BERT's kin")
+            raise UserError(f"backbone.name={name} does not accept a mask per head: give an encoder like BERT")
         self.num_features, self.cells = int(config.hidden_size), cells
         self.places: nn.ModuleDict | None = None
         if positions and not self.native:
@@ -115,7 +116,7 @@ class LayoutText(Backbone):
         return (place * self.cells // (EXTENT + 1)).clamp(0, self.cells - 1)
 
     def _mask(self, x: dict[str, Tensor]) -> Tensor:
-        """Add distances of boxes to the mask: ``(B, heads, T, T)``, added to the logits of the attention."""
+        """Add the bias to the mask: ``(B, heads, T, T)``, which is added to the logits of the attention."""
         assert self.distances is not None
         boxes, added = x["boxes"], None
         for kind, side in (("across", 0), ("down", 1)):
@@ -127,7 +128,7 @@ class LayoutText(Backbone):
         return added.masked_fill(x["mask"][:, None, None] == 0, torch.finfo(added.dtype).min)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Those of the text encoder; what is added for boxes belongs to the first."""
+        """Return the layer groups of the text encoder; the parameters for boxes belong to the first one."""
         groups = [(title, list(modules)) for title, modules in self.text.layer_groups()]
         groups[0][1].extend(part for part in (self.places, self.distances) if part is not None)
         return groups

@@ -15,16 +15,16 @@ __all__ = ["LeNet"]
 class LeNet(Backbone):
     """Two 5x5 convolutions of 32 and 48 maps, each with a rectifier and 2x2 max pooling: 28x28 -> 768 features.
 
-    The feature extractor of the paper's MNIST architecture; its two hidden layers of 100 units belong to the label
-    predictor, not to the features that the discriminator receives.
+    This is the feature extractor of the paper's MNIST architecture, whose two hidden layers of 100 units belong to the
+    label predictor and not to the features that the discriminator receives.
 
     Args:
         batch_norm: normalise each convolution's maps before the rectifier; not in the paper.
-        dropout: probability with which a feature is dropped, in [0, 1); not in the paper.
-        mean: subtracted from images in [0, 1], one number for all channels or one each; None: nothing is. The paper
-            subtracts that of its training images, and with lambda 1 training collapses without it.
+        dropout: probability of dropping a feature, in [0, 1); not in the paper.
+        mean: subtracted from images in [0, 1], one number for all channels or one per channel; None for none. The paper
+            subtracts the mean of its training images, and with lambda 1 training collapses without it.
         in_channels: channels of the data's images; None: 1.
-        input_size: ``[H, W]`` of the data's images; it changes nothing, since they are brought to 28x28.
+        input_size: ``[H, W]`` of the data's images; without effect, since they are resized to 28x28.
 
     Raises:
         UserError: an argument is out of its range.
@@ -56,7 +56,7 @@ class LeNet(Backbone):
         return self.dropout(x.flatten(1))
 
     def layer_groups(self) -> list[LayerGroup]:
-        """One group for each convolution: ``conv1``, ``conv2``."""
+        """Return one group per convolution: ``conv1``, ``conv2``."""
         return [("conv1", [self.conv1]), ("conv2", [self.conv2, self.dropout])]
 
 
@@ -65,7 +65,9 @@ def _spec(mean: float | Sequence[float] | None, channels: int) -> ImageSpec:
         return ImageSpec((28, 28), channels)
     each = (float(mean),) * channels if isinstance(mean, int | float) else tuple(map(float, mean))
     if len(each) != channels or not all(0 <= value <= 1 for value in each):
-        raise UserError(f"backbone.mean is one number in [0, 1], or one for each of {channels} channels, not {mean}")
+        raise UserError(
+            f"backbone.mean must be one number in [0, 1], or one for each of {channels} channels, not {mean}"
+        )
     return ImageSpec((28, 28), channels, mean=each, std=(1.0,) * channels)
 
 

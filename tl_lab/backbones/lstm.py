@@ -18,20 +18,20 @@ _POOLINGS = ("mean", "max", "last")
 
 
 class LSTM(Backbone):
-    """The states of a bidirectional LSTM over a text's word vectors, pooled: the reference before transformers.
+    """A bidirectional LSTM over a text's word vectors with pooled states, a baseline from before transformers.
 
     Args:
         hidden: units in each direction.
-        layers: LSTMs on top of each other.
+        layers: number of stacked LSTMs.
         pooling: ``mean`` or ``max`` over the words, or ``last``: the last state of each direction.
         dropout: of the word vectors and between layers, in [0, 1).
         pretrained: start from GloVe 6B 50d (see ``python -m tl_lab weights``); False for random vectors of its words.
         weights: file of other word vectors, see :class:`~tl_lab.backbones.word_vectors.WordVectors`.
-        max_length: words of a text at most.
-        table: of a checkpoint that is loaded, in place of any file; filled in.
+        max_length: largest number of words of a text.
+        table: table of a loaded checkpoint, which replaces any file; filled in by the run.
 
     Raises:
-        UserError: the vectors are not here, or an option is out of its range.
+        UserError: the vectors are not available, or an option is out of its range.
 
     References:
         A. Graves, J. Schmidhuber, "Framewise phoneme classification with bidirectional LSTM and other neural network
@@ -69,7 +69,7 @@ class LSTM(Backbone):
         self.num_features = 2 * hidden
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``; words after a text's end are not seen."""
+        """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``; padding after a text's end has no effect."""
         lengths = x["mask"].sum(1).clamp(min=1)  # (B,)
         states, last = self._read(x, lengths)
         if self.pooling == "last":
@@ -81,7 +81,7 @@ class LSTM(Backbone):
         return pooled(states, inside.long())
 
     def states(self, x: Mapping[str, Tensor]) -> Tensor:
-        """Give the states of all words, ``(B, L, num_features)``: those of reading forwards, then backwards."""
+        """Return the states of all words, ``(B, L, num_features)``: forward states, then backward states."""
         return self._read(x, x["mask"].sum(1).clamp(min=1))[0]
 
     def _read(self, x: Mapping[str, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,5 +92,5 @@ class LSTM(Backbone):
         return states, last
 
     def layer_groups(self) -> list[LayerGroup]:
-        """``vectors``, then ``lstm``."""
+        """Return ``vectors`` and ``lstm``."""
         return [("vectors", [self.vectors]), ("lstm", [self.dropout, self.lstm])]

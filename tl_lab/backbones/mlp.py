@@ -28,20 +28,20 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class MLP(Backbone):
-    """Flatten the input, then one block for each hidden width: linear, batch norm, activation, dropout.
+    """A flattened input and one block per hidden width: linear, batch norm, activation, dropout.
 
-    Of a row of a table the input is its numbers, a flag for each that may be missing, and a learned vector for each
-    category, min(50, (C + 2) // 2) long where there are C of them.
+    For a row of a table, the input consists of its numbers, a flag for each number that may be missing, and a learned
+    vector for each category, of length min(50, (C + 2) // 2) for C categories.
 
     Args:
-        hidden: width of each hidden layer, shallow to deep; the last is ``num_features``. With none the features
-            are the flattened input itself, and a linear head on them is softmax regression.
+        hidden: width of each hidden layer, shallow to deep; the last is ``num_features``. Without hidden layers, the
+            features are the flattened input, and a linear head on them is softmax regression.
         activation: elu, gelu, leaky_relu, relu, sigmoid, silu or tanh.
-        dropout: probability with which a hidden unit is dropped, in [0, 1).
+        dropout: probability of dropping a hidden unit, in [0, 1).
         batch_norm: normalise each layer over the batch before its activation.
         in_channels: channels C of the data's images, or length D of its vectors.
-        input_size: ``[H, W]`` of the data's images; None where the data are vectors ``(B, D)``.
-        columns: what the data's rows hold, where they are a table; filled in by the run.
+        input_size: ``[H, W]`` of the data's images; None for vectors ``(B, D)``.
+        columns: columns of the data, for tables; filled in by the run.
 
     Raises:
         UserError: an argument is out of its range, or ``in_channels`` is missing.
@@ -63,7 +63,7 @@ class MLP(Backbone):
         self.row = None if columns is None else _Row(columns)
         if in_channels is None and self.row is None:
             raise UserError(
-                "backbone.in_channels: an MLP has to know its input; give the images' channels together with "
+                "backbone.in_channels: an MLP needs the size of its input; give the images' channels together with "
                 "backbone.input_size, or the length of the vectors."
             )
         channels = 1 if in_channels is None else check_count("backbone.in_channels", in_channels)
@@ -95,13 +95,13 @@ class MLP(Backbone):
         return self.layers(x.flatten(1))
 
     def layer_groups(self) -> list[LayerGroup]:
-        """One group for each hidden layer, ``layer1``, ``layer2``, ..., behind the ``embeddings`` of categories."""
+        """Return the ``embeddings`` of categories, if any, and one group per hidden layer: ``layer1``, ``layer2``..."""
         groups: list[LayerGroup] = [("embeddings", [self.row])] if self.row is not None and self.row.embeddings else []
         return groups + [(f"layer{number}", [layer]) for number, layer in enumerate(self.layers, start=1)]
 
 
 class _Row(nn.Module):
-    """Puts numbers, flags of known ones and vectors of categories side by side: ``(B, width)``."""
+    """Concatenates numbers, flags of known numbers, and vectors of categories: ``(B, width)``."""
 
     def __init__(self, columns: TableSpec) -> None:
         super().__init__()

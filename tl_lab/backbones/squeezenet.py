@@ -8,18 +8,18 @@ __all__ = ["SqueezeNet"]
 
 
 class SqueezeNet(Torchvision):
-    """SqueezeNet 1.0: the last maps averaged over the image, 512 features. Published top-1 on ImageNet: 57.5 %.
+    """SqueezeNet 1.0 with its last maps averaged over the image: 512 features. Published top-1 on ImageNet: 57.5 %.
 
     Args:
         pretrained: start from the ImageNet weights (see ``python -m tl_lab weights``); False for random ones.
         weights: local file of this model's weights, in place of the known ones.
-        resize_to: ``[H, W]`` to feed; None: with trained weights 224 x 224; without, the data's.
-        max_groups: join neighbouring layer groups until there are at most so many; None: leave them.
+        resize_to: ``[H, W]`` of the input; None: with trained weights 224 x 224; without, the data's.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
         in_channels: channels of the data's images; None: 3.
         input_size: ``[H, W]`` of the data's images; None: unknown.
 
     Raises:
-        UserError: the weights are not here or differ from the known ones; else as :class:`Torchvision`.
+        UserError: the weights are missing or differ from the known ones; otherwise as for :class:`Torchvision`.
 
     References:
         F. N. Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",

@@ -14,7 +14,7 @@ __all__ = ["TextCNN"]
 
 
 class TextCNN(Backbone):
-    """Filters over a few neighbouring words, each with its largest answer in the text.
+    """Filters over a few neighbouring words, with max-pooling over the text.
 
     Args:
         widths: of the filters, in words.
@@ -22,11 +22,11 @@ class TextCNN(Backbone):
         dropout: of the features, in [0, 1).
         pretrained: start from GloVe 6B 50d (see ``python -m tl_lab weights``); False for random vectors of its words.
         weights: file of other word vectors, see :class:`~tl_lab.backbones.word_vectors.WordVectors`.
-        max_length: words of a text at most.
-        table: of a checkpoint that is loaded, in place of any file; filled in.
+        max_length: largest number of words of a text.
+        table: table of a loaded checkpoint, which replaces any file; filled in by the run.
 
     Raises:
-        UserError: the vectors are not here, or an option is out of its range.
+        UserError: the vectors are not available, or an option is out of its range.
 
     References:
         Y. Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014.
@@ -60,7 +60,7 @@ class TextCNN(Backbone):
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``ids`` and ``mask``, ``(B, L)``, to ``(B, num_features)``.
 
-        A filter is laid at every place where its first word is one of the text's; zeros follow the last word.
+        A filter is applied at every position whose first word belongs to the text; zeros follow the last word.
         """
         vectors = (self.vectors(x["ids"]) * x["mask"].unsqueeze(2)).transpose(1, 2)  # (B, D, L)
         begun = x["mask"].bool()  # (B, L)
@@ -72,5 +72,5 @@ class TextCNN(Backbone):
         return self.dropout(torch.cat(answers, 1))
 
     def layer_groups(self) -> list[LayerGroup]:
-        """``vectors``, then ``filters``."""
+        """Return ``vectors`` and ``filters``."""
         return [("vectors", [self.vectors]), ("filters", [self.filters, self.dropout])]

@@ -9,7 +9,7 @@ import timm
 import torch
 from timm.data import resolve_model_data_config
 from timm.models import get_pretrained_cfg
-from timm.models._manipulate import group_with_matcher  # the public forms of it leave buffers out
+from timm.models._manipulate import group_with_matcher  # the public versions omit buffers
 from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, Classifier, LayerGroup, check_count, check_probability, check_size
@@ -29,27 +29,28 @@ __all__ = ["Timm"]
 
 
 class Timm(Backbone):
-    """A timm model without its classifier: pooled features.
+    """A timm model without its classifier, with pooled features.
 
-    Mean, deviation and crop are the model's own (timm's data configuration). A grey input takes their average over
-    RGB, and trained first convolutions are summed over RGB.
+    Mean, deviation and crop are those of the model (timm's data configuration). For grey inputs, mean and deviation are
+    averaged over RGB, and the weights of trained first convolutions are summed over RGB.
 
     Args:
         name: a model, with or without the tag of its weights (``resnet18``, ``resnet18.a1_in1k``).
-        pretrained: fetch the published weights; a copy in the cache serves without a network.
-        weights: local file of this model's weights (.safetensors, or a state dict of torch), with any number of
+        pretrained: download the published weights; a copy in the cache needs no network.
+        weights: local file with weights of this model (.safetensors, or a state dict of torch), for any number of
             classes or none.
         drop_rate: dropout before the classifier, in [0, 1); None: the model's default.
         drop_path_rate: stochastic depth, in [0, 1); None: the model's default.
-        resize_to: ``[H, W]`` to feed; None: with trained weights the model's own size; without, that of the data
-            where the architecture takes it, else the model's own.
-        max_groups: join neighbouring layer groups until there are at most so many (a ViT has one for each block);
-            None: leave them.
+        resize_to: ``[H, W]`` of the input; None: with trained weights the model's own size; without, that of the data
+            if the architecture supports it, otherwise the model's own.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined (a ViT has one per block);
+            None for no limit.
         in_channels: channels of the data's images; None: 3.
         input_size: ``[H, W]`` of the data's images; None: unknown.
 
     Raises:
-        UserError: an unknown name, weights that are damaged or do not fit, no network, an option the model lacks.
+        UserError: the name is unknown, the weights are damaged or do not fit, there is no network, or the model lacks
+            an option.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Timm(Backbone):
         state = None if path is None else self._read(name, path)
 
         def build(size: Size) -> nn.Module:
-            # Only models made for one size take it as an argument; convolutions do not care.
+            # Only models for a fixed size accept it as an argument; convolutions support any size.
             known: dict[str, Any] = {**options, "in_chans": channels}
             if cfg.fixed_input_size:
                 known["img_size"] = size
@@ -122,7 +123,7 @@ class Timm(Backbone):
         return self.net(x)
 
     def classifier(self) -> Classifier | None:
-        """Read ImageNet's classifier from the file of the weights, where that has one of 1,000 classes."""
+        """Read ImageNet's classifier from the file of the weights, if that has one of 1,000 classes."""
         from tl_lab.backbones.imagenet_names import imagenet_classifier
 
         cfg = _published(self._name)
@@ -132,11 +133,11 @@ class Timm(Backbone):
         return imagenet_classifier(state, cfg.classifier, self.num_features, cfg.label_offset or 0)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, then each stage or block in order, as timm's own matcher divides the model."""
+        """Return the stem and each stage or block in order, as divided by timm's own matcher."""
         names = [name for name, _ in chain(self.net.named_parameters(), self.net.named_buffers())]
         try:
             matcher = self.net.group_matcher(coarse=True)  # type: ignore[operator]
-        except (AttributeError, AssertionError, TypeError):  # a few models have none, or none by stages
+        except (AttributeError, AssertionError, TypeError):  # a few models have no matcher, or none by stages
             titles, group_of = group_by_structure(self.net)
         else:
             group_of = group_with_matcher(((name, None) for name in names), matcher, reverse=True)
@@ -154,12 +155,12 @@ def _published(name: str) -> Any:
         raise UserError(f"backbone.name={name}: {architecture} has no weights of that tag; {nearest(name, known)}")
     cfg = get_pretrained_cfg(name)
     if cfg is None:
-        raise UserError(f"backbone.name={name}: timm describes no input for it; take another model.")
+        raise UserError(f"backbone.name={name}: timm does not describe its input; use another model.")
     return cfg
 
 
 def _cached(cfg: Any) -> str | None:
-    """Find published weights that an earlier run fetched."""
+    """Find published weights that an earlier run downloaded."""
     if cfg.custom_load:
         return None
     if cfg.hf_hub_id:
@@ -178,7 +179,7 @@ def _cached(cfg: Any) -> str | None:
 
 
 def _address(cfg: Any, name: str) -> str:
-    """Say where published weights would come from."""
+    """Return the address of published weights."""
     if cfg.hf_hub_id:
         from huggingface_hub import constants
 
@@ -204,10 +205,10 @@ def _fetch(name: str, cfg: Any, options: dict[str, Any]) -> nn.Module:
 
 
 def _load(name: str, cfg: Any, state: dict[str, Tensor], path: str, options: dict[str, Any]) -> nn.Module:
-    """Build a model from a file's tensors, every one of which must find its place.
+    """Build a model from a file's tensors, all of which must fit.
 
-    With the file's own number of classes timm compares all names; with another it would skip what is missing. The
-    classifier is taken off afterwards.
+    timm compares all names if the number of classes is that of the file; otherwise it would skip missing tensors. The
+    classifier is removed afterwards.
     """
     offset = cfg.label_offset or 0
     heads = (cfg.classifier,) if isinstance(cfg.classifier, str) else (cfg.classifier or ())
@@ -227,11 +228,11 @@ def _load(name: str, cfg: Any, state: dict[str, Tensor], path: str, options: dic
             continue
         if classes:
             net.reset_classifier(0)
-        net.pretrained_cfg.pop("state_dict", None)  # it would keep a second copy of the weights alive
+        net.pretrained_cfg.pop("state_dict", None)  # it would keep a second copy of the weights in memory
         return net
     raise UserError(
-        f"backbone.weights: {path} does not fit the timm model {name} ({_complaint(error)}); give the weights of "
-        "this very model."
+        f"backbone.weights: {path} does not fit the timm model {name} ({_complaint(error)}); give weights of "
+        "this model."
     ) from error
 
 
@@ -254,7 +255,7 @@ def _complaint(error: Exception | None) -> str:
 
 
 def _titles(names: list[str], group_of: dict[str, int]) -> list[str]:
-    """Name each group by where its first tensor lies: ``stem``, then ``layer1``, ``stages.0``, ``blocks.11``, ..."""
+    """Name each group by the module of its first tensor: ``stem``, ``layer1``, ``stages.0``, ``blocks.11``, ..."""
     paths = [
         next(name for name in names if group_of[name] == number).split(".")
         for number in range(1 + max(group_of.values(), default=-1))
@@ -273,7 +274,7 @@ def _titles(names: list[str], group_of: dict[str, int]) -> list[str]:
 
 
 def _check_patches(net: Any, size: Size) -> None:
-    """Refuse a size of which the last rows and columns would be left out without a word."""
+    """Refuse a size whose last rows and columns would be silently ignored."""
     patch = getattr(getattr(net, "patch_embed", None), "patch_size", None)
     if isinstance(patch, int):
         patch = (patch, patch)

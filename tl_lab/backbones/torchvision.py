@@ -25,30 +25,31 @@ from tl_lab.options import Count, ImageSize
 
 __all__ = ["Torchvision"]
 
-_HEADS = ("fc", "heads", "head", "classifier")  # what the families call their classifier
+_HEADS = ("fc", "heads", "head", "classifier")  # names of the classifier in each family of models
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 class Torchvision(Backbone):
-    """A torchvision classification model without its head: pooled features.
+    """A torchvision classification model without its head, with pooled features.
 
-    Families that end in hidden layers (AlexNet, VGG) or in a convolution to the classes (SqueezeNet) give their
-    last maps averaged over the image: 256, 512 and 512 features. With trained weights mean and deviation are those
-    of the published recipe; without, the data stay in [0, 1]. A grey input takes their average over RGB, and a
-    trained first convolution is summed over RGB.
+    For families that end in hidden layers (AlexNet, VGG) or in a convolution to the classes (SqueezeNet), the features
+    are the last maps averaged over the image: 256, 512 and 512. With trained weights, mean and deviation are those of
+    the published recipe; without, the data stay in [0, 1]. For grey inputs, mean and deviation are averaged over RGB,
+    and the weights of a trained first convolution are summed over RGB.
 
     Args:
         name: a model, for example ``squeezenet1_0`` or ``resnet50``.
-        pretrained: fetch torchvision's best weights for ImageNet; a copy in the cache serves without a network.
+        pretrained: download torchvision's best weights for ImageNet; a copy in the cache needs no network.
         weights: local file of this model's weights (a state dict of torch, or .safetensors), with any head or none.
-        resize_to: ``[H, W]`` to feed; None: with trained weights the model's own size; without, that of the data
-            where the architecture takes it, else the model's own.
-        max_groups: join neighbouring layer groups until there are at most so many; None: leave them.
+        resize_to: ``[H, W]`` of the input; None: with trained weights the model's own size; without, that of the data
+            if the architecture supports it, otherwise the model's own.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
         in_channels: channels of the data's images; None: 3.
         input_size: ``[H, W]`` of the data's images; None: unknown.
 
     Raises:
-        UserError: an unknown name, weights that are damaged or do not fit, no network, a size it cannot take.
+        UserError: the name is unknown, the weights are damaged or do not fit, there is no network, or the size is not
+            supported.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Torchvision(Backbone):
         trained = pretrained or weights is not None
 
         published = models.get_model_weights(name)
-        recipe = published.DEFAULT if pretrained else next(iter(published))  # a file holds the first recipe, mostly
+        recipe = (
+            published.DEFAULT if pretrained else next(iter(published))
+        )  # files usually contain weights of the first recipe
         transform = recipe.transforms()
         own: Size = (transform.crop_size[0], transform.crop_size[0])
         if resize_to is not None:
@@ -107,7 +110,7 @@ class Torchvision(Backbone):
         return self.net(x)
 
     def classifier(self) -> Classifier | None:
-        """Read ImageNet's classifier from the file of the weights; None where hidden layers or maps precede it."""
+        """Read ImageNet's classifier from the file of the weights; None if hidden layers or maps precede it."""
         from tl_lab.backbones.imagenet_names import imagenet_classifier
 
         if self._path is None or isinstance(self.net, models.SqueezeNet):  # which classifies maps before their average
@@ -115,13 +118,13 @@ class Torchvision(Backbone):
         return imagenet_classifier(read_weights(self._path), self._head, self.num_features)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The stem, then each block or stage in order; AlexNet and VGG are cut after each pooling."""
+        """Return the stem and each block or stage in order; AlexNet and VGG are cut after each pooling."""
         titles, group_of = group_by_structure(self.net)
         return cut(self.net, titles, group_of, self._max_groups)
 
 
 def _arguments(name: str, size: Size) -> dict[str, Any]:
-    """Pass a model family what its constructor needs in addition to the weights."""
+    """Return the arguments that the constructor of a model family needs in addition to the weights."""
     if name.startswith(("vit_", "maxvit")):
         if size[0] != size[1]:
             raise UserError(f"backbone.resize_to: {name} takes square images only, got {size[0]}x{size[1]}.")
@@ -132,7 +135,7 @@ def _arguments(name: str, size: Size) -> dict[str, Any]:
 
 
 def _remove_head(net: nn.Module) -> str:
-    """Take the classifier off in place, keeping the norms and poolings in it; return its name."""
+    """Remove the classifier in place, except for norms and poolings in it; return its name."""
     name = next(name for name in _HEADS if hasattr(net, name))
     head = getattr(net, name)
     if isinstance(net, models.SqueezeNet):
@@ -150,8 +153,8 @@ def _remove_head(net: nn.Module) -> str:
 def _load(
     net: nn.Module, name: str, state: Mapping[str, Tensor], path: str, ignored: tuple[str, ...], size: Size
 ) -> None:
-    """Fill a headless network from a file; its tensors must be the network's, apart from the head."""
-    # DenseNet's published files write norm.1 where the modules are called norm1.
+    """Load a network without head from a file, whose tensors must be those of the network except for the head."""
+    # DenseNet's published files contain norm.1 for modules named norm1.
     given = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key): t for key, t in state.items()}
     expected = net.state_dict()
     positions = given.get("encoder.pos_embedding")

@@ -1,4 +1,4 @@
-"""Encoders of waves of the library transformers: wav2vec 2.0, HuBERT, WavLM."""
+"""Encoders of waveforms of the library transformers: wav2vec 2.0, HuBERT, WavLM."""
 
 from typing import Any
 
@@ -17,18 +17,18 @@ __all__ = ["Wav2Vec2"]
 
 
 class Wav2Vec2(Backbone):
-    """An encoder of waves by the name of a hub or from a folder, its states averaged over each recording's own length.
+    """An encoder of waveforms, whose states are averaged over the length of each recording.
 
     Args:
-        name: of the hub (``facebook/wav2vec2-base``) or a folder that ``save_pretrained`` wrote.
+        name: on the hub (``facebook/wav2vec2-base``), or a folder written by ``save_pretrained``.
         pretrained: start from the published weights; False for random ones in the same architecture.
-        standardise: bring each recording to mean 0 and variance 1, as the published models were trained.
-        seconds: of a recording at most; longer ones lose their end.
-        max_groups: join neighbouring layer groups to at most so many; None for the convolutions, then each block.
-        frames: give the states themselves, 0 behind a recording's end; None for their mean. The data decide.
+        standardise: scale each recording to mean 0 and variance 1, as in the training of the published models.
+        seconds: largest length of a recording; longer ones are cut at the end.
+        max_groups: largest number of layer groups, to which neighbouring ones are joined; None for no limit.
+        frames: return the states, 0 after a recording's end; None for their mean. The data determine it.
 
     Raises:
-        UserError: the model or the library transformers is not here, or no name is given.
+        UserError: the model or the library transformers is not available, or no name is given.
 
     References:
         A. Baevski et al., "wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations", NeurIPS
@@ -49,7 +49,7 @@ class Wav2Vec2(Backbone):
         super().__init__()
         self.frames = bool(frames)
         if name is None:
-            raise UserError("backbone.name: name a model of the hub, as facebook/wav2vec2-base, or its folder")
+            raise UserError("backbone.name: name a model on the hub, such as facebook/wav2vec2-base, or its folder")
         self.net = _load(name, pretrained)
         if pretrained:
             self.source = f"{name} (library transformers)"
@@ -68,7 +68,7 @@ class Wav2Vec2(Backbone):
         return states * heard[..., None] if self.frames else pooled(states, heard)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The convolutions with what leads to the first block, then each block."""
+        """Return the convolutions with all layers before the first block, and each block."""
         blocks = len(self.net.encoder.layers)
         group_of = {}
         for name in (n for n, _ in [*self.net.named_parameters(), *self.net.named_buffers()]):
@@ -94,11 +94,11 @@ def _load(name: str, pretrained: bool) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **local)
         if not hasattr(config, "feat_extract_norm"):
-            raise ValueError(f"{config.model_type} is no encoder of waves")
+            raise ValueError(f"{config.model_type} is not an encoder of waveforms")
         config.apply_spec_augment = False
         if not pretrained:
             return AutoModel.from_config(config)
         return AutoModel.from_pretrained(source, config=config, trust_remote_code=False, dtype=torch.float32, **local)
     except Exception as error:  # of files, the network and unknown architectures
         said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
-        raise UserError(f"backbone.name={name} cannot be read ({said}); give a folder or a name of the hub") from error
+        raise UserError(f"backbone.name={name} cannot be read ({said}); give a folder or a name on the hub") from error

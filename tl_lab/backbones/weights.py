@@ -1,4 +1,4 @@
-"""Trained weights: read from files as data, fetched with bounded patience."""
+"""Trained weights: read from files as data, or downloaded within a limited time."""
 
 import re
 import socket
@@ -35,7 +35,7 @@ _PREFIXES = ("_orig_mod.", "module.", "net.")  # of a compiled, a parallel, and 
 
 
 def find_weights(path: str | Path) -> Path:
-    """Find a file of weights: as it is, or below the folder of data sets.
+    """Find a file of weights at the given path, or below the folder of data sets.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
@@ -63,24 +63,24 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         Tensors by name, on the CPU.
 
     Raises:
-        UserError: there is no such file, it is damaged, or it holds anything but tensors.
+        UserError: there is no such file, it is damaged, or it contains something other than tensors.
     """
     path = find_weights(path)
     remedy = "give a .safetensors file, or a state dict saved by torch.save"
     try:
         loaded = _load(path)
-    except Exception as error:  # a damaged file fails in too many ways to name them all
+    except Exception as error:  # a damaged file can fail in many ways
         objects = "GLOBAL" in str(error)  # torch names the opcode that would have imported code
-        said = "holds Python objects, which are not read" if objects else "is damaged or no file of weights"
+        said = "contains Python objects, which are not read" if objects else "is damaged or not a file of weights"
         raise UserError(f"backbone.weights: {path} {said}; {remedy}.") from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded:
-        raise UserError(f"backbone.weights: {path} holds no weights by name; {remedy}.")
+        raise UserError(f"backbone.weights: {path} contains no named weights; {remedy}.")
     other = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
     if other:
-        raise UserError(f"backbone.weights: {path} holds {_few(other)} beside tensors; {remedy}.")
+        raise UserError(f"backbone.weights: {path} contains {_few(other)} in addition to tensors; {remedy}.")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in loaded):
             loaded = {name.removeprefix(prefix): value for name, value in loaded.items()}
@@ -90,19 +90,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def check_fit(
     path: str | Path, model: str, expected: Mapping[str, Tensor], given: Mapping[str, Tensor], extra: list[str]
 ) -> None:
-    """Demand that a file's tensors are a network's, name by name and shape by shape.
+    """Check that names and shapes of a file's tensors are those of a network.
 
     Args:
         path: the file, for the message.
         model: the network, for the message.
         expected: the network's tensors.
         given: the file's tensors.
-        extra: names in the file that the network has no place for.
+        extra: names in the file that the network does not have.
 
     Raises:
-        UserError: something is missing, superfluous or of another shape; a few names are given.
+        UserError: a tensor is missing, superfluous or of another shape; the message names a few.
     """
-    # Files older than this counter lack it, and no computation with a given momentum reads it.
+    # Older files lack this counter, which no computation with a given momentum uses.
     missing = [name for name in expected if name not in given and not name.endswith("num_batches_tracked")]
     shapes = [
         f"{name} {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
@@ -116,20 +116,18 @@ def check_fit(
     ]
     if complaints:
         said = ", ".join(complaints).replace("has no place for", "holds the unknown")
-        raise UserError(
-            f"backbone.weights: {path} does not fit {model}: it {said}; give the weights of this very model."
-        )
+        raise UserError(f"backbone.weights: {path} does not fit {model}: it {said}; give weights of this model.")
 
 
 def adapt_input(weight: Tensor, channels: int) -> Tensor:
-    """Bring a first convolution trained on RGB to another number of channels.
+    """Convert a first convolution that was trained on RGB to another number of channels.
 
-    One channel takes the sum over RGB, which answers a grey image as before when it was fed three times; more
+    One channel has the sum over RGB, with the same outputs as for a grey image repeated three times; other numbers of
     channels repeat RGB in turn, scaled by 3 / ``channels``.
 
     Args:
         weight: ``(maps, 3, h, w)``.
-        channels: the number wanted.
+        channels: new number of channels.
 
     Returns:
         ``(maps, channels, h, w)``.
@@ -141,12 +139,12 @@ def adapt_input(weight: Tensor, channels: int) -> Tensor:
 
 
 def replace_first_conv(root: nn.Module, channels: int, trained: bool) -> None:
-    """Let a network's first convolution take another number of channels, in place.
+    """Replace a network's first convolution by one for another number of channels, in place.
 
     Args:
         root: the network.
-        channels: the number wanted.
-        trained: adapt the weights that are there (:func:`adapt_input`); new ones are drawn otherwise.
+        channels: new number of channels.
+        trained: adapt the existing weights (:func:`adapt_input`); otherwise draw new ones.
     """
     path, old = next((path, part) for path, part in root.named_modules() if isinstance(part, nn.Conv2d))
     if old.in_channels == channels:
@@ -172,15 +170,15 @@ def replace_first_conv(root: nn.Module, channels: int, trained: bool) -> None:
 
 
 def require_reachable(url: str, what: str, patience_s: float = PATIENCE_S) -> None:
-    """Find out in bounded time whether a download can begin.
+    """Check within a limited time whether a download can start.
 
     Args:
-        url: what would be fetched.
-        what: the weights in words, for the message.
-        patience_s: seconds to wait for an answer.
+        url: of the file.
+        what: name of the weights, for the message.
+        patience_s: seconds to wait for a response.
 
     Raises:
-        UserError: the host gave no answer in time.
+        UserError: the host did not respond in time.
     """
     answered: list[bool] = []
 
@@ -189,12 +187,12 @@ def require_reachable(url: str, what: str, patience_s: float = PATIENCE_S) -> No
             request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=patience_s).close()
         except urllib.error.HTTPError:
-            pass  # an answer all the same; the download will say more
+            pass  # also a response; the download reports details
         except Exception:
             return
         answered.append(True)
 
-    # Looking up a name cannot be given a time limit; a thread that nobody waits for can be left behind.
+    # Name resolution has no time limit, so that it runs in a thread that can be abandoned.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(patience_s)
@@ -203,17 +201,17 @@ def require_reachable(url: str, what: str, patience_s: float = PATIENCE_S) -> No
 
 
 def unreachable(url: str, what: str, reason: str = "") -> UserError:
-    """Say that weights could not be fetched, and what to do instead."""
+    """Create the error for weights that cannot be downloaded, with alternatives."""
     return UserError(
         f"backbone.pretrained=true needs the weights of {what} from {urlsplit(url).hostname}, which could not be "
-        f"{'fetched (' + reason + ')' if reason else 'reached'}; give a local file as backbone.weights=<file>, "
+        f"{'downloaded (' + reason + ')' if reason else 'reached'}; give a local file as backbone.weights=<file>, "
         "train with backbone.pretrained=false, or try again with a network."
     )
 
 
 @contextmanager
 def bounded_sockets(seconds: float = 30.0) -> Iterator[None]:
-    """Let no connection opened within wait longer than this for the next byte."""
+    """Limit the time for which connections opened within the context wait for data."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -223,17 +221,17 @@ def bounded_sockets(seconds: float = 30.0) -> Iterator[None]:
 
 
 def download(url: str, what: str) -> Path:
-    """Fetch a weights file once, into torch's own cache.
+    """Download a file of weights once, into torch's cache.
 
     Args:
-        url: the file; a ``-<hash>`` before its extension is checked.
-        what: the weights in words, for the message.
+        url: of the file; a ``-<hash>`` before its extension is verified.
+        what: name of the weights, for the message.
 
     Returns:
-        Where the file lies; later calls find it there without a network.
+        The path of the file; later calls find it without a network.
 
     Raises:
-        UserError: the host does not answer, or the download breaks off.
+        UserError: the host does not respond, or the download is interrupted.
     """
     name = Path(urlsplit(url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
@@ -245,7 +243,7 @@ def download(url: str, what: str) -> Path:
     try:
         with bounded_sockets():
             torch.hub.download_url_to_file(url, str(path), digest and digest.group(1), progress=False)
-    except Exception as error:  # network, disk and hash errors share no base below this
+    except Exception as error:  # network, disk and hash errors have no closer common base
         raise unreachable(url, what, f"{type(error).__name__}: {error}"[:160]) from error
     return path
 

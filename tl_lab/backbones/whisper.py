@@ -1,4 +1,4 @@
-"""The encoder of Whisper, on the true length of each recording."""
+"""The encoder of Whisper, applied to the true length of each recording."""
 
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,24 @@ from tl_lab.options import Positive
 
 __all__ = ["Whisper", "packaged_whisper"]
 
-_FRAMES = 100  # of a spectrogram, a second
+_FRAMES = 100  # frames per second of a spectrogram
 
 
 class Whisper(Backbone):
-    """The encoder of Whisper; its states, 50 a second, are averaged over each recording's own length.
+    """The encoder of Whisper, whose states (50 per second) are averaged over the length of each recording.
 
-    The published encoder sees 30 seconds, of which silence fills what a recording leaves. Here frames and positions
-    end with the recording, and shorter recordings of a batch neither see nor change what others are padded with.
+    The published encoder always reads 30 seconds and fills up recordings with silence. Here frames and positions end
+    with the recording, and the padding of a batch does not affect the features of shorter recordings.
 
     Args:
-        name: of the hub (``openai/whisper-tiny.en``; read from the local cache where it is there) or a folder that
-            ``save_pretrained`` wrote; None for tiny.en from its package (see ``python -m tl_lab weights``).
+        name: on the hub (``openai/whisper-tiny.en``; read from the local cache if available) or a folder written by
+            ``save_pretrained``; None for tiny.en from its package (see ``python -m tl_lab weights``).
         pretrained: start from the published weights; False for random ones in the same architecture.
-        seconds: of a recording at most, up to 30; longer ones lose their end.
-        frames: give the states themselves, 0 behind a recording's end; None for their mean. The data decide.
+        seconds: largest length of a recording, up to 30; longer ones are cut at the end.
+        frames: return the states, 0 after a recording's end; None for their mean. The data determine it.
 
     Raises:
-        UserError: the model or the library transformers is not here, or an option is out of its range.
+        UserError: the model or the library transformers is not available, or an option is out of its range.
 
     References:
         A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", ICML 2023.
@@ -56,16 +56,18 @@ class Whisper(Backbone):
         self.frames, self._name, self._pretrained = bool(frames), name, pretrained
         net, self.source = _encoder(name, pretrained)
         self.conv1, self.conv2, self.blocks, self.norm = net.conv1, net.conv2, net.layers, net.layer_norm
-        self.register_buffer("positions", net.embed_positions.weight.detach().clone())  # sinusoids: never learned
+        self.register_buffer(
+            "positions", net.embed_positions.weight.detach().clone()
+        )  # sinusoids, which are not trained
         self.num_features = self.positions.shape[1]
         longest = len(self.positions) * 2 / _FRAMES
         if not 0 < seconds <= longest:
-            raise UserError(f"backbone.seconds lies above 0 and at most at {longest:g}, not at {seconds:g}")
+            raise UserError(f"backbone.seconds must be above 0 and at most {longest:g}, not {seconds:g}")
         self.spec: AudioSpec = AudioSpec(bands=net.conv1.in_channels, seconds=float(seconds))
 
     positions: Tensor
     silence: float = 0.0
-    """Seconds of silence that are heard behind each recording, up to 30 seconds in all; a decoder needs some."""
+    """Seconds of silence after each recording, up to 30 seconds in total, which a decoder needs."""
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map ``mel`` (B, M, L) and ``length`` (B,) to ``(B, num_features)``, or to that of each frame."""
@@ -76,7 +78,9 @@ class Whisper(Backbone):
         """Compute the states, ``(B, ceil(L / 2), D)``, and the mask of those that belong to a recording."""
         mel, length = self._with_silence(x["mel"], x["length"])
         inside = _within(length, mel.shape[-1])
-        heard = F.gelu(self.conv1(mel)) * inside[:, None]  # as if each ended there: convolutions pad with 0
+        heard = (
+            F.gelu(self.conv1(mel)) * inside[:, None]
+        )  # equivalent to a shorter recording, because convolutions pad with 0
         states = F.gelu(self.conv2(heard)).transpose(1, 2)  # (B, D, L) -> (B, ceil(L / 2), D)
         states = states + self.positions[: states.shape[1]]
         mask = _within((length + 1) // 2, states.shape[1])
@@ -88,7 +92,7 @@ class Whisper(Backbone):
         return self.norm(states), mask
 
     def _with_silence(self, mel: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Append silence to spectrograms, ``(B, M, L)``: what lies 80 dB below the loudest, as Whisper cuts them."""
+        """Append silence to spectrograms, ``(B, M, L)``, at Whisper's lower limit of 80 dB below the maximum."""
         if not self.silence:
             return mel, length
         longer = (length + round(self.silence * _FRAMES)).clamp(max=2 * len(self.positions))
@@ -107,7 +111,7 @@ class Whisper(Backbone):
         return made
 
     def layer_groups(self) -> list[LayerGroup]:
-        """The convolutions, then each block; the last norm belongs to the last block."""
+        """Return the convolutions and each block; the last norm belongs to the last block."""
         groups: list[LayerGroup] = [("convolutions", [self.conv1, self.conv2, _Holder(self.positions)])]
         groups += [(f"block{number}", [block]) for number, block in enumerate(self.blocks, start=1)]
         groups[-1][1].append(self.norm)
@@ -121,7 +125,7 @@ class _Holder(nn.Module):
 
 
 def _within(length: Tensor, longest: int) -> Tensor:
-    """Give 1 at places before each length, ``(B, longest)``, and 0 behind."""
+    """Return 1 at positions before each length, ``(B, longest)``, and 0 at later ones."""
     return (torch.arange(longest, device=length.device) < length[:, None]).to(torch.float32)
 
 
@@ -142,7 +146,7 @@ def packaged_whisper() -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _encoder(name: str | None, pretrained: bool) -> tuple[Any, str]:
-    """Build the library's encoder, and say where its weights come from."""
+    """Build the library's encoder, and return the source of its weights."""
     try:
         import transformers
         from transformers import WhisperConfig, WhisperModel
@@ -167,14 +171,14 @@ def _encoder(name: str | None, pretrained: bool) -> tuple[Any, str]:
     except Exception as error:  # of files, the network and unknown architectures
         said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
         raise UserError(
-            f"backbone.name={name} cannot be read as Whisper ({said}); give a folder, a name of the hub, or null "
+            f"backbone.name={name} cannot be read as Whisper ({said}); give a folder, a name on the hub, or null "
             "for the packaged tiny.en"
         ) from error
     return model.encoder, f"{name} (library transformers)"
 
 
 def _decoder(name: str | None) -> tuple[Any, str]:
-    """Read the library's decoder, and the tokeniser beside it as JSON."""
+    """Read the library's decoder, and its tokeniser as JSON."""
     from transformers import AutoTokenizer, WhisperConfig, WhisperModel
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
@@ -190,5 +194,5 @@ def _decoder(name: str | None) -> tuple[Any, str]:
         model = WhisperModel.from_pretrained(source, dtype=torch.float32, **local)
     except Exception as error:  # of files, the network and unknown tokenisers
         said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
-        raise UserError(f"backbone.name={name} has no tokeniser for its decoder ({said})") from error
+        raise UserError(f"backbone.name={name}: the tokeniser of its decoder cannot be read ({said})") from error
     return model.decoder, tokeniser.backend_tokenizer.to_str()

@@ -1,4 +1,4 @@
-"""The decoder of Whisper as a head: it scores given texts, or writes down what it hears."""
+"""The decoder of Whisper as a head, which scores given texts or transcribes."""
 
 import inspect
 import math
@@ -14,22 +14,22 @@ from tl_lab.functional.transcripts import BLANK, SILENT, path_of, plain_text
 
 __all__ = ["Recogniser", "TokenTree", "repetition", "spellings", "token_tree"]
 
-_MULTILINGUAL = 51865  # tokens, from which on a model must be told language and task
-_SIGNS = '"#()*+/:;<=>@[\\]^_`{|}~\u266a'  # of remarks on noise, which the published decoding leaves out, too
+_MULTILINGUAL = 51865  # number of tokens from which a model needs tokens for language and task
+_SIGNS = '"#()*+/:;<=>@[\\]^_`{|}~\u266a'  # signs of remarks on noise, which the published decoding also omits
 _TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
-_REPEATS, _UNSURE = 2.4, -1.0  # ratio of compression and mean log-probability at which a text is not accepted
-_LEAST = 0.51  # probability of a written letter: the most probable output of its frame
+_REPEATS, _UNSURE = 2.4, -1.0  # compression ratio and mean log-probability beyond which a text is rejected
+_LEAST = 0.51  # probability of a transcribed letter, the most probable output at its frame
 
 
 class TokenTree(NamedTuple):
-    """Texts as one sequence: a tree of tokens behind a prompt, in which a token sees its ancestors alone.
+    """Texts as one sequence: a tree of tokens after a prompt, in which a token attends only to its ancestors.
 
     Attributes:
-        ids: of the tokens, ``(T,)``.
-        places: of the tokens in their texts, ``(T,)``.
-        seen: whether a token (row) sees another (column), ``(T, T)``.
-        steps: for each token of each text and the end behind it: the number in ``ids`` of the token before, its own id,
-            and the number of the text, ``(3, S)``.
+        ids: ids of the tokens, ``(T,)``.
+        places: positions of the tokens in their texts, ``(T,)``.
+        seen: whether a token (row) attends to another one (column), ``(T, T)``.
+        steps: for each token of each text and for the end token: the index in ``ids`` of the previous token, its own
+            id, and the number of the text, ``(3, S)``.
     """
 
     ids: Tensor
@@ -39,12 +39,12 @@ class TokenTree(NamedTuple):
 
 
 def token_tree(prompt: Sequence[int], texts: Sequence[Sequence[int]], end: int) -> TokenTree:
-    """Join texts that begin alike.
+    """Merge the common beginnings of texts.
 
     Args:
         prompt: tokens before every text, at least one.
-        texts: tokens of each.
-        end: the token behind each text.
+        texts: tokens of each text.
+        end: the token after each text.
     """
     ids, parents = list(prompt), [-1, *range(len(prompt) - 1)]
     children: dict[tuple[int, int], int] = {}
@@ -60,25 +60,25 @@ def token_tree(prompt: Sequence[int], texts: Sequence[Sequence[int]], end: int) 
             node = children[node, token]
         steps.append((node, end, number))
     seen = torch.eye(len(ids), dtype=torch.bool)
-    for node, parent in enumerate(parents):  # parents stand before their children
+    for node, parent in enumerate(parents):  # parents precede their children
         if parent >= 0:
             seen[node] |= seen[parent]
     return TokenTree(torch.tensor(ids), seen.sum(1) - 1, seen, torch.tensor(steps).T)
 
 
 def spellings(text: str) -> list[str]:
-    """Write a text as a recogniser might: digits or words, small or capital, with or without a full stop."""
+    """List possible transcripts of a text: with digits or words, in lower or upper case, with or without full stop."""
     words = dict.fromkeys([text, plain_text(text) or text])
     written = dict.fromkeys(form for word in words for form in (word, word[:1].upper() + word[1:]))
     return [f" {form}{stop}" for form in written for stop in ("", ".")]
 
 
 class Recogniser(nn.Module):
-    """Whisper's decoder on the encoder's states, ``(B, L, D)``, 0 behind a recording's end.
+    """Whisper's decoder on the encoder's states, ``(B, L, D)``, 0 after a recording's end.
 
-    Told the spellings of classes (:meth:`for_classes`), it gives the log of the probability of each class' spellings,
-    ``(B, C)``. Told the letters of transcripts (:meth:`for_letters`), it decodes, and gives outputs whose most
-    probable path collapses to the text.
+    With the spellings of classes (:meth:`for_classes`), it returns the logarithm of the probability of the spellings of
+    each class, ``(B, C)``. With the letters of transcripts (:meth:`for_letters`), it transcribes and returns outputs
+    whose most probable path collapses to the text.
 
     Args:
         config: of the library's ``WhisperConfig``, as a dictionary.
@@ -109,7 +109,7 @@ class Recogniser(nn.Module):
         self.register_buffer("suppressed", self._suppressed(), persistent=False)
 
     def for_classes(self, spelt: Sequence[Sequence[str]]) -> Self:
-        """Answer with the classes of these spellings."""
+        """Set the spellings of classes, for classification."""
         self.spelt = [list(forms) for forms in spelt]
         self._owners = torch.tensor([k for k, forms in enumerate(self.spelt) for _ in forms])
         texts = [self._encoded(form) for forms in self.spelt for form in forms]
@@ -117,23 +117,23 @@ class Recogniser(nn.Module):
         return self
 
     def for_letters(self, letters: Sequence[str]) -> Self:
-        """Answer with transcripts in these letters, the names of a transcript's outputs."""
+        """Set the letters, the names of a transcript's outputs, for transcription."""
         self.letters = list(letters)
         return self
 
     def state(self) -> dict[str, Any]:
-        """Return what :meth:`from_state` needs in addition to the weights, as plain values."""
+        """Return the plain values that :meth:`from_state` needs in addition to the weights."""
         return {"config": self.config, "tokeniser": self._json, "spelt": self.spelt, "letters": self.letters}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build it again, with random weights."""
+        """Rebuild it with random weights."""
         made = cls(state["config"], state["tokeniser"])
         return made.for_letters(state["letters"]) if state["letters"] else made.for_classes(state["spelt"])
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
-        """Answer for each recording alone, since the decoder takes no mask of what it listens to."""
+        """Decode each recording separately, since the decoder does not accept a mask of the encoder's states."""
         frames = features.ne(0).any(-1).sum(1).tolist()
         heard = [features[i : i + 1, : max(1, count)] for i, count in enumerate(frames)]
         if self.spelt:
@@ -141,7 +141,7 @@ class Recogniser(nn.Module):
         return _stacked([self._outputs(*self.transcribe(states)) for states in heard]).to(features)
 
     def class_scores(self, states: Tensor) -> Tensor:
-        """Sum the probabilities of each class' spellings: ``(1, L, D) -> (C,)``, as logarithms."""
+        """Compute the logarithms of the total probability of each class's spellings: ``(1, L, D) -> (C,)``."""
         tree, device = self.tree, states.device
         mask = torch.where(tree.seen, 0.0, torch.finfo(states.dtype).min).to(states)[None, None]
         seen = self.net(
@@ -157,11 +157,11 @@ class Recogniser(nn.Module):
         return torch.stack([scores[owners == k].logsumexp(0) for k in range(len(self.spelt))])
 
     def transcribe(self, states: Tensor) -> tuple[str, float]:
-        """Decode: the text, and the mean probability of its tokens.
+        """Transcribe: return the text and the mean probability of its tokens.
 
-        Greedily, and as published (section 4.5) again with samples of rising temperature while the text repeats itself,
-        its length more than 2.4 times that of its compressed form, or the mean log-probability is below -1. Remarks and
-        special tokens are left out, as in the published decoding, and so is an empty transcript.
+        Decoding is greedy. As published (section 4.5), it is repeated with samples of rising temperature while the text
+        repeats itself (its length exceeds 2.4 times that of its compressed form) or its mean log-probability is below
+        -1. Remarks, special tokens and empty transcripts are suppressed, as in the published decoding.
         """
         draw = torch.Generator().manual_seed(0)
         found = [self._decoded(states, 0.0, draw)]
@@ -174,7 +174,7 @@ class Recogniser(nn.Module):
         return text, math.exp(log_p)
 
     def _decoded(self, states: Tensor, temperature: float, draw: torch.Generator) -> tuple[str, float]:
-        """Decode once, greedily at temperature 0: the text, and the mean log-probability of its tokens."""
+        """Decode once, greedily at temperature 0; return the text and the mean log-probability of its tokens."""
         from transformers import DynamicCache, EncoderDecoderCache
 
         name = "cache" if "cache" in inspect.signature(self.net.forward).parameters else "past_key_values"
@@ -217,11 +217,11 @@ class Recogniser(nn.Module):
     def _special(self, name: str) -> int:
         number = self.tokeniser.token_to_id(name)
         if number is None or number >= self.vocabulary:
-            raise UserError(f"the tokeniser beside Whisper has no token {name}: give the folder of a whole model")
+            raise UserError(f"the tokeniser of Whisper has no token {name}: give the folder of a complete model")
         return int(number)
 
     def _suppressed(self) -> Tensor:
-        """Mark special tokens but the end, and those with signs of remarks, ``(V,)``."""
+        """Mark special tokens except the end token, and tokens with signs of remarks, ``(V,)``."""
         texts = self.tokeniser.decode_batch([[k] for k in range(self.vocabulary)], skip_special_tokens=False)
         marked = [any(sign in text for sign in _SIGNS) for text in texts]
         marked[self.end] = False
@@ -229,7 +229,7 @@ class Recogniser(nn.Module):
 
 
 def repetition(text: str) -> float:
-    """Length of a text over that of its compressed form: above 2 where it repeats itself.
+    """Length of a text divided by that of its compressed form, which is above 2 if the text repeats itself.
 
     Example:
         >>> repetition("five eight one") < 1, repetition("five " * 50) > 10

@@ -20,11 +20,11 @@ __all__ = ["StoredTable", "WordVectors", "read_vectors", "word_table"]
 
 
 class StoredTable(NamedTuple):
-    """What a checkpoint states of the word vectors in it, which may come from a file that is no longer there.
+    """The properties of word vectors in a checkpoint, whose original file may no longer exist.
 
     Attributes:
-        spec: declaration of the input, with the words.
-        width: of the vectors.
+        spec: form of the input, with the words.
+        width: length of the vectors.
     """
 
     spec: TokenSpec
@@ -32,17 +32,17 @@ class StoredTable(NamedTuple):
 
 
 class WordVectors(Backbone):
-    """The mean of the vectors of a text's words; words without a vector are left out.
+    """The mean of the vectors of a text's words; words without a vector are ignored.
 
     Args:
         pretrained: start from GloVe 6B 50d (see ``python -m tl_lab weights``); False for random vectors of its words.
-        weights: a text file of GloVe, word2vec or fastText (a word and its numbers in each line), in place of GloVe's;
-            or ``<name>.npy`` with the words in ``<name>.txt``, one a line.
-        max_length: words of a text at most.
-        table: of a checkpoint that is loaded, in place of any file; filled in.
+        weights: a text file of GloVe, word2vec or fastText (one word and its numbers per line), in place of GloVe's; or
+            ``<name>.npy`` with the words in ``<name>.txt``, one per line.
+        max_length: largest number of words of a text.
+        table: table of a loaded checkpoint, which replaces any file; filled in by the run.
 
     Raises:
-        UserError: the vectors are not here, or the file is none of vectors.
+        UserError: the vectors are not available, or the file does not contain vectors.
 
     References:
         J. Pennington, R. Socher, C. D. Manning, "GloVe: Global Vectors for Word Representation", EMNLP 2014.
@@ -69,17 +69,17 @@ class WordVectors(Backbone):
         return pooled(self.vectors(x["ids"]), known)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """One group, ``vectors``."""
+        """Return one group, ``vectors``."""
         return [("vectors", [self.vectors])]
 
 
 def word_table(
     pretrained: bool, weights: str | None, max_length: int, stored: StoredTable | None = None
 ) -> tuple[nn.Embedding, TokenSpec]:
-    """Build a table of word vectors and the input that goes with it, for the arguments of :class:`WordVectors`.
+    """Build a table of word vectors and the form of its input, from the arguments of :class:`WordVectors`.
 
     Returns:
-        Vectors that learn, with zeros for padding and unknown words; and the declaration of their input.
+        Trainable vectors, with zeros for padding and unknown words; and the form of their input.
     """
     check_count("backbone.max_length", max_length)
     if stored is not None:
@@ -116,7 +116,7 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
         N words, and the vectors, float32 ``(N, D)``.
 
     Raises:
-        UserError: the file is none of vectors, naming its first wrong line.
+        UserError: the file does not contain vectors; the message names the first wrong line.
     """
     if path.suffix == ".npy":
         return _read_array(path)
@@ -126,25 +126,27 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
         for number, line in enumerate(lines, 1):
             parts = line.rstrip().split(" ")
             if number == 1 and len(parts) == 2:
-                continue  # word2vec and fastText begin with the counts of words and dimensions
+                continue  # files of word2vec and fastText begin with the numbers of words and dimensions
             width = len(rows[0]) if rows else len(parts) - 1
             if len(parts) <= width or width < 1:
                 raise UserError(f"backbone.weights: line {number} of {path} has {len(parts) - 1} numbers, not {width}")
             try:
                 rows.append(np.array(parts[-width:], dtype=np.float32))
             except ValueError as error:
-                raise UserError(f"backbone.weights: line {number} of {path} is no word with its numbers") from error
+                raise UserError(f"backbone.weights: line {number} of {path} is not a word with its numbers") from error
             words.append(" ".join(parts[:-width]))
     if not rows:
-        raise UserError(f"backbone.weights: {path} holds no vectors")
+        raise UserError(f"backbone.weights: {path} contains no vectors")
     return words, np.stack(rows)
 
 
 def _read_array(path: Path) -> tuple[list[str], np.ndarray]:
     listing = path.with_suffix(".txt")
     if not listing.is_file():
-        raise UserError(f"backbone.weights: {path} needs its words in {listing}, one a line")
+        raise UserError(f"backbone.weights: {path} needs its words in {listing}, one per line")
     words, vectors = listing.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
     if vectors.ndim != 2 or len(words) != len(vectors):
-        raise UserError(f"backbone.weights: {path} has the shape {vectors.shape}, and {listing} {len(words):,} words")
+        raise UserError(
+            f"backbone.weights: {path} has the shape {vectors.shape}, but {listing} has {len(words):,} words"
+        )
     return words, vectors.astype(np.float32)

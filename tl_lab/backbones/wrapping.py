@@ -1,4 +1,4 @@
-"""What the two wrappers of model libraries share: finding a size that works, and describing the input."""
+"""Functions shared by the two wrappers of model libraries: finding a valid size, and describing the input."""
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -18,39 +18,39 @@ def check_source(name: str, pretrained: bool, weights: str | None) -> None:
     """Refuse two sources of weights at once, and names that are not text.
 
     Raises:
-        UserError: with what to drop.
+        UserError: with the option to remove.
     """
     if not isinstance(name, str) or not name:
         raise UserError(f"backbone.name must be a model's name, got {name!r}.")
     if pretrained and weights is not None:
         raise UserError(
-            "backbone.pretrained=true and backbone.weights both say where the weights come from; drop one of them."
+            "backbone.pretrained=true and backbone.weights are both sources of weights; remove one of them."
         )
 
 
 def unknown_model(name: str, library: str, listing: str, names: Sequence[str]) -> UserError:
-    """Say that a library has no such model, with the nearest names it has."""
+    """Create the error for a model that a library does not have, with the nearest names."""
     close = get_close_matches(name, names, n=3, cutoff=0.5)
-    advice = nearest(name, close) if close else f"{listing} gives all {len(names)} names."
-    return UserError(f"backbone.name={name} is no model of {library}; {advice}")
+    advice = nearest(name, close) if close else f"{listing} lists all {len(names)} names."
+    return UserError(f"backbone.name={name} is not a model of {library}; {advice}")
 
 
 def first_that_works(
     name: str, sizes: Sequence[Size], channels: int, build: Callable[[Size], nn.Module]
 ) -> tuple[nn.Module, Size, int]:
-    """Build a network for the first size that it can take.
+    """Build a network for the first size that it supports.
 
     Args:
         name: the model, for messages.
         sizes: heights and widths in the order of preference.
         channels: input channels C.
-        build: makes the network for a size.
+        build: builds the network for a size.
 
     Returns:
         The network, the size, and its number of features.
 
     Raises:
-        UserError: none of the sizes works, or ``build`` raised one.
+        UserError: no size is supported, or ``build`` raised one.
     """
     failures = []
     for size in sizes:
@@ -59,25 +59,25 @@ def first_that_works(
             return net, size, features_of(net, channels, size)
         except UserError:
             raise
-        except Exception as error:  # each architecture has its own way to refuse a size
+        except Exception as error:  # architectures refuse sizes by different errors
             reason = str(error).strip().partition("\n")[0][:160].rstrip(". ") or type(error).__name__
             failures.append(f"at {size[0]}x{size[1]}: {reason}")
     raise UserError(f"backbone.name={name} cannot be built ({'; '.join(failures)}); give another backbone.resize_to.")
 
 
 def features_of(net: nn.Module, channels: int, size: Size) -> int:
-    """Count the features of a network by feeding it an empty image.
+    """Determine the number of features of a network from the output for an empty image.
 
     Args:
-        net: the network; it is left in the mode it was in.
+        net: the network; its mode does not change.
         channels: C.
         size: ``(H, W)``.
 
     Returns:
-        D, where the network maps ``(B, C, H, W)`` to ``(B, D)``.
+        D, if the network maps ``(B, C, H, W)`` to ``(B, D)``.
 
     Raises:
-        ValueError: the output is no vector for each sample.
+        ValueError: the output is not one vector per sample.
     """
     mode = net.training
     net.eval()
@@ -87,24 +87,24 @@ def features_of(net: nn.Module, channels: int, size: Size) -> int:
     finally:
         net.train(mode)
     if not isinstance(out, torch.Tensor) or out.ndim != 2:
-        raise ValueError("it gives no feature vector for each image")
+        raise ValueError("its output is not one feature vector per image")
     return out.shape[1]
 
 
 def grey_or_colour(
     size: Size, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None, crop_pct: float = 1.0
 ) -> ImageSpec:
-    """Declare an input whose statistics were published for RGB.
+    """Describe an input whose statistics were published for RGB.
 
     Args:
         size: ``(H, W)``.
-        channels: C; where it is not 3, each channel takes the average over RGB.
+        channels: C; unless it is 3, each channel has the average over RGB.
         mean: for R, G and B, or None.
         std: for R, G and B, or None.
         crop_pct: share of the shorter side that the central crop keeps.
 
     Returns:
-        The declaration for the data.
+        The form of the input.
     """
     if mean is not None and std is not None and channels != len(mean):
         mean = [sum(mean) / len(mean)] * channels

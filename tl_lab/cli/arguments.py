@@ -21,6 +21,7 @@ from tl_lab.errors import UserError, nearest
 
 __all__ = [
     "CONFIG_DIR",
+    "HELP",
     "MULTIRUN",
     "PRINTING",
     "SHOWING",
@@ -38,15 +39,16 @@ __all__ = [
 Flags = list[tuple[str, str | None]]
 
 CONFIG_DIR = frozenset({"--config-dir", "-cd"})
-# these print something; the configuration they print must compose
-SHOWING = frozenset({"--cfg", "-c", "--help", "-h"})
+HELP = frozenset({"--help", "-h"})
+# these print the configuration, which must compose
+SHOWING = frozenset({"--cfg", "-c"})
 # these do not run anything, or replace the configuration that is checked
 UNCHECKED = frozenset(
     {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
 # these print something, and end
-PRINTING = SHOWING | {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i"}
+PRINTING = SHOWING | HELP | {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i"}
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
 # groups with several choices: group=[a,b], or +group=c in addition to the defaults
 _LISTS = frozenset({"logger", "validator"})
@@ -58,7 +60,7 @@ _WITH_VALUE = frozenset(
     | {"--config-path", "-cp", "--config-name", "-cn"}
     | CONFIG_DIR
 )
-_SWITCHES = UNCHECKED | SHOWING | MULTIRUN | {"--resolve", "--run", "-r"}
+_SWITCHES = UNCHECKED | SHOWING | HELP | MULTIRUN | {"--resolve", "--run", "-r"}
 _SHOWN = frozenset({"job", "hydra", "all"})
 # exactly one of these is given
 _ALONE = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), ("--info", "-i"), ("--shell-completion", "-sc"))

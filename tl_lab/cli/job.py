@@ -1,4 +1,4 @@
-"""One job of ``train.py``: a new run, a resumed one, or one of a sweep, in this process or in one of its own."""
+"""One job of ``train.py``: a new run, a resumed one, or one of a sweep, in this process or in a separate one."""
 
 import contextlib
 import os
@@ -121,7 +121,7 @@ def _check_unedited(cfg: DictConfig, folder: Path) -> None:
 
 
 def _restore_choices(folder: Path) -> None:
-    """Give Hydra the choices of the resumed run instead of today's defaults."""
+    """Pass the choices of the resumed run to Hydra, in place of the current defaults."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict, read_write
 

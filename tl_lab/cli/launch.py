@@ -1,4 +1,4 @@
-"""From the arguments of ``train.py`` to those for Hydra: what is checked before anything runs."""
+"""Checks of the arguments of ``train.py`` before anything runs, and their conversion to arguments for Hydra."""
 
 import os
 import shlex

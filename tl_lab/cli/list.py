@@ -1,34 +1,55 @@
 """``list``: all groups, the choices of one group, or one choice with its options."""
 
 import argparse
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING, NamedTuple
 
 from tl_lab import commands
 from tl_lab.config import choices, describe
+from tl_lab.config.class_attributes import class_attribute
 from tl_lab.config.nodes import read_node
 from tl_lab.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["add"]
 
 _NAMES = 58  # width of the column with the first names of a group
 _WIDTH = 96  # of a line of a group's list
-_INCLUDED = re.compile(r"^  - (\w+)$", re.MULTILINE)
-_OTHERS, _ORDINARY = "others", "for a data set or a domain pair"
-_OF_PACKAGE = {"continual": "for streams of tasks", "few_shot": "for episodes"}
-_OF_BASE = {  # shared files of conf/data
-    "_set": "images",
-    "_image_table": "images",
-    "_texts": "texts",
-    "_passages": "texts",
-    "_tables": "tables",
-    "_audio": "recordings",
-    "_pair": "domain pairs",
-    "_stream": "streams of tasks",
-    "_episodes": "episodes",
+_LINES = 40  # of a group's list; a longer one shows names only
+_OF_PACKAGE = {
+    "": "for a data set or a domain pair",
+    "continual": "for streams of tasks",
+    "few_shot": "for episodes",
 }
+_SCENARIOS = {  # by the trait that defines each; of several traits the last one counts
+    "": "",
+    "domains": "several domains",
+    "target": "domain pairs",
+    "several tasks": "several tasks at once",
+    "tasks": "streams of tasks",
+    "episodes": "episodes",
+}
+_MODALITIES = {
+    "image": "images",
+    "text": "texts",
+    "passage": "passages with questions",
+    "table": "tables",
+    "audio": "recordings",
+    "vector": "vectors",
+    "tokens_with_boxes": "documents",
+}
+
+
+class _Kind(NamedTuple):
+    """A part of a group's list; kinds are sorted by their two numbers."""
+
+    first: int
+    second: int
+    title: str
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,6 +57,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = subparsers.add_parser("list", help="show all groups, the choices of one, or one choice with its options")
     parser.add_argument("group", nargs="?", help="backbone, strategy, data, ...")
     parser.add_argument("choice", nargs="?", help="a choice of the group: show its options")
+    parser.add_argument("--long", action="store_true", help="one line per choice with its description")
     parser.add_argument("--plain", action="store_true", help="one line per choice, columns separated by tabs")
     parser.set_defaults(command=_list)
 
@@ -49,7 +71,7 @@ def _list(options: argparse.Namespace) -> None:
             for name, file in files.items():
                 print("\t".join([group, name, describe(file)]))
     elif options.group is not None:
-        _show_group(options.group, groups[options.group])
+        _show_group(options.group, groups[options.group], options.long)
     else:
         _show_all(groups)
 
@@ -90,50 +112,78 @@ def _few(names: list[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _show_group(group: str, files: Mapping[str, Path]) -> None:
-    from rich.console import RenderableType
-    from rich.padding import Padding
-    from rich.table import Table
+def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
     from rich.text import Text
 
     from tl_lab.config.knobs import groups_said
     from tl_lab.results.screen.console import say
 
-    kinds: dict[str, list[str]] = {}
+    names_of: dict[_Kind, list[str]] = {}
     for name, file in files.items():
-        kinds.setdefault(_kind(group, file), []).append(name)
-    width = max(map(len, files))
+        names_of.setdefault(_kind(group, name, file), []).append(name)
+    kinds = {kind.title: names_of[kind] for kind in sorted(names_of)}
     first = next(iter(files))
     said = groups_said().get(group, "")
-    parts: list[RenderableType] = [
+    header: list[RenderableType] = [
         Text.assemble((group, "bold"), (f"   {said}" if said else "", "dim")),
         Text("  in a run             ", end="").append(commands.train(f"{group}={first}"), "cyan"),
-        Text("  options of one       ", end="").append(commands.command("list", group, first), "cyan"),
+        Text("  one choice, options  ", end="").append(commands.command("list", group, first), "cyan"),
         Text("  whole descriptions   ", end="").append(commands.command("list", group, "--plain"), "cyan"),
     ]
-    for kind in sorted(kinds, key=_order):
+    lines = len(header) + len(files) + 2 * len(kinds)
+    if long or lines <= _LINES:
+        say(*header, *_described(files, kinds))
+        return
+    short = Text("  one line per choice  ", end="").append(commands.command("list", group, "--long"), "cyan")
+    say(*header, short, Text(), _named(kinds))
+
+
+def _described(files: Mapping[str, Path], kinds: Mapping[str, list[str]]) -> "list[RenderableType]":
+    """Lay out one line per choice, with its description."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    width = max(map(len, files))
+    parts: list[RenderableType] = []
+    for kind, names in kinds.items():
         table = Table.grid(padding=(0, 2))
         table.add_column(style="cyan", no_wrap=True, min_width=width)
         table.add_column(no_wrap=True)
-        for name in kinds[kind]:
+        for name in names:
             table.add_row(name, Text(shorten(describe(files[name]), _WIDTH - width, placeholder=" ...")))
-        parts += [Text(), *([Text(kind, "bold")] if len(kinds) > 1 else []), Padding(table, (0, 0, 0, 2))]
-    say(*parts)
+        parts += [Text(), *([Text(kind, "bold")] if kind else []), Padding(table, (0, 0, 0, 2))]
+    return parts
 
 
-def _kind(group: str, file: Path) -> str:
-    """Name the part of a group's list that shows a choice, by its package or by the shared files that it includes."""
+def _named(kinds: Mapping[str, list[str]]) -> "RenderableType":
+    """Lay out one paragraph of names per kind."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="cyan")
+    for kind, names in kinds.items():
+        table.add_row(f"  {kind}", ", ".join(names))
+    return table
+
+
+def _kind(group: str, name: str, file: Path) -> _Kind:
+    """Name the part of a group's list that shows a choice: by its class for data and strategies, else by its folder."""
+    if group not in ("data", "strategy"):
+        return _Kind(0, 0, name.rpartition("/")[0])
+    target = str(read_node(file).get("_target_"))
     if group == "strategy":
-        target = str(read_node(file).get("_target_"))
-        return next((kind for package, kind in _OF_PACKAGE.items() if f".{package}." in target), _ORDINARY)
-    included = _INCLUDED.findall(file.read_text(encoding="utf-8")) if group == "data" else []
-    others = (_kind(group, other) for name in included if (other := file.with_name(f"{name}.yaml")).is_file())
-    found = [_OF_BASE[name] for name in included if name in _OF_BASE]
-    return next((kind for kind in [*found, *others] if kind != _OTHERS), _OTHERS)
-
-
-def _order(kind: str) -> int:
-    return [_ORDINARY, *_OF_PACKAGE.values(), *_OF_BASE.values(), _OTHERS].index(kind)
+        package = next((one for one in _OF_PACKAGE if one and f".{one}." in target), "")
+        return _Kind(list(_OF_PACKAGE).index(package), 0, _OF_PACKAGE[package])
+    traits = class_attribute(target, "traits", frozenset())
+    modality = class_attribute(target, "modality", "")
+    trait = next((one for one in reversed(_SCENARIOS) if one in traits), "")
+    scenario, inputs = _SCENARIOS[trait], _MODALITIES.get(modality, modality.replace("_", " ") or "other inputs")
+    first, second = list(_SCENARIOS).index(trait), [*_MODALITIES, modality].index(modality)
+    if trait not in ("", "target"):
+        return _Kind(first, 0, scenario)  # of inputs that only the configuration determines
+    return _Kind(first, second, " of ".join(filter(None, [scenario, inputs])))
 
 
 def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:

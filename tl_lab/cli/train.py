@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tl_lab import commands
-from tl_lab.cli import arguments
+from tl_lab.cli import arguments, help_of_runs
 from tl_lab.cli.job import die_with_the_sweep, run_job, say
 from tl_lab.cli.launch import Launch, is_further_process, prepare
 from tl_lab.cli.terminal import ends_with_its_reader, prepare_terminal
@@ -34,9 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     die_with_the_sweep()
     try:
         prepare_terminal(given)
-        prints = any(text.partition("=")[0] in arguments.PRINTING for text in given)
+        names = {text.partition("=")[0] for text in given}
+        prints = bool(names & arguments.PRINTING)
         with using(arguments.config_dirs(given)), ends_with_its_reader() if prints else contextlib.nullcontext():
-            _main(given)
+            if names & arguments.HELP:
+                help_of_runs.show()
+            else:
+                _main(given)
     except UserError as error:
         sys.exit(say(error))
 

@@ -166,4 +166,4 @@ ELSEWHERE = {
     "strategy.optimizer": "see the group optimizer",
     "strategy.scheduler": "see the group scheduler",
 }
-"""What to do instead of setting an argument that is filled in."""
+"""Alternatives to setting an argument that the run fills in."""

@@ -143,7 +143,7 @@ _REMEMBERED: dict[tuple[str, ...], dict[str, Natural]] = {}
 
 
 _COMPOSED: dict[Any, tuple[list[str], DictConfig]] = {}
-"""What this start of the program has composed, with values of Hydra's own part: a start asks for it three times."""
+"""Compositions of this start of the program, with values of Hydra's own part; a start requests them three times."""
 
 _composing_once: ContextVar[bool] = ContextVar("_composing_once", default=False)
 

@@ -21,7 +21,7 @@ class CORAL(DomainAdaptation):
 
     Args:
         weight: of the term, >= 0 (paper: such that the term is about as large as the task loss at the end).
-        align: what is aligned: ``logits`` (the paper's fc8), ``features``, ``probabilities``, or a module's name.
+        align: the aligned quantity: ``logits`` (the paper's fc8), ``features``, ``probabilities``, or a module's name.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:

@@ -54,7 +54,7 @@ class MMD(DomainAdaptation):
 
     Args:
         weight: of the term, >= 0 (paper: chosen from .1 to 10).
-        align: what is aligned: ``features``, ``logits``, ``probabilities``, names of modules (``backbone.conv2``).
+        align: aligned quantities: ``features``, ``logits``, ``probabilities``, names of modules (``backbone.conv2``).
         factors: multiples of the bandwidth, one per kernel (paper: powers of 2).
         bandwidth: ``median`` or ``mean`` squared distance over all pairs of the batch.
         estimator: ``unbiased``, over all pairs, or ``linear``, over disjoint pairs of neighbours (paper).

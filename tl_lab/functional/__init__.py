@@ -1,4 +1,4 @@
-"""The mathematics, as pure functions on tensors: no Lightning, no config."""
+"""The mathematics as pure functions on tensors, independent of Lightning and of the configuration."""
 
 from tl_lab.functional.accuracy_matrix import average_accuracy, backward_transfer, forgetting, forward_transfer
 from tl_lab.functional.attention import attention_logits

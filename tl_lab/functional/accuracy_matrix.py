@@ -1,10 +1,10 @@
 """Metrics of a stream of tasks, computed from the matrix of accuracies.
 
-R is ``(T, T)``: R[i, j], counted from 1, is the accuracy on task j after learning task i; NaN where it was not
-measured. The leading k by k block gives the same numbers after k tasks. A number that needs an entry that is NaN is
-NaN, as are transfer and forgetting where T = 1. All are computed in double precision.
+R is ``(T, T)``: R[i, j], counted from 1, is the accuracy on task j after learning task i; NaN if it was not measured.
+The leading k by k block gives the same metrics after k tasks. A metric is NaN if it depends on an entry that is NaN;
+transfer and forgetting are also NaN if T = 1. All metrics are computed in double precision.
 
-The literature has several definitions under the same names: compare numbers only where these agree.
+The literature uses these names for several definitions; compare values only if their definitions agree.
 
 References:
     Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, NIPS 2017, section 2.
@@ -20,10 +20,10 @@ __all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_trans
 
 
 def average_accuracy(accuracies: Tensor) -> float:
-    """Average accuracy over all tasks after the last: ACC = 1/T sum_i R[T, i].
+    """Average accuracy over all tasks after the last one: ACC = 1/T sum_i R[T, i].
 
-    All tasks have the same weight, whatever their number of test samples. This is the number that van de Ven's code
-    reports; the average incremental accuracy of class-incremental learning also averages over the rows of R.
+    All tasks have the same weight, whatever their numbers of test samples. Van de Ven's code reports this metric; the
+    average incremental accuracy of class-incremental learning also averages over the rows of R.
 
     Args:
         accuracies: R, ``(T, T)``, T >= 1.
@@ -42,10 +42,10 @@ def average_accuracy(accuracies: Tensor) -> float:
 
 
 def backward_transfer(accuracies: Tensor) -> float:
-    """Change of the accuracy on earlier tasks by later ones: BWT = 1/(T-1) sum_{i<T} R[T, i] - R[i, i].
+    """Change in the accuracy on earlier tasks due to later ones: BWT = 1/(T-1) sum_{i<T} R[T, i] - R[i, i].
 
-    Negative if tasks are forgotten. Some report its negative as forgetting, which differs from
-    :func:`forgetting` if a task had its best accuracy in another row than its own.
+    It is negative if tasks are forgotten. Some papers report -BWT as forgetting, which differs from
+    :func:`forgetting` if a task has its best accuracy in another row than its own.
 
     Args:
         accuracies: R, ``(T, T)``.
@@ -70,8 +70,8 @@ def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
     It is meaningful only if a head can classify samples of a task before it was trained on it.
 
     Args:
-        accuracies: R, ``(T, T)``, measured on the task after each, too.
-        baseline: b, ``(T,)``, accuracies of the network at its random initialisation; the first is not used.
+        accuracies: R, ``(T, T)``, with the accuracy on each task before it is learned, R[i-1, i].
+        baseline: b, ``(T,)``, accuracies of the randomly initialised network; the first one is not used.
 
     Returns:
         In [-1, 1] for accuracies in [0, 1].
@@ -87,12 +87,12 @@ def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
 
 
 def forgetting(accuracies: Tensor) -> float:
-    """Drop of old tasks from their best accuracy: F = 1/(T-1) sum_{j<T} max_{j<=l<T} R[l, j] - R[T, j].
+    """Drop of earlier tasks below their best accuracy: F = 1/(T-1) sum_{j<T} max_{j<=l<T} R[l, j] - R[T, j].
 
-    Negative if they improved. The maximum runs over the rows from the task's own on up to the last but one: the paper
-    defines a[l, j] for tasks j <= l that were learned by then. Accuracies before the task was learned do not
-    count, and NaN is left out. Others take the last row, too (which never lets it fall below 0), or the
-    task's own alone (minus :func:`backward_transfer`).
+    It is negative if they improved. The maximum is taken over the rows from the task's own to the last but one: the
+    paper defines a[l, j] for tasks j <= l, which have been learned by then. Accuracies before the task was learned and
+    NaN are ignored. Other definitions include the last row, so that forgetting is never negative, or use only the
+    task's own row, which gives minus :func:`backward_transfer`.
 
     Args:
         accuracies: R, ``(T, T)``.

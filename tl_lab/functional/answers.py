@@ -1,4 +1,4 @@
-"""Similarity of an answer to the true one, by the rules of SQuAD, and the best span of start and end scores."""
+"""Similarity of an answer to the reference answers, by the rules of SQuAD, and the span with the best scores."""
 
 import re
 import string
@@ -30,9 +30,9 @@ class Passage(NamedTuple):
     """A question about a text.
 
     Attributes:
-        question: in words.
+        question: its text.
         context: the text.
-        answers: texts of the right answers.
+        answers: the texts of the correct answers.
 
     Example:
         >>> passage = Passage("Who wrote it?", "Ada Lovelace wrote it.", ("Ada Lovelace",))
@@ -45,7 +45,7 @@ class Passage(NamedTuple):
     answers: tuple[str, ...]
 
     def text(self, first: int, last: int) -> str:
-        """Give the context from one word to another."""
+        """Return the part of the context from one word to another, both included."""
         words = words_in(self.context)
         return self.context[words[min(first, len(words) - 1)][0] : words[min(last, len(words) - 1)][1]]
 
@@ -61,13 +61,13 @@ def normalised(answer: str) -> str:
 
 
 def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
-    """Compare an answer with true ones; the most similar one counts.
+    """Compare an answer with the reference answers, of which the most similar one counts.
 
     F1 is computed from the multiset of common words.
 
     Args:
         given: the answer.
-        answers: at least one.
+        answers: reference answers, at least one.
 
     Returns:
         Exact match, 0 or 1, and F1.
@@ -86,7 +86,7 @@ def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
         theirs = normalised(answer).split()
         exact = max(exact, float(ours == theirs))
         common = sum((Counter(ours) & Counter(theirs)).values())
-        # of an empty answer the exact match is all that there is
+        # an empty answer has no words in common: F1 is the exact match
         f1 = 2 * common / (len(ours) + len(theirs)) if ours and theirs else float(ours == theirs)
         best = max(best, f1)
     return exact, best
@@ -96,9 +96,9 @@ def best_spans(outputs: Tensor, words: Tensor, longest: int = 30) -> Tensor:
     """Find the span with the largest sum of start and end score.
 
     Args:
-        outputs: scores of being first and of being last, ``(N, W, 2)``.
+        outputs: scores of each word as the first and as the last one, ``(N, W, 2)``.
         words: number of words of each passage, ``(N,)``.
-        longest: words of a span at most.
+        longest: largest number of words in a span.
 
     Returns:
         First and last word, ``(N, 2)``, int64.

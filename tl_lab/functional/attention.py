@@ -9,7 +9,7 @@ __all__ = ["attention_logits"]
 
 
 def attention_logits(queries: Tensor, support: Tensor, labels: Tensor, way: int, scale: float = 1.0) -> Tensor:
-    """Logarithm of the class probabilities by attention over the support, up to a constant of each query.
+    """Logarithms of class probabilities from attention over the support, up to one constant per query.
 
     P(y = k | x) = sum_{i in S_k} a(x, x_i), with a the softmax over the support of scale * cos(f(x), g(x_i)); the
     softmax of the logits log sum_{i in S_k} exp(scale * cos) is P.

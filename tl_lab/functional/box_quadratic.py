@@ -1,14 +1,12 @@
-"""Convex quadratic programs whose unknowns lie between bounds, and whose sum does, too."""
+"""Convex quadratic programs with bounds on each unknown and on their sum."""
 
 import torch
 from torch import Tensor
 
 __all__ = ["minimise_in_box"]
 
-_RIDGE = (
-    1e-10  # times the mean of the diagonal: of several solutions the one of the smallest norm, and no singular step
-)
-_TO_THE_BOUND = 0.995  # share of the way to the nearest bound that a step may go
+_RIDGE = 1e-10  # times the mean of the diagonal: selects the solution of the smallest norm and keeps steps regular
+_TO_THE_BOUND = 0.995  # largest step, as a share of the distance to the nearest bound
 
 
 def minimise_in_box(
@@ -17,19 +15,19 @@ def minimise_in_box(
     """Minimise 1/2 b' K b - c' b under 0 <= b_i <= upper and low <= sum_i b_i <= high.
 
     A primal-dual interior-point method with Mehrotra's predictor and corrector: each step factorises one matrix of K's
-    size, and a few tens of steps reach the rounding error however badly conditioned K is.
+    size, and a few dozen steps reach the rounding error even if K is badly conditioned.
 
     Args:
-        k: K, positive semi-definite, ``(N, N)``, double; N^2 further numbers are held.
+        k: K, positive semi-definite, ``(N, N)``, double; another N^2 numbers are held in memory.
         c: ``(N,)``, double.
         upper: bound of each unknown, > 0.
-        low: least sum, >= 0.
-        high: largest sum, >= low, above 0; low at most N upper.
-        steps: at most.
-        tolerance: of the gap to the minimum, relative to 1 + |minimum|.
+        low: smallest sum, >= 0 and <= N upper.
+        high: largest sum, >= low and > 0.
+        steps: largest number of steps.
+        tolerance: largest distance of the value from the minimum, relative to 1 + |minimum|.
 
     Returns:
-        b, ``(N,)``, and a bound of how far the value lies above the minimum, on that relative scale.
+        b, ``(N,)``, and an upper bound on the distance of the value from the minimum, on that relative scale.
 
     References:
         Mehrotra, On the Implementation of a Primal-Dual Interior Point Method, SIAM Journal on Optimization 2 (1992);
@@ -42,7 +40,7 @@ def minimise_in_box(
         [1.0, 0.5]
     """
     n = len(c)
-    if n * upper <= low:  # the only point there is
+    if n * upper <= low:  # the only feasible point
         return torch.full_like(c, upper), 0.0
     state = _State(k, c, upper, low, min(high, n * upper))
     for _ in range(steps):
@@ -53,9 +51,9 @@ def minimise_in_box(
 
 
 class _State:
-    """Unknowns b and their sum t, tied by 1'b = t; every unknown with a multiplier for each of its two bounds.
+    """Unknowns b and their sum t with the constraint 1'b = t, and two multipliers per unknown, one for each bound.
 
-    The sum is fixed if low and high are equal: it then has no interior.
+    The sum is fixed if low and high are equal, because it then has no interior.
     """
 
     def __init__(self, k: Tensor, c: Tensor, upper: float, low: float, high: float) -> None:
@@ -75,11 +73,11 @@ class _State:
             self.lower_price[-1] = self.upper_price[-1] = 0.0
 
     def b(self) -> Tensor:
-        """Give the unknowns, brought back into their box."""
+        """Return the unknowns, clipped to their bounds."""
         return self.x[:-1].clamp(0, self.upper)
 
     def residuals(self) -> tuple[Tensor, Tensor]:
-        """Give what stationarity lacks for each unknown, and what the tie between unknowns and sum lacks."""
+        """Return the residuals of stationarity for each unknown, and that of the constraint on the sum."""
         b = self.x[:-1]
         slope = torch.cat([self.k @ b + self.ridge * b - self.c - self.y, self.y[None]])
         dual = slope - self.lower_price + self.upper_price
@@ -91,7 +89,7 @@ class _State:
         return self.x - self.floor, self.ceiling - self.x
 
     def gap(self) -> float:
-        """Bound the distance to the minimum: complementarity, and what the residuals may still be worth."""
+        """Bound the distance to the minimum by the complementarity and the possible effect of the residuals."""
         below, above = self._room()
         dual, primal = self.residuals()
         b = self.x[:-1]
@@ -101,7 +99,7 @@ class _State:
         return off / (1 + abs(value))
 
     def step(self) -> None:
-        """Go one step towards the central path and along it."""
+        """Take one predictor-corrector step."""
         below, above = self._room()
         if self.fixed:
             below[-1] = above[-1] = 1.0  # never at a bound
@@ -124,13 +122,13 @@ class _State:
     def _lengths(
         self, below: Tensor, above: Tensor, dx: Tensor, d_lower: Tensor, d_upper: Tensor
     ) -> tuple[float, float]:
-        """Find how far unknowns and multipliers may go, at most 1."""
+        """Find the largest step lengths of unknowns and multipliers, at most 1."""
         ahead = min(_longest(below, dx), _longest(above, -dx))
         return ahead, min(_longest(self.lower_price, d_lower), _longest(self.upper_price, d_upper))
 
 
 class _Newton:
-    """Newton's equations at a state: factorised once, solved for several products of room and multiplier."""
+    """Newton's equations at a state, factorised once and solved for several products of slack and multiplier."""
 
     def __init__(self, state: _State, below: Tensor, above: Tensor) -> None:
         self.state, self.below, self.above = state, below, above
@@ -147,7 +145,7 @@ class _Newton:
         return torch.cholesky_solve(right[:, None], self.factor)[:, 0]
 
     def direction(self, lower_goal: Tensor, upper_goal: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give the changes of the unknowns, of the tie's multiplier, and of the lower and upper bounds' multipliers."""
+        """Return the changes of the unknowns, of the multiplier of the sum, and of those of lower and upper bounds."""
         lower_rest = lower_goal / self.below - self.state.lower_price
         upper_rest = upper_goal / self.above - self.state.upper_price
         right = lower_rest - upper_rest - self.dual

@@ -1,4 +1,4 @@
-"""Relative positions of words on a page, as indices of embeddings."""
+"""Relative positions of words on a page as indices of embeddings."""
 
 import math
 
@@ -9,15 +9,16 @@ __all__ = ["relative_bucket"]
 
 
 def relative_bucket(distance: Tensor, bins: int = 32, longest: int = 500) -> Tensor:
-    """Number signed distances: near ones one by one, far ones by their logarithm, up to a longest.
+    """Assign bins to signed distances: one bin each for short ones, logarithmic bins up to the longest.
 
-    Half of the bins are for distances of at least 0, half for those below. Of each half of n, the first n / 2 are 0, 1,
-    2, ...; the others grow by a constant factor up to ``longest``; what lies beyond shares the last one.
+    Half of the bins are for distances of at least 0, half for those below. Of the n bins of each half, the first n / 2
+    are for 0, 1, 2, ...; the widths of the others grow by a constant factor up to ``longest``, and all greater
+    distances share the last one.
 
     Args:
         distance: whole numbers, of any shape.
         bins: an even number of at least 4.
-        longest: distance from which on all share the last bin.
+        longest: distance from which the last bin begins.
 
     Returns:
         Bins, 0 to ``bins - 1``, int64.

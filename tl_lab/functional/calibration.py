@@ -1,4 +1,4 @@
-"""Calibration of a classifier: calibration error with its bias, temperature scaling, selective accuracy."""
+"""Calibration of a classifier: calibration error and its bias, temperature scaling, selective accuracy."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,11 +23,11 @@ _Z = 1.959964  # normal quantile of a two-sided 95 % interval
 
 
 class Reliability(NamedTuple):
-    """Accuracy against confidence by bins of equal width.
+    """Accuracy and confidence in bins of equal width.
 
     Attributes:
-        counts: samples of each bin, ``(B,)``.
-        confidence, accuracy: means of each bin, ``(B,)``; NaN where it is empty.
+        counts: samples in each bin, ``(B,)``.
+        confidence, accuracy: means over each bin, ``(B,)``; NaN if it is empty.
         error: expected calibration error, ``sum_b n_b / N |accuracy_b - confidence_b|``.
 
     Example:
@@ -46,10 +46,10 @@ class Calibration(NamedTuple):
     """Expected calibration error, and its value for a perfectly calibrated classifier.
 
     Attributes:
-        error: found.
-        bias: its mean over labels drawn with the stated confidences: what sampling alone gives.
+        error: the measured error.
+        bias: mean error over labels drawn with the stated confidences, which is due to sampling alone.
         p: share of such draws with an error at least as large, (1 + k) / (1 + draws).
-        low, high: 95 % interval by bootstrap over samples, moved by the bias that resampling adds, and at least 0.
+        low, high: 95 % bootstrap interval over samples, corrected for the bias of resampling, and at least 0.
 
     Example:
         >>> found = calibration(torch.tensor([[0.75, 0.25]] * 100), torch.tensor([0] * 50 + [1] * 50))
@@ -68,8 +68,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
     """Sort samples into bins of confidence.
 
     Args:
-        confidence: of the answers, ``(N,)``, in [0, 1].
-        correct: whether each is right, ``(N,)``, 0 or 1.
+        confidence: of each answer, ``(N,)``, in [0, 1].
+        correct: whether each answer is correct, ``(N,)``, 0 or 1.
         bins: of equal width over [0, 1].
 
     References:
@@ -88,14 +88,14 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
 
 
 def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: int = 200, seed: int = 0) -> Calibration:
-    """Expected calibration error of the most probable class, its bias and its interval.
+    """Compute the expected calibration error of the most probable class, with its bias and interval.
 
     Args:
         probabilities: ``(N, C)``, rows sum to 1.
         labels: classes ``(N,)``.
-        bins: of confidence.
-        draws: of labels for the bias, and of samples for the interval.
-        seed: of both.
+        bins: number of bins.
+        draws: number of draws, of labels for the bias and of samples for the interval.
+        seed: of both kinds of draws.
 
     Raises:
         ValueError: rows do not sum to one, or there is no sample.
@@ -121,7 +121,7 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     """Find the temperature T that maximises the likelihood of the labels under ``softmax(logits / T)``.
 
     Args:
-        logits: of samples that training has not seen, ``(N, C)``.
+        logits: of samples that are not in the training set, ``(N, C)``.
         labels: classes ``(N,)``.
 
     Returns:
@@ -151,14 +151,14 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Error among the most confident samples, for every coverage.
+    """Compute the error among the most confident samples at every coverage.
 
     Args:
         confidence: ``(N,)``, any order-preserving score.
         correct: ``(N,)``, 0 or 1.
 
     Returns:
-        Coverage ``(N,)`` ascending to 1, the risk at each, and the area below (AURC).
+        The coverages ``(N,)`` in ascending order up to 1, the risk at each, and the area under the curve (AURC).
 
     Raises:
         ValueError: there is no sample.
@@ -180,14 +180,14 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarr
 
 
 def aurc_interval(confidence: np.ndarray, correct: np.ndarray, draws: int = 200, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the area below risk against coverage, by bootstrap over samples.
+    """95 % bootstrap interval of the area under the risk-coverage curve, over samples.
 
-    It is moved by the bias that resampling adds, and is at least 0. Where every answer is right, resampling shows
-    nothing, and the upper end is that of Wilson's interval of the error.
+    It is corrected for the bias of resampling, and is at least 0. If every answer is correct, all resampled areas are
+    0, and the upper end is that of Wilson's interval of the error.
 
     Args:
         confidence, correct: see :func:`risk_coverage`.
-        draws: of samples.
+        draws: number of bootstrap samples.
         seed: of the draws.
 
     Raises:
@@ -207,8 +207,11 @@ def aurc_interval(confidence: np.ndarray, correct: np.ndarray, draws: int = 200,
 def _resampled(
     score: Callable[[np.ndarray], float], count: int, draws: int, draw: np.random.Generator
 ) -> tuple[float, float]:
-    """Give the 95 % bootstrap interval of a score >= 0 of samples by their positions, less the bias of resampling."""
-    bias = -score(np.arange(count))  # first: it refuses what cannot be resampled
+    """Compute the 95 % bootstrap interval of a score >= 0, corrected for the bias of resampling.
+
+    The score is a function of the positions of samples.
+    """
+    bias = -score(np.arange(count))  # first, because it refuses invalid samples
     found = [score(draw.integers(count, size=count)) for _ in range(draws)]
     bias += float(np.mean(found))
     low, high = np.maximum(np.quantile(found, [0.025, 0.975]) - bias, 0)

@@ -10,7 +10,7 @@ __all__ = ["batch_nuclear_norm", "certainty_weights", "minimum_class_confusion"]
 
 
 def certainty_weights(p: Tensor) -> Tensor:
-    """Weights 1 + exp(-H(p_i)) of samples, larger the surer their prediction; not normalised.
+    """Weights 1 + exp(-H(p_i)) of samples, which grow with the certainty of their predictions; not normalised.
 
     Args:
         p: probabilities, ``(B, C)``.
@@ -32,8 +32,9 @@ def certainty_weights(p: Tensor) -> Tensor:
 def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     """Share of the predictions' class correlation that lies between different classes.
 
-    Y = softmax(logits / T); W_i = B w_i / sum_j w_j with w = 1 + exp(-H(Y_i)), no gradient passes W;
-    C = Y' diag(W) Y; rows of C are divided by their sums; the loss is the sum off the diagonal, over |C| classes.
+    Y = softmax(logits / T); W_i = B w_i / sum_j w_j with w_i = 1 + exp(-H(Y_i)), a constant for gradients;
+    C = Y' diag(W) Y, each row divided by its sum; the loss is the sum off the diagonal, divided by the number of
+    classes.
 
     Args:
         logits: ``(B, C)``.
@@ -55,14 +56,14 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     weights = certainty_weights(p).detach()
     weights = len(p) * weights / weights.sum()
     confusion = (p * weights[:, None]).T @ p  # (C, C)
-    # a class that no prediction gives any weight confuses nothing
+    # a class that has no probability in any prediction contributes 0
     confusion = confusion / confusion.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
     return (confusion.sum() - confusion.diagonal().sum()) / logits.shape[1]
 
 
 @in_full_precision
 def batch_nuclear_norm(p: Tensor) -> Tensor:
-    """Minus the nuclear norm of the predictions over the batch size: low if they are sure and diverse.
+    """Minus the nuclear norm of the predictions divided by the batch size: low if they are certain and diverse.
 
     Args:
         p: probabilities, ``(B, C)``.

@@ -9,10 +9,10 @@ __all__ = ["h_score", "regularised_h_score", "transrate"]
 
 
 def h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
-    """Trace of ``cov(f)^-1 cov(E[f | y])``: the variance between classes in units of the whole; higher is better.
+    """Trace of ``cov(f)^-1 cov(E[f | y])``: the variance between classes relative to the total; higher is better.
 
-    With the centred features' left singular vectors U it is ``sum_c n_c |mean of U over class c|^2``, which needs no
-    inverse of a covariance that may be singular.
+    With the left singular vectors U of the centred features it equals ``sum_c n_c |mean of U over class c|^2``, which
+    avoids inverting a covariance that may be singular.
 
     Args:
         features: ``(N, D)``.
@@ -41,8 +41,8 @@ def h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
 def regularised_h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     """H-score with the features' covariance shrunk towards a multiple of the identity (Ledoit and Wolf).
 
-    ``(1 - s) trace(C_s^-1 cov(E[f | y]))`` with the shrunk covariance C_s and its shrinkage s: what few samples of
-    many features need.
+    ``(1 - s) trace(C_s^-1 cov(E[f | y]))`` with the shrunk covariance C_s and its shrinkage s, for few samples of many
+    features.
 
     Args:
         features: ``(N, D)``.
@@ -87,7 +87,7 @@ def _shrinkage(centred: Tensor, squares: Tensor) -> tuple[float, float]:
 
 
 def transrate(features: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
-    """Coding rate of the features less that of each class: R(Z) - sum_c n_c / N R(Z_c); higher is better.
+    """Coding rate of the features minus that within classes: R(Z) - sum_c n_c / N R(Z_c); higher is better.
 
     R(Z) = 1/2 log det(I + Z'Z / (N epsilon)), on features centred over all samples.
 
@@ -117,7 +117,7 @@ def transrate(features: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
 
 
 def _coding_rate(z: Tensor, epsilon: float) -> Tensor:
-    """Compute the rate from the smaller of the two products, which have the same determinant."""
+    """Compute the rate from the smaller one of Z'Z and ZZ', which give the same determinant."""
     product = z.T @ z if z.shape[1] <= len(z) else z @ z.T
     return torch.linalg.slogdet(torch.eye(len(product), dtype=z.dtype) + product / (len(z) * epsilon))[1] / 2
 
@@ -125,7 +125,7 @@ def _coding_rate(z: Tensor, epsilon: float) -> Tensor:
 def _centred(features: Tensor, labels: Tensor) -> Tensor:
     f = features.detach().cpu().double()
     if len(labels.unique()) < 2:
-        raise ValueError("class separation compares classes, and the labels have one only")
+        raise ValueError("class separation compares classes, but the labels have only one")
     centred = f - f.mean(0)
     if not bool(centred.abs().max() > 1e-12 * (1 + f.abs().max())):
         raise ValueError("no feature varies over the samples")
@@ -133,7 +133,7 @@ def _centred(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def _class_means(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the mean of each class that occurs, ``(C, D)``, and its samples, ``(C,)``."""
+    """Compute the mean of each class that occurs, ``(C, D)``, and its number of samples, ``(C,)``."""
     y = labels.cpu().unique(return_inverse=True)[1]
     indicator = torch.nn.functional.one_hot(y).to(values)  # (N, C)
     counts = indicator.sum(0)

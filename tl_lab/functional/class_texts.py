@@ -1,4 +1,4 @@
-"""Classes described by texts: directions of their descriptions, and the offset for a neutral text."""
+"""Classes described by texts: directions of the classes, and offsets that correct for neutral texts."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["class_directions", "contextual_calibration", "neutral_bias"]
 
 
 def class_directions(embeddings: Sequence[Tensor]) -> Tensor:
-    """Average the descriptions of each class on the sphere: mean of unit vectors, scaled to length 1 again.
+    """Average the descriptions of each class on the sphere: the mean of their unit vectors, scaled to length 1.
 
     Args:
         embeddings: of the descriptions of each class, ``(M_c, D)``.
@@ -26,11 +26,11 @@ def class_directions(embeddings: Sequence[Tensor]) -> Tensor:
 
 
 def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
-    """Compute the offsets of the classes' cosines that make all classes equal for a neutral text: minus its cosines.
+    """Compute offsets that make all classes equal for neutral texts: minus the mean cosines of these texts.
 
     Args:
         directions: of the classes, ``(C, D)``, of length 1.
-        neutral: embeddings of texts that say nothing, ``(M, D)``.
+        neutral: embeddings of texts without content, ``(M, D)``.
 
     Returns:
         ``(C,)``, the mean over the texts.
@@ -43,13 +43,13 @@ def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
 
 
 def contextual_calibration(log_p: Tensor, neutral: Tensor) -> Tensor:
-    """Divide the probabilities of labels by those of inputs without content, and normalise them.
+    """Divide the probabilities of labels by those that inputs without content have, and normalise them.
 
     q = softmax(log p - log mean p_neutral): W = diag(p_neutral)^-1 and b = 0.
 
     Args:
-        log_p: of the labels, ``(N, C)``, up to a constant for each row.
-        neutral: likewise of the inputs without content, ``(M, C)``.
+        log_p: log-probabilities of the labels, ``(N, C)``, up to one constant per row.
+        neutral: the same for inputs without content, ``(M, C)``.
 
     Returns:
         log q, ``(N, C)``.

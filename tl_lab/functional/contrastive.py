@@ -1,4 +1,4 @@
-"""Contrastive learning: two views of a sample attract each other, all other views repel them."""
+"""Contrastive learning: the features of two views of a sample are made similar, those of different samples not."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ __all__ = ["nt_xent"]
 
 
 def nt_xent(left: Tensor, right: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Give the normalised temperature-scaled cross-entropy of pairs of views.
+    """Compute the normalised temperature-scaled cross-entropy (NT-Xent) of pairs of views.
 
-    -1/2B sum_i log exp(cos(z_i, z_j) / T) / sum_{k != i} exp(cos(z_i, z_k) / T) over all 2 B views i with partner j;
-    SimCLR's equation 1.
+    -1/2B sum_i log exp(cos(z_i, z_j) / T) / sum_{k != i} exp(cos(z_i, z_k) / T) over all 2 B views i with partner j
+    (equation 1 of SimCLR).
 
     Args:
         left: z of one view of each sample, ``(B, D)``.
@@ -19,7 +19,7 @@ def nt_xent(left: Tensor, right: Tensor, temperature: float) -> tuple[Tensor, Te
         temperature: T, > 0.
 
     Returns:
-        The loss, a scalar (log(2 B - 1) where all views are equal), and the share of views whose partner is the most
+        The loss, a scalar (log(2 B - 1) if all views are equal), and the share of views whose partner is the most
         similar one.
 
     References:

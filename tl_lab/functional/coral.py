@@ -21,7 +21,7 @@ def covariance(x: Tensor) -> Tensor:
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Squared Frobenius distance of the domains' covariances: ||C_s - C_t||_F^2 / (4 D^2).
+    """Squared Frobenius distance between the domains' covariances: ||C_s - C_t||_F^2 / (4 D^2).
 
     Args:
         source: features, ``(n, D)``, n >= 2.

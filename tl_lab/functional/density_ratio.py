@@ -17,8 +17,8 @@ from tl_lab.randomness import generator
 
 __all__ = ["classifier_ratio", "effective_sample_size", "kernel_mean_matching", "kliep_ratio"]
 
-_LARGEST_LOG = 50.0  # of a ratio: its square, summed over any set, stays finite
-_FAR = 0.01  # nats of the mean log-ratio below its maximum that are said
+_LARGEST_LOG = 50.0  # of a ratio, so that sums of squared ratios are finite
+_FAR = 0.01  # nats: a warning reports a mean log-ratio further below its maximum
 _WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -31,7 +31,7 @@ def classifier_ratio(source: Tensor, target: Tensor, at: Tensor, regularisation:
     Args:
         source: features, ``(N, D)``.
         target: features, ``(M, D)``.
-        at: where the ratio is wanted, ``(K, D)``.
+        at: points at which the ratio is computed, ``(K, D)``.
         regularisation: weight of the penalty |v|^2 / 2 on the coefficients against the summed log-loss, > 0.
 
     Returns:
@@ -73,7 +73,7 @@ def kliep_ratio(
     folds: int = 5,
     seed: int = 0,
 ) -> Tensor:
-    """Density ratio that brings the reweighted source nearest to the target in Kullback-Leibler divergence (KLIEP).
+    """Density ratio that minimises the Kullback-Leibler divergence of the target from the weighted source (KLIEP).
 
     w(x) = sum_l a_l k(x, c_l), with Gaussian kernels at points c_l of the target, maximises mean_j log w(x_t_j) under
     a >= 0 and mean_i w(x_s_i) = 1. Written for a_l mean_i k(x_s_i, c_l), which are then at least 0 and sum to 1, this
@@ -84,7 +84,7 @@ def kliep_ratio(
     Args:
         source: features, ``(N, D)``.
         target: features, ``(M, D)``.
-        at: where the ratio is wanted, ``(K, D)``.
+        at: points at which the ratio is computed, ``(K, D)``.
         centres: kernels, >= 1, at points drawn from the target; all of them where there are fewer.
         widths: candidates for the kernels' width, as multiples of the median distance within the target.
         folds: parts of the target, kernels included, that are held out in turn, >= 2; not used for a single width.
@@ -117,7 +117,7 @@ def kliep_ratio(
         for held_out in (order[fold::folds] for fold in range(min(folds, len(c)))):
             kept = torch.ones(len(x_t), dtype=torch.bool)
             kept[held_out] = False
-            # a held-out sample that is a centre itself would speak for the narrowest kernel
+            # a held-out sample that is also a centre would favour the narrowest kernel
             others = kept[order[:centres]]
             a = _kliep_coefficients(k_s[:, others], k_t[kept][:, others])
             scores[i] += float((k_t[held_out][:, others] @ a).clamp(min=math.exp(-_LARGEST_LOG)).log().sum())
@@ -131,7 +131,7 @@ def kliep_ratio(
 def _kliep_coefficients(k_s: Tensor, k_t: Tensor, steps: int = 2000, tolerance: float = 1e-10) -> Tensor:
     """Maximise mean_j log(k_t a)_j under mean_i (k_s a)_i = 1 and a >= 0; zeros where no kernel reaches the source."""
     b = k_s.mean(0)
-    reaches = b > 1e-12  # a kernel that is 0 on all of the source would earn likelihood for nothing
+    reaches = b > 1e-12  # a kernel that is 0 on the whole source could grow without bound
     if not bool(reaches.any()):
         return torch.zeros_like(b)
     components = k_t[:, reaches] / b[reaches]  # (M, L): each has mean 1 on the source
@@ -146,7 +146,7 @@ def _kliep_coefficients(k_s: Tensor, k_t: Tensor, steps: int = 2000, tolerance: 
         last = likelihood
         g = g * (components / mixture.unsqueeze(1)).mean(0)
         g = g / g.sum()
-    # for a mixture's proportions: the likelihood is no further below its maximum than the steepest way is steep
+    # the likelihood is concave in the proportions, so that the largest slope bounds the distance to its maximum
     gap = float((components / (components @ g).unsqueeze(1)).mean(0).max()) - 1
     if not gap <= _FAR:
         _warn_unconverged("KLIEP", f"its mean log-ratio may lie {gap:.1g} below the maximum")
@@ -164,20 +164,20 @@ def kernel_mean_matching(
     steps: int = 100,
     tolerance: float = 1e-9,
 ) -> Tensor:
-    """Weights of the source's samples that bring its mean nearest to the target's in a kernel's feature space (KMM).
+    """Weights of source samples that match the source's mean to the target's in a kernel's feature space (KMM).
 
     min_b 1/2 b' K b - kappa' b under 0 <= b_i <= B and |sum_i b_i - N| <= N eps, with K_ij = k(x_s_i, x_s_j) and
-    kappa_i = N/M sum_j k(x_s_i, x_t_j), the kernel Gaussian. Solved by an
-    interior-point method; where the solution is not unique numerically, the one of the smallest norm is taken.
+    kappa_i = N/M sum_j k(x_s_i, x_t_j), with a Gaussian kernel. The problem is solved by an interior-point method; if
+    the solution is not unique numerically, the one with the smallest norm is returned.
 
     Args:
         source: features, ``(N, D)``; 3 N^2 doubles are held in memory.
         target: features, ``(M, D)``.
         bound: B, largest weight, > 0 (paper: 1000).
-        epsilon: how far the mean weight may be from 1, >= 0; None for (sqrt(N) - 1) / sqrt(N) (paper).
+        epsilon: largest deviation of the mean weight from 1, >= 0; None for (sqrt(N) - 1) / sqrt(N) (paper).
         width: of the kernel, as a multiple of the median distance between all samples.
-        steps: largest number of steps; a few tens are usual, and a warning says if they do not suffice.
-        tolerance: stop where the objective is proven to lie no higher above its minimum, relative to 1 + |minimum|.
+        steps: largest number of steps; a few dozen are usual, and a warning is given if more are needed.
+        tolerance: stop once the proven distance to the minimum, relative to 1 + |minimum|, is at most this.
 
     Returns:
         ``(N,)``, double, in [0, B].
@@ -215,7 +215,7 @@ def _warn_unconverged(estimator: str, consequence: str) -> None:
 
 
 def effective_sample_size(weights: Tensor) -> float:
-    """Number of equally weighted samples that carry as much: (sum_i w_i)^2 / sum_i w_i^2.
+    """Number of equally weighted samples with the same information: (sum_i w_i)^2 / sum_i w_i^2.
 
     Args:
         weights: ``(N,)``, >= 0, not all 0.

@@ -1,4 +1,4 @@
-"""Squared Euclidean distances by their expansion, which needs a matrix product only."""
+"""Squared Euclidean distances by their expansion, which needs only a matrix product."""
 
 from torch import Tensor
 
@@ -11,9 +11,9 @@ __all__ = ["expanded_distances"]
 def expanded_distances(points: Tensor, centres: Tensor) -> Tensor:
     """Squared distances |x_i - c_j|^2 = |x_i|^2 - 2 x_i . c_j + |c_j|^2, measured from the centres' mean.
 
-    The expansion cancels where all lie far from the origin, so that this is moved amid the centres first. What is left
-    is an error of the rounding unit times the squared distance from that mean: small beside the distances' mean, not
-    beside that of two points that are much closer to each other.
+    The expansion suffers from cancellation if all points are far from the origin, so that the mean of the centres is
+    subtracted first. The remaining error is the rounding unit times the squared distance from that mean: small compared
+    with the mean distance, but not compared with the distance of two points that are much closer to each other.
 
     Args:
         points: ``(..., M, D)``.

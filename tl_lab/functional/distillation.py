@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student keeps near to the softened outputs of a teacher."""
+"""Knowledge distillation: a student imitates the softened outputs of a teacher."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad, softmax
@@ -10,20 +10,20 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
     """Cross-entropy from the softened teacher to the softened student, averaged over samples.
 
     -1/B sum_b sum_k q^t_bk log q^s_bk with q = softmax(z / T). Its gradient is (q^s - q^t) / (T B), or
-    T (q^s - q^t) / B where scaled by T^2: its size then hardly depends on a high temperature. Learning without
-    forgetting does not scale, nor does van de Ven's code as it is called there; Hinton et al. scale beside a loss on
-    true labels.
+    T (q^s - q^t) / B if scaled by T^2, so that its size hardly depends on high temperatures. Learning without
+    forgetting does not scale it, and neither does van de Ven's code; Hinton et al. scale it if they add a loss on true
+    labels.
 
     Args:
         logits: z of the student, ``(B, K)``.
-        teacher_logits: z of the teacher, ``(B, K')``, K' <= K; a constant, as far as gradients go. Classes after the
-            first K' get probability 0, as in van de Ven's code; pass the first K' logits of the student alone to leave
-            new classes out.
+        teacher_logits: z of the teacher, ``(B, K')``, K' <= K; a constant for gradients. Classes after the first K'
+            have probability 0, as in van de Ven's code; pass only the first K' logits of the student to exclude new
+            classes.
         temperature: T, > 0 (learning without forgetting: 2).
         scaled: multiply by T^2.
 
     Returns:
-        A scalar, at least the mean entropy of the teacher's probabilities (times T^2 where scaled).
+        A scalar, at least the mean entropy of the teacher's probabilities (times T^2 if scaled).
 
     References:
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; Li and Hoiem, Learning

@@ -12,13 +12,13 @@ __all__ = ["a_distance", "halves", "linear_domain_accuracy"]
 
 
 def a_distance(accuracy: float) -> float:
-    """Proxy A-distance, 2 (1 - 2 err), of a domain classifier with the error err on samples that it was not fitted to.
+    """Proxy A-distance 2 (1 - 2 err) from the error of a domain classifier on held-out samples.
 
     Args:
-        accuracy: 1 - err, in [0, 1], domains weighing the same.
+        accuracy: 1 - err, in [0, 1], with equal weights of the domains.
 
     Returns:
-        0 for a classifier that guesses (or, by chance, does worse: clipped) to 2 for one that is always right.
+        From 0 for a classifier at or below chance (clipped) to 2 for one that is always correct.
 
     References:
         Ben-David, Blitzer, Crammer and Pereira, Analysis of Representations for Domain Adaptation, NIPS 2006,
@@ -32,11 +32,11 @@ def a_distance(accuracy: float) -> float:
 
 
 def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 2000, seed: int = 0) -> float:
-    """Accuracy of a linear domain classifier on samples that it was not fitted to.
+    """Accuracy of a linear domain classifier on held-out samples.
 
-    As many samples of each domain are drawn; a logistic regression (L2, C = 1) is fitted to half of each, on features
-    standardised by that half, and scored on the other half. With n samples of a domain its standard error is at most
-    0.5 / sqrt(n), that of the A-distance four times this.
+    Equal numbers of samples are drawn from both domains; a logistic regression (L2, C = 1) is fitted to half of each,
+    on features standardised by that half, and scored on the other half. With n samples per domain, the standard error
+    is at most 0.5 / sqrt(n), and that of the A-distance four times as large.
 
     Args:
         source: features, ``(N, D)``.
@@ -61,17 +61,17 @@ def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 20
     fitted, scored = halves(source, target, max_samples, seed)
     train, test = torch.cat(fitted), torch.cat(scored)
     centre, spread = train.mean(0), train.std(0, correction=0)
-    # a feature that only the scored half sees move would otherwise be blown up without bound
+    # a feature that varies only in the scored half would otherwise be scaled up without bound
     spread = torch.where(spread > 1e-8 * (1 + centre.abs()), spread, torch.ones_like(spread))
     domain = np.repeat([0, 1], len(fitted[0]))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged boundary is sufficient
         classifier = LogisticRegression(max_iter=300).fit(((train - centre) / spread).numpy(), domain)
     return float((classifier.predict(((test - centre) / spread).numpy()) == domain).mean())
 
 
 def halves(source: Tensor, target: Tensor, max_samples: int, seed: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Draw as many samples of each domain, half to fit something to and half to score it on.
+    """Draw equal numbers of samples from both domains, half of them for fitting and half for scoring.
 
     Args:
         source: ``(N, D)``.

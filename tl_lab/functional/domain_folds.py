@@ -36,10 +36,11 @@ class FoldedDistance(NamedTuple):
 def folded_a_distance(
     source: Tensor, target: Tensor, folds: int = 5, max_samples: int = 1000, seed: int = 0
 ) -> FoldedDistance:
-    """Proxy A-distance 2 (1 - 2 err) of a linear domain classifier, each fold scored by one fitted to the others.
+    """Proxy A-distance 2 (1 - 2 err) of a linear domain classifier, by cross-validation.
 
-    As many samples of each domain are drawn, and each fold holds as many of each. Features are standardised by the
-    fitted folds. The folds share training samples, so that the interval is a little narrow.
+    Equal numbers of samples are drawn from both domains, and each fold contains as many of one as of the other.
+    Features are standardised by the training folds. The training sets overlap, so that the interval is slightly too
+    narrow.
 
     Args:
         source: features ``(N, D)``.
@@ -78,11 +79,11 @@ def folded_a_distance(
         centre, spread = train.mean(0), train.std(0)
         spread = np.where(spread > 1e-8 * (1 + np.abs(centre)), spread, 1.0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a boundary that is nearly final serves as well
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a nearly converged boundary is sufficient
             classifier = LogisticRegression(max_iter=100, tol=1e-3).fit((train - centre) / spread, domain[fold != k])
         accuracies.append(float((classifier.predict((test - centre) / spread) == domain[fold == k]).mean()))
     mean = float(np.mean(accuracies))
     half = float(stdtrit(folds - 1, 0.975) * np.std(accuracies, ddof=1) / folds**0.5)
-    # folds that agree exactly still stand for a finite number of samples
+    # even folds of equal accuracy have a finite number of samples
     half = max(half, 1.96 * (max(mean * (1 - mean), 1 / (8 * count)) / (2 * count)) ** 0.5)
     return FoldedDistance(a_distance(mean), a_distance(mean - half), a_distance(mean + half), tuple(accuracies))

@@ -44,14 +44,14 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 def count_entities(
     predicted: Iterable[Sequence[str]], true: Iterable[Sequence[str]]
 ) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """Count spans by kind over sequences; a span is right if its kind and both ends are right.
+    """Count spans by kind over sequences; a span is correct if its kind and both ends are correct.
 
     Args:
         predicted: tags of each sequence.
         true: likewise.
 
     Returns:
-        Right, predicted and true spans.
+        The numbers of correct, predicted and true spans.
 
     Example:
         >>> right, given, wanted = count_entities([["B-date", "O"]], [["B-date", "I-date"]])

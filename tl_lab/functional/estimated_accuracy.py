@@ -22,9 +22,10 @@ class Estimated(NamedTuple):
 
 
 def confidence_based(confidence: np.ndarray) -> Estimated:
-    """Take the mean confidence for the accuracy (CBPE): right for calibrated probabilities under covariate shift.
+    """Estimate the accuracy by the mean confidence (CBPE), which is correct for calibrated probabilities.
 
-    The interval is that of a sum of independent answers, each right with its confidence.
+    Covariate shift does not change this. The interval is that of a sum of independent answers, each correct with a
+    probability equal to its confidence.
 
     Args:
         confidence: calibrated probabilities of the answers, ``(N,)``.
@@ -39,11 +40,11 @@ def confidence_based(confidence: np.ndarray) -> Estimated:
 
 
 def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -> Estimated:
-    """Lower the reference accuracy by as much as the mean confidence has fallen (DoC).
+    """Lower the reference accuracy by the decrease of the mean confidence (DoC).
 
     Args:
         reference: confidence of held-out reference samples, ``(N,)``.
-        correct: whether each of their answers is right, ``(N,)``.
+        correct: whether each of their answers is correct, ``(N,)``.
         confidence: of the new samples, ``(M,)``.
 
     References:
@@ -63,13 +64,13 @@ def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confid
 def average_threshold(
     reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray, draws: int = 200, seed: int = 0
 ) -> Estimated:
-    """Count the new samples above the threshold that leaves the reference's errors below it (ATC).
+    """Estimate the accuracy by the share of new samples above a threshold of confidence (ATC).
 
-    The threshold t solves #{reference < t} = #{wrong answers}; the interval is by bootstrap over both sets.
+    The threshold t solves #{reference < t} = #{wrong answers}; the interval is a bootstrap interval over both sets.
 
     Args:
         reference: confidence of held-out reference samples, ``(N,)``.
-        correct: whether each of their answers is right, ``(N,)``.
+        correct: whether each of their answers is correct, ``(N,)``.
         confidence: of the new samples, ``(M,)``.
         draws: of the bootstrap.
         seed: of the draws.
@@ -97,7 +98,7 @@ def _above(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -
     wrong = int((~correct.astype(bool)).sum())
     if wrong == len(reference):
         return 0.0
-    threshold = np.sort(reference)[wrong]  # as many reference samples lie below it as answers are wrong
+    threshold = np.sort(reference)[wrong]  # the number of reference samples below it equals the number of wrong answers
     return float((confidence >= threshold).mean())
 
 

@@ -38,25 +38,25 @@ def fisher_sums(
     - ``sample``: sum_n (d log p_nk / d theta)^2 for one label k drawn from p_n: the same in expectation, in one pass.
     - ``empirical``: sum_n (d log p_nk / d theta)^2 for the true label k. It is not the Fisher information: it vanishes
       where the model fits its data, however much the output depends on the parameter.
-    - ``batched``: sum_b (d l_b / d theta)^2, with the mean loss l_b of batch b (a softmax's is the cross-entropy), as
-      many libraries have it. It is not the Fisher information either: gradients cancel before they are squared, the
-      more the larger a batch.
+    - ``batched``: sum_b (d l_b / d theta)^2, with the mean loss l_b of batch b (the cross-entropy for a softmax), as
+      many libraries compute it. It is not the Fisher information either: gradients cancel before they are squared, and
+      more so in larger batches.
 
     Args:
-        model: inputs ``(B, ...)``, one tensor or several by name -> logits ``(B, C)``, of each sample for itself. It
-            runs in evaluation mode and full precision; its modes, buffers, gradients and the global random state are
-            left as they were.
-        batches: inputs and true labels, ``(B,)`` or as the likelihood has them, on the model's device; empty ones are
-            passed over.
+        model: maps inputs ``(B, ...)``, one tensor or several by name, to logits ``(B, C)``, independently for each
+            sample. It runs in evaluation mode and full precision; its modes, buffers and gradients and the global
+            random state are not changed.
+        batches: inputs and true labels, ``(B,)`` or in the form of the likelihood, on the model's device; empty
+            batches are skipped.
         estimator: one of ``FISHER_ESTIMATORS``.
-        names: parameters to cover, of ``model.named_parameters()``; None for all that require gradients.
-        generator: draws the labels of ``sample``, which needs one.
-        chunk_bytes: about the largest total size of the samples' gradients in memory.
-        likelihood: distribution of the labels given the outputs; the softmax's, as above, unless another is given.
+        names: names of the parameters, from ``model.named_parameters()``; None for all that require gradients.
+        generator: draws the labels of ``sample``, which requires it.
+        chunk_bytes: approximate largest size of the per-sample gradients in memory.
+        likelihood: distribution of the labels given the outputs; by default that of a softmax, as above.
 
     Returns:
-        The sums by name, shaped like the parameters, half precision widened to single; and the number of terms:
-        samples, or batches for ``batched``.
+        The sums by name, shaped like the parameters and in single precision at least, and the number of terms: samples,
+        or batches for ``batched``.
 
     Raises:
         UserError: an unknown estimator or name, ``sample`` without a generator, or a model that couples the samples of
@@ -79,7 +79,7 @@ def fisher_sums(
     if estimator == "batched":
         return _batched_sums(model, batches, names, likelihood)
     if estimator == "sample" and generator is None:
-        raise UserError("generator: estimator 'sample' draws labels, but there is none to draw from")
+        raise UserError("generator: estimator 'sample' draws labels and requires a generator")
 
     def targets(logits: Tensor, labels: Tensor) -> Tensor:
         return labels if estimator != "sample" or generator is None else likelihood.draw(logits, generator)
@@ -105,16 +105,16 @@ def fisher_diagonal(
     chunk_bytes: int = 2**28,
     likelihood: Likelihood = CATEGORICAL,
 ) -> dict[str, Tensor]:
-    """Estimate the diagonal of the Fisher information: the means that belong to :func:`fisher_sums`.
+    """Estimate the diagonal of the Fisher information: the sums of :func:`fisher_sums` divided by their terms.
 
     Args:
         model, batches, estimator, names, generator, chunk_bytes, likelihood: as in :func:`fisher_sums`.
 
     Returns:
-        By name, shaped and typed like the parameters, >= 0.
+        The means by name, >= 0, with the shapes and types of the parameters.
 
     Raises:
-        UserError: as :func:`fisher_sums`, and where there is no sample.
+        UserError: see :func:`fisher_sums`; or there is no sample.
 
     Example:
         >>> model = torch.nn.Linear(1, 2, bias=False)
@@ -128,15 +128,15 @@ def fisher_diagonal(
 def sensitivity_sums(
     model: nn.Module, batches: Batches, names: Collection[str] | None = None, chunk_bytes: int = 2**28
 ) -> tuple[dict[str, Tensor], int]:
-    """Sum the output's sensitivity over samples: sum_n |d ||f(x_n)||^2 / d theta|, the importance of MAS.
+    """Sum the sensitivity of the output over samples: sum_n |d ||f(x_n)||^2 / d theta|, the importance of MAS.
 
-    The absolute value is taken of each sample's own gradient; the labels play no part.
+    The absolute value is taken of the gradient of each sample; labels are not used.
 
     Args:
         model, batches, names, chunk_bytes: as in :func:`fisher_sums`.
 
     Returns:
-        The sums by name, shaped like the parameters, half precision widened to single; and the number of samples.
+        The sums by name, shaped like the parameters and in single precision at least, and the number of samples.
 
     Raises:
         UserError: an unknown name, or a model that couples the samples of a batch.
@@ -160,16 +160,16 @@ def sensitivity_sums(
 def output_sensitivity(
     model: nn.Module, batches: Batches, names: Collection[str] | None = None, chunk_bytes: int = 2**28
 ) -> dict[str, Tensor]:
-    """Average the output's sensitivity: the means that belong to :func:`sensitivity_sums`.
+    """Average the sensitivity of the output: the sums of :func:`sensitivity_sums` divided by the number of samples.
 
     Args:
         model, batches, names, chunk_bytes: as in :func:`fisher_sums`.
 
     Returns:
-        By name, shaped and typed like the parameters, >= 0.
+        The means by name, >= 0, with the shapes and types of the parameters.
 
     Raises:
-        UserError: as :func:`sensitivity_sums`, and where there is no sample.
+        UserError: see :func:`sensitivity_sums`; or there is no sample.
 
     Example:
         >>> model = torch.nn.Linear(1, 2, bias=False)
@@ -181,7 +181,7 @@ def output_sensitivity(
 
 
 def _add_all(sums: PerSampleSums, batches: Batches) -> int:
-    """Add the batches, and count the samples."""
+    """Add all batches, and count their samples."""
     count = 0
     for x, labels in _usable(batches):
         sums.add(x, labels)
@@ -208,7 +208,7 @@ def _batched_sums(
 
 
 def _usable(batches: Batches) -> Iterator[tuple[Rows, Tensor]]:
-    """Pass over empty batches, and copy what was made in inference mode, as autograd refuses it."""
+    """Skip empty batches, and copy tensors that were created in inference mode, which autograd refuses."""
     for x, labels in batches:
         if rows(x):
             yield each(x, _usable_tensor), _usable_tensor(labels)

@@ -8,7 +8,7 @@ __all__ = ["bures", "frechet_distance", "otdd"]
 
 
 def bures(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians given roots of their covariances, ``S = R'R``.
+    """Squared 2-Wasserstein distance between two Gaussians, from roots of their covariances, ``S = R'R``.
 
     ``|m_a - m_b|^2 + tr(S_a) + tr(S_b) - 2 tr (S_a^1/2 S_b S_a^1/2)^1/2``, whose last trace is the sum of the singular
     values of ``R_a R_b'``: no square root of a matrix of the features' size is computed.
@@ -30,9 +30,10 @@ def bures(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> flo
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Squared Frechet distance of two sets of features, each taken for a Gaussian (covariance over n - 1).
+    """Squared Frechet distance between two sets of features, each modelled as Gaussian (covariance over n - 1).
 
-    It is biased upwards for small sets: compare sets of equal sizes, or with the distance of two halves of one set.
+    It is biased upwards for small sets: compare sets of equal size, or compare with the distance between two halves of
+    one set.
 
     Args:
         a: ``(N, D)``, N >= 2.
@@ -54,15 +55,15 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 def otdd(x_a: Tensor, y_a: Tensor, x_b: Tensor, y_b: Tensor) -> float:
     """Squared optimal transport distance of two labelled data sets of equal size, by exact assignment.
 
-    A sample (x, y) is carried to (x', y') at the cost ``|x - x'|^2 + W^2(y, y')`` with the 2-Wasserstein distance W of
-    the two classes' features, taken for Gaussians. What the classes are called plays no part.
+    A sample (x, y) is moved to (x', y') at the cost ``|x - x'|^2 + W^2(y, y')`` with the 2-Wasserstein distance W
+    between the features of the two classes, modelled as Gaussians. The names of the classes are not used.
 
     Args:
         x_a, x_b: features, ``(N, D)`` each.
         y_a, y_b: classes, ``(N,)`` each, of any numbers; the data sets' classes may differ.
 
     Returns:
-        The mean cost of the cheapest assignment, >= 0; 0 for a data set and itself.
+        The mean cost of the cheapest assignment, >= 0; 0 if the sets are equal.
 
     Raises:
         ValueError: the data sets differ in size, or are empty.
@@ -78,7 +79,7 @@ def otdd(x_a: Tensor, y_a: Tensor, x_b: Tensor, y_b: Tensor) -> float:
     from scipy.optimize import linear_sum_assignment
 
     if len(x_a) != len(x_b) or not len(x_a):
-        raise ValueError(f"an exact assignment needs as many samples of both, not {len(x_a)} and {len(x_b)}")
+        raise ValueError(f"an exact assignment needs sets of equal size, not {len(x_a)} and {len(x_b)} samples")
     a, b = x_a.detach().cpu().double(), x_b.detach().cpu().double()
     names_a, names_b = (y.cpu().unique(return_inverse=True)[1] for y in (y_a, y_b))
     classes_a = [_class_moments(a[names_a == c]) for c in range(int(names_a.max()) + 1)]
@@ -91,7 +92,7 @@ def otdd(x_a: Tensor, y_a: Tensor, x_b: Tensor, y_b: Tensor) -> float:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the mean and a root of the covariance with as few rows as possible."""
+    """Compute the mean and a root of the covariance with as few rows as possible."""
     x = x.detach().cpu().double()
     if len(x) < 2:
         raise ValueError("a covariance needs two samples of each set")

@@ -13,17 +13,16 @@ def project_gradient(
 ) -> tuple[list[Tensor | None], bool]:
     """Remove the component of a gradient that would increase the loss on the reference.
 
-    Where g . g_ref < 0, g~ = g - (g . g_ref / g_ref . g_ref) g_ref, the nearest to g with g~ . g_ref = 0; otherwise g.
-    The tensors are the parts of one vector: one angle decides for all.
+    If g . g_ref < 0, the result is g~ = g - (g . g_ref / g_ref . g_ref) g_ref, the vector nearest to g with
+    g~ . g_ref = 0; otherwise it is g. The tensors are parts of one vector, with one angle for all of them.
 
     Args:
-        gradient: g, of the current batch: a tensor each parameter, any shapes. None (no gradient) counts as 0.
+        gradient: g, of the current batch: one tensor per parameter, of any shape. None (no gradient) counts as 0.
         reference: g_ref, of a batch from memory, of the same shapes. None counts as 0.
 
     Returns:
-        The gradient, and whether it was projected. Where it was, these are new tensors, and a parameter whose own
-        gradient is None takes the reference's part; None is left only where both are. Where it was not, these are the
-        tensors given.
+        The gradient, and whether it was projected. If it was, the tensors are new, and a parameter whose gradient is
+        None receives the part of the reference; it is None only if both are. Otherwise they are the given tensors.
 
     References:
         Chaudhry et al., Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
@@ -38,7 +37,7 @@ def project_gradient(
     product = float(torch.stack(products).sum()) if products else 0.0
     if not product < 0:
         return list(gradient), False
-    # in double precision: the square of a small gradient would be 0 in single
+    # in double precision, because the square of a small gradient would be 0 in single precision
     norms = [torch.linalg.vector_norm(ref, dtype=torch.float64) for ref in reference if ref is not None]
     square = float(torch.stack(norms).square().sum())
     return [_minus(g, product / square, ref) for g, ref in pairs], True

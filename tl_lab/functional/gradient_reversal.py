@@ -1,4 +1,4 @@
-"""Gradient reversal: the identity on the way forward, the negated gradient on the way back."""
+"""Gradient reversal: the identity in the forward pass, the negated gradient in the backward pass."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def reverse_gradient(x: Tensor, weight: float | Tensor) -> Tensor:
 
     Args:
         x: any shape, floating point.
-        weight: lambda, >= 0; 0 cuts the gradient off. A tensor, ``()``, is a constant as far as gradients go.
+        weight: lambda, >= 0; 0 blocks the gradient. A tensor, ``()``, is a constant for gradients.
 
     Returns:
         A tensor equal to ``x``, of its shape and dtype.

@@ -1,4 +1,4 @@
-"""Rates of a binary decision by group from counts alone, and their bootstrap."""
+"""Rates of a binary decision by group, computed from counts, and their bootstrap."""
 
 from collections.abc import Mapping
 
@@ -51,7 +51,7 @@ def rates(cells: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 def gaps(by_group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the difference between the largest and the smallest rate, and the ratio of the smallest to the largest.
+    """Compute the difference between the largest and the smallest rate, and the ratio of the smallest to the largest.
 
     Args:
         by_group: ``(..., G)``; groups with NaN are left out.
@@ -66,7 +66,7 @@ def gaps(by_group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resampled(cells: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """Draw counts as a bootstrap over samples would: multinomial, from the shares that were found.
+    """Draw counts as a bootstrap over samples does: from a multinomial distribution with the observed shares.
 
     Args:
         cells: ``(G, 2, 2)``.

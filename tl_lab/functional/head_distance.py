@@ -13,7 +13,7 @@ _RIDGE = 1e-3  # keeps the second head finite where it can tell the domains apar
 
 
 def output_discrepancy(source: Tensor, target: Tensor, max_samples: int = 1000) -> float:
-    """Squared maximum mean discrepancy of the domains' outputs, the Gaussian kernel as wide as their median distance.
+    """Squared maximum mean discrepancy of the domains' outputs, with the median distance as the kernel's width.
 
     Args:
         source: outputs, ``(N, C)``.
@@ -36,7 +36,7 @@ def output_discrepancy(source: Tensor, target: Tensor, max_samples: int = 1000) 
 
 
 def class_mean_gap(source: Tensor, target: Tensor) -> float | None:
-    """Distance of the domains' class means over the spread within a class, averaged over the classes of both.
+    """Distance between the domains' class means divided by the spread within classes, averaged over classes.
 
     mean_k |m_s_k - m_t_k| / sqrt((v_s_k + v_t_k) / 2), where m_k is the mean and v_k the summed variance of the outputs
     of those samples for which output k is the largest. No label is used.
@@ -46,7 +46,7 @@ def class_mean_gap(source: Tensor, target: Tensor) -> float | None:
         target: outputs, ``(M, C)``.
 
     Returns:
-        >= 0; None where no class is predicted twice in both domains, or nothing varies within any.
+        >= 0; None if no class is predicted twice in both domains, or if outputs do not vary within any class.
 
     Example:
         >>> source = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
@@ -68,11 +68,11 @@ def class_mean_gap(source: Tensor, target: Tensor) -> float | None:
 
 
 def disparity_discrepancy(source: Tensor, target: Tensor, max_samples: int = 2000, seed: int = 0) -> float:
-    """How much more a second linear head can disagree with the first on the target than on the source.
+    """Largest increase, from source to target, of the disagreement between a second linear head and the first one.
 
-    sup_f' P_t(f' != h) - P_s(f' != h), h the largest output: f' is linear in the outputs; it is fitted on half of each
-    domain by the cross-entropy to h on the source and the modified one, -log(1 - p_h), on the target, and scored on the
-    other half.
+    sup_f' P_t(f' != h) - P_s(f' != h), where h is the class of the largest output and f' is linear in the outputs. f'
+    is fitted to half of each domain, by the cross-entropy to h on the source and the modified one, -log(1 - p_h), on
+    the target, and scored on the other half.
 
     Args:
         source: outputs, ``(N, C)``, C >= 2.
@@ -81,7 +81,7 @@ def disparity_discrepancy(source: Tensor, target: Tensor, max_samples: int = 200
         seed: of the draw.
 
     Returns:
-        In [0, 1]; about 0 where the outputs are distributed alike.
+        In [0, 1]; about 0 if the outputs have the same distribution.
 
     Raises:
         ValueError: a domain has fewer than two samples, or an output is not finite.
@@ -108,7 +108,7 @@ def disparity_discrepancy(source: Tensor, target: Tensor, max_samples: int = 200
 
 
 def _second_head(x: list[Tensor], h: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Fit a linear head that agrees with h on the source and with none of it on the target: ``(C, C)`` and ``(C,)``."""
+    """Fit a linear head that agrees with h on the source and disagrees on the target: ``(C, C)`` and ``(C,)``."""
     width = x[0].shape[1]
     with torch.inference_mode(False), torch.enable_grad():
         (x_s, x_t), (h_s, h_t) = [part.clone() for part in x], [part.clone() for part in h]  # of a test's inference

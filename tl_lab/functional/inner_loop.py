@@ -1,4 +1,4 @@
-"""Learning to adapt: gradient descent on a task (the inner loop), and the gradient through it over several tasks."""
+"""Meta-learning: gradient descent on one task (the inner loop), and the gradient through it over several tasks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -39,10 +39,10 @@ def adapt(
         start: the weights theta_0, by name.
         steps: number of steps, >= 0.
         rate: alpha.
-        first_order: take the gradients for constants, so that what is differentiated with respect to theta_0 later
-            sees theta_0 - constant.
-        tasks: how the caller computes its tasks (``TASKS``): vmap needs ``torch.func.grad``; a loop does with autograd,
-            which keeps one graph less and is 3 % faster.
+        first_order: treat the gradients as constants, so that later derivatives with respect to theta_0 are those of
+            theta_0 - constant.
+        tasks: how the caller computes its tasks (``TASKS``): vmap needs ``torch.func.grad``; a loop uses autograd,
+            which stores one graph less and is 3 % faster.
 
     Returns:
         The adapted weights, functions of ``start``.
@@ -82,7 +82,7 @@ def _by_autograd(loss: Callable[[Weights, int], Tensor], weights: Weights, step:
 
 
 def over_tasks(function: Callable[..., dict[str, Tensor]], tensors: tuple[Any, ...], tasks: str = "loop") -> Any:
-    """Compute a function for each task of a meta-batch, and stack what it gives.
+    """Compute a function for each task of a meta-batch, and stack the results.
 
     Args:
         function: a task's tensors -> tensors by name; it changes nothing else.
@@ -109,7 +109,7 @@ class MetaGradient(NamedTuple):
     Attributes:
         gradient: mean over tasks, by name.
         losses: of each task, ``(E,)``, detached.
-        outputs: what else was computed for each task, by name, ``(E, ...)``, detached.
+        outputs: further tensors of each task, by name, ``(E, ...)``, detached.
 
     Example:
         >>> loss, start = lambda w, x: ((w["a"] * x).sum(), {}), {"a": torch.tensor(1.0)}
@@ -131,8 +131,8 @@ def meta_gradient(
 ) -> MetaGradient:
     """Differentiate the mean over tasks of a loss with respect to the weights that all tasks start from.
 
-    Each task is differentiated for itself, so that a loop holds the graph of one task at a time. Under vmap the
-    gradient is taken inside: taken outside, PyTorch 2.15 silently gives wrong second derivatives of batch norm.
+    Each task is differentiated separately, so that a loop holds the graph of one task at a time. With vmap, the
+    gradient is computed inside, because outside PyTorch 2.15 silently computes wrong second derivatives of batch norm.
 
     Args:
         loss: weights and a task's tensors -> its loss after adaptation, and further tensors by name.
@@ -191,7 +191,7 @@ def reptile_gradient(start: Weights, adapted: Weights) -> dict[str, Tensor]:
 
 
 def with_gradient(value: Tensor, weights: Weights, gradient: Weights) -> Tensor:
-    """Give a scalar whose backward pass hands each weight a gradient that is already known.
+    """Create a scalar whose backward pass assigns known gradients to the weights.
 
     Args:
         value: of the scalar.

@@ -26,11 +26,11 @@ def squared_distances(x: Tensor) -> Tensor:
 def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str = "median") -> Tensor:
     """Sum of Gaussian kernels between all rows: K_ij = sum_u exp(-|x_i - x_j|^2 / (u m)).
 
-    m is the median (or mean) squared distance over all pairs i < j; it is a number here, no gradient passes it.
+    m is the median (or mean) squared distance over all pairs i < j; it is a constant for gradients.
 
     Args:
         x: samples of all domains, ``(N, D)``, N >= 2.
-        factors: multiples u of m, each > 0; a kernel each.
+        factors: multiples u of m, each > 0, one for each kernel.
         bandwidth: ``median`` or ``mean``.
 
     Returns:
@@ -48,7 +48,7 @@ def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str
     i, j = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
     pairs = distances.detach()[i, j]
     if bandwidth == "median":
-        ordered = pairs.sort().values  # the mean of the middle two, as usual; torch's median takes the lower one
+        ordered = pairs.sort().values  # the mean of the middle two, as usual; torch.median returns the lower one
         m = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     else:
         m = pairs.mean()
@@ -57,7 +57,7 @@ def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str
 
 
 def mmd_unbiased(kernel: Tensor, n: int) -> Tensor:
-    """Unbiased estimate of the squared maximum mean discrepancy, all pairs.
+    """Unbiased estimate of the squared maximum mean discrepancy from all pairs.
 
     MMD^2_u = sum_{i != j} k(x_i, x_j) / (n(n-1)) + sum_{i != j} k(y_i, y_j) / (m(m-1)) - 2 sum_ij k(x_i, y_j) / (nm)
 
@@ -66,7 +66,7 @@ def mmd_unbiased(kernel: Tensor, n: int) -> Tensor:
         n: samples of x, the first rows; at least 2, as the others.
 
     Returns:
-        A scalar; its expectation is >= 0, itself it may be below.
+        A scalar, which may be negative, although its expectation is >= 0.
 
     Raises:
         UserError: a domain has fewer than two samples.
@@ -97,7 +97,7 @@ def mmd_linear(kernel: Tensor, n: int) -> Tensor:
         n: samples of each domain, at least 2.
 
     Returns:
-        A scalar, unbiased too, of a larger variance.
+        A scalar, also unbiased, with a larger variance.
 
     Raises:
         UserError: a domain has fewer than two samples, or the domains' numbers differ.

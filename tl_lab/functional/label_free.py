@@ -14,7 +14,7 @@ __all__ = ["entropy", "information_maximisation", "mean_entropy", "soft_neighbou
 
 @in_full_precision
 def entropy(p: Tensor) -> Tensor:
-    """Entropy of each row of probabilities, with a finite gradient where one of them is 0.
+    """Entropy of each row of probabilities, with a finite gradient even if one of them is 0.
 
     Args:
         p: probabilities, ``(..., C)``, rows sum to 1.
@@ -26,12 +26,12 @@ def entropy(p: Tensor) -> Tensor:
         >>> [round(nats, 3) for nats in entropy(torch.tensor([[0.5, 0.5], [0.25, 0.75]])).tolist()]
         [0.693, 0.562]
     """
-    # a sure softmax underflows to 0, where the derivative of p log p is infinite and times 0 makes NaN of everything
+    # a saturated softmax underflows to 0, where the derivative of p log p is infinite, and infinity times 0 is NaN
     return -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum(-1)
 
 
 def mean_entropy(p: Tensor) -> Tensor:
-    """Mean entropy of the predictions, 1/N sum_i H(p_i); lower is surer.
+    """Mean entropy of the predictions, 1/N sum_i H(p_i); lower for more certain predictions.
 
     Args:
         p: probabilities, ``(N, C)``, rows sum to 1.

@@ -9,8 +9,8 @@ __all__ = ["check_probabilities", "leep", "nce"]
 def leep(probabilities: Tensor, labels: Tensor) -> float:
     """Log expected empirical prediction: mean_i log sum_z P(y_i | z) p_iz; at most 0, higher is better.
 
-    P(y | z) is the share of class y among the samples' source probabilities of z. A source class without mass is left
-    out.
+    P(y | z) is the share of class y in the samples' total source probability of z. Source classes without probability
+    are ignored.
 
     Args:
         probabilities: p, of the source's classes, ``(N, Z)``, rows sum to 1.
@@ -61,7 +61,7 @@ def nce(source_labels: Tensor, labels: Tensor) -> float:
 
 
 def check_probabilities(p: Tensor, tolerance: float = 1e-3) -> Tensor:
-    """Give rows of probabilities in double precision on the CPU.
+    """Check rows of probabilities, and return them in double precision on the CPU.
 
     Args:
         p: ``(N, C)``.
@@ -76,11 +76,11 @@ def check_probabilities(p: Tensor, tolerance: float = 1e-3) -> Tensor:
     """
     p = p.detach().cpu().double()
     if p.dim() != 2 or not len(p):
-        raise ValueError(f"probabilities are a table with a row a sample, not of shape {tuple(p.shape)}")
+        raise ValueError(f"probabilities must have one row per sample, (N, C), not the shape {tuple(p.shape)}")
     if not bool(((p >= -tolerance) & (p <= 1 + tolerance)).all()):  # NaN, too
-        raise ValueError("probabilities lie between 0 and 1")
+        raise ValueError("probabilities must be between 0 and 1")
     if float((p.sum(1) - 1).abs().max()) > tolerance:
-        raise ValueError(f"probabilities of a sample sum to one, and those of some sum to {float(p.sum(1).max()):.3g}")
+        raise ValueError(f"probabilities of each sample must sum to one; some sum to {float(p.sum(1).max()):.3g}")
     return p.clamp(0, 1)
 
 

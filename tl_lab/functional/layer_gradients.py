@@ -1,4 +1,4 @@
-"""A layer's gradient for each sample of a batch, from the layer's input and the gradient at its output."""
+"""Per-sample gradients of a layer, computed from the layer's input and the gradient at its output."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -33,7 +33,7 @@ def has_closed_form(layer: nn.Module) -> bool:
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """At least single precision: in half, squares vanish and sums stop growing.
+    """Widen half precision to single precision, because in half, squares vanish and sums stop growing.
 
     Example:
         >>> wide(torch.float16), wide(torch.float64)
@@ -45,19 +45,19 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 class LayerSums:
     """Sums |gradient|^power over the samples of a batch and over all gradients added at the output.
 
-    Each layer is a linear map in G groups, from I inputs to P outputs, at L positions of a sample. One sample's
-    gradient is sum_l g_pl a_il for the weight and sum_l g_pl for the bias. A normalising layer is the case of a group
-    for each channel and I = P = 1. For L = 1 the power of the product is the product of the powers: those of g are
-    summed first, so that a batch costs one matrix product, however many gradients are added.
+    Each layer is a linear map in G groups, from I inputs to P outputs, at L positions of a sample. The gradient of one
+    sample is sum_l g_pl a_il for the weight and sum_l g_pl for the bias. A normalising layer has one group per channel
+    and I = P = 1. For L = 1 the power of the product is the product of the powers: those of g are summed first, so that
+    a batch needs one matrix product for any number of gradients.
 
     Args:
         layer: called once on the batch, in evaluation mode.
-        names: which of ``weight`` and ``bias`` are wanted.
+        names: the requested ones of ``weight`` and ``bias``.
         x: the layer's input, ``(B, ...)``.
         output: the layer's output, ``(B, ...)``.
         power: 1 or 2.
-        chunk_bytes: about the largest size of the samples' gradients that are held at a time.
-        keep_bytes: a convolution's patches that fit in are kept from one gradient to the next.
+        chunk_bytes: approximate largest size of the per-sample gradients in memory.
+        keep_bytes: largest size of a convolution's patches that are kept from one gradient to the next.
 
     Example:
         >>> layer, x = torch.nn.Linear(1, 1), torch.tensor([[1.0], [2.0]])
@@ -95,7 +95,7 @@ class LayerSums:
         self.sums = {name: x.new_zeros(getattr(layer, name).shape) for name in names}
 
     def add(self, g: Tensor) -> None:
-        """Add the samples' gradients that follow from one at the output, shaped like the output."""
+        """Add the per-sample gradients that result from a gradient at the output, shaped like the output."""
         g = self._grouped(g.to(self.x.dtype), self.outputs)
         if "bias" in self.names:
             self._sum("bias", self._raised(g.sum(-1)))
@@ -120,7 +120,7 @@ class LayerSums:
         return (self._patches(chunk) for chunk in self.x.split(self.rows))
 
     def _patches(self, x: Tensor) -> Tensor:
-        """Lay out what the weight meets at each position: ``(B, ...)`` -> ``(B, G, I, L)``."""
+        """Collect the inputs of the weight at each position: ``(B, ...)`` -> ``(B, G, I, L)``."""
         if isinstance(self.layer, nn.Conv2d):
             conv: Any = self.layer
             x = F.unfold(x, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
@@ -133,12 +133,12 @@ class LayerSums:
         return values.reshape(len(values), self.groups, channels // self.groups, -1)
 
     def _raised(self, gradients: Tensor) -> Tensor:
-        """|gradients|^power, in their place."""
+        """Compute |gradients|^power in place."""
         return gradients.square_() if self.power == 2 else gradients.abs_()
 
 
 class EmbeddingSums:
-    """The same of an embedding: one sample's gradient of row r is the sum of g over the places that hold r.
+    """The same sums for an embedding: the gradient of row r is the sum of g over the positions that contain r.
 
     Args:
         layer: called once on the batch.
@@ -165,7 +165,7 @@ class EmbeddingSums:
         self.sum = torch.zeros_like(layer.weight, dtype=wide(layer.weight.dtype))
 
     def add(self, g: Tensor) -> None:
-        """Add the samples' gradients that follow from one at the output, ``(B, ..., D)``."""
+        """Add the per-sample gradients that result from a gradient at the output, ``(B, ..., D)``."""
         g = g.to(self.sum.dtype).reshape(*self.inside.shape, -1)[self.inside]  # (P, D)
         each = g.new_zeros(len(self.row), g.shape[1]).index_add_(0, self.place, g)
         self.sum.index_add_(0, self.row, each.square_() if self.power == 2 else each.abs_())
@@ -178,7 +178,7 @@ class EmbeddingSums:
 def sums_of(
     layer: Any, names: Collection[str], x: Tensor, output: Tensor, power: int, chunk_bytes: int, keep_bytes: int = 0
 ) -> LayerSums | EmbeddingSums:
-    """Choose the sums for a layer; arguments as of :class:`LayerSums`.
+    """Choose the class of sums for a layer; the arguments are those of :class:`LayerSums`.
 
     Example:
         >>> layer, x = torch.nn.Embedding(2, 3), torch.tensor([[0]])
@@ -191,7 +191,7 @@ def sums_of(
 
 
 def _normalised(norm: Any, x: Tensor) -> Tensor:
-    """What a normalising layer scales and shifts, shaped like its input."""
+    """Compute the normalised input of a normalising layer, before its scale and shift."""
     if isinstance(norm, nn.LayerNorm):
         return F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
     if isinstance(norm, nn.GroupNorm):

@@ -20,7 +20,7 @@ class Likelihood(Protocol):
     """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
-        """Give vectors v_j, ``(B, C)``, with sum_j v_j v_j^T = E_y[(d log p / dz) (d log p / dz)^T] for each sample."""
+        """Return vectors v_j, ``(B, C)``, with sum_j v_j v_j^T = E_y[(d log p / dz) (d log p / dz)^T] per sample."""
 
     def draw(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draw labels from p(y | z), on the device of the outputs."""
@@ -33,7 +33,7 @@ class Likelihood(Protocol):
 
 
 class Categorical:
-    """One class of C, with the softmax of the outputs; labels are ``(B,)`` int64.
+    """One of C classes, with the softmax of the outputs; labels are ``(B,)`` int64.
 
     Example:
         >>> CATEGORICAL.score(torch.zeros(1, 2), torch.tensor([0])).tolist()
@@ -45,8 +45,8 @@ class Categorical:
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
         """Factorise diag(p) - p p^T; C - 1 vectors suffice.
 
-        They are the Cholesky factor's columns: the label is drawn class by class, k or one of those after it, and each
-        such choice of two is independent of those before.
+        They are the columns of the Cholesky factor: the label is drawn class by class, as k or one of the later
+        classes, and each of these binary choices is independent of the earlier ones.
 
         References:
             Tanabe and Sagae, An Exact Cholesky Decomposition and the Generalized Inverse of the Variance-Covariance
@@ -54,7 +54,9 @@ class Categorical:
             (1992).
         """
         p = outputs.softmax(1)
-        remaining = p.flip(1).cumsum(1).flip(1)  # of k and those after it; from the end, lest small ones cancel
+        remaining = (
+            p.flip(1).cumsum(1).flip(1)
+        )  # of k and the later classes, summed from the end to avoid cancellation of small ones
         smallest = torch.finfo(p.dtype).tiny
         for k in range(p.shape[1] - 1):
             after = remaining[:, k + 1 :][:, :1]
@@ -88,7 +90,7 @@ class Bernoulli:
     """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
-        """Factorise diag(p (1 - p)): a vector a label."""
+        """Factorise diag(p (1 - p)): one vector per label."""
         deviation = torch.sqrt(torch.sigmoid(outputs) * torch.sigmoid(-outputs))
         for k in range(outputs.shape[1]):
             v = torch.zeros_like(outputs)
@@ -120,7 +122,7 @@ class Gaussian:
     """
 
     def factors(self, outputs: Tensor) -> Iterator[Tensor]:
-        """Factorise the identity: a unit vector an output."""
+        """Factorise the identity: one unit vector per output."""
         for k in range(outputs.shape[1]):
             v = torch.zeros_like(outputs)
             v[:, k] = 1

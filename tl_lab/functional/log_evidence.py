@@ -1,4 +1,4 @@
-"""LogME: evidence of a Bayesian linear model of labels on features, without fitting one."""
+"""LogME: the evidence of a Bayesian linear model of the labels given features."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def logme(features: Tensor, labels: Tensor, exact: bool = True) -> float:
         exact: see :func:`~tl_lab.functional.spectra.left_basis`.
 
     Returns:
-        Nats per sample; it may be of either sign.
+        Nats per sample, of either sign.
 
     Raises:
         ValueError: there is one class only, or a feature is not finite.
@@ -44,7 +44,7 @@ def logme(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     """
     present = labels.unique()
     if len(present) < 2:
-        raise ValueError("LogME compares classes, and the labels have one only")
+        raise ValueError("LogME compares classes, but the labels have only one")
     targets = (labels[:, None] == present[None, :]).double()
     return float(gaussian_evidence(features, targets, exact)[0].mean())
 
@@ -75,7 +75,7 @@ def gaussian_evidence(features: Tensor, targets: Tensor, exact: bool = True) -> 
     """
     f, y = features.detach().cpu().double(), targets.detach().cpu().double()
     if not len(f) or not bool(f.isfinite().all() and y.isfinite().all()):
-        raise ValueError("features and targets are finite numbers of at least one sample")
+        raise ValueError("features and targets must be finite, with at least one sample")
     left, spectrum = left_basis(f, exact)
     z2 = (left.T @ y).square()  # (r, K)
     rest = (y.square().sum(0) - z2.sum(0)).clamp(min=0)  # (K,)

@@ -1,4 +1,4 @@
-"""Spectrograms of sound: power in bands of the mel scale, as logarithms."""
+"""Spectrograms of sound: logarithms of the power in bands of the mel scale."""
 
 import math
 
@@ -18,7 +18,7 @@ def mel_bands(rate: int, window: int, bands: int) -> Tensor:
     """Build triangular filters, equally spaced on Slaney's mel scale up to half the rate, each of unit area.
 
     Args:
-        rate: samples a second.
+        rate: samples per second.
         window: samples of a Fourier transform.
         bands: number of filters.
 
@@ -52,7 +52,7 @@ def _hertz(mel: float) -> float:
 
 
 def frames_of(samples: int, hop: int) -> int:
-    """Count the frames of a recording: one for each whole hop, at least one.
+    """Count the frames of a recording: one per whole hop, and at least one.
 
     Example:
         >>> frames_of(samples=16000, hop=160)
@@ -62,10 +62,10 @@ def frames_of(samples: int, hop: int) -> int:
 
 
 def log_mel(wave: Tensor, bands: Tensor, window: int = 400, hop: int = 160) -> Tensor:
-    """Compute a spectrogram as Whisper takes it, of the recording's own length.
+    """Compute the spectrogram that Whisper uses, with the length of the recording.
 
-    P = |STFT(wave)|^2 with a Hann window, centred and reflected at the ends; S = log10 max(bands P, 1e-10), of which
-    what lies more than 8 below the maximum is raised to that; the result is (S + 4) / 4.
+    P = |STFT(wave)|^2 with a Hann window, centred and reflected at the ends; S = log10 max(bands P, 1e-10), raised to
+    at least its maximum minus 8; the result is (S + 4) / 4.
 
     Args:
         wave: samples in [-1, 1], ``(L,)``.

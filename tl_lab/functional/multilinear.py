@@ -27,7 +27,7 @@ def multilinear_map(f: Tensor, g: Tensor) -> Tensor:
 
 
 def randomised_multilinear_map(f: Tensor, g: Tensor, map_f: Tensor, map_g: Tensor) -> Tensor:
-    """Random projection of the outer product: T(f, g) = (R_f f) * (R_g g) / sqrt(d), element by element.
+    """Random projection of the outer product: T(f, g) = (R_f f) * (R_g g) / sqrt(d), elementwise.
 
     For matrices of independent entries with mean 0 and variance 1, E <T(f, g), T(f', g')> = <f, f'> <g, g'>.
 

@@ -7,14 +7,14 @@ __all__ = ["draw_seconds", "halves"]
 
 
 def draw_seconds(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Choose for each of N first texts which second text follows it: its own with probability 1/2, or another's.
+    """Choose a second text for each of N first texts: its own with probability 1/2, otherwise another's.
 
     Args:
         count: N; a single text keeps its own.
         draw: the random stream.
 
     Returns:
-        Whose second text each one gets, ``(N,)``, and whether it is its own, ``(N,)``, boolean.
+        The index of the second text for each first one, ``(N,)``, and whether it is its own, ``(N,)``, boolean.
 
     References:
         J. Devlin et al., "BERT", NAACL 2019, section 3.1, task 2. https://arxiv.org/abs/1810.04805
@@ -33,7 +33,7 @@ def draw_seconds(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def halves(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut a text in the middle, as two that follow each other; of an odd number of tokens the first has one more.
+    """Cut a text in the middle into two that follow each other; the first has one more of an odd number of tokens.
 
     Args:
         tokens: ``(L,)``.

@@ -13,15 +13,15 @@ __all__ = ["add_path_contributions", "path_contributions", "path_importance"]
 
 
 def path_contributions(gradients: Sequence[Tensor | None], changes: Sequence[Tensor]) -> list[Tensor]:
-    """Contribution of each parameter's step to the fall of the loss, to first order: omega_k = -g_k dtheta_k.
+    """Contribution of each parameter's step to the decrease of the loss, to first order: omega_k = -g_k dtheta_k.
 
     Args:
         gradients: g, of the task's loss before the step, any shapes; None (no gradient) counts as 0. The authors'
-            code takes the loss without the penalty.
+            code uses the loss without the penalty.
         changes: dtheta, parameters after the step minus before, of the same shapes.
 
     Returns:
-        A tensor each; their sum over all parameters is near to the loss before minus after.
+        One tensor per parameter; their total approximates the loss before the step minus the loss after it.
 
     References:
         Zenke et al., ICML 2017, equations 1 to 3.
@@ -39,7 +39,7 @@ def add_path_contributions(
 ) -> None:
     """Add a step's contributions to their running sums, in place: see :func:`path_contributions`.
 
-    Sums of half-precision parameters are kept in single precision, for in half they soon stop growing.
+    Sums of half-precision parameters are kept in single precision, because in half they soon stop growing.
 
     Example:
         >>> sums = [torch.tensor([0.25])]
@@ -64,18 +64,18 @@ def path_importance(
     """Importance after a task: Omega_k = Omega_k of earlier tasks + omega_k / (Delta_k^2 + xi).
 
     The paper's penalty is c sum_k Omega_k (theta_k - theta~_k)^2, without a factor 1/2. An omega below 0, of a
-    parameter whose path raised the loss, enters equation 5 as it is; the authors' code sets an Omega below 0 to 0
-    after every task, once the task is added.
+    parameter whose path increased the loss, enters equation 5 unchanged; after adding each task, the authors' code sets
+    every Omega below 0 to 0.
 
     Args:
         sums: omega, the contributions summed over the task's steps, any shapes.
         displacement: Delta, parameters after the task minus before, of the same shapes.
         damping: xi, > 0, in squared units of the parameters (authors: 0.1 for permuted MNIST, 0.001 for CIFAR).
         earlier: Omega of the tasks before, of the same shapes; None for 0.
-        clamp: set what falls below 0 to 0, as the authors' code.
+        clamp: set negative values of Omega to 0, as the authors' code does.
 
     Returns:
-        A tensor each, new ones, typed like the displacement.
+        New tensors with the types of the displacement.
 
     References:
         Zenke et al., ICML 2017, equations 4 and 5.

@@ -1,9 +1,9 @@
-"""Each sample's own gradient, squared or in absolute value, summed over samples without a loop over them.
+"""Per-sample gradients, squared or in absolute value, summed over samples without a loop over them.
 
-One forward pass serves a whole batch. What a linear, convolutional or normalising layer or an embedding contributes
-follows from its input and from the gradient at its output, so that only the latter is back-propagated. Parameters
-elsewhere, or in a layer that a sample meets more than once, are left to ``torch.func.vmap``, and where a model looks at
-the values of its inputs, which vmap refuses, to a loop over the samples.
+One forward pass is enough for a whole batch. The gradients of linear, convolutional and normalising layers and of
+embeddings follow from the layer's input and the gradient at its output, so that only the latter is back-propagated.
+Other parameters, and those of a layer that is called more than once per sample, are computed by ``torch.func.vmap``, or
+by a loop over the samples if the model's control flow depends on the values of its inputs, which vmap refuses.
 """
 
 from collections import Counter
@@ -32,21 +32,21 @@ Directions = Callable[[Tensor, Tensor], Iterable[Tensor]]
 
 
 class _Call(NamedTuple):
-    """What one call of a layer took and gave."""
+    """Input and output of one call of a layer."""
 
     x: Tensor
-    version: int  # of x at the call: another one later says that x was overwritten
+    version: int  # of x at the call; a different version later shows that x was overwritten
     output: Tensor
 
 
-_CACHE_BYTES = 2**22  # a processor squares and sums what its cache holds a third faster
+_CACHE_BYTES = 2**22  # squaring and summing is a third faster if the data fit into the processor's cache
 
 _Names = dict[str, str]  # of a layer's parameters: the layer's name for it -> the model's
 _Calls = Mapping[nn.Module, list[_Call | None]]
 
 
 def each(x: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
-    """Change every tensor of a batch of inputs.
+    """Apply a function to every tensor of a batch of inputs.
 
     Example:
         >>> each({"ids": torch.tensor([[1, 2], [3, 4]])}, lambda tensor: tensor[:1])["ids"].tolist()
@@ -66,7 +66,7 @@ def rows(x: Rows) -> int:
 
 
 def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict[str, Tensor]:
-    """Share the values of every parameter in a separate tensor, so that the model's parameters stay unchanged.
+    """Create separate tensors that share the values of all parameters, so that the parameters stay unchanged.
 
     Args:
         model: whose values are shared, not copied.
@@ -94,7 +94,7 @@ def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Compute gradients in evaluation mode and full precision; leave all modes and the random state as they were.
+    """Compute gradients in evaluation mode and full precision, and restore all modes and the random state.
 
     Example:
         >>> model = torch.nn.Dropout()
@@ -104,7 +104,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         >>> model.training
         True
     """
-    modes = [(part, part.training) for part in model.modules()]  # of each part: frozen ones do not train
+    modes = [
+        (part, part.training) for part in model.modules()
+    ]  # of each module, because frozen ones stay in evaluation mode
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     forked = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False), forked:
@@ -119,15 +121,15 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 class PerSampleSums:
     """Sums |d (v . f_n) / d theta|^power over samples n and over directions v, which are held constant.
 
-    To be used within :func:`undisturbed`.
+    Use it within :func:`undisturbed`.
 
     Args:
-        model: inputs ``(B, ...)`` -> logits f, ``(B, C)``, of each sample for itself.
-        tensors: all parameters by name (see :func:`separate_parameters`); what requires gradients is covered.
-        directions: gives the vectors v.
+        model: maps inputs ``(B, ...)`` to logits f, ``(B, C)``, independently for each sample.
+        tensors: all parameters by name (see :func:`separate_parameters`); those that require gradients are covered.
+        directions: computes the vectors v.
         power: 1 or 2.
-        chunk_bytes: about the largest total size of the samples' gradients in memory.
-        targets: gives what the directions take as targets; called once a batch.
+        chunk_bytes: approximate largest size of the per-sample gradients in memory.
+        targets: computes the targets of the directions; called once per batch.
 
     Raises:
         UserError: a batch-norm without running statistics couples the samples of a batch.
@@ -162,7 +164,7 @@ class PerSampleSums:
         self.power, self.keep_bytes = power, chunk_bytes
         self.chunk_bytes = min(chunk_bytes, _CACHE_BYTES) if on_cpu else chunk_bytes
         self.sums = {name: torch.zeros_like(t, dtype=wide(t.dtype)) for name, t in tensors.items() if t.requires_grad}
-        """What has been summed up, by parameter; half precision becomes single."""
+        """The sums by parameter, in single precision at least."""
         self._layers: dict[nn.Module, _Names] | None = None
         self._looks_at_values = False  # of its inputs, which vmap refuses
 
@@ -187,7 +189,8 @@ class PerSampleSums:
     def _layers_by_sample(self, x: Rows) -> dict[nn.Module, _Names]:
         """List the layers with closed forms whose rows are the samples; ``x`` is one of them, ``(1, ...)``.
 
-        Rows could be positions or windows, and by chance as many as there are samples: two sizes of a batch tell.
+        Rows could also be positions or windows whose number happens to equal the batch size, which two batch sizes
+        distinguish.
         """
         layers: dict[nn.Module, _Names] = {}
         for prefix, module in self.model.named_modules():
@@ -206,12 +209,12 @@ class PerSampleSums:
     def _add_by_layer(
         self, calls: _Calls, nodes: set[Any], uses: Mapping[int, int], logits: Tensor, directions: Iterable[Tensor]
     ) -> set[str]:
-        """Add what has a closed form, and name it."""
+        """Add the gradients that have a closed form, and return their names."""
         layers: list[tuple[LayerSums | EmbeddingSums, _Names]] = []
         outputs: list[Tensor] = []
         keep_bytes = self.keep_bytes
         for layer, names in (self._layers or {}).items():
-            # one call of the layer and one use of the parameter: that use is in that call
+            # the layer is called once and the parameter is used once, so that this use is in this call
             names = {own: name for own, name in names.items() if uses[id(self.tensors[name])] == 1}
             call = _only_call(calls[layer], len(logits))
             if call and names and call.output.grad_fn in nodes:
@@ -229,12 +232,12 @@ class PerSampleSums:
         return {name for _, names in layers for name in names.values()}
 
     def _add_by_vmap(self, names: Collection[str], x: Rows, logits: Tensor, targets: Tensor) -> None:
-        """Add the gradients for some of the parameters, whatever the model does with them."""
+        """Add the gradients of some of the parameters, for any use of them in the model."""
         wanted = {name: self.tensors[name] for name in names}
         others = {name: tensor.detach() for name, tensor in self.tensors.items() if name not in wanted}
 
         def powers(x: Rows, vectors: Tensor) -> dict[str, Tensor]:
-            """One sample's, summed over the vectors ``(K, C)``."""
+            """Compute the powers of one sample, summed over the vectors ``(K, C)``."""
             one = each(x, lambda tensor: tensor[None])
             pull = vjp(lambda tensors: self._forward({**others, **tensors}, one)[0], wanted)[1]
             total: dict[str, Any] = dict.fromkeys(wanted, 0.0)
@@ -256,7 +259,7 @@ class PerSampleSums:
     def _by_sample(
         self, powers: Callable[[Rows, Tensor], dict[str, Tensor]], x: Rows, vectors: Tensor
     ) -> Iterator[dict[str, Tensor]]:
-        """Yield the sums of the samples: of all at once, or one by one where the model looks at values."""
+        """Yield the sums of all samples at once, or of one after the other if control flow depends on values."""
         if not self._looks_at_values:
             try:
                 totals = vmap(powers)(x, vectors)
@@ -273,12 +276,12 @@ class PerSampleSums:
 
 @contextmanager
 def _recording(layers: Iterable[nn.Module]) -> Iterator[_Calls]:
-    """Keep what the layers' calls take and give, None for one with an unusual signature."""
+    """Record inputs and outputs of the layers' calls; None for a call with an unusual signature."""
     calls: dict[nn.Module, list[_Call | None]] = {layer: [] for layer in layers}
 
     def keep(layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         calls[layer].append(_Call(args[0], args[0]._version, output) if args else None)
-        return output.clone()  # what follows may overwrite it
+        return output.clone()  # later operations may overwrite it
 
     handles = [layer.register_forward_hook(keep, prepend=True) for layer in calls]
     try:

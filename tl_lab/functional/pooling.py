@@ -16,9 +16,9 @@ def pooled(states: Tensor, mask: Tensor, pooling: Pooling = "mean") -> Tensor:
 
     Args:
         states: ``(B, L, D)``.
-        mask: 1 at tokens that count, ``(B, L)``.
-        pooling: ``mean`` over the tokens of the mask (0 where it has none), ``cls``: the first token, ``last``: the
-            last one of the mask.
+        mask: 1 at tokens of the text, 0 at padding, ``(B, L)``.
+        pooling: ``mean``: over the tokens of the text (0 if it has none), ``cls``: the first token, ``last``: the last
+            token of the text.
 
     Returns:
         ``(B, D)``.
@@ -38,7 +38,7 @@ def pooled(states: Tensor, mask: Tensor, pooling: Pooling = "mean") -> Tensor:
 
 
 def mixed(layers: Sequence[Tensor], scores: Tensor, scale: Tensor) -> Tensor:
-    """Mix the states of a network's layers: ``scale * sum_l softmax(scores)_l h_l``, equation 1 of ELMo.
+    """Mix the states of a network's layers: ``scale * sum_l softmax(scores)_l h_l`` (equation 1 of ELMo).
 
     Args:
         layers: states h_l of L layers, each ``(..., D)``.

@@ -32,22 +32,22 @@ class PowerLaw(NamedTuple):
     residual: float
 
     def error(self, labels: float) -> float:
-        """Predict the error with so many labels."""
+        """Predict the error for a number of labels."""
         return self.scale * labels**-self.exponent + self.floor
 
     def labels_for(self, error: float) -> float:
-        """Predict how many labels bring the error down to a value; infinite where it lies below the floor."""
+        """Predict the number of labels for a given error; infinite if the error is below the floor."""
         if error <= self.floor or self.scale == 0:
             return math.inf if error < self.floor or self.scale > 0 else 0.0
         return (self.scale / (error - self.floor)) ** (1 / self.exponent)
 
 
 def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
-    """Fit a power law by least squares: for each exponent of a grid, scale and floor are solved for, none negative.
+    """Fit a power law by least squares, with non-negative scale and floor for each exponent of a grid.
 
     Args:
         labels: numbers of labels, > 0, at least three different ones.
-        errors: measured with them, in [0, 1]; several for one number are welcome.
+        errors: measured with them, in [0, 1]; there may be several for one number of labels.
 
     Raises:
         ValueError: fewer than three numbers of labels, or none above 0.
@@ -63,7 +63,7 @@ def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
     n, e = np.asarray(labels, dtype=float), np.asarray(errors, dtype=float)
     if len(set(n.tolist())) < 3 or (n <= 0).any():
         raise ValueError("a power law needs at least three numbers of labels, all above 0")
-    scaled = n / n.min()  # so that both columns are of one size
+    scaled = n / n.min()  # so that both columns are of similar size
     falling = scaled[None, :] ** -_EXPONENTS[:, None]  # (E, N)
     scales, floors, squares = _solved(falling, e)
     k = int(squares.argmin())
@@ -74,7 +74,7 @@ def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
 def _solved(falling: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Solve ``e = scale * falling + floor`` for each row by least squares, neither below 0.
 
-    Where the free solution has a negative part, the best lies on an edge: no floor, or nothing that falls.
+    If the unconstrained solution has a negative part, the optimum has either no floor or no falling part.
 
     Args:
         falling: ``(E, N)``, each row of different values.

@@ -24,10 +24,10 @@ def widened(x: Tensor) -> Tensor:
 
 
 def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Compute a function of tensors in single precision where they are in half, and outside autocast.
+    """Make a function compute in single precision if its tensors are in half, and outside autocast.
 
-    Autocast would compute the matrix products of single-precision tensors in half precision, too. Single and double
-    precision outside autocast are left to the last bit.
+    Autocast would also compute the matrix products of single-precision tensors in half precision. In single and double
+    precision outside autocast, results are unchanged to the last bit.
 
     Args:
         function: its first argument is a tensor.

@@ -1,4 +1,4 @@
-"""Prototypes of the classes of episodes, and how close embeddings are to them; E episodes at once."""
+"""Prototypes of classes, and similarities of embeddings to them, for E episodes at once."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,7 +29,7 @@ def prototypes(embeddings: Tensor, labels: Tensor, way: int) -> Tensor:
         [[[1.0], [5.0]]]
     """
     members = F.one_hot(labels, way).to(embeddings.dtype)
-    # a product, not a scatter: on a GPU the order in which a scatter adds changes from run to run
+    # a product instead of a scatter, whose order of additions varies between runs on a GPU
     return (members / members.sum(1, keepdim=True)).mT @ embeddings  # (E, N, N*K) @ (E, N*K, D) -> (E, N, D)
 
 
@@ -59,7 +59,7 @@ def cosine_similarities(points: Tensor, centres: Tensor) -> Tensor:
         centres: ``(E, N, D)``.
 
     Returns:
-        ``(E, M, N)``, each in [-1, 1] up to rounding; 0 where a vector is 0.
+        ``(E, M, N)``, each in [-1, 1] up to rounding; 0 if a vector is 0.
 
     Example:
         >>> cosine_similarities(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])).tolist()

@@ -16,7 +16,7 @@ class _QuadraticPenalty(torch.autograd.Function):
         gradients = torch._foreach_mul(distances, precisions)
         ctx.save_for_backward(*parameters, *gradients)
         ctx.constants = centres, precisions
-        # summed pairwise: as fast as a dot product, whose running sums are off by 1e-5 at a million terms
+        # a pairwise sum is as fast as a dot product, whose error is 1e-5 for a million terms
         torch._foreach_mul_(distances, gradients)
         return torch.stack([terms.sum() for terms in distances]).sum() / 2
 
@@ -24,7 +24,9 @@ class _QuadraticPenalty(torch.autograd.Function):
     def backward(ctx: Any, *output: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
         parameters, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
-        if torch.is_grad_enabled():  # a second derivative is wanted, and the kept gradients know of no parameters
+        if (
+            torch.is_grad_enabled()
+        ):  # a second derivative is requested, and the stored gradients do not depend on the parameters
             triples = zip(parameters, *ctx.constants, strict=True)
             return None, None, *(f * (p - c) * output[0] for p, c, f in triples)
         return None, None, *torch._foreach_mul(gradients, output[0])
@@ -33,15 +35,15 @@ class _QuadraticPenalty(torch.autograd.Function):
 def quadratic_penalty(parameters: Sequence[Tensor], centres: Sequence[Tensor], precisions: Sequence[Tensor]) -> Tensor:
     """Penalise the distance from centres, weighted parameter by parameter: 1/2 sum_i F_i (theta_i - c_i)^2.
 
-    EWC multiplies it by lambda. Its gradient, F_i (theta_i - c_i), is kept from computing the value.
+    EWC multiplies it by lambda. Its gradient, F_i (theta_i - c_i), is stored when the value is computed.
 
     Args:
         parameters: tensors theta of any shapes, at least one.
-        centres: c, of the same shapes; a constant, as far as gradients go.
-        precisions: F, of the same shapes; a constant, too.
+        centres: c, of the same shapes; constants for gradients.
+        precisions: F, of the same shapes; constants for gradients.
 
     Returns:
-        A scalar; >= 0 where no precision is negative.
+        A scalar; >= 0 if no precision is negative.
 
     References:
         Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 114 (2017), equation 3.
@@ -60,8 +62,8 @@ def merge_quadratics(
     """Write the sum of two quadratics as one: 1/2 A (x-a)^2 + 1/2 B (x-b)^2 = 1/2 (A+B) (x-m)^2 + constant.
 
     m = (A a + B b) / (A + B) and constant = 1/2 sum_i A_i B_i / (A_i + B_i) (a_i - b_i)^2, which is free of
-    cancellation. The penalties of any number of tasks, one each in EWC, collapse into one, pair by pair, in any order;
-    the value of the whole stays the same when the constants are added up.
+    cancellation. The penalties of any number of tasks, one per task in EWC, can be merged pair by pair, in any order;
+    with the constants added up, the total value is unchanged.
 
     Args:
         precision_a: A, any shape, >= 0.
@@ -70,8 +72,8 @@ def merge_quadratics(
         centre_b: b, of the same shape.
 
     Returns:
-        The precision A + B, the centre m (b where A + B = 0) and the constant, a scalar >= 0. Computed in double
-        precision; the constant stays so, the others take their inputs' dtype.
+        The precision A + B, the centre m (b where A + B = 0) and the constant, a scalar >= 0. All are computed in
+        double precision; the precision and the centre are returned in the dtype of the inputs.
 
     References:
         Kirkpatrick et al., PNAS 114 (2017), which adds up one penalty an old task.
@@ -84,6 +86,6 @@ def merge_quadratics(
     a, b = precision_a.double(), precision_b.double()
     total = a + b
     share = torch.where(total == 0, 0.0, a / total)
-    centre = torch.lerp(centre_b.double(), centre_a.double(), share)  # equal centres stay bit for bit
+    centre = torch.lerp(centre_b.double(), centre_a.double(), share)  # equal centres are unchanged to the last bit
     constant = (share * b * (centre_a.double() - centre_b.double()).square()).sum() / 2
     return total.to(precision_a.dtype), centre.to(centre_a.dtype), constant

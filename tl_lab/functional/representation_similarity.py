@@ -13,7 +13,7 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
         y: ``(N, E)``, of the same samples.
 
     Returns:
-        In [0, 1]; 1 for representations equal up to rotation, scale and shift. 0 where one is constant.
+        In [0, 1]; 1 for representations that are equal up to rotation, scale and shift; 0 if one is constant.
 
     Raises:
         ValueError: the numbers of samples differ.

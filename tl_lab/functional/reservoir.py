@@ -9,19 +9,20 @@ __all__ = ["reservoir_slots"]
 def reservoir_slots(seen: int, count: int, size: int, generator: torch.Generator) -> Tensor:
     """Draw the slots that the next samples of a stream take in a buffer, by algorithm R.
 
-    The first ``size`` samples fill the buffer in order. Of a later one, the t-th, a number is drawn from {0, ..., t-1}:
-    it is its slot where below ``size``, and the sample passes otherwise. After N samples each is in the buffer with
-    probability size / N. Numbers are drawn one a sample, so that a stream cut into other batches fills the same buffer.
+    The first ``size`` samples fill the buffer in order. For each later sample, the t-th, a number is drawn from
+    {0, ..., t-1}: it is the sample's slot if it is less than ``size``; otherwise the sample is not stored. After N
+    samples, each is in the buffer with probability size / N. One number is drawn per sample, so that the result does
+    not depend on how the stream is cut into batches.
 
     Args:
-        seen: samples that went before, >= 0.
+        seen: number of earlier samples, >= 0.
         count: samples to place, >= 0.
         size: slots of the buffer, >= 0.
-        generator: of the numbers; they are uniform to within t / 2^63.
+        generator: draws the numbers, which are uniform to within t / 2^63.
 
     Returns:
-        ``(count,)``, integers in [0, size), each at most once, or -1 for a sample that takes no slot or loses it to a
-        later one of the same call: ``buffer[slots[slots >= 0]] = batch[slots >= 0]`` is then well defined.
+        ``(count,)``, integers in [0, size), each at most once, or -1 for a sample that is not stored or is replaced by
+        a later one of the same call, so that ``buffer[slots[slots >= 0]] = batch[slots >= 0]`` is well defined.
 
     References:
         Vitter, Random Sampling with a Reservoir, ACM Transactions on Mathematical Software 11 (1985), section 2, who

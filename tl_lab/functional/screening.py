@@ -22,7 +22,8 @@ def delong(scores: Tensor, y: Tensor) -> tuple[float, float]:
         y: 1 for positive samples, else 0, ``(N,)``.
 
     Returns:
-        Area, and its variance; NaN where all samples are alike, and a variance of NaN for a single one of a kind.
+        The area and its variance. Both are NaN if all samples have the same label, and the variance is NaN if a label
+        occurs only once.
 
     References:
         E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver
@@ -47,14 +48,14 @@ def delong(scores: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def _mid_ranks(values: Tensor) -> Tensor:
-    """Rank values from 1; equal ones share the mean of their ranks."""
+    """Rank values from 1; equal values receive the mean of their ranks."""
     _, place, counts = values.unique(return_inverse=True, return_counts=True)
     ends = counts.cumsum(0).double()
     return (ends - (counts.double() - 1) / 2)[place]
 
 
 def auroc_interval(scores: Tensor, y: Tensor) -> tuple[float, float, float]:
-    """Compute the area under the ROC curve with DeLong's 95 % interval, cut to [0, 1].
+    """Compute the area under the ROC curve with DeLong's 95 % interval, clipped to [0, 1].
 
     Args:
         scores, y: see :func:`delong`.
@@ -83,7 +84,7 @@ def threshold_at(scores: Tensor, y: Tensor, specificity: float = 0.9) -> float:
         specificity: share of the negative samples that must lie at or below it, in (0, 1].
 
     Returns:
-        A score of a negative sample; NaN where there is none.
+        A score of a negative sample; NaN if there is none.
 
     Example:
         >>> threshold_at(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]), specificity=0.5)
@@ -103,7 +104,7 @@ def rates_at(scores: Tensor, y: Tensor, threshold: float) -> tuple[float, float]
         threshold: see :func:`threshold_at`.
 
     Returns:
-        Shares of the positive samples above it, and of the negative ones at or below it; NaN where there are none.
+        The shares of positive samples above it and of negative ones at or below it; NaN if there are none.
 
     Example:
         >>> rates_at(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]), threshold=0.25)

@@ -1,4 +1,4 @@
-"""The left singular vectors and squared singular values of a table of features, as far as its rank goes."""
+"""Left singular vectors and squared singular values of a matrix of features, up to its rank."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ __all__ = ["left_basis"]
 
 
 def left_basis(x: Tensor, exact: bool = True) -> tuple[Tensor, Tensor]:
-    """Decompose ``x = U S V'`` and leave out what is zero up to rounding.
+    """Decompose ``x = U S V'``, without singular values that are zero up to rounding.
 
     Args:
         x: ``(N, D)``, double.
-        exact: by the singular value decomposition; otherwise by the eigenvectors of the smaller of ``x x'`` and
-            ``x'x``, several times faster, where singular values below 1e-7 of the largest are lost.
+        exact: use the singular value decomposition; otherwise the eigenvectors of the smaller one of ``x x'`` and
+            ``x'x``, which is several times faster but loses singular values below 1e-7 of the largest.
 
     Returns:
         U ``(N, r)`` and the squared singular values ``(r,)``, with the rank r.

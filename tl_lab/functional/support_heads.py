@@ -1,4 +1,4 @@
-"""Classifiers fitted on the supports of episodes, on fixed features, for E episodes at once."""
+"""Classifiers fitted to the supports of E episodes at once, on fixed features."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def cosine_scores(features: Tensor, weight: Tensor, scale: float) -> Tensor:
 
 
 def random_heads(episodes: int, way: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw weights ``(E, N, D)`` and offsets ``(E, N)`` as a new linear layer has them: uniform up to 1 / sqrt(D).
+    """Draw weights ``(E, N, D)`` and offsets ``(E, N)`` like those of a new linear layer: uniform up to 1 / sqrt(D).
 
     Example:
         >>> weight, bias = random_heads(episodes=1, way=2, width=4, generator=torch.Generator().manual_seed(0))
@@ -59,7 +59,7 @@ def fit_heads(
     weight_decay: float = 0.001,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, ...]:
-    """Minimise the cross-entropy of each episode's support by gradient descent with momentum, each for itself.
+    """Minimise the cross-entropy of each episode's support separately, by gradient descent with momentum.
 
     Args:
         scores: features and a head's tensors -> logits, ``(E, M, N)``.
@@ -69,7 +69,7 @@ def fit_heads(
         epochs: passes over the support.
         batch_size: samples of a step; M or more for all at once.
         rate, momentum, dampening, weight_decay: of torch.optim.SGD.
-        generator: orders the samples, for all episodes alike; None for their own order.
+        generator: draws the order of the samples, the same for all episodes; None for the given order.
 
     Returns:
         The heads' tensors after the last step, detached.
@@ -93,6 +93,8 @@ def fit_heads(
                 logits = scores(features[:, rows], *heads)
                 losses = F.cross_entropy(logits.mT, labels[:, rows], reduction="none")
                 optimizer.zero_grad()
-                losses.mean(1).sum().backward()  # a sum over episodes leaves each its own gradient
+                losses.mean(
+                    1
+                ).sum().backward()  # in a sum over episodes, the gradient of each is independent of the others
                 optimizer.step()
     return tuple(head.detach() for head in heads)

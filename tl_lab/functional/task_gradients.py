@@ -1,7 +1,7 @@
-"""Gradients of several tasks: their agreement, and how conflicting ones are combined.
+"""Gradients of several tasks: their agreement, and combinations of conflicting ones.
 
-What is put together is a sum of the tasks' gradients with coefficients, and these follow from the gradients' inner
-products alone, ``gram[i, j] = g_i . g_j``.
+Each combination is a weighted sum of the tasks' gradients, with coefficients that depend only on the gradients' inner
+products, ``gram[i, j] = g_i . g_j``.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def gram_matrix(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
     """Compute the inner products of gradients.
 
     Args:
-        gradients: of each of T tasks, a tensor each parameter; None (no gradient) counts as 0.
+        gradients: of each of T tasks, one tensor per parameter; None (no gradient) counts as 0.
 
     Returns:
         ``(T, T)`` in double precision, on the CPU.
@@ -39,7 +39,7 @@ def gram_matrix(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
 
 
 def gradient_cosines(gram: Tensor) -> Tensor:
-    """Compute the cosines between the tasks' gradients, ``(T, T)``; NaN beside a gradient of 0.
+    """Compute the cosines between the tasks' gradients, ``(T, T)``; NaN if one of the two is 0.
 
     Args:
         gram: inner products, ``(T, T)``.
@@ -54,14 +54,14 @@ def gradient_cosines(gram: Tensor) -> Tensor:
 
 
 def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
-    """Remove from each task's gradient its component against another task's, and add them up.
+    """Remove from each task's gradient the components that conflict with other tasks, and add the results.
 
-    A copy of g_i meets the others one after the other; where it points against g_j, (g . g_j < 0), it loses
-    (g . g_j / g_j . g_j) g_j. Without conflicts the result is the sum of the gradients.
+    A copy g of g_i is compared with the other gradients in turn; if it conflicts with g_j (g . g_j < 0), the component
+    (g . g_j / g_j . g_j) g_j is subtracted. Without conflicts the result is the sum of the gradients.
 
     Args:
         gram: inner products of the gradients, ``(T, T)``.
-        orders: for each task the order in which it meets the others.
+        orders: for each task, the order in which it is compared with the others.
 
     Returns:
         Coefficient of each gradient in the result, ``(T,)``.
@@ -89,9 +89,9 @@ def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
 def cagrad(gram: Tensor, aversion: float = 0.4) -> Tensor:
     """Maximise the improvement of the task that improves least, near the mean gradient.
 
-    Over directions d with |d - g_0| <= c |g_0|, g_0 the mean gradient, the least g_t . d is greatest at d = g_0 +
-    (sqrt(phi) / |g_w|) g_w, where g_w = sum_t w_t g_t, phi = c^2 |g_0|^2, and w is the point of the simplex at which
-    g_w . g_0 + sqrt(phi) |g_w| is least. The result here is T d, so that it is the sum of the gradients at c = 0.
+    Let g_0 be the mean gradient. Over directions d with |d - g_0| <= c |g_0|, the smallest g_t . d is maximal at d =
+    g_0 + (sqrt(phi) / |g_w|) g_w, where g_w = sum_t w_t g_t, phi = c^2 |g_0|^2, and w minimises g_w . g_0 + sqrt(phi)
+    |g_w| over the simplex. The result here is T d, which is the sum of the gradients for c = 0.
 
     Args:
         gram: inner products of the gradients, ``(T, T)``.
@@ -116,7 +116,7 @@ def cagrad(gram: Tensor, aversion: float = 0.4) -> Tensor:
     ones = torch.ones(count, dtype=gram.dtype)
     if count == 1 or aversion == 0 or scale <= _TINY:
         return ones
-    g = gram.numpy() / scale  # inner products near 1, for the search's tolerances
+    g = gram.numpy() / scale  # scaled to inner products near 1, which suit the tolerances of the search
     mean = np.full(count, 1 / count)
     root = aversion * float(np.sqrt(max(mean @ g @ mean, 0.0)))
 

@@ -1,4 +1,4 @@
-"""How often each of several tasks is drawn, where their sets differ in size."""
+"""Sampling shares of several tasks whose sets differ in size."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Weights of several tasks that are learned together, from their losses alone."""
+"""Weights of several tasks that are learned together, computed from their losses."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ __all__ = ["dynamic_weights", "gradnorm_gradient", "uncertainty_objective"]
 def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor) -> Tensor:
     """Weight each task by its noise, which is learned with the network.
 
-    With s_t = log sigma_t^2 the objective is the sum over the tasks of exp(-s_t) L_t / 2 + s_t / 2 where numbers are
-    predicted, and of exp(-s_t) L_t + s_t / 2 where classes are. At a fixed loss the first is least at sigma^2 = L, the
+    With s_t = log sigma_t^2 the objective is the sum over the tasks of exp(-s_t) L_t / 2 + s_t / 2 for predicted
+    numbers, and of exp(-s_t) L_t + s_t / 2 for classes. For a fixed loss the first is minimal at sigma^2 = L, the
     second at sigma^2 = 2 L.
 
     Args:
@@ -41,7 +41,7 @@ def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> T
 
     Args:
         last: mean loss of each task in the epoch before, ``(T,)``, above 0.
-        before: in the epoch before that, ``(T,)``, above 0.
+        before: mean losses in the epoch before that, ``(T,)``, above 0.
         temperature: above 0; a large one makes the weights equal.
 
     Returns:
@@ -60,11 +60,11 @@ def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> T
 
 
 def gradnorm_gradient(weights: Tensor, norms: Tensor, losses: Tensor, first: Tensor, alpha: float = 1.5) -> Tensor:
-    """Differentiate GradNorm's loss by the weights.
+    """Differentiate GradNorm's loss with respect to the weights.
 
-    The loss is the sum over the tasks of |w_t n_t - mean_k(w_k n_k) r_t^alpha|, in which the second part counts as
-    constant and r_t is the task's share of its first loss, divided by the mean share: tasks that have learned less get
-    larger gradients.
+    The loss is the sum over the tasks of |w_t n_t - mean_k(w_k n_k) r_t^alpha|, where the second term is a constant for
+    gradients and r_t is the ratio of the task's loss to its first loss, divided by the mean ratio: tasks that have
+    learned less get larger gradients.
 
     Args:
         weights: w, ``(T,)``.

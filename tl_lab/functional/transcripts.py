@@ -10,15 +10,15 @@ from torch.nn import functional as F
 __all__ = ["BLANK", "SILENT", "collapsed", "ctc_losses", "frames_heard", "path_of", "plain_text"]
 
 BLANK = 0
-"""The blank: the output for no letter."""
+"""The output for the blank, which is no letter."""
 SILENT = -1e4
-"""The logit of every other output at frames behind a recording's end (see :class:`~tl_lab.model.heads.FrameHead`)."""
+"""The logit of all other outputs at frames after a recording's end (see :class:`~tl_lab.model.heads.FrameHead`)."""
 _NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _DIGITS = {ord(str(digit)): f" {name} " for digit, name in enumerate(_NAMES)}
 
 
 def plain_text(text: str) -> str:
-    """Write a text as it is compared: small letters, digits as words one by one, no signs but apostrophes.
+    """Normalise a text for comparison: lower case, each digit as a word, no punctuation except apostrophes.
 
     Args:
         text: as ``"Room 12, it's"``, which is ``"room one two it's"``.
@@ -33,13 +33,13 @@ def plain_text(text: str) -> str:
 
 
 def frames_heard(outputs: Tensor) -> Tensor:
-    """Tell frames of a recording from those behind its end.
+    """Find the frames before the end of each recording.
 
     Args:
         outputs: logits, ``(B, L, C)``.
 
     Returns:
-        True at frames that were heard, ``(B, L)``.
+        True at frames of the recording, ``(B, L)``.
 
     Example:
         >>> frames_heard(torch.tensor([[[0.0, 0.0], [0.0, SILENT]]])).tolist()
@@ -49,14 +49,14 @@ def frames_heard(outputs: Tensor) -> Tensor:
 
 
 def ctc_losses(outputs: Tensor, y: Tensor) -> Tensor:
-    """Compute -log of the probability of all paths that collapse to a transcript, divided by its letters.
+    """Compute -log of the probability of all paths that collapse to a transcript, divided by its number of letters.
 
-    A path has a letter or a blank at each frame; it collapses to what is left once repetitions are joined and blanks
-    are left out. A transcript that needs more frames than there are has no path, and its loss is 0.
+    A path has a letter or a blank at each frame; it collapses by joining repetitions and then removing blanks. A
+    transcript that needs more frames than the recording has no path, and its loss is 0.
 
     Args:
         outputs: logits, ``(B, L, C)``.
-        y: letters, ``(B, S)`` in 1 to C - 1, negative behind the last.
+        y: letters, ``(B, S)`` in 1 to C - 1, negative after the last one.
 
     Returns:
         ``(B,)``.
@@ -76,10 +76,10 @@ def ctc_losses(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def collapsed(path: Sequence[int]) -> list[int]:
-    """Join repetitions of a path, and then leave blanks out.
+    """Join the repetitions in a path, and then remove blanks.
 
     Args:
-        path: an output's number at each frame.
+        path: the number of an output at each frame.
 
     Example:
         >>> collapsed([1, 1, 0, 1, 2])
@@ -89,7 +89,7 @@ def collapsed(path: Sequence[int]) -> list[int]:
 
 
 def path_of(letters: Sequence[int], frames: int) -> Tensor:
-    """Write a path that collapses to given letters: a blank behind each.
+    """Construct a path that collapses to given letters, with a blank after each.
 
     Args:
         letters: numbers of outputs.

@@ -19,8 +19,8 @@ class FeatureTests(NamedTuple):
     Attributes:
         statistic: D of each feature, ``(K,)``.
         p_values: uncorrected, ``(K,)``.
-        p: of all together, corrected for their number, in [0, 1].
-        rejected: how many features differ by the correction at its level.
+        p: of all features together, corrected for their number, in [0, 1].
+        rejected: number of features that differ at the level, by the same correction.
 
     Example:
         >>> x = torch.linspace(0, 1, 50)[:, None]
@@ -36,7 +36,7 @@ class FeatureTests(NamedTuple):
 
 
 def ks_features(reference: Tensor, new: Tensor, correction: str = "bonferroni", alpha: float = 0.05) -> FeatureTests:
-    """Test each feature by itself, and correct for their number.
+    """Test each feature separately, and correct for their number.
 
     Args:
         reference: ``(N, K)``.
@@ -68,7 +68,7 @@ def ks_features(reference: Tensor, new: Tensor, correction: str = "bonferroni", 
     elif correction == "fdr":
         corrected = false_discovery_control(p_values, method="bh")
     else:
-        raise ValueError(f"the correction is bonferroni or fdr, not {correction!r}")
+        raise ValueError(f"correction must be 'bonferroni' or 'fdr', not {correction!r}")
     return FeatureTests(statistic, p_values, float(corrected.min()), int((corrected < alpha).sum()))
 
 
@@ -83,7 +83,7 @@ def chi2_counts(reference: Tensor, new: Tensor, classes: int) -> tuple[float, fl
         classes: number of classes.
 
     Returns:
-        The statistic and p; 0 and 1 where one class occurs only.
+        The statistic and p; 0 and 1 if only one class occurs.
 
     Raises:
         ValueError: a set is empty.
@@ -108,7 +108,7 @@ def chi2_counts(reference: Tensor, new: Tensor, classes: int) -> tuple[float, fl
 
 
 def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
-    """Unbiased squared maximum mean discrepancy, and its p by permuting which sample is of which set.
+    """Unbiased squared maximum mean discrepancy, and its p by permutations of the samples between the sets.
 
     The kernel is exp(-d^2 / m) with the median m of all squared distances; p = (1 + #{permuted >= found}) / (1 + P).
 
@@ -143,7 +143,7 @@ def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tu
     towards = product.sum(0) - within_x
     within_y = kernel.sum() - within_x - 2 * towards
     permuted = (within_x - n) / (n * (n - 1)) + (within_y - m) / (m * (m - 1)) - 2 * towards / (n * m)
-    # equal splits differ in the last bits
+    # results of equal splits differ in the last bits
     return found, (1 + int((permuted >= found - 1e-12).sum())) / (1 + permutations)
 
 
@@ -161,5 +161,5 @@ def _numbers(x: Tensor) -> np.ndarray:
     x = x.detach().cpu().double()
     x = x[:, None] if x.dim() == 1 else x.flatten(1)
     if not len(x) or not bool(x.isfinite().all()):
-        raise ValueError("each set has finite values of at least one sample")
+        raise ValueError("each set needs at least one sample, with finite values")
     return x.numpy()

@@ -9,12 +9,12 @@ def weighted_risk(losses: Tensor, weights: Tensor, normalise: bool = False) -> f
     """Importance-weighted risk: 1/N sum_i w_i l_i.
 
     Args:
-        losses: of source samples that training has not seen, ``(N,)``, N >= 1.
+        losses: of source samples that are not in the training set, ``(N,)``, N >= 1.
         weights: density ratios at these samples, ``(N,)``, >= 0.
-        normalise: divide by sum_i w_i in place of N: a weighted mean of the losses, biased and of less variance.
+        normalise: divide by sum_i w_i instead of N, for a weighted mean of the losses, with bias and less variance.
 
     Returns:
-        The risk; NaN if it is to be normalised and all weights are 0.
+        The risk; NaN if it is normalised and all weights are 0.
 
     References:
         Sugiyama, Krauledat and Mueller, Covariate Shift Adaptation by Importance Weighted Cross Validation, JMLR 8
@@ -35,11 +35,11 @@ def controlled_risk(losses: Tensor, weights: Tensor) -> float:
     makes the variance of the sum smallest.
 
     Args:
-        losses: of source samples that training has not seen, ``(N,)``, N >= 1.
+        losses: of source samples that are not in the training set, ``(N,)``, N >= 1.
         weights: density ratios at these samples, ``(N,)``, >= 0.
 
     Returns:
-        The risk, which may be negative; without the control variate where the weights do not vary.
+        The risk, which may be negative; without the control variate if the weights do not vary.
 
     References:
         You, Wang, Long and Jordan, Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation, ICML

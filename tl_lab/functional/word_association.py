@@ -1,4 +1,4 @@
-"""WEAT: association of words with one attribute or another."""
+"""WEAT: association of words with one of two attributes."""
 
 import itertools
 import math
@@ -21,11 +21,11 @@ def weat(x: Tensor, y: Tensor, a: Tensor, b: Tensor, draws: int = 10_000, seed: 
     Args:
         x, y: vectors of the target words, ``(K, D)`` each.
         a, b: vectors of the attribute words, ``(L, D)``, ``(M, D)``.
-        draws: splits drawn where there are too many to count.
+        draws: number of random splits if there are too many to count.
         seed: of the draws.
 
     Returns:
-        d in [-2, 2] or nearly, and p.
+        d, approximately in [-2, 2], and p.
 
     Raises:
         ValueError: a set of words is empty.

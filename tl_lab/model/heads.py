@@ -100,7 +100,7 @@ class FrameHead(nn.Sequential):
 
 
 class HeadOfTasks(nn.Sequential):
-    """A head on features of each task, ``(B, T, D) -> (B, C)``: each output sees the features of its own task alone.
+    """A head on features of each task, ``(B, T, D) -> (B, C)``: each output depends only on the features of its task.
 
     Features ``(B, D)`` are taken for those of every task.
 

@@ -351,7 +351,7 @@ class Problem(ABC):
         return {}
 
     def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
-        """Say in a sentence that a set's scores are at chance level; empty where they are not, or nothing is known.
+        """Return a sentence if a set's scores are at chance level; empty if they are not, or if that is unknown.
 
         Args:
             scores: of the set, by name.

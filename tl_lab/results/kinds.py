@@ -92,7 +92,7 @@ def register(problem: str, scores: Scores) -> None:
         if owner is not None or _GENERAL.get(name, kind) != kind:
             raise ValueError(
                 f"the problem {problem!r} displays the metric {name!r} otherwise than {owner or 'all runs'!r}: "
-                "give the metric a name of its own"
+                "choose another name for the metric"
             )
     _STATED[problem] = scores
     _merged.cache_clear()
@@ -136,7 +136,7 @@ def learn(problem: Any) -> None:
 
 @functools.cache
 def _merged() -> tuple[dict[str, Kind], dict[str, str]]:
-    """Merge what is known; the first statement of a metric is used."""
+    """Merge all known metrics; of several definitions of a metric, the first is used."""
     every = [*_STATED.values(), *(scores for name, scores in _READ.items() if name not in _STATED)]
     units: dict[str, str] = {}
     known: dict[str, Kind] = {}

@@ -1,4 +1,4 @@
-"""Whether a resumed run sees the data with which it started."""
+"""Checks that a resumed run uses the data with which it started."""
 
 import os
 import shutil

@@ -118,7 +118,7 @@ def out_of_memory(error: torch.OutOfMemoryError) -> UserError:
     """Convert an out-of-memory error of the GPU to one sentence with remedies."""
     wanted = re.search(r"Tried to allocate ([0-9.]+ \w+)", str(error))
     return UserError(
-        f"the GPU has no memory left{f' for another {wanted[1]}' if wanted else ''}: lower data.batch_size or "
+        f"the GPU has no memory left{f' for another {wanted[1]}' if wanted else ''}: reduce data.batch_size or "
         "data.eval_batch_size, use trainer.precision=bf16-mixed or, in a sweep, a smaller hydra.launcher.jobs"
     )
 

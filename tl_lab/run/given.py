@@ -127,7 +127,7 @@ def as_batch(array: Any, model: "TrainedModel") -> Tensor:
 
 
 def _named(value: Any) -> str:
-    """Name what is no array of numbers."""
+    """Describe an input that is not an array of numbers."""
     kind = type(value).__name__
     return f"an array of {value.dtype} values" if isinstance(value, np.ndarray) else f"an input of type {kind}"
 

@@ -60,7 +60,7 @@ def read_passages(given: Any, model: "TrainedModel", batch_size: int) -> Iterato
         yield [name for name, _ in part], x, [passage for _, passage in part]
     if cut:
         warnings.warn(
-            f"{cut:,} of {len(named):,} passages were cut to {spec.max_length} tokens, and answers behind are lost",
+            f"{cut:,} of {len(named):,} passages were cut to {spec.max_length} tokens, and later answers are lost",
             stacklevel=2,
         )
 

@@ -78,7 +78,7 @@ class Predictions(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a network computes of a batch.
+    """Results of a network for a batch.
 
     Attributes:
         features: inputs of the head, of words or frames their mean, ``(B, D)``, on the CPU.
@@ -344,7 +344,7 @@ def _load(
 
 
 def _change_parts(network: Network, facts: Mapping[str, Any]) -> None:
-    """Add modules that are neither linear layers nor chosen by the configuration."""
+    """Replace the modules that are neither linear layers nor determined by the configuration."""
     if facts.get("unit_length"):
         network.bottleneck = UnitLength()
     if (groups := facts.get("groups")) is not None:
@@ -548,7 +548,7 @@ def _stored_config(folder: Path, allow: Sequence[str]) -> DictConfig:
 
 @contextmanager
 def _as_configured(folder: Path) -> Iterator[None]:
-    """Report values of a stored configuration that a part cannot be built with: the file may be edited, or foreign.
+    """Report values of a stored configuration with which a part cannot be built, as in edited or foreign files.
 
     Raises:
         UserError: a part was not built.
@@ -563,7 +563,7 @@ def _as_configured(folder: Path) -> Iterator[None]:
 
 
 def warn_if_edited(folder: Path, cfg: DictConfig) -> None:
-    """Warn if a run's ``config.yaml`` was changed later: the model may then be built other than it was trained.
+    """Warn if a run's ``config.yaml`` was changed later, so that the model may differ from the trained one.
 
     Args:
         folder: of the run.
@@ -574,7 +574,9 @@ def warn_if_edited(folder: Path, cfg: DictConfig) -> None:
     except UserError:  # an exported folder has none
         return
     if difference := difference_from_recorded(cfg, results):
-        warnings.warn(f"{folder / 'config.yaml'} {difference}: answers may differ from those of the run", stacklevel=2)
+        warnings.warn(
+            f"{folder / 'config.yaml'} {difference}: predictions may differ from those of the run", stacklevel=2
+        )
 
 
 def _given(content: Mapping[str, Any], writes: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks before any data are loaded: meaningless combinations, and settings with another effect than their names."""
+"""Checks before any data are loaded: meaningless combinations, and settings with unexpected effects."""
 
 import contextlib
 from collections.abc import Callable

@@ -15,14 +15,16 @@ from tl_lab.run.plan import Plan
 __all__ = ["choose_port", "free_port", "synchronise_batch_norm"]
 
 _OPTION = "trainer.sync_batchnorm"
-_PORTS = range(20_000, 32_768)  # below what Linux (32768) and macOS (49152) give to outgoing connections
+_PORTS = range(
+    20_000, 32_768
+)  # below the ports that Linux (from 32768) and macOS (from 49152) assign to outgoing connections
 
 
 def choose_port(trainer: pl.Trainer) -> None:
-    """Choose the port at which the processes that Lightning starts on this machine meet, unless one was given.
+    """Choose the port for the communication of the processes that Lightning starts, unless one was given.
 
-    Lightning would take a port of the range that the system gives to connections; seconds pass until the first process
-    listens at it, and another job's connection may hold it by then.
+    Lightning would use a port from the range that the system assigns to outgoing connections; until the first process
+    listens to it, another job's connection may have been assigned this port.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.world_size > 1 and isinstance(environment, LightningEnvironment):
@@ -30,19 +32,23 @@ def choose_port(trainer: pl.Trainer) -> None:
 
 
 def free_port() -> int:
-    """Return a random port of this machine, from 20000 to 32767, that nothing listens at.
+    """Return a random unused port of this machine, from 20000 to 32767.
 
     Raises:
-        UserError: a hundred ports are all taken.
+        UserError: none of a hundred ports is free.
     """
-    for port in random.SystemRandom().sample(_PORTS, 100):  # not the seeded generator: equal seeds run side by side
+    for port in random.SystemRandom().sample(
+        _PORTS, 100
+    ):  # not the seeded generator, because runs of equal seeds may start at the same time
         with socket.socket() as probe:
             try:
                 probe.bind(("", port))
             except OSError:
                 continue
             return port
-    raise UserError(f"no port is free from {_PORTS[0]} to {_PORTS[-1]} for the processes to meet at: set MASTER_PORT")
+    raise UserError(
+        f"no port from {_PORTS[0]} to {_PORTS[-1]} is free for the processes' communication: set MASTER_PORT"
+    )
 
 
 def synchronise_batch_norm(plan: Plan, parts: Parts, trainer: pl.Trainer) -> None:

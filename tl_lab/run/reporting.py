@@ -66,17 +66,17 @@ def _rate_fact(plan: Plan) -> dict[str, str]:
 
 
 def _parallel_facts(plan: Plan, parts: Parts, trainer: pl.Trainer) -> dict[str, str]:
-    """Report where several processes compute something else than one would."""
+    """Report the differences between several processes and a single one."""
     if trainer.world_size == 1:
         return {}
     facts, modules, share = {}, list(parts.strategy.modules()), parts.data.batch_size // trainer.world_size
     normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
     if normalises and not plan.trainer.option("sync_batchnorm"):
-        facts["batch-norm sees"] = f"{share} samples, each process its share"
+        facts["batch-norm statistics"] = f"over {share} samples, separately in each process"
     if any(isinstance(module, nn.Dropout) and module.p for module in modules):
-        facts["dropout"] = "each process draws its own"
+        facts["dropout"] = "drawn separately in each process"
     if parts.data.augmentation is not None and parts.data.augmentation.active:
-        facts["augmentation"] = "each process draws its own"
+        facts["augmentation"] = "drawn separately in each process"
     if parts.strategy.adaptation.couples_samples:
         facts["the adaptation's loss compares"] = f"{share} samples of each domain"
     return facts

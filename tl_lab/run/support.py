@@ -280,7 +280,7 @@ def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Nam
     if inverted:
         was = "bright" if ground == "dark" else "dark"
         warnings.warn(
-            f"{inverted:,} of {total:,} {what} images have a {was} background, and the run was trained on drawings on "
+            f"{inverted:,} of {total:,} {what} images have a {was} background, but the run was trained on drawings on "
             f"a {ground} one: they were inverted",
             stacklevel=2,
         )
@@ -288,7 +288,7 @@ def _in_form(parts: list[list[Named]], model: Model, what: str) -> list[list[Nam
 
 
 def _in_size(parts: list[list[Named]], model: Model, what: str) -> list[list[Named]]:
-    """Bring drawings to the size and the strokes of those that the run learned; earlier runs do not state them."""
+    """Convert drawings to the size and strokes of the run's training drawings, which earlier runs did not record."""
     form, images = model.reading.get("form"), [cast(Tensor, batch.x) for of in parts for batch in of]
     if not form:
         return parts

@@ -18,16 +18,16 @@ from tl_lab.texts import listed
 __all__ = ["PublishedTeacher", "teacher_of"]
 
 _NAMELESS = re.compile(r"label_?\d+", re.IGNORECASE)
-"""What transformers calls classes that nobody has named."""
+"""Names of unnamed classes in the library transformers."""
 
 
 class PublishedTeacher(NamedTuple):
-    """A published model, as a distillation asks it.
+    """A published model as the teacher of a distillation.
 
     Args:
-        network: gives features; its head is None where the teacher's answers are those of a linear probe.
-        spec: how it takes inputs.
-        problem: that of the data.
+        network: computes features; its head is None if predictions are those of a linear probe.
+        spec: form of its inputs.
+        problem: of the data.
     """
 
     network: "_Encoder | _Classifier"
@@ -39,13 +39,13 @@ def teacher_of(name: str, data: DataModule) -> TrainedModel | PublishedTeacher:
     """Load a teacher.
 
     Args:
-        name: folder of a run; or a model of transformers (of texts) or timm (of images) by its name on the hub; or a
-            folder of a model of transformers; or ``minilm``, the packaged encoder. A text classifier answers with its
-            own head; of a model without one a linear probe on the training set answers.
-        data: that the student learns, read.
+        name: folder of a run; or a model of transformers (for texts) or timm (for images) by its name on the hub; or a
+            folder of a model of transformers; or ``minilm``, the packaged encoder. A text classifier predicts with its
+            own head; for other models a linear probe is fitted to the training set.
+        data: the student's data, already read.
 
     Raises:
-        UserError: there is no such run or model, or it tells other classes apart.
+        UserError: there is no such run or model, or its classes differ.
     """
     if (Path(name) / "config.yaml").is_file():
         return load_classifier(name)
@@ -57,7 +57,9 @@ def teacher_of(name: str, data: DataModule) -> TrainedModel | PublishedTeacher:
 
 def _image_teacher(name: str, data: DataModule) -> PublishedTeacher:
     if data.modality != "image":
-        raise UserError(f"strategy.teacher={name}: published teachers take texts or images; give a run's folder")
+        raise UserError(
+            f"strategy.teacher={name}: published teachers support texts and images only; give a run's folder"
+        )
     from tl_lab.backbones.timm import Timm
 
     backbone = Timm(name, pretrained=True, in_channels=data.shape[0], input_size=data.shape[1:])
@@ -80,7 +82,7 @@ def _text_teacher(name: str, data: DataModule) -> PublishedTeacher:
 
 
 def order_of(known: list[str], wanted: list[str], name: str) -> list[int]:
-    """Find the teacher's output for each class of the data; classes without names are taken in their order.
+    """Find the teacher's output for each class of the data; classes without names are matched in order.
 
     Args:
         known: the teacher's classes.
@@ -88,14 +90,14 @@ def order_of(known: list[str], wanted: list[str], name: str) -> list[int]:
         name: of the teacher, for messages.
 
     Raises:
-        UserError: they are others.
+        UserError: the classes differ.
     """
     if len(known) == len(wanted) and all(_NAMELESS.fullmatch(label) for label in known):
         return list(range(len(wanted)))
     places = {label.lower(): number for number, label in enumerate(known)}
     if len(known) != len(wanted) or {label.lower() for label in wanted} != set(places):
         raise UserError(
-            f"strategy.teacher: the model {name} tells {listed(known, 5)} apart, and the data have "
+            f"strategy.teacher: the model {name} has the classes {listed(known, 5)}, but the data have "
             f"{listed(wanted, 5)}: a teacher needs the same classes"
         )
     return [places[label.lower()] for label in wanted]
@@ -117,7 +119,7 @@ class _Encoder(nn.Module):
 
 
 class _Classifier(nn.Module):
-    """A text classifier of transformers: features are what its last linear layer reads.
+    """A text classifier of transformers, whose features are the inputs of its last linear layer.
 
     Args:
         net: the model.

@@ -40,11 +40,11 @@ class HeadOptions(TypedDict, total=False):
 
 
 class Strategy(Measuring):
-    """Base class of strategies. Subclasses implement the hooks of :class:`~tl_lab.training.hooks.Hooks`; the
-    step itself (:mod:`tl_lab.training.step`) is the same for all.
+    """Base class of strategies.
 
-    The objective is the task loss plus every term of the adaptation and the strategy; each is logged under its own
-    name.
+    Subclasses implement the hooks of :class:`~tl_lab.training.hooks.Hooks`; the step itself
+    (:mod:`tl_lab.training.step`) is the same for all. The objective is the task loss plus every term of the adaptation
+    and the strategy, each of which is logged under its own name.
 
     Args:
         backbone: the feature extractor.
@@ -93,7 +93,7 @@ class Strategy(Measuring):
 
     @classmethod
     def prepares_training(cls, node: Mapping[str, Any]) -> bool:
-        """Tell from a node of the configuration whether the inputs of the training set are looked at."""
+        """Whether the strategy reads the training inputs before training, derived from a node of the configuration."""
         return True
 
     def __init__(
@@ -166,7 +166,7 @@ class Strategy(Measuring):
     # ------------------------------------------------------------------ Lightning's events
 
     def setup(self, stage: str) -> None:
-        """Make the meters of the sets that this stage measures."""
+        """Create the meters of the sets that this stage evaluates."""
         names = self.data.test_names if stage == "test" else self.data.val_names
         for name in names:
             self.meters[name] = self.problem.meter(self.num_outputs)
@@ -224,7 +224,7 @@ class Strategy(Measuring):
         """Return a checkpoint's state dict, completed with the adapter's base weights.
 
         Raises:
-            UserError: the base weights found here are not those of the checkpoint.
+            UserError: the base weights on this machine are not those of the checkpoint.
         """
         return filled_up(checkpoint, self, None if self.base is None else self.base.sha256)
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns from labels and from what a trained model answers."""
+"""Knowledge distillation: a student learns from labels and from the predictions of a trained model."""
 
 from typing import Any, ClassVar
 
@@ -20,29 +20,28 @@ from tl_lab.texts import listed
 
 __all__ = ["Distillation"]
 
-_BATCH = 256  # samples that the teacher answers at a time
+_BATCH = 256  # samples per forward pass of the teacher
 
 
 class Distillation(Strategy):
-    """Train a network on labels and on the softened answers of a model that was trained before.
+    """Train a network on labels and on the softened predictions of a trained model.
 
     The objective is (1 - w) times the loss on the labels plus w T^2 times the cross-entropy from the teacher's softened
-    answers to the student's. The teacher reads the training samples in its own input (another size, another tokeniser)
-    and answers each once, in evaluation mode and without augmentation.
+    predictions to the student's. The teacher receives the training samples in its own form of input (such as another
+    size or tokeniser) and predicts each once, in evaluation mode and without augmentation.
 
     Args:
-        teacher: folder of a run on the same classes; or a published model, by its name on the hub or its folder, whose
-            answers are those of its own classifier or, where it has none, of a linear probe on the training set.
+        teacher: folder of a run on the same classes; or a published model, by its name on the hub or its folder. Its
+            predictions are those of its own classifier or, without one, of a linear probe on the training set.
         temperature: T, > 0.
         weight: w, in [0, 1].
-        features: weight of a further term, half the mean squared distance of the teacher's features to what a linear
-            layer, learned beside, makes of the student's (Romero et al., equation 3, for the last layer); 0 leaves it
-            out.
-        teacher_model: that model, given by whoever builds the strategy.
+        features: weight of a further term, half the mean squared distance between the teacher's features and a learned
+            linear map of the student's (Romero et al., equation 3, for the last layer); 0 for none.
+        teacher_model: the teacher, which the run provides.
         options: those of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: there is no teacher, or it has other classes.
+        UserError: there is no teacher, or its classes differ.
 
     References:
         G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
@@ -71,7 +70,7 @@ class Distillation(Strategy):
                 "strategy.teacher=<its folder> or the model's name"
             )
         self.teacher, self.temperature, self.weight = teacher, float(temperature), float(weight)
-        self._model = [teacher_model]  # in a list: it is no part of what is trained and stored
+        self._model = [teacher_model]  # in a list, so that its parameters are neither trained nor saved
         self._answers: Tensor | None = None
         self._features: Tensor | None = None
         self.features_weight, self.hint = float(features), None
@@ -81,13 +80,13 @@ class Distillation(Strategy):
         names = list(teacher_model.problem.output_names)
         if names != list(self.problem.output_names):
             raise UserError(
-                f"strategy.teacher: the run {teacher} tells {listed(names, 5)} apart, and the data have "
+                f"strategy.teacher: the run {teacher} has the classes {listed(names, 5)}, but the data have "
                 f"{listed(self.problem.output_names, 5)}: a teacher needs the same classes in the same order"
             )
 
     @torch.no_grad()
     def prepare(self, data: DataModule) -> None:
-        """Ask the teacher for its answer to every training sample."""
+        """Compute the teacher's prediction for every training sample."""
         model, x = self._model[0], data.raw[data.primary].x
         inputs = x if in_memory(x) else x.load_all(model.spec, data.workers)
         network = model.network.to(self.device)
@@ -101,16 +100,16 @@ class Distillation(Strategy):
         network.cpu()
 
     def _probed(self, features: Tensor, y: Tensor) -> Tensor:
-        """Give the answers, ``(N, C)``, of a linear probe to the samples that it was fitted to."""
+        """Return the logits, ``(N, C)``, of a linear probe for the samples to which it was fitted."""
         weights, offsets, _ = probe_of(self.problem)(features, y, features, y, (1.0,))
         return torch.nn.functional.linear(features, weights.to(features), offsets.to(features))
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Weigh the loss on the labels."""
+        """Weight the loss on the labels."""
         return (1 - self.weight) * super().task_loss(outputs, y, weights)
 
     def further_terms(self, batch: Labelled, features: Tensor, outputs: Tensor) -> dict[str, Tensor]:
-        """Give the weighted distance to the teacher's softened answers."""
+        """Return the weighted distance to the teacher's softened predictions."""
         assert self._answers is not None
         told = self._answers[batch.index]
         terms = {"distillation": self.weight * distillation_loss(outputs, told, self.temperature, scaled=True)}
@@ -121,14 +120,14 @@ class Distillation(Strategy):
         return terms
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Add the layer between both networks' features, at the head's rate."""
+        """Add the linear map between the features of both networks, with the head's learning rate."""
         groups = super().parameter_groups()
         if self.hint is not None:
             groups.append({"name": "hint", "share": 1.0, "params": list(self.hint.parameters())})
         return groups
 
     def facts(self) -> dict[str, str]:
-        """Name the teacher."""
+        """Report the teacher."""
         said = f"{self.teacher}, temperature {self.temperature:g}, weight {self.weight:g}"
         said += f", features with weight {self.features_weight:g}" if self.features_weight else ""
         return {**super().facts(), "teacher": said}

@@ -48,7 +48,7 @@ class FeatureExtraction(Strategy):
         if not self.layers.freezes_all:
             raise UserError(
                 "strategy=feature_extraction keeps the backbone frozen (strategy.layers.trainable=none); "
-                "use strategy=fine_tuning to let layers learn"
+                "use strategy=fine_tuning to train layers of it"
             )
         self.cache = cache
 
@@ -63,10 +63,10 @@ class FeatureExtraction(Strategy):
             )
         if self.adaptation.changes_inputs:
             raise UserError(
-                f"{type(self.adaptation).__name__} changes the images anew in every batch, so that features cannot be "
-                "computed once: set strategy.cache=false"
+                f"{type(self.adaptation).__name__} changes the images randomly in every batch, so that features cannot "
+                "be computed once: set strategy.cache=false"
             )
-        validated = data.val_names if self.trainer.limit_val_batches else []  # none where there is no validation
+        validated = data.val_names if self.trainer.limit_val_batches else []  # None without a validation set
         names = {data.primary, *validated, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):
@@ -98,7 +98,7 @@ class FeatureExtraction(Strategy):
         return torch.from_numpy(cached_arrays("features", key, compute)["features"]).to(self.device)
 
     def _takes_long(self, x: Inputs, count: int) -> bool:
-        """Whether features of so many inputs are worth a file."""
+        """Whether computing the features of so many inputs takes long enough to cache them in a file."""
         parameters = sum(tensor.numel() for tensor in self.network.encoder()[0].parameters())
         return numel(x) >= _LARGE or count * parameters >= _WORK
 

@@ -74,7 +74,7 @@ class FineTuning(Strategy):
             tuple((linear_probe or {}).get("inverse_penalty", ())) if (linear_probe or {}).get("enabled") else ()
         )
         if self.probes and self.problem.of_places:
-            raise UserError("strategy.linear_probe needs one label per sample, and these data have one for each word")
+            raise UserError("strategy.linear_probe needs one label per sample, but these data have one for each word")
         if self.probes and (
             len(list(self.network.head.children())) != 1 or not isinstance(self.network.bottleneck, nn.Identity)
         ):

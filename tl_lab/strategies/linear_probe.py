@@ -59,7 +59,7 @@ def fit_linear_probe(
         val_features: ``(M, D)``, on which the penalty is chosen.
         val_y: ``(M,)``.
         inverse_penalties: values of C to try, > 0.
-        balanced: weigh classes by the inverse of their frequency.
+        balanced: weight classes by the inverse of their frequency.
 
     Returns:
         Weights ``(C, D)``, offsets ``(C,)``, and the best validation accuracy in [0, 1].
@@ -93,10 +93,10 @@ def fit_label_probe(
         val_features: ``(M, D)``, on which the penalty is chosen.
         val_y: ``(M, L)``.
         inverse_penalties: values of C to try, > 0.
-        balanced: weigh the two sides of each label by the inverse of their frequency.
+        balanced: weight the two values of each label by the inverse of their frequency.
 
     Returns:
-        Weights ``(L, D)``, offsets ``(L,)``, and the best share of right labels on validation.
+        Weights ``(L, D)``, offsets ``(L,)``, and the best share of correct labels on validation.
     """
     mu, sigma, (train, val) = _standardised(features, val_features)
     labels, truth = y.cpu().numpy(), val_y.cpu().numpy()

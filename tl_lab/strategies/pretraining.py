@@ -20,28 +20,29 @@ __all__ = ["Pretraining"]
 
 
 class Pretraining(Probed):
-    """Learn features from inputs alone, and score them by a linear probe.
+    """Learn features without labels, and score them by a linear probe.
 
-    No label reaches the backbone. Before each validation a linear model is fitted to the features of the training set
-    with its labels (the linear evaluation protocol) and becomes the head, so that the run is scored like any other.
-    ``init_from=<this run>`` with ``strategy=fine_tuning data.labels=<few>`` is the second stage.
+    Labels are not used to train the backbone. Before each validation a linear model is fitted to the features of the
+    training set and its labels (the linear evaluation protocol) and becomes the head, so that the run is scored like
+    any other. The second stage is ``init_from=<this run>`` with ``strategy=fine_tuning data.labels=<few>``.
 
     Args:
-        pretext: ``rotation``, ``views`` (SimCLR) or ``masked_patches`` of images; ``masked_tokens`` (BERT),
-            ``next_tokens``, ``both_directions`` (ELMo) or ``skip_gram`` (word2vec) of texts; ``masked_spectrogram`` of
-            recordings.
+        pretext: ``rotation``, ``views`` (SimCLR) or ``masked_patches`` for images; ``masked_tokens`` (BERT),
+            ``next_tokens``, ``both_directions`` (ELMo) or ``skip_gram`` (word2vec) for texts; ``masked_spectrogram``
+            for recordings.
         temperature: of ``views``, > 0.
-        projection: outputs of the projection that ``views`` are compared by.
-        mask_share: of the tokens or patches that are hidden, in (0, 1]; usually 0.15 of tokens and 0.5 of patches.
-        patch: side of ``masked_patches`` in pixels, and length of the stretch of ``masked_spectrogram`` in frames.
-        window: words to either side that ``skip_gram`` counts as near.
-        negatives: words that ``skip_gram`` draws for each pair.
-        next_sentence: let ``masked_tokens`` also tell whether a second text follows the first (BERT's other objective).
+        projection: width of the projection in which ``views`` are compared.
+        mask_share: share of the masked tokens or patches, in (0, 1]; usually 0.15 of tokens and 0.5 of patches.
+        patch: side of ``masked_patches`` in pixels, and length of the segment of ``masked_spectrogram`` in frames.
+        window: number of neighbouring words on each side for ``skip_gram``.
+        negatives: random words per pair for ``skip_gram``.
+        next_sentence: also predict whether a second text follows the first, with ``masked_tokens`` (BERT's second
+            objective).
         inverse_penalty: C of the linear probe, > 0.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: the task does not suit the backbone, or views are asked for without augmentation.
+        UserError: the task does not suit the backbone, or ``views`` is used without augmentation.
     """
 
     problems = ALL
@@ -83,14 +84,14 @@ class Pretraining(Probed):
             )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Add the task's own layers, at the head's rate."""
+        """Add the layers of the pretext task, with the head's learning rate."""
         groups = super().parameter_groups()
         if learned := list(self.pretext.parameters()):
             groups.append({"name": "pretext", "share": 1.0, "params": learned})
         return groups
 
     def on_fit_start(self) -> None:
-        """Refuse views that would all be equal."""
+        """Refuse ``views`` without an augmentation, because all views would be equal."""
         augmentation = self.data.augmentation
         if self.pretext_name == "views" and (augmentation is None or not augmentation.active):
             raise UserError(
@@ -117,6 +118,6 @@ class Pretraining(Probed):
         return weights, offsets
 
     def facts(self) -> dict[str, str]:
-        """State that labels reach the probe alone."""
+        """Report that labels are used only by the probe."""
         said = f"{self.pretext_name}, without labels; scored by a linear probe on the training set's features"
         return {**super().facts(), "pretraining": said}

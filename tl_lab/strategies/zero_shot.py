@@ -1,4 +1,4 @@
-"""No examples at all: classes described by their names, or found among those of the pretraining task."""
+"""Classification without examples: by descriptions of classes, or by classes of the pretraining task."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -27,34 +27,33 @@ __all__ = ["ZeroShot", "check_templates", "label_groups", "readable_name"]
 
 
 class ZeroShot(Strategy):
-    """Classify without any training and without examples; whether that can be done depends on the backbone.
+    """Classify without training and without examples, by a method that depends on the backbone.
 
-    Text encoders: a class is the mean direction of its descriptions (templates times names), and a text gets the class
-    with the largest cosine, less what a neutral text would get. Images: the classifier of the backbone's pretraining
-    task answers for those of its classes that stand for one of the data's; ``open_acc`` is the share of samples for
-    which such a class wins among all classes of the pretraining task. With a two-tower model an image gets the class
-    whose descriptions are nearest, as a text does. Recordings: the decoder that was trained with the
-    encoder scores how probable the names of the classes are as transcripts, in several spellings; or it writes
-    transcripts. Anything else is not applicable: the run reports this and the accuracy of guessing, but no other
-    number.
+    Text encoders: a class is represented by the mean direction of its descriptions (templates times names), and the
+    prediction is the class with the largest cosine minus that of a neutral text. Images: the classifier of the
+    backbone's pretraining task is restricted to its classes that correspond to classes of the data; ``open_acc`` is
+    the share of samples for which a corresponding class has the highest score among all classes of the pretraining
+    task. Two-tower models compare images with descriptions, as text encoders do. Recordings: the decoder that was
+    trained with the encoder computes the probability of the names of the classes as transcripts, in several spellings;
+    or it writes transcripts. Other backbones are not applicable: the run reports only this and the accuracy of
+    guessing.
 
     Args:
-        templates: of texts, each with ``{}`` in place of the name of the class.
-        image_templates: likewise, of images with a two-tower model.
-        descriptions: one or several texts for a class, in place of its name; None for the names as they are.
+        templates: for texts, each with ``{}`` in place of the name of the class.
+        image_templates: the same for images with a two-tower model.
+        descriptions: one or several texts for a class, in place of its name; None for the names.
         neutral: texts without content, whose cosines are subtracted; empty for no calibration.
-        temperature: of texts: divides the cosines; it changes the confidence, not the prediction. A two-tower
-            model has learned its own.
-        label_map: of images: for a class of the data the names of classes of the pretraining task; None for those of
-            the same name; where there are none, zero-shot is not applicable. Classes without any are left out of the
-            test.
-        silence: seconds of silence after each recording; None for 1, and for transcripts for padding to 30 seconds, as
-            the decoder was trained. It writes remarks on noise where a recording ends abruptly.
+        temperature: for texts: the cosines are divided by it, which changes the confidence but not the prediction. A
+            two-tower model uses its learned temperature.
+        label_map: for images: the names of classes of the pretraining task for a class of the data; None for classes of
+            the same name; without any, zero-shot is not applicable. Classes without a match are excluded from the test.
+        silence: seconds of silence after each recording; None for 1 second, or for transcripts for padding to 30
+            seconds, as in the decoder's training. The decoder writes remarks on noise if a recording ends abruptly.
         scores: ``test``: the test set; ``all``: every labelled sample, since none is used for training.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a template without ``{}``, or names that do not exist.
+        UserError: a template lacks ``{}``, or a name does not exist.
 
     References:
         A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, section
@@ -70,7 +69,7 @@ class ZeroShot(Strategy):
 
     @classmethod
     def prepares_training(cls, node: Mapping[str, Any]) -> bool:
-        """Look at the training set where every labelled sample is scored."""
+        """Whether the training set is read, which is so if every labelled sample is scored."""
         return node.get("scores") == "all"
 
     def __init__(
@@ -88,9 +87,9 @@ class ZeroShot(Strategy):
     ) -> None:
         super().__init__(**options)
         if options.get("bottleneck"):
-            raise UserError("strategy.bottleneck is null for zero_shot, which would leave it at random")
+            raise UserError("strategy.bottleneck must be null for zero_shot, which would not train it")
         if scores not in ("test", "all"):
-            raise UserError(f"strategy.scores is 'test' or 'all', not {scores!r}")
+            raise UserError(f"strategy.scores must be 'test' or 'all', not {scores!r}")
         self.templates = check_templates("strategy.templates", templates, "{}")
         photographed = check_templates("strategy.image_templates", image_templates, "{}")
         self.descriptions, self.label_map = _listed(descriptions), _listed(label_map)
@@ -102,7 +101,7 @@ class ZeroShot(Strategy):
                     f"{nearest(unknown[0], self.problem.output_names)}"
                 )
         self.tower: TextTower | None = None
-        self.reason = ""  # why it is not applicable
+        self.reason = ""  # reason for which it is not applicable
         self.left_out: dict[str, int] = {}
         backbone, names = self.network.backbone, self.problem.output_names
         if getattr(backbone.spec, "tokeniser", None) is not None:
@@ -123,35 +122,37 @@ class ZeroShot(Strategy):
         self._built = False
         self._among_all: dict[str, list[bool]] = {}
 
-    # ------------------------------------------------------------------ what answers
+    # ------------------------------------------------------------------ classifiers
 
     def _map(self, names: Sequence[str], known: Classifier) -> None:
-        """Let the pretraining task's classifier answer, where its classes stand for some of the data's."""
+        """Use the classifier of the pretraining task, if some of its classes correspond to classes of the data."""
         try:
             self.mapped = label_groups(names, known, self.label_map)
         except UserError as error:
             if self.label_map:
                 raise
-            self.reason = str(error)  # equal names are not enough: in a comparison the other ways still run
+            self.reason = str(
+                error
+            )  # too few equal names are not an error, so that other methods of a comparison still run
             return
         head = GroupedHead(self.network.num_features, self.mapped)
         head.linear = _linear(known)
         self.network.head = head
 
     def _told(self, recogniser: Recogniser) -> Recogniser:
-        """Give a speech decoder the letters or the names of the classes."""
+        """Configure a speech decoder with the letters of transcripts or the names of the classes."""
         if self.problem.writes:
             return recogniser.for_letters(self.problem.output_names)
         texts = [self._texts_of(name) for name in self.problem.output_names]
         return recogniser.for_classes([[form for text in one for form in spellings(text)] for one in texts])
 
     def _listen(self, backbone: Any, silence: float | None) -> None:
-        """Let an encoder of speech give all of its states, and hear silence behind each recording."""
+        """Configure a speech encoder to return all states, and to append silence to each recording."""
         as_trained = 30.0 if self.problem.writes else 1.0
         backbone.frames, backbone.silence = True, as_trained if silence is None else float(silence)
 
     def setup(self, stage: str) -> None:
-        """Choose the samples that are scored."""
+        """Select the samples that are scored."""
         super().setup(stage)
         sets = self.data.sets
         if self.scored == "all" and stage == "test":
@@ -185,7 +186,7 @@ class ZeroShot(Strategy):
 
     @torch.no_grad()
     def describe_classes(self) -> None:
-        """Make the head of the descriptions of the classes, once; before anything is classified."""
+        """Compute the head from the descriptions of the classes, once and before the first prediction."""
         if self._built or self.reason or isinstance(self.network.head, GroupedHead | Recogniser):
             return
         texts = [self._texts_of(name) for name in self.problem.output_names]
@@ -213,7 +214,7 @@ class ZeroShot(Strategy):
         if encoded.cut:
             raise UserError(
                 f"strategy.descriptions: {encoded.cut} of them are longer than the {cast(Any, spec).max_length} tokens "
-                "that the backbone takes, and would lose their end: shorten them"
+                "that the backbone reads, and would be truncated: shorten them"
             )
         return self.network.features(move(cast(Any, spec).fit(texts), self.device))
 
@@ -224,7 +225,7 @@ class ZeroShot(Strategy):
             super()._measure(name, batch, batch_idx)
 
     def _take_in(self, name: str, features: Tensor, batch: Labelled | Unlabelled) -> None:
-        """Take a batch in; of a pretraining task also whether the right class wins among all of its classes."""
+        """Update the metrics, including the share of correct predictions among all classes of the pretraining task."""
         super()._take_in(name, features, batch)
         if isinstance(self.network.head, GroupedHead) and isinstance(batch, Labelled):
             best = self.network.head.linear(features).argmax(1).tolist()
@@ -239,22 +240,22 @@ class ZeroShot(Strategy):
                     scores[f"{prefixes[name]}/open_acc"] = sum(right) / len(right)
             self._among_all = {}
             if isinstance(self.network.head, Recogniser) and self.problem.writes:
-                # outputs are made of the text: their loss would mean nothing
+                # outputs are constructed from the text, so that their loss has no meaning
                 scores = {name: value for name, value in scores.items() if not name.endswith("/loss")}
             return scores
         return {f"{prefix}/chance": 1 / self.problem.num_outputs for prefix in prefixes.values()}
 
     def facts(self) -> dict[str, str]:
-        """State how classes were described, or why they could not be."""
+        """Report how classes were described, or why zero-shot is not applicable."""
         facts, count = super().facts(), self.problem.num_outputs
         if self.reason:
-            return {**facts, "zero-shot": f"not applicable: {self.reason}; guessing is right in {1 / count:.1%}"}
+            return {**facts, "zero-shot": f"not applicable: {self.reason}; guessing is correct in {1 / count:.1%}"}
         if isinstance(self.network.head, GroupedHead):
             unmapped = [name for name, group in zip(self.problem.output_names, self.mapped, strict=True) if not group]
             said = f"classifier of the pretraining task, {count - len(unmapped)} of {count} classes mapped"
             said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
         elif isinstance(self.network.head, Recogniser):
-            silence = f"{cast(Any, self.network.backbone).silence:g} s of silence behind each recording"
+            silence = f"{cast(Any, self.network.backbone).silence:g} s of silence after each recording"
             transcribes = self.problem.writes
             said = (
                 "decoding, greedy unless a text repeats itself"
@@ -271,7 +272,7 @@ class ZeroShot(Strategy):
         return {**facts, "zero-shot": said + ("; every labelled sample is scored" if self.scored == "all" else "")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the configuration does not say of the network's parts."""
+        """Save the properties of the network that the configuration does not state."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["model"]["unit_length"] = isinstance(self.network.bottleneck, UnitLength)
         if isinstance(self.network.head, GroupedHead):
@@ -281,7 +282,7 @@ class ZeroShot(Strategy):
             checkpoint["model"]["recogniser"] = {**self.network.head.state(), "silence": silence}
 
     def figures(self, data: DataModule) -> "dict[str, Figure]":
-        """Draw how test sets were answered; states of a recording have no one place among the features."""
+        """Draw the predictions on test sets; recordings have no embedding, because their states are not pooled."""
         if not isinstance(self.network.head, Recogniser):
             return super().figures(data)
         from tl_lab.training.figures import figures_of_sets
@@ -293,15 +294,15 @@ def check_templates(option: str, templates: Sequence[str], *places: str) -> list
     """Refuse templates that lack a placeholder.
 
     Args:
-        option: that they come from.
+        option: name of the option.
         templates: at least one.
-        places: each of which a template must have.
+        places: placeholders that every template must contain.
 
     Raises:
-        UserError: naming the first that lacks one.
+        UserError: a template lacks a placeholder.
     """
     if isinstance(templates, str) or not len(templates):
-        raise UserError(f"{option} lists at least one template, as [{places[0]}], not {templates!r}")
+        raise UserError(f"{option} needs at least one template, such as [{places[0]}], not {templates!r}")
     for template in templates:
         if lacking := [place for place in places if place not in template]:
             raise UserError(f"{option}: {template!r} lacks the placeholder {lacking[0]}")
@@ -314,15 +315,15 @@ def readable_name(name: str) -> str:
 
 
 def label_groups(names: Sequence[str], known: Classifier, label_map: Mapping[str, Sequence[str]]) -> list[list[int]]:
-    """Find the classes of a pretraining task that stand for each class of the data.
+    """Find the classes of a pretraining task that correspond to each class of the data.
 
     Args:
         names: of the data's classes.
         known: the classifier of the pretraining task.
-        label_map: for a class the names of such classes; others take those of their own name, if there are.
+        label_map: names of such classes by class; other classes are matched by name.
 
     Returns:
-        Numbers of the pretraining task's classes, for each class; empty where there is none.
+        Numbers of the corresponding classes of the pretraining task, for each class; may be empty.
 
     Raises:
         UserError: an unknown name, a class of the pretraining task in two groups, or no match at all.
@@ -347,12 +348,12 @@ def label_groups(names: Sequence[str], known: Classifier, label_map: Mapping[str
         for number in group:
             if number in owners:
                 raise UserError(
-                    f"strategy.label_map: {known.names[number][0]!r} stands for both {owners[number]!r} and {name!r}"
+                    f"strategy.label_map: {known.names[number][0]!r} belongs to both {owners[number]!r} and {name!r}"
                 )
             owners[number] = name
     if not owners:
         raise UserError(
-            f"no class of the data ({listed(names)}) is called as one of the pretraining task: give strategy.label_map"
+            f"no class of the data ({listed(names)}) is named like one of the pretraining task: set strategy.label_map"
         )
     return groups
 

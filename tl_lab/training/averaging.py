@@ -17,12 +17,12 @@ _RAW = "weights_without_averaging"
 
 
 class AveragedWeights(Callback):
-    """Keep an average of all weights, and use it for validation, checkpoints and tests; training goes on with its own.
+    """Maintain an average of all weights for validation, checkpoints and tests, independently of the trained weights.
 
-    ``ema``: after every update, ``a <- decay a + (1 - decay) w``, from the first weights on. ``mean``: stochastic
-    weight averaging, the mean of the weights at the ends of the epochs from ``first_epoch`` on; before, the weights
-    themselves. Floating-point buffers, as the statistics of batch normalisation, are averaged like weights, while
-    Izmailov et al. compute them anew in a pass over the training set.
+    ``ema``: after every update, ``a <- decay a + (1 - decay) w``, starting from the first weights. ``mean``: stochastic
+    weight averaging, the mean of the weights at the ends of the epochs from ``first_epoch`` on; before that, the
+    current weights. Floating-point buffers, such as the statistics of batch normalisation, are averaged like weights,
+    whereas Izmailov et al. recompute them in a pass over the training set.
 
     In a configuration: ``callbacks=ema`` or ``callbacks=swa``.
 
@@ -48,12 +48,12 @@ class AveragedWeights(Callback):
             raise UserError(f"callbacks.average.decay must be in [0, 1), not {decay}")
         self.rule, self.decay, self.first_epoch = rule, decay, first_epoch
         self._average: dict[str, Tensor] = {}
-        self._count = 0  # of epochs in the mean
-        self._updates = 0  # that the average has seen
-        self._raw: dict[str, Tensor] | None = None  # while the module holds the average
+        self._count = 0  # number of epochs in the mean
+        self._updates = 0  # updates in the average
+        self._raw: dict[str, Tensor] | None = None  # trained weights, while the module contains the average
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Begin with the first weights, unless a checkpoint was loaded."""
+        """Start from the current weights, unless a checkpoint was loaded."""
         if pl_module.data.changes_by_epoch:
             raise UserError(
                 "callbacks.average: the average over a stream would mix the weights of its tasks: leave it out"
@@ -63,7 +63,7 @@ class AveragedWeights(Callback):
             self._updates = pl_module.updates_done
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Take in the weights after an update, or at the end of an epoch: before it is validated."""
+        """Update the average after an update, or at the end of an epoch before its validation."""
         if self.rule == "ema":
             if pl_module.updates_done > self._updates:
                 self._take_in(pl_module, 1 - self.decay)
@@ -78,31 +78,31 @@ class AveragedWeights(Callback):
             self._average[name].lerp_(value, share)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let the module hold the average."""
+        """Load the average into the module."""
         if self._average and self._raw is None:
             self._raw = _floats(pl_module)
             _write(pl_module, self._average)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let the module hold its own weights again, if it is being trained."""
+        """Load the trained weights into the module again, if training continues."""
         if self._raw is not None and trainer.state.fn == "fit":
             _write(pl_module, self._raw)
             self._raw = None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let the module hold the average from now on."""
+        """Load the average into the module permanently."""
         _write(pl_module, self._average)
         self._average = {}
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Save the average as the model's weights, and those of training beside it."""
+        """Save the average as the model's weights, and the trained weights separately."""
         if self._average:
             weights = checkpoint["state_dict"]
             checkpoint[_RAW] = {name: weights[name] for name in self._average if name in weights}
             checkpoint["state_dict"] = {name: self._average.get(name, value) for name, value in weights.items()}
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Continue with the weights of training, and with their average."""
+        """Restore the trained weights and their average."""
         if _RAW in checkpoint and trainer.state.fn == "fit":
             self._average = _floats(pl_module)  # the weights of the checkpoint
             _write(pl_module, checkpoint[_RAW])

@@ -118,7 +118,7 @@ def _explained(data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _evenly(index: Tensor, count: int) -> Tensor:
-    """Take at most so many, evenly spaced, because a set may be sorted by class."""
+    """Select up to a number of samples, evenly spaced, because a set may be sorted by class."""
     if len(index) <= count:
         return index
     return index[torch.linspace(0, len(index) - 1, count).round().long()]

@@ -140,8 +140,8 @@ class LearningParts(Hooks):
         if not any(group["params"] for group in groups):
             raise UserError(
                 f"nothing is trainable: with strategy.layers.trainable={self.layers.trainable}, {type(self).__name__} "
-                "has no parameter above the backbone either; let layers train, or use strategy=nearest_centroid or "
-                "feature_extraction on frozen features"
+                "has no parameter above the backbone either; make layers trainable, or use strategy=nearest_centroid "
+                "or feature_extraction on frozen features"
             )
         for group in groups:
             group["base_lr"] = group["lr"] = lr * group.pop("share")

@@ -77,7 +77,7 @@ def traced(scenario, **options):
 
 @pytest.mark.parametrize("memory", [BALANCED, RESERVOIR], ids=["class_balanced", "reservoir"])
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_gradients_are_projected_where_they_oppose_the_reference(scenario, memory):
+def test_gradients_that_oppose_the_reference_are_projected(scenario, memory):
     found, parameters, written, fetched = traced(scenario, memory=memory)
     decisions = {1: [], 2: []}
     for task, before, after, reference in found:
@@ -124,7 +124,7 @@ def test_a_reference_may_bring_gradients_to_the_heads_of_earlier_tasks():
         assert after[weights[0]].abs().sum() > 0
 
 
-def test_a_part_that_an_adaptation_holds_still_stays_still():
+def test_parts_frozen_by_an_adaptation_do_not_change():
     data = Contrary(pairs=True, evaluate="last", batch_size=20, epochs_per_task=3)
     data, model = make(AGem, data, MCD(generator_steps=1), memory=BALANCED)
     project, taken = model.on_gradients, []

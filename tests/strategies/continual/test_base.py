@@ -251,7 +251,7 @@ def test_a_task_may_end_with_its_best_weights():
 
 
 @pytest.mark.parametrize("scenario", ["task", "domain", "class"])
-def test_the_matrix_is_what_the_tests_measure(scenario):
+def test_the_accuracy_matrix_equals_the_test_scores(scenario):
     data, model = make(Naive, data=stream(scenario=scenario))
     trainer = fit(data, model)
     trainer.test(model, datamodule=data, verbose=False)
@@ -273,7 +273,7 @@ def test_the_matrix_is_what_the_tests_measure(scenario):
     assert model.last_test["test/bwt"] == pytest.approx(float((r[2, 0] - r[0, 0] + r[2, 1] - r[1, 1]) / 2))
 
 
-def test_measuring_leaves_training_alone():
+def test_measuring_does_not_affect_training():
     data, model = make(Naive, data=stream())
     fit(data, model)
     twin_data, twin = make(Naive, data=stream())

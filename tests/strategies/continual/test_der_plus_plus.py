@@ -124,7 +124,7 @@ def test_a_factor_of_zero_leaves_its_term_out(alpha, beta, left):
     assert names == {"task_loss", left}
 
 
-def test_distillation_has_no_gradient_into_what_was_kept():
+def test_distillation_has_no_gradient_with_respect_to_the_teacher():
     data, model = built()
     fit(data, model)
     assert not model.memory.logits.requires_grad

@@ -95,7 +95,7 @@ def test_weight_temperature_and_scale():
 
 
 @pytest.mark.parametrize("task", [0, 1, 2])
-def test_what_is_logged_is_what_the_objective_sums(task):
+def test_logged_terms_sum_to_the_objective(task):
     """In the n-th task 1/n and 1 - 1/n, the logged terms included."""
     model = at_task("domain", task=task, weighting="tasks", over_tasks="mean", scaled=True)
     batch = next(iter(model_data(model)))
@@ -174,7 +174,7 @@ def test_the_teacher_learns_nothing_and_is_in_the_checkpoint():
     assert names == set(model.network.state_dict())
 
 
-def test_old_heads_learn_from_the_teacher_alone():
+def test_old_heads_are_trained_only_by_the_teacher():
     data, model = stream("task")
     fit(data, model)
     model.train()
@@ -226,7 +226,7 @@ def test_a_stream_resumes_to_the_same_bits(tmp_path, scenario, broken_after):
         np.testing.assert_array_equal(getattr(unbroken, name), getattr(resumed, name))
 
 
-def test_of_pairs_the_source_alone_is_distilled():
+def test_only_the_source_of_a_pair_is_distilled():
     data, model = stream("domain", DANN())
     seen = []
     model.teacher.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

@@ -34,7 +34,7 @@ def labels_held(data, memory):
 # ---------------------------------------------------------------------- filling
 
 
-def test_a_reservoir_is_a_uniform_sample_of_what_was_offered():
+def test_a_reservoir_is_a_uniform_sample_of_the_stream():
     counts = torch.zeros(30)
     for seed in range(2000):
         memory, draw = Memory(10), generator(seed)
@@ -46,7 +46,7 @@ def test_a_reservoir_is_a_uniform_sample_of_what_was_offered():
     assert (counts - 2000 / 3).abs().max() < 5 * (2000 * 1 / 3 * 2 / 3) ** 0.5
 
 
-def test_what_is_kept_of_a_sample_stays_together():
+def test_stored_properties_of_a_sample_stay_together():
     memory, draw = Memory(20, width=3), generator(0)
     for task in range(3):
         for batch in torch.arange(60).split(8):
@@ -62,7 +62,7 @@ def test_what_is_kept_of_a_sample_stays_together():
     torch.testing.assert_close(memory.logits, expected, rtol=0, atol=0, equal_nan=True)
 
 
-def test_reservoir_holds_everything_where_there_is_room():
+def test_a_large_reservoir_contains_the_whole_stream():
     shown = []
     data, model = make(Replay, stream(epochs_per_task=2), memory={"policy": "reservoir", "size": 1000})
     terms = model.further_terms
@@ -144,7 +144,7 @@ def filled(monkeypatch):
     return model
 
 
-def test_draws_are_without_replacement_and_of_earlier_tasks_where_asked(filled):
+def test_draws_are_without_replacement_and_from_earlier_tasks_on_request(filled):
     assert len(recalling(filled).recall("a").unique()) == 9
     assert filled.memory.filled(1).tolist() == list(range(10))
     drawn = [recalling(filled, batch_idx=i).recall("a", before=2) for i in range(200)]
@@ -250,7 +250,7 @@ def test_wrong_options_are_named(options, said):
         make(Replay, stream(), **options)
 
 
-def test_what_cannot_be_shared_among_processes_is_refused(monkeypatch):
+def test_batches_that_processes_cannot_share_are_refused(monkeypatch):
     data, model = make(AGem, stream(), replay_batch_size=9)
     recalling(model, processes=2)
     with pytest.raises(UserError, match="replay_batch_size=9 cannot be shared among 2 processes"):

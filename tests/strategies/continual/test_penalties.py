@@ -133,7 +133,7 @@ def test_fisher_of_a_task_is_that_of_softmax_regression(estimator):
     np.testing.assert_allclose(found["head.blocks.0.weight"].numpy(), expected, rtol=2e-4, atol=1e-9)
 
 
-def test_the_fisher_pass_leaves_buffers_alone():
+def test_the_fisher_pass_does_not_change_buffers():
     data, model = make(EWC, data=stream(scenario="domain"))
     seen = []
 
@@ -258,7 +258,7 @@ def names(model, learned):
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_what_is_protected_in_each_scenario(method):
+def test_protected_parameters_in_each_scenario(method):
     blocks = {}
     for scenario in ("task", "domain", "class"):
         _, model = make(METHODS[method], data=stream(scenario=scenario))

@@ -78,7 +78,7 @@ def test_each_sample_counts_equally(scenario):
     assert any((batch.task == 2).any() for batch in fetched[-2:])  # of the current task, too
 
 
-def test_as_many_are_replayed_as_the_batch_has_or_the_memory_holds():
+def test_as_many_samples_are_replayed_as_batch_and_memory_allow():
     _, fetched = watched(memory={"policy": "class_balanced", "per_class": 3})
     assert [len(batch.y) for batch in fetched] == [9, 9, 9, 18, 18, 18]
     _, fetched = watched(memory=BALANCED)
@@ -95,7 +95,7 @@ def test_replay_reaches_the_heads_of_earlier_tasks():
     assert heads == [[True, False, False]] * 3 + [[True, True, False]] * 3 + [[True, True, True]] * 3
 
 
-def test_a_source_is_replayed_beside_an_adaptation():
+def test_source_samples_are_replayed_with_an_adaptation():
     adaptation = DANN(batch_norm="domain_specific")
     found, fetched = watched("domain", True, adaptation, memory=BALANCED)
     assert set(found[0][0]) == {"task_loss", "domain_loss"}

@@ -32,7 +32,7 @@ def test_gradient_is_that_of_a_head_adapted_by_hand(tasks):
     assert found["backbone.one.0.weight"].norm() > 0
 
 
-def test_a_test_adapts_the_head_alone():
+def test_a_test_adapts_only_the_head():
     anil, batch = make(ANIL, **INNER).eval(), episode(2)
     found = anil.test_logits(batch)
     anil.network.train()

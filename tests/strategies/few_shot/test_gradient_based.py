@@ -39,7 +39,7 @@ def test_accumulated_batches_are_one_larger_step(kind):
 
 
 @KINDS
-def test_the_gradient_is_clipped_where_the_frame_clips(kind):
+def test_the_meta_gradient_is_clipped(kind):
     strategy = single(kind, gradient_clip_norm=1e-3)
     start = state(strategy.network)
     fit(ready(episodes_per_step=8), strategy, epochs=1)  # one update of SGD at 0.1

@@ -72,7 +72,7 @@ def test_statistics_are_the_mean_over_episodes_of_the_adapted_queries():
             torch.testing.assert_close(found, (expected[0][name] + expected[1][name]) / 2)
 
 
-def test_episodes_leave_the_targets_statistics_alone():
+def test_episodes_do_not_change_the_targets_statistics():
     maml = make(MAML, **INNER)
     maml.network.separate_statistics()
     maml.network.use("target")  # as an adaptation leaves it
@@ -83,7 +83,7 @@ def test_episodes_leave_the_targets_statistics_alone():
 
 
 @pytest.mark.parametrize("batch_norm", ["transductive", "running"])
-def test_a_test_is_descent_on_each_support_and_leaves_everything_as_it_was(batch_norm):
+def test_a_test_adapts_to_each_support_and_changes_no_state(batch_norm):
     maml, batch = make(MAML, batch_norm=batch_norm, **INNER), episode(3)
     objective(maml, episode(2, 5))  # running statistics of their own
     maml.eval()
@@ -100,7 +100,7 @@ def test_a_test_is_descent_on_each_support_and_leaves_everything_as_it_was(batch
 
 
 @pytest.mark.parametrize("batch_norm", ["transductive", "running"])
-def test_queries_see_each_other_only_where_that_is_reported(batch_norm):
+def test_queries_affect_each_other_only_if_reported(batch_norm):
     maml, batch = make(MAML, batch_norm=batch_norm, **INNER).eval(), episode(1)
     changed = batch.query.x.clone()
     changed[:, 1:] += 1

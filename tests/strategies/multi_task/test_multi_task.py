@@ -113,7 +113,7 @@ def test_conflicts_are_taken_out_of_the_shared_gradient_and_not_of_the_heads(mon
         torch.testing.assert_close(own, expected)
 
 
-def test_one_task_is_learned_as_alone_whatever_the_weighting():
+def test_a_single_task_is_trained_equally_with_every_weighting():
     states = []
     for weighting in ("uniform", "dwa", "pcgrad", "cagrad"):
         data, model = built(weighting, tasks=("place",), cosines_every=0)

@@ -17,7 +17,7 @@ from tl_lab.strategies.multi_task.multi_task import MultiTask
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 
-def test_weighting_by_samples_minimises_what_joint_training_does():
+def test_weighting_by_samples_has_the_objective_of_joint_training():
     stream, joint = make(Joint, BlobStream(scenario="task", batch_size=20))
     joined, several = make(MultiTask, StreamAtOnce(BlobStream(scenario="task", batch_size=20)), weighting="samples")
     several.network.backbone.load_state_dict(joint.network.backbone.state_dict())
@@ -39,7 +39,7 @@ def test_weighting_by_samples_minimises_what_joint_training_does():
     assert joined.several.known(batch.y).sum().item() == 5
 
 
-def test_the_bound_stands_beside_the_stream(tmp_path):
+def test_the_joint_bound_is_reported_with_the_stream(tmp_path):
     results = run_in(
         tmp_path / "run", "strategy=multi_task", "data=split_digits", "data.scenario=task", "backbone=mlp",
         "backbone.hidden=[16]", "trainer.max_epochs=1", "data.batches_per_epoch=3", "logger=none", "figures=false",
@@ -71,5 +71,5 @@ def test_tasks_that_differ_by_a_change_are_refused():
         def change(self, task):
             return None
 
-    with pytest.raises(UserError, match="these tasks differ by what is done to their inputs: use strategy=joint"):
+    with pytest.raises(UserError, match="these tasks differ in the processing of their inputs: use strategy=joint"):
         StreamAtOnce(Changed(scenario="task"))

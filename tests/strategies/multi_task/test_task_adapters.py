@@ -64,7 +64,7 @@ def test_no_task_reaches_the_adapter_of_another(trained):
         assert bool((found[-1] != 0).any())  # the head's hidden layer is shared
 
 
-def test_a_task_sees_the_features_of_its_own_adapter(trained):
+def test_a_task_uses_the_features_of_its_own_adapter(trained):
     data, model = trained
     x, y = batch_of_both(data)
     network = model.network
@@ -90,9 +90,9 @@ def test_the_parameters_are_counted():
     assert own.adapter.describe() == f"{shared.adapter.describe()}, one for each of 2 tasks"
 
 
-def test_what_no_task_shares_has_no_conflicts():
+def test_parameters_that_tasks_do_not_share_have_no_conflicts():
     data, model = two_tasks(head={}, weighting="pcgrad")
-    with pytest.raises(UserError, match="acts on parameters that the tasks share, of which none learns"):
+    with pytest.raises(UserError, match="acts on parameters that the tasks share, but none is trained"):
         fit(data, model, epochs=1)
 
 
@@ -141,7 +141,7 @@ def test_a_run_is_loaded_as_it_was_tested(tmp_path):
         meter.update(of_task, y)
         assert meter.compute()[score] == pytest.approx(results["metrics"][f"test/{name}/{score}"], abs=1e-6)
     assert "one for each of 2 tasks" in results["protocol"]["adapter"]
-    with pytest.raises(UserError, match="cannot be folded into one backbone's weights"):
+    with pytest.raises(UserError, match="cannot be merged into one backbone's weights"):
         model.adapter.merge(model.network.backbone)
     with pytest.raises(UserError, match="learned an adapter for each of its tasks, which make no single backbone"):
         run_in(tmp_path / "next", "backbone=mlp", "backbone.hidden=[16]", f"init_from={tmp_path / 'run'}",

@@ -22,7 +22,7 @@ class Sizes(NamedTuple):
     """Sizes of drawings.
 
     Attributes:
-        box: longer side of the box around what is drawn, as a share of the image's longer side, ``(B,)``.
+        box: longer side of the box around the drawing, as a share of the image's longer side, ``(B,)``.
         stroke: mean width of the strokes as a share of that box's longer side, ``(B,)``.
     """
 
@@ -94,12 +94,12 @@ def bring_to_form(
 
 
 def _ground_values(grey: Tensor) -> Tensor:
-    """Give the value of each image's border, ``(B, H, W) -> (B,)``."""
+    """Return the value of each image's border, ``(B, H, W) -> (B,)``."""
     return torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], 1).median(1).values
 
 
 def _ink(images: Tensor) -> Tensor:
-    """Give how far each pixel is from the ground, ``(B, H, W)`` in [0, 1]."""
+    """Return the difference of each pixel from the background, ``(B, H, W)`` in [0, 1]."""
     grey = (images.float() / 255 if images.dtype == torch.uint8 else images.float()).mean(1)
     return (grey - _ground_values(grey)[:, None, None]).abs()
 
@@ -113,7 +113,7 @@ def _extent(there: Tensor) -> Tensor:
 
 
 def _scaled(images: Tensor, ground: Ground, usual: float) -> Tensor:
-    """Scale the box around each drawing to the usual size, its centre where it was, as far as there is room."""
+    """Scale the box around each drawing to the usual size, about its centre, as far as the image allows."""
     there, values = _ink(images) > _INK, _ground_values(images.mean(1))
     height, width = images.shape[-2:]
     scaled = []

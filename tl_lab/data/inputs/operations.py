@@ -162,7 +162,7 @@ def update_digest(digest: "hashlib._Hash", inputs: Inputs) -> None:
 
 
 def places_inside(x: Inputs, places: int) -> Tensor | None:
-    """Mark the places that belong to a text or a recording, ``(B, L)``; None where there is no padding.
+    """Mark the positions that belong to a text or a recording, ``(B, L)``; None if there is no padding.
 
     Args:
         x: inputs.

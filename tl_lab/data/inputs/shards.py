@@ -170,7 +170,7 @@ def _look(shard: Path, label: str) -> dict[str, np.ndarray]:
     for key, (name, place, digest) in pending.items():
         if not known.get(key):
             raise UserError(
-                f"{shard}: the image {name} has no label: expected a file {key}.{label} beside it (data.label_ending "
+                f"{shard}: the image {name} has no label: expected a file {key}.{label} next to it (data.label_ending "
                 "names the ending)"
             )
         rows.append((name, place, digest, known[key]))

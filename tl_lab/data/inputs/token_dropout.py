@@ -23,7 +23,7 @@ class TokenDropout(RandomChange):
 
     Args:
         share: the probability, in [0, 1).
-        replacement: what a dropped token becomes: ``unknown``, the tokeniser's token for unknown words; ``mask``, its
+        replacement: of dropped tokens: ``unknown``, the tokeniser's token for unknown words; ``mask``, its
             mask token; or ``hidden``: the attention mask excludes the token, except the first one of a text that
             would otherwise lose all.
 

@@ -1,4 +1,4 @@
-"""A stream whose tasks are learned at once, each with outputs and a loss of its own."""
+"""A stream whose tasks are learned at once, each with separate outputs and a separate loss."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ class StreamAtOnce(TasksInBatches):
         stream: task-incremental, of plain labelled sets.
 
     Raises:
-        UserError: the tasks share outputs, or differ by what is done to their inputs.
+        UserError: the tasks share outputs, or differ in the processing of their inputs.
     """
 
     keeps_best = False
@@ -51,8 +51,8 @@ class StreamAtOnce(TasksInBatches):
             )
         if type(stream).change is not TaskStream.change:
             raise UserError(
-                "strategy=multi_task joins the tasks' samples, and these tasks differ by what is done to their inputs: "
-                "use strategy=joint"
+                "strategy=multi_task joins the tasks' samples, but these tasks differ in the processing of their "
+                "inputs: use strategy=joint"
             )
         self.stream = stream
 

@@ -83,7 +83,7 @@ def _outputs(
 
 
 def _probabilities(model: Any, rows: np.ndarray, classes: int) -> np.ndarray:
-    """Give the probability of each class, ``(N, classes)``, also of those that the model has not seen."""
+    """Return the probability of each class, ``(N, classes)``, including classes that do not occur in training."""
     p = np.full((len(rows), classes), _LEAST)
     p[:, model.classes_] = model.predict_proba(rows).clip(min=_LEAST)
     return p

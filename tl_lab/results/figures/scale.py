@@ -16,7 +16,7 @@ __all__ = ["scale_figure"]
 
 @matplotlib.rc_context(STYLE)
 def scale_figure(found: Sequence[OfSize]) -> Figure:
-    """Draw accuracy against the number of parameters, a line for each way of asking, beside the accuracy of guessing.
+    """Draw accuracy against the number of parameters, with one line per set of prompts, and the accuracy of guessing.
 
     Args:
         found: as :func:`tl_lab.results.tables.scale.find_scale` gives them.

@@ -76,7 +76,7 @@ def write_points(found: TextPoints, folder: Path) -> Path:
 
 
 def read_points(folder: Path) -> TextPoints | None:
-    """Read what :func:`write_points` wrote; None where there is nothing that can be read."""
+    """Read the points that :func:`write_points` wrote; None if there are none that can be read."""
     try:
         content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         found = TextPoints(**content)

@@ -98,7 +98,7 @@ class MetricsCsv(Logger):
         """Merge metrics into the row of their step; a later value of the same metric replaces an earlier one.
 
         Args:
-            metrics: name -> number; ``epoch`` is a column of its own.
+            metrics: name -> number; ``epoch`` is a separate column.
             step: optimisation step; None stands for the latest step.
         """
         if step is None:

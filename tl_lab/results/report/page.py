@@ -133,7 +133,7 @@ def _mark_points(figure: "Figure") -> dict[str, list[str]]:
 
 
 def _with_titles(text: str, titles: Mapping[str, Sequence[str]]) -> str:
-    """Give each point of the named scatter plots its text, which browsers show when the reader points at it."""
+    """Add its text to each point of the named scatter plots, which browsers show under the pointer."""
     for name, said in titles.items():
         start = text.index(f'<g id="{name}">')
         lines = iter(said)

@@ -129,7 +129,7 @@ def _warnings(runs: "pd.DataFrame") -> list[str]:
             "These are trials of a search: they only choose settings, by validation data; no test score is shown."
         )
     if done["seed"].isna().any():
-        notes.append("Some runs have no seed: each counts as a repeat of its own.")
+        notes.append("Some runs have no seed: each counts as a separate repeat.")
     return [f"> **Note.** {text}" for text in notes]
 
 

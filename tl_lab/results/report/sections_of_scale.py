@@ -1,6 +1,6 @@
-"""What a report says of models of growing size that are asked the same.
+"""Section on models of different sizes with the same prompts.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Sequence

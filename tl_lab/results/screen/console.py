@@ -188,7 +188,7 @@ def next_steps(
 
     Args:
         folder: the run's folder; never wrapped, so that it can be copied.
-        hints: commands, or pairs of what a command does and the command.
+        hints: commands, or pairs of a description and a command.
         stream: destination; None: standard output.
     """
     lines: list[RenderableType] = [Text(), Text.assemble(("Files: ", "bold"), (str(folder), ""))]

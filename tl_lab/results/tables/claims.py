@@ -1,6 +1,6 @@
-"""What an experiment expects of its own runs: one setting is better than another, or hardly worse.
+"""Claims of an experiment about its own runs: one setting is better than another, or hardly worse.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ __all__ = ["Claim", "Judged", "judge"]
 
 @dataclass(frozen=True)
 class Claim:
-    """One expectation: an entry of the list ``reproduces.claims``.
+    """One claim: an entry of the list ``reproduces.claims``.
 
     Args:
-        says: it in words.
-        better: values of swept keys that select the runs expected to be better.
-        worse: the same keys with the values of the runs that they are compared with.
-        by: smallest difference for which the claim holds, in the metric's unit; below 0 it says "hardly worse".
-        over: ``seed``, or the swept key whose values the interval covers, each with its mean over seeds.
+        says: the claim in words.
+        better: values of swept keys that select the runs that are expected to be better.
+        worse: the same keys with the values of the runs for comparison.
+        by: smallest difference for which the claim holds, in the metric's unit; negative for "hardly worse".
+        over: ``seed``, or the swept key over whose values the interval is computed, each with its mean over seeds.
 
     Raises:
-        UserError: nothing is compared, or both sides name different keys.
+        UserError: nothing is compared, or the keys of both sides differ.
     """
 
     says: str
@@ -68,12 +68,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judged:
-    """What runs say of a claim.
+    """The result of a claim.
 
     Args:
         claim: the claim.
-        differences: better minus worse, one a seed (or a value of ``over``), positive where the claim says so.
-        half: half-width of the mean's 95 % Student t interval; NaN below three differences.
+        differences: better minus worse, one per seed (or value of ``over``), positive if the claim is right.
+        half: half-width of the mean's 95 % Student t interval; NaN with fewer than three differences.
     """
 
     claim: Claim
@@ -87,7 +87,7 @@ class Judged:
 
     @property
     def word(self) -> str:
-        """``yes`` or ``no`` where the whole interval lies on one side of the claim's bound, otherwise ``undecided``."""
+        """``yes`` or ``no`` if the whole interval is on one side of the claim's bound, otherwise ``undecided``."""
         if not len(self.differences):
             return "not run"
         if self.mean - self.half > self.claim.by:
@@ -95,7 +95,7 @@ class Judged:
         return "no" if self.mean + self.half < self.claim.by else "undecided"
 
     def row(self, metric: str) -> list[str]:
-        """Give the claim, its difference and the verdict as text."""
+        """Format the claim, its difference and the verdict as text."""
         sign = -1.0 if less_is_better(metric) else 1.0
         shown = format_difference(metric, sign * self.mean, self.half, both_of(sign * self.differences))
         bound = "" if not self.claim.by else f" (bound {format_difference(metric, sign * self.claim.by)})"
@@ -104,12 +104,12 @@ class Judged:
 
 
 def judge(runs: "pd.DataFrame", claim: Claim, metric: str) -> Judged:
-    """Compare runs in pairs: what the claim does not name, the seed among it, is the same on both sides.
+    """Compare runs in pairs, which differ only in the keys that the claim names.
 
     Args:
         runs: completed runs, with columns ``seed``, the metric, and ``override.<key>`` of each swept key, as text.
-        claim: what is expected.
-        metric: the metric's name, which says what is better.
+        claim: the claim.
+        metric: the metric's name, which determines what is better.
     """
     named = [f"override.{key}" for key in claim.better]
     rest = ["seed", *(name for name in runs if name.startswith("override.") and name not in (*named, "override.seed"))]
@@ -123,7 +123,7 @@ def judge(runs: "pd.DataFrame", claim: Claim, metric: str) -> Judged:
 
 
 def _selected(runs: "pd.DataFrame", values: Mapping[str, Any]) -> "pd.DataFrame":
-    """Keep the runs with these values, several of a key as a list; the keys' columns are dropped."""
+    """Select the runs with these values (a list for several values of a key), and drop the columns of the keys."""
     kept = runs
     for key, value in values.items():
         wanted = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]

@@ -80,7 +80,7 @@ class Paper:
 
     @cached_property
     def claims(self) -> list[Judged]:
-        """What the stored runs say of the experiment's own expectations."""
+        """Results of the experiment's claims, from the stored runs."""
         if self.runs is None:
             return []
         # both sides of a claim may have selected different values of what is tuned

@@ -51,7 +51,7 @@ class Reproduces:
             interval must be within it (:func:`~tl_lab.results.tables.verdicts.decide`).
         methods: the swept key whose values are the compared methods.
         tasks: the swept key whose values are the tasks over which methods are compared; None for one task.
-        variants: further swept keys, each with the value that goes unnamed: another value makes a method of its own,
+        variants: further swept keys, each with its unnamed value: any other value defines a separate method,
             ``fine_tuning, word_vectors``.
         tuned: swept keys whose best value by ``chosen_by`` is taken for each method, task and seed.
         chosen_by: the metric that selects among runs; it must not use the target's labels.

@@ -1,6 +1,6 @@
-"""What appears with a model's size: scores of the same prompts by number of parameters, beside those of guessing.
+"""Scores by model size: the same prompts for models of different numbers of parameters, compared with guessing.
 
-Nothing here imports torch.
+This module does not import torch.
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ class OfSize:
     """The score of one model on the same prompts as others.
 
     Args:
-        way: what was asked and how: the overrides that name no model.
-        model: the overrides that name the model.
-        parameters: of the model.
-        n: runs, one a seed.
-        acc: mean over them.
+        way: the overrides that do not select the model: data and prompts.
+        model: the overrides that select the model.
+        parameters: number of parameters of the model.
+        n: number of runs, one per seed.
+        acc: mean accuracy over the runs.
         low, high: means of the ends of their 95 % intervals over the test items.
-        chance: what the most frequent class gives, mean over them.
+        chance: mean accuracy of the most frequent class.
     """
 
     way: str
@@ -44,20 +44,20 @@ class OfSize:
 
     @property
     def verdict(self) -> str:
-        """``absent at this scale`` where the interval includes chance, else whether the score lies above."""
+        """``absent at this scale`` if the interval includes chance, otherwise whether the score is above or below."""
         if self.low <= self.chance <= self.high:
             return "absent at this scale"
         return "above chance" if self.acc > self.chance else "below chance"
 
 
 def find_scale(runs: "pd.DataFrame") -> list[OfSize]:
-    """Gather what runs say of their model's size (``scale`` in their results).
+    """Collect the scores of runs by the size of their models (``scale`` in their results).
 
     Args:
         runs: as :func:`tl_lab.results.tables.collecting.collect` returns them, with their ``attrs["scales"]``.
 
     Returns:
-        A row for each way and model, the smallest first; none unless models of two sizes were asked in one way.
+        A row for each way and model, the smallest first; empty without models of two sizes and the same way.
     """
     keys = swept_keys(runs)
     of_model = [key for key in keys if key.split(".")[0] in _MODEL or key in _MODEL]

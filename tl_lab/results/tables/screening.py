@@ -1,4 +1,4 @@
-"""Screening metrics of findings, laid out for the screen, the report and the card. Nothing here imports torch."""
+"""Tables of the screening metrics of findings, for the screen, the report and the card; without torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,13 +24,13 @@ ON_SCREENING = (
     "and specificity are those of this threshold on the test set, where the specificity may differ from 90 %. ECE is "
     "the expected calibration error."
 )
-"""What stands below the table."""
+"""The note below the table."""
 _POINTS = ("sensitivity_at_90", "sensitivity", "specificity", "calibration_error")
 _SHARES = ("auroc", "low", "high", *_POINTS)
 
 
 def screened(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Format the metrics of each finding and test set, a cell for each column of :data:`SCREENED`.
+    """Format the metrics of each finding and test set, with one cell per column of :data:`SCREENED`.
 
     Args:
         rows: see :func:`tl_lab.training.screening.screening_rows`.

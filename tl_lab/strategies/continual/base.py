@@ -1,4 +1,4 @@
-"""Base class of the strategies that train on one task after the other: task boundaries, heads, accuracies."""
+"""Base class of strategies that train on one task after another: task boundaries, heads, accuracies."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -24,8 +24,9 @@ __all__ = ["ContinualStrategy"]
 
 
 class ContinualStrategy(Strategy):
-    """Train on the tasks of a stream in order. Subclasses implement :meth:`start_task`, :meth:`end_task` and hooks of
-    :class:`~tl_lab.strategies.base.Strategy`.
+    """Train on the tasks of a stream in order.
+
+    Subclasses implement :meth:`start_task`, :meth:`end_task` and hooks of :class:`~tl_lab.strategies.base.Strategy`.
 
     The steps of each task are: keep or reset the optimizer's state, :meth:`start_task`, the epochs, the choice of the
     final weights, :meth:`end_task`, the accuracy on every task's test set (a row of the accuracy matrix). Subclasses
@@ -316,7 +317,7 @@ class ContinualStrategy(Strategy):
         kept = checkpoint["stream"]
         if (now := data.describe_order()) != kept["order"]:
             raise UserError(
-                f"the checkpoint belongs to another stream of tasks: it was trained on {kept['order']!r}, and this run "
+                f"the checkpoint belongs to another stream of tasks: it was trained on {kept['order']!r}, but this run "
                 f"has {now!r}: resume with the configuration that the run was started with"
             )
         self.task, self._began_at = kept["task"], kept["began_at"]

@@ -26,7 +26,7 @@ class LwF(ContinualStrategy):
 
     - Task-incremental: a term for the head of each earlier task.
     - Class-incremental: one term over the classes of all earlier tasks.
-    - Domain-incremental: the shared outputs serve for each earlier task, so that their terms are equal.
+    - Domain-incremental: the outputs are shared by all earlier tasks, so that their terms are equal.
 
     The warm-up of the paper, which trains the new head alone at first, is omitted: the paper found it not crucial.
 

@@ -31,7 +31,7 @@ class MAS(QuadraticStrategy):
 
     problems = ALL
     term = "mas"
-    useful = "useful values in the literature run from .1 to 1e4 with the scenario"
+    useful = "values in the literature range from 0.1 to 1e4, depending on the scenario"
 
     def __init__(
         self, *, mas_lambda: NonNegative = 1.0, samples: Count | None = 1000, batch_size: Count = 128, **options: Any

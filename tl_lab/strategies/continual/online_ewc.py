@@ -12,7 +12,7 @@ __all__ = ["OnlineEWC"]
 
 
 class OnlineEWC(EWC):
-    """EWC with a single penalty, in which earlier tasks count less and less.
+    """EWC with a single penalty that discounts the Fisher information of earlier tasks.
 
     L(theta) = L_task(theta) + lambda/2 sum_i gamma F~_i (theta_i - theta*_i)^2,    F~ <- gamma F~ + F
 

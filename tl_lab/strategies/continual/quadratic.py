@@ -89,7 +89,7 @@ class QuadraticStrategy(ContinualStrategy):
 
     term: ClassVar[str]
     """Name of the penalty in the log."""
-    useful: ClassVar[str] = "useful values in the literature run from 1e2 to 1e10 with the scenario"
+    useful: ClassVar[str] = "values in the literature range from 1e2 to 1e10, depending on the scenario"
     """Advice for users whose strength is too small."""
 
     def __init__(self, *, strength: float, **options: Any) -> None:
@@ -101,7 +101,7 @@ class QuadraticStrategy(ContinualStrategy):
         if not protected:
             raise UserError(
                 "there is nothing to protect: strategy.layers keeps the whole backbone frozen, and each task has a "
-                "head of its own; let layers learn, or use strategy=naive"
+                "head of its own; make layers trainable, or use strategy=naive"
             )
         self.penalty = QuadraticPenalty(protected)
         self._tied: dict[str, Tensor] = {}

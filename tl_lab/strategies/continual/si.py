@@ -36,7 +36,7 @@ class SI(QuadraticStrategy):
 
     problems = ALL
     term = "si"
-    useful = "useful values in the literature run from .1 to 5e4 with the scenario"
+    useful = "values in the literature range from 0.1 to 5e4, depending on the scenario"
 
     def __init__(
         self, *, si_c: NonNegative = 0.1, damping: Positive = 0.1, clamp: bool = False, **options: Any

@@ -27,8 +27,9 @@ class GradientBased(FewShotStrategy):
 
     Subclasses implement :meth:`learn`, which computes the gradient of the initial weights from a step's episodes.
 
-    In training, batch normalisation uses the statistics of the current batch in both loops. The queries' statistics
-    under the adapted weights update the running ones: each episode starts from the shared ones, and the mean is kept.
+    In training, batch normalisation uses the statistics of the current batch in both loops. The running statistics are
+    updated by those of the queries under the adapted weights: each episode starts from the shared ones, and the mean
+    over episodes is stored.
 
     Args:
         inner_steps: steps on a support in training, >= 1.

@@ -20,11 +20,10 @@ __all__ = ["Reptile"]
 class Reptile(GradientBased):
     """Move the weights towards the result of gradient descent on each episode's support.
 
-    The gradient passed to the optimizer is theta - mean_i(theta_i): under ``optimizer=sgd optimizer.momentum=0`` the
-    learning rate is Reptile's epsilon. The queries
-    do not affect it; their loss under the adapted weights is logged. Training needs more shots than the
-    test (``data.train.shot``), so that successive inner steps use different samples: the product of gradients
-    of different batches distinguishes Reptile from joint training on all tasks.
+    The gradient passed to the optimizer is theta - mean_i(theta_i): with ``optimizer=sgd optimizer.momentum=0`` the
+    learning rate is Reptile's epsilon. The queries do not affect it; their loss under the adapted weights is logged.
+    Training needs more shots than the test (``data.train.shot``), so that successive inner steps use different samples:
+    the product of gradients of different batches distinguishes Reptile from joint training on all tasks.
 
     Args:
         inner_batch: samples per inner step in training, drawn without replacement until all were used; None: the

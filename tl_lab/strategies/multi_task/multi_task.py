@@ -1,4 +1,4 @@
-"""Several tasks learned at once on one backbone, with a head for each."""
+"""Training on several tasks at once, with one backbone and one head per task."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,29 +34,31 @@ __all__ = ["MultiTask"]
 
 
 class MultiTask(Strategy):
-    """Learn several tasks at once on a shared backbone, which is trained according to the layer policy.
+    """Train on several tasks at once with a shared backbone, according to the layer policy.
 
-    The head's last layer has outputs of its own for each task; hidden layers are shared. A task's loss is the mean over
-    the samples of a batch that have its labels, and exactly 0 if none has. ``weighting`` determines how the losses are
-    combined; ``pcgrad``, ``cagrad`` and ``gradnorm`` compute each task's gradient with respect to the shared
-    parameters, in one backward pass per task. Cosines between these gradients are measured at regular intervals.
+    The last layer of the head has separate outputs for each task; hidden layers are shared. The loss of a task is the
+    mean over the samples of a batch that have its labels, and exactly 0 if none has. ``weighting`` determines how the
+    losses are combined; ``pcgrad``, ``cagrad`` and ``gradnorm`` compute the gradient of each task with respect to the
+    shared parameters, in one backward pass per task. Cosines between these gradients are measured at regular intervals.
 
     Args:
-        layers: which layer groups are trained; by default the top one at 0.1 of the head's rate.
-        adapters: ``shared`` by all tasks, or ``per_task``: one for each, whose parameters no other task's gradient
-            reaches. A bottleneck and hidden layers of the head are shared.
+        layers: which layer groups are trained; by default, the top group has 0.1 of the head's learning rate.
+        adapters: ``shared`` by all tasks, or ``per_task``: one for each task, which is trained by this task only. A
+            bottleneck and hidden layers of the head are always shared.
         weighting: ``uniform``: equal weights of tasks; ``samples``: equal weights of labels; ``uncertainty``, ``dwa``,
             ``gradnorm``, ``pcgrad`` or ``cagrad``.
-        dwa_temperature: of ``dwa``, above 0; a large one makes the weights equal.
-        gradnorm_alpha: of ``gradnorm``, at least 0: how strongly the tasks' rates are tied together.
-        cagrad_c: of ``cagrad``, in [0, 1): how far from the mean gradient the update may lie; 0 is ``uniform``.
-        weights_lr: learning rate of the weights of ``uncertainty`` and ``gradnorm``; None for the head's, and .025.
+        dwa_temperature: temperature of ``dwa``, above 0; large values make the weights equal.
+        gradnorm_alpha: of ``gradnorm``, at least 0: how strongly the tasks' training rates are tied together.
+        cagrad_c: of ``cagrad``, in [0, 1): largest relative distance of the update from the mean gradient; 0 is
+            ``uniform``.
+        weights_lr: learning rate of the weights of ``uncertainty`` and ``gradnorm``; None for the head's and for .025,
+            respectively.
         cosines_every: updates between two measurements of the gradients' cosines; 0 for none.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a weighting that does not exist; one that needs separate gradients where they cannot be computed; or
-            an adapter for each task where there is none.
+        UserError: the weighting does not exist or needs gradients that cannot be computed; or ``adapters=per_task``
+            without an adapter.
 
     References:
         See the functions of :mod:`tl_lab.functional` that the weightings are made of.
@@ -103,18 +105,18 @@ class MultiTask(Strategy):
         self.weights_lr, self.cosines_every = weights_lr, cosines_every
         if self.weighting.needs_gradients and self.accumulate_batches > 1:
             raise UserError(
-                f"strategy.weighting={weighting} looks at the gradients of each batch: set update.accumulate_batches=1"
+                f"strategy.weighting={weighting} uses the gradients of each batch: set update.accumulate_batches=1"
             )
         count = len(self.names)
         self.register_buffer("cosine_sums", torch.zeros(count, count, dtype=torch.float64))
         self.register_buffer("cosine_counts", torch.zeros(count, count, dtype=torch.float64))
-        self._losses: tuple[Tensor, Tensor] | None = None  # of the batch at hand: means and counts
-        self._epoch = torch.zeros(2, count, dtype=torch.float64)  # sums of losses, and how many were summed
+        self._losses: tuple[Tensor, Tensor] | None = None  # means and counts of the current batch
+        self._epoch = torch.zeros(2, count, dtype=torch.float64)  # sums of losses, and the numbers of their terms
 
-    # ------------------------------------------------------------------ what learns
+    # ------------------------------------------------------------------ trained parameters
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Add what the weighting learns, at its own rate and without decay."""
+        """Add the parameters of the weighting, with their own learning rate and without decay."""
         groups = super().parameter_groups()
         if learned := list(self.weighting.parameters()):
             head = self.make_optimizer.keywords["lr"]  # type: ignore[attr-defined]
@@ -123,19 +125,19 @@ class MultiTask(Strategy):
         return groups
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """List the parameters that all tasks share and that learn in this epoch."""
+        """List the parameters that all tasks share and that are trained in this epoch."""
         found = {id(p): p for module in self._shared() for p in module.parameters() if p.requires_grad}
         return list(found.values())
 
     def _shared(self) -> list[nn.Module]:
-        """List the modules that learn for all tasks; of the backbone, none does where each task has an adapter."""
+        """List the modules that all tasks train; with an adapter per task, these exclude the backbone."""
         head, backbone = self.network.head, self.network.backbone
         hidden = list(head.children())[:-1] if isinstance(head, nn.Sequential) else []
         own = isinstance(backbone, BackboneOfTasks)
         return [*([] if own else [backbone]), self.network.bottleneck, *hidden]
 
     def on_fit_start(self) -> None:
-        """Refuse what would compute other gradients than those of the tasks."""
+        """Refuse settings with which the tasks' gradients cannot be computed."""
         if self.weighting.needs_gradients:
             chosen = f"strategy.weighting={self.weighting_name}"
             if self.trainer.world_size > 1:
@@ -146,8 +148,8 @@ class MultiTask(Strategy):
                 )
             if not self._may_be_shared():
                 raise UserError(
-                    f"{chosen} acts on parameters that the tasks share, of which none learns: let layers learn, or set "
-                    "strategy.bottleneck"
+                    f"{chosen} acts on parameters that the tasks share, but none is trained: make layers trainable, or "
+                    "set strategy.bottleneck"
                 )
         super().on_fit_start()
 
@@ -166,7 +168,7 @@ class MultiTask(Strategy):
         y: Tensor | None,
         phase: Phase,
     ) -> tuple[DomainOutput, DomainOutput]:
-        """Let an adaptation see the source samples of that task alone which has the target, where a batch has any."""
+        """Pass to an adaptation only the source samples of the task with a target, if the batch contains any."""
         adapted = getattr(self.data, "adapted", None)
         if adapted is not None and isinstance(self.network.backbone, BackboneOfTasks):
             own = self.names.index(adapted)  # the features of that task's adapter
@@ -180,7 +182,7 @@ class MultiTask(Strategy):
         return super()._domain_outputs(source, target, features, target_features, logits, y, phase)
 
     def task_loss(self, outputs: Tensor, y: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Compute each task's loss, and what the weighting makes of them."""
+        """Compute the loss of each task, and combine them by the weighting."""
         losses, counts = cast(SeveralCriterion, self.criterion).by_task(outputs, y, weights)
         self._losses = losses, counts
         self._note_losses(losses.detach(), counts)
@@ -188,7 +190,7 @@ class MultiTask(Strategy):
 
     def _note_losses(self, losses: Tensor, counts: Tensor) -> None:
         if self.recording is not None:
-            self.recording.object_to("which tasks a batch has labels of is read as numbers")
+            self.recording.object_to("the numbers of labels of each task in a batch are read on the CPU")
         here = (counts > 0).tolist()
         said = self.weighting.said()
         self.note({f"{name}_loss": losses[k] for k, name in enumerate(self.names) if here[k]})
@@ -196,7 +198,7 @@ class MultiTask(Strategy):
         self._epoch += torch.stack([losses.double().cpu(), torch.tensor(here, dtype=torch.float64)])
 
     def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
-        """Forget the losses of the batch before."""
+        """Reset the losses of the previous batch."""
         self._losses = None
         with self._wanted(batch):
             super().train_on(batch, batch_idx, again)
@@ -209,7 +211,7 @@ class MultiTask(Strategy):
 
     @contextmanager
     def _wanted(self, batch: Any) -> Iterator[None]:
-        """Let samples pass with the adapters of those tasks alone whose labels they have."""
+        """Use the adapter of a task only for samples that have labels of that task."""
         backbone = self.network.backbone
         if not isinstance(backbone, BackboneOfTasks) or not isinstance(batch, Labelled):
             yield
@@ -221,7 +223,7 @@ class MultiTask(Strategy):
             backbone.known = None
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Look at the tasks' gradients where that is wanted, and compute those of the objective."""
+        """Compute the gradients of the tasks if they are needed, and those of the objective."""
         due = bool(self.cosines_every) and self._updates_done % max(1, self.cosines_every) == 0
         shared = self.shared_parameters()
         if self._losses is None or not shared or not (self.weighting.needs_gradients or (due and len(self.names) > 1)):
@@ -241,7 +243,7 @@ class MultiTask(Strategy):
     def _reweigh(
         shared: list[nn.Parameter], gradients: Sequence[Sequence[Tensor | None]], changes: list[float]
     ) -> None:
-        """Add to the shared parameters' gradients what the objective's weights lack."""
+        """Correct the gradients of the shared parameters for coefficients that differ from the objective's weights."""
         for of_task, change in zip(gradients, changes, strict=True):
             for parameter, gradient in zip(shared, of_task, strict=True):
                 if change and gradient is not None and parameter.grad is not None:
@@ -256,11 +258,11 @@ class MultiTask(Strategy):
         self.note({f"cosine_{self.names[j]}_{self.names[i]}": float(cosines[i, j]) for i, j in pairs})
 
     def on_update(self) -> None:
-        """Let the weighting act."""
+        """Update the weighting."""
         self.weighting.after_update()
 
     def on_train_epoch_end(self) -> None:
-        """Hand the weighting the epoch's mean losses."""
+        """Pass the mean losses of the epoch to the weighting."""
         super().on_train_epoch_end()
         sums = self._epoch.to(self.device)
         if self.trainer.world_size > 1:
@@ -271,7 +273,7 @@ class MultiTask(Strategy):
     # ------------------------------------------------------------------ reporting
 
     def _scores(self, prefixes: Mapping[str, str]) -> dict[str, float]:
-        """Score every task, and their mean by the name that it has for these data."""
+        """Score every task, and add the mean score under the name that the data define."""
         scores = super()._scores(prefixes)
         if (name := getattr(self.data, "mean_name", TASK_MEAN)) != TASK_MEAN:
             for prefix in prefixes.values():
@@ -280,11 +282,11 @@ class MultiTask(Strategy):
 
     @property
     def cosines(self) -> Tensor:
-        """Mean cosines between the tasks' gradients, ``(T, T)``; NaN where none was measured."""
+        """Mean cosines between the tasks' gradients, ``(T, T)``; NaN if none was measured."""
         return (self.cosine_sums / self.cosine_counts).cpu()
 
     def facts(self) -> dict[str, str]:
-        """State the weighting, and the weights at the end where they change."""
+        """Report the weighting, with the final weights if they change."""
         said: str = self.weighting_name
         if self.updates_done and self.weighting_name in ("uncertainty", "dwa", "gradnorm"):
             weights = zip(self.names, self.weighting.said().tolist(), strict=True)
@@ -292,7 +294,7 @@ class MultiTask(Strategy):
         return {**super().facts(), "weighting": said}
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
-        """Keep the mean cosines."""
+        """Write the mean cosines."""
         if not bool(self.cosine_counts.any()):
             return {}
         matrix = [[None if value != value else round(value, 6) for value in row] for row in self.cosines.tolist()]

@@ -1,4 +1,4 @@
-"""How the losses of several tasks become one update: one class a method, found by its name."""
+"""Methods that combine the losses of several tasks: one class per method, found by its name."""
 
 from typing import ClassVar, NamedTuple
 
@@ -12,7 +12,7 @@ __all__ = ["WEIGHTINGS", "Options", "Weighting"]
 
 
 class Options(NamedTuple):
-    """What weightings are told.
+    """Options of all weightings.
 
     Attributes:
         numbers: whether each task predicts numbers, ``(T,)``, bool.
@@ -30,14 +30,14 @@ class Options(NamedTuple):
 
 
 class Weighting(nn.Module):
-    """Every task's loss counts alike: the objective is their sum.
+    """Equal weights of tasks: the objective is the sum of their losses.
 
     Args:
-        options: see there.
+        options: of all weightings.
     """
 
     needs_gradients: ClassVar[bool] = False
-    """Whether the tasks' gradients by the shared parameters are computed one by one in each update."""
+    """Whether each update computes separate gradients of the tasks with respect to the shared parameters."""
     default_lr: ClassVar[float | None] = None
     """Learning rate of the weighting's own parameters; None for the head's."""
 
@@ -58,7 +58,7 @@ class Weighting(nn.Module):
         return (self.weights * losses).sum()
 
     def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
-        """Give the factor that each task's gradient by the shared parameters gets in place of its weight.
+        """Return the factor of each task's gradient with respect to the shared parameters, which replaces its weight.
 
         Args:
             gram: inner products of the gradients of the unweighted losses, ``(T, T)``, double precision.
@@ -67,50 +67,49 @@ class Weighting(nn.Module):
             update: number of the update.
 
         Returns:
-            Factors, ``(T,)``; None to leave the objective's own.
+            Factors, ``(T,)``; None for the weights of the objective.
         """
         return None
 
     def after_update(self) -> None:
-        """Act after the optimizer's step."""
+        """Run after the optimizer's step."""
 
     def end_epoch(self, losses: Tensor) -> None:
-        """Take the mean loss of each task over an epoch, ``(T,)``, NaN for a task that was not seen."""
+        """Receive the mean loss of each task over an epoch, ``(T,)``, NaN for a task without samples."""
 
     def said(self) -> Tensor:
-        """Give the weights as they are logged, ``(T,)``."""
+        """Return the weights for the log, ``(T,)``."""
         return self.weights
 
 
 class Samples(Weighting):
-    """Every label counts alike: tasks weigh by their shares in the batch, which ``data.sampling`` decides."""
+    """Equal weights of labels: tasks are weighted by their shares in the batch, which ``data.sampling`` determines."""
 
     def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
-        """Give the mean over all labels of the batch."""
+        """Return the mean over all labels of the batch."""
         return (losses * counts).sum() / counts.sum().clamp(min=1)
 
 
 class Uncertainty(Weighting):
-    """Weights follow from each task's noise, which is learned (:func:`~tl_lab.functional.uncertainty_objective`)."""
+    """Weights from the learned noise of each task (:func:`~tl_lab.functional.uncertainty_objective`)."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.log_variances = nn.Parameter(torch.zeros(len(options.numbers)))
 
     def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
-        """Weigh the tasks that have labels in the batch."""
+        """Weight the tasks that have labels in the batch."""
         here = counts > 0
         return uncertainty_objective(losses[here], self.log_variances[here], self.options.numbers.to(here.device)[here])
 
     def said(self) -> Tensor:
-        """Give the factor of each loss."""
+        """Return the factor of each loss."""
         half = torch.where(self.options.numbers, 0.5, 1.0).to(self.log_variances)
         return half * torch.exp(-self.log_variances.detach())
 
 
 class Dwa(Weighting):
-    """Weights follow from how much the losses fell in the two epochs before
-    (:func:`~tl_lab.functional.dynamic_weights`)."""
+    """Weights from the decrease of the losses over the last two epochs (:func:`~tl_lab.functional.dynamic_weights`)."""
 
     history: Tensor
 
@@ -119,7 +118,7 @@ class Dwa(Weighting):
         self.register_buffer("history", torch.full((2, len(options.numbers)), torch.nan))
 
     def end_epoch(self, losses: Tensor) -> None:
-        """Take an epoch's losses; from the third epoch on the weights differ."""
+        """Receive an epoch's losses; weights differ from the third epoch on."""
         last = torch.where(losses.isnan(), self.history[1].to(losses), losses)
         self.history = torch.stack([self.history[1], last.to(self.history)])
         if bool(self.history.isfinite().all()):
@@ -127,10 +126,10 @@ class Dwa(Weighting):
 
 
 class GradNorm(Weighting):
-    """Weights are learned so that the tasks' gradients are of comparable size and the tasks learn at similar rates
-    (:func:`~tl_lab.functional.gradnorm_gradient`).
+    """Learned weights, with which gradients are of comparable size and tasks are learned at similar rates.
 
-    The norms are those over all shared parameters that learn; the paper takes the last shared layer's alone.
+    See :func:`~tl_lab.functional.gradnorm_gradient`. The norms are over all trained shared parameters; the paper uses
+    only the last shared layer.
     """
 
     needs_gradients = True
@@ -143,11 +142,11 @@ class GradNorm(Weighting):
         self.learned = nn.Parameter(torch.ones(len(options.numbers)))
 
     def objective(self, losses: Tensor, counts: Tensor) -> Tensor:
-        """Weigh the losses by what was learned so far."""
+        """Weight the losses by the current weights."""
         return (self.learned.detach() * losses).sum()
 
     def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
-        """Set the weights' gradient for the optimizer, of the tasks that are there."""
+        """Set the gradients of the weights for the optimizer, for the tasks in the batch."""
         unknown = self.first.cpu().isnan() & present
         self.first = torch.where(unknown, losses.float(), self.first.cpu()).to(self.first.device)
         here = present.nonzero()[:, 0]
@@ -163,34 +162,34 @@ class GradNorm(Weighting):
 
     @torch.no_grad()
     def after_update(self) -> None:
-        """Keep the weights positive, and their sum the number of tasks."""
+        """Keep the weights positive and their sum equal to the number of tasks."""
         self.learned.clamp_(min=1e-3)
         self.learned.mul_(len(self.learned) / self.learned.sum())
 
     def said(self) -> Tensor:
-        """Give what was learned."""
+        """Return the learned weights."""
         return self.learned.detach()
 
 
 class PCGrad(Weighting):
-    """Shared parameters follow the gradients without the parts that conflict (:func:`~tl_lab.functional.pcgrad`)."""
+    """Shared parameters are updated without conflicting components (:func:`~tl_lab.functional.pcgrad`)."""
 
     needs_gradients = True
 
     def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
-        """Draw the orders in which the gradients meet, anew in each update."""
+        """Draw the orders in which gradients are compared, anew in each update."""
         draw = generator(self.options.seed, "pcgrad", update)
         orders = [torch.randperm(len(gram), generator=draw).tolist() for _ in range(len(gram))]
         return pcgrad(gram, orders)
 
 
 class CAGrad(Weighting):
-    """Shared parameters follow the direction that helps the worst task most (:func:`~tl_lab.functional.cagrad`)."""
+    """Shared parameters are updated in the best direction for the worst task (:func:`~tl_lab.functional.cagrad`)."""
 
     needs_gradients = True
 
     def coefficients(self, gram: Tensor, losses: Tensor, present: Tensor, update: int) -> Tensor | None:
-        """Search among the tasks that are there."""
+        """Compute the coefficients of the tasks in the batch."""
         here = present.nonzero()[:, 0]
         found = torch.ones(len(gram), dtype=gram.dtype)
         found[here] = cagrad(gram[here][:, here], self.options.cagrad_c)
@@ -206,4 +205,4 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "pcgrad": PCGrad,
     "cagrad": CAGrad,
 }
-"""Every way of weighting by its name."""
+"""The weightings by name."""

@@ -1,4 +1,4 @@
-"""Pretext tasks: what a network can learn from inputs without labels."""
+"""Pretext tasks, on which a network is trained without labels."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What every pretext task is: a loss made of inputs alone."""
+"""Base class of pretext tasks: losses that are computed from inputs only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["Options", "Pretext", "Seen", "told"]
 
 @dataclass(frozen=True)
 class Options:
-    """What pretext tasks can be told; see :class:`~tl_lab.strategies.pretraining.Pretraining`."""
+    """Options of pretext tasks; see :class:`~tl_lab.strategies.pretraining.Pretraining`."""
 
     temperature: float
     projection: int
@@ -34,9 +34,9 @@ class Seen:
     """A batch without its labels.
 
     Args:
-        x: inputs, augmented where the run augments.
-        again: gives the same samples, augmented anew.
-        draw: the random stream.
+        x: inputs, augmented if the run has an augmentation.
+        again: returns the same samples with a new augmentation.
+        draw: random generator.
     """
 
     x: Inputs
@@ -45,15 +45,15 @@ class Seen:
 
 
 class Pretext(nn.Module):
-    """A task made of inputs alone; calling it gives the loss, and quantities to be logged beside it.
+    """A pretext task; calling it returns the loss and further quantities for the log.
 
     Args:
-        network: that learns; held outside, so that it is no part of the task's own parameters.
-        options: of all tasks.
+        network: the trained network; its parameters are not registered as those of the task.
+        options: of all pretext tasks.
     """
 
     name: ClassVar[str]
-    """Its choice of ``strategy.pretext``."""
+    """Its value of ``strategy.pretext``."""
     modality: ClassVar[str] = "image"
 
     def __init__(self, network: Network, options: Options) -> None:
@@ -61,34 +61,34 @@ class Pretext(nn.Module):
         self._network, self.options = (network,), options
         if network.backbone.spec.modality != self.modality:
             raise UserError(
-                f"strategy.pretext={self.name} is made of "
-                f"inputs of the kind {self.modality}, and the backbone takes {network.backbone.spec.modality}"
+                f"strategy.pretext={self.name} needs inputs of the kind {self.modality}, but the backbone takes "
+                f"{network.backbone.spec.modality}"
             )
 
     @property
     def network(self) -> Network:
-        """The network that learns."""
+        """The trained network."""
         return self._network[0]
 
     def prepare(self, data: DataModule) -> None:
-        """Look at the training set before the first update; most tasks need nothing of it."""
+        """Read the training set before the first update, which most tasks do not need."""
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """Compute ``loss`` and further values to be logged, scalars by name."""
+        """Compute the ``loss`` and further values for the log, scalars by name."""
         raise NotImplementedError
 
 
 def told(scores: Tensor, truth: Tensor, name: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Compare predictions with the truth; a batch of very short texts may have nothing to predict.
+    """Compare predictions with labels; a batch of very short texts may have nothing to predict.
 
     Args:
         scores: logits, ``(P, K)``.
-        truth: what is right, ``(P,)``.
-        name: of the share that is right.
+        truth: the labels, ``(P,)``.
+        name: of the accuracy.
 
     Returns:
-        The mean cross entropy, 0 with a gradient of 0 if P is 0; and by its name the share that is right, in [0, 1],
-        which is left out if P is 0.
+        The mean cross-entropy, 0 with a gradient of 0 if P is 0; and the accuracy in [0, 1] under its name, unless P is
+        0.
     """
     if not len(truth):
         return 0.0 * scores.sum(), {}

@@ -16,7 +16,7 @@ __all__ = ["MaskedPatches", "Rotation", "Views", "hidden_patches"]
 
 
 class Rotation(Pretext):
-    """Tell by how many quarter turns an image was rotated.
+    """Predict by how many quarter turns an image was rotated.
 
     References:
         S. Gidaris, P. Singh, N. Komodakis, "Unsupervised Representation Learning by Predicting Image Rotations", ICLR
@@ -29,11 +29,11 @@ class Rotation(Pretext):
         super().__init__(network, options)
         height, width = cast(Any, network.backbone.spec).size
         if height != width:
-            raise UserError(f"strategy.pretext=rotation turns square images, and these are {height}x{width}")
+            raise UserError(f"strategy.pretext=rotation needs square images, and these are {height}x{width}")
         self.head = nn.Linear(network.num_features, 4)
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """All four turns of each image are in the batch, as in the paper."""
+        """Classify all four rotations of each image in one batch, as in the paper."""
         x = cast(Tensor, seen.x)
         turns = torch.arange(4, device=x.device).repeat_interleave(len(x))
         scores = self.head(self.network.features(torch.cat([x.rot90(k, (2, 3)) for k in range(4)])))
@@ -41,7 +41,7 @@ class Rotation(Pretext):
 
 
 class Views(Pretext):
-    """Find the other view of a sample among those of a batch: SimCLR (see :func:`~tl_lab.functional.nt_xent`)."""
+    """Identify the second view of a sample among those of a batch: SimCLR (see :func:`~tl_lab.functional.nt_xent`)."""
 
     name = "views"
 
@@ -51,16 +51,16 @@ class Views(Pretext):
         self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, options.projection))
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """Both views are drawn by the run's augmentation."""
+        """Compare two views, both drawn by the run's augmentation."""
         left, right = (self.projection(self.network.features(x)) for x in (seen.x, seen.again()))
         loss, found = nt_xent(left, right, self.options.temperature)
         return {"loss": loss, "views_found": found}
 
 
 class MaskedPatches(Pretext):
-    """Restore hidden patches of an image from what the network makes of the others, by one linear layer.
+    """Reconstruct masked patches of an image from the features of the others, by one linear layer.
 
-    Patches are hidden by 0, the mean of what images are brought to; the loss is the squared error at hidden pixels.
+    Masked patches are 0, the mean of normalised images; the loss is the squared error at masked pixels.
 
     References:
         D. Pathak et al., "Context Encoders: Feature Learning by Inpainting", CVPR 2016, equation 1.
@@ -80,7 +80,7 @@ class MaskedPatches(Pretext):
         self.decoder = nn.Linear(network.num_features, spec.channels * spec.size[0] * spec.size[1])
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """The mean squared error over hidden pixels."""
+        """Compute the mean squared error over masked pixels."""
         x = cast(Tensor, seen.x)
         hidden = hidden_patches(x.shape, self.options.patch, self.options.mask_share, seen.draw).to(x.device)
         restored = self.decoder(self.network.features(x.masked_fill(hidden, 0.0))).view_as(x)
@@ -88,13 +88,13 @@ class MaskedPatches(Pretext):
 
 
 def hidden_patches(shape: Sequence[int], patch: int, share: float, draw: torch.Generator) -> Tensor:
-    """Choose patches of each image, as many of each: boolean ``(B, 1, H, W)``.
+    """Choose equal numbers of patches of each image: boolean ``(B, 1, H, W)``.
 
     Args:
         shape: of the images, ``(B, C, H, W)``.
         patch: side of a patch in pixels, which divides both sides.
-        share: of the patches that are hidden, in (0, 1]; at least one, and at most all but one where there are two.
-        draw: the random stream.
+        share: of the patches that are masked, in (0, 1]; at least one patch, and not all of several.
+        draw: random generator.
     """
     rows, columns = shape[2] // patch, shape[3] // patch
     count = min(max(1, round(share * rows * columns)), max(1, rows * columns - 1))

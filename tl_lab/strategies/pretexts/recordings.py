@@ -14,9 +14,9 @@ __all__ = ["MaskedSpectrogram"]
 
 
 class MaskedSpectrogram(Pretext):
-    """Restore a hidden stretch of each recording's spectrogram from the rest, by one linear layer.
+    """Reconstruct a masked segment of each recording's spectrogram from the rest, by one linear layer.
 
-    A stretch of ``patch`` frames is hidden by 0 in all bands, where it lies wholly within the recording.
+    All bands of a segment of ``patch`` frames within the recording are set to 0.
     """
 
     name = "masked_spectrogram"
@@ -28,7 +28,7 @@ class MaskedSpectrogram(Pretext):
         self.decoder = nn.Linear(network.num_features, self.bands * options.patch)
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """The mean squared error over hidden frames."""
+        """Compute the mean squared error over masked frames."""
         x = cast(Mapping[str, Tensor], seen.x)
         mel, frames = x["mel"], self.options.patch
         latest = (x["length"].cpu() - frames).clamp(min=0)  # (B,)

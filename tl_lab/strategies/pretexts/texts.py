@@ -17,12 +17,12 @@ __all__ = ["MaskedTokens", "NextTokens"]
 
 
 class MaskedTokens(Pretext):
-    """Restore hidden tokens of a text (see :func:`~tl_lab.functional.token_masking.mask_tokens`).
+    """Predict masked tokens of a text (see :func:`~tl_lab.functional.token_masking.mask_tokens`).
 
-    The output layer shares the weights of the embedding, after a layer of its own, as in BERT. With ``next_sentence``
-    the first token's state also tells whether the second text follows the first one: pairs keep their second text or
-    get another one of the batch, and single texts are cut in two
-    (see :func:`~tl_lab.functional.next_sentence.draw_seconds`). Both losses are added, as in BERT.
+    As in BERT, the output layer follows a hidden layer and shares the weights of the embedding. With ``next_sentence``
+    the state of the first token also predicts whether the second text follows the first one: pairs keep their second
+    text or receive another one of the batch, and single texts are cut in two (see
+    :func:`~tl_lab.functional.next_sentence.draw_seconds`). Both losses are added.
     """
 
     name = "masked_tokens"
@@ -46,7 +46,7 @@ class MaskedTokens(Pretext):
             self.following = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """Only hidden tokens are scored, and of the second texts those that are not empty."""
+        """Compute the loss on masked tokens, and on second texts that are not empty."""
         x = cast(Mapping[str, Tensor], seen.x)
         follows = scored = None
         if self.following is not None:
@@ -65,15 +65,15 @@ class MaskedTokens(Pretext):
         return {"loss": loss + following, **said, "masked_loss": loss, "next_sentence_loss": following, **further}
 
     def with_seconds(self, x: Mapping[str, Tensor], draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Put a second text after each first one: its own, or another's of the batch.
+        """Append a second text to each first one: its own, or that of another sample in the batch.
 
         Args:
-            x: texts or pairs, as the tokeniser gives them.
-            draw: the random stream.
+            x: texts or pairs, as returned by the tokeniser.
+            draw: random generator.
 
         Returns:
-            Pairs, as the tokeniser would give them; whether the second text follows, ``(B,)``, boolean; and whether
-            there is a second text to tell, ``(B,)``, boolean.
+            Pairs in the form of the tokeniser's; whether the second text follows, ``(B,)``, boolean; and whether there
+            is a second text, ``(B,)``, boolean.
         """
         spec = cast(Any, self.network.backbone.spec)
         rows = [ids[mask] for ids, mask in zip(x["ids"].cpu(), x["mask"].cpu().bool(), strict=True)]
@@ -86,7 +86,7 @@ class MaskedTokens(Pretext):
         whose, follows = draw_seconds(len(parts), draw)
         pairs, kinds_of = [], []
         for i, (row, hidden) in enumerate(zip(rows, special, strict=True)):
-            start, end = row[:1][hidden[:1]], row[-1:][hidden[-1:]]  # nothing where the tokeniser adds nothing
+            start, end = row[:1][hidden[:1]], row[-1:][hidden[-1:]]  # empty if the tokeniser adds no special tokens
             first = torch.cat([start, parts[i][0], end])
             second = torch.cat([parts[int(whose[i])][1], end])[: max(0, spec.max_length - len(first))]
             pairs.append([*first.tolist(), *second.tolist()])
@@ -97,13 +97,13 @@ class MaskedTokens(Pretext):
 
     @property
     def _two_types(self) -> bool:
-        """Whether the model tells the tokens of a second text by their type."""
+        """Whether the model has a token type for second texts."""
         config = cast(Any, self.network.backbone).net.config
         return getattr(config, "type_vocab_size", 0) > 1
 
 
 class NextTokens(Pretext):
-    """Predict each token from those before it; the output layer is the embedding, as in most language models."""
+    """Predict each token from the previous ones; the output layer is the embedding, as in most language models."""
 
     name = "next_tokens"
     modality = "text"
@@ -113,12 +113,12 @@ class NextTokens(Pretext):
         self._words = _embedding(network)
         if not network.backbone.causal:
             raise UserError(
-                "strategy.pretext=next_tokens needs a network that reads from left to right: backbone=hf_causal; "
-                "for encoders there is masked_tokens"
+                "strategy.pretext=next_tokens needs a network that reads from left to right, such as "
+                "backbone=hf_causal; use masked_tokens for encoders"
             )
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """The mean over all tokens but the first of each text."""
+        """Compute the mean loss over all tokens except the first of each text."""
         x = cast(Mapping[str, Tensor], seen.x)
         states = cast(Any, self.network.backbone).states(x)
         scored = x["mask"][:, 1:].bool()
@@ -128,11 +128,11 @@ class NextTokens(Pretext):
 
 
 def _embedding(network: Network) -> Callable[[], Tensor]:
-    """Give the weights of the word embedding as they are now."""
+    """Return the current weights of the word embedding."""
     net = getattr(network.backbone, "net", None)
     if not hasattr(net, "get_input_embeddings"):
         raise UserError(
-            f"language modelling needs a text encoder or language model, as backbone=hf_text or hf_causal, not "
+            f"language modelling needs a text encoder or language model, such as backbone=hf_text or hf_causal, not "
             f"{type(network.backbone).__name__}"
         )
     return lambda: cast(Any, net).get_input_embeddings().weight

@@ -1,4 +1,4 @@
-"""Pretext tasks of texts that are read word by word: vectors of words, and ELMo's language model."""
+"""Pretext tasks on words: word vectors (skip-gram), and ELMo's language model."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,10 +17,11 @@ __all__ = ["BothDirections", "SkipGram", "word_counts", "word_pairs"]
 
 
 class SkipGram(Pretext):
-    """Tell words that stand near each other from drawn ones: word2vec's skip-gram with negative sampling.
+    """Distinguish neighbouring words from random ones: word2vec's skip-gram with negative sampling.
 
-    For a word c with the vector v_c, a word o at most ``window`` places away, and K words n drawn with the probability
-    count^(3/4): -log s(u_o v_c) - sum_n log s(-u_n v_c), with the logistic function s and vectors u of their own.
+    For a word c with the vector v_c, a word o at most ``window`` positions away, and K words n drawn with probabilities
+    proportional to count^(3/4): -log s(u_o v_c) - sum_n log s(-u_n v_c), with the logistic function s and separate
+    output vectors u.
 
     References:
         T. Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", NeurIPS 2013,
@@ -35,7 +36,7 @@ class SkipGram(Pretext):
         super().__init__(network, options)
         vectors = getattr(network.backbone, "vectors", None)
         if not isinstance(vectors, nn.Embedding):
-            raise UserError("strategy.pretext=skip_gram learns vectors of words: use backbone=word_vectors")
+            raise UserError("strategy.pretext=skip_gram trains word vectors: use backbone=word_vectors")
         self._vectors = (vectors,)
         self.contexts = nn.Embedding(*vectors.weight.shape)
         nn.init.zeros_(self.contexts.weight)  # as in the authors' program
@@ -47,7 +48,7 @@ class SkipGram(Pretext):
         self.chances = counts.to(self.chances.device).float().pow(0.75)
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """The mean over all pairs of known words in each other's window."""
+        """Compute the mean over all pairs of known words within a window."""
         x = cast(Mapping[str, Tensor], seen.x)
         centres, near = word_pairs(x["ids"], x["mask"].bool() & (x["ids"] >= Words.RESERVED), self.options.window)
         if not len(centres):
@@ -64,9 +65,9 @@ class SkipGram(Pretext):
 
 
 class BothDirections(Pretext):
-    """Predict each word from those before it, and from those after it, by an LSTM in each direction: ELMo's task.
+    """Predict each word from the previous ones and from the following ones, by one LSTM per direction, as in ELMo.
 
-    Both directions share the word vectors and the output layer, whose words are those of the training set.
+    Both directions share the word vectors and the output layer, which covers the words of the training set.
 
     References:
         M. Peters et al., "Deep Contextualized Word Representations", NAACL 2018, section 3.1.
@@ -82,7 +83,7 @@ class BothDirections(Pretext):
         lstm = getattr(network.backbone, "lstm", None)
         if not isinstance(lstm, nn.LSTM) or lstm.num_layers != 1:
             raise UserError(
-                "strategy.pretext=both_directions needs a direction that does not see the other: use "
+                "strategy.pretext=both_directions needs two independent directions: use "
                 "backbone=lstm with backbone.layers=1"
             )
         self._vectors: tuple[nn.Embedding] = (cast(Any, network.backbone).vectors,)
@@ -90,12 +91,12 @@ class BothDirections(Pretext):
         self.register_buffer("words", torch.arange(len(self._vectors[0].weight)), persistent=False)
 
     def prepare(self, data: DataModule) -> None:
-        """Keep the words that occur in the training set."""
+        """Find the words that occur in the training set."""
         counts = word_counts(data, len(self._vectors[0].weight))
         self.words = counts.nonzero().flatten().to(self.words.device)
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
-        """The mean of both directions' losses, each the mean over all known words but a text's first (last) one."""
+        """Average the losses of both directions over all known words except a text's first (or last) one."""
         x = cast(Mapping[str, Tensor], seen.x)
         forwards, backwards = cast(Any, self.network.backbone).states(x).chunk(2, dim=2)  # (B, L, H) each
         known, inside = torch.isin(x["ids"], self.words), x["mask"].bool()
@@ -121,12 +122,12 @@ def word_counts(data: DataModule, vocabulary: int) -> Tensor:
 
 
 def word_pairs(ids: Tensor, known: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Give all pairs of known words at most ``window`` places apart, each in both orders.
+    """List all pairs of known words at most ``window`` positions apart, each in both orders.
 
     Args:
         ids: ``(B, L)``.
-        known: which are words, ``(B, L)``, boolean.
-        window: places, at least 1.
+        known: whether each is a known word, ``(B, L)``, boolean.
+        window: largest distance, at least 1.
 
     Returns:
         Ids of the centres and of their neighbours, ``(P,)`` each.

@@ -1,1 +1,1 @@
-"""Prompts to a language model: no weights change."""
+"""Prompting of language models, without training."""

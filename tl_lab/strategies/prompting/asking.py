@@ -1,4 +1,4 @@
-"""Asking a language model: probabilities of words after a prompt, and greedy continuations."""
+"""Queries to a language model: probabilities of words after a prompt, and greedy continuations."""
 
 import copy
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ class Reader(Protocol):
 
 
 class Beginning(NamedTuple):
-    """What all questions of a prompt begin with, read once.
+    """The common beginning of all questions of a prompt, which is read once.
 
     Attributes:
         ids: its tokens.
-        past: what the model keeps of them; None where there are none.
+        past: the model's cache after them; None without tokens.
     """
 
     ids: list[int]
@@ -34,7 +34,7 @@ def begin(model: Reader, ids: Sequence[int], device: torch.device | str = "cpu")
     """Read the tokens that several questions share.
 
     Args:
-        model: that reads.
+        model: the language model.
         ids: the shared tokens; may be empty.
         device: of the model.
     """
@@ -55,7 +55,7 @@ def scores_of(
     """Score words as continuations of questions: log p(word | beginning, question), over its tokens.
 
     Args:
-        model: that is asked.
+        model: the language model.
         beginning: of all questions.
         questions: tokens of each, at least one.
         words: tokens of each, at least one.
@@ -65,7 +65,7 @@ def scores_of(
     Returns:
         ``(N, C)``.
     """
-    if all(len(word) == 1 for word in words):  # one reading answers for all words
+    if all(len(word) == 1 for word in words):  # one forward pass gives the probabilities of all words
         states, _ = _read(model, beginning, questions, device)
         last = torch.tensor([len(question) - 1 for question in questions], device=device)
         log_p = model.next_token(states[torch.arange(len(questions), device=device), last])
@@ -90,14 +90,14 @@ def continued(
     stop: frozenset[int],
     device: torch.device | str = "cpu",
 ) -> list[int]:
-    """Continue a question with the likeliest token each time.
+    """Continue a question greedily, with the most probable token at each step.
 
     Args:
-        model: that is asked.
+        model: the language model.
         beginning: of the question.
         question: its tokens, at least one.
-        most: tokens at most.
-        stop: tokens at which to end; they are left out.
+        most: largest number of tokens.
+        stop: tokens that end the continuation and are not part of it.
         device: of the model.
     """
     found: list[int] = []
@@ -117,13 +117,13 @@ def continued(
 def _read(
     model: Reader, beginning: Beginning, rows: Sequence[Sequence[int]], device: torch.device | str
 ) -> tuple[Tensor, Any]:
-    """Read rows after the beginning, which each row takes a copy of."""
+    """Read rows after the beginning, of which each row receives a copy."""
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     own = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
     past = None
     if beginning.past is not None:
-        past = copy.deepcopy(beginning.past)  # reading changes it
+        past = copy.deepcopy(beginning.past)  # which reading changes
         past.batch_repeat_interleave(len(rows))
     mask = torch.cat([own.new_ones(len(rows), len(beginning.ids)), own], 1)
     return model.read(ids, mask, past)

@@ -1,4 +1,4 @@
-"""A language model that is asked, with a few labelled examples in the prompt or without any."""
+"""Classification by a prompted language model, with a few labelled examples in the prompt or without any."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,30 +31,30 @@ _REASONING, _ANSWER = "\nReasoning:", "\nAnswer:"
 
 
 class Prompting(Strategy):
-    """Ask a language model for the label: the word that is likeliest after the prompt.
+    """Predict the label whose word a language model considers most probable after the prompt.
 
-    A prompt is a template, filled for each of a few demonstrations with their labels, and for the text in question up
-    to its label. Label words are scored by the mean log-probability of their tokens, and calibrated by inputs without
-    content. Several templates, draws of demonstrations and orders are crossed; the scores are means over all of these
-    prompts, and their spread is stated: none is chosen.
+    A prompt consists of a template that is filled with a few demonstrations and their labels, and then with the text to
+    be classified up to its label. Label words are scored by the mean log-probability of their tokens, and calibrated by
+    inputs without content. All combinations of templates, draws of demonstrations and orders are used; scores are means
+    over these prompts and are reported with their spread, and no prompt is selected.
 
     Args:
-        templates: each with ``{text}`` (of pairs also ``{second}``) and ``{label}`` at its end.
-        label_words: words for a class in place of its name; None for the names.
-        shots: demonstrations in a prompt, of the training set's labels; 0 for none.
-        draws: how often demonstrations are drawn.
-        orders: of each draw's demonstrations.
+        templates: each with ``{text}`` (for pairs also ``{second}``), and ending in ``{label}``.
+        label_words: words that replace the names of classes; None for the names.
+        shots: demonstrations per prompt, from the training set; 0 for none.
+        draws: number of draws of demonstrations.
+        orders: number of orders of the demonstrations of each draw.
         calibrated: divide by the probabilities after inputs without content.
-        normalised: score words by the mean over their tokens; False takes the sum.
-        reasoning_tokens: let the model write so many tokens of reasoning before it is asked for the label; 0 for none.
-            Demonstrations show the steps that the data know.
-        batch_size: texts read at once.
-        language_model: name or folder of the model that is asked where the backbone is none, as in comparisons with
+        normalised: score words by the mean over their tokens; False for the sum.
+        reasoning_tokens: largest number of tokens of reasoning that the model writes before the label; 0 for none.
+            Demonstrations contain the steps that the data provide.
+        batch_size: texts per forward pass.
+        language_model: name or folder of the language model if the backbone is not one, as in comparisons with
             encoders; None for the packaged SmolLM2.
-        options: those of :class:`~tl_lab.strategies.base.Strategy`.
+        options: keyword arguments of :class:`~tl_lab.strategies.base.Strategy`.
 
     Raises:
-        UserError: a template without its placeholders, an unknown class, or data that are no texts.
+        UserError: a template lacks a placeholder, a class is unknown, or the data are not texts.
 
     References:
         T. Brown et al., "Language Models are Few-Shot Learners", NeurIPS 2020. https://arxiv.org/abs/2005.14165
@@ -72,7 +72,7 @@ class Prompting(Strategy):
 
     @classmethod
     def prepares_training(cls, node: Mapping[str, Any]) -> bool:
-        """Look at the training set as it was written, of which demonstrations are made."""
+        """Whether the texts of the training set are read, which the demonstrations need."""
         return False
 
     def __init__(
@@ -94,13 +94,13 @@ class Prompting(Strategy):
         backbone = self.network.backbone
         if getattr(backbone.spec, "tokeniser", None) is None:
             raise UserError(
-                f"strategy=prompting asks a language model about texts, and backbone={type(backbone).__name__} reads "
-                "none: use texts and backbone=hf_causal"
+                f"strategy=prompting needs texts and a language model, not backbone={type(backbone).__name__}: use "
+                "data of texts and backbone=hf_causal"
             )
-        # in a list: a module of the strategy would be counted twice where it is the backbone
+        # in a list: as a module of the strategy it would be counted twice if it is the backbone
         self._asked = [backbone if isinstance(backbone, HFCausal) else HFCausal(name=language_model).eval()]
         if isinstance(templates, str) or not len(templates):
-            raise UserError("strategy.templates lists at least one template, as ['Text: {text}\\nLabel: {label}']")
+            raise UserError("strategy.templates needs at least one template, such as ['Text: {text}\\nLabel: {label}']")
         self.templates = [template_of(text) for text in templates]
         names = self.problem.output_names
         if unknown := [name for name in label_words or {} if name not in names]:
@@ -116,7 +116,7 @@ class Prompting(Strategy):
         self.reasoning_tokens, self.batch_size = reasoning_tokens, batch_size
         self.prompts: list[Prompt] = []
         self.right: dict[int, list[bool]] = {}
-        self.left_out: dict[int, int] = {}  # demonstrations of each prompt that the context had no room for
+        self.left_out: dict[int, int] = {}  # demonstrations of each prompt that exceeded the context
         self._ready: dict[int, tuple[Beginning, Tensor | None]] = {}
 
     @property
@@ -130,12 +130,12 @@ class Prompting(Strategy):
         strings = getattr(self.data, "strings", {})
         if name not in strings:
             raise UserError(
-                f"strategy=prompting needs texts as they were written, which {type(self.data).__name__} lacks"
+                f"strategy=prompting needs the original texts, which {type(self.data).__name__} does not provide"
             )
         return cast(list[Text], strings[name].items)
 
     def on_test_epoch_start(self) -> None:
-        """Draw the demonstrations, and say how much is going to be asked."""
+        """Draw the demonstrations, and print the number of questions."""
         super().on_test_epoch_start()
         self._ready, self.right, self.left_out = {}, {}, {}
         self.model.to(self.device)
@@ -160,7 +160,7 @@ class Prompting(Strategy):
         )
 
     def _draw(self, y: Tensor, number: int) -> list[int]:
-        """Draw demonstrations, as many of each class as can be, and mix them."""
+        """Draw demonstrations, balanced over the classes as far as possible, in random order."""
         if not self.shots:
             return []
         if self.shots > len(y):
@@ -196,11 +196,11 @@ class Prompting(Strategy):
         return [self.model.tokeniser.pieces(gap + word) for word in self.words]
 
     def _beginning(self, number: int, room: int) -> Beginning:
-        """Read the demonstrations once; the first are left out where the model's context does not suffice.
+        """Read the demonstrations once; the first ones are left out if they exceed the model's context.
 
         Args:
             number: of the prompt.
-            room: tokens that the longest question needs, its label included.
+            room: number of tokens of the longest question, including its label.
         """
         written, self.left_out[number] = self._written(self.prompts[number]), 0
         while True:
@@ -210,18 +210,18 @@ class Prompting(Strategy):
                 return begin(self.model, ids, self.device)
             if not written:
                 raise UserError(
-                    f"a text needs {room} tokens, and the model reads {self.model.max_context} at most: shorten it"
+                    f"a text needs {room} tokens, but the model reads at most {self.model.max_context}: shorten it"
                 )
             written = written[1:]
             self.left_out[number] += 1
 
-    # ------------------------------------------------------------------ asking
+    # ------------------------------------------------------------------ questions
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Ask nothing: prompts are slow, and nothing is chosen by the validation set."""
+        """Skip the validation set, because prompts are slow and it selects nothing."""
 
     def on_validation_epoch_end(self) -> None:
-        """Score nothing."""
+        """Compute no scores."""
         self.last_validation = {}
 
     def _questions(self, prompt: Prompt, texts: Sequence[Text]) -> list[list[int]]:
@@ -229,7 +229,7 @@ class Prompting(Strategy):
         return [self.model.tokeniser.pieces(template.fill(text)) for text in texts]
 
     def _prepare_prompt(self, number: int, name: str) -> tuple[Beginning, Tensor | None]:
-        """Read what a prompt begins with, and the label words' probabilities after inputs without content."""
+        """Read the beginning of a prompt, and the probabilities of label words after inputs without content."""
         if number not in self._ready:
             prompt = self.prompts[number]
             words = self._word_tokens(prompt)
@@ -261,7 +261,7 @@ class Prompting(Strategy):
         return log_p.log_softmax(1) if neutral is None else contextual_calibration(log_p, neutral)
 
     def _reasoned(self, beginning: Beginning, question: list[int]) -> list[int]:
-        """Let the model reason, and ask for the answer behind it."""
+        """Let the model write its reasoning, and append the question for the answer."""
         tokeniser = self.model.tokeniser
         asked = [*question, *tokeniser.pieces(_REASONING)]
         stop = frozenset(tokeniser.pieces("\n") + tokeniser.pieces("\n\n"))
@@ -276,7 +276,7 @@ class Prompting(Strategy):
             log_p = self._log_probabilities(number, name, texts)
             self.meters[name].update(log_p, batch.y)  # type: ignore[operator]
             self.right.setdefault(number, []).extend((log_p.argmax(1) == batch.y).tolist())
-            if number == 0:  # item by item one prompt is compared, as drawn first
+            if number == 0:  # comparisons by item use the first prompt
                 self.keep_answers(name, log_p, batch.y, batch)
 
     # ------------------------------------------------------------------ reporting
@@ -301,29 +301,29 @@ class Prompting(Strategy):
         return scores
 
     def facts(self) -> dict[str, str]:
-        """State how the model is asked."""
+        """Report the prompts and the model."""
         said = f"{self.shots} shots, {'calibrated' if self.calibrated else 'not calibrated'}"
         if self.reasoning_tokens:
             said += f", up to {self.reasoning_tokens} tokens of reasoning"
         said += f", mean over {len(self.templates)} x {self.draws if self.shots else 1} x {self.orders} prompts"
         if self.model is not self.network.backbone:
-            said += f"; {self.model.source or 'a language model'} is asked, and the backbone takes no part"
+            said += f"; answered by {self.model.source or 'a language model'}, not by the backbone"
         return {**super().facts(), "prompting": said}
 
     def on_test_epoch_end(self) -> None:
-        """Score, and say how far the prompts are apart."""
+        """Compute the scores, and print those of each prompt."""
         super().on_test_epoch_end()
         if len(found := self.accuracies) > 1:
             each = ", ".join(f"{one:.1%}" for one in found[:10]) + (" ..." if len(found) > 10 else "")
             console.say(f"Accuracy by prompt: {each}; the table has their mean")
         if dropped := sum(self.left_out.values()):
             console.say(
-                f"{dropped} demonstrations of {len(self.prompts)} prompts were left out: the model reads "
-                f"{self.model.max_context} tokens at most"
+                f"{dropped} demonstrations of {len(self.prompts)} prompts were left out: the model reads at most "
+                f"{self.model.max_context} tokens"
             )
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
-        """Store the accuracy of each prompt, and the verdict at the model's size."""
+        """Write the accuracy of each prompt, and the comparison with the most frequent class."""
         rows = zip(self.prompts, self.accuracies, self.left_out.values(), strict=True)
         return {
             **self._scale(data),
@@ -340,7 +340,7 @@ class Prompting(Strategy):
         }
 
     def _scale(self, data: DataModule) -> dict[str, Any]:
-        """Hold the mean accuracy and its interval over items against always answering the most frequent class."""
+        """Compare the mean accuracy and its interval over items with that of the most frequent class."""
         y = data.sets[data.test_names[0]].y
         if y is None or not self.accuracies:
             return {}
@@ -356,17 +356,17 @@ class Prompting(Strategy):
 
     @property
     def model_size(self) -> int:
-        """Parameters of the language model."""
+        """Number of parameters of the language model."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     # ------------------------------------------------------------------ checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the language model out: nothing of it was learned."""
+        """Exclude the language model, which is not trained."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["state_dict"] = {}
         checkpoint["model"]["prompted"] = True
 
     def whole_state(self, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Give the state as it is: nothing was learned."""
+        """Return the state unchanged, because nothing is trained."""
         return self.state_dict()

@@ -1,4 +1,4 @@
-"""What prompts are made of: templates, demonstrations and their orders, written as text."""
+"""Parts of prompts: templates, demonstrations and their orders."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,20 +17,20 @@ _LABEL = "{label}"
 
 
 class Template(NamedTuple):
-    """How an example is written.
+    """Template of an example.
 
     Attributes:
-        before: everything before the label, with ``{text}`` (of pairs also ``{second}``), no space at its end.
-        gap: the characters between that and the label: a space, or none.
+        before: the text before the label, with ``{text}`` (for pairs also ``{second}``), without a space at its end.
+        gap: the characters between this text and the label: a space, or none.
     """
 
     before: str
     gap: str
 
     def fill(self, text: Text) -> str:
-        """Write an example up to its label."""
+        """Fill in an example up to its label."""
         first, second = (text, "") if isinstance(text, str) else text
-        # in one pass: a text may hold braces
+        # in one pass, because a text may contain braces
         parts = self.before.split("{text}")
         return first.join(part.replace("{second}", second) for part in parts)
 
@@ -41,7 +41,7 @@ class Demonstration(NamedTuple):
     Attributes:
         text: of the example.
         label: its label in words.
-        reasoning: the steps that lead to it; empty where there are none.
+        reasoning: the steps that lead to it; may be empty.
     """
 
     text: Text
@@ -50,13 +50,13 @@ class Demonstration(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """One way of asking.
+    """One combination of template, demonstrations and order.
 
     Attributes:
         template: its number, from 0.
         draw: number of the draw of demonstrations, from 0.
         order: number of their order, from 0.
-        demonstrations: places in the training set, in this order.
+        demonstrations: positions in the training set, in this order.
     """
 
     template: int
@@ -69,7 +69,7 @@ def template_of(text: str) -> Template:
     """Read a template.
 
     Args:
-        text: with ``{text}``, of pairs also ``{second}``, and ``{label}`` at its end.
+        text: with ``{text}``, for pairs also ``{second}``, and ending in ``{label}``.
 
     Raises:
         UserError: a placeholder is missing, or something follows the label.
@@ -85,16 +85,16 @@ def template_of(text: str) -> Template:
 
 
 def orders_of(draw: Sequence[int], count: int, seed: int, number: int) -> list[tuple[int, ...]]:
-    """Draw orders of demonstrations that differ, the first as drawn.
+    """Draw different orders of demonstrations; the first one is that of the draw.
 
     Args:
-        draw: places of the demonstrations.
-        count: of orders wanted.
+        draw: positions of the demonstrations.
+        count: number of orders.
         seed: of the run.
         number: of the draw.
 
     Returns:
-        At most ``count`` of them: fewer demonstrations have fewer orders.
+        ``count`` orders, or all of them if there are fewer.
     """
     rng = np.random.default_rng(derive_seed(seed, "orders", number))
     found = [tuple(draw)]
@@ -108,12 +108,12 @@ def orders_of(draw: Sequence[int], count: int, seed: int, number: int) -> list[t
 
 
 def prompts_of(templates: int, draws: Sequence[Sequence[int]], orders: int, seed: int) -> list[Prompt]:
-    """Cross templates, draws and orders.
+    """Combine templates, draws and orders.
 
     Args:
-        templates: how many.
-        draws: places of the demonstrations of each draw; one empty draw for none.
-        orders: of each draw's demonstrations.
+        templates: number of templates.
+        draws: positions of the demonstrations of each draw; one empty draw for none.
+        orders: number of orders of each draw.
         seed: of the run.
     """
     ordered = [orders_of(draw, orders, seed, number) for number, draw in enumerate(draws)]
