@@ -100,7 +100,7 @@ def test_probabilities_that_do_not_sum_to_one(assess, tmp_path, monkeypatch):
     code, stored, _ = assess(*_table(tmp_path), "data.group_column=site")
     assert code == 0
     failed = _failed(stored)
-    assert failed["calibration"] == "Probabilities of a sample sum to one, and those of some sum to 0.9."
+    assert failed["calibration"] == "Probabilities of each sample must sum to one; some sum to 0.9."
     assert {"similarity", "transferability", "data_size"} <= set(stored["parts"]) - set(failed)
 
 

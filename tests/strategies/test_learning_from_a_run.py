@@ -110,7 +110,7 @@ def _loaded(data):
 def test_a_teacher_is_needed_and_knows_the_same_classes(teacher: Path) -> None:
     with pytest.raises(UserError, match=r"set strategy\.teacher=<its folder>"):
         make(Distillation)
-    with pytest.raises(UserError, match=r"strategy\.teacher: the run there tells 0, 1, 2.* apart"):
+    with pytest.raises(UserError, match=r"strategy\.teacher: the run there has the classes 0, 1, 2"):
         make(Distillation, data=Blobs(batch_size=20), teacher="there", teacher_model=load_classifier(teacher))
 
 
@@ -148,7 +148,7 @@ def test_a_published_classifier_answers_with_its_own_head(tmp_path: Path) -> Non
     torch.testing.assert_close(student._answers, logits[:, [1, 0]])
     torch.testing.assert_close(net.classifier(student._features)[:, [1, 0]].detach(), logits[:, [1, 0]])
     assert order_of(["LABEL_0", "LABEL_1"], ["bad", "good"], "m") == [0, 1]
-    with pytest.raises(UserError, match="the model m tells happy, sad apart, and the data have bad, good"):
+    with pytest.raises(UserError, match="the model m has the classes happy, sad, but the data have bad, good"):
         order_of(["happy", "sad"], ["bad", "good"], "m")
 
 

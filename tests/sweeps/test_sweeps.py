@@ -109,7 +109,7 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
     assert rows["status"].to_dict() == {0: "completed", **dict.fromkeys(range(1, 6), "failed")}
     reasons = {1: "exit code 3", 2: "killed by SIGSEGV", 3: "killed by SIGKILL", 5: "Cannot write "}
     for seed, reason in (
-        reasons | {4: "the GPU has no memory left for another 2.50 GiB: lower data.batch_size"}
+        reasons | {4: "the GPU has no memory left for another 2.50 GiB: reduce data.batch_size"}
     ).items():
         assert reason in rows["error"][seed]
         assert f"job {seed}: seed={seed}  failed  {rows['error'][seed]}" in said.out

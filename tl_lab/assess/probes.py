@@ -87,7 +87,7 @@ def fit_probe(features: Tensor, labels: Tensor, regularisation: float = 1.0) -> 
     from sklearn.linear_model import LogisticRegression
 
     if len(labels.unique()) < 2:
-        raise ValueError("a linear probe needs two classes, and the labels have one only")
+        raise ValueError("a linear probe needs two classes, and the labels have only one")
     if not bool(features.isfinite().all()):
         raise ValueError("features contain NaN or infinity")
     centre, spread = features.mean(0), features.std(0, correction=0)

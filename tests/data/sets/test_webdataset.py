@@ -109,7 +109,7 @@ def test_names_of_classes_and_what_is_wrong_with_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.test_shards: the class 'other' is in none of the training shards"):
         _data(tmp_path)
     _write(tmp_path / "test-0.tar", range(2), b_png=b"x")
-    with pytest.raises(UserError, match=r"the image b\.png has no label: expected a file b\.cls beside it"):
+    with pytest.raises(UserError, match=r"the image b\.png has no label: expected a file b\.cls next to it"):
         _data(tmp_path)
     (tmp_path / "test-0.tar").write_bytes(b"no tar")
     with pytest.raises(UserError, match="cannot be read as a tar file"):

@@ -81,7 +81,7 @@ def test_another_order_of_tasks_is_refused(tmp_path):
     fit(data, model, callbacks=[ModelCheckpoint(tmp_path, "last")], folder=tmp_path)
     data, model = make(Naive, data=split(1))
     with pytest.raises(
-        UserError, match=r"another stream of tasks: it was trained on '. \| . \| .', and this run has '"
+        UserError, match=r"another stream of tasks: it was trained on '. \| . \| .', but this run has '"
     ):
         fit(data, model, ckpt_path=tmp_path / "last.ckpt", folder=tmp_path)
 

@@ -192,7 +192,7 @@ class MultiTask(Strategy):
         if self.recording is not None:
             self.recording.object_to("the numbers of labels of each task in a batch are read on the CPU")
         here = (counts > 0).tolist()
-        said = self.weighting.said()
+        said = self.weighting.said().clone()  # a weighting changes them in place
         self.note({f"{name}_loss": losses[k] for k, name in enumerate(self.names) if here[k]})
         self.note({f"{name}_weight": said[k] for k, name in enumerate(self.names)})
         self._epoch += torch.stack([losses.double().cpu(), torch.tensor(here, dtype=torch.float64)])
