@@ -64,6 +64,10 @@ class Recordings:
         """Compute the features of one recording: named tensors without the dimension of samples."""
         return {name: tensor[0] for name, tensor in spec.joined([spec.features_of(*self.wave(i))]).items()}
 
+    def read_batch(self, places: Sequence[int], spec: AudioSpec) -> Inputs:
+        """Compute the features of several recordings, padded to the longest."""
+        return spec.joined([spec.features_of(*self.wave(i)) for i in places])
+
     def load_all(self, spec: AudioSpec, workers: int = 0) -> dict[str, Tensor]:
         """Compute the features of all recordings, once for each kind of features and list of recordings.
 
