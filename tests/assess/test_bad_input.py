@@ -1,6 +1,7 @@
 """Bad input of ``assess`` by the command line: one sentence, and the other parts still run."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def test_one_class_only(assess, tmp_path):
 
 
 def test_an_empty_group(assess, tmp_path):
-    """The audit names no group without samples: all are of one group, or the column is empty but for it."""
+    """All samples belong to one group."""
     code, stored, _ = assess(*_table(tmp_path, site="a"), "data.group_column=site")
     assert code == 0
     assert set(_failed(stored)) == {"bias"}
@@ -66,11 +67,13 @@ def test_an_empty_group(assess, tmp_path):
 
 
 def test_a_group_without_test_samples_is_left_out(assess, tmp_path):
-    """Three rows of a third group: the audit of the test set compares the other two."""
+    """Two rows of a third group are in the training set: the audit of the test set compares the other two."""
     site = np.where(np.arange(120) % 60 == 7, "rare", np.tile(["a", "b"], 60))
     code, stored, _ = assess(*_table(tmp_path, site=site), "data.group_column=site", "assess=bias")
     assert code == 0
     assert stored["parts"]["bias"]["status"] == "assessed"
+    assert "rare" not in json.dumps(stored["parts"]["bias"])
+    assert "rare" in set(site)
 
 
 def test_fewer_samples_than_folds(assess, tmp_path):
@@ -115,3 +118,10 @@ def test_times_that_do_not_parse(assess, tmp_path):
     code, _, last = assess(*words, "data.split=time")
     assert code == 1
     assert "'soon', which is neither a number nor a date" in last
+
+
+def test_the_folder_of_an_assessment_can_be_named(assess, tmp_path):
+    folder = tmp_path / "own folder"
+    with suppress(SystemExit):
+        main(["assess", *_table(tmp_path), "assess=bias", "assess.samples=120", f"hydra.run.dir='{folder}'"])
+    assert (folder / "assessment.html").is_file()

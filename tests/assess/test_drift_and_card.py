@@ -194,9 +194,15 @@ def test_the_card_gives_f1_an_interval_of_the_test_samples_predicted_anew(run, t
     other = results | {"metrics": stored | {"test/f1_macro": 0.4}}
     monkeypatch.setattr(rescoring, "read_results", lambda folder: other)
     assert set(rescored(run)) == {"test/acc", "test/balanced_acc"}  # it is not what these predictions score
-    monkeypatch.setattr(rescoring, "load_classifier", lambda folder: 1 / 0)
-    text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
-    assert "The test samples are not predicted anew: division by zero." in text
+
+    def gone(folder: Path) -> None:
+        raise UserError(f"there is no file {folder}/model.ckpt")
+
+    monkeypatch.setattr(rescoring, "load_classifier", gone)
+    with pytest.warns(UserWarning, match=r"no bootstrap intervals: there is no file .*model\.ckpt"):
+        text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+    assert "The test samples are not predicted anew: the model or the data cannot be read any more." in text
+    assert "model.ckpt" not in text
     assert "74.7 % (69.9 to 78.9)" in text
 
 

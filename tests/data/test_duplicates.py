@@ -12,6 +12,7 @@ from laboratory import BlobPair, Blobs, BlobStream
 from PIL import Image
 
 from tl_lab.data.duplicates import Shared, near_images, near_texts, shared_samples
+from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.errors import UserError
@@ -174,3 +175,10 @@ def test_what_cannot_be_compared_is_refused():
         shared_samples(sets, 0.9)
     with pytest.raises(UserError, match=r"data\.near_duplicates must be null or a similarity up to 1"):
         Blobs(near_duplicates=98)
+
+
+def test_vowel_signs_are_parts_of_words_and_punctuation_is_not() -> None:
+    train = Samples(Texts(["यह की है", "Yes, it IS."]), torch.zeros(2))
+    test = Samples(Texts(["यह कि है", "यह की है!", "yes it is"]), torch.zeros(3))
+    (found,) = shared_samples({"train": train, "test": test}, similarity=1.0)
+    assert found.found == 2

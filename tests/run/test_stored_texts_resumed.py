@@ -1,4 +1,4 @@
-"""A run on a table that is read part by part, killed while the cache, a checkpoint or an update is written.
+"""A run on a table that is read part by part, killed while the cache is written or an update is made.
 
 Once resumed, it ends like a run that was never killed, to the last bit, and like a run that reads the whole table.
 """

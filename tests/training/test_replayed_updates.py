@@ -19,6 +19,7 @@ from tl_lab.domain_adaptation.mcd import MCD
 from tl_lab.domain_adaptation.mdd import MDD
 from tl_lab.domain_adaptation.mmd import MMD
 from tl_lab.domain_adaptation.self_training import SelfTraining
+from tl_lab.errors import UserError
 from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.continual.lwf import LwF
 from tl_lab.strategies.continual.si import SI
@@ -178,7 +179,7 @@ def test_a_logged_tensor_must_not_change_afterwards():
     means, counter = Means(), torch.zeros(())
     means.add({"share": counter})
     counter += 1
-    with pytest.raises(RuntimeError, match="'share' was changed in place"):
+    with pytest.raises(UserError, match="'share' was changed in place"):
         means.read()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,18 +158,20 @@ def _data(results: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Sectio
 
 
 def _intervals(run: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Measure], str]:
-    """Give the bootstrap intervals of scores by name, or the reason why there are none."""
+    """Return the bootstrap intervals of scores by name, or the reason why there are none."""
     names = [name for name, value in (results.get("metrics") or {}).items() if value is not None]
     tested = [metric for split, _, metric in map(split_name, names) if split == "test" and is_score(metric)]
     if not set(tested) - {"acc", "accuracy"} or any(metric.endswith("_ci95") for metric in tested):
         return {}, ""
-    try:
-        from tl_lab.assess.rescoring import rescored
+    from tl_lab.assess.rescoring import NotByTheSample, rescored
 
+    try:
         return rescored(run), ""
-    except Exception as error:  # the data or the model may be gone, which is no reason to have no card
-        cause = root_cause(error)
-        return {}, (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+    except NotByTheSample as reason:
+        return {}, str(reason)
+    except (UserError, OSError, ImportError) as error:  # there is a card without them
+        warnings.warn(f"the card has no bootstrap intervals: {root_cause(error)}", stacklevel=2)
+        return {}, "the model or the data cannot be read any more"  # the error may name places of this machine
 
 
 def _metrics(results: Mapping[str, Any], intervals: Mapping[str, Measure], lacking: str) -> Section:

@@ -48,7 +48,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     figures["Validation accuracy of a linear probe at every layer"] = curves(
         {label: (range(1, len(probed) + 1), [one[label].value for one in probed.values()])
          for label in next(iter(probed.values()))},
-        "layer group, from the bottom", "accuracy",
+        "layer group, from the bottom", "accuracy", whole_x=True,
     )  # fmt: skip
     if alike := _alike(material, subject):
         measures |= {f"cka/{name}": value for name, value in alike.items()}
@@ -67,7 +67,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         figures["Accuracy on the second half of the classes, by the layer groups carried over"] = curves(
             {"base": ([0, len(names)], [float(np.mean(base))] * 2)}
             | {way: (list(one), [float(np.mean(v)) for v in one.values()]) for way, one in ways.items()},
-            "layer groups carried over", "accuracy",
+            "layer groups carried over", "accuracy", whole_x=True,
         )  # fmt: skip
         last = len(names)
         change = measures[f"AnB/{last} - base"].points()

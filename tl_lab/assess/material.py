@@ -86,7 +86,7 @@ class Material:
         self._threads_given = any(text.lstrip("+").startswith("threads=") for text in self.plan.overrides)
         keep_freed_memory()
         # large batches of large images allocate more than they compute
-        with one_class_allowed():  # which parts say so that compare classes, while others look at the inputs
+        with one_class_allowed():  # parts that compare classes report it; others only need inputs
             self.data.load(Request(at_most=_BATCH))
         self.whole = dict(self.data.sets)  # as they were read
         self.sizes = {name: len(samples) for name, samples in self.data.sets.items()}

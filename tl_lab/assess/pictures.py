@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tl_lab.assess.results import Measure
 from tl_lab.functional.calibration import Reliability
@@ -94,8 +94,9 @@ def curves(
     percent_x: bool = False,
     points: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     percent_y: bool = True,
+    whole_x: bool = False,
 ) -> Figure:
-    """Draw lines by name, with measured points in the same colour."""
+    """Draw lines by name, with measured points in the same colour; ``whole_x`` marks integers only."""
     figure = Figure(figsize=(_WIDTH, 3.2), layout="constrained")
     ax = figure.subplots()
     for i, (name, (x, y)) in enumerate(lines.items()):
@@ -110,6 +111,8 @@ def curves(
         ax.minorticks_off()
     if percent_x:
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if whole_x:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if percent_y:
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     ax.set_xlabel(x_label)

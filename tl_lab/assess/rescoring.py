@@ -23,14 +23,18 @@ from tl_lab.results.folder.files import read_results
 from tl_lab.results.names import is_score
 from tl_lab.run.inference import TrainedModel, load_classifier
 
-__all__ = ["bootstrapped", "rescored"]
+__all__ = ["NotByTheSample", "bootstrapped", "rescored"]
 
 _DRAWS = 300
-_SAME = 1e-4  # between a stored score and the one of the samples predicted anew
+_SAME = 1e-4  # largest relative difference between a stored score and that of the samples predicted anew
+
+
+class NotByTheSample(UserError):
+    """Scores of a run are not means over its test samples."""
 
 
 def rescored(run: Path) -> dict[str, Measure]:
-    """Predict a run's test sets anew, and give the intervals of the scores that these predictions reproduce.
+    """Predict a run's test sets anew, and return the intervals of the scores that these predictions reproduce.
 
     Args:
         run: a completed run's folder.
@@ -40,6 +44,7 @@ def rescored(run: Path) -> dict[str, Measure]:
         of a baseline, of episodes, or of a network that adapts to each test batch.
 
     Raises:
+        NotByTheSample: the scores are of tasks, of episodes, or of places in samples.
         UserError: the model or the data cannot be read any more.
     """
     stored = {name: value for name, value in (read_results(run).get("metrics") or {}).items() if value is not None}
@@ -47,7 +52,9 @@ def rescored(run: Path) -> dict[str, Measure]:
     with foreign(run / "config.yaml"):
         data: DataModule = build_node(to_plain(config.data))
     if not data.every_class:
-        raise UserError("they are scored by task or by episode")
+        raise NotByTheSample("they are scored by task or by episode")
+    if data.problem.of_places:
+        raise NotByTheSample("they are scored by place, in samples of different lengths")
     data.load(Request())
     found: dict[str, Measure] = {}
     for name in data.test_names:
@@ -58,7 +65,7 @@ def rescored(run: Path) -> dict[str, Measure]:
         scores = bootstrapped(model.problem.meter(), outputs, y)
         for metric, one in scores.items():
             key = "/".join(filter(None, ["test", domain, metric]))
-            if is_score(metric) and abs(stored.get(key, math.inf) - one.value) < _SAME:
+            if is_score(metric) and math.isclose(stored.get(key, math.inf), one.value, rel_tol=_SAME, abs_tol=1e-9):
                 found[key] = one
     return found
 

@@ -58,8 +58,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     notes = [
         "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier between the sets, over folds; MMD² is "
         "unbiased, with p by permutation; OTDD is the least cost of moving labelled samples, by exact assignment. "
-        "Intervals of MMD², Fréchet distance and OTDD are a jackknife over folds; whether the sets differ at all is "
-        "what p says."
+        "The intervals of MMD², Fréchet distance and OTDD are by jackknife over folds; p tests whether the sets "
+        "differ at all."
     ]
     if material.paired and material.deployment:
         notes.append("OTDD uses the labels of the target's test set: it is a description, and chooses nothing.")

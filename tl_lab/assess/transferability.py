@@ -20,7 +20,7 @@ __all__ = ["SCORES", "agreement", "assess", "said_tau"]
 
 TITLE = "Which backbone"
 _COMPONENTS = 32  # of the principal components that mixtures are fitted to
-_FEWEST_RANKED = 6  # of which a bootstrap of a ranking covers what it should
+_FEWEST_RANKED = 6  # fewer names: the bootstrap interval of a ranking covers too rarely
 _RESAMPLED = 1000
 SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, bool], float]]] = {
     "logme": ("LogME", logme),
@@ -146,10 +146,18 @@ def _digits(value: float) -> int:
 
 
 def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> Measure | None:
-    """Weighted Kendall tau of scores and accuracies over the names that have both; None for fewer than two.
+    """Compute the weighted Kendall tau of scores and accuracies, with a 95 % bootstrap interval over the names.
 
-    Mistakes at the top of the ranking by accuracy weigh most. The 95 % interval is by bootstrap over the names. Fewer
-    than six have none, nor has a ranking without any mistake, of which every resample is one without, too.
+    Mistakes at the top of the ranking by accuracy weigh most. Fewer than six names have no interval, because its
+    coverage would be too low. A ranking without any mistake has the interval from 1 to 1, because every resample is
+    without mistakes as well.
+
+    Args:
+        scores: by name.
+        accuracies: by name.
+
+    Returns:
+        tau over the names that have both; None for fewer than two names.
     """
     names = [name for name in scores if name in accuracies]
     x, y = (np.array([float(of[name]) for name in names])[None] for of in (accuracies, scores))
@@ -159,11 +167,11 @@ def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> M
         return Measure(found)
     drawn = np.random.default_rng(0).integers(len(names), size=(_RESAMPLED, len(names)))
     low, high = np.nanquantile(weighted_tau(x[0, drawn], y[0, drawn]), [0.025, 0.975])
-    return Measure(found, float(low), float(high)) if low < high else Measure(found)
+    return Measure(found, float(low), float(high))
 
 
 def said_tau(tau: Measure | None) -> str:
-    """Write an agreement with its interval, or that there are too few names for one."""
+    """Write an agreement with its interval, or state that there are too few names for one; "-" for None."""
     if tau is None:
         return "-"
     return f"{tau.value:+.2f} (too few)" if tau.low is None else f"{tau.value:+.2f} ({tau.low:+.2f} to {tau.high:+.2f})"

@@ -22,7 +22,10 @@ __all__ = ["new_folder", "plain", "rows_shown", "sections", "show", "write"]
 
 
 def new_folder(asked: Asked) -> Path:
-    """Name a new folder below the outputs."""
+    """Return the folder that ``hydra.run.dir`` names, or else name a new one below the outputs."""
+    given = [text.partition("=")[2] for text in asked.overrides if text.startswith("hydra.run.dir=")]
+    if given:
+        return Path(given[-1].strip("'\""))
     root = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs")) / "assessments"
     return root / asked.plans[0].data.choice / datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
 

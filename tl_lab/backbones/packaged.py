@@ -79,7 +79,8 @@ class Packaged:
         folder = self.folder()
         if folder is None:
             where = f"the package {self.package}" if self.package else next(iter(self.files))
-            raise UserError(f"{self.what} need {where}, which is not installed: {self.how_to_get()}")
+            lacking = "is not installed" if self.package else "was not found"
+            raise UserError(f"{self.what} need {where}, which {lacking}: {self.how_to_get()}")
         for name, digest in self.files.items():
             if not (folder / name).is_file():
                 raise UserError(f"{self.what}: {folder / name} is missing; {self._again()}")

@@ -22,6 +22,9 @@ def class_attribute(name: str, attribute: str, default: Any = None) -> Any:
         name: of the class, ``package.module.Class``.
         attribute: whose value is a literal or a ``frozenset`` of literals.
         default: returned if no class sets the attribute to such a value.
+
+    Returns:
+        The value, or the default.
     """
     module, _, last = name.rpartition(".")
     lineage = list(_lineage(module, last))
@@ -35,21 +38,34 @@ def class_attribute(name: str, attribute: str, default: Any = None) -> Any:
     return default
 
 
-def _lineage(module: str, name: str) -> Iterator[ast.ClassDef]:
+def _lineage(module: str, name: str, below: frozenset[tuple[str, str]] = frozenset()) -> Iterator[ast.ClassDef]:
     """Return a class and its bases, depth first; classes whose source cannot be read are left out."""
     tree = _tree(module)
-    for statement in tree.body if tree is not None else ():
+    if tree is None or (module, name) in below:  # a class that names itself, by mistake or by an import of its name
+        return
+    below |= {(module, name)}
+    for statement in tree.body:
         if isinstance(statement, ast.ClassDef) and statement.name == name:
             yield statement
             for base in statement.bases:
-                if isinstance(base, ast.Name):
-                    yield from _lineage(module, base.id)
+                plain = base.value if isinstance(base, ast.Subscript) else base  # Base[T]
+                if isinstance(plain, ast.Name):
+                    yield from _imported(tree, module, plain.id, below)
+                    yield from _lineage(module, plain.id, below)
             return
-        if isinstance(statement, ast.ImportFrom) and statement.module is not None and not statement.level:
-            for alias in statement.names:
-                if (alias.asname or alias.name) == name:
-                    yield from _lineage(statement.module, alias.name)
-                    return
+    yield from _imported(tree, module, name, below)
+
+
+def _imported(tree: ast.Module, module: str, name: str, below: frozenset[tuple[str, str]]) -> Iterator[ast.ClassDef]:
+    for statement in tree.body:
+        if not isinstance(statement, ast.ImportFrom):
+            continue
+        package = module.rsplit(".", statement.level)[0] if statement.level else ""
+        source = ".".join(filter(None, (package, statement.module)))
+        for alias in statement.names:
+            if (alias.asname or alias.name) == name:
+                yield from _lineage(source, alias.name, below)
+                return
 
 
 @functools.cache

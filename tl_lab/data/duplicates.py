@@ -2,7 +2,8 @@
 
 import functools
 import hashlib
-import re
+import sys
+import unicodedata
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -156,11 +157,11 @@ def _equal(one: _Keys, other: _Keys) -> np.ndarray:
 
 
 def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
-    """Compute what near-duplicates are compared by: small grey images, or words without case and punctuation."""
+    """Return small grey images, or sequences of words without case, punctuation and symbols, for the comparison."""
     if not in_memory(x):
         texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
         if texts is not None:
-            return [list(re.findall(r"\w+", text.lower()) or text.split()) for text in texts()]
+            return [list(text.lower().translate(_marks()).split() or text.split()) for text in texts()]
         small = x.load_all(ImageSpec((_SIDE, _SIDE), 1), 0)
         assert isinstance(small, Tensor)
         return small.float() / 255
@@ -170,6 +171,13 @@ def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
     if isinstance(x, Tensor) and x.dim() == 4:
         return ImageSpec((_SIDE, _SIDE), 1).fit(x if x.shape[1] in (1, 3) else x[:, :1])
     raise UserError("data.near_duplicates supports images and texts only: leave it out")
+
+
+@functools.cache
+def _marks() -> dict[int, str]:
+    """Map characters that are no parts of words to spaces; the vowel signs of many scripts are parts of words."""
+    every = map(chr, range(sys.maxunicode + 1))
+    return {ord(c): " " for c in every if not (c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M")}
 
 
 def _near(similarity: float) -> Callable[[Any, Any], np.ndarray]:

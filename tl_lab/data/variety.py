@@ -1,4 +1,4 @@
-"""Whether data whose labels are all the same may be read."""
+"""A switch that permits data sets whose labels are all the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -69,7 +69,8 @@ class Adaptation:
 
     Args:
         terms: weighted terms of the objective by name; their sum is added to the task loss.
-        logs: further quantities to plot (domain accuracy, lambda).
+        logs: further quantities to plot (domain accuracy, lambda); of a tensor that the method changes in place
+            later, a copy.
     """
 
     terms: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Contrastive learning: the features of two views of a sample are made similar, those of different samples not."""
+"""Contrastive learning: features of two views of a sample become similar, those of different samples dissimilar."""
 
 import torch
 from torch import Tensor

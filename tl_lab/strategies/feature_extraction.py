@@ -66,7 +66,7 @@ class FeatureExtraction(Strategy):
                 f"{type(self.adaptation).__name__} changes the images randomly in every batch, so that features cannot "
                 "be computed once: set strategy.cache=false"
             )
-        validated = data.val_names if self.trainer.limit_val_batches else []  # None without a validation set
+        validated = data.val_names if self.trainer.limit_val_batches else []  # empty if validation is switched off
         names = {data.primary, *validated, *data.test_names} | ({"target/train"} if data.request.adapts else set())
         features: dict[str, Tensor] = {}
         for name in sorted(names):

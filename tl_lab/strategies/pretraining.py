@@ -32,7 +32,7 @@ class Pretraining(Probed):
             for recordings.
         temperature: of ``views``, > 0.
         projection: width of the projection in which ``views`` are compared.
-        mask_share: share of the masked tokens or patches, in (0, 1]; usually 0.15 of tokens and 0.5 of patches.
+        mask_share: share of tokens or patches that are masked, in (0, 1]; usually 0.15 of tokens and 0.5 of patches.
         patch: side of ``masked_patches`` in pixels, and length of the segment of ``masked_spectrogram`` in frames.
         window: number of neighbouring words on each side for ``skip_gram``.
         negatives: random words per pair for ``skip_gram``.

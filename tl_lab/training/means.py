@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tl_lab.errors import UserError
+
 __all__ = ["Means", "Reading"]
 
 _MOST = 1000  # values of a quantity that are kept before they are summed on their device
@@ -51,8 +53,11 @@ class Means:
         """Add a value of each quantity, or the sum of several.
 
         Args:
-            quantities: scalars by name.
+            quantities: scalars by name. A tensor must not be changed in place afterwards.
             count: number of values in each.
+
+        Raises:
+            UserError: a tensor among the first values of a long sum has been changed in place.
         """
         for name, value in quantities.items():
             values = self._values.setdefault(name, [])
@@ -71,6 +76,9 @@ class Means:
 
         Args:
             waits: wait until a GPU has computed them; False returns a reading that is completed later.
+
+        Raises:
+            UserError: a tensor has been changed in place since it was added.
         """
         names, counts = list(self._values), list(self._counts.values())
         lengths, every = [], []
@@ -98,7 +106,9 @@ class Means:
             if isinstance(value, tuple):
                 tensor, version = value
                 if tensor._version != version:
-                    raise RuntimeError(f"the logged quantity {name!r} was changed in place after an update; log a copy")
+                    raise UserError(
+                        f"the logged quantity {name!r} was changed in place after the update: log a copy, by .clone()"
+                    )
                 checked.append(tensor)
             else:
                 checked.append(value)

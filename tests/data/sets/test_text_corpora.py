@@ -71,7 +71,7 @@ def test_two_thirds_of_mr_stand_in_sst2() -> None:
     ]
     assert len(words[0] & words[1]) == 1327
     near = shared_samples({"train": whole, "test": of_sst2["test"]}, similarity=1.0)
-    assert near[0].found >= 1327
+    assert 1327 <= near[0].found < 1400
     both = in_mr.intersection(*[{key for part in of_sst2.values() for key in part.x.digests()}])
     assert len(both) / len(in_mr) == pytest.approx(2 / 3, abs=0.01)
 

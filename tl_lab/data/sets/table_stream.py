@@ -78,7 +78,9 @@ def stored_table(
         IrregularTable: it must be read as a whole.
     """
     needed, stat = _Needed(text_columns, others), path.stat()
-    file = {"path": str(path.resolve()), "size": stat.st_size, "time": stat.st_mtime_ns, "encoding": encoding}
+    # a file that was edited and given its old time again has another time of change
+    times = {"time": stat.st_mtime_ns, "changed": stat.st_ctime_ns}
+    file = {"path": str(path.resolve()), "size": stat.st_size, **times, "encoding": encoding}
     key = {**file, "texts": list(text_columns), "others": needed.names, "version": 1}
     folder = cached_folder("text-table", key, lambda folder: _write(folder, path, encoding, needed))
     columns = {}
@@ -107,11 +109,14 @@ def _write(folder: Path, path: Path, encoding: str, needed: _Needed) -> None:
         refuse_empty(found, count, name, path)
     for number, (name, cells_in) in enumerate(distinct.items()):
         if kind == ".parquet":
-            codes, values = pd.factorize(pd.read_parquet(path, columns=[name])[name], use_na_sentinel=False)
+            with parsing(path, encoding):
+                column = pd.read_parquet(path, columns=[name])[name]
+            codes, values = pd.factorize(column, use_na_sentinel=False)
             cells = cells_of(pd.Series(values))
         else:
             codes = cells_in.codes()
-            cells = _inferred(name, [*cells_in.numbers]) if kind == ".jsonl" else cells_in.cells()
+            with parsing(path, encoding):
+                cells = _inferred(name, [*cells_in.numbers]) if kind == ".jsonl" else cells_in.cells()
         numbers, once = pd.factorize(cells)  # different cells may differ in white space only
         np.save(folder / f"codes-{number}.npy", numbers.astype(np.int32)[codes])
         (folder / f"cells-{number}.json").write_text(json.dumps(list(once)))
