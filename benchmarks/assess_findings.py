@@ -80,14 +80,14 @@ def layers(seeds: int = 5) -> Finding:
 
 
 def label_draws(seeds: int = 5, labels: int = 50) -> Finding:
-    """Draw few labels at random, and as many of each class: how much of the accuracy is the draw's?"""
+    """Draw few labels at random, or the same number of each class, and compare the accuracies."""
     material = material_of("data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers",
                            "assess.samples=2000")  # fmt: skip
     (subject,) = material.subjects
     a, b = halves(material, subject)
     base: dict[str, list[float]] = {}
     rows: list[list[str]] = []
-    for said, few in (("at random", Task.few), ("as many of each class", _evenly)):
+    for said, few in (("at random", Task.few), ("the same number of each class", _evenly)):
         found: dict[int, list[float]] = {1: [], 2: [], 3: []}
         base[said] = []
         for seed in range(seeds):
@@ -107,7 +107,7 @@ def label_draws(seeds: int = 5, labels: int = 50) -> Finding:
     at_random, evenly = base.values()
     gain = mean_with_interval(np.subtract(evenly, at_random).tolist())
     return Finding(
-        f"The {labels} labels of digits 5-9 drawn at random, and as many of each class: what does the draw change?",
+        f"The {labels} labels of digits 5-9 drawn at random, or the same number of each class: what does this change?",
         ["labels drawn", "way", "accuracy on B (95 %)", "- base, points (95 %)", "negative transfer"],
         rows,
         f"{seeds} seeds, paired; an even draw changes the base by {gain.points()}: "

@@ -72,9 +72,8 @@ class Torchvision(Backbone):
         trained = pretrained or weights is not None
 
         published = models.get_model_weights(name)
-        recipe = (
-            published.DEFAULT if pretrained else next(iter(published))
-        )  # files usually contain weights of the first recipe
+        # files usually contain weights of the first recipe
+        recipe = published.DEFAULT if pretrained else next(iter(published))
         transform = recipe.transforms()
         own: Size = (transform.crop_size[0], transform.crop_size[0])
         if resize_to is not None:

@@ -56,9 +56,8 @@ class Whisper(Backbone):
         self.frames, self._name, self._pretrained = bool(frames), name, pretrained
         net, self.source = _encoder(name, pretrained)
         self.conv1, self.conv2, self.blocks, self.norm = net.conv1, net.conv2, net.layers, net.layer_norm
-        self.register_buffer(
-            "positions", net.embed_positions.weight.detach().clone()
-        )  # sinusoids, which are not trained
+        # sinusoids, which are not trained
+        self.register_buffer("positions", net.embed_positions.weight.detach().clone())
         self.num_features = self.positions.shape[1]
         longest = len(self.positions) * 2 / _FRAMES
         if not 0 < seconds <= longest:
@@ -78,9 +77,8 @@ class Whisper(Backbone):
         """Compute the states, ``(B, ceil(L / 2), D)``, and the mask of those that belong to a recording."""
         mel, length = self._with_silence(x["mel"], x["length"])
         inside = _within(length, mel.shape[-1])
-        heard = (
-            F.gelu(self.conv1(mel)) * inside[:, None]
-        )  # equivalent to a shorter recording, because convolutions pad with 0
+        # equivalent to a shorter recording, because convolutions pad with 0
+        heard = F.gelu(self.conv1(mel)) * inside[:, None]
         states = F.gelu(self.conv2(heard)).transpose(1, 2)  # (B, D, L) -> (B, ceil(L / 2), D)
         states = states + self.positions[: states.shape[1]]
         mask = _within((length + 1) // 2, states.shape[1])

@@ -136,9 +136,8 @@ class DomainRandomisation(DomainAdaptation):
         smooth = torch.rand(count, 1) < 0.5
         colours = torch.rand(count, channels, high, high)
         rows, columns = (_positions(number, smooth, length) * 2 / max(1, high - 1) - 1 for length in (height, width))
-        at = torch.stack(
-            [columns[:, None, :].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=3
-        )  # (B, H, W, 2), x before y
+        # (B, H, W, 2), x before y
+        at = torch.stack([columns[:, None, :].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=3)
         return F.grid_sample(colours.to(x), at.to(x), padding_mode="border", align_corners=True)
 
     def _blur(self, x: Tensor) -> Tensor:

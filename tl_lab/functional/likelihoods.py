@@ -54,9 +54,8 @@ class Categorical:
             (1992).
         """
         p = outputs.softmax(1)
-        remaining = (
-            p.flip(1).cumsum(1).flip(1)
-        )  # of k and the later classes, summed from the end to avoid cancellation of small ones
+        # of k and the later classes, summed from the end to avoid cancellation of small ones
+        remaining = p.flip(1).cumsum(1).flip(1)
         smallest = torch.finfo(p.dtype).tiny
         for k in range(p.shape[1] - 1):
             after = remaining[:, k + 1 :][:, :1]

@@ -24,9 +24,8 @@ class _QuadraticPenalty(torch.autograd.Function):
     def backward(ctx: Any, *output: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
         parameters, gradients = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
-        if (
-            torch.is_grad_enabled()
-        ):  # a second derivative is requested, and the stored gradients do not depend on the parameters
+        # a second derivative is requested, and the stored gradients do not depend on the parameters
+        if torch.is_grad_enabled():
             triples = zip(parameters, *ctx.constants, strict=True)
             return None, None, *(f * (p - c) * output[0] for p, c, f in triples)
         return None, None, *torch._foreach_mul(gradients, output[0])

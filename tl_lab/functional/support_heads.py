@@ -93,8 +93,7 @@ def fit_heads(
                 logits = scores(features[:, rows], *heads)
                 losses = F.cross_entropy(logits.mT, labels[:, rows], reduction="none")
                 optimizer.zero_grad()
-                losses.mean(
-                    1
-                ).sum().backward()  # in a sum over episodes, the gradient of each is independent of the others
+                # in a sum over episodes, the gradient of each is independent of the others
+                losses.mean(1).sum().backward()
                 optimizer.step()
     return tuple(head.detach() for head in heads)

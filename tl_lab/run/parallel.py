@@ -15,9 +15,8 @@ from tl_lab.run.plan import Plan
 __all__ = ["choose_port", "free_port", "synchronise_batch_norm"]
 
 _OPTION = "trainer.sync_batchnorm"
-_PORTS = range(
-    20_000, 32_768
-)  # below the ports that Linux (from 32768) and macOS (from 49152) assign to outgoing connections
+# below the ports that Linux (from 32768) and macOS (from 49152) assign to outgoing connections
+_PORTS = range(20_000, 32_768)
 
 
 def choose_port(trainer: pl.Trainer) -> None:
@@ -37,9 +36,8 @@ def free_port() -> int:
     Raises:
         UserError: none of a hundred ports is free.
     """
-    for port in random.SystemRandom().sample(
-        _PORTS, 100
-    ):  # not the seeded generator, because runs of equal seeds may start at the same time
+    # not the seeded generator, because runs of equal seeds may start at the same time
+    for port in random.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("", port))

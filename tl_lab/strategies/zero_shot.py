@@ -131,9 +131,8 @@ class ZeroShot(Strategy):
         except UserError as error:
             if self.label_map:
                 raise
-            self.reason = str(
-                error
-            )  # too few equal names are not an error, so that other methods of a comparison still run
+            # too few equal names are not an error, so that other methods of a comparison still run
+            self.reason = str(error)
             return
         head = GroupedHead(self.network.num_features, self.mapped)
         head.linear = _linear(known)
