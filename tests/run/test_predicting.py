@@ -1,6 +1,8 @@
 """Predictions in Python and as CSV: input formats, and outputs in addition to the labels."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 import torch
 from laboratory import TinyNet, blobs
 from PIL import Image
+from test_combinations import PAIR, QUIET
 
+from tl_lab.cli.train import main
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
 from tl_lab.problems import SingleLabel
@@ -141,3 +145,16 @@ def test_a_table_of_predictions(
     written = predict_to_csv(tmp_path / "run", folder)
     assert written.read_text().splitlines()[-1].startswith("'=cmd.png,")
     assert written.name == "new photos.csv"
+
+
+def test_an_unfinished_run_predicts_with_a_warning_and_without_a_checkpoint_not_at_all(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    main([*PAIR, *QUIET, "trainer.max_epochs=1", "trainer.limit_train_batches=2", f"hydra.run.dir={run}"])
+    inference.load(run)
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps({**results, "status": "running"}))
+    with pytest.warns(UserWarning, match="has not finished: its model so far is used"):
+        inference.load(run)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UserError, match="has no checkpoint: the run ended before its first epoch was complete"):
+        inference.load(run)

@@ -23,7 +23,7 @@ from tl_lab.cli import (
 )
 from tl_lab.cli.terminal import ends_with_its_reader, prepare_terminal
 from tl_lab.config.catalogue import using
-from tl_lab.errors import UserError
+from tl_lab.errors import UserError, nearest
 
 __all__ = ["main"]
 
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         prepare_terminal(given)
+        if not given[0].startswith("-") and given[0] not in helps:
+            raise UserError(f"there is no command {given[0]!r}; {nearest(given[0], [*helps, 'train'])}")
         options = parser.parse_args(given)
         with using(options.config_dir), ends_with_its_reader():
             code = options.command(options)

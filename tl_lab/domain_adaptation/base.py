@@ -1,5 +1,6 @@
 """The contract of a domain-adaptation method: one hook for each stage of training and evaluation."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
@@ -169,6 +170,11 @@ class DomainAdaptation(nn.Module):
     layers: tuple[str, ...] = ()
     """Names of the network's modules whose outputs the method uses (``backbone.conv2``, ``bottleneck``)."""
 
+    def extra_repr(self) -> str:
+        """Show the arguments of the method that it keeps under their names."""
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if _is_short(getattr(self, name)))
+
     def build(self, network: Network) -> None:
         """Build the parts whose size depends on the network, with weights from the global random stream.
 
@@ -252,3 +258,7 @@ def check_batch_norm(value: str) -> str:
     if value not in ("joint", "separate", "domain_specific"):
         raise UserError(f"domain_adaptation.batch_norm must be 'joint', 'separate' or 'domain_specific', not {value!r}")
     return value
+
+
+def _is_short(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)

@@ -79,7 +79,12 @@ class SingleLabel(Problem):
         value, p = scores.get("balanced_acc", math.nan), 1 / max(2, self.num_outputs)
         if not value <= p + 2 * math.sqrt(p * (1 - p) / max(1, samples)):
             return ""
-        return f"the balanced accuracy on {where}, {value:.1%}, is at chance level for {self.num_outputs} classes"
+        if value <= p:
+            return f"the balanced accuracy on {where}, {value:.1%}, is at chance level for {self.num_outputs} classes"
+        return (
+            f"the balanced accuracy on {where}, {value:.1%}, cannot be told from the {p:.1%} of chance with "
+            f"{samples:,} test samples"
+        )
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error for labels that are not classes."""

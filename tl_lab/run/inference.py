@@ -3,7 +3,7 @@
 import csv
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -263,6 +263,13 @@ def load(
         return _load(Path(run), checkpoint, task, allow)
 
 
+def _is_unfinished(folder: Path) -> bool:
+    """Whether the record of a run says so; a folder without one is taken as it is."""
+    with suppress(UserError):
+        return read_results(folder).get("status") in ("running", "failed")
+    return False
+
+
 def load_classifier(
     run: str | Path,
     checkpoint: str | None = None,
@@ -286,6 +293,15 @@ def _load(
 ) -> "TrainedModel | FewShotModel":
     cfg = _stored_config(folder, allow)
     path = checkpoint_of(folder, checkpoint)
+    unfinished = _is_unfinished(folder)
+    if unfinished and not path.exists():
+        raise UserError(
+            f"{folder} has no checkpoint: the run ended before its first epoch was complete; start it again"
+        )
+    if unfinished:
+        warnings.warn(
+            f"{folder} has not finished: its model so far is used; resume={folder} continues it", stacklevel=3
+        )
     content = read_checkpoint(path)
     facts = content.get("model")
     if facts is None:
