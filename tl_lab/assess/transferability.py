@@ -149,8 +149,8 @@ def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> M
     """Compute the weighted Kendall tau of scores and accuracies, with a 95 % bootstrap interval over the names.
 
     Mistakes at the top of the ranking by accuracy weigh most. Fewer than six names have no interval, because its
-    coverage would be too low. A ranking without any mistake has the interval from 1 to 1, because every resample is
-    without mistakes as well.
+    coverage would be too low. Every resample of a ranking without mistakes is without mistakes as well: its bounds are
+    1 and say nothing.
 
     Args:
         scores: by name.
@@ -171,10 +171,14 @@ def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> M
 
 
 def said_tau(tau: Measure | None) -> str:
-    """Write an agreement with its interval, or state that there are too few names for one; "-" for None."""
+    """Write an agreement with its interval, or with the reason why it has none; "-" for None."""
     if tau is None:
         return "-"
-    return f"{tau.value:+.2f} (too few)" if tau.low is None else f"{tau.value:+.2f} ({tau.low:+.2f} to {tau.high:+.2f})"
+    if tau.low is None or tau.high is None:
+        return f"{tau.value:+.2f} (too few)"
+    if tau.low == tau.high:
+        return f"{tau.value:+.2f} (no mistake)"
+    return f"{tau.value:+.2f} ({tau.low:+.2f} to {tau.high:+.2f})"
 
 
 def _checked(
