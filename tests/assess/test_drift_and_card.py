@@ -203,6 +203,10 @@ def test_the_card_gives_f1_an_interval_of_the_test_samples_predicted_anew(run, t
         text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
     assert "The test samples are not predicted anew: the model or the data cannot be read any more." in text
     assert "model.ckpt" not in text
+    of_words = SimpleNamespace(problem=SimpleNamespace(of_places=True))
+    monkeypatch.setattr(rescoring, "load_classifier", lambda folder: of_words)
+    text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+    assert "The test samples are not predicted anew: they are scored by place, in samples of different lengths." in text
     assert "74.7 % (69.9 to 78.9)" in text
 
 

@@ -53,7 +53,7 @@ def rescored(run: Path) -> dict[str, Measure]:
         data: DataModule = build_node(to_plain(config.data))
     if not data.every_class:
         raise NotByTheSample("they are scored by task or by episode")
-    if data.problem.of_places:
+    if model.problem.of_places:
         raise NotByTheSample("they are scored by place, in samples of different lengths")
     data.load(Request())
     found: dict[str, Measure] = {}
