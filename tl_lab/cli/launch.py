@@ -9,20 +9,12 @@ from pathlib import Path
 
 from tl_lab import commands
 from tl_lab.cli import arguments
+from tl_lab.config.debug import debugged
 from tl_lab.config.stored import read_yaml
 from tl_lab.errors import UserError
 
 __all__ = ["FORKED", "Launch", "is_further_process", "prepare"]
 
-_TINY = {
-    "trainer.max_epochs": "trainer.max_epochs=1",
-    "trainer.limit_train_batches": "trainer.limit_train_batches=2",
-    "trainer.limit_val_batches": "trainer.limit_val_batches=2",
-    "trainer.limit_test_batches": "trainer.limit_test_batches=2",
-    "figures": "figures=true",
-    "logger.mode": "++logger.mode=disabled",  # a choice of loggers without W&B has no mode
-}
-"""Overrides of ``debug=true``, by key."""
 FORKED = "hydra_plugins.tl_lab_forked.forked_launcher.ForkedLauncher"
 
 
@@ -71,7 +63,7 @@ def prepare(given: list[str]) -> Launch:
     flags, overrides = arguments.split(given)
     if own := [text for text in overrides if text.lstrip("+").startswith(("assess=", "assess."))]:
         raise UserError(f"{own[0]!r} is not an option of a run: {commands.command('assess', *overrides)} assesses")
-    overrides = _debugged(overrides)
+    overrides = debugged(overrides)
     # Hydra finds outside folders through the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     if any(text in ("init_from=", "init_from=''", 'init_from=""') for text in overrides):
@@ -201,16 +193,6 @@ def _without_config(folder: Path) -> str:
         return f"resume: {str(folder)!r} has no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
     again = commands.train(*map(str, read_yaml(begun) or ()), f"hydra.run.dir={arguments.quote(str(folder))}")
     return f"resume: the run in {str(folder)!r} ended before training; start it again: {again}"
-
-
-def _debugged(overrides: list[str]) -> list[str]:
-    """Apply the settings of ``debug=true``, except for keys that are also given."""
-    if not any(text.lower() == "debug=true" for text in overrides):
-        return overrides
-    given = {text.partition("=")[0].lstrip("+") for text in overrides}
-    if "trainer.max_updates" in given:
-        given.add("trainer.max_epochs")  # each sets the length of training
-    return [*overrides, *(text for key, text in _TINY.items() if key not in given)]
 
 
 def _whole(texts: Sequence[str]) -> int | None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from tl_lab.commands import command, train
 from tl_lab.config.catalogue import given_folders
+from tl_lab.config.debug import is_trial, without_debug
 from tl_lab.data.base import DataModule
 from tl_lab.data.waiting import Waiting, is_large, per_cent
 from tl_lab.results.folder.record import Record
@@ -191,18 +192,22 @@ def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
         which = ["--task", "1"] if plan.data.option("scenario") == "task" else []
         what, example = _samples(plan)
         hints.insert(0, (f"label {what} of your own", command("predict", str(folder), example, *which, *outside)))
+    asked = without_debug(plan.overrides)
+    if is_trial(plan.overrides):
+        hints.insert(0, ("the whole run", train(*outside, *asked)))
     if not plan.adaptation.kind.needs_target or plan.resumes:
         return hints
-    given = [text for text in plan.overrides if not text.startswith("seed=")]
+    given = [text for text in asked if not text.startswith("seed=")]
     others = [text for text in given if not text.startswith("domain_adaptation")]
     seeds = "seed=0,1,2,3,4"
     plain = train(*outside, "domain_adaptation=none", f"seed={plan.seed}", *others)
-    hints.insert(0, ("the same without adaptation", plain))
+    place = 1 if is_trial(plan.overrides) else 0
+    hints.insert(place, ("the same without adaptation", plain))
     if any(text.startswith("domain_adaptation.") for text in given):
-        hints.insert(1, ("this run over five seeds", train(*outside, "-m", seeds, *given)))
+        hints.insert(place + 1, ("this run over five seeds", train(*outside, "-m", seeds, *given)))
     else:
         compared = f"domain_adaptation=none,{plan.adaptation.choice}"
-        hints.insert(1, ("a comparison over five seeds", train(*outside, "-m", compared, seeds, *others)))
+        hints.insert(place + 1, ("a comparison over five seeds", train(*outside, "-m", compared, seeds, *others)))
     return hints
 
 
