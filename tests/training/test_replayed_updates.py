@@ -24,7 +24,7 @@ from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.continual.lwf import LwF
 from tl_lab.strategies.continual.si import SI
 from tl_lab.strategies.from_scratch import FromScratch
-from tl_lab.training.means import Means
+from tl_lab.training.means import Means, as_scalar
 from tl_lab.training.replay import LiveUpdate, Recording, Replayer
 from tl_lab.training.schedules import InverseDecay
 
@@ -173,6 +173,23 @@ def test_sums_of_logged_values_equal_those_of_an_addition_after_each_update():
         means.add({"loss": value})
         total = value if total is None else total + value
     assert means.read().means() == {"loss": (total / 2500).item()}
+
+
+def test_marks_are_logged_as_their_share_of_true():
+    """The same as the mean of each vector, bit for bit, among scalars and beyond the number that is kept."""
+    draw, given, direct = torch.Generator().manual_seed(0), Means(), Means()
+    for _ in range(1203):
+        marks = torch.rand(int(torch.randint(1, 40, (), generator=draw)), generator=draw) < 0.7
+        loss = torch.rand((), generator=draw)
+        given.add({"acc": marks, "loss": loss})
+        direct.add({"acc": marks.float().mean(), "loss": loss})
+    assert given.read().means() == direct.read().means()
+    assert as_scalar(torch.tensor([True, False, True])).item() == torch.tensor(2.0).div(3).item()
+
+
+def test_a_logged_value_is_a_scalar_or_marks():
+    with pytest.raises(UserError, match=r"'loss' has the shape \(2,\): log its mean"):
+        Means().add({"loss": torch.zeros(2)})
 
 
 def test_a_logged_tensor_must_not_change_afterwards():

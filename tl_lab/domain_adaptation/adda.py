@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tl_lab.domain_adaptation.adversarial import domain_loss
+from tl_lab.domain_adaptation.adversarial import domain_accuracy, domain_loss
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, DomainOutput, Domains, Phase, Update
 from tl_lab.errors import UserError
 from tl_lab.model.heads import mlp
@@ -80,8 +80,8 @@ class ADDA(DomainAdaptation):
         if update.phase == "encoder":
             return Adaptation({"encoder_loss": F.softplus(of_target).mean()})  # labelled as source, class 0
         of_source = self.discriminator(source.features).squeeze(1)
-        right = ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2
-        return Adaptation({"domain_loss": domain_loss(of_source, of_target)}, {"domain_acc": right.detach()})
+        accuracy = domain_accuracy(of_source, of_target)
+        return Adaptation({"domain_loss": domain_loss(of_source, of_target)}, {"domain_acc": accuracy})
 
     def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
         """Use the source's encoder for the target until the target has its own."""

@@ -13,7 +13,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional import reverse_gradient
 from tl_lab.model.heads import mlp
 
-__all__ = ["Adversary", "domain_loss"]
+__all__ = ["Adversary", "domain_accuracy", "domain_loss"]
 
 
 def domain_loss(
@@ -126,7 +126,7 @@ class Adversary(nn.Module):
             loss = self.weight * loss
         if not on_features:
             loss = strength * loss
-        return loss, {"domain_acc": _accuracy(of_source.detach(), of_target.detach()), "lambda": strength}
+        return loss, {"domain_acc": domain_accuracy(of_source, of_target), "lambda": strength}
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the method's numbers."""
@@ -142,8 +142,17 @@ class Adversary(nn.Module):
         return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"
 
 
-def _accuracy(of_source: Tensor, of_target: Tensor) -> Tensor:
-    """Average the accuracies of the two domains, logits ``(n,)`` and ``(m,)``."""
-    if len(of_source) == len(of_target):  # the mean over both: fewer kernels
-        return (torch.cat([of_source, -of_target]) < 0).float().mean()
-    return ((of_source < 0).float().mean() + (of_target > 0).float().mean()) / 2
+def domain_accuracy(of_source: Tensor, of_target: Tensor) -> Tensor:
+    """Average the accuracies of the two domains.
+
+    Args:
+        of_source: the discriminator's logits, > 0 for the target, ``(n,)``.
+        of_target: likewise, ``(m,)``.
+
+    Returns:
+        A scalar; of domains of equal sizes, marks of the correct decisions, ``(2n,)`` bool.
+    """
+    right_of_source, right_of_target = of_source < 0, of_target > 0
+    if len(of_source) == len(of_target):  # the share over both, which is computed when the log is written
+        return torch.cat([right_of_source, right_of_target])
+    return (right_of_source.float().mean() + right_of_target.float().mean()) / 2

@@ -304,7 +304,12 @@ class Problem(ABC):
 
     @abstractmethod
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Compute scores of a training batch for the learning curve, scalars by name."""
+        """Compute scores of a training batch for the learning curve.
+
+        Returns:
+            By name a scalar, or marks, ``(n,)`` bool, whose share of True is the score; it is computed when the log is
+            written.
+        """
 
     def strata(self, y: Tensor) -> Tensor | None:
         """Assign samples to the strata of splits and label budgets, ``(N,)``; None for random draws."""

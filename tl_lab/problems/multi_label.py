@@ -143,8 +143,8 @@ class MultiLabel(Problem):
         return MultiLabelMeter(self.thresholds)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Compute the share of labels that are correct at a threshold of .5."""
-        return {"label_acc": ((outputs >= 0) == y.bool()).float().mean()}
+        """Mark the labels that are correct at a threshold of .5."""
+        return {"label_acc": ((outputs >= 0) == y.bool()).flatten()}
 
     def groups(self, y: Tensor) -> Groups:
         """Group by the combination of labels; rare combinations form one group."""

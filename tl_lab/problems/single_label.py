@@ -166,8 +166,8 @@ class SingleLabel(Problem):
         return ClassificationMeter(self.num_outputs if num_outputs is None else num_outputs)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Compute the accuracy."""
-        return {self.monitor: (outputs.argmax(1) == y).float().mean()}
+        """Mark the correct decisions."""
+        return {self.monitor: (outputs.argmax(1) == y).flatten()}
 
     def findings(self, outputs: Tensor, y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Compare each class with all others; of two classes, the second is the finding."""

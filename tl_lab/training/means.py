@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tl_lab.errors import UserError
 
-__all__ = ["Means", "Reading"]
+__all__ = ["Means", "Reading", "as_scalar"]
 
 _MOST = 1000  # values of a quantity that are kept before they are summed on their device
 
@@ -19,27 +20,38 @@ class Reading(NamedTuple):
     """Values during their copy to the CPU.
 
     Attributes:
-        names: of the quantities.
-        together: all values of the quantities, one quantity after the other, on the CPU, ``(N,)``; complete after
-            ``arrived``.
-        lengths: how many of them each quantity has.
-        counts: numbers by which the sums are divided; larger than ``lengths`` for values that are sums themselves.
+        sizes: for each quantity its values in order: None for a scalar, n for a vector of n marks.
+        counts: for each quantity the number by which the sum is divided; larger than the number of its values if these
+            are sums themselves.
+        scalars: all scalars, one quantity after the other, on the CPU, ``(N,)``; complete after ``arrived``.
+        marks: all marks, in the same order, on the CPU, ``(M,)`` bool; likewise.
         arrived: event of a copy in progress; None if it is complete.
     """
 
-    names: list[str]
-    together: Tensor
-    lengths: list[int]
+    sizes: dict[str, list[int | None]]
     counts: list[int]
+    scalars: Tensor
+    marks: Tensor
     arrived: torch.cuda.Event | None
 
     def means(self) -> dict[str, float]:
         """Wait for the values, and return the means by name. Sums and means are computed in float32."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        # one after the other, the same as if each had been added on the device at once
-        sums = [reduce(operator.add, own).float() for own in self.together.split(self.lengths)]
-        return dict(zip(self.names, (torch.stack(sums) / torch.tensor(self.counts)).tolist(), strict=True))
+        scalars, marks, start = iter(self.scalars.numpy()), self.marks.numpy(), 0
+        means = {}
+        with np.errstate(all="ignore"):  # values that are not finite are reported by the caller
+            for (name, sizes), count in zip(self.sizes.items(), self.counts, strict=True):
+                values = []
+                for size in sizes:
+                    if size is None:
+                        values.append(next(scalars))
+                    else:
+                        values.append(np.float32(np.count_nonzero(marks[start : start + size])) / np.float32(size))
+                        start += size
+                # one after the other, the same as if each had been added on the device at once
+                means[name] = float(np.float32(reduce(operator.add, values)) / np.float32(count))
+        return means
 
 
 class Means:
@@ -53,15 +65,22 @@ class Means:
         """Add a value of each quantity, or the sum of several.
 
         Args:
-            quantities: scalars by name. A tensor must not be changed in place afterwards.
+            quantities: by name a scalar, or marks, ``(n,)`` bool, whose share of True is the value. A tensor must not
+                be changed in place afterwards.
             count: number of values in each.
 
         Raises:
-            UserError: a tensor among the first values of a long sum has been changed in place.
+            UserError: a tensor is neither a scalar nor marks, or one among the first values of a long sum has been
+                changed in place.
         """
         for name, value in quantities.items():
             values = self._values.setdefault(name, [])
-            values.append((value.detach(), value._version) if isinstance(value, Tensor) else value)
+            if isinstance(value, Tensor):
+                if value.dim() and (value.dtype != torch.bool or value.dim() > 1):
+                    raise UserError(f"the logged quantity {name!r} has the shape {tuple(value.shape)}: log its mean")
+                values.append((value.detach() if value.requires_grad else value, value._version))
+            else:
+                values.append(value)
             self._counts[name] = self._counts.get(name, 0) + count
             if len(values) == _MOST:
                 total = _sum(self._checked(name))
@@ -80,24 +99,33 @@ class Means:
         Raises:
             UserError: a tensor has been changed in place since it was added.
         """
-        names, counts = list(self._values), list(self._counts.values())
-        lengths, every = [], []
-        for values in map(self._checked, names):
+        sizes: dict[str, list[int | None]] = {}
+        scalars: list[Tensor] = []
+        marks: list[Tensor] = []
+        for name in self._values:
+            values = self._checked(name)
             tensors = [value for value in values if isinstance(value, Tensor)]
             kept = tensors if len(tensors) == len(values) else [torch.as_tensor(_sum(values), dtype=torch.float32)]
-            lengths.append(len(kept))
-            every += kept
+            sizes[name] = [len(value) if value.dim() else None for value in kept]
+            for value in kept:
+                (marks if value.dim() else scalars).append(value)
+        counts = list(self._counts.values())
         self._values, self._counts = {}, {}
-        device = next((value.device for value in every if value.device.type != "cpu"), torch.device("cpu"))
+        device = next((value.device for value in (*scalars, *marks) if value.device.type != "cpu"), torch.device("cpu"))
         if device.type != "cpu":
-            every = [value.to(device, non_blocking=True) for value in every]
-        together = torch.stack([value if value.dtype == torch.float64 else value.float() for value in every])
+            scalars, marks = ([v.to(device, non_blocking=True) for v in values] for values in (scalars, marks))
+        scalars = [value if value.dtype in (torch.float32, torch.float64) else value.float() for value in scalars]
+        of_scalars = torch.stack(scalars) if scalars else torch.empty(0)
+        of_marks = torch.cat(marks) if marks else torch.empty(0, dtype=torch.bool)
         if waits or device.type != "cuda":
-            return Reading(names, together.cpu(), lengths, counts, None)
-        whole = torch.empty(len(together), dtype=together.dtype, pin_memory=True).copy_(together, non_blocking=True)
+            return Reading(sizes, counts, of_scalars.cpu(), of_marks.cpu(), None)
+        of_scalars, of_marks = (
+            torch.empty_like(one, device="cpu", pin_memory=True).copy_(one, non_blocking=True)
+            for one in (of_scalars, of_marks)
+        )
         arrived = torch.cuda.Event()
         arrived.record()
-        return Reading(names, whole, lengths, counts, arrived)
+        return Reading(sizes, counts, of_scalars, of_marks, arrived)
 
     def _checked(self, name: str) -> list[Tensor | float]:
         """Return a quantity's values; a tensor must not have been changed since it was added."""
@@ -118,5 +146,13 @@ class Means:
         return bool(self._values)
 
 
+def as_scalar(value: Tensor) -> Tensor:
+    """Compute the share of True of marks, ``(n,)`` bool, in float32; return a scalar unchanged."""
+    if not value.dim():
+        return value
+    # a tensor as divisor: by a number, a GPU would multiply with the rounded reciprocal
+    return value.sum().float() / torch.full((), float(len(value)), device=value.device)
+
+
 def _sum(values: list[Tensor | float]) -> Tensor | float:
-    return reduce(operator.add, values)
+    return reduce(operator.add, [as_scalar(value) if isinstance(value, Tensor) else value for value in values])

@@ -28,7 +28,7 @@ from torch.optim import SGD, Optimizer
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.randomness import separate_stream
 from tl_lab.training.fused import fuse
-from tl_lab.training.means import Means
+from tl_lab.training.means import Means, as_scalar
 
 if TYPE_CHECKING:
     from tl_lab.training.step import Step
@@ -175,7 +175,7 @@ class Recording:
                 if not isinstance(value, Tensor):
                     self.constants.add({name: value})
         if names == self.names and names:
-            self.sums += torch.stack([value.detach().float() for _, value in tensors])
+            self.sums += torch.stack([as_scalar(value.detach()).float() for _, value in tensors])
         return names
 
     # ------------------------------------------------------------------ between replays

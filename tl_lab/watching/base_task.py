@@ -185,7 +185,7 @@ def label_mapped(folder: Path) -> BaseTask | None:
         features = _features(backbone, data, drawn)
         logits = features @ classifier.weight.float().cpu().T + classifier.bias.float().cpu()
         of_class = torch.stack([logits[:, groups[number]].amax(1) for number in shown], dim=1)
-        return float(problem.batch_scores(of_class, truth)[problem.monitor])
+        return float(problem.batch_scores(of_class, truth)[problem.monitor].float().mean())
 
     said = f"accuracy of ImageNet's classifier on {len(drawn)} photographs of {len(shown)} of its classes"
     return BaseTask(said, problem.monitor, score)
