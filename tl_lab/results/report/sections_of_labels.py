@@ -92,6 +92,7 @@ def item_parts(found: Findings) -> list[Section]:
             each.budget.way,
             Cell(f"{each.budget.labels:,}", value=each.budget.labels),
             f"{each.n:,}",
+            f"{each.answers:,}",
             f"{each.gained:,}",
             f"{each.lost:,}",
             Cell(_in_points(each.difference, each.low, each.high), value=each.difference),
@@ -100,12 +101,14 @@ def item_parts(found: Findings) -> list[Section]:
         ]
         for each in found.items
     ]
-    head = ["strategy", "labels", "items", "only this correct", "only scratch correct", "difference, points"]
+    head = ["strategy", "labels", "items", "answers", "only this correct", "only scratch correct", "difference, points"]
     text = (
         "Predictions of each strategy and of `strategy=from_scratch` with the same labels on the test items of all "
         f"common seeds: difference of the accuracies, its {CONFIDENCE:.0%} bootstrap "
-        "interval over items, and McNemar's exact test, corrected for the number of rows. The test covers the "
-        "sampling of test items, not the variation between draws of the labels."
+        "interval over items, and McNemar's exact test, corrected for the number of rows. Answers of several seeds to "
+        "one item count together, as one observation (an exact test with random signs, which equals McNemar's for one "
+        "seed). The test covers the sampling of test items, not the variation between draws of the labels. Prompting "
+        "is compared by the answers to its first prompt."
     )
     shown = Table([*head, "p (McNemar, Holm)", "transfer"], rows, 1, "Differences item by item")
     return [Section("Does transfer help, item by item?", [shown, text])]

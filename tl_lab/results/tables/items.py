@@ -1,4 +1,7 @@
-"""Comparison of two ways of training on the same test items: McNemar's test and a bootstrap of the difference.
+"""Comparison of two ways of training on the same test items: an exact test and a bootstrap of the difference.
+
+Runs with several seeds answer the same items again. Their answers are not independent, so an item counts once: with the
+sum of its differences over seeds.
 
 This module does not import torch.
 """
@@ -18,7 +21,7 @@ from tl_lab.results.tables.summarising import independent
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Items", "bootstrap_interval", "find_items", "mcnemar"]
+__all__ = ["Items", "bootstrap_interval", "find_items", "sign_flip_test"]
 
 _ANSWERS = "answers.csv"
 _BASELINE = "strategy=from_scratch"
@@ -31,15 +34,17 @@ class Items:
 
     Args:
         budget: of the way of training.
-        n: number of items over all common seeds.
-        gained: items that only this way classifies correctly.
-        lost: items that only the baseline classifies correctly.
-        low, high: ends of the bootstrap interval of the difference of accuracies.
-        p: of McNemar's exact test, corrected by Holm for the number of rows.
+        n: number of items.
+        answers: number of answers to them over all common seeds.
+        gained: answers that only this way gives correctly.
+        lost: answers that only the baseline gives correctly.
+        low, high: ends of the bootstrap interval, over items, of the difference of accuracies.
+        p: of the exact test over items, corrected by Holm for the number of rows.
     """
 
     budget: Budget
     n: int
+    answers: int
     gained: int
     lost: int
     low: float
@@ -49,7 +54,7 @@ class Items:
     @property
     def difference(self) -> float:
         """Difference of the accuracies."""
-        return (self.gained - self.lost) / self.n
+        return (self.gained - self.lost) / self.answers
 
     @property
     def verdict(self) -> str:
@@ -59,27 +64,44 @@ class Items:
         return "helps" if self.gained > self.lost else "hurts"
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Test whether two classifiers have the same error rate: exact binomial test of items that only one gets right.
+def sign_flip_test(differences: np.ndarray) -> float:
+    """Test whether two classifiers have the same error rate on the same items, with one answer or several to each.
+
+    Under the hypothesis each item's difference is as likely as its negative. The two-sided p is the exact probability
+    of a sum at least as far from 0 under random signs. With one answer to each item it is McNemar's exact test.
 
     Args:
-        gained: number of items that only the first gets right.
-        lost: number of items that only the second gets right.
+        differences: for each item the number of answers that only the first classifier gives correctly less those that
+            only the second gives, ``(N,)`` int.
+
+    Returns:
+        p in (0, 1]; 1 if no item differs.
 
     References:
-        Q. McNemar, "Note on the Sampling Error of the Difference Between Correlated Proportions", Psychometrika 1947.
-    """
-    from scipy.special import bdtr
+        McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions, Psychometrika 1947.
+        Durkalski et al., Analysis of Clustered Matched-Pair Data, Statistics in Medicine 2003, for several answers.
 
-    n = gained + lost
-    return min(1.0, 2 * float(bdtr(min(gained, lost), n, 0.5))) if n else 1.0
+    Example:
+        >>> round(sign_flip_test(np.array([1, 1, 1, 1, 1, 0, 0])), 6)
+        0.0625
+    """
+    from scipy.stats import binom
+
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    probabilities = np.ones(1)  # of the sums -total, ..., total under random signs
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        of_size = np.zeros(2 * size * count + 1)
+        of_size[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        probabilities = np.convolve(probabilities, of_size)
+    distance = np.abs(np.arange(len(probabilities)) - len(probabilities) // 2)
+    return min(1.0, float(probabilities[distance >= abs(int(differences.sum()))].sum()))
 
 
 def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[float, float]:
     """Return the percentile interval of a mean over items, by bootstrap.
 
     Args:
-        differences: of the items, ``(N,)``.
+        differences: mean difference of each item, ``(N,)``.
         confidence: level of the interval, in (0, 1).
         seed: of the draws.
     """
@@ -109,17 +131,18 @@ def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
         base = next((one for one in budgets if one.labels == budget.labels and one.way == _BASELINE), None)
         if base is None or budget.way == _BASELINE:
             continue
-        pairs = [
-            (right, other[item])
-            for seed, of_seed in answers.get(budget.setting, {}).items()
-            if (other := answers.get(base.setting, {}).get(seed))
-            for item, right in of_seed.items()
-            if item in other
-        ]
-        if pairs:
-            gained, lost = (sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
-            low, high = bootstrap_interval(np.array([a - b for a, b in pairs], dtype=float))
-            found.append(Items(budget, len(pairs), gained, lost, low, high, mcnemar(gained, lost)))
+        of_item: dict[tuple[str, str], list[int]] = {}
+        for seed, of_seed in answers.get(budget.setting, {}).items():
+            other = answers.get(base.setting, {}).get(seed) or {}
+            for item in of_seed.keys() & other.keys():
+                of_item.setdefault(item, []).append(of_seed[item] - other[item])
+        if of_item:
+            every = [one for own in of_item.values() for one in own]
+            sums = np.array([sum(own) for own in of_item.values()])
+            low, high = bootstrap_interval(sums * (len(sums) / len(every)))
+            gained, lost = every.count(1), every.count(-1)
+            p = sign_flip_test(sums)
+            found.append(Items(budget, len(sums), len(every), gained, lost, low, high, p))
     return [replace(one, p=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
 
 
