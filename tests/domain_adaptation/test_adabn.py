@@ -151,7 +151,7 @@ def test_training_in_double_precision():
 
 
 def test_a_network_without_batch_norm_is_refused():
-    with pytest.raises(UserError, match="this network has no batch-norm"):
+    with pytest.raises(UserError, match="this network has no batch normalisation"):
         AdaBN().build(network())
 
 

@@ -224,7 +224,7 @@ def test_a_domain_that_a_phase_does_not_need_passes_nowhere_and_moves_no_statist
     assert torch.equal(passed[0], getattr(batch, needed).x)
     outputs = dict(zip(("source", "target"), adapted[0], strict=False))
     assert outputs[needed].features.shape == (20, model.network.num_features)
-    with pytest.raises(RuntimeError, match=f"phase 'one' does not name the {other} in needs, but reads its features"):
+    with pytest.raises(RuntimeError, match=f"phase 'one' does not list the {other} in needs, but reads its features"):
         _ = outputs[other].features
 
 
