@@ -64,6 +64,6 @@ def test_counts_weights_and_facts_leave_unknown_labels_out() -> None:
     y = torch.tensor([[1.0, UNKNOWN], [0.0, UNCERTAIN], [0.0, 1.0], [0.0, 0.0]])
     assert problem.counts(y).tolist() == [1, 1]
     assert problem.criterion(y, class_weights="balanced").positive_weight.tolist() == [3.0, 1.0]
-    assert problem.facts(y) == {"prevalence": "a 25.0 %, b 50.0 %", "labels not known": "25.0 %"}
-    with pytest.raises(UserError, match="labels other than 0, 1 and unknown ones"):
+    assert problem.facts(y) == {"prevalence": "a 25.0 %, b 50.0 %", "unknown labels": "25.0 %"}
+    with pytest.raises(UserError, match="labels other than 0, 1, -1"):
         problem.check("train", torch.tensor([[2.0, 0.0]]))

@@ -137,11 +137,11 @@ def test_perfect_outputs_have_the_best_scores(made):
     ("problem", "y", "told"),
     [
         (SingleLabel(["a", "b"]), torch.tensor([0, 2]), "labels from 0 to 2, but the head has 2 classes"),
-        (SingleLabel(["a", "b"]), torch.tensor([0.0, 1.0]), "give one class a sample"),
+        (SingleLabel(["a", "b"]), torch.tensor([0.0, 1.0]), "give one class per sample"),
         (MultiLabel(["a", "b"]), torch.tensor([[0, 2]]), "other than 0 and 1"),
-        (MultiLabel(["a", "b"]), torch.tensor([0, 1]), "give 2 a sample"),
+        (MultiLabel(["a", "b"]), torch.tensor([0, 1]), "give 2 per sample"),
         (Regression(["v"]), torch.tensor([[math.nan], [1.0]]), "1 of the 2 targets"),
-        (Regression(["v"]), torch.tensor([1.0]), "give 1 numbers a sample"),
+        (Regression(["v"]), torch.tensor([1.0]), "give 1 numbers per sample"),
     ],
 )
 def test_wrong_labels_are_refused_by_the_name_of_their_set(problem, y, told):

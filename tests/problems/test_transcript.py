@@ -64,7 +64,7 @@ def test_a_head_is_sure_of_the_blank_behind_the_end() -> None:
     ("y", "said"),
     [
         (torch.tensor([[2, -100], [-100, -100]]), "sample 2 of the set 'train' has an empty transcript"),
-        (torch.tensor([[8]]), "letters beyond the 7 that there are"),
+        (torch.tensor([[8]]), "letters outside the known 7"),
         (torch.tensor([1.0]), "give letters as whole numbers"),
     ],
 )
