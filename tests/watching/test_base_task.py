@@ -65,7 +65,7 @@ def test_photographs_are_recognised_among_the_classes_that_they_show(tmp_path: P
             Image.new("RGB", (12, 12), (shown,) * 3).save(tmp_path / name / f"{number}.png")
     task = label_mapped(tmp_path)
     assert task is not None
-    assert "20 photographs of 2 of its classes" in task.said
+    assert "20 photographs of 2 of its classes" in task.description
     backbone = Brightness()
     assert task.score(backbone) == pytest.approx(0.9)
     with torch.no_grad():

@@ -35,7 +35,7 @@ def test_accuracies_within_two_deviations_of_chance_level(value: float, chance: 
     if chance:
         said = {
             0.10: "is at chance level for 10 classes",
-            0.111: "cannot be told from the 10.0% of chance with 2,500 test samples",
+            0.111: "cannot be distinguished from chance (10.0%) with 2,500 test samples",
         }
         assert found == [f"the balanced accuracy on the test set of target, {value:.1%}, {said[value]}"]
 
