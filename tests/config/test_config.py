@@ -135,7 +135,7 @@ def test_a_right_node_passes() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"widht": 3}, "part.widht: Thing takes no 'widht'; did you mean 'width'?"),
+        ({"widht": 3}, "part.widht: Thing has no option 'widht'; did you mean 'width'?"),
         ({"width": "???"}, "part.width must be given"),
         ({"width": 2.5}, "part.width: 2.5 is not a whole number"),
         ({"width": True}, "part.width: true is not a whole number"),
@@ -145,7 +145,7 @@ def test_a_right_node_passes() -> None:
         ({"sizes": [1, 2, 3]}, "part.sizes: [1, 2, 3] is not a list of 2 whole numbers or null"),
         ({"names": [1]}, "part.names: [1] is not a list of texts or text"),
         ({"on": "yes"}, 'part.on: "yes" is not true or false'),
-        ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing needs"),
+        ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing requires"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(values: dict[str, Any], said: str) -> None:
@@ -173,7 +173,7 @@ def test_a_module_that_lacks_another_is_not_misspelt(tmp_path: Path, monkeypatch
 
 def test_missing_arguments_are_those_that_nobody_provides() -> None:
     bare = {"part": {"_target_": f"{__name__}.Thing"}}
-    assert config.check(bare) == ["part lacks 'width', which Thing needs"]
+    assert config.check(bare) == ["part lacks 'width', which Thing requires"]
     assert config.check(bare, {"part": ["width"]}) == []
     assert config.check({"part": {**bare["part"], "_partial_": True}}) == []
 
@@ -257,13 +257,13 @@ def test_arguments_that_the_run_provides_exist() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("~optimizer._target_", "optimizer names no class: optimizer._target_ is missing"),
+        ("~optimizer._target_", "optimizer does not name a class: optimizer._target_ is missing"),
         ("optimizer._target_=null", "optimizer._target_: 'None' does not exist"),
         ("~optimizer._partial_", "optimizer lacks 'params'"),
-        ("+data._partial_=true", "data._partial_ has no meaning here: leave it out"),
-        ("+backbone._args_=[1]", "backbone._args_ has no meaning here: leave it out"),
-        ("+strategy._recursive_=false", "strategy._recursive_ has no meaning here: leave it out"),
-        ("+validator.entropy._partial_=true", "validator.entropy._partial_ has no meaning here: leave it out"),
+        ("+data._partial_=true", "data._partial_ is not supported here: leave it out"),
+        ("+backbone._args_=[1]", "backbone._args_ is not supported here: leave it out"),
+        ("+strategy._recursive_=false", "strategy._recursive_ is not supported here: leave it out"),
+        ("+validator.entropy._partial_=true", "validator.entropy._partial_ is not supported here: leave it out"),
         ("+strategy.layers._partial_=true", "is not LayerPolicy"),
         ("~strategy.layers._target_", "is not LayerPolicy"),
     ],

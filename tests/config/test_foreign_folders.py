@@ -329,7 +329,7 @@ def test_overrides_of_a_foreign_sweep_call_no_resolver(base: Path) -> None:
 @pytest.mark.parametrize("evaluate", ["../../elsewhere", "{a: 1}", "'${oc.env:HOME}'"])
 def test_a_checkpoint_is_in_the_runs_folder(base: Path, evaluate: str) -> None:
     run = _folder(base, "evaluate: " + evaluate + "\nstrategy: {}\n")
-    with pytest.raises(UserError, match=r"not the configuration of a run|holds the reference"):
+    with pytest.raises(UserError, match=r"not the configuration of a run|contains the reference"):
         checkpoint_of(run)
 
 

@@ -84,7 +84,7 @@ def test_composed_data_have_a_target_if_their_parts_have_one(inner: str, adaptat
 
 def test_the_reason_is_stated():
     found = choose({**DEFAULT, "data": "points"}, {"data"}, lambda *name: declared(STATED.get(name)))
-    assert found["backbone"] == Natural("mlp", "natural for data=points")
+    assert found["backbone"] == Natural("mlp", "default for data=points")
     assert found["domain_adaptation"] == Natural("dann", "data=points has an unlabelled target")
 
 
@@ -218,7 +218,7 @@ def test_hydras_record_contains_the_resolved_name_and_the_reasons(loader: Loader
     assert cfg.hydra.runtime.choices.domain_adaptation == "dann"
     assert cfg.hydra.runtime.choices.backbone == "mlp"
     assert reasons_of(cfg.hydra) == [
-        "backbone=mlp (natural for data=moons)",
+        "backbone=mlp (default for data=moons)",
         "domain_adaptation=dann (data=moons has an unlabelled target)",
     ]
 

@@ -54,7 +54,7 @@ def test_a_folder_adds_choices_while_it_is_used() -> None:
 def test_a_name_that_exists_already_is_refused(tmp_path: Path) -> None:
     (tmp_path / "backbone").mkdir()
     (tmp_path / "backbone" / "lenet.yaml").write_text("_target_: mine.LeNet\n")
-    with catalogue.using([tmp_path]), pytest.raises(UserError, match="backbone=lenet exists already"):
+    with catalogue.using([tmp_path]), pytest.raises(UserError, match="backbone=lenet already exists"):
         choices()
 
 
@@ -123,7 +123,7 @@ def test_an_entry_point_without_a_target_is_named(
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue._installed.cache_clear()
     try:
-        with pytest.warns(UserWarning, match=r"of lab adds nothing: there is no"):
+        with pytest.warns(UserWarning, match=r"of lab adds no choices: there is no"):
             assert "own" not in choices("backbone")["backbone"]
     finally:
         catalogue._installed.cache_clear()

@@ -76,7 +76,7 @@ class Checked:
     Attributes:
         multirun: whether several runs were requested.
         folder: destination of the run or the sweep.
-        launcher: of a sweep: the class that starts its jobs.
+        launcher: launcher of a sweep: the class that starts its jobs.
         sweeper: the class that determines these jobs.
         resumes: whether the sweep resumes with missing or failed jobs.
         first: overrides of the first run of several.

@@ -39,7 +39,7 @@ def draw_missing(folders: Sequence[Path]) -> int:
     """Draw the figures of all completed runs below some folders that have none, and print one line per run.
 
     Args:
-        folders: of sweeps or runs.
+        folders: folders of sweeps or runs.
 
     Returns:
         The number of runs whose figures could not be drawn.

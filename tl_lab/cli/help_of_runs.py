@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tl_lab import commands
 from tl_lab.config import choices
-from tl_lab.config.knobs import groups_said
+from tl_lab.config.knobs import group_comments
 
 __all__ = ["show"]
 
@@ -36,7 +36,7 @@ def show() -> None:
         return grid
 
     known = choices()
-    said = {name: text for name, text in groups_said().items() if name in known and name not in _OMITTED}
+    said = {name: text for name, text in group_comments().items() if name in known and name not in _OMITTED}
     groups = {name: said[name] for name in (*(one for one in _FIRST if one in said), *said)}
     say(
         Text.assemble((commands.train(), "bold"), ("   one run of a transfer learning experiment, or several", "dim")),

@@ -36,11 +36,11 @@ class Launch:
         run: folder of a new run that is started alone.
         epochs: total number of epochs for a resumed run; None for the configured number.
         sweep: folder of the sweep, if there is one.
-        launcher: of the sweep: the class that starts its jobs.
+        launcher: launcher of the sweep: the class that starts its jobs.
         resumes: whether the sweep resumes with missing or failed jobs.
         overrides: as given.
         anew: for a resumed run: ``changed_data`` and folders of data, by key.
-        folder: of the running job.
+        folder: folder of the running job.
         failed: whether a job of this process ended in an error that has been reported.
     """
 

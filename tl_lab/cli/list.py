@@ -80,10 +80,10 @@ def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tl_lab.config.knobs import groups_said
+    from tl_lab.config.knobs import group_comments
     from tl_lab.results.screen.console import say
 
-    said = groups_said()
+    said = group_comments()
     order = [*(name for name in said if name in groups), *(name for name in groups if name not in said)]
     table = Table.grid(padding=(0, 2))
     for style in ("cyan", "dim"):
@@ -115,7 +115,7 @@ def _few(names: list[str]) -> str:
 def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
     from rich.text import Text
 
-    from tl_lab.config.knobs import groups_said
+    from tl_lab.config.knobs import group_comments
     from tl_lab.results.screen.console import say
 
     names_of: dict[_Kind, list[str]] = {}
@@ -123,7 +123,7 @@ def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
         names_of.setdefault(_kind(group, name, file), []).append(name)
     kinds = {kind.title: names_of[kind] for kind in sorted(names_of)}
     first = next(iter(files))
-    said = groups_said().get(group, "")
+    said = group_comments().get(group, "")
     header: list[RenderableType] = [
         Text.assemble((group, "bold"), (f"   {said}" if said else "", "dim")),
         Text("  in a run             ", end="").append(commands.train(f"{group}={first}"), "cyan"),
@@ -196,13 +196,13 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
 
     if choice not in files:
         raise UserError(f"there is no choice {choice!r} of {group}; {nearest(choice, files)}")
-    found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.said]
+    found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.comment]
     table = Table.grid(padding=(0, 2))
     for style in ("cyan", "bold"):
         table.add_column(style=style, overflow="fold")
     table.add_column(overflow="fold", ratio=1)
     for knob in found:
-        table.add_row(knob.key, Text(knob.value), Text(knob.said))
+        table.add_row(knob.key, Text(knob.value), Text(knob.comment))
     example = next((f"{one.key}={one.value}" for one in found if one.value and "$" not in one.value), "")
     words = [text for text in (f"{group}={choice}", example if group != "experiment" else "") if text]
     say(

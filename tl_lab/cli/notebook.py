@@ -28,7 +28,7 @@ class Finished:
     """A finished run.
 
     Attributes:
-        folder: of the run.
+        folder: folder of the run.
         results: the content of its ``results.json``.
         config_dir: the folder of further choices with which it was made.
     """
