@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tl_lab.sweeps import progress
-from tl_lab.sweeps.progress import SweepProgress, said_of
+from tl_lab.sweeps.progress import SweepProgress, outcome_of
 
 GOOD = {"status": "completed", "metrics": {"test/acc": 0.915, "val/loss": 0.25}, "objective_metric": "val/loss"}
 
@@ -43,7 +43,7 @@ def test_a_log_gets_one_line_per_job(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines() == [
         "job 0: seed=0  completed  test/acc 91.5 %  12 s  (1 of 2 done, 12 s left)",
         "job 1: seed=1  completed  test/acc 91.5 %  kept  (2 of 2 done)",
-        "tl_lab: 2 kept runs are of another code version (git_commit in results.csv)",
+        "tl_lab: 2 kept runs are from another code version (git_commit in results.csv)",
     ]
 
 
@@ -55,8 +55,8 @@ def test_a_search_shows_what_it_chooses_by_and_no_test_metric(capsys: pytest.Cap
 
 
 def test_a_failure_is_its_first_line() -> None:
-    assert said_of({"status": "failed", "error": "one\ntwo"}, 1.0) == "failed  one  1.0 s"
-    assert said_of({"status": "failed"}) == "failed"
+    assert outcome_of({"status": "failed", "error": "one\ntwo"}, 1.0) == "failed  one  1.0 s"
+    assert outcome_of({"status": "failed"}) == "failed"
 
 
 def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def test_another_configuration_or_code_version_is_not_mixed_in(
     assert "job 0 runs in 0-2: 0 contains another configuration" in said
     assert "restarts: its checkpoint is from another code version (0000000000)" in said
     assert (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns > trained
-    assert "1 kept run is of another code version" in said
+    assert "1 kept run is from another code version" in said
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
 
