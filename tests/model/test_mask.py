@@ -43,7 +43,7 @@ def test_a_mask_is_a_mapping_that_says_how_much_learns():
     mask = Mask(LayerPolicy(["top"]).rules(GROUPS))
     assert len(mask) == 5
     assert list(mask) == ["stem.weight", "middle.weight", "middle.bias", "top.weight", "top.bias"]
-    assert repr(mask) == "Mask(2 of 5 parameters learn)"
+    assert repr(mask) == "Mask(2 of 5 parameters trained)"
 
 
 def test_a_policy_refuses_unknown_groups():
