@@ -142,7 +142,7 @@ def test_a_method_that_reads_progress_itself_is_not_replayed():
     found = both_ways(_ReadsProgress)
     (weights, *_), (replayed, _, model, _) = found
     assert differing(weights, replayed) == set()
-    assert model.replayer.reasons == ["update.progress is read as a number, where update.live(...) would do"]
+    assert model.replayer.reasons == ["update.progress is read as a number; use update.live(...) instead"]
 
 
 def test_numbers_follow_training():

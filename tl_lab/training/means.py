@@ -1,4 +1,4 @@
-"""Means of the quantities that updates log: kept on the device, summed and read rarely."""
+"""Means of the quantities that updates log; values stay on the device and are rarely summed and read."""
 
 import operator
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ class Reading(NamedTuple):
     """Values during their copy to the CPU.
 
     Attributes:
-        names: of the quantities.
-        together: all values of the quantities, one quantity after the other, on the CPU, ``(N,)``; complete after
+        names: names of the quantities.
+        together: values of all quantities, one quantity after the other, on the CPU, ``(N,)``; complete after
             ``arrived``.
-        lengths: how many of them each quantity has.
-        counts: numbers by which the sums are divided; larger than ``lengths`` for values that are sums themselves.
+        lengths: number of values of each quantity.
+        counts: numbers by which the sums are divided; larger than ``lengths`` if values are sums themselves.
         arrived: event of a copy in progress; None if it is complete.
     """
 
@@ -37,13 +37,13 @@ class Reading(NamedTuple):
         """Wait for the values, and return the means by name. Sums and means are computed in float32."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        # one after the other, the same as if each had been added on the device at once
+        # added one by one, which gives the same bits as immediate additions on the device
         sums = [reduce(operator.add, own).float() for own in self.together.split(self.lengths)]
         return dict(zip(self.names, (torch.stack(sums) / torch.tensor(self.counts)).tolist(), strict=True))
 
 
 class Means:
-    """Collects the values of quantities by name. Tensors stay on their device: an update starts no kernel for them."""
+    """Collects the values of quantities by name. Tensors stay on their device, and adding one starts no GPU kernel."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[tuple[Tensor, int] | float]] = {}  # tensors with the version that was added
@@ -54,10 +54,10 @@ class Means:
 
         Args:
             quantities: scalars by name. A tensor must not be changed in place afterwards.
-            count: number of values in each.
+            count: number of values that each sum contains.
 
         Raises:
-            UserError: a tensor among the first values of a long sum has been changed in place.
+            UserError: a tensor among the collected values of a long sum has been changed in place.
         """
         for name, value in quantities.items():
             values = self._values.setdefault(name, [])
@@ -72,10 +72,10 @@ class Means:
         return [(name, (_sum(self._checked(name)), self._counts[name])) for name in self._values]
 
     def read(self, waits: bool = True) -> Reading:
-        """Return the values, and reset.
+        """Return the collected values, and reset.
 
         Args:
-            waits: wait until a GPU has computed them; False returns a reading that is completed later.
+            waits: wait until a GPU has computed the values; False returns a reading that is completed later.
 
         Raises:
             UserError: a tensor has been changed in place since it was added.
@@ -100,7 +100,7 @@ class Means:
         return Reading(names, whole, lengths, counts, arrived)
 
     def _checked(self, name: str) -> list[Tensor | float]:
-        """Return a quantity's values; a tensor must not have been changed since it was added."""
+        """Return a quantity's values, after checking that no tensor was changed since it was added."""
         checked: list[Tensor | float] = []
         for value in self._values[name]:
             if isinstance(value, tuple):
