@@ -79,14 +79,14 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["optimizer.lr.x=1"], "'optimizer.lr.x' cannot be set: optimizer.lr is a value"),
         (["bakbone=lenet"], "there is no key or group 'bakbone'; did you mean 'backbone'?"),
         (["sed=1"], "there is no key or group 'sed'; did you mean 'seed'"),
-        (["lenet"], "'lenet' sets nothing; write backbone=lenet"),
-        (["whatever"], "'whatever' sets nothing; write key=value"),
-        (["name=(x"], "'name=(x' cannot be read; a value with blanks or signs needs two pairs of quotes"),
-        (["name=../.."], "name=../.. is not a folder name below the outputs"),
-        (["name=a/../../b"], "name=a/../../b is not a folder name below the outputs"),
-        (["name=/etc"], "name=/etc is not a folder name below the outputs"),
-        (["+optimizer=adam"], "'+optimizer=adam': optimizer has a choice already; leave the + out"),
-        (["+optimizer.lr=1"], "'+optimizer.lr=1': optimizer.lr exists already; leave the + out"),
+        (["lenet"], "'lenet' does not set a value; write backbone=lenet"),
+        (["whatever"], "'whatever' does not set a value; write key=value"),
+        (["name=(x"], "'name=(x' cannot be read; a value with spaces or symbols needs two pairs of quotes"),
+        (["name=../.."], "name=../.. is not a valid folder below the outputs"),
+        (["name=a/../../b"], "name=a/../../b is not a valid folder below the outputs"),
+        (["name=/etc"], "name=/etc is not a valid folder below the outputs"),
+        (["+optimizer=adam"], "'+optimizer=adam': optimizer already has a choice; leave out the +"),
+        (["+optimizer.lr=1"], "'+optimizer.lr=1': optimizer.lr already exists; leave out the +"),
         (["update.new=1"], "(to add a new key, write +update.new=...)"),
         (["data.augmentation.flip=1"], "data.augmentation is ${augmentation}; set it there"),
         (["hydra.run.dirr=x"], "hydra.run has no key 'dirr'; did you mean 'dir'?"),
@@ -94,12 +94,12 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["++hydra.run.dirr=x"], "'++hydra.run.dirr=x': hydra.run has no key 'dirr'; did you mean 'dir'?"),
         (["+hydra.job.config.foo=1"], "hydra.job.config has no key 'foo'"),
         (["experiment=nothing"], "'experiment=nothing' is not among the choices"),
-        (["seed=0,1"], "'seed=0,1' names several values; add -m"),
+        (["seed=0,1"], "'seed=0,1' has several values; add -m"),
         (["--multirunn"], "there is no option '--multirunn'; did you mean '--multirun'"),
         (["--config-dir"], "option '--config-dir' needs a value"),
         (["-cd", "nowhere"], "--config-dir: there is no folder"),
         (["-m", "seed=0,1", "backbone=mlp,lenett"], "'backbone=lenett' is not among the choices"),
-        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' matches no choice"),
+        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' does not match any choice"),
         (
             ["-m", "seed=0,1", "hydra.launcher.jobs=0"],
             "hydra.launcher.jobs must be a whole number of at least 1, not 0",
@@ -108,17 +108,17 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["sweep.objective=test/acc"], "sweep.objective=test/acc: test metrics cannot be used for selection"),
         (["backbone=lenett", "sed=1"], "2 mistakes: (1) 'backbone=lenett'"),
         (["resume=nowhere"], "resume: there is no folder 'nowhere'"),
-        (["resume=.", "seed=1"], "only trainer.max_epochs can be given with it (here: seed=1)"),
-        (["-m", "resume=."], "only trainer.max_epochs can be given with it (here: -m)"),
+        (["resume=.", "seed=1"], "only trainer.max_epochs can be given with it, not seed=1"),
+        (["-m", "resume=."], "only trainer.max_epochs can be given with it, not -m"),
         (["resume=."], "resume: '.' has no config.yaml"),
-        (["resume="], "'resume=' names no folder: give that of the run to resume"),
-        (["~seed"], "'~seed' removes a key that every run needs: set seed instead"),
-        (["~update"], "'~update' removes a key that every run needs"),
-        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes a key that every run needs"),
-        (["hydra.run.dir="], "hydra.run.dir= names no folder"),
+        (["resume="], "'resume=' does not name a folder: give that of the run to resume"),
+        (["~seed"], "'~seed' removes a key that every run requires: set seed instead"),
+        (["~update"], "'~update' removes a key that every run requires"),
+        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes a key that every run requires"),
+        (["hydra.run.dir="], "hydra.run.dir= does not name a folder"),
         (["-m", "seed=0..3"], "'seed=0..3' is not a range: write 'seed=range(0,4)'"),
         (["-m", "--run"], "--multirun and --run exclude each other"),
-        (["--cfg", "everything"], "--cfg shows all, hydra, job, not 'everything'"),
+        (["--cfg", "everything"], "--cfg must be followed by all or hydra or job, not 'everything'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -150,7 +150,7 @@ def test_hints_name_the_program_that_was_started(program: Program, monkeypatch: 
     for started in ("train.py", "tl-lab"):
         monkeypatch.setattr(sys, "argv", [started])
         assert (
-            f"option '--config-dir' needs a value after it; {commands.train('--hydra-help')} lists them"
+            f"option '--config-dir' must be followed by a value; {commands.train('--hydra-help')} lists them"
             in program("--config-dir")[2]
         )
         again = commands.train(f"hydra.run.dir={arguments.quote('run')}")
@@ -207,7 +207,7 @@ def test_options_that_only_swept_choices_have(program: Program) -> None:
 
 def test_the_configuration_of_a_sweep_is_that_of_its_first_job(program: Program) -> None:
     code, out, err = program("-m", "seed=3,4", "strategy=ewc,si", "data=split_digits", "--cfg", "job")
-    assert (code, err) == (0, "tl_lab: the first of several jobs:\n")
+    assert (code, err) == (0, "tl_lab: configuration of the first of several jobs:\n")
     shown = OmegaConf.create(out)
     assert (shown.seed, shown.strategy._target_.rpartition(".")[2]) == (3, "EWC")
     assert program.seen == []
