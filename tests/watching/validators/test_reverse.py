@@ -73,7 +73,7 @@ def test_a_part_held_out_of_an_augmented_set_is_normalised():
 
 def test_too_small_a_target_is_refused():
     data, _ = trained(DANN())
-    with pytest.raises(UserError, match="has 1 sample"):
+    with pytest.raises(UserError, match="has only 1 sample"):
         exchanged(data, torch.zeros(1, dtype=torch.long), 0.1)
 
 
