@@ -133,7 +133,7 @@ def test_a_mistake_is_one_sentence(program: Program, argv: list[str], said: str)
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_run_that_never_began_is_started_again(program: Program) -> None:
+def test_a_run_that_never_began_can_be_started_again(program: Program) -> None:
     assert program("seed=7", "backbone=mlp", "hydra.run.dir='my run'")[0] == 0
     Path("my run/config.yaml").unlink()  # as a kill leaves it that comes before the first write
     code, _, err = program("resume=my run")
@@ -213,7 +213,7 @@ def test_the_configuration_of_a_sweep_is_that_of_its_first_job(program: Program)
     assert program.seen == []
 
 
-def test_a_run_gets_a_folder_of_its_own(program: Program) -> None:
+def test_a_run_gets_its_own_folder(program: Program) -> None:
     folders = set()
     for _ in range(2):
         code, _, err = program("seed=3", "domain_adaptation=none")
@@ -226,7 +226,7 @@ def test_a_run_gets_a_folder_of_its_own(program: Program) -> None:
     assert len(folders) == 2
 
 
-def test_outputs_can_lie_elsewhere(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_outputs_can_be_elsewhere(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path / "big disk"))
     assert program()[0] == 0
     assert program.seen[0][1].is_relative_to(tmp_path / "big disk" / "runs")
@@ -257,7 +257,7 @@ def test_other_processes_of_a_distributed_run_share_its_folder(
     assert not Path("mine/train_ddp_process_1.log").exists()  # of its own, and only where there is something to say
 
 
-def test_a_further_process_leaves_the_first_one_time_to_say_what_happened(
+def test_a_further_process_waits_for_the_first_ones_error_message(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def job(cfg: DictConfig, folder: Path) -> None:
@@ -346,7 +346,7 @@ def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.Monk
     )
 
 
-def test_resume_goes_on_in_the_runs_folder_with_its_config(program: Program) -> None:
+def test_resume_continues_in_the_runs_folder_with_its_configuration(program: Program) -> None:
     folder = Path("it's (a) run,1")
     assert program("seed=7", "backbone=mlp", f"hydra.run.dir={arguments.quote(str(folder))}")[0] == 0
     stored = {file: file.read_bytes() for file in (folder / ".hydra").iterdir()}
@@ -471,7 +471,7 @@ def test_the_help_of_runs_begins_with_examples(program: Program, argv: list[str]
         (cli.main, ["--info", "config"]),
     ],
 )
-def test_a_reader_that_has_seen_enough_ends_the_program_quietly(
+def test_a_closed_pipe_ends_the_program_quietly(
     program: Callable[[list[str]], None], given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``python -m tl_lab list --plain | head -1``: the reader closes its end first."""
@@ -513,7 +513,7 @@ def _train(*argv: str, cwd: Path, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_questions_are_answered_from_elsewhere_without_pytorch(tmp_path: Path) -> None:
+def test_help_and_cfg_do_not_import_pytorch(tmp_path: Path) -> None:
     """Bytecode may be switched off and the machine busy: the limit is generous, the imports are what counts."""
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys\n"

@@ -30,10 +30,10 @@ def test_the_card_of_a_choice_has_every_option_with_its_value(choice: str) -> No
     assert sum(bool(knob.comment) for knob in found.values()) >= len(found) / 2
 
 
-def test_comments_that_go_on_belong_to_their_option() -> None:
+def test_continued_comments_belong_to_their_option() -> None:
     found = {knob.key: knob.comment for knob in knobs("strategy", choices("strategy")["strategy"]["ewc"])}
     assert found["strategy.ewc_lambda"].startswith("strength of the penalty")
-    assert found["strategy.ewc_lambda"].endswith("batched needs up to a batch size times more")
+    assert found["strategy.ewc_lambda"].endswith("With batched, it is larger by a factor of up to the batch size")
 
 
 def test_every_group_is_reported() -> None:

@@ -61,7 +61,7 @@ def test_names_are_exact(name):
         check_foreign({"part": {"_target_": name}}, "a.yaml")
 
 
-def test_names_are_allowed_one_by_one(monkeypatch):
+def test_names_are_allowed_individually(monkeypatch):
     cfg = {"a": {"_target_": "mine.Thing"}, "b": {"_target_": "mine.Other"}}
     with pytest.raises(UserError, match=rf"'mine\.Other'.*{ALLOW}=mine\.Other"):
         check_foreign(cfg, "a.yaml", allow=["mine.Thing"])

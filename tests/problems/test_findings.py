@@ -18,7 +18,7 @@ def _loss(z: float, y: float) -> float:
     return math.log(1 + math.exp(-z if y else z))
 
 
-def test_the_loss_is_a_mean_over_what_counts() -> None:
+def test_the_loss_is_a_mean_over_known_labels() -> None:
     loss = Findings(["a", "b"]).criterion(None)
     first, second = (_loss(0.5, 1), _loss(3.0, 0)), (_loss(-0.5, 0), _loss(0.2, 1))  # uncertain ones: the logit's sign
     each = [_loss(2.0, 1), sum(first) / 2, sum(second) / 2]

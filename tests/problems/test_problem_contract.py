@@ -28,7 +28,7 @@ def made(request):
     return problem, y, torch.randn(COUNT, 3, generator=DRAW)
 
 
-def test_there_are_three():
+def test_there_are_three_problems():
     assert {"single_label", "multi_label", "regression"} == ALL
 
 
@@ -53,7 +53,7 @@ def test_every_output_gets_a_gradient(made):
     assert bool((outputs.grad.abs().sum(0) > 0).all())
 
 
-def test_a_meter_gives_the_scores_that_are_declared_and_forgets_them(made):
+def test_a_meter_returns_the_declared_scores_and_resets(made):
     problem, y, outputs = made
     meter = problem.meter()
     for part in torch.arange(COUNT).split(7):
@@ -73,7 +73,7 @@ def test_a_set_without_labels_has_label_free_scores_only(made):
     assert set(meter.compute()) == set(problem.label_free)
 
 
-def test_predictions_have_a_word_and_a_row_a_sample(made):
+def test_predictions_have_one_text_and_one_row_per_sample(made):
     problem, _, outputs = made
     prediction = problem.predict(outputs)
     assert len(problem.words(prediction.values)) == COUNT
