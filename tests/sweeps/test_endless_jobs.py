@@ -163,7 +163,7 @@ def test_a_second_start_changes_nothing_in_the_folder_of_the_first(
     small = ["data=digits", "data.labels=50", "backbone=mlp", "backbone.hidden=[4]", "trainer.max_epochs=1"]
     quiet = ["logger=none", "figures=false", "trainer.enable_progress_bar=false", "hydra.run.dir=run"]
     first = Child(lambda tell: _start([*small, *quiet], tell))
-    while first.told is None:
+    while first.message is None:
         assert not first.ended()
         wait_for_any([first], 0.05)
     before = {name: (tmp_path / "run" / name).read_bytes() for name in ("config.yaml", "results.json")}
@@ -221,7 +221,7 @@ def test_a_killed_process_releases_its_folder(tmp_path: Path) -> None:
 
     child = Child(job)
     outcome(child)
-    assert child.told == "held"
+    assert child.message == "held"
     child.close()
     assert _try(tmp_path) == "free"
 

@@ -315,21 +315,21 @@ def test_a_child_sends_messages_returns_and_ends_with_its_descendants() -> None:
     child = Child(talks)
     while not child.ended():
         time.sleep(0.01)
-    assert (child.told, child.value, child.returned, child.death) == ("second", 7, True, None)
+    assert (child.message, child.value, child.returned, child.death) == ("second", 7, True, None)
     child.close()
 
     sleeper = Child(lambda tell: tell(subprocess.Popen(["sleep", "100"]).pid) or time.sleep(100))
-    while sleeper.told is None:
+    while sleeper.message is None:
         assert not sleeper.ended()
         time.sleep(0.01)
-    assert Path(f"/proc/{sleeper.told}").exists()
+    assert Path(f"/proc/{sleeper.message}").exists()
     sleeper.interrupt()
     sleeper.stop()
     assert sleeper.death == "the job's process ended with exit code 130 before it could report a reason"
     sleeper.close()
-    state = Path(f"/proc/{sleeper.told}/stat")
+    state = Path(f"/proc/{sleeper.message}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
-    assert not started.exists() or str(sleeper.told) not in started.read_text().split()
+    assert not started.exists() or str(sleeper.message) not in started.read_text().split()
 
 
 def test_two_sweeps_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

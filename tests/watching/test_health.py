@@ -65,7 +65,7 @@ def test_the_sentence_compares_with_no_adaptation():
     assert said(**APART, head=HEAD, **known) == f"{numbers}: the target has probably gained"
     assert said(**APART, head=WITHOUT, baseline=HEAD).endswith("the target has probably lost")
     text = said(**APART, head=HEAD, **known, source_score=0.9, baseline_source_score=0.99)
-    assert text == f"{numbers}: source validation is .90 instead of .99, the target has probably lost"
+    assert text == f"{numbers}: source validation accuracy is .90 instead of .99, so the target has probably lost"
 
 
 def test_without_a_baseline_only_numbers_are_reported():

@@ -73,13 +73,13 @@ def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
     return lock
 
 
-def last_sweep(beside: Path, overrides: Sequence[str]) -> Path | None:
+def last_sweep(new_folder: Path, overrides: Sequence[str]) -> Path | None:
     """Find the newest sweep that was started with the same overrides, in any order, in the folders next to a new one.
 
     Options that determine where and how jobs run (``hydra.sweep.dir``, ``hydra.launcher``) are not compared.
     """
     found = []
-    for file in beside.parent.glob(f"*/{SWEEP}"):
+    for file in new_folder.parent.glob(f"*/{SWEEP}"):
         try:
             content: Any = json.loads(file.read_text(encoding="utf-8"))
             if _command(content["overrides"]) == _command(overrides):

@@ -128,12 +128,12 @@ class Job:
         return next((text.removeprefix(key) for text in self.overrides if text.startswith(key)), str(self.number))
 
     def settle(
-        self, told: Mapping[str, Any], failure: str | None, seconds: float, ended: bool = False
+        self, message: Mapping[str, Any], failure: str | None, seconds: float, ended: bool = False
     ) -> dict[str, Any]:
         """Read the results of the job; record what it could not record itself, such as its end.
 
         Args:
-            told: the message of :meth:`run`; empty if it sent none.
+            message: the message of :meth:`run`; empty if it sent none.
             failure: description of an abnormal end.
             seconds: lifetime of the process.
             ended: whether the sweep has ended the job, which overrides the job's own record.
@@ -141,14 +141,14 @@ class Job:
         Returns:
             The content of ``results.json``.
         """
-        if told:
-            folder = Path(told["folder"])
+        if message:
+            folder = Path(message["folder"])
         else:
             folder = Path(str(self.config.hydra.sweep.dir)) / self._asked_for()
             if folder.exists():  # written by an earlier start of the sweep, whose content is kept
                 return {"status": "failed", "error": failure}
             write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))
-        return settle(folder, failure, seconds, told.get("facts") or {}, ended)
+        return settle(folder, failure, seconds, message.get("facts") or {}, ended)
 
 
 def settle(

@@ -29,7 +29,7 @@ class Child:
 
     Args:
         function: function to run; its return value must be picklable. Its argument is a function that sends a message
-            to this process (see :attr:`told`).
+            to this process (see :attr:`message`).
     """
 
     def __init__(self, function: Callable[[Callable[[Any], None]], Any]) -> None:
@@ -42,7 +42,7 @@ class Child:
         self._process.start()
         sender.close()
         self.began = time.monotonic()
-        self.told: Any = None
+        self.message: Any = None
         self.value: Any = None
         self.returned = False
         self.overdue = ""
@@ -56,8 +56,8 @@ class Child:
         try:
             while self._speaks and self._receiver.poll():
                 kind, content = self._receiver.recv()
-                if kind == "told":
-                    self.told = content
+                if kind == "message":
+                    self.message = content
                 else:
                     self.value, self.returned = content, True
         except (EOFError, OSError):
@@ -147,7 +147,7 @@ def _live(
         file.write(str(_KILLED_FIRST))
     code = 1
     try:
-        value = function(lambda content: sender.send(("told", content)))
+        value = function(lambda content: sender.send(("message", content)))
         sender.send(("value", value))
         code = 0
     except KeyboardInterrupt:

@@ -95,13 +95,15 @@ def _run(jobs: list[Job], at_once: int, progress: SweepProgress, timeout_s: floa
 
 def _settle(job: Job, child: Child, progress: SweepProgress) -> JobReturn:
     seconds = time.monotonic() - child.began
-    told, value = child.told or {}, child.value or {}
+    message, value = child.message or {}, child.value or {}
     failure = value.get("error") or child.death
-    content: dict[str, Any] = job.settle(told, failure, seconds, ended=bool(child.overdue))
-    if told.get("note"):
-        progress.note(f"job {job.number} {told['note']}")
-    progress.other_code += bool(told.get("other_code"))
+    content: dict[str, Any] = job.settle(message, failure, seconds, ended=bool(child.overdue))
+    if message.get("note"):
+        progress.note(f"job {job.number} {message['note']}")
+    progress.other_code += bool(message.get("other_code"))
     progress.ended(job.number, job.name, bool(value.get("kept")), content, seconds)
     child.close()
     status, result = JobStatus.COMPLETED, value.get("value")  # a failed job is a row of the table, not an exception
-    return JobReturn(overrides=list(job.overrides), working_dir=told.get("folder"), status=status, _return_value=result)
+    return JobReturn(
+        overrides=list(job.overrides), working_dir=message.get("folder"), status=status, _return_value=result
+    )

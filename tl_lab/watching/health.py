@@ -144,7 +144,8 @@ def _effect(health: Health) -> str:
     beside = f"{numbers} (without adaptation -> with it; {health.baseline_origin})"
     score, before = health.source_score, health.baseline_source_score
     if score is not None and before is not None and before - score > _LOST:
-        return f"{beside}: source validation is {_of(score)} instead of {_of(before)}, the target has probably lost"
+        source = f"source validation accuracy is {_of(score)} instead of {_of(before)}"
+        return f"{beside}: {source}, so the target has probably lost"
     if sign == 0:
         return f"{beside}: undecided, the linear domain accuracy and the disparity disagree or hardly changed"
     return f"{beside}: the target has probably {'gained' if sign > 0 else 'lost'}"
