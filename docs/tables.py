@@ -1,9 +1,9 @@
 """Write the generated tables of README.md and docs/*.md, from the configuration files and the stored results.
 
     uv run python docs/tables.py            # write
-    uv run python docs/tables.py --check    # only say whether a page is out of date; exit code 1 if one is
+    uv run python docs/tables.py --check    # only report whether a page is out of date; exit code 1 if one is
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; nothing between them is typed by hand.
+Tables are between ``<!-- table: NAME -->`` and ``<!-- end -->``, where nothing is edited by hand.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def choices_table() -> str:
 
 
 def embedded_pair_table(name: str = "embedded_pair.csv") -> str:
-    """Give each setting's accuracies over seeds, and the paired difference to source-only."""
+    """Tabulate each setting's accuracies over seeds, and the paired difference to source-only."""
     runs = _rows(name)
     accuracies: dict[str, dict[int, tuple[float, float]]] = {}
     for row in runs:
@@ -71,27 +71,27 @@ def embedded_pair_table(name: str = "embedded_pair.csv") -> str:
     above_alone = sum(value > 0 for value in own)
     lines += [
         "",
-        "DANN here keeps batch-norm statistics of each domain, which alone (lambda 0) bring part of the gain; the "
-        f"adversary's own share is {_with_interval(own, '+')} points, positive for {above_alone} of {len(own)} seeds.",
+        "DANN keeps separate batch-norm statistics for each domain, which alone (lambda 0) give part of the gain; the "
+        f"adversary adds {_with_interval(own, '+')} points, positive for {above_alone} of {len(own)} seeds.",
     ]
     facts = runs[0]
     protocol = compose(["experiment=embedded_pair"]).data.protocol
     lines += [
         "",
-        f"Per cent; ± is the half-width of a 95 % Student t interval over the seeds {seeds[0]} to {seeds[-1]}, in the "
-        f"column of gains that of the difference seed by seed. Protocol: {protocol}. Commit "
-        f"`{facts['git_commit'][:10]}`, {facts['date']}, PyTorch {facts['torch']}, {facts['threads']} thread of a CPU.",
+        f"In per cent; ± is the half-width of a 95 % Student t interval over the seeds {seeds[0]} to {seeds[-1]}, for "
+        f"gains over the differences seed by seed. Protocol: {protocol}. Commit "
+        f"`{facts['git_commit'][:10]}`, {facts['date']}, PyTorch {facts['torch']}, {facts['threads']} CPU thread.",
     ]
     return "\n".join(lines)
 
 
 def first_seeds_table() -> str:
-    """Give the same over the seeds that were reported first."""
+    """Tabulate the same for the seeds that were reported first."""
     return embedded_pair_table("embedded_pair_first_seeds.csv")
 
 
 def settings_table(name: str = "embedded_pair_settings.csv") -> str:
-    """List the settings tried, best agreement first."""
+    """List the settings that were tried, in descending order of agreement."""
     rows = _rows(name)
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
     lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + "---|" * len(columns)]
@@ -100,7 +100,7 @@ def settings_table(name: str = "embedded_pair_settings.csv") -> str:
 
 
 def settings_again_table() -> str:
-    """List the leaders as trained again inside the project."""
+    """List the best settings as repeated inside the project."""
     return settings_table("embedded_pair_settings_again.csv")
 
 
@@ -110,7 +110,7 @@ def mnist_to_mnistm_tried_table() -> str:
 
 
 def dann_reduction_table() -> str:
-    """Give DANN's accuracy on MNIST-M for both reductions of the domain loss, beside the paper's."""
+    """Compare DANN's accuracy on MNIST-M for both reductions of the domain loss with the paper's."""
     if not (RESULTS / "dann_reduction.csv").is_file():
         return "Not run here: `benchmarks/dann_reduction.py` runs it."
     (full, short) = (next(p for p in _papers() if p.name == f"dann/mnist_to_mnistm{end}") for end in ("", "_reduced"))
@@ -127,7 +127,7 @@ def dann_reduction_table() -> str:
     for name, updates, scores in found:
         mean, half = scores.mean(), half_width(scores.to_numpy())
         low, high = mean - half - published, mean + half - published
-        word = "beyond the paper" if low > 0 else "below the paper" if high < 0 else "includes the paper's value"
+        word = "above the paper" if low > 0 else "below the paper" if high < 0 else "includes the paper's value"
         cells = [name, f"{updates:,}", str(len(scores)), format_metric("test/acc", mean, half)]
         cells += [format_metric("test/acc", published), format_difference("test/acc", mean - published, half), word]
         lines.append(f"| {' | '.join(cells)} |")
@@ -135,7 +135,7 @@ def dann_reduction_table() -> str:
 
 
 def ranks_table() -> str:
-    """Give the rank correlation of each label-free score with the oracle, over the settings tried."""
+    """Tabulate the rank correlation of each label-free score with the oracle over the tried settings."""
     rows = _rows("embedded_pair_settings.csv")
     oracle = [float(row["oracle_target_test_acc"]) for row in rows]
     lines = [f"| score | Spearman correlation with the oracle, {len(rows)} settings |", "|---|---|"]
@@ -146,7 +146,7 @@ def ranks_table() -> str:
 
 
 def benchmarks_table() -> str:
-    """Give what the benchmarks measured last."""
+    """Tabulate the latest results of the benchmarks."""
     step, cache = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("step_overhead", "feature_cache"))
     same = all(abs(cache["cached_test"][name] - cache["plain_test"][name]) < 1e-6 for name in cache["cached_test"])
     tested = (format_metric(name, cache[side][name]) for name in ["test/acc"] for side in ("cached_test", "plain_test"))
@@ -171,14 +171,14 @@ def benchmarks_table() -> str:
     own = peers["tl_lab"]
     others.append(
         f"| a DANN step, this project / by hand | {own['ratio_median']:.2f} ({own['ratio_min']:.2f} to "
-        f"{own['ratio_max']:.2f}) | the same, {own['ms']:.0f} ms; as it runs, this project keeps freed memory for the "
-        "next tensor of its size (`kept_memory.py`), which makes the difference |"
+        f"{own['ratio_max']:.2f}) | the same, {own['ms']:.0f} ms; in normal use, freed memory is kept for the "
+        "next tensor of that size (`kept_memory.py`), which explains this |"
     )
     return "\n".join(
         [
             "| measured | ratio | how |",
             "|---|---|---|",
-            f"| a DANN training step, frame / by hand | {step['ratio_median']:.3f} ({step['ratio_min']:.3f} to "
+            f"| a DANN training step, framework / by hand | {step['ratio_median']:.3f} ({step['ratio_min']:.3f} to "
             f"{step['ratio_max']:.3f}) | LeNet, {step['batch_size']} + {step['batch_size']} images, "
             f"{step['repeats']} x {step['steps']} steps in turn, {step['frame_ms']:.1f} and "
             f"{step['by_hand_ms']:.1f} ms, PyTorch {step['torch']} |",
@@ -196,7 +196,7 @@ def _phases_rows() -> list[str]:
     found = json.loads((RESULTS / "phases.json").read_text())
     how = f"LeNet, {found['batch_size']} + {found['batch_size']} images, {found['repeats']} x {found['steps']} steps"
     return [
-        f"| a batch of {name}, frame / by hand | {one['ratio_median']:.3f} ({one['ratio_min']:.3f} to "
+        f"| a batch of {name}, framework / by hand | {one['ratio_median']:.3f} ({one['ratio_min']:.3f} to "
         f"{one['ratio_max']:.3f}) | {how} in turn, {one['passes']:.1f} and {one['passes_by_hand']} passes through an "
         f"encoder, {one['frame_ms']:.1f} and {one['by_hand_ms']:.1f} ms, PyTorch {found['torch']} |"
         for name, one in found["methods"].items()
@@ -204,25 +204,25 @@ def _phases_rows() -> list[str]:
 
 
 def reliability_table() -> str:
-    """Say how many kills, mistakes and foreign folders of how many ended as they should."""
+    """Count the kills, mistakes and foreign folders that were handled correctly."""
     found = json.loads((RESULTS / "reliability.json").read_text())
     said = {
-        "kills at write points": f"{found['cases']} cases of strategy and scenario or adaptation; the whole folder is "
-        "compared with that of a run that was never killed",
+        "kills at write points": f"{found['cases']} cases of strategy and scenario or adaptation; the whole folder "
+        "equals that of a run that was never killed",
         "kills at random moments": "the same",
         "kills at the test": "the same",
         "malformed overrides": "each refused in one sentence",
         "malformed commands": "drawn from these and started: each ends with exit code 1 and one sentence",
         "malformed data": "each refused in one sentence",
-        "foreign code that did not run": "ways of a run's folder from elsewhere to have code executed",
+        "foreign code that did not run": "ways in which a foreign run's folder could have code executed",
     }
-    lines = ["| tried | right | of | what is right |", "|---|---|---|---|"]
+    lines = ["| test | correct | of | correct outcome |", "|---|---|---|---|"]
     lines += [f"| {name} | {found[name]['right']:,} | {found[name]['tries']:,} | {how} |" for name, how in said.items()]
     return "\n".join(lines)
 
 
 def strengths_table() -> str:
-    """List the strengths tried and the validation accuracies that chose among them, a row a strategy."""
+    """List the tried strengths with their validation accuracies, one row per strategy."""
     tried = pd.read_csv(RESULTS / "strengths.csv", keep_default_na=False)
     lines = ["| stream | strategy | validation accuracy by strength | best |", "|---|---|---|---|"]
     keys = ["data", "scenario", "tasks", "updates_per_task", "strategy", "estimator", "option"]
@@ -239,7 +239,7 @@ def strengths_table() -> str:
 
 
 def trade_off_table() -> str:
-    """Show source and target accuracy after both were learned, a row a strength of EWC."""
+    """Tabulate source and target accuracy after training on both, one row per strength of EWC."""
     file = RESULTS / "reproductions" / "incremental_learning" / "source_and_target.csv"
     lines = ["| `ewc_lambda` | MNIST | Fashion-MNIST | seeds |", "|---|---|---|---|"]
     for strength, runs in pd.read_csv(file).groupby("override.strategy.ewc_lambda"):
@@ -266,7 +266,7 @@ def fisher_estimators_table() -> str:
 
 
 def ewc_table() -> str:
-    """Give what EWC costs beside a loop by hand and beside avalanche-lib."""
+    """Compare the cost of EWC with that of a hand-written loop and of avalanche-lib."""
     found = json.loads((RESULTS / "ewc.json").read_text())
 
     def ratio(name: str) -> str:
@@ -277,7 +277,7 @@ def ewc_table() -> str:
     lines = ["| measured | ratio | how |", "|---|---|---|"]
     for task, said in (("second", "second"), ("last", "tenth")):
         lines += [
-            f"| updates a second with EWC's penalty, {said} task, this project / by hand | "
+            f"| updates per second with EWC's penalty, {said} task, this project / by hand | "
             f"{ratio(f'{task}_against_by_hand')} | {how}, {found[f'{task}_ms']:.1f} and "
             f"{found[f'by_hand_{task}_ms']:.1f} ms; by hand with a term for each earlier task |",
             f"| the same, this project / avalanche-lib 0.6.0, separate penalties | "
@@ -287,7 +287,7 @@ def ewc_table() -> str:
     lines += [
         f"| Fisher pass over 1,000 samples, avalanche-lib at batch 1 / `exact` here | "
         f"{ratio('exact_fisher_against_avalanche')} | CPU time, {found['avalanche_importance_s']:.2f} and "
-        f"{found['exact_s']:.2f} s; `exact` weighs all ten labels, theirs takes the true one |",
+        f"{found['exact_s']:.2f} s; `exact` weights all ten labels, avalanche-lib uses the true one |",
         f"| the same / `empirical` here, the same quantity | {ratio('empirical_fisher_against_avalanche')} | "
         f"{found['empirical_s']:.2f} s |",
     ]
@@ -295,11 +295,11 @@ def ewc_table() -> str:
 
 
 def sweep_overhead_table() -> str:
-    """Give what a job of a sweep costs beside its training, and how a long sweep grows."""
+    """Tabulate the overhead of a sweep's job, and the memory and files of long sweeps."""
     found = json.loads((RESULTS / "sweep_overhead.json").read_text())
     rows = [
-        "| sweep | a job beside fit and test: CPU time | the same, first to last quarter of the jobs "
-        "| elapsed | memory of the sweep's process, first to last quarter | its open files |",
+        "| sweep | CPU time of a job outside fit and test | the same, first to last quarter of the jobs "
+        "| elapsed time | memory of the sweep's process, first to last quarter | its open files |",
         "|---|---|---|---|---|---|",
     ]
     for row in found.values():
@@ -315,7 +315,7 @@ def sweep_overhead_table() -> str:
 
 
 def report_table() -> str:
-    """Give what a report over many runs costs."""
+    """Tabulate the cost of a report over many runs."""
     found = json.loads((RESULTS / "report.json").read_text())
     return "\n".join(
         [
@@ -329,7 +329,7 @@ def report_table() -> str:
 
 
 def few_shot_speed_table() -> str:
-    """Give what a step on episodes costs beside a loop by hand, and what of it is sampling."""
+    """Compare a step on episodes with a hand-written loop, and tabulate the share of sampling."""
     found = json.loads((RESULTS / "few_shot.json").read_text())
 
     def said(one: dict[str, float], form: str) -> str:
@@ -340,32 +340,32 @@ def few_shot_speed_table() -> str:
     for name, title in (("prototypical", "a prototypical step"), ("maml", "a MAML step")):
         one = found[name]
         lines += [
-            f"| {title}, frame / by hand | {said(one['ratio'], '.3f')} | 4 episodes, 5-way 1-shot, {one['queries']} "
-            f"queries a class, Conv4; {how}, {one['frame_ms']:.0f} and {one['by_hand_ms']:.0f} ms |",
-            f"| the share of sampling in it | {said(one['sampling_share'], '.2%')} | drawing and cutting out, "
+            f"| {title}, framework / by hand | {said(one['ratio'], '.3f')} | 4 episodes, 5-way 1-shot, "
+            f"{one['queries']} queries per class, Conv4; {how}, {one['frame_ms']:.0f} and {one['by_hand_ms']:.0f} ms |",
+            f"| share of sampling in the step | {said(one['sampling_share'], '.2%')} | drawing and gathering images, "
             f"{one['sampling_ms']:.2f} ms |",
         ]
     lines += [
-        f"| a MAML step, vmap over episodes / loop, {one['queries']} queries a class | {said(one, '.2f')} | {how} |"
+        f"| a MAML step, vmap over episodes / loop, {one['queries']} queries per class | {said(one, '.2f')} | {how} |"
         for one in found["vmap"]
     ]
     return "\n".join(lines)
 
 
 def _input_runs(*names: str) -> dict[str, Any]:
-    """Read the stored sweeps of benchmarks/input_runs.py, those of ``names`` that are there."""
+    """Read the stored sweeps of benchmarks/input_runs.py, as far as they are stored."""
     file = RESULTS / "input_runs.json"
     stored = json.loads(file.read_text()) if file.is_file() else {}
     return {name: stored[name] for name in names if name in stored}
 
 
 def _not_run(*names: str) -> str:
-    """Give the command of sweeps that are not stored."""
+    """Return the command of sweeps that are not stored."""
     return f"Not run here: `python benchmarks/input_runs.py <folder> --only {' '.join(names)}`"
 
 
 def recognition_table() -> str:
-    """Give word error rates by the labelled speech that encoders learned from."""
+    """Tabulate word error rates by the amount of labelled speech in training."""
     names = ["decoder", "whisper", "untaught", "scratch"]
     stored = _input_runs(*names)
     if not stored:
@@ -373,14 +373,14 @@ def recognition_table() -> str:
     ways = {
         "decoder": "Whisper tiny.en's own decoder",
         "whisper": "Whisper tiny.en's encoder, fine-tuned",
-        "untaught": "the same encoder from random weights, the same updates",
+        "untaught": "the same encoder from random weights, with the same updates",
         "scratch": "`audio_cnn` from random weights",
     }
     cells: dict[str, dict[int, list[float]]] = {way: {} for way in stored}
     tested: dict[str, int] = {}
     for way, one in stored.items():
         for run in one["runs"]:
-            amount = round(run.get("data.labelled_seconds", 0))  # the decoder learns from none
+            amount = round(run.get("data.labelled_seconds", 0))  # the decoder is not trained
             cells[way].setdefault(amount, []).append(100 * run["test/wer"])
             tested[way] = run.get("tested", {}).get("test", 0)
     amounts = sorted({amount for by_amount in cells.values() for amount in by_amount})
@@ -394,7 +394,7 @@ def recognition_table() -> str:
 
 
 def boxes_table() -> str:
-    """Give entity F1 on receipts with and without boxes, seed by seed, and the paired differences."""
+    """Tabulate entity F1 on receipts with and without boxes, seed by seed, and the paired differences."""
     stored = _input_runs("layout", "bias")
     if "layout" not in stored:
         return _not_run("layout", "bias")
@@ -408,7 +408,7 @@ def boxes_table() -> str:
         arm = bool(run["backbone.positions"]), bool(run.get("backbone.bias", False))
         scores.setdefault(arm, {})[run["seed"]] = 100 * run["test/entity_f1"]
     seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
-    lines = ["| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean | minus words alone | |"]
+    lines = ["| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean | difference to words alone | |"]
     lines.append("|---|" + "---|" * (len(seeds) + 3))
     for arm in (arm for arm in titles if arm in scores):
         own = [scores[arm][seed] for seed in seeds]
@@ -424,7 +424,7 @@ def boxes_table() -> str:
 
 
 def languages_table() -> str:
-    """Give exact match and F1 of answers in three languages, learned in English."""
+    """Tabulate exact match and F1 of answers in three languages after training in English."""
     stored = _input_runs("questions")
     if not stored:
         return _not_run("questions")
@@ -439,7 +439,7 @@ def languages_table() -> str:
 
 
 def films_table() -> str:
-    """Give accuracies and screening metrics on X-rays by network and number of labels."""
+    """Tabulate accuracies and screening metrics on X-rays by network and number of labels."""
     names = ["films", "films_tuned"]
     stored = _input_runs(*names)
     if not stored:
@@ -473,7 +473,7 @@ def films_table() -> str:
 
 
 def _shifted(names: list[str], after: str) -> str:
-    """Give accuracies in the target, and the gains over source only seed by seed."""
+    """Tabulate target accuracies, and the gains over source only seed by seed."""
     stored = _input_runs(*names)
     if names[0] not in stored:
         return _not_run(*names)
@@ -495,17 +495,17 @@ def _shifted(names: list[str], after: str) -> str:
 
 
 def shift_table() -> str:
-    """Give accuracies after a point in time, and the gains over source only seed by seed."""
+    """Tabulate accuracies after a point in time, and the gains over source only seed by seed."""
     return _shifted(["shift", "shift_inputs"], "accuracy after the point in time")
 
 
 def groups_table() -> str:
-    """Give accuracies in another group, and the gains over source only seed by seed."""
+    """Tabulate accuracies in another group, and the gains over source only seed by seed."""
     return _shifted(["groups"], "accuracy on the incomes of women")
 
 
 def tabular_table() -> str:
-    """Set networks for tables beside gradient-boosted trees."""
+    """Compare networks for tables with gradient-boosted trees."""
     stored = _input_runs("tables")
     if not stored:
         return _not_run("tables")
@@ -523,7 +523,7 @@ def tabular_table() -> str:
 
 
 def speakers_table() -> str:
-    """Give the accuracy on each speaker, left out of training, with and without adaptation."""
+    """Tabulate the accuracy on each left-out speaker, with and without adaptation."""
     stored = _input_runs("speakers")
     if not stored:
         return _not_run("speakers")
@@ -547,7 +547,7 @@ def speakers_table() -> str:
 
 
 def other_inputs_table() -> str:
-    """Give times and accuracies of benchmarks/other_inputs.py."""
+    """Tabulate times and accuracies of benchmarks/other_inputs.py."""
     file = RESULTS / "other_inputs.json"
     if not file.is_file():
         return "Not run here: `python benchmarks/other_inputs.py --padded 200`"
@@ -560,18 +560,18 @@ def other_inputs_table() -> str:
         "| measured | result | how |",
         "|---|---|---|",
         f"| log-mel spectrograms | {speech['log_mel_s']:.1f} s | {number}, CPU time of one core |",
-        f"| Whisper tiny.en's encoder on their own lengths | {speech['encoder_s']:.0f} s | the same |",
-        f"| logistic regression on its frozen features, one speaker left out | {statistics.fmean(known):.1f} % "
+        f"| Whisper tiny.en's encoder at their own lengths | {speech['encoder_s']:.0f} s | the same |",
+        f"| logistic regression on its frozen features, leaving out one speaker | {statistics.fmean(known):.1f} % "
         f"({min(known):.1f} to {max(known):.1f}) | mean over {len(known)} speakers |",
-        f"| `strategy=zero_shot` by Whisper's decoder | {asked['right']} of {asked['tested']} | test recordings |",
+        f"| `strategy=zero_shot` with Whisper's decoder | {asked['right']} of {asked['tested']} | test recordings |",
     ]
     if padded := speech.get("padded"):
         share = speech["encoder_s"] * padded["recordings"] / speech["recordings"]
-        how = f"{padded['recordings']} recordings; on their own lengths about {share:.1f} s"
+        how = f"{padded['recordings']} recordings; at their own lengths about {share:.1f} s"
         accuracies = f"{100 * padded['padded_acc']:.1f} % and {100 * padded['own_length_acc']:.1f} %"
         lines += [
             f"| the encoder on recordings padded to 30 s | {padded['encoder_s']:.0f} s | {how} |",
-            f"| accuracy padded and on their own lengths | {accuracies} | one logistic regression of the others |",
+            f"| accuracy padded and at their own lengths | {accuracies} | logistic regression on the others |",
         ]
     lines.append(
         f"| an epoch of Adult, `Dataset` of rows / `data=adult` | {table['ratio']:.1f} ({low:.1f} to {high:.1f}) | "
@@ -582,7 +582,7 @@ def other_inputs_table() -> str:
 
 
 def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
-    """Say how runs of benchmarks/input_runs.py were made."""
+    """Describe how the runs of benchmarks/input_runs.py were made."""
     here = [stored[name] for name in names if name in stored]
     seeds = sorted({run["seed"] for one in here for run in one["runs"]})
     seconds = statistics.median(run["took_s"] for one in here for run in one["runs"])
@@ -592,10 +592,10 @@ def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
 
 
 def kept_memory_table() -> str:
-    """Give what keeping freed memory saves of a training step."""
+    """Tabulate the time that a training step saves by keeping freed memory."""
     found = json.loads((RESULTS / "kept_memory.json").read_text())
     how = f"{found['repeats']} processes of {found['steps']} steps each way, in turn, PyTorch {found['torch']}"
-    lines = ["| a training step on the CPU, memory given back / kept | ratio | how |", "|---|---|---|"]
+    lines = ["| a training step on the CPU, freed memory returned / kept | ratio | how |", "|---|---|---|"]
     for one in found["cases"]:
         low, high = one["ratio_range"]
         before, after = one["without"], one["kept"]
@@ -608,13 +608,13 @@ def kept_memory_table() -> str:
 
 
 def large_data_table() -> str:
-    """Give throughput and memory of images that are read while training goes on."""
+    """Tabulate throughput and memory of images that are read during training."""
     found = json.loads((RESULTS / "large_data.json").read_text())
     size = (
         f"{found['images']:,} JPEG files of {found['side']}x{found['side']} pixels, {found['bytes'] / 1000:.1f} kB each"
     )
     lines = [
-        f"| {size}, {found['workers']} workers | images a second | beside a plain `DataLoader` | by CPU time | "
+        f"| {size}, {found['workers']} workers | images per second | relative to a plain `DataLoader` | in CPU time | "
         "memory in MB: first, middle and last tenth of the first epoch |",
         "|---|---|---|---|---|",
     ]
@@ -626,7 +626,7 @@ def large_data_table() -> str:
         lines.append(f"| {names[name]} | {rate:,.0f} | {' | '.join(cells)} | {shown} |")
     looked = " and ".join(f"{found['looked_s'][name]:.0f} s ({names[name]})" for name in found["looked_s"])
     how = (
-        f"medians of {found['repeats']} epochs each, in turn; memory of the process and its workers together; to read "
+        f"medians of {found['repeats']} epochs each, in turn; memory of the process and its workers together; reading "
         f"every file once before the first epoch took {looked}"
     )
     return "\n".join([*lines, "", f"`benchmarks/large_data.py`: {how}; PyTorch {found['torch']}.", *_allocators(found)])
@@ -641,8 +641,8 @@ def large_data_throughput_table() -> str:
         "audio_folder": ("`data=audio_folder`", "plain recordings"),
     }
     lines = [
-        f"| {found['samples']:,} files, {found['workers']} workers | samples a second | a plain `DataLoader` | "
-        "ratio: median (smallest to largest) | epochs that were faster |",
+        f"| {found['samples']:,} files, {found['workers']} workers | samples per second | a plain `DataLoader` | "
+        "ratio: median (smallest to largest) | faster epochs |",
         "|---|---|---|---|---|",
     ]
     for name, (text, by_hand) in names.items():
@@ -657,11 +657,11 @@ def large_data_throughput_table() -> str:
 
 
 def large_data_texts_table() -> str:
-    """Give the memory of a process that reads a table of texts as a whole and part by part."""
+    """Tabulate the memory of a process that reads a table of texts as a whole and part by part."""
     found = json.loads((RESULTS / "large_data.json").read_text())["texts"]
     lines = [
         f"| {found['rows']:,} texts, {found['bytes'] / 1e6:.0f} MB | before, MB | peak, MB | over an epoch, MB: "
-        "smallest to largest | reading and tokenising, s | texts a second in an epoch |",
+        "smallest to largest | reading and tokenising, s | texts per second in an epoch |",
         "|---" * 6 + "|",
     ]
     names = {"whole": "as a whole (`data.lazy=false`)", "parts": "part by part (`data.lazy=true`)"}
@@ -672,7 +672,7 @@ def large_data_texts_table() -> str:
             f"{max(one['epoch_mb']):,.0f} | {one['reading_s']:.0f} | {one['texts_a_second']:,.0f} |"
         )
     how = (
-        "`benchmarks/large_data.py --texts`: resident memory of a process without workers; both ways gave the same "
+        "`benchmarks/large_data.py --texts`: resident memory of a process without workers; both gave the same "
         f"batches; the cache of the second took {found['cache_bytes'] / 1e6:.0f} MB"
     )
     return "\n".join([*lines, "", f"{how}; PyTorch {found['torch']}."])
@@ -682,8 +682,8 @@ def decoders_table() -> str:
     """Compare the project's decoder with torchvision's, by throughput and pixels."""
     found = json.loads((RESULTS / "decoders.json").read_text())
     lines = [
-        "| JPEG files | images a second here | torchvision | torchvision / here, by CPU time | "
-        "values that differ, and by how much at most |",
+        "| JPEG files | images per second here | with torchvision | torchvision / here, in CPU time | "
+        "differing values, and their largest difference |",
         "|---" * 5 + "|",
     ]
     for name, one in found["cases"].items():
@@ -698,7 +698,7 @@ def decoders_table() -> str:
 
 
 def _allocators(found: dict[str, Any]) -> list[str]:
-    """State what belongs to the training process and its workers alone at the start and the end of an epoch."""
+    """Describe the private memory of the training process and its workers at the start and the end of an epoch."""
     if "allocator" not in found:
         return []
     told = found["allocator"]
@@ -711,16 +711,16 @@ def _allocators(found: dict[str, Any]) -> list[str]:
 
 
 def gpu_table() -> str:
-    """Steps on a GPU: by hand, plain and captured, and through the frame, plain and replayed."""
+    """Compare steps on a GPU: by hand, plain and captured, and with the framework, plain and replayed."""
     found = json.loads((RESULTS / "gpu.json").read_text())
     names = {
         "steps/dann 64 + 64": "DANN, LeNet, 64 + 64 images of 28x28",
         "steps/dann 1024 + 1024": "DANN, LeNet, 1,024 + 1,024 images",
         "steps/ewc": "EWC, permuted pixels, two layers of 1,000, 128 images, second task",
-        "steps/prototypical 60-way": "prototypical networks, 60-way 1-shot, 5 queries a class, Conv4",
+        "steps/prototypical 60-way": "prototypical networks, 60-way 1-shot, 5 queries per class, Conv4",
     }
     lines = [
-        f"| ms an update on an {found['card']}, PyTorch {found['torch'].split('+')[0]} | by hand | captured by hand | "
+        f"| ms per update on an {found['card']}, PyTorch {found['torch'].split('+')[0]} | by hand | captured by hand | "
         "`update.graph=false` | `update.graph=true` | separate kernels / by hand | replayed / captured by hand |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -740,7 +740,7 @@ def gpu_table() -> str:
 
 
 def gpu_aims_table() -> str:
-    """Hold the measured steps and the time outside training against what was aimed at."""
+    """Compare the measured steps and the time outside training with the aims."""
     found = json.loads((RESULTS / "gpu.json").read_text())
     ms = {name: {side: one["ms"] for side, one in found[f"steps/{name}"].items()} for name in _GPU_STEPS}
     plain = max(found[f"steps/{name}"]["frame"]["times_by_hand"] for name in _GPU_STEPS)
@@ -767,7 +767,11 @@ def gpu_choices_table() -> str:
     """Count the choices that completed two updates, a test and a prediction on a GPU, plain and replayed."""
     choices_tried = json.loads((RESULTS / "gpu.json").read_text())["choices"]
     both = [one for one in choices_tried.values() if one.get("plain") == one.get("graph") == "completed"]
-    lacking = ("was not found", "need the package", "too few samples for a split")  # files that were not taken there
+    lacking = (
+        "was not found",
+        "need the package",
+        "too few samples for a split",
+    )  # files that were not copied to that machine
     absent = [name for name, one in choices_tried.items() if any(why in str(one.get("plain")) for why in lacking)]
     untried = [name for name, one in choices_tried.items() if str(one.get("plain")).startswith("not tried")]
     others = [name for name, one in choices_tried.items() if one not in both and name not in (*absent, *untried)]
@@ -776,8 +780,8 @@ def gpu_choices_table() -> str:
             "| choices tried on a GPU | number |",
             "|---|---|",
             f"| completed, plain and replayed | {len(both)} |",
-            f"| found no data set, or no weights, on that machine: {_listed(absent)} | {len(absent)} |",
-            f"| not reached in the time of the benchmark: {_listed(untried)} | {len(untried)} |",
+            f"| data set or weights missing on that machine: {_listed(absent)} | {len(absent)} |",
+            f"| not reached within the benchmark's time: {_listed(untried)} | {len(untried)} |",
             f"| others: {_listed(others)} | {len(others)} |",
             f"| not replayed by `auto`: {_not_replayed()} | {sum(map(len, _unseen().values()))} |",
         ]
@@ -789,7 +793,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def gpu_sweeps_table() -> str:
-    """Runs a minute of one sweep on one GPU, by the number of jobs at once."""
+    """Tabulate the runs per minute of a sweep on one GPU by the number of concurrent jobs."""
     found = json.loads((RESULTS / "gpu.json").read_text())["sweeps"]
     lines = [
         "| `hydra.launcher.jobs` | seconds for 8 runs of the main job, 2 epochs | runs per minute |",
@@ -816,12 +820,12 @@ def _not_replayed() -> str:
 
 @functools.cache
 def _papers() -> list[Paper]:
-    """Read all experiments once: each is composed."""
+    """Read all experiments once, because each must be composed."""
     return papers()
 
 
 def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
-    """Give each experiment whose runs are stored: what it is, its runs, methods by tasks."""
+    """Yield each experiment with stored runs, its runs, and its scores by method and task."""
     for paper in _papers():
         if paper.runs is not None:
             table = paper.crossed
@@ -830,7 +834,7 @@ def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
 
 
 def reproductions_table() -> str:
-    """Give each method's mean beside the published one, a row a method of an experiment."""
+    """Compare each method's mean with the published one, one row per method of an experiment."""
     lines = ["| experiment | protocol | method | measured | published | reproduced | runs | a run |", "|---" * 8 + "|"]
     for paper, runs, table in _reproductions():
         expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.rows}
@@ -840,7 +844,7 @@ def reproductions_table() -> str:
             of = runs[named_methods(runs, expected) == method]
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             verdict = verdicts.get(table.named(method), "")
-            if verdict and "reduced" in paper.name:  # nothing is reproduced by another recipe
+            if verdict and "reduced" in paper.name:  # another recipe cannot reproduce the paper
                 words = {"yes": "within tolerance", "no, above": "outside, above", "no, below": "outside, below"}
                 verdict = f"reduced, {words.get(verdict, verdict)}"
             measured = format_metric(
@@ -857,11 +861,11 @@ def reproductions_table() -> str:
 _OF_A_METHOD = {"ewc": ("fisher_estimators", "permuted_mnist", "split_mnist"), "dann": ("dann_paper", "dann_shallow")}
 """Choices whose stored runs are runs of another choice's method."""
 _NO_METHODS = frozenset({"auto", "none", "source_only", "target_only", "naive", "joint", "from_scratch"})
-"""Baselines and bounds, and what chooses for itself."""
+"""Baselines, bounds, and the automatic choice."""
 
 
 def unverified_table() -> str:
-    """List the methods beside whose stored runs no published number stands, and what checks them instead."""
+    """List the methods of which no stored run is compared with a published number."""
     beside, run = set[str](), set[str]()
     for paper, _, table in _reproductions():
         names = {method.rpartition("/")[2] for method in table.methods} | set(table.methods)
@@ -874,7 +878,7 @@ def unverified_table() -> str:
                 continue
             if any(other.startswith(start) for start in _OF_A_METHOD.get(name, ()) for other in beside):
                 continue
-            stored = "yes, beside no published number" if name in run else "none"
+            stored = "yes, without a published number" if name in run else "none"
             lines.append(f"| `{group}` | `{name}` | {stored} |")
     return "\n".join(lines)
 
@@ -887,7 +891,7 @@ def reproduced_paper_table(name: str = "dann/amazon_reviews") -> str:
 
 
 def reproduction_pages() -> str:
-    """Write each stored experiment out: methods by tasks, beside the paper, compared, and how it was obtained."""
+    """Describe each stored experiment: scores by method and task, the comparison with the paper, and the runs."""
     parts = []
     for paper, runs, table in _reproductions():
         name, expected = paper.name, paper.expected
@@ -904,18 +908,18 @@ def reproduction_pages() -> str:
             *(section.replace("## ", "### ", 1) if section.startswith("## ") else section for section in sections),
             *_claims(paper),
             f"{len(runs)} runs on {dates}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
-            f"{facts['threads']} thread{_machines(runs)}; {_seconds(runs['duration_s'].median())} a run (median), "
-            f"{_seconds(runs['duration_s'].sum())} together{protocol}.",
+            f"{facts['threads']} thread{_machines(runs)}; {_seconds(runs['duration_s'].median())} per run (median), "
+            f"{_seconds(runs['duration_s'].sum())} in total{protocol}.",
         ]
     return "\n\n".join(parts)
 
 
 _ADVANTAGES = ("advantage/texts", "advantage/images")
-"""Experiments whose sets of data count together."""
+"""Experiments whose data sets are pooled."""
 
 
 def claims_table() -> str:
-    """Say which expectations of experiments hold, and sum up what transfer brings over all sets."""
+    """List which expectations of experiments hold, and pool the gain from transfer over all data sets."""
     lines = ["| experiment | expected | difference | over | holds |", "|---" * 5 + "|"]
     together: list[Judged] = []
     for paper in _papers():
@@ -933,8 +937,8 @@ def claims_table() -> str:
 
 
 def learned_table() -> str:
-    """Give what an adapter reaches beside full fine-tuning, and with how many parameters, in the stored runs."""
-    lines = ["| experiment | learns | parameters that learn | share | accuracy |", "|---" * 5 + "|"]
+    """Compare adapters with full fine-tuning, by accuracy and number of trainable parameters, in the stored runs."""
+    lines = ["| experiment | strategy | trainable parameters | share | accuracy |", "|---" * 5 + "|"]
     for paper, runs, table in _reproductions():
         if "adapter_tuning" not in table.methods or runs.get("learned", pd.Series([math.nan])).isna().any():
             continue
@@ -948,7 +952,7 @@ def learned_table() -> str:
 
 
 def pretraining_gain_table() -> str:
-    """Give what a pretext run gains over random weights, by the number of labels."""
+    """Tabulate the gain of a pretext run over random weights by the number of labels."""
     if not (RESULTS / "pretraining_gain.json").is_file():
         return "Not run here: `benchmarks/pretraining_gain.py` measures it."
     head = ["data", "pretext", "labels", "", "random", "pretrained", "gain", "holds", "ImageNet's Lite0"]
@@ -976,7 +980,7 @@ def pretraining_gain_table() -> str:
 
 
 def ways_table() -> str:
-    """Set the ways of answering for texts beside each other, by number of labels, and each against from scratch."""
+    """Compare the methods for texts by number of labels, and each with training from scratch."""
     stored = [
         paper for paper in _papers() if paper.name.startswith("zero_shot/") and paper.expected.tasks == "data.labels"
     ]
@@ -987,7 +991,7 @@ def ways_table() -> str:
         budgets = sorted(table.tasks, key=int)
         if not lines:
             heads = [f"{int(labels):,} labels" for labels in budgets]
-            gains = [f"minus from scratch, {head}" for head in heads]
+            gains = [f"difference to from scratch, {head}" for head in heads]
             lines = [f"| data | method | {' | '.join([*heads, *gains])} |"]
             lines.append("|---" * (2 + 2 * len(budgets)) + "|")
         places = [table.tasks.index(labels) for labels in budgets]
@@ -1004,7 +1008,7 @@ def ways_table() -> str:
 
 
 def mapped_labels_table() -> str:
-    """Give what the classifier of the pretraining task knows of Office-Caltech10."""
+    """Tabulate the accuracy of the pretraining task's classifier on Office-Caltech10."""
     (paper,) = (paper for paper in _papers() if paper.name == "zero_shot/office_caltech10")
     if paper.runs is None:
         return f"Not run here: `python -m tl_lab papers run {paper.name}` runs it."
@@ -1015,7 +1019,7 @@ def mapped_labels_table() -> str:
 
 
 def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
-    """Give the difference to training from scratch with the same labels, over seeds, and what its interval says."""
+    """Describe the difference to training from scratch with the same labels over seeds, and its verdict."""
     found = paired_t((scores[way] - scores["from_scratch"]).dropna().to_numpy())
     low, high = found.mean - found.half, found.mean + found.half
     word = "better" if low > 0 else "worse" if high < 0 else "undecided"
@@ -1023,7 +1027,7 @@ def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
 
 
 def tasks_table() -> str:
-    """Set each task that was learned together with others beside its own runs, seed by seed."""
+    """Compare each jointly learned task with its single-task runs, seed by seed."""
     (paper,) = (paper for paper in _papers() if paper.name == "multi_task/rte_mrpc_stsb")
     if paper.runs is None:
         return f"Not run here: `python -m tl_lab papers run {paper.name}` runs it."
@@ -1046,19 +1050,19 @@ def tasks_table() -> str:
 
 
 def start_up_table() -> str:
-    """Give the CPU time to the end of the first update, and of the imports in it that belong to other packages."""
+    """Tabulate the CPU time to the end of the first update, and that of the imports of other packages."""
     found = json.loads((RESULTS / "start_up.json").read_text())
     lines = ["| start | least CPU time | times `import torch` |", "|---|---|---|"]
     for one in found["starts"]:
         lines.append(f"| {one['start']} | {one['cpu_s']:.1f} s | {one['times_import_torch']:.1f} |")
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return "\n".join([*lines, "", f"The least of {found['repeats']} starts of each, in turn; {versions}."])
+    return "\n".join([*lines, "", f"Least of {found['repeats']} starts each, measured in turn; {versions}."])
 
 
 def text_values_table() -> str:
-    """Set values of the packaged text weights beside those known of them."""
+    """Compare measured values of the packaged text weights with reference values."""
     found = json.loads((RESULTS / "text_values.json").read_text())
-    lines = ["| measured | here | known |", "|---|---|---|"]
+    lines = ["| quantity | measured | reference |", "|---|---|---|"]
     lines.append(f"| STS-B test, Spearman, MiniLM's cosines | {found['stsb_spearman']:.4f} | .8203 |")
     for key, title, known in (
         ("glove_20000", "SST-2 test accuracy, mean of GloVe vectors, 20,000 sentences", "72.8 %"),
@@ -1069,7 +1073,7 @@ def text_values_table() -> str:
 
 
 def text_speed_table() -> str:
-    """Give what a fine-tuning step costs beside loops of others, and what is computed once."""
+    """Compare a fine-tuning step with other loops, and with cached computations."""
     found = json.loads((RESULTS / "text_speed.json").read_text())
     frame, others, features, tokens = (found[name] for name in ("frame", "transformers", "features", "tokenising"))
 
@@ -1088,10 +1092,10 @@ def text_speed_table() -> str:
         [
             "| measured | ratio | how |",
             "|---|---|---|",
-            f"| a fine-tuning step, frame / by hand, same batches | {said(frame, '.3f')} | {how}, "
+            f"| a fine-tuning step, framework / by hand, same batches | {said(frame, '.3f')} | {how}, "
             f"{ms(frame['frame_s'])} and {ms(frame['by_hand_s'])} |",
-            f"| a fine-tuning step, Trainer of transformers / frame | {said(others, '.2f')} | the same sentences, "
-            f"there in random batches, each padded to its longest, {ms(others['transformers_s'])} |",
+            f"| a fine-tuning step, Trainer of transformers / framework | {said(others, '.2f')} | the same sentences, "
+            f"in random batches there, each padded to its longest text, {ms(others['transformers_s'])} |",
             f"| a step of a head, frozen encoder in the loop / cached features | {said(features, ',.0f')} | the same, "
             f"{ms(features['every_step_s'])} and {ms(features['cached_s'])}, the features computed before |",
             f"| SST-2 tokenised, first time / from the cache | {tokens['first_s'] / tokens['again_s']:.1f} | "
@@ -1111,12 +1115,12 @@ def _claims(paper: Paper) -> list[str]:
 
 
 def _machines(runs: pd.DataFrame) -> str:
-    """Name the machines, where that was kept."""
+    """Name the machines, if they were recorded."""
     return "".join(f", {name}" for name in runs.get("machine", pd.Series(dtype=str)).dropna().unique())
 
 
 def _comments(file: Path) -> str:
-    """Give what an experiment's file says of its protocol: the comments below its first line."""
+    """Return the description of the protocol in an experiment's file: the comments below its first line."""
     lines = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     text = " ".join(lines[2:])
     text = re.sub(r"(?<![.]) (?=Protocol:)", ". ", text)  # in the file a new line ends the sentence
@@ -1132,7 +1136,7 @@ def _seconds(value: float) -> str:
 
 
 def assess_table() -> str:
-    """Give what benchmarks/assess.py found, a table a question."""
+    """Tabulate the findings of benchmarks/assess.py, one table per question."""
     parts = []
     for one in json.loads((RESULTS / "assess.json").read_text(encoding="utf-8")).values():
         rows = [one["head"], ["---"] * len(one["head"]), *one["rows"]]
@@ -1206,7 +1210,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def filled(page: str) -> str:
-    """Give a page's text with every table made anew."""
+    """Return a page's text with every table regenerated."""
     return _BLOCK.sub(lambda block: f"{block[1]}\n{TABLES[block[2]]()}\n\n{block[3]}", page)
 
 
@@ -1216,7 +1220,7 @@ def main() -> int:
     options.add_argument("--check", action="store_true", help="change nothing")
     check = options.parse_args().check
     stale = 0
-    for path in PAGES:  # one after the other: tables take seconds, in which a page may be edited
+    for path in PAGES:  # each page is read late, because tables take seconds, during which a page may be edited
         before = path.read_text()
         after = filled(before)
         if after != before:

@@ -57,7 +57,7 @@ class TuningSweeper(Sweeper):
 
     def _sweep(self, arguments: list[str]) -> None:
         from tl_lab.errors import UserError
-        from tl_lab.sweeps.tuning import Plan, best_trial, draw, said, space_of
+        from tl_lab.sweeps.tuning import Plan, best_trial, draw, selection_note, space_of
 
         plan = Plan.of([*(f"{key}={value}" for key, value in self.params.items()), *arguments], self.methods)
         if self.trials < 1:
@@ -82,7 +82,9 @@ class TuningSweeper(Sweeper):
         self.launcher.expected = total  # for its progress; other launchers do not look
         returns = self.launcher.launch([[*job, _into("trials", n)] for n, job in enumerate(trials)], 0)
         objectives = [each.return_value for each in returns]
-        chosen = said([self.folder / "trials" / str(n) for n in range(len(trials))], self.trials, self.trial_seed)
+        chosen = selection_note(
+            [self.folder / "trials" / str(n) for n in range(len(trials))], self.trials, self.trial_seed
+        )
         final = []
         for number, (cell, tried) in enumerate(zip(plan.cells, drawn, strict=True)):
             best = best_trial(objectives[number * self.trials : (number + 1) * self.trials])

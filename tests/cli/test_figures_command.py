@@ -9,7 +9,7 @@ from tl_lab.cli.figures import draw_missing
 COMPLETED = '{"schema": 1, "status": "completed", "metrics": {}, "seed": 0}'
 
 
-def test_the_reason_for_missing_figures_stands_beside_the_run(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_the_reason_for_missing_figures_is_printed_with_the_run(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     for name in ("one", "other"):
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / "results.json").write_text(COMPLETED)

@@ -79,14 +79,14 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["optimizer.lr.x=1"], "'optimizer.lr.x' cannot be set: optimizer.lr is a value"),
         (["bakbone=lenet"], "there is no key or group 'bakbone'; did you mean 'backbone'?"),
         (["sed=1"], "there is no key or group 'sed'; did you mean 'seed'"),
-        (["lenet"], "'lenet' sets nothing; write backbone=lenet"),
-        (["whatever"], "'whatever' sets nothing; write key=value"),
-        (["name=(x"], "'name=(x' cannot be read; a value with blanks or signs needs two pairs of quotes"),
-        (["name=../.."], "name=../.. is not a folder name below the outputs"),
-        (["name=a/../../b"], "name=a/../../b is not a folder name below the outputs"),
-        (["name=/etc"], "name=/etc is not a folder name below the outputs"),
-        (["+optimizer=adam"], "'+optimizer=adam': optimizer has a choice already; leave the + out"),
-        (["+optimizer.lr=1"], "'+optimizer.lr=1': optimizer.lr exists already; leave the + out"),
+        (["lenet"], "'lenet' does not set a value; write backbone=lenet"),
+        (["whatever"], "'whatever' does not set a value; write key=value"),
+        (["name=(x"], "'name=(x' cannot be read; a value with spaces or symbols needs two pairs of quotes"),
+        (["name=../.."], "name=../.. is not a valid folder below the outputs"),
+        (["name=a/../../b"], "name=a/../../b is not a valid folder below the outputs"),
+        (["name=/etc"], "name=/etc is not a valid folder below the outputs"),
+        (["+optimizer=adam"], "'+optimizer=adam': optimizer already has a choice; leave out the +"),
+        (["+optimizer.lr=1"], "'+optimizer.lr=1': optimizer.lr already exists; leave out the +"),
         (["update.new=1"], "(to add a new key, write +update.new=...)"),
         (["data.augmentation.flip=1"], "data.augmentation is ${augmentation}; set it there"),
         (["hydra.run.dirr=x"], "hydra.run has no key 'dirr'; did you mean 'dir'?"),
@@ -94,12 +94,12 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["++hydra.run.dirr=x"], "'++hydra.run.dirr=x': hydra.run has no key 'dirr'; did you mean 'dir'?"),
         (["+hydra.job.config.foo=1"], "hydra.job.config has no key 'foo'"),
         (["experiment=nothing"], "'experiment=nothing' is not among the choices"),
-        (["seed=0,1"], "'seed=0,1' names several values; add -m"),
+        (["seed=0,1"], "'seed=0,1' has several values; add -m"),
         (["--multirunn"], "there is no option '--multirunn'; did you mean '--multirun'"),
-        (["--config-dir"], "option '--config-dir' needs a value"),
+        (["--config-dir"], "option '--config-dir' must be followed by a value"),
         (["-cd", "nowhere"], "--config-dir: there is no folder"),
         (["-m", "seed=0,1", "backbone=mlp,lenett"], "'backbone=lenett' is not among the choices"),
-        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' matches no choice"),
+        (["-m", "backbone=glob(x*)"], "'backbone=glob(x*)' does not match any choice"),
         (
             ["-m", "seed=0,1", "hydra.launcher.jobs=0"],
             "hydra.launcher.jobs must be a whole number of at least 1, not 0",
@@ -108,17 +108,17 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["sweep.objective=test/acc"], "sweep.objective=test/acc: test metrics cannot be used for selection"),
         (["backbone=lenett", "sed=1"], "2 mistakes: (1) 'backbone=lenett'"),
         (["resume=nowhere"], "resume: there is no folder 'nowhere'"),
-        (["resume=.", "seed=1"], "only trainer.max_epochs can be given with it (here: seed=1)"),
-        (["-m", "resume=."], "only trainer.max_epochs can be given with it (here: -m)"),
+        (["resume=.", "seed=1"], "only trainer.max_epochs can be given with it, not seed=1"),
+        (["-m", "resume=."], "only trainer.max_epochs can be given with it, not -m"),
         (["resume=."], "resume: '.' has no config.yaml"),
-        (["resume="], "'resume=' names no folder: give that of the run to resume"),
-        (["~seed"], "'~seed' removes a key that every run needs: set seed instead"),
-        (["~update"], "'~update' removes a key that every run needs"),
-        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes a key that every run needs"),
-        (["hydra.run.dir="], "hydra.run.dir= names no folder"),
+        (["resume="], "'resume=' does not name a folder: give that of the run to resume"),
+        (["~seed"], "'~seed' removes a key that every run requires: set seed instead"),
+        (["~update"], "'~update' removes a key that every run requires"),
+        (["~trainer.max_epochs"], "'~trainer.max_epochs' removes a key that every run requires"),
+        (["hydra.run.dir="], "hydra.run.dir= does not name a folder"),
         (["-m", "seed=0..3"], "'seed=0..3' is not a range: write 'seed=range(0,4)'"),
         (["-m", "--run"], "--multirun and --run exclude each other"),
-        (["--cfg", "everything"], "--cfg shows all, hydra, job, not 'everything'"),
+        (["--cfg", "everything"], "--cfg must be followed by all or hydra or job, not 'everything'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -133,7 +133,7 @@ def test_a_mistake_is_one_sentence(program: Program, argv: list[str], said: str)
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_run_that_never_began_is_started_again(program: Program) -> None:
+def test_a_run_that_never_began_can_be_started_again(program: Program) -> None:
     assert program("seed=7", "backbone=mlp", "hydra.run.dir='my run'")[0] == 0
     Path("my run/config.yaml").unlink()  # as a kill leaves it that comes before the first write
     code, _, err = program("resume=my run")
@@ -150,7 +150,7 @@ def test_hints_name_the_program_that_was_started(program: Program, monkeypatch: 
     for started in ("train.py", "tl-lab"):
         monkeypatch.setattr(sys, "argv", [started])
         assert (
-            f"option '--config-dir' needs a value after it; {commands.train('--hydra-help')} lists them"
+            f"option '--config-dir' must be followed by a value; {commands.train('--hydra-help')} lists them"
             in program("--config-dir")[2]
         )
         again = commands.train(f"hydra.run.dir={arguments.quote('run')}")
@@ -207,13 +207,13 @@ def test_options_that_only_swept_choices_have(program: Program) -> None:
 
 def test_the_configuration_of_a_sweep_is_that_of_its_first_job(program: Program) -> None:
     code, out, err = program("-m", "seed=3,4", "strategy=ewc,si", "data=split_digits", "--cfg", "job")
-    assert (code, err) == (0, "tl_lab: the first of several jobs:\n")
+    assert (code, err) == (0, "tl_lab: configuration of the first of several jobs:\n")
     shown = OmegaConf.create(out)
     assert (shown.seed, shown.strategy._target_.rpartition(".")[2]) == (3, "EWC")
     assert program.seen == []
 
 
-def test_a_run_gets_a_folder_of_its_own(program: Program) -> None:
+def test_a_run_gets_its_own_folder(program: Program) -> None:
     folders = set()
     for _ in range(2):
         code, _, err = program("seed=3", "domain_adaptation=none")
@@ -226,7 +226,7 @@ def test_a_run_gets_a_folder_of_its_own(program: Program) -> None:
     assert len(folders) == 2
 
 
-def test_outputs_can_lie_elsewhere(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_outputs_can_be_elsewhere(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path / "big disk"))
     assert program()[0] == 0
     assert program.seen[0][1].is_relative_to(tmp_path / "big disk" / "runs")
@@ -257,7 +257,7 @@ def test_other_processes_of_a_distributed_run_share_its_folder(
     assert not Path("mine/train_ddp_process_1.log").exists()  # of its own, and only where there is something to say
 
 
-def test_a_further_process_leaves_the_first_one_time_to_say_what_happened(
+def test_a_further_process_waits_for_the_first_ones_error_message(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def job(cfg: DictConfig, folder: Path) -> None:
@@ -346,7 +346,7 @@ def test_a_sweep_ends_with_its_report(program: Program, monkeypatch: pytest.Monk
     )
 
 
-def test_resume_goes_on_in_the_runs_folder_with_its_config(program: Program) -> None:
+def test_resume_continues_in_the_runs_folder_with_its_configuration(program: Program) -> None:
     folder = Path("it's (a) run,1")
     assert program("seed=7", "backbone=mlp", f"hydra.run.dir={arguments.quote(str(folder))}")[0] == 0
     stored = {file: file.read_bytes() for file in (folder / ".hydra").iterdir()}
@@ -471,7 +471,7 @@ def test_the_help_of_runs_begins_with_examples(program: Program, argv: list[str]
         (cli.main, ["--info", "config"]),
     ],
 )
-def test_a_reader_that_has_seen_enough_ends_the_program_quietly(
+def test_a_closed_pipe_ends_the_program_quietly(
     program: Callable[[list[str]], None], given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``python -m tl_lab list --plain | head -1``: the reader closes its end first."""
@@ -513,7 +513,7 @@ def _train(*argv: str, cwd: Path, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_questions_are_answered_from_elsewhere_without_pytorch(tmp_path: Path) -> None:
+def test_help_and_cfg_do_not_import_pytorch(tmp_path: Path) -> None:
     """Bytecode may be switched off and the machine busy: the limit is generous, the imports are what counts."""
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, sys\n"

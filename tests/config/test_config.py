@@ -135,7 +135,7 @@ def test_a_right_node_passes() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"widht": 3}, "part.widht: Thing takes no 'widht'; did you mean 'width'?"),
+        ({"widht": 3}, "part.widht: Thing has no option 'widht'; did you mean 'width'?"),
         ({"width": "???"}, "part.width must be given"),
         ({"width": 2.5}, "part.width: 2.5 is not a whole number"),
         ({"width": True}, "part.width: true is not a whole number"),
@@ -145,7 +145,7 @@ def test_a_right_node_passes() -> None:
         ({"sizes": [1, 2, 3]}, "part.sizes: [1, 2, 3] is not a list of 2 whole numbers or null"),
         ({"names": [1]}, "part.names: [1] is not a list of texts or text"),
         ({"on": "yes"}, 'part.on: "yes" is not true or false'),
-        ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing needs"),
+        ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing requires"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(values: dict[str, Any], said: str) -> None:
@@ -158,7 +158,9 @@ def test_classes_that_do_not_exist() -> None:
     assert "neither" in config.check({"part": {"_target_": f"{__name__}.GROUPS"}})[0]
 
 
-def test_a_module_that_lacks_another_is_not_misspelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_dependency_is_not_reported_as_a_misspelt_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "lacking.py").write_text("import nowhere_to_be_found\n")
     (tmp_path / "broken.py").write_text("value = 1 / 0\n")
@@ -171,9 +173,9 @@ def test_a_module_that_lacks_another_is_not_misspelt(tmp_path: Path, monkeypatch
     ]
 
 
-def test_missing_arguments_are_those_that_nobody_provides() -> None:
+def test_missing_required_arguments_are_reported() -> None:
     bare = {"part": {"_target_": f"{__name__}.Thing"}}
-    assert config.check(bare) == ["part lacks 'width', which Thing needs"]
+    assert config.check(bare) == ["part lacks 'width', which Thing requires"]
     assert config.check(bare, {"part": ["width"]}) == []
     assert config.check({"part": {**bare["part"], "_partial_": True}}) == []
 
@@ -216,7 +218,7 @@ def test_later_options_do_not_change_the_hash(strategy: str, rate: float) -> Non
     assert config.config_hash(decayed) != config.config_hash(given)  # the top group learns at another rate
 
 
-def test_the_label_budget_of_a_pair_came_later_at_any_depth() -> None:
+def test_a_pairs_default_label_budget_is_not_hashed_at_any_depth() -> None:
     pair = {"protocol": "inductive", "seed": 0}
     for data in (lambda node: node, lambda node: {"datasets": [node, node]}, lambda node: {"of": node}):
         before, now, cut = ({"data": data({**pair, **own})} for own in ({}, {"labels": None}, {"labels": 50}))
@@ -257,18 +259,18 @@ def test_arguments_that_the_run_provides_exist() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("~optimizer._target_", "optimizer names no class: optimizer._target_ is missing"),
+        ("~optimizer._target_", "optimizer does not name a class: optimizer._target_ is missing"),
         ("optimizer._target_=null", "optimizer._target_: 'None' does not exist"),
         ("~optimizer._partial_", "optimizer lacks 'params'"),
-        ("+data._partial_=true", "data._partial_ has no meaning here: leave it out"),
-        ("+backbone._args_=[1]", "backbone._args_ has no meaning here: leave it out"),
-        ("+strategy._recursive_=false", "strategy._recursive_ has no meaning here: leave it out"),
-        ("+validator.entropy._partial_=true", "validator.entropy._partial_ has no meaning here: leave it out"),
+        ("+data._partial_=true", "data._partial_ is not supported here: leave it out"),
+        ("+backbone._args_=[1]", "backbone._args_ is not supported here: leave it out"),
+        ("+strategy._recursive_=false", "strategy._recursive_ is not supported here: leave it out"),
+        ("+validator.entropy._partial_=true", "validator.entropy._partial_ is not supported here: leave it out"),
         ("+strategy.layers._partial_=true", "is not LayerPolicy"),
         ("~strategy.layers._target_", "is not LayerPolicy"),
     ],
 )
-def test_hydras_own_build_keys_are_refused_in_one_sentence(override: str, said: str) -> None:
+def test_hydras_directives_are_refused_in_one_sentence(override: str, said: str) -> None:
     (mistake,) = config.check(config.compose([override]))
     assert said in mistake
     assert "\n" not in mistake
@@ -280,7 +282,7 @@ def test_a_callable_may_be_a_class_that_is_not_built() -> None:
     assert len(list(misfits(node, Thing))) == len(list(misfits(node, Thing | None))) == 1
 
 
-def test_options_are_checked_in_a_process_that_has_compiled(monkeypatch):
+def test_options_are_checked_after_torch_compile(monkeypatch):
     """torch.compile replaces the constructor of nn.Module by a function of its own that takes anything."""
     original = torch.nn.Module.__init__
 
@@ -304,6 +306,6 @@ def test_options_are_checked_in_a_process_that_has_compiled(monkeypatch):
         ("+trainer.callbacks=[{_target_:pytorch_lightning.callbacks.Timer}]", "callbacks.<name>._target_=<class>"),
     ],
 )
-def test_a_key_that_nothing_reads_is_refused_and_the_right_one_named(given, says):
+def test_unknown_keys_are_refused_with_a_suggestion(given, says):
     (mistake,) = config.check(config.compose(["data=digits", given]))
     assert says in mistake

@@ -126,7 +126,7 @@ def _clean() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("sink", SINKS)
-def test_each_payload_would_leave_its_mark(sink: str) -> None:
+def test_each_payload_would_leave_a_file(sink: str) -> None:
     """Otherwise the tests below could not fail."""
     _clean()
     with contextlib.suppress(RuntimeError, pickle.UnpicklingError):  # after the payload ran
@@ -268,7 +268,7 @@ _FIXED = {"derandomize": True, "deadline": None, "database": None}
 _SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-def test_the_right_folder_loads(base: Path) -> None:
+def test_an_unmodified_folder_loads(base: Path) -> None:
     """Otherwise a payload might never have been reached."""
     assert tl_lab.load(base / "right").predict(torch.zeros(2, 1, 8, 8)).probabilities.shape == (2, 2)
     assert len(collect([base / "right"])) == 1
@@ -282,7 +282,7 @@ def test_reading_a_folder_runs_nothing(base: Path, way: str, sink: str, place: s
 
 @pytest.mark.parametrize("trick", TRICKS)
 @pytest.mark.parametrize("way", READING)
-def test_no_spelling_gets_through(base: Path, way: str, trick: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_spelling_passes_the_check(base: Path, way: str, trick: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVIL", "os.system")
     content = _plain((base / "right" / "config.yaml").read_text())
     names = {line.partition(":")[0] for line in TRICKS[trick].splitlines()}
@@ -295,7 +295,7 @@ def test_no_spelling_gets_through(base: Path, way: str, trick: str, monkeypatch:
 
 @settings(max_examples=16, suppress_health_check=_SHARED, **_FIXED)
 @given(st.sampled_from(sorted(RUNNING)), st.sampled_from(sorted(SINKS)), st.sampled_from(sorted(PLACES)))
-def test_going_on_with_a_folder_is_refused(base: Path, way: str, sink: str, place: str) -> None:
+def test_resuming_a_foreign_folder_is_refused(base: Path, way: str, sink: str, place: str) -> None:
     _tried(base, RUNNING[way], _payload(base, sink, place))
 
 
@@ -329,7 +329,7 @@ def test_overrides_of_a_foreign_sweep_call_no_resolver(base: Path) -> None:
 @pytest.mark.parametrize("evaluate", ["../../elsewhere", "{a: 1}", "'${oc.env:HOME}'"])
 def test_a_checkpoint_is_in_the_runs_folder(base: Path, evaluate: str) -> None:
     run = _folder(base, "evaluate: " + evaluate + "\nstrategy: {}\n")
-    with pytest.raises(UserError, match=r"not the configuration of a run|holds the reference"):
+    with pytest.raises(UserError, match=r"not the configuration of a run|contains the reference"):
         checkpoint_of(run)
 
 
@@ -349,7 +349,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_a_file_that_grows_is_refused(base: Path, bomb: str) -> None:
+def test_an_expanding_file_is_refused(base: Path, bomb: str) -> None:
     run = _folder(base, BOMBS[bomb])
     for read in (read_stored, lambda folder: read_yaml(folder / "config.yaml")):
         with pytest.raises(UserError, match=r"config\.yaml"):

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tl_lab.config import choices, compose
-from tl_lab.config.knobs import groups_said, knobs
+from tl_lab.config.knobs import group_comments, knobs
 
 
 @pytest.mark.parametrize("choice", ["strategy/ewc", "data/digits", "domain_adaptation/dann", "callbacks/default"])
@@ -27,16 +27,16 @@ def test_the_card_of_a_choice_has_every_option_with_its_value(choice: str) -> No
     for key, value in values.items():
         if key in found and "$" not in found[key].value and "{" not in found[key].value:
             assert OmegaConf.create(f"x: {found[key].value}").x == value
-    assert sum(bool(knob.said) for knob in found.values()) >= len(found) / 2
+    assert sum(bool(knob.comment) for knob in found.values()) >= len(found) / 2
 
 
-def test_comments_that_go_on_belong_to_their_option() -> None:
-    found = {knob.key: knob.said for knob in knobs("strategy", choices("strategy")["strategy"]["ewc"])}
+def test_continued_comments_belong_to_their_option() -> None:
+    found = {knob.key: knob.comment for knob in knobs("strategy", choices("strategy")["strategy"]["ewc"])}
     assert found["strategy.ewc_lambda"].startswith("strength of the penalty")
-    assert found["strategy.ewc_lambda"].endswith("batched needs up to a batch size times more")
+    assert found["strategy.ewc_lambda"].endswith("With batched, it is larger by a factor of up to the batch size")
 
 
 def test_every_group_is_reported() -> None:
-    said = groups_said()
+    said = group_comments()
     assert {group for group in choices() if "/" not in group} <= set(said)
     assert said["backbone"].startswith("the feature extractor")

@@ -84,7 +84,7 @@ def test_composed_data_have_a_target_if_their_parts_have_one(inner: str, adaptat
 
 def test_the_reason_is_stated():
     found = choose({**DEFAULT, "data": "points"}, {"data"}, lambda *name: declared(STATED.get(name)))
-    assert found["backbone"] == Natural("mlp", "natural for data=points")
+    assert found["backbone"] == Natural("mlp", "default for data=points")
     assert found["domain_adaptation"] == Natural("dann", "data=points has an unlabelled target")
 
 
@@ -188,7 +188,7 @@ def test_every_strategy_has_valid_defaults(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(choices("data")["data"]))
-def test_data_are_never_refused_for_an_adaptation_that_nobody_named(name: str):
+def test_data_are_never_refused_for_a_default_adaptation(name: str):
     cfg = compose([f"data={name}"])
     traits = get_class(cfg.data._target_).traits_for(cfg.data)  # type: ignore[attr-defined]
     if traits <= {"labels", "domains", "target"}:
@@ -218,12 +218,12 @@ def test_hydras_record_contains_the_resolved_name_and_the_reasons(loader: Loader
     assert cfg.hydra.runtime.choices.domain_adaptation == "dann"
     assert cfg.hydra.runtime.choices.backbone == "mlp"
     assert reasons_of(cfg.hydra) == [
-        "backbone=mlp (natural for data=moons)",
+        "backbone=mlp (default for data=moons)",
         "domain_adaptation=dann (data=moons has an unlabelled target)",
     ]
 
 
-def test_overrides_that_name_no_choice_stay_as_they_were_given(loader: Loader):
+def test_overrides_of_values_are_not_changed(loader: Loader):
     cfg = loader.load_configuration("config", ["data=digits"], RunMode.RUN)
     assert list(cfg.hydra.overrides.task) == ["data=digits"]
     assert cfg.hydra.runtime.choices.domain_adaptation == "none"
@@ -236,7 +236,7 @@ def test_a_frozen_backbone_refuses_an_adaptation_with_a_reason(loader: Loader):
     ]
 
 
-def test_each_job_of_a_sweep_chooses_for_itself(loader: Loader):
+def test_each_job_of_a_sweep_has_its_own_defaults(loader: Loader):
     overrides = ["data=moons,digits", "domain_adaptation=auto,none", "hydra.mode=MULTIRUN"]
     sweep = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
     assert list(sweep.hydra.overrides.task) == overrides[:2]  # what the sweeper combines
@@ -251,7 +251,7 @@ def test_each_job_of_a_sweep_chooses_for_itself(loader: Loader):
     ]  # fmt: skip
 
 
-def test_options_of_a_swept_group_are_understood_by_its_first_value(loader: Loader):
+def test_the_first_value_of_a_swept_group_determines_the_options(loader: Loader):
     cfg = loader.load_configuration("config", ["strategy=maml,anil", "data.test.way=3"], RunMode.MULTIRUN)
     assert cfg.hydra.runtime.choices.data == "glyph_episodes_5way"
 
@@ -273,7 +273,7 @@ class Mine(Moons):
     ("header", "words"),
     [("", "DANN"), ("# @natural domain_adaptation=mmd\n", "MMD"), ("# @natural backbone=mlp\n", "NoAdaptation")],
 )
-def test_data_from_elsewhere_state_it_or_let_their_class_say_it(header: str, words: str, tmp_path: Path):
+def test_outside_data_declare_a_target_in_their_file_or_class(header: str, words: str, tmp_path: Path):
     (tmp_path / "mine_data.py").write_text(OUTSIDE)
     (tmp_path / "conf" / "data").mkdir(parents=True)
     node = "# Mine\ndefaults:\n  - /data/moons@_here_\n  - _self_\n_target_: mine_data.Mine\n"
@@ -316,7 +316,7 @@ def test_a_start_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(loaded) == 1  # outside a start nothing is remembered
 
 
-def test_experiments_for_texts_and_recordings_take_the_place_of_one_for_images(loader: Loader):
+def test_experiments_for_texts_and_recordings_replace_one_for_images(loader: Loader):
     overrides = [["experiment=which_transfer", f"data={data}"] for data in ("sst2", "digits", "audio_folder")]
     texts, images, recordings = (
         loader.load_configuration("config", given, RunMode.MULTIRUN).hydra for given in overrides

@@ -51,10 +51,10 @@ def test_a_folder_adds_choices_while_it_is_used() -> None:
     assert compose(["backbone=pooled"], config_dir=CONF).backbone.width == 16
 
 
-def test_a_name_that_exists_already_is_refused(tmp_path: Path) -> None:
+def test_an_existing_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "backbone").mkdir()
     (tmp_path / "backbone" / "lenet.yaml").write_text("_target_: mine.LeNet\n")
-    with catalogue.using([tmp_path]), pytest.raises(UserError, match="backbone=lenet exists already"):
+    with catalogue.using([tmp_path]), pytest.raises(UserError, match="backbone=lenet already exists"):
         choices()
 
 
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, folder: str) ->
         pass
 
 
-def test_runs_inside_a_folder_add_nothing(tmp_path: Path) -> None:
+def test_runs_inside_a_folder_add_no_choices(tmp_path: Path) -> None:
     """A folder given may hold outputs; what they name is not trusted for it."""
     for place in ("outputs/runs/a", "data/run", "data/run/deeper", "data/.hydra"):
         (tmp_path / place).mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_an_entry_point_without_a_target_is_named(
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue._installed.cache_clear()
     try:
-        with pytest.warns(UserWarning, match=r"of lab adds nothing: there is no"):
+        with pytest.warns(UserWarning, match=r"of lab adds no choices: there is no"):
             assert "own" not in choices("backbone")["backbone"]
     finally:
         catalogue._installed.cache_clear()

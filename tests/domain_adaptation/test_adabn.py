@@ -38,7 +38,7 @@ def by_hand(backbone, x):
     return found, backbone.out(x)
 
 
-def test_statistics_are_those_of_what_reaches_each_layer():
+def test_statistics_equal_those_of_each_layers_inputs():
     data, model = pair(eval_batch_size=7)
     fit(data, model, epochs=1)
     x = data.sets["target/train"].x
@@ -53,7 +53,7 @@ def test_statistics_are_those_of_what_reaches_each_layer():
         torch.testing.assert_close(model.network.features(x), features, rtol=1e-4, atol=1e-5)
 
 
-def test_one_pass_equals_it_where_all_samples_are_one_batch():
+def test_one_pass_equals_layer_by_layer_for_a_single_batch():
     _, model = pair()
     x = torch.rand(40, 1, 6, 6)
     model.network.use("target")
@@ -151,7 +151,7 @@ def test_training_in_double_precision():
 
 
 def test_a_network_without_batch_norm_is_refused():
-    with pytest.raises(UserError, match="this network has no batch-norm"):
+    with pytest.raises(UserError, match="this network has no batch normalisation"):
         AdaBN().build(network())
 
 

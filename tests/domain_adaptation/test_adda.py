@@ -42,7 +42,7 @@ def test_the_losses_are_those_of_the_paper():
     assert method.adapt(DomainOutput(x), DomainOutput(t), Update(0.1, phase="source")).terms == {}
 
 
-def test_after_the_switch_the_source_is_frozen_and_the_target_starts_from_it():
+def test_after_pretraining_the_source_is_frozen_and_the_target_encoder_is_its_copy():
     method = Watched(pretrain=0.5, hidden=[8])
     data, model = make(data=BlobPair(batch_size=20), adaptation=method, bottleneck=4, dropout=0.2)
     fit(data, model, epochs=4)
@@ -64,7 +64,7 @@ def test_after_the_switch_the_source_is_frozen_and_the_target_starts_from_it():
 @pytest.mark.parametrize(
     ("phase", "moved"), [("discriminator", {"adaptation.discriminator"}), ("encoder", {"network.target_encoder"})]
 )
-def test_a_phase_changes_its_parts_and_no_bit_of_the_others(phase, moved):
+def test_a_phase_changes_only_its_parts(phase, moved):
     method = ADDA(hidden=[8])
     kept = tuple(each for each in method.phases(0.9) if each.name == phase)
     method.phases = lambda progress: kept
@@ -77,7 +77,7 @@ def test_a_phase_changes_its_parts_and_no_bit_of_the_others(phase, moved):
     assert {".".join(name.split(".")[:2]) for name in changed} == moved
 
 
-def test_before_the_switch_the_target_is_seen_through_the_sources_encoder():
+def test_before_the_switch_the_target_uses_the_source_encoder():
     data, model = make(data=BlobPair(batch_size=20), adaptation=ADDA(pretrain=0.99, hidden=[8]))
     fit(data, model, epochs=1, limit_train_batches=2)
     model.eval()
@@ -90,7 +90,7 @@ def test_before_the_switch_the_target_is_seen_through_the_sources_encoder():
     assert torch.equal(seen["source"], seen["target"])
 
 
-def test_a_run_resumed_across_the_switch_has_the_same_bits(tmp_path):
+def test_a_run_resumed_across_the_switch_gives_identical_weights(tmp_path):
     def parts():
         return make(data=BlobPair(batch_size=20), adaptation=ADDA(pretrain=0.4, hidden=[8]), dropout=0.2)
 

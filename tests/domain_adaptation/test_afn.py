@@ -12,7 +12,7 @@ from tl_lab.errors import UserError
 FEATURES = np.array([[3.0, 4.0], [6.0, 8.0], [0.0, 2.0]])  # norms 5, 10, 2
 
 
-def test_the_stepwise_form_asks_each_norm_to_grow_by_a_step():
+def test_the_stepwise_loss_increases_each_norm_by_a_step():
     x = torch.tensor(FEATURES, requires_grad=True)
     value = stepwise_norm(x, 0.3)
     value.backward()
@@ -22,7 +22,7 @@ def test_the_stepwise_form_asks_each_norm_to_grow_by_a_step():
     np.testing.assert_allclose(x.grad.numpy(), -2 * 0.3 * FEATURES / (3 * norms), rtol=1e-12)
 
 
-def test_the_hard_form_asks_the_mean_norm_for_a_radius():
+def test_the_hard_loss_pulls_the_mean_norm_to_a_radius():
     x = torch.tensor(FEATURES, requires_grad=True)
     value = hard_norm(x, 7.0)
     value.backward()
@@ -32,7 +32,7 @@ def test_the_hard_form_asks_the_mean_norm_for_a_radius():
     np.testing.assert_allclose(x.grad.numpy(), 2 * (mean - 7) * FEATURES / (3 * norms), rtol=1e-12)
 
 
-def test_both_domains_and_the_entropy_are_added_up():
+def test_losses_of_both_domains_and_the_entropy_are_added():
     source, target = torch.tensor(FEATURES), torch.tensor(2 * FEATURES)
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]], dtype=torch.double)
     p = logits.softmax(1).numpy()

@@ -9,5 +9,5 @@ class _Own(DomainAdaptation):
         self.weight, self.table = weight, table
 
 
-def test_the_banner_shows_the_arguments_that_a_method_keeps() -> None:
+def test_the_banner_shows_the_stored_arguments_of_a_method() -> None:
     assert _Own().extra_repr() == "weight=0.25"

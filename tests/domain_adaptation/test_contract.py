@@ -125,7 +125,7 @@ class Brighter(Pull):
         return x + 0.1 * torch.rand_like(x)
 
 
-def test_inputs_are_changed_in_0_1_from_a_stream_of_their_own():
+def test_inputs_are_changed_in_0_1_with_a_separate_random_stream():
     adaptation = Brighter()
     data, model = pair(adaptation)
     data.request = replace(data.request, adapts=True)
@@ -140,7 +140,7 @@ def test_inputs_are_changed_in_0_1_from_a_stream_of_their_own():
     assert ((first[1] - batch.target.x) * 0.25).max() <= 0.1 + 1e-5
 
 
-def test_changed_inputs_are_refused_where_features_are_computed_once():
+def test_changed_inputs_are_refused_with_cached_features():
     data, model = pair(Brighter(), strategy=FeatureExtraction, layers=LayerPolicy("none"), bottleneck=4)
     with pytest.raises(UserError, match=r"strategy\.cache=false"):
         fit(data, model, epochs=1)
@@ -159,7 +159,7 @@ class OwnEncoder(Pull):
     target_encoder = True
 
 
-def test_an_encoder_of_the_targets_own_learns_from_the_target_alone():
+def test_a_target_encoder_is_trained_on_the_target_only():
     learns = frozenset({"target_encoder"})
     data, model = pair(OwnEncoder((Phase("target", learns, task=False),)), bottleneck=4)
     before = state(model)
@@ -182,7 +182,7 @@ def test_an_encoder_of_the_targets_own_learns_from_the_target_alone():
     assert counted == len(list(model.parameters()))
 
 
-def test_watchers_see_terms_and_features_and_change_nothing():
+def test_watchers_receive_terms_and_features_without_side_effects():
     seen = []
 
     def watch(terms, features):
@@ -211,7 +211,7 @@ def test_parameters_that_are_fixed_are_not_given_to_the_optimizer():
 
 
 @pytest.mark.parametrize(("needed", "other"), [("source", "target"), ("target", "source")])
-def test_a_domain_that_a_phase_does_not_need_passes_nowhere_and_moves_no_statistics(needed, other):
+def test_a_domain_that_a_phase_does_not_need_is_not_computed(needed, other):
     data, model = pair(Pull())
     batch = next(iter(data.train_dataloader()))
     phase = Phase("one", frozenset({"backbone", "head"}), task=needed == "source", needs=frozenset({needed}))
@@ -224,11 +224,11 @@ def test_a_domain_that_a_phase_does_not_need_passes_nowhere_and_moves_no_statist
     assert torch.equal(passed[0], getattr(batch, needed).x)
     outputs = dict(zip(("source", "target"), adapted[0], strict=False))
     assert outputs[needed].features.shape == (20, model.network.num_features)
-    with pytest.raises(RuntimeError, match=f"phase 'one' does not name the {other} in needs, but reads its features"):
+    with pytest.raises(RuntimeError, match=f"phase 'one' does not list the {other} in needs, but reads its features"):
         _ = outputs[other].features
 
 
-def test_domains_that_share_their_statistics_pass_together_whatever_is_needed():
+def test_domains_with_joint_statistics_are_always_computed_together():
     data, model = pair(Pull(batch_norm="joint"))
     batch = next(iter(data.train_dataloader()))
     passed = []
@@ -238,7 +238,7 @@ def test_domains_that_share_their_statistics_pass_together_whatever_is_needed():
 
 
 @pytest.mark.parametrize(("method", "passes"), [(MCD(generator_steps=4), 7), (ADDA(pretrain=0.1), 3), (Pull(), 2)])
-def test_an_update_takes_no_pass_that_nothing_needs(method, passes):
+def test_an_update_computes_only_needed_passes(method, passes):
     data, model = pair(method)
     batch = next(iter(data.train_dataloader()))
     counted = []

@@ -27,7 +27,7 @@ def test_domain_loss_is_the_cross_entropy_of_the_papers_equation():
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("sum", 2 * math.log(2)), ("mean", math.log(2))])
-def test_an_undecided_discriminator_has_loss_2_ln_2(reduction, expected):
+def test_a_discriminator_at_chance_has_loss_2_ln_2(reduction, expected):
     assert domain_loss(torch.zeros(3), torch.zeros(5), reduction).item() == pytest.approx(expected)
     dann = DANN(reduction=reduction)
     dann.build(network())
@@ -35,7 +35,7 @@ def test_an_undecided_discriminator_has_loss_2_ln_2(reduction, expected):
 
 
 @pytest.mark.parametrize("lambda_max", [0.0, 0.3, 1.0])
-def test_features_get_minus_lambda_times_what_the_discriminator_descends(lambda_max):
+def test_features_get_minus_lambda_times_the_discriminators_gradient(lambda_max):
     progress, weight = 0.25, 0.7
     dann = DANN(weight=weight, lambda_max=lambda_max)
     dann.build(network())
@@ -51,7 +51,7 @@ def test_features_get_minus_lambda_times_what_the_discriminator_descends(lambda_
     assert result.logs["lambda"] == pytest.approx(strength)
 
 
-def test_lambda_on_the_loss_slows_the_discriminator_too():
+def test_lambda_on_the_loss_also_scales_the_discriminators_gradient():
     progress, weight, lambda_max = 0.25, 0.7, 0.3
     dann = DANN(weight=weight, lambda_max=lambda_max, lambda_on="loss")
     dann.build(network())
@@ -83,7 +83,7 @@ def test_lambda_rises_over_the_run_or_over_a_number_of_updates(p, expected):
     assert over_200.facts()["lambda's progress"] == "over 200 updates"
 
 
-def test_the_discriminator_has_the_width_and_depth_asked_for():
+def test_the_discriminator_has_the_configured_width_and_depth():
     dann = DANN(hidden=(64, 32), dropout=0.5)
     dann.build(network(num_features=5))
     shapes = [tuple(p.shape) for p in dann.discriminator.parameters() if p.dim() == 2]
@@ -104,7 +104,7 @@ def _gradients(adaptation, progress):
 
 @pytest.mark.parametrize("batch_norm", ["separate", "domain_specific"])
 @pytest.mark.parametrize("lambda_on", ["features", "loss"])
-def test_lambda_zero_leaves_the_networks_gradients_to_the_last_bit(batch_norm, lambda_on):
+def test_lambda_zero_does_not_change_the_networks_gradients(batch_norm, lambda_on):
     alone = _gradients(NoAdaptation(), 0.5)
     silent = _gradients(DANN(lambda_max=0.0, batch_norm=batch_norm, lambda_on=lambda_on), 0.5)
     assert all(torch.equal(a, b) for a, b in zip(alone, silent, strict=True))
@@ -112,7 +112,7 @@ def test_lambda_zero_leaves_the_networks_gradients_to_the_last_bit(batch_norm, l
     assert not all(torch.equal(a, b) for a, b in zip(alone, heard, strict=True))
 
 
-def test_with_joint_statistics_lambda_zero_cannot_leave_the_gradients_alone():
+def test_with_joint_statistics_lambda_zero_changes_the_gradients():
     # batch-norm sees the target: the source's features are others, whatever lambda is
     alone, joint = _gradients(NoAdaptation(), 0.5), _gradients(DANN(lambda_max=0.0, batch_norm="joint"), 0.5)
     assert not torch.allclose(alone[0], joint[0], rtol=1e-2)
@@ -127,7 +127,7 @@ def _trained(adaptation):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_whole_training_with_lambda_zero_is_that_without_adaptation_to_the_last_bit(dropout):
+def test_training_with_lambda_zero_equals_training_without_adaptation(dropout):
     # dropout is the discriminator's
     alone = _trained(NoAdaptation())
     silent = _trained(DANN(lambda_max=0.0, batch_norm="separate", dropout=dropout))
@@ -139,7 +139,7 @@ def test_a_whole_training_with_lambda_zero_is_that_without_adaptation_to_the_las
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("batch_norm", ["separate", "joint"])
-def test_without_batch_norm_lambda_zero_is_no_adaptation_whatever_is_chosen(batch_norm):
+def test_without_batch_norm_lambda_zero_equals_no_adaptation_for_any_choice(batch_norm):
     trained = []
     for adaptation in (NoAdaptation(), DANN(lambda_max=0.0, batch_norm=batch_norm)):
         data, model = make(data=BlobPair(batch_size=20), adaptation=adaptation)
@@ -192,7 +192,7 @@ def test_domain_specific_statistics_are_those_of_each_domain_alone():
     assert not torch.allclose(norm.source_running_mean, norm.target_running_mean)
 
 
-def test_domain_specific_statistics_survive_saving_whichever_is_in_use():
+def test_domain_specific_statistics_are_saved_for_either_active_domain():
     _, model = make(data=BlobPair(batch_size=20), adaptation=DANN(batch_norm="domain_specific"))
     norm = model.network.backbone.conv1[1]
     norm.source_running_mean.fill_(1.0)

@@ -24,7 +24,7 @@ def change(x, seed=0, **options):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", [*NONE, "all"])
-def test_values_stay_in_0_1_and_each_image_changes_in_its_own_way(name, channels):
+def test_values_stay_in_0_1_and_each_image_changes_independently(name, channels):
     chosen = dict.fromkeys(NONE, 1.0) if name == "all" else {name: 1.0}
     x = images(1, channels).expand(6, -1, -1, -1)
     changed = change(x, gain=(0.1, 5.0), offset=0.5, noise_deviation=(0.1, 0.5), **chosen)
@@ -70,7 +70,7 @@ def test_colour_is_affine_in_each_channel_and_within_its_ranges():
     assert not torch.allclose(a[:, 0], a[:, 1])
 
 
-def test_background_replaces_what_is_like_the_border_and_keeps_what_is_least_like_it():
+def test_background_replaces_regions_like_the_border_and_keeps_the_most_different():
     x = torch.full((20, 3, 12, 12), 0.2)
     x[:, :, 4:8, 4:8] = 0.9
     changed = change(x, background=1.0)
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_images():
 
 
 @pytest.mark.parametrize("data", [Blobs, BlobPair])
-def test_training_sees_changed_images_and_evaluation_does_not(data):
+def test_images_are_changed_in_training_but_not_in_evaluation(data):
     runs = []
     for options in ({}, NONE, None):
         adaptation = None if options is None else DomainRandomisation(**options)

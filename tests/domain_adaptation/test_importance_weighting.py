@@ -192,14 +192,14 @@ def test_kmm_refuses_more_samples_than_fit():
         weigh(sets, estimator="kmm")
 
 
-def test_weights_that_leave_few_samples_are_warned_of():
+def test_a_small_effective_sample_size_produces_a_warning():
     sets = Sets()
     sets.sets["target/train"][:, 0] += 4
     with pytest.warns(UserWarning, match=r"an effective sample size of \d+ of the source's 300"):
         weigh(sets, regularisation=0.01)
 
 
-def test_domains_that_cannot_be_weighed_are_refused_in_one_sentence():
+def test_domains_that_cannot_be_weighted_are_refused_in_one_sentence():
     sets = Sets()
     sets.sets["target/train"] = torch.full((20, 5), float("nan"))
     with pytest.raises(UserError, match="cannot weight the source: features of the target contain NaN"):

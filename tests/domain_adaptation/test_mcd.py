@@ -65,7 +65,7 @@ def test_the_order_of_updates_is_that_of_the_paper():
         ("gather", {"network.backbone", "network.bottleneck"}),
     ],
 )
-def test_a_phase_changes_its_parts_and_no_bit_of_the_others(phase, moved):
+def test_a_phase_changes_only_its_parts(phase, moved):
     method = MCD(generator_steps=1)
     kept = [each for each in method.phases(0.0) if each.name == phase]
     method.phases = lambda progress: tuple(kept)

@@ -40,7 +40,7 @@ def test_the_objective_is_the_margin_times_agreement_plus_disagreement():
     assert float(got) == pytest.approx(3 * agree + differ, rel=1e-12)
 
 
-def test_the_encoder_gets_minus_lambda_times_what_the_adversary_descends():
+def test_the_encoder_gets_minus_lambda_times_the_adversarys_gradient():
     torch.manual_seed(0)
     method = MDD(weight=0.7, margin=2.0, lambda_max=0.1)
     method.build(network())
@@ -62,7 +62,7 @@ def test_the_encoder_gets_minus_lambda_times_what_the_adversary_descends():
             torch.testing.assert_close(own, other)
 
 
-def test_the_predictions_it_is_compared_with_get_no_gradient():
+def test_compared_predictions_get_no_gradient():
     torch.manual_seed(0)
     method = MDD()
     method.build(network())
@@ -81,7 +81,7 @@ def test_with_lambda_0_the_network_is_that_of_source_only():
         assert torch.equal(runs[0][name], parameter), name
 
 
-def test_the_adversarys_own_widths():
+def test_the_adversary_may_have_other_widths():
     method = MDD(hidden=[7])
     method.build(network())
     assert [tuple(p.shape) for p in method.adversarial_head.parameters()] == [(7, 5), (7,), (3, 7), (3,)]

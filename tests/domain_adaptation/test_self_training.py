@@ -63,7 +63,7 @@ def test_the_teacher_is_the_moving_average(momentum):
     torch.testing.assert_close(method.teacher.head[0].weight, expected)
 
 
-def test_the_teacher_is_kept_but_never_learned():
+def test_the_teacher_is_stored_but_not_trained():
     data, model = make(data=BlobPair(batch_size=20), adaptation=SelfTraining(threshold=0.0))
     before = state(model.adaptation.teacher)
     fit(data, model, epochs=2)
@@ -90,7 +90,7 @@ class Watched(SelfTraining):
         return super().adapt(source, target, update)
 
 
-def test_the_teacher_sees_plain_images_and_the_network_changed_ones():
+def test_the_teacher_gets_original_images_and_the_network_augmented_ones():
     strong = Augmentation(flip=1.0)
     data, model = make(data=BlobPair(batch_size=20), adaptation=Watched(strong=strong))
     fit(data, model, epochs=1, limit_train_batches=1)
@@ -126,7 +126,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
     assert differing(state(unbroken), state(resumed)) == set()
 
 
-def test_it_trains_and_says_how_many_it_used():
+def test_it_trains_and_logs_the_share_of_used_samples():
     data, model = make(data=BlobPair(batch_size=20), adaptation=SelfTraining(threshold=0.6, teacher_momentum=0.5))
     rows = []
     model.write = lambda metrics: rows.append(dict(metrics))

@@ -157,3 +157,9 @@ def test_wrong_options_are_refused(method, options):
 def test_a_layer_to_align_that_does_not_exist_is_named():
     with pytest.raises(UserError, match=r"backbone\.conv9"):
         make(data=BlobPair(batch_size=20), adaptation=MMD(align=["backbone.conv9"]))
+
+
+def test_probabilities_of_a_softmax_are_those_of_single_label_problems():
+    single = frozenset({"single_label"})
+    assert MMD(align=["features", "probabilities"]).problems == CORAL(align="probabilities").problems == single
+    assert "regression" in MMD(align=["features", "logits"]).problems & CORAL(align="logits").problems

@@ -38,7 +38,7 @@ def test_meter_without_labels_gives_no_accuracy():
 
 @pytest.mark.parametrize("row", [[torch.nan, 0.0, 0.0], [torch.inf, 0.0, 0.0], [-torch.inf] * 3])
 @pytest.mark.parametrize("y", [0, 2])
-def test_logits_that_are_no_numbers_have_no_score(row, y):
+def test_nan_logits_have_no_score(row, y):
     meter = ClassificationMeter(3)
     meter.update(torch.randn(20, 3), torch.zeros(20, dtype=torch.long))
     meter.update(torch.tensor([row]), torch.tensor([y]))
@@ -47,7 +47,7 @@ def test_logits_that_are_no_numbers_have_no_score(row, y):
     assert meter.compute()["acc"] == 1
 
 
-def test_a_hidden_class_is_no_mistake():
+def test_an_excluded_class_is_not_an_error():
     """Streams hide the classes of later tasks by -inf."""
     meter = ClassificationMeter(3)
     meter.update(torch.tensor([[2.0, 0.0, -torch.inf], [0.0, 3.0, -torch.inf]]), torch.tensor([0, 0]))

@@ -17,7 +17,7 @@ def test_the_interval_is_that_of_the_mean():
     assert scores["acc_ci95"] == pytest.approx((high - low) / 2, rel=1e-4)  # 1.96 for 1.95996
 
 
-def test_an_episode_that_diverged_is_seen():
+def test_a_diverged_episode_is_counted():
     meter, y = EpisodeMeter(), torch.zeros(3, 4, dtype=torch.long)
     logits = torch.zeros(3, 4, 2)
     logits[..., 0], logits[1] = 1.0, float("nan")
@@ -27,7 +27,7 @@ def test_an_episode_that_diverged_is_seen():
     assert meter.last_accuracies.tolist() == [1, 0, 1]  # and not right because class 0 was
 
 
-def test_episodes_count_equally_however_they_come():
+def test_episodes_have_equal_weight_in_any_batches():
     meter, draw = EpisodeMeter(), torch.Generator().manual_seed(1)
     logits, y = torch.randn(7, 6, 3, generator=draw), torch.randint(3, (7, 6), generator=draw)
     meter.update(logits, y, torch.arange(7))

@@ -25,7 +25,7 @@ def test_scores_are_those_of_scikit_learn():
     assert float(scores["subset_acc"]) == pytest.approx(((P >= 0.5).float() == Y).all(1).float().mean().item())
 
 
-def test_a_label_that_all_or_none_have_counts_in_no_mean():
+def test_constant_labels_are_excluded_from_means():
     y = Y.clone()
     y[:, 1], y[:, 2] = 0, 1
     found = scores_by_label(P, y)
@@ -36,7 +36,7 @@ def test_a_label_that_all_or_none_have_counts_in_no_mean():
     assert float(scores["auroc"]) == pytest.approx(roc_auc_score(y[:, kept], P[:, kept], average="macro"), abs=1e-6)
 
 
-def test_thresholds_maximise_f1_over_every_possible_one():
+def test_thresholds_maximise_f1_over_all_thresholds():
     thresholds = best_thresholds(P, Y)
     for label in range(4):
         tried = np.concatenate([[0.0], np.sort(P[:, label].numpy()), [1.0]])
@@ -52,7 +52,7 @@ def test_equal_probabilities_stay_together_and_an_absent_label_keeps_a_half():
     assert thresholds.tolist() == pytest.approx([0.4, 0.5])  # between .7 and .1; nobody has the second label
 
 
-def test_sure_predictions_keep_their_order():
+def test_confident_predictions_keep_their_order():
     problem = MultiLabel(["a", "b"])
     meter = problem.meter()
     logits = torch.tensor([20.0, 30.0, 40.0, -5.0, 18.0])
@@ -69,13 +69,13 @@ def test_one_label_and_one_that_varies_are_scored():
     assert both["auroc"].isnan().tolist() == [False, True]
 
 
-def test_outputs_that_are_no_numbers_have_no_score():
+def test_nan_outputs_have_no_score():
     meter = MultiLabel(["a", "b"]).meter()
     meter.update(torch.tensor([[0.1, torch.nan], [0.3, 0.2]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert all(math.isnan(value) for value in meter.compute().values())
 
 
-def test_thresholds_are_tuned_on_the_very_set_that_they_are_scored_on():
+def test_thresholds_are_tuned_on_the_scored_validation_set():
     problem = MultiLabel(["a", "b", "c", "d"])
     meter = problem.meter()
     meter.update(P.logit() - 2, Y)  # far too cautious at .5

@@ -63,7 +63,7 @@ def test_targets_that_differ_by_rounding_alone_are_constant():
     assert problem.deviation.tolist() == [1.0]
 
 
-def test_a_quantity_without_a_score_counts_in_no_mean():
+def test_quantities_without_a_score_are_excluded_from_means():
     y = torch.stack([torch.arange(5.0), torch.full((5,), 2.0)], 1)
     assert float(regression_scores(y, y)["r2"]) == 1.0
     meter = Regression(["a"]).meter()

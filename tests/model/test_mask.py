@@ -22,7 +22,7 @@ def test_a_layer_policy_writes_one_rule_for_each_parameter_of_a_group():
 
 @pytest.mark.parametrize("trainable", ["all", "none", 2, ["stem", "top"]])
 @pytest.mark.parametrize("unfreeze_every", [None, 1, 2])
-def test_a_mask_lets_those_parameters_learn_whose_group_the_policy_names(trainable, unfreeze_every):
+def test_a_mask_trains_the_parameters_of_the_chosen_groups(trainable, unfreeze_every):
     policy = LayerPolicy(trainable, unfreeze_every=unfreeze_every)
     mask = Mask(policy.rules(GROUPS))
     for epoch in range(8):
@@ -39,11 +39,11 @@ def test_an_adapter_narrows_the_rules_and_keeps_rates_and_epochs():
     assert mask["middle.weight"] == Rule("backbone/middle", learns=False, starts=2)
 
 
-def test_a_mask_is_a_mapping_that_says_how_much_learns():
+def test_the_repr_of_a_mask_counts_trained_parameters():
     mask = Mask(LayerPolicy(["top"]).rules(GROUPS))
     assert len(mask) == 5
     assert list(mask) == ["stem.weight", "middle.weight", "middle.bias", "top.weight", "top.bias"]
-    assert repr(mask) == "Mask(2 of 5 parameters learn)"
+    assert repr(mask) == "Mask(2 of 5 parameters trained)"
 
 
 def test_a_policy_refuses_unknown_groups():

@@ -128,7 +128,7 @@ def test_a_sweep_reports_the_main_metric(data, heading, tmp_path):
     shutil.rmtree(tmp_path / "sweep")
 
 
-def test_what_a_problem_has_no_use_for_is_refused_in_one_sentence(capsys, tmp_path):
+def test_options_that_do_not_apply_to_a_problem_are_refused_in_one_sentence(capsys, tmp_path):
     for overrides, told in (
         (["data=digits_value", "strategy.label_smoothing=0.1"], "does not apply to regression data"),
         (["data=digits_value", "strategy.class_weights=balanced"], "does not apply to regression data"),
@@ -159,7 +159,7 @@ MAIN = {"properties": ("auroc", 0.6, "AUROC"), "value": ("r2", 0.0, "R²")}
 
 
 @pytest.mark.parametrize("problem", MAIN)
-def test_ewc_learns_a_stream_and_its_report_has_the_unit_of_the_problem(problem, tmp_path, capsys):
+def test_ewc_trains_on_a_stream_and_its_report_has_the_problems_unit(problem, tmp_path, capsys):
     score, least, word = MAIN[problem]
     run = tmp_path / "run"
     main([*STREAM, f"data@data.of=digits_{problem}", f"hydra.run.dir={run}"])

@@ -27,7 +27,7 @@ def test_multi_label_smoothing_moves_targets_towards_a_half():
     assert criterion(z, y).item() == pytest.approx(F.binary_cross_entropy_with_logits(z, target).item(), rel=1e-12)
 
 
-def test_balanced_labels_weigh_as_much_where_they_are_as_where_they_are_not():
+def test_balanced_weights_equalise_positive_and_negative_labels():
     y = torch.tensor([[1, 0], [0, 0], [0, 1], [0, 1], [0, 1]])  # 1 of 5, 3 of 5
     criterion = MultiLabel(["a", "b"]).criterion(y, class_weights="balanced")
     torch.testing.assert_close(criterion.positive_weight, torch.tensor([4.0, 2 / 3]))
@@ -38,7 +38,7 @@ def test_balanced_labels_weigh_as_much_where_they_are_as_where_they_are_not():
     torch.testing.assert_close((weights * y).sum(0), (weights * (1 - y)).sum(0))
 
 
-def test_regression_learns_standardised_targets():
+def test_regression_is_trained_on_standardised_targets():
     y = torch.tensor([[1.0, 10.0], [3.0, 10.0], [5.0, 10.0]])
     problem = Regression(["a", "b"])
     problem.learn(y)
@@ -50,7 +50,7 @@ def test_regression_learns_standardised_targets():
     torch.testing.assert_close(problem.unscale(problem.scale(y)), y.double())
 
 
-def test_cross_entropy_weighs_rare_classes():
+def test_balanced_cross_entropy_upweights_rare_classes():
     y = torch.tensor([0, 0, 0, 1])
     criterion = SingleLabel(["a", "b"]).criterion(y, class_weights="balanced")
     torch.testing.assert_close(criterion.weight, torch.tensor([4 / 6, 4 / 2]))

@@ -18,7 +18,7 @@ def _loss(z: float, y: float) -> float:
     return math.log(1 + math.exp(-z if y else z))
 
 
-def test_the_loss_is_a_mean_over_what_counts() -> None:
+def test_the_loss_is_a_mean_over_known_labels() -> None:
     loss = Findings(["a", "b"]).criterion(None)
     first, second = (_loss(0.5, 1), _loss(3.0, 0)), (_loss(-0.5, 0), _loss(0.2, 1))  # uncertain ones: the logit's sign
     each = [_loss(2.0, 1), sum(first) / 2, sum(second) / 2]
@@ -64,6 +64,6 @@ def test_counts_weights_and_facts_leave_unknown_labels_out() -> None:
     y = torch.tensor([[1.0, UNKNOWN], [0.0, UNCERTAIN], [0.0, 1.0], [0.0, 0.0]])
     assert problem.counts(y).tolist() == [1, 1]
     assert problem.criterion(y, class_weights="balanced").positive_weight.tolist() == [3.0, 1.0]
-    assert problem.facts(y) == {"prevalence": "a 25.0 %, b 50.0 %", "labels not known": "25.0 %"}
-    with pytest.raises(UserError, match="labels other than 0, 1 and unknown ones"):
+    assert problem.facts(y) == {"prevalence": "a 25.0 %, b 50.0 %", "unknown labels": "25.0 %"}
+    with pytest.raises(UserError, match="labels other than 0, 1, -1"):
         problem.check("train", torch.tensor([[2.0, 0.0]]))

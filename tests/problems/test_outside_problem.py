@@ -147,7 +147,7 @@ def forget() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-def test_it_learns_and_its_results_hold_its_metrics(outside: tuple[Path, Path]) -> None:
+def test_it_trains_and_its_results_contain_its_metrics(outside: tuple[Path, Path]) -> None:
     results = json.loads((outside[1] / "results.json").read_text())
     assert results["status"] == "completed"
     assert results["objective_metric"] == "val/explained_events"
@@ -223,7 +223,7 @@ def test_methods_for_all_problems_take_it_and_others_do_not() -> None:
 
 
 def test_a_name_is_used_once() -> None:
-    with pytest.raises(ValueError, match="there is a problem 'regression' already"):
+    with pytest.raises(ValueError, match="there is already a problem named 'regression'"):
         type("Other", (base.Problem,), {"name": "regression", "__module__": __name__})
     with pytest.raises(ValueError, match="'mine' displays the metric 'acc' otherwise than 'single_label'"):
         register("mine", Scores("acc", {"acc": Kind("accuracy")}))
@@ -262,7 +262,7 @@ def test_a_file_adds_metrics_but_changes_none() -> None:
         kinds._merged.cache_clear()
 
 
-def test_no_place_outside_asks_which_problem_it_has() -> None:
+def test_no_other_module_tests_the_kind_of_problem() -> None:
     """Ask a problem for what is needed, with an answer in its base class: other packages' problems answer, too."""
     classes = {kind.__name__ for kind in _problem_classes()}
     files = [file for file in PACKAGE.rglob("*.py") if "problems" not in file.relative_to(PACKAGE).parts[:1]]

@@ -28,7 +28,7 @@ def made(request):
     return problem, y, torch.randn(COUNT, 3, generator=DRAW)
 
 
-def test_there_are_three():
+def test_there_are_three_problems():
     assert {"single_label", "multi_label", "regression"} == ALL
 
 
@@ -53,7 +53,7 @@ def test_every_output_gets_a_gradient(made):
     assert bool((outputs.grad.abs().sum(0) > 0).all())
 
 
-def test_a_meter_gives_the_scores_that_are_declared_and_forgets_them(made):
+def test_a_meter_returns_the_declared_scores_and_resets(made):
     problem, y, outputs = made
     meter = problem.meter()
     for part in torch.arange(COUNT).split(7):
@@ -73,7 +73,7 @@ def test_a_set_without_labels_has_label_free_scores_only(made):
     assert set(meter.compute()) == set(problem.label_free)
 
 
-def test_predictions_have_a_word_and_a_row_a_sample(made):
+def test_predictions_have_one_text_and_one_row_per_sample(made):
     problem, _, outputs = made
     prediction = problem.predict(outputs)
     assert len(problem.words(prediction.values)) == COUNT
@@ -137,11 +137,11 @@ def test_perfect_outputs_have_the_best_scores(made):
     ("problem", "y", "told"),
     [
         (SingleLabel(["a", "b"]), torch.tensor([0, 2]), "labels from 0 to 2, but the head has 2 classes"),
-        (SingleLabel(["a", "b"]), torch.tensor([0.0, 1.0]), "give one class a sample"),
+        (SingleLabel(["a", "b"]), torch.tensor([0.0, 1.0]), "give one class per sample"),
         (MultiLabel(["a", "b"]), torch.tensor([[0, 2]]), "other than 0 and 1"),
-        (MultiLabel(["a", "b"]), torch.tensor([0, 1]), "give 2 a sample"),
+        (MultiLabel(["a", "b"]), torch.tensor([0, 1]), "give 2 per sample"),
         (Regression(["v"]), torch.tensor([[math.nan], [1.0]]), "1 of the 2 targets"),
-        (Regression(["v"]), torch.tensor([1.0]), "give 1 numbers a sample"),
+        (Regression(["v"]), torch.tensor([1.0]), "give 1 numbers per sample"),
     ],
 )
 def test_wrong_labels_are_refused_by_the_name_of_their_set(problem, y, told):

@@ -60,7 +60,7 @@ def test_properties_of_digits_are_right():
 
 
 @pytest.mark.parametrize("strategy", [FromScratch, FineTuning, FeatureExtraction])
-def test_a_strategy_learns_it(kind, strategy):
+def test_a_strategy_trains_on_it(kind, strategy):
     frozen = LayerPolicy("none") if strategy is FeatureExtraction else None
     _, data, model = trained(strategy, SETS[kind](batch_size=50, labels=400), epochs=2, layers=frozen)
     assert data.problem.name == {"properties": "multi_label", "value": "regression"}[kind]
@@ -101,7 +101,7 @@ def test_tasks_with_outputs_of_their_own_are_refused(kind):
         stream.load()
 
 
-def test_label_budgets_are_nested_and_of_the_size_asked_for(kind):
+def test_label_budgets_are_nested_and_have_the_requested_size(kind):
     def images(labels):
         data = SETS[kind](labels=labels)
         data.load()

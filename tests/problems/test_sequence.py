@@ -62,12 +62,12 @@ def test_predictions_name_the_words() -> None:
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        (torch.tensor([[5, 0]]), "has tags beyond the 5 that there are"),
+        (torch.tensor([[5, 0]]), "has tags outside the known 5, or no tags"),
         (torch.tensor([[0, 1], [PADDING, PADDING]]), "sample 2 of the set 'train' has no word"),
-        (torch.tensor([0, 1]), "give one a word"),
+        (torch.tensor([0, 1]), "give one tag per word"),
     ],
 )
-def test_tags_that_cannot_be(y: torch.Tensor, said: str) -> None:
+def test_invalid_tags_are_refused(y: torch.Tensor, said: str) -> None:
     with pytest.raises(UserError, match=said):
         Sequence(TAGS).check("train", y)
     assert Sequence(TAGS).alike(torch.tensor([[0, 0], [0, PADDING]])) == "the tag 'O'"

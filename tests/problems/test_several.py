@@ -29,7 +29,7 @@ def several():
     return problem
 
 
-def test_outputs_and_columns_stand_side_by_side(several):
+def test_outputs_and_columns_are_concatenated(several):
     assert several.output_names == ["kind: a", "kind: b", "kind: c", "size: m", "tone: x", "tone: y"]
     assert several.known(Y).int().tolist() == [[1, 1, 0], [1, 0, 1], [0, 1, 0], [0, 0, 1]]
     assert several.tasks["size"].problem.mean.item() == 3.0  # of the labels that are there

@@ -50,7 +50,7 @@ def test_answers_and_their_confidence() -> None:
     assert PROBLEM.alike(PROBLEM.encode(["one", "two"])) is None
 
 
-def test_a_head_is_sure_of_the_blank_behind_the_end() -> None:
+def test_a_head_predicts_blank_after_the_end() -> None:
     head = FrameHead(*mlp(3, [], 4))
     features = torch.randn(1, 4, 3)
     features[:, 2:] = 0
@@ -64,11 +64,11 @@ def test_a_head_is_sure_of_the_blank_behind_the_end() -> None:
     ("y", "said"),
     [
         (torch.tensor([[2, -100], [-100, -100]]), "sample 2 of the set 'train' has an empty transcript"),
-        (torch.tensor([[8]]), "letters beyond the 7 that there are"),
+        (torch.tensor([[8]]), "letters outside the known 7"),
         (torch.tensor([1.0]), "give letters as whole numbers"),
     ],
 )
-def test_labels_that_cannot_be(y: torch.Tensor, said: str) -> None:
+def test_invalid_labels_are_refused(y: torch.Tensor, said: str) -> None:
     with pytest.raises(UserError, match=said):
         PROBLEM.check("train", y)
     with pytest.raises(UserError, match=r"label_smoothing=0\.1 does not apply to transcript data"):

@@ -80,7 +80,7 @@ def test_which_loggers_a_configuration_names(overrides: list[str], mode: str, na
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["logger=[csv]", "+logger.csv.nme=x"], "logger.csv.nme: CSVLogger takes no 'nme'; did you mean 'name'?"),
+        (["logger=[csv]", "+logger.csv.nme=x"], "logger.csv.nme: CSVLogger has no option 'nme'; did you mean 'name'?"),
         (["logger=none", "+logger.foo=1"], "logger has no key 'foo'"),
         (["logger=none", OWN, "+logger.mine.level=high"], 'logger.mine.level: "high" is not a whole number'),
     ],

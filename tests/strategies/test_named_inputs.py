@@ -130,7 +130,7 @@ def test_a_checkpoint_predicts_sequences(tmp_path):
 def test_methods_for_images_refuse_sequences_in_one_sentence():
     with pytest.raises(UserError, match="augmentation changes images, and these data are text"):
         make(FromScratch, Sentences(augmentation=Augmentation(noise=0.1)))
-    with pytest.raises(UserError, match="changes images, and these data are texts"):
+    with pytest.raises(UserError, match="changes images, but these data are texts"):
         make(FromScratch, SentencePair(batch_size=20), adaptation=DomainRandomisation(invert=0.5))
     data, model = make(FromScratch, SentencePair(batch_size=20), adaptation=ImportanceWeighting(compare="inputs"))
     with pytest.raises(UserError, match=r"named tensors, such as tokens: set domain_adaptation\.compare=features"):

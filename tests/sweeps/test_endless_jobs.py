@@ -33,7 +33,7 @@ def outcome(child: Child, limit_s: float | None = None) -> float:
     return time.monotonic() - began
 
 
-def test_a_thread_that_is_left_does_not_keep_the_job_alive() -> None:
+def test_a_remaining_thread_does_not_keep_the_job_alive() -> None:
     def job(tell: Any) -> str:
         threading.Thread(target=time.sleep, args=(60,)).start()
         return "done"
@@ -44,7 +44,7 @@ def test_a_thread_that_is_left_does_not_keep_the_job_alive() -> None:
     child.close()
 
 
-def test_an_error_and_a_thread_that_is_left() -> None:
+def test_an_error_with_a_remaining_thread() -> None:
     def job(tell: Any) -> None:
         threading.Thread(target=time.sleep, args=(60,)).start()
         raise SystemExit(3)
@@ -74,7 +74,7 @@ def test_a_job_that_takes_too_long_is_ended(stubborn: bool, monkeypatch: pytest.
     child.close()
 
 
-def test_a_job_in_time_is_left_alone() -> None:
+def test_a_job_within_its_time_limit_is_not_ended() -> None:
     child = Child(lambda tell: "done")
     outcome(child, 20)
     assert (child.value, child.overdue) == ("done", "")
@@ -142,7 +142,7 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_start_writes_nothing_into_a_folder_that_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_does_not_write_to_a_folder_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     with held(tmp_path / "run"):
@@ -163,7 +163,7 @@ def test_a_second_start_changes_nothing_in_the_folder_of_the_first(
     small = ["data=digits", "data.labels=50", "backbone=mlp", "backbone.hidden=[4]", "trainer.max_epochs=1"]
     quiet = ["logger=none", "figures=false", "trainer.enable_progress_bar=false", "hydra.run.dir=run"]
     first = Child(lambda tell: _start([*small, *quiet], tell))
-    while first.told is None:
+    while first.message is None:
         assert not first.ended()
         wait_for_any([first], 0.05)
     before = {name: (tmp_path / "run" / name).read_bytes() for name in ("config.yaml", "results.json")}
@@ -213,7 +213,7 @@ def _try(folder: Path) -> str:
         return str(error)
 
 
-def test_a_process_that_was_killed_holds_no_folder(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_folder(tmp_path: Path) -> None:
     def job(tell: Any) -> None:
         with held(tmp_path):
             tell("held")
@@ -221,10 +221,10 @@ def test_a_process_that_was_killed_holds_no_folder(tmp_path: Path) -> None:
 
     child = Child(job)
     outcome(child)
-    assert child.told == "held"
+    assert child.message == "held"
     child.close()
     assert _try(tmp_path) == "free"
 
 
-def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+def test_a_deleted_folder_is_reported(tmp_path: Path) -> None:
     assert _try(tmp_path / "gone") == f"cannot work in '{tmp_path / 'gone'}' (no such file or directory)"

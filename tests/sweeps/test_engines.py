@@ -65,7 +65,7 @@ def test_engines_give_the_same_numbers_and_rows(
 
 @optuna
 @pytest.mark.parametrize("order", [min, max], ids=["failing last", "failing first"])
-def test_optuna_maximises_a_validation_metric_and_lives_with_failures(
+def test_optuna_maximises_a_validation_metric_and_tolerates_failures(
     order: Callable[[list[int]], int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -95,7 +95,7 @@ def test_optuna_maximises_a_validation_metric_and_lives_with_failures(
 
 
 @optuna
-def test_test_metrics_choose_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_test_metrics_are_not_used_for_selection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for override, said in {
         "sweep.objective=test/acc": ": test metrics cannot be used for selection",
         "sweep.objective=oracle/target/acc": ": test metrics cannot be used for selection",

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tl_lab.sweeps import progress
-from tl_lab.sweeps.progress import SweepProgress, said_of
+from tl_lab.sweeps.progress import SweepProgress, outcome_of
 
 GOOD = {"status": "completed", "metrics": {"test/acc": 0.915, "val/loss": 0.25}, "objective_metric": "val/loss"}
 
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_time_left_is_that_of_the_mean_job_shared_by_those_at_once() -> None:
+def test_the_remaining_time_follows_from_the_mean_duration_and_concurrency() -> None:
     sweep = SweepProgress(at_once=2)
     sweep.start(total=7)
     assert sweep.summary() == "0 of 7 done"
@@ -43,23 +43,23 @@ def test_a_log_gets_one_line_per_job(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines() == [
         "job 0: seed=0  completed  test/acc 91.5 %  12 s  (1 of 2 done, 12 s left)",
         "job 1: seed=1  completed  test/acc 91.5 %  kept  (2 of 2 done)",
-        "tl_lab: 2 kept runs are of another code version (git_commit in results.csv)",
+        "tl_lab: 2 kept runs are from another code version (git_commit in results.csv)",
     ]
 
 
-def test_a_search_shows_what_it_chooses_by_and_no_test_metric(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_shows_its_objective_but_no_test_metric(capsys: pytest.CaptureFixture[str]) -> None:
     sweep = SweepProgress(at_once=1)
     sweep.start(total=1, searches=True)
     sweep.ended(0, "lr=1", False, GOOD, 2.0)
     assert capsys.readouterr().out == "job 0: lr=1  completed  val/loss 0.25  2.0 s  (1 of 1 done)\n"
 
 
-def test_a_failure_is_its_first_line() -> None:
-    assert said_of({"status": "failed", "error": "one\ntwo"}, 1.0) == "failed  one  1.0 s"
-    assert said_of({"status": "failed"}) == "failed"
+def test_a_failure_is_reported_by_its_first_line() -> None:
+    assert outcome_of({"status": "failed", "error": "one\ntwo"}, 1.0) == "failed  one  1.0 s"
+    assert outcome_of({"status": "failed"}) == "failed"
 
 
-def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_transient_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", screen)

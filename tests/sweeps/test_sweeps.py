@@ -82,7 +82,7 @@ def _runs_out_of_memory(*arguments: Any) -> None:
     )
 
 
-def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
+def test_every_end_of_a_job_gives_one_row_and_resume_completes_the_table(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tl_lab.run.experiment.run
@@ -127,7 +127,7 @@ def test_however_a_job_ends_it_is_one_row_and_resume_fills_the_table(
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can mount a tiny disk")
-def test_a_disk_that_fills_up_fails_what_comes_then_and_leaves_what_was(
+def test_a_full_disk_fails_later_jobs_and_keeps_earlier_results(
     undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk = tmp_path / "disk"
@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_fails_what_comes_then_and_leaves_what_was(
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_job_that_does_not_compose_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_does_not_compose_is_a_failed_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep(tmp_path / "sweep", "seed=0", "data.batch_size='${oc.env:NOT_SET_ANYWHERE}'") == 1
     assert "NOT_SET_ANYWHERE" in capsys.readouterr().out
     rows = pd.read_csv(tmp_path / "sweep" / "results.csv")
@@ -175,7 +175,7 @@ def test_another_configuration_or_code_version_is_not_mixed_in(
     assert "job 0 runs in 0-2: 0 contains another configuration" in said
     assert "restarts: its checkpoint is from another code version (0000000000)" in said
     assert (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns > trained
-    assert "1 kept run is of another code version" in said
+    assert "1 kept run is from another code version" in said
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
 
@@ -304,7 +304,7 @@ def test_two_processes_train_inside_a_sweep(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep" / "1" / "figures").exists()
 
 
-def test_a_child_tells_returns_and_dies_with_all_that_it_started() -> None:
+def test_a_child_sends_messages_returns_and_ends_with_its_descendants() -> None:
     started = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
 
     def talks(tell: Any) -> int:
@@ -315,21 +315,21 @@ def test_a_child_tells_returns_and_dies_with_all_that_it_started() -> None:
     child = Child(talks)
     while not child.ended():
         time.sleep(0.01)
-    assert (child.told, child.value, child.returned, child.death) == ("second", 7, True, None)
+    assert (child.message, child.value, child.returned, child.death) == ("second", 7, True, None)
     child.close()
 
     sleeper = Child(lambda tell: tell(subprocess.Popen(["sleep", "100"]).pid) or time.sleep(100))
-    while sleeper.told is None:
+    while sleeper.message is None:
         assert not sleeper.ended()
         time.sleep(0.01)
-    assert Path(f"/proc/{sleeper.told}").exists()
+    assert Path(f"/proc/{sleeper.message}").exists()
     sleeper.interrupt()
     sleeper.stop()
     assert sleeper.death == "the job's process ended with exit code 130 before it could report a reason"
     sleeper.close()
-    state = Path(f"/proc/{sleeper.told}/stat")
+    state = Path(f"/proc/{sleeper.message}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
-    assert not started.exists() or str(sleeper.told) not in started.read_text().split()
+    assert not started.exists() or str(sleeper.message) not in started.read_text().split()
 
 
 def test_two_sweeps_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,7 +344,7 @@ def test_two_sweeps_never_share_a_folder(tmp_path: Path, capsys: pytest.CaptureF
     claim(tmp_path / "one", ["seed=0,1"]).close()
 
 
-def test_two_sweeps_at_once_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_concurrent_sweeps_in_neighbouring_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TL_LAB_OUTPUTS", str(tmp_path))
     both = [Child(lambda tell: main(["-m", *TINY, "seed=0,1"])) for _ in range(2)]
     while not all(child.ended() for child in both):
@@ -368,7 +368,7 @@ def test_the_last_sweep_by_the_same_command_is_found(tmp_path: Path) -> None:
     assert last_sweep(tmp_path / "new", ["seed=0,2"]) is None
 
 
-def test_of_equal_configurations_the_right_run_is_taken(tmp_path: Path) -> None:
+def test_the_right_run_is_chosen_among_equal_configurations(tmp_path: Path) -> None:
     for name, status, root in (("0", "failed", "a"), ("1", "completed", "a"), ("2", "completed", "b")):
         (tmp_path / name).mkdir()
         content = {"schema": 1, "status": status, "config_hash": "x", "objective": 0.5, "git_commit": "c"}

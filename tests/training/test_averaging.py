@@ -53,7 +53,7 @@ def _is_tested(folder: Path, results: dict[str, Any]) -> bool:
     return sum(right) / len(right) == pytest.approx(results["metrics"]["test/acc"], abs=1e-6)
 
 
-def test_a_moving_average_is_the_one_by_hand_and_is_tested(tmp_path: Path) -> None:
+def test_a_moving_average_equals_one_by_hand_and_is_tested(tmp_path: Path) -> None:
     given = [*SMALL, "callbacks=ema", "callbacks.average.decay=0.75", SEEN]
     results = run_in(tmp_path / "run", *given)
     first, *later = Seen.weights

@@ -31,7 +31,7 @@ def test_a_frozen_group_is_not_decayed_either(decay):
     assert differing(before, state(model.network.backbone)) == set()
 
 
-def test_gradual_unfreezing_lets_one_more_group_learn_each_epoch():
+def test_gradual_unfreezing_adds_one_group_per_epoch():
     data, model = make(strategy=FineTuning, layers=LayerPolicy(unfreeze_every=1))
     snapshots = [state(model.network.backbone)]
     inner = model.on_validation_epoch_end

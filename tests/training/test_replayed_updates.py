@@ -116,7 +116,7 @@ def test_an_update_that_is_watched_uses_its_own_rates():
     assert len(watched) == 2 * 3
 
 
-def test_clipping_and_unfreezing_make_kinds_of_their_own():
+def test_clipping_and_unfreezing_create_separate_kinds():
     from tl_lab.model.layer_policy import LayerPolicy
 
     found = both_ways(data=Blobs, layers=LayerPolicy(unfreeze_every=1), gradient_clip_norm=0.1, epochs=4)
@@ -142,7 +142,7 @@ def test_a_method_that_reads_progress_itself_is_not_replayed():
     found = both_ways(_ReadsProgress)
     (weights, *_), (replayed, _, model, _) = found
     assert differing(weights, replayed) == set()
-    assert model.replayer.reasons == ["update.progress is read as a number, where update.live(...) would do"]
+    assert model.replayer.reasons == ["update.progress is read as a number; use update.live(...) instead"]
 
 
 def test_numbers_follow_training():

@@ -61,7 +61,7 @@ def test_the_reason_names_unverified_choices() -> None:
     assert not_seen({**CHOSEN, "data": "anything"}, SEEN) is None
     reason = not_seen({**CHOSEN, "adapter": "lora", "backbone": "hf_text"}, SEEN)
     assert reason == (
-        "not yet seen to hold on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays them)"
+        "not yet verified on a GPU with backbone=hf_text and adapter=lora (update.graph=true replays anyway)"
     )
     for group in GROUPS:
         assert f"{group}=other" in str(not_seen({**CHOSEN, group: "other"}, SEEN))
@@ -98,7 +98,7 @@ def _on_a_gpu(graph: bool | str, reason: str | None) -> tuple[SimpleNamespace, S
 
 
 def test_auto_skips_unverified_choices_and_true_does_not() -> None:
-    reason = "not yet seen to hold on a GPU with adapter=lora (update.graph=true replays them)"
+    reason = "not yet verified on a GPU with adapter=lora (update.graph=true replays anyway)"
     assert obstacle(*_on_a_gpu("auto", reason)) == reason
     assert describe(*_on_a_gpu("auto", reason)) == f"one kernel after the other: {reason}"
     for graph, unseen in (("auto", None), (True, reason), (True, None)):

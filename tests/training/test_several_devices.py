@@ -27,7 +27,7 @@ from tl_lab.run.plan import Plan
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def test_ddp_on_one_device_trains_to_the_bits_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ddp_on_one_device_equals_one_process_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     states = []
     for strategy in ("auto", "ddp_find_unused_parameters_true"):
@@ -106,7 +106,7 @@ def test_two_processes_divide_the_parameters_and_train_as_one(tmp_path: Path) ->
         (True, 1, False, None),
     ],
 )
-def test_norms_are_synchronised_where_there_are_any_and_gpus_to_do_it(norms, world_size, given, said) -> None:
+def test_norms_are_synchronised_if_there_are_norms_and_gpus(norms, world_size, given, said) -> None:
     plan = SimpleNamespace(
         trainer=SimpleNamespace(option={"sync_batchnorm": True}.get),
         overrides=["trainer.sync_batchnorm=true"] if given else [],

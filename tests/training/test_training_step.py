@@ -61,7 +61,7 @@ def test_accumulation_equals_one_large_batch():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_the_last_incomplete_group_is_averaged_over_what_it_holds():
+def test_the_last_incomplete_group_is_averaged_over_its_batches():
     seen = []
     data, model = make(accumulate_batches=2, layers=LayerPolicy("none"))  # three batches: two updates
 
@@ -116,7 +116,7 @@ def test_nan_is_reported_in_one_sentence():
         fit(data, model, epochs=5)
 
 
-def test_weights_that_broke_in_the_last_update_are_not_saved(tmp_path):
+def test_weights_that_became_nan_in_the_last_update_are_not_saved(tmp_path):
     data, model = make(data=Blobs(batch_size=60))
     model.on_update = lambda: model.network.head[0].weight.data.fill_(float("nan"))  # after a finite loss
     saving = pl.callbacks.ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)

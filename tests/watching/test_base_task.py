@@ -57,7 +57,7 @@ class Brightness(Backbone):
         )
 
 
-def test_photographs_are_recognised_among_the_classes_that_they_show(tmp_path: Path) -> None:
+def test_photographs_are_classified_among_their_own_classes(tmp_path: Path) -> None:
     for name, level in (("mug", 220), ("mouse", 30), ("calculator", 90)):
         (tmp_path / name).mkdir()
         for number in range(10):
@@ -65,7 +65,7 @@ def test_photographs_are_recognised_among_the_classes_that_they_show(tmp_path: P
             Image.new("RGB", (12, 12), (shown,) * 3).save(tmp_path / name / f"{number}.png")
     task = label_mapped(tmp_path)
     assert task is not None
-    assert "20 photographs of 2 of its classes" in task.said
+    assert "20 photographs of 2 of its classes" in task.description
     backbone = Brightness()
     assert task.score(backbone) == pytest.approx(0.9)
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_photographs_are_recognised_among_the_classes_that_they_show(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_tuned_run_says_what_its_start_has_forgotten_and_learns_the_same(tmp_path: Path, capsys) -> None:
+def test_a_tuned_run_reports_forgetting_and_trains_identically(tmp_path: Path, capsys) -> None:
     run_in(tmp_path / "first", *SMALL, *QUIET, "trainer.max_epochs=3")
     tuned = [*SMALL, *QUIET, "data=digits_properties", "strategy=fine_tuning", f"init_from={tmp_path / 'first'}"]
     capsys.readouterr()
@@ -91,6 +91,6 @@ def test_a_tuned_run_says_what_its_start_has_forgotten_and_learns_the_same(tmp_p
     assert "forgetting" not in other
 
 
-def test_data_that_are_absent_are_no_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_data_are_not_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TL_LAB_DATA", str(tmp_path))
     assert base_task(Brightness(), None) is None

@@ -16,7 +16,7 @@ from tl_lab.watching.doubts import at_chance, exploded
         ([], ""),
     ],
 )
-def test_a_loss_that_exploded(losses: list[float], said: str) -> None:
+def test_a_diverged_loss_produces_a_warning(losses: list[float], said: str) -> None:
     rows = [{"step": 10.0 * (i + 1), "train/loss": loss} for i, loss in enumerate(losses)]
     found = exploded([{"step": 0.0, "val/acc": 0.1}, *rows])
     assert (found == "") == (said == "")
@@ -35,12 +35,12 @@ def test_accuracies_within_two_deviations_of_chance_level(value: float, chance: 
     if chance:
         said = {
             0.10: "is at chance level for 10 classes",
-            0.111: "cannot be told from the 10.0% of chance with 2,500 test samples",
+            0.111: "cannot be distinguished from chance (10.0%) with 2,500 test samples",
         }
         assert found == [f"the balanced accuracy on the test set of target, {value:.1%}, {said[value]}"]
 
 
-def test_other_problems_and_sets_that_are_not_asked_about() -> None:
+def test_other_problems_and_unrequested_sets() -> None:
     metrics = {"test/r2": -0.1, "test/auroc": 0.49, "test/task1/balanced_acc": 0.0, "val/r2": -3.0}
     said = {
         kind: at_chance(metrics, {"test": 100}, kind(["a", "b", "c"])) for kind in (Regression, MultiLabel, SingleLabel)

@@ -43,12 +43,12 @@ BASE = {"linear_acc": 0.6, "disparity": 0.5}
         ({"linear_acc": 0.7}, -1),
     ],
 )
-def test_the_verdict_weighs_both_distances_at_the_head(head, sign):
+def test_the_verdict_uses_both_distances_at_the_head(head, sign):
     assert verdict(head, BASE) == sign
     assert verdict({**head, "mmd": 9.0, "class_gap": 9.0}, {**BASE, "mmd": 0.1, "class_gap": 0.1}) == sign
 
 
-def test_a_fall_of_the_source_outweighs_what_the_domains_do():
+def test_a_drop_of_the_source_score_overrides_the_distances():
     nearer = {"linear_acc": 0.5, "disparity": 0.0}
     assert verdict(nearer, BASE, 0.94, 0.98) == 1
     assert verdict(nearer, BASE, 0.92, 0.98) == -1
@@ -65,10 +65,10 @@ def test_the_sentence_compares_with_no_adaptation():
     assert said(**APART, head=HEAD, **known) == f"{numbers}: the target has probably gained"
     assert said(**APART, head=WITHOUT, baseline=HEAD).endswith("the target has probably lost")
     text = said(**APART, head=HEAD, **known, source_score=0.9, baseline_source_score=0.99)
-    assert text == f"{numbers}: source validation is .90 instead of .99, the target has probably lost"
+    assert text == f"{numbers}: source validation accuracy is .90 instead of .99, so the target has probably lost"
 
 
-def test_without_such_a_run_the_numbers_stand_alone():
+def test_without_a_baseline_only_numbers_are_reported():
     text = said(**APART, head=HEAD, discriminator_acc=0.5)
     assert text.startswith("at the head: linear domain accuracy .60,")
     assert text.endswith("compare with the same run with domain_adaptation=none")
@@ -83,12 +83,12 @@ def test_a_source_that_falls_in_training_is_reported():
     assert "source validation" not in said(head=HEAD, source_score=0.97, best_source_score=0.99)
 
 
-def test_terms_that_are_too_loud_or_too_faint_are_named():
+def test_terms_with_too_large_or_too_small_gradients_are_reported():
     apart, near = {"head": {"linear_acc": 0.7}}, {"head": {"linear_acc": 0.55}}
     loud = said(**apart, gradient_norms={"task_loss": 0.1, "mmd_loss": 4.0, "pull": 0.5})
     assert loud.endswith("; the gradient of the mmd loss is 40 times the task's: lower its weight")
     faint = said(**apart, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
-    assert faint.endswith("; the gradient of the mmd loss is 0.002 of the task's: it hardly matters, raise its weight")
+    assert faint.endswith("; the gradient of the mmd loss is only 0.002 of the task's: raise its weight")
     assert "gradient" not in said(**near, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
     assert "gradient" not in said(**apart, gradient_norms={"task_loss": 1.0, "l2_penalty": 0.0})
     assert "gradient" not in said(**apart, gradient_norms={"task_loss": 0.0, "mmd_loss": 1.0})
@@ -100,7 +100,7 @@ def test_few_samples_are_reported():
     assert "uncertain" not in said(**APART, head=HEAD, scored=50)
 
 
-def test_nothing_known_is_said_to_be_nothing():
+def test_missing_measurements_are_reported_as_such():
     assert said() == said(adapts=False) == "nothing was measured"
 
 

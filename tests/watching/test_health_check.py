@@ -56,7 +56,7 @@ def test_norms_are_those_of_the_closed_form():
     sum(terms.values()).backward()  # the graph is still there
 
 
-def test_halves_of_one_batch_count_what_passes_by_the_whole():
+def test_slices_of_a_joint_batch_use_the_gradient_of_the_whole():
     both = torch.tensor([[3.0], [4.0]], requires_grad=True) * 1.0
     norms = gradient_norms({"halves": both[:1].sum() - both[1:].sum(), "whole": 2 * both.sum()}, [both[:1], both[1:]])
     assert norms == pytest.approx({"grad_norm_halves": 2**0.5, "grad_norm_whole": 2 * 2**0.5})
@@ -195,7 +195,7 @@ class Prepares(DomainAdaptation):
         self.prepared.append((domain, network.training))
 
 
-def test_what_an_evaluation_prepares_is_prepared_for_each_domain():
+def test_evaluation_is_prepared_for_each_domain():
     _, model, _, _, _, _ = trained(Prepares())
     assert model.adaptation.prepared[-2:] == [("source", False), ("target", False)]
 
@@ -215,7 +215,7 @@ class VectorPair(BlobPair):
         return {name: Samples(samples.x.flatten(1), samples.y) for name, samples in super().read().items()}
 
 
-def test_vectors_are_measured_too():
+def test_vectors_are_also_measured():
     data = VectorPair(batch_size=20)
     data.load(Request(adapts=True))
     backbone = MLP(in_channels=36, input_size=(1, 1))
@@ -275,7 +275,7 @@ def run(folder: Path, *overrides: str) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
-def test_a_run_says_and_keeps_its_health_and_can_leave_it(tmp_path, capsys):
+def test_a_run_prints_and_stores_its_diagnosis_which_is_optional(tmp_path, capsys):
     results = run(tmp_path / "with")
     text = " ".join(capsys.readouterr().out.split())
     health = results["health"]

@@ -1,4 +1,4 @@
-"""Checks of the command line before anything runs; messages suggest the nearest valid names."""
+"""Checks of the command line before anything runs; error messages suggest the nearest valid names."""
 
 import contextlib
 import itertools
@@ -40,17 +40,17 @@ Flags = list[tuple[str, str | None]]
 
 CONFIG_DIR = frozenset({"--config-dir", "-cd"})
 HELP = frozenset({"--help", "-h"})
-# these print the configuration, which must compose
+# options that print the configuration, which must compose
 SHOWING = frozenset({"--cfg", "-c"})
-# these do not run anything, or replace the configuration that is checked
+# options that do not run anything, or that replace the checked configuration
 UNCHECKED = frozenset(
     {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i", "--experimental-rerun"}
     | {"--config-path", "-cp", "--config-name", "-cn"}
 )
-# these print something, and end
+# options that print something and end the program
 PRINTING = SHOWING | HELP | {"--hydra-help", "--version", "--shell-completion", "-sc", "--info", "-i"}
 _COMPLETION = frozenset({"--shell-completion", "-sc"})
-# groups with several choices: group=[a,b], or +group=c in addition to the defaults
+# groups that take several choices: group=[a,b], or +group=c in addition to the defaults
 _LISTS = frozenset({"logger", "validator"})
 _OPTIONAL = frozenset({"assess", "experiment", "search"})  # groups without a required choice
 _RANGE = re.compile(r"([^=]+)=(\d+)\.\.\.?(\d+)")
@@ -62,7 +62,7 @@ _WITH_VALUE = frozenset(
 )
 _SWITCHES = UNCHECKED | SHOWING | HELP | MULTIRUN | {"--resolve", "--run", "-r"}
 _SHOWN = frozenset({"job", "hydra", "all"})
-# exactly one of these is given
+# at most one of these is given
 _ALONE = (("--run", "-r"), ("--multirun", "-m"), ("--cfg", "-c"), ("--info", "-i"), ("--shell-completion", "-sc"))
 _COMMANDS = {name: names[0] for names in _ALONE for name in names}
 _DOTS = re.compile(r"^[\w.]+=\d+\.\.\d+$")
@@ -75,12 +75,12 @@ class Checked:
 
     Attributes:
         multirun: whether several runs were requested.
-        folder: destination of the run or the sweep.
-        launcher: of a sweep: the class that starts its jobs.
-        sweeper: the class that determines these jobs.
-        resumes: whether the sweep resumes with missing or failed jobs.
-        first: overrides of the first run of several.
-        of_jobs: given overrides whose key exists only in the configurations of jobs.
+        folder: output folder of the run or the sweep.
+        launcher: class that starts the jobs of a sweep.
+        sweeper: class that determines the jobs of a sweep.
+        resumes: whether the sweep is resumed with its missing or failed jobs.
+        first: overrides of the first of several runs.
+        of_jobs: given overrides whose keys exist only in the configurations of jobs.
     """
 
     multirun: bool
@@ -102,7 +102,7 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
         Options with their values (``None`` for flags), and overrides (``key=value``).
 
     Raises:
-        UserError: an unknown option, or one without its value.
+        UserError: an option is unknown or lacks its value.
     """
     flags: Flags = []
     overrides: list[str] = []
@@ -124,7 +124,9 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
             flags.append((name, value))
         elif name in _WITH_VALUE or (name in ("--info", "-i") and rest and rest[0] in _INFO):
             if not rest:
-                raise UserError(f"option {name!r} needs a value after it; {commands.train('--hydra-help')} lists them")
+                raise UserError(
+                    f"option {name!r} must be followed by a value; {commands.train('--hydra-help')} lists them"
+                )
             flags.append((name, rest.pop(0)))
         else:
             flags.append((name, None))
@@ -133,19 +135,19 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
 
 
 def _check_flags(flags: Flags) -> None:
-    """Refuse options that exclude each other; of several runs, the configuration of the first can be shown."""
+    """Check that no options exclude each other; ``--cfg`` with ``--multirun`` shows the first run's configuration."""
     for name, value in flags:
         if name in ("--cfg", "-c") and value not in _SHOWN:
-            raise UserError(f"{name} shows {', '.join(sorted(_SHOWN))}, not {value!r}")
+            raise UserError(f"{name} must be followed by {' or '.join(sorted(_SHOWN))}, not {value!r}")
     commands = dict.fromkeys(command for name, _ in flags if (command := _COMMANDS.get(name)) is not None)
     if len(commands) > 1 and set(commands) != {"--multirun", "--cfg"}:
-        raise UserError(f"{' and '.join(commands)} exclude each other: give one of them")
+        raise UserError(f"{' and '.join(commands)} exclude each other: give only one of them")
 
 
 def quote(value: str) -> str:
-    """Quote a text so that Hydra reads it literally, and OmegaConf resolves nothing in it.
+    """Quote a text so that Hydra reads it literally and OmegaConf does not resolve references in it.
 
-    Backslashes escape a quote or ``${`` alone; any others stand for themselves.
+    A backslash is an escape only before a quote or ``${``; all others are literal.
 
     Example:
         >>> print(quote("it's"), quote(r"a\\b"), quote("${oc.env:HOME}"))
@@ -172,14 +174,14 @@ def resumed_folder(overrides: Sequence[str]) -> Path | None:
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         if key == "resume" and equals and not value:
-            raise UserError(f"{text!r} names no folder: give that of the run to resume, resume=<folder>")
+            raise UserError(f"{text!r} does not name a folder: give that of the run to resume, resume=<folder>")
         if key == "resume" and value != "null":
             return Path(value).expanduser()
     return None
 
 
 def config_dirs(given: Sequence[str]) -> list[str]:
-    """List the folders of choices (``--config-dir``) on a command line, or on one that a shell is completing."""
+    """List the folders of choices (``--config-dir``) on this command line or on one that a shell is completing."""
     flags, _ = split(given)
     completing = os.environ.get("COMP_LINE", "") if {name for name, _ in flags} & _COMPLETION else ""
     words = completing.split()
@@ -188,7 +190,7 @@ def config_dirs(given: Sequence[str]) -> list[str]:
 
 
 def nearby(folder: Path) -> str:
-    """Suggest neighbours of a folder that does not exist, as the end of a sentence."""
+    """Suggest folders with names similar to one that does not exist, as the end of a sentence."""
     with contextlib.suppress(OSError):
         beside = {str(other): other.name for other in folder.parent.iterdir() if other.is_dir()}
         close = get_close_matches(folder.name, beside.values(), n=2)
@@ -205,7 +207,7 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
         flags: options, as :func:`split` returns them.
 
     Returns:
-        Whether there are several runs, and their destination.
+        The interpretation of the command line.
 
     Raises:
         UserError: one or more overrides are wrong; the message names each of them.
@@ -218,7 +220,7 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     parsed = _parse(overrides)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         groups = _groups()
-        # mistakes that Hydra would explain badly or, for a list in a group of one choice, not report
+        # mistakes that Hydra explains badly or, for a list in a group that takes one choice, does not report
         doubtful = [one for one in parsed if one.is_delete() or one.value() is None or isinstance(one.value(), list)]
         if mistakes := [text for override in doubtful if (text := _wrong_choice(override, groups))]:
             raise UserError(_join(mistakes))
@@ -233,7 +235,7 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
             if override.is_sweep_override():
                 key, _, value = str(override.input_line).partition("=")
                 raise UserError(
-                    f"{override.input_line!r} names several values; add -m to run one after another, "
+                    f"{override.input_line!r} has several values; add -m to run them one after another, "
                     f"or write '{key}=[{value}]' for a list"
                 )
     _check_removals(parsed)
@@ -243,10 +245,10 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
         raise UserError(f"sweep.objective={objective}: test metrics cannot be used for selection; use a val/... metric")
     name = _folder(first, "name")
     if any(part in ("", ".", "..") for part in name.split("/")):
-        raise UserError(f"name={name} is not a folder name below the outputs: leave '.', '..' and empty parts out")
+        raise UserError(f"name={name} is not a valid folder below the outputs: leave out '.', '..' and empty parts")
     where = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     if not (folder := _folder(first, where)):
-        raise UserError(f"{where}= names no folder: leave it out to get a new one")
+        raise UserError(f"{where}= does not name a folder: leave it out to get a new one")
     at_once = OmegaConf.select(first, "hydra.launcher.jobs")
     if at_once is not None and (not isinstance(at_once, int) or at_once < 1):
         raise UserError(f"hydra.launcher.jobs must be a whole number of at least 1, not {at_once!r}")
@@ -259,7 +261,7 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
 
 
 def _of_jobs(parsed: Sequence[Any], groups: dict[str, set[str]]) -> frozenset[str]:
-    """Find overrides of options that only the swept choices have, not the defaults of the sweep."""
+    """Find overrides of options that exist only in the swept choices, not in the sweep's defaults."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
@@ -274,25 +276,25 @@ def _of_jobs(parsed: Sequence[Any], groups: dict[str, set[str]]) -> frozenset[st
 
 
 def _check_removals(parsed: Sequence[Any]) -> None:
-    """Refuse to remove keys that every run reads.
+    """Check that no key is removed that every run reads.
 
     Raises:
-        UserError: with the setting to use instead.
+        UserError: such a key is removed; the message names the setting to use instead.
     """
     for override in parsed:
         key = override.key_or_group
         parents = {path.rpartition(".")[0] for path in PLAIN}
         if override.is_delete() and (key in NEEDED or key in parents or key in PLAIN):
             raise UserError(
-                f"{override.input_line!r} removes a key that every run needs: set {key} instead, or leave this out"
+                f"{override.input_line!r} removes a key that every run requires: set {key} instead, or leave this out"
             )
 
 
 def _check_hydra(parsed: Sequence[Any]) -> None:
-    """Refuse to add keys that Hydra does not read; those of launchers and sweepers are checked by their classes.
+    """Check that no key is added that Hydra does not read; keys of launchers and sweepers are checked by their classes.
 
     Raises:
-        UserError: with the nearest key.
+        UserError: such a key is added; the message suggests the nearest key.
     """
     from hydra.conf import HydraConf
 
@@ -324,24 +326,25 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
         if "=" not in text and not text.startswith("~"):
             fitting = [group for group, names in choices().items() if text in names]
             hint = " or ".join(f"{group}={text}" for group in fitting) or "key=value"
-            raise UserError(f"{text!r} sets nothing; write {hint}")
+            raise UserError(f"{text!r} does not set a value; write {hint}")
         try:
             parsed += parser.parse_overrides([text])
         except (HydraException, ValueError):
             key, _, value = text.partition("=")
             raise UserError(
-                f"{text!r} cannot be read; a value with blanks or signs needs two pairs of quotes: '{key}=\"{value}\"'"
+                f"{text!r} cannot be read; a value with spaces or symbols needs two pairs of quotes: "
+                f"'{key}=\"{value}\"'"
             ) from None
     return parsed
 
 
 def _groups() -> dict[str, set[str]]:
-    """Choices of each group, including Hydra's own (``hydra/launcher``)."""
+    """Return the choices of each group, including Hydra's own groups (``hydra/launcher``)."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.object_type import ObjectType
 
-    # read directly: at each query to the loader itself, Hydra copies the whole registry
+    # read from the repository, because the loader copies Hydra's whole registry at each query
     repository = cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()).repository
     found = {"experiment": set(), "search": set(), **{group: set(files) for group, files in choices().items()}}
     for group in repository.get_group_options("hydra", ObjectType.GROUP):
@@ -350,7 +353,7 @@ def _groups() -> dict[str, set[str]]:
 
 
 def _variations(parsed: Sequence[Any], groups: dict[str, set[str]]) -> Iterator[list[str]]:
-    """Command lines of single runs that name every choice at least once: values of a swept group are tried in turn."""
+    """Yield command lines of single runs that together contain every choice: values of swept groups take turns."""
     values = [_values(override, groups) for override in parsed]
     first = [texts[0] for texts in values]
     yield first
@@ -361,7 +364,7 @@ def _variations(parsed: Sequence[Any], groups: dict[str, set[str]]) -> Iterator[
 
 
 def _values(override: Any, groups: dict[str, set[str]]) -> list[str]:
-    """Each value of an override as a separate override."""
+    """Return a separate override for each value of an override."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
     key = override.get_key_element()
@@ -371,7 +374,7 @@ def _values(override: Any, groups: dict[str, set[str]]) -> list[str]:
     if hasattr(value, "filter"):  # glob(...)
         names = value.filter(sorted(groups.get(override.key_or_group, ())))
         if not names:
-            raise UserError(f"{override.input_line!r} matches no choice")
+            raise UserError(f"{override.input_line!r} does not match any choice")
         return [f"{key}={name}" for name in names]
     texts = [f"{key}={text}" for text in override.sweep_string_iterator()]
     if not texts:
@@ -412,7 +415,7 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
             usable.append(str(override.input_line))
     try:
         base = hydra.compose("config", overrides=usable, return_hydra_config=True)
-    except Exception:  # the files themselves do not compose: the first error gives the reason
+    except Exception:  # the files themselves do not compose; the first error gives the reason
         return found
     for override in parsed:
         key = override.key_or_group
@@ -420,7 +423,7 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
             continue
         text = _wrong_key(key, base, groups)
         if override.is_add():
-            text = "" if text else f"'{override.input_line}': {key} exists already; leave the + out"
+            text = "" if text else f"'{override.input_line}': {key} already exists; leave out the +"
         if text:
             found.append(text)
     return found
@@ -432,10 +435,10 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
         return ""
     given, valid = str(override.input_line), ", ".join(sorted(groups[group]))
     if value is None and not override.is_delete() and group in _OPTIONAL:
-        return f"{given!r} means the same as leaving it out: leave it out"
+        return f"{given!r} has no effect: leave it out"
     if (override.is_delete() or value in (None, "")) and group not in _OPTIONAL and "/" not in group:
         if group in _LISTS:
-            return f"{given!r} is not a valid way to choose none: write {group}=[]; valid: {valid}"
+            return f"{given!r} does not deselect all choices: write {group}=[]; valid: {valid}"
         return f"{given!r} leaves the run without its {group}; valid: {valid}"
     if isinstance(value, list):
         if group not in _LISTS:
@@ -445,11 +448,11 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
     if group in _LISTS and value in groups[group]:
         return ""
     if not isinstance(value, str) or value in groups[group]:
-        return f"{given!r}: {group} has a choice already; leave the + out" if override.is_add() else ""
+        return f"{given!r}: {group} already has a choice; leave out the +" if override.is_add() else ""
     if not groups[group]:
         return f"{given!r} is not among the choices: there is no file for this group"
     if not value:
-        return f"{given!r} names no choice; valid: {valid}"
+        return f"{given!r} does not name a choice; valid: {valid}"
     return f"{given!r} is not among the choices; {nearest(value, groups[group])}"
 
 
@@ -458,7 +461,7 @@ def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
     parts = key.split(".")
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig):
-            return f"{key!r} cannot be set: {'.'.join(parts[:depth])} is a value, without keys of its own"
+            return f"{key!r} cannot be set: {'.'.join(parts[:depth])} is a value and has no keys"
         if part not in node:
             where = ".".join(parts[:depth])
             names = [str(name) for name in node if not str(name).startswith("_")]
@@ -467,21 +470,21 @@ def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
                 names = [name for name in names if "/" not in name]
             if (key_given := f"{where}.{part}") in ELSEWHERE:
                 return f"{key_given} is not set there: {ELSEWHERE[key_given]}"
-            said = f"{where} has no key {part!r}" if where else f"there is no key or group {part!r}"
+            mistake = f"{where} has no key {part!r}" if where else f"there is no key or group {part!r}"
             add = f" (to add a new key, write +{key}=...)" if where else ""
-            return f"{said}; {nearest(part, names)}{add}"
+            return f"{mistake}; {nearest(part, names)}{add}"
         if OmegaConf.is_interpolation(node, part) and depth + 1 < len(parts):
             reference = OmegaConf.to_container(node, resolve=False)[part]  # type: ignore[index, call-overload]
             return f"{key!r} cannot be set: {'.'.join(parts[: depth + 1])} is {reference}; set it there"
         try:
             node = OmegaConf.select(base, ".".join(parts[: depth + 1]), throw_on_missing=False)
-        except OmegaConfBaseException:  # a reference that is resolved only in a run: the key itself is valid
+        except OmegaConfBaseException:  # a reference that is resolved only in a run; the key itself is valid
             node = None
     return ""
 
 
 def _folder(config: DictConfig, key: str) -> str:
-    """Return the folder to which the program will write, as Hydra will resolve it."""
+    """Return a value of the composed configuration, such as the output folder, as Hydra will resolve it."""
     from hydra.core.hydra_config import HydraConfig
 
     before = HydraConfig.instance().cfg

@@ -10,7 +10,9 @@ __all__ = ["add"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("assess", help="should I transfer, from what, how, and can I trust the result")
+    parser = commands.add_parser(
+        "assess", help="assess whether to transfer, from what and how, and whether to trust the result"
+    )
     parser.add_argument(
         "overrides",
         nargs="*",

@@ -13,7 +13,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add the command."""
     parser = commands.add_parser("card", help="write a run's model card: use, data, metrics, groups, energy, licences")
     parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("--assessment", type=Path, help="an assessment.json; default: the newest with init_from=<run>")
+    parser.add_argument(
+        "--assessment", type=Path, help="an assessment.json; default: the newest one with init_from=<run>"
+    )
     parser.add_argument("--output", type=Path, help="folder to write to; default: the run's own")
     parser.set_defaults(command=_card)
 

@@ -19,16 +19,16 @@ def complete(given: Sequence[str], commands: Sequence[str]) -> None:
     """Answer a completion query, or print the completion script: ``eval "$(tl-lab -sc install=bash)"``.
 
     Args:
-        given: ``-sc install=bash``, ``-sc query=bash`` ...
+        given: arguments, such as ``-sc install=bash`` or ``-sc query=bash``.
         commands: names of the program's commands.
     """
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
-    place = len(words) - (0 if line.endswith(" ") else 1)  # of the word being typed
+    place = len(words) - (0 if line.endswith(" ") else 1)  # index of the word being typed
     if not any("query" in text for text in given) or (place > 1 and words[1] == "train"):
         from tl_lab.cli.train import main as train
 
-        # for Hydra, the program is the one that starts runs
+        # Hydra expects the command line of the program that starts runs
         os.environ["COMP_LINE"] = line.replace(" train", "", 1)
         train(list(given))
     elif place <= 1:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_DRIFTED = 2  # exit code
+_DRIFTED = 2  # exit code if the data have drifted
 # keys of tl_lab.assess.detectors.DETECTORS, which imports torch
 _DETECTORS = "softmax_ks,classes_chi2,pca_ks,pca_mmd,features_mmd,untrained_ks,untrained_mmd,softmax_mmd,features_ks"
 
@@ -25,11 +25,16 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("drift", help="test whether new data differ from a run's; exit code 2 if they do")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("new", nargs="+", help="data=... with its options, or a folder or file of new samples")
-    parser.add_argument("--part", help="of data=...: the new set; default: the test set")
-    parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests")
-    parser.add_argument("--correction", choices=["bonferroni", "fdr"], default="bonferroni", help="over dimensions")
+    parser.add_argument("--part", help="with data=...: the set to compare; default: the test set")
+    parser.add_argument("--alpha", type=float, default=0.05, help="significance level of the tests")
+    parser.add_argument(
+        "--correction",
+        choices=["bonferroni", "fdr"],
+        default="bonferroni",
+        help="correction for multiple tests over dimensions",
+    )
     parser.add_argument("--detectors", help=f"some of {_DETECTORS}; default: all but the last two")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
+    parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/drift/<time>.json")
     parser.add_argument("--json", action="store_true", help="print the JSON and nothing else")
     add_allow(parser)

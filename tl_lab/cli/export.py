@@ -1,4 +1,4 @@
-"""``export``: a run's network in formats of other programs."""
+"""``export``: write a run's network in the formats of other programs."""
 
 import argparse
 from pathlib import Path
@@ -18,10 +18,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--format",
         choices=["safetensors", "peft", "hf", "onnx"],
         default="safetensors",
-        help="safetensors: all weights, with the adapter merged; peft: the adapter alone; hf: a folder of transformers",
+        help="safetensors: all weights, with the adapter merged; peft: the adapter alone; hf: a transformers folder",
     )
     parser.add_argument("--output", type=Path, help="folder to write to; default: <run>/export/<format>")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
     add_allow(parser)
     parser.set_defaults(command=_export)
 

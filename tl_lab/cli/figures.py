@@ -1,4 +1,4 @@
-"""``figures``: figures of runs that have none, from their tested checkpoints, and comparison of several runs."""
+"""``figures``: draw the figures of finished runs from their tested checkpoints, or compare several runs."""
 
 import argparse
 import importlib
@@ -17,7 +17,7 @@ __all__ = ["add", "draw_missing"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("figures", help="draw the figures of finished runs without any, for example in sweeps")
+    parser = commands.add_parser("figures", help="draw the missing figures of finished runs, for example of a sweep")
     parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
     parser.add_argument(
         "--beside", action="store_true", help="draw the features of these runs on a domain pair side by side"
@@ -30,22 +30,22 @@ def _figures(options: argparse.Namespace) -> int:
     if not options.beside:
         return int(bool(draw_missing(options.folders)))
     if len(options.folders) < 2:
-        raise UserError("figures --beside: name two runs or more, for example one without adaptation and one with it")
+        raise UserError("figures --beside: give two or more runs, for example one without adaptation and one with it")
     print(import_heavy("tl_lab.run.beside").draw_beside(options.folders, options.allow))
     return 0
 
 
 def draw_missing(folders: Sequence[Path]) -> int:
-    """Draw the figures of all completed runs below some folders that have none, and print one line per run.
+    """Draw the figures of all completed runs without figures below given folders, and print one line per run.
 
     Args:
-        folders: of sweeps or runs.
+        folders: folders of sweeps or runs.
 
     Returns:
         The number of runs whose figures could not be drawn.
 
     Raises:
-        UserError: a folder does not exist or holds no completed run.
+        UserError: a folder does not exist, or there is no completed run.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -77,6 +77,6 @@ def _draw(run: Path) -> bool:
 
 
 def _reason(run: Path) -> str:
-    """Return the mistake that a run's output ends with, or where to look for it."""
-    said = (run / OUTPUT).read_text(errors="replace").strip().rpartition("\n")[2] if (run / OUTPUT).is_file() else ""
-    return said.removeprefix("tl_lab: ") if said.startswith("tl_lab: ") else f"it failed: see {OUTPUT} there"
+    """Return the error message at the end of a run's output, or where to look for it."""
+    last = (run / OUTPUT).read_text(errors="replace").strip().rpartition("\n")[2] if (run / OUTPUT).is_file() else ""
+    return last.removeprefix("tl_lab: ") if last.startswith("tl_lab: ") else f"the run failed: see its {OUTPUT}"

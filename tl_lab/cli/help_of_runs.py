@@ -4,19 +4,19 @@ from pathlib import Path
 
 from tl_lab import commands
 from tl_lab.config import choices
-from tl_lab.config.knobs import groups_said
+from tl_lab.config.knobs import group_comments
 
 __all__ = ["show"]
 
 _OPTIONS = {
-    "-m, --multirun": "start a run for each combination of the values separated by commas",
-    "--cfg job": "print the configuration without running it, with --resolve its values",
+    "-m, --multirun": "start a run for each combination of comma-separated values",
+    "--cfg job": "print the configuration and exit; with --resolve, resolve references",
     "--config-dir, -cd FOLDER": "add a folder of choices; may be repeated",
-    "-sc install=bash": "print a script for tab completion, for eval; also fish and zsh",
+    "-sc install=bash": "print a tab-completion script to be run by eval; also for fish and zsh",
     "--hydra-help": "list the options of Hydra",
 }
 _FIRST = ("backbone", "adapter", "strategy", "data", "domain_adaptation")
-_OMITTED = ("assess",)  # not of a run
+_OMITTED = ("assess",)  # not an option of a run
 
 
 def show() -> None:
@@ -36,10 +36,10 @@ def show() -> None:
         return grid
 
     known = choices()
-    said = {name: text for name, text in groups_said().items() if name in known and name not in _OMITTED}
-    groups = {name: said[name] for name in (*(one for one in _FIRST if one in said), *said)}
+    comments = {name: text for name, text in group_comments().items() if name in known and name not in _OMITTED}
+    groups = {name: comments[name] for name in (*(one for one in _FIRST if one in comments), *comments)}
     say(
-        Text.assemble((commands.train(), "bold"), ("   one run of a transfer learning experiment, or several", "dim")),
+        Text.assemble((commands.train(), "bold"), ("   run one transfer learning experiment or several", "dim")),
         Text(),
         Text("Examples", "bold"),
         table(_examples(), "", 24),

@@ -1,4 +1,4 @@
-"""One job of ``train.py``: a new run, a resumed one, or one of a sweep, in this process or in a separate one."""
+"""One job of ``train.py``: a new run, a resumed run, or a job of a sweep, in this process or in a separate one."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ from tl_lab.results.folder.lock import held
 __all__ = ["carry_out", "die_with_the_sweep", "experiment", "run_job", "say", "user_error"]
 
 _PATIENCE_S = 10.0
-_DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the process that started this one
+_DIES_WITH = "TL_LAB_DIES_WITH"  # environment variable with the id of the process that started this one
 
 
 def run_job(cfg: DictConfig, launch: Launch) -> float | None:
@@ -36,7 +36,7 @@ def run_job(cfg: DictConfig, launch: Launch) -> float | None:
         return carry_out(cfg, launch)
     except Exception as error:
         if is_further_process() and _first_process_ends():
-            sys.exit(1)  # the first process has printed the same
+            sys.exit(1)  # the first process has printed the same error
         mistake = user_error(error)
         if mistake is None and launch.sweep is None:
             raise  # Hydra prints the traceback
@@ -50,11 +50,11 @@ def run_job(cfg: DictConfig, launch: Launch) -> float | None:
 
 
 def carry_out(cfg: DictConfig, launch: Launch) -> float | None:
-    """Run one job: a resumed one, one of a sweep, or a new one."""
+    """Run one job: a resumed run, a job of a sweep, or a new run."""
     from hydra.core.hydra_config import HydraConfig
 
     launch.folder = HydraConfig.get().runtime.output_dir
-    importable()  # a process of another engine has the names of folders only
+    importable()  # a process of another engine knows only the names of the folders
     try:
         if launch.resume is not None:
             return _go_on(launch.resume, launch)
@@ -66,9 +66,9 @@ def carry_out(cfg: DictConfig, launch: Launch) -> float | None:
 
 
 def _go_on(folder: Path, launch: Launch) -> float | None:
-    """Resume the run of a folder, for the configured number of epochs or more."""
+    """Resume the run in a folder, up to the configured number of epochs or a larger one."""
     with foreign(folder / "config.yaml"):
-        # before the run itself locks the folder, a second start must not change what the first one reads and writes
+        # locked already here, because a second start must not change what the first one reads and writes
         with contextlib.nullcontext() if is_further_process() else held(folder):
             cfg = _stored_config(folder)
             if launch.epochs is not None:
@@ -80,7 +80,7 @@ def _go_on(folder: Path, launch: Launch) -> float | None:
 def _first_process_ends() -> bool:
     """Wait for the process that started this one; return False if it does not end.
 
-    Lightning kills it as soon as this one fails, but it needs time to write the error.
+    Lightning kills that process as soon as this one fails, but it needs time to write the error.
     """
     first, began = os.getppid(), time.monotonic()
     while os.getppid() == first:
@@ -107,10 +107,10 @@ def _stored_config(folder: Path) -> DictConfig:
 
 
 def _check_unedited(cfg: DictConfig, folder: Path) -> None:
-    """Refuse a configuration that differs from that of the original run in any setting that affects results.
+    """Check that a configuration agrees with that of the original run in all settings that affect results.
 
     Raises:
-        UserError: with both hashes.
+        UserError: it differs; the message contains both hashes.
     """
     from tl_lab.sweeps.jobs import read_settled
 
@@ -121,13 +121,13 @@ def _check_unedited(cfg: DictConfig, folder: Path) -> None:
 
 
 def _restore_choices(folder: Path) -> None:
-    """Pass the choices of the resumed run to Hydra, in place of the current defaults."""
+    """Pass the choices of the resumed run to Hydra, instead of the current defaults."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict, read_write
 
     try:
         stored = dict(read_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["choices"])
-    except (UserError, KeyError, TypeError, ValueError):  # affects only names in messages
+    except (UserError, KeyError, TypeError, ValueError):  # only names in messages depend on the choices
         return
     if any("${" in text for text in texts_in(stored)):  # Hydra would resolve it
         return
@@ -161,17 +161,19 @@ def _run_swept_job(cfg: DictConfig, launch: Launch) -> float | None:
 
 
 def _run_apart(cfg: DictConfig, launch: Launch, folder: Path) -> float | None:
-    """Run a job of another engine, whose processes may run many jobs, in a separate process."""
+    """Run a job in a separate process of another engine's process, which may run many jobs."""
     from tl_lab.sweeps.apart import run_apart
 
-    experiment()  # once for all jobs of this process
+    experiment()  # imported once for all jobs of this process
     inner = replace(launch, launcher=FORKED, resumes=False)
     return run_apart(lambda: run_job(cfg, inner), folder)
 
 
 def _single_command(cfg: DictConfig, folder: Path) -> list[str]:
-    """Return a job's own command line: Lightning would start further processes with the current one, and
-    repeat the whole sweep."""
+    """Return the command line of a single job.
+
+    Lightning starts further processes with the current command line, which would repeat the whole sweep.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     train = [sys.executable, "-m", "tl_lab", "train"]
@@ -188,7 +190,7 @@ def _environment() -> dict[str, str]:
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """Find the user's mistake behind an error: Hydra wraps errors of constructors."""
+    """Find the user's mistake that caused an error, because Hydra wraps errors of constructors."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__
@@ -201,7 +203,7 @@ def say(error: UserError) -> int:
 
 
 def _log_failure() -> None:
-    """Write the traceback to the run's log file; the screen shows the sentence."""
+    """Write the traceback to the run's log file; the screen shows only the message."""
     import logging
 
     logging.raiseExceptions = False  # a full disk may be the cause of the failure
@@ -209,8 +211,10 @@ def _log_failure() -> None:
 
 
 def die_with_the_sweep() -> None:
-    """End this process with its parent, and further processes of a distributed run with this one:
-    a process that survived a killed sweep would write to the folder of a resumed job."""
+    """Make this process end with its parent, and the further processes of a distributed run end with this one.
+
+    A process that survived a killed sweep would write to the folder of a resumed job.
+    """
     if (parent := os.environ.get(_DIES_WITH)) is not None:
         from tl_lab.sweeps.processes import die_with_parent
 

@@ -28,11 +28,11 @@ class Launch:
         run: folder of a new run that is started alone.
         epochs: total number of epochs for a resumed run; None for the configured number.
         sweep: folder of the sweep, if there is one.
-        launcher: of the sweep: the class that starts its jobs.
-        resumes: whether the sweep resumes with missing or failed jobs.
-        overrides: as given.
-        anew: for a resumed run: ``changed_data`` and folders of data, by key.
-        folder: of the running job.
+        launcher: class that starts the jobs of the sweep.
+        resumes: whether the sweep is resumed with its missing or failed jobs.
+        overrides: the given overrides.
+        anew: overrides of a resumed run by key: ``changed_data`` and places of the data.
+        folder: folder of the running job.
         failed: whether a job of this process ended in an error that has been reported.
     """
 
@@ -62,12 +62,12 @@ def prepare(given: list[str]) -> Launch:
     """
     flags, overrides = arguments.split(given)
     if own := [text for text in overrides if text.lstrip("+").startswith(("assess=", "assess."))]:
-        raise UserError(f"{own[0]!r} is not an option of a run: {commands.command('assess', *overrides)} assesses")
+        raise UserError(f"{own[0]!r} is not an option of a run: use {commands.command('assess', *overrides)}")
     overrides = debugged(overrides)
     # Hydra finds outside folders through the catalogue
     passed = [part for flag in flags if flag[0] not in arguments.CONFIG_DIR for part in flag if part is not None]
     if any(text in ("init_from=", "init_from=''", 'init_from=""') for text in overrides):
-        raise UserError("init_from: the value is empty; name the folder of a run, or leave it out")
+        raise UserError("init_from: the value is empty; give the folder of a run, or leave it out")
     resume = arguments.resumed_folder(overrides)
     if resume is not None:
         anew = {key: value for text in overrides for key, _, value in [text.partition("=")] if _given_anew(text)}
@@ -81,7 +81,7 @@ def prepare(given: list[str]) -> Launch:
     checked = arguments.check(overrides, flags)
     if names & arguments.SHOWING:
         if checked.multirun:
-            print("tl_lab: the first of several jobs:", file=sys.stderr, flush=True)
+            print("tl_lab: configuration of the first of several jobs:", file=sys.stderr, flush=True)
             shown = [text for text in passed if text not in arguments.MULTIRUN]
             return Launch([*shown, *checked.first])
         return Launch([*passed, *overrides])
@@ -91,17 +91,17 @@ def prepare(given: list[str]) -> Launch:
     if (folder / "config.yaml").exists() and not is_further_process():
         raise UserError(
             f"hydra.run.dir: {str(folder)!r} contains an earlier run, which would be overwritten; resume it "
-            f"by {shlex.quote(f'resume={folder}')}, or leave hydra.run.dir out to get a new folder"
+            f"by {shlex.quote(f'resume={folder}')}, or leave out hydra.run.dir to get a new folder"
         )
     _make(folder)
     if is_further_process():
         return Launch([*passed, *overrides])
-    # fixed: composing again would read the clock again
+    # the folder is fixed here, because composing again would read the clock again
     return Launch([*passed, *overrides, f"hydra.run.dir={arguments.quote(checked.folder)}"], run=folder)
 
 
 def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.Checked) -> Launch:
-    """Choose the sweep's folder: a new one, that of hydra.sweep.dir, or of the last sweep with the same command."""
+    """Choose the sweep's folder: a new one, ``hydra.sweep.dir``, or that of the last sweep with the same command."""
     from tl_lab.sweeps.folder import check_unchanged, last_sweep
 
     folder = Path(checked.folder)
@@ -116,12 +116,12 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     if used and not checked.resumes:
         raise UserError(
             f"hydra.sweep.dir: {str(folder)!r} contains the runs of an earlier sweep, which would be overwritten; "
-            f"resume it by sweep.resume=true, name another folder, or leave hydra.sweep.dir out to get a new one"
+            f"resume it by sweep.resume=true, give another folder, or leave out hydra.sweep.dir to get a new one"
         )
     _make(folder)
     if checked.resumes and checked.launcher != FORKED:
         check_unchanged(folder, overrides)
-    # not part of a run's configuration: whether the sweep was resumed is not a setting of its runs
+    # sweep.resume is not passed on, because it is not a setting of the runs
     kept = [
         _of_each_job(text) if text in checked.of_jobs else text
         for text in overrides
@@ -134,13 +134,13 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
     if "optuna" in checked.sweeper:
         if any(text.startswith("hydra.sweeper.direction=") and "minimize" in text for text in overrides):
             raise UserError(
-                "hydra.sweeper.direction: a larger objective is better (losses change their sign), so "
-                "it is maximised: leave the direction out"
+                "hydra.sweeper.direction: objectives are always maximised (the sign of losses is inverted): leave "
+                "out the direction"
             )
         launch.argv += ["hydra.sweeper.direction=maximize", "sweep.trial=true"]
     elif any(text.startswith("search=") for text in overrides):
         raise UserError(
-            "search: a search space needs a search: add hydra/sweeper=optuna (tune finds its spaces itself)"
+            "search: a search space requires a search: add hydra/sweeper=optuna (tune finds its spaces itself)"
         )
     if launch.forks:
         launch.argv.append(f"hydra.launcher.resume={str(checked.resumes).lower()}")
@@ -148,19 +148,19 @@ def _prepare_sweep(passed: list[str], overrides: list[str], checked: arguments.C
 
 
 def _of_each_job(text: str) -> str:
-    """Write an override as a sweep over one value: Hydra then applies it to each job, not to their shared part."""
+    """Write an override as a sweep over one value, so that Hydra applies it to each job, not to their shared part."""
     key, _, value = text.partition("=")
     return f"{key}=choice({value or arguments.quote(value)})"
 
 
 def _make(folder: Path) -> None:
-    """Create the folder of the run or sweep, so that a write error is reported at once."""
+    """Create the folder of the run or sweep, so that a write error is reported immediately."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write to {str(folder)!r} ({(error.strerror or str(error)).lower()}): start elsewhere, or set "
-            "TL_LAB_OUTPUTS or hydra.run.dir"
+            f"cannot write to {str(folder)!r} ({(error.strerror or str(error)).lower()}): start the program in another "
+            "folder, or set TL_LAB_OUTPUTS or hydra.run.dir"
         ) from error
 
 
@@ -170,7 +170,7 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
     if passed or (rest and not (is_further_process() and all(text.startswith("hydra.") for text in rest))):
         raise UserError(
             f"resume: a resumed run takes its configuration from its folder, so only trainer.max_epochs can be "
-            f"given with it (here: {' '.join([*passed, *rest])})"
+            f"given with it, not {' '.join([*passed, *rest])}"
         )
     if not folder.is_dir():
         raise UserError(f"resume: there is no folder {str(folder)!r}{arguments.nearby(folder)}")
@@ -181,22 +181,22 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
 
 
 def _given_anew(text: str) -> bool:
-    """Whether an override is allowed with ``resume=``: places of the data, and the action if they have changed."""
+    """Whether an override of the data's place, or of the action on changed data, which are allowed with ``resume=``."""
     key, equals, value = text.partition("=")
     return bool(equals and value) and (key == "changed_data" or key.startswith("data."))
 
 
 def _without_config(folder: Path) -> str:
-    """Advise on a folder without a configuration."""
+    """Return the error message for a folder without a configuration."""
     begun = folder / ".hydra" / "overrides.yaml"
     if not begun.is_file():
-        return f"resume: {str(folder)!r} has no config.yaml; name a run's folder, such as outputs/runs/<name>/<time>"
+        return f"resume: {str(folder)!r} has no config.yaml; give a run's folder, such as outputs/runs/<name>/<time>"
     again = commands.train(*map(str, read_yaml(begun) or ()), f"hydra.run.dir={arguments.quote(str(folder))}")
     return f"resume: the run in {str(folder)!r} ended before training; start it again: {again}"
 
 
 def _whole(texts: Sequence[str]) -> int | None:
-    """Return the last ``trainer.max_epochs=N``; None if there is none."""
+    """Return N of the last ``trainer.max_epochs=N``; None without such an override."""
     if not texts:
         return None
     value = texts[-1].partition("=")[2]
@@ -206,5 +206,5 @@ def _whole(texts: Sequence[str]) -> int | None:
 
 
 def is_further_process() -> bool:
-    """Whether this is a further process of a distributed run, which shares the first one's folder."""
+    """Whether this is a further process of a distributed run, which shares the folder of the first process."""
     return os.environ.get("LOCAL_RANK", "0") != "0"

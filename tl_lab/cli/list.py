@@ -1,4 +1,4 @@
-"""``list``: all groups, the choices of one group, or one choice with its options."""
+"""``list``: show all groups, the choices of one group, or one choice with its options."""
 
 import argparse
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _NAMES = 58  # width of the column with the first names of a group
-_WIDTH = 96  # of a line of a group's list
-_LINES = 40  # of a group's list; a longer one shows names only
+_WIDTH = 96  # width of a line in a group's list
+_LINES = 40  # largest number of lines of a group's list; a longer list shows names only
 _OF_PACKAGE = {
     "": "for a data set or a domain pair",
     "continual": "for streams of tasks",
     "few_shot": "for episodes",
 }
-_SCENARIOS = {  # by the trait that defines each; of several traits the last one counts
+_SCENARIOS = {  # by the trait that defines each scenario; if data have several traits, the last one counts
     "": "",
     "domains": "several domains",
     "target": "domain pairs",
@@ -45,7 +45,7 @@ _MODALITIES = {
 
 
 class _Kind(NamedTuple):
-    """A part of a group's list; kinds are sorted by their two numbers."""
+    """A section of a group's list; sections are sorted by their two numbers."""
 
     first: int
     second: int
@@ -80,11 +80,11 @@ def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tl_lab.config.knobs import groups_said
+    from tl_lab.config.knobs import group_comments
     from tl_lab.results.screen.console import say
 
-    said = groups_said()
-    order = [*(name for name in said if name in groups), *(name for name in groups if name not in said)]
+    comments = group_comments()
+    order = [*(name for name in comments if name in groups), *(name for name in groups if name not in comments)]
     table = Table.grid(padding=(0, 2))
     for style in ("cyan", "dim"):
         table.add_column(style=style, no_wrap=True)
@@ -102,7 +102,7 @@ def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def _few(names: list[str]) -> str:
-    """List the first choices of a group, and the number of others."""
+    """List the first choices of a group and the number of the others."""
     shown: list[str] = []
     for name in names:
         if len(", ".join([*shown, name])) > _NAMES:
@@ -115,7 +115,7 @@ def _few(names: list[str]) -> str:
 def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
     from rich.text import Text
 
-    from tl_lab.config.knobs import groups_said
+    from tl_lab.config.knobs import group_comments
     from tl_lab.results.screen.console import say
 
     names_of: dict[_Kind, list[str]] = {}
@@ -123,12 +123,12 @@ def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
         names_of.setdefault(_kind(group, name, file), []).append(name)
     kinds = {kind.title: names_of[kind] for kind in sorted(names_of)}
     first = next(iter(files))
-    said = groups_said().get(group, "")
+    comment = group_comments().get(group, "")
     header: list[RenderableType] = [
-        Text.assemble((group, "bold"), (f"   {said}" if said else "", "dim")),
+        Text.assemble((group, "bold"), (f"   {comment}" if comment else "", "dim")),
         Text("  in a run             ", end="").append(commands.train(f"{group}={first}"), "cyan"),
         Text("  one choice, options  ", end="").append(commands.command("list", group, first), "cyan"),
-        Text("  whole descriptions   ", end="").append(commands.command("list", group, "--plain"), "cyan"),
+        Text("  full descriptions    ", end="").append(commands.command("list", group, "--plain"), "cyan"),
     ]
     lines = len(header) + len(files) + 2 * len(kinds)
     if long or lines <= _LINES:
@@ -169,7 +169,7 @@ def _named(kinds: Mapping[str, list[str]]) -> "RenderableType":
 
 
 def _kind(group: str, name: str, file: Path) -> _Kind:
-    """Name the part of a group's list that shows a choice: by its class for data and strategies, else by its folder."""
+    """Return the section of a choice, which depends on its class for data and strategies, otherwise on its folder."""
     if group not in ("data", "strategy"):
         return _Kind(0, 0, name.rpartition("/")[0])
     target = str(read_node(file).get("_target_"))
@@ -182,7 +182,7 @@ def _kind(group: str, name: str, file: Path) -> _Kind:
     scenario, inputs = _SCENARIOS[trait], _MODALITIES.get(modality, modality.replace("_", " ") or "other inputs")
     first, second = list(_SCENARIOS).index(trait), [*_MODALITIES, modality].index(modality)
     if trait not in ("", "target"):
-        return _Kind(first, 0, scenario)  # of inputs that only the configuration determines
+        return _Kind(first, 0, scenario)  # only the configuration determines the kind of inputs
     return _Kind(first, second, " of ".join(filter(None, [scenario, inputs])))
 
 
@@ -196,13 +196,13 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
 
     if choice not in files:
         raise UserError(f"there is no choice {choice!r} of {group}; {nearest(choice, files)}")
-    found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.said]
+    found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.comment]
     table = Table.grid(padding=(0, 2))
     for style in ("cyan", "bold"):
         table.add_column(style=style, overflow="fold")
     table.add_column(overflow="fold", ratio=1)
     for knob in found:
-        table.add_row(knob.key, Text(knob.value), Text(knob.said))
+        table.add_row(knob.key, Text(knob.value), Text(knob.comment))
     example = next((f"{one.key}={one.value}" for one in found if one.value and "$" not in one.value), "")
     words = [text for text in (f"{group}={choice}", example if group != "experiment" else "") if text]
     say(

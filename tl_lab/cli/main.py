@@ -31,7 +31,7 @@ _COMMANDS = (list, assess, predict, test, drift, card, report, figures, papers, 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; a user's mistake ends the process with exit code 1 and one sentence.
+    """Run a command; a user's mistake ends the process with a one-line message and exit code 1.
 
     Args:
         argv: arguments; ``None`` for those of the process.

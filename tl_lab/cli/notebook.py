@@ -1,4 +1,4 @@
-"""Runs from Python, for example in a notebook: overrides in, results and model out."""
+"""Runs from Python, for example in a notebook: takes overrides, and returns results and the model."""
 
 import functools
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class Finished:
     """A finished run.
 
     Attributes:
-        folder: of the run.
+        folder: folder of the run.
         results: the content of its ``results.json``.
-        config_dir: the folder of further choices with which it was made.
+        config_dir: the folder of further choices that the run used.
     """
 
     folder: Path
@@ -67,23 +67,23 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
     """Execute one run in this process, like ``python train.py <overrides>``.
 
     Args:
-        overrides: ``["data=digits", "seed=1"]``, or ``["resume=<folder>"]``.
+        overrides: overrides, such as ``["data=digits", "seed=1"]`` or ``["resume=<folder>"]``.
         config_dir: a folder of further choices, as for ``--config-dir``.
 
     Returns:
-        Its folder, results, history and model.
+        The finished run, with its folder, results, history and model.
 
     Raises:
-        UserError: a mistake in the overrides, the data or the files, in one sentence; or a request for several runs.
+        UserError: the overrides, the data or the files contain a mistake, or several runs are requested.
     """
     if isinstance(overrides, str):
         raise UserError(f"tl_lab.run takes a list of overrides, such as [{overrides!r}]")
     if options := [text for text in overrides if text.startswith("-")]:
-        raise UserError(f"tl_lab.run executes one run, and takes no options ({options[0]}): use the command line")
+        raise UserError(f"tl_lab.run executes one run and takes no options ({options[0]}): use the command line")
     with using([config_dir]):
         try:
             launch = prepare(list(overrides))
-        except UserError as mistake:  # a notebook shows the cause of an error, here a traceback through Hydra
+        except UserError as mistake:  # a notebook would also show the cause, a traceback through Hydra
             raise mistake from None
         if launch.sweep is not None:
             raise UserError("tl_lab.run executes one run: start several on the command line, with -m")
@@ -92,7 +92,7 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
 
 
 def _run_by_hydra(launch: Launch) -> Path:
-    """Let Hydra compose the configuration and call the job; return the run's folder."""
+    """Have Hydra compose the configuration and call the job; return the run's folder."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig

@@ -1,4 +1,4 @@
-"""``python -m tl_lab papers``: list the experiments of papers, run one, store its runs."""
+"""``python -m tl_lab papers``: list the experiments of papers, run one, or store its runs."""
 
 import argparse
 import dataclasses
@@ -17,28 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _AT_ONCE = 5
-"""Seeds that ``--until decided`` adds at a time: an estimate from few seeds may be far too large."""
+"""Number of seeds that ``--until decided`` adds at a time, because an estimate from few seeds may be far too large."""
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("papers", help="list the experiments of papers and their verdicts; run, store")
+    parser = commands.add_parser("papers", help="list the experiments of papers with verdicts; run or store one")
     parser.set_defaults(command=_list)
     actions = parser.add_subparsers(metavar="run | store")
 
     run = actions.add_parser("run", help="run an experiment, compare it with its paper, and store its runs")
-    run.add_argument("experiment", help="its name, for example dann/amazon_reviews")
+    run.add_argument("experiment", help="name of the experiment, for example dann/amazon_reviews")
     run.add_argument(
         "--until", choices=["decided"], help="add seeds, a few at a time, until every verdict is yes or no"
     )
-    run.add_argument("--most", type=int, default=30, help="number of seeds at which --until gives up (30)")
-    run.add_argument("overrides", nargs="*", help="changes of the experiment: its runs are compared, but not stored")
+    run.add_argument("--most", type=int, default=30, help="largest number of seeds of --until (30)")
+    run.add_argument(
+        "overrides", nargs="*", help="changes to the experiment; its runs are then compared but not stored"
+    )
     run.set_defaults(command=_run)
 
-    store = actions.add_parser("store", help="store the runs of sweeps that were started by hand")
-    store.add_argument("experiment", help="its name")
-    store.add_argument("folders", nargs="+", metavar="folder", help="of its sweeps")
-    store.add_argument("--add", action="store_true", help="keep the stored runs: these are further seeds or tasks")
+    store = actions.add_parser("store", help="store the runs of sweeps that were started manually")
+    store.add_argument("experiment", help="name of the experiment")
+    store.add_argument("folders", nargs="+", metavar="folder", help="folders of its sweeps")
+    store.add_argument("--add", action="store_true", help="keep the stored runs and add these (further seeds or tasks)")
     store.set_defaults(command=_store)
 
 
@@ -75,10 +77,10 @@ def _to_decide(paper: "Paper") -> str:
     """Describe the seeds that an undecided experiment still needs: ``4 more seeds, 1.2 h``."""
     if paper.status != "undecided":
         return ""
-    if not paper.asked:  # how many seeds decide a claim is not estimated
+    if not paper.asked:  # the number of seeds that would decide a claim is not estimated
         return "more seeds"
     if not paper.more_seeds:
-        return "more seeds than a thousand"
+        return "more than a thousand seeds"
     return f"{_seeds(paper.more_seeds)}, {paper.hours_to_decide:.1f} h"
 
 
@@ -95,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError("--until decided adds seeds to an unchanged experiment: leave the overrides out")
     if changed:
         failed = _train(name, changed, _outputs(name) / "changed")
-        print("not stored: the overrides change the experiment, whose runs are compared above")
+        print("not stored, because the overrides change the experiment; its runs are compared above")
         return int(failed)
     paper = paper_of(name) if options.until else None
     if paper is None or paper.runs is None:
@@ -106,12 +108,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _until_decided(paper: "Paper", most: int) -> int:
-    """Add seeds until each method's interval decides; the same command resumes an interruption."""
+    """Add seeds until every verdict is decided; the same command resumes an interrupted experiment."""
     while paper.status == "undecided":
         first, more = paper.next_seed, min(paper.more_seeds or _AT_ONCE, _AT_ONCE)
         seeds = range(first, min(first + more, most))
         if not seeds:
-            print(f"{paper.name}: still undecided; {_to_decide(paper)} would decide it, and --most is {most}")
+            print(f"{paper.name}: still undecided; {_to_decide(paper)} would decide it, but --most is {most}")
             return 1
         words = ",".join(map(str, seeds))
         paper = _kept(
@@ -125,13 +127,13 @@ def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "
     from tl_lab.results.tables.papers import keep, paper_of, stored
 
     if _train(name, overrides, folder):
-        with_seeds = any(folder.glob("seeds_*")) and not add  # runs of --until, which this sweep does not contain
+        with_seeds = any(folder.glob("seeds_*")) and not add  # runs of --until, which are not part of this sweep
         command = "--until decided completes its further seeds" if with_seeds else "the same command resumes it"
         raise UserError(f"experiment={name} has not completed; {command}")
     table = stored(name, [folder], shlex.join(["python", "train.py", f"experiment={name}", *overrides]))
     paper = paper_of(name)
     assert paper is not None
-    if not add:  # runs that may not be stored are compared nevertheless
+    if not add:  # compared before storing, because the runs may turn out not to be storable
         _say(dataclasses.replace(paper, runs=table))
     print(f"stored in {keep(name, table, add)}; docs/tables.py writes the pages")
     paper = paper_of(name)

@@ -1,4 +1,4 @@
-"""``predict``: labels and confidences of new samples, as a CSV file."""
+"""``predict``: write labels and confidences of new samples to a CSV file."""
 
 import argparse
 from pathlib import Path
@@ -25,15 +25,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the input>.csv")
     parser.add_argument("--arrays", action="store_true", help="write logits and features to an additional .npz file")
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
-    parser.add_argument("--task", type=int, help="for a stream with one head per task: the number of the task, from 1")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
+    parser.add_argument("--task", type=int, help="for a stream with one head per task: the task's number, from 1")
     parser.add_argument(
         "--support",
         type=Path,
-        help="classify by examples of your own: a folder of class folders, or a table with the columns path and label",
+        help="classify by your own examples: a folder of class folders, or a table with the columns path and label",
     )
     parser.add_argument(
-        "--reject-below", type=float, default=0.0, metavar="P", help="with --support: no label below this confidence"
+        "--reject-below",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="with --support: give no label below this confidence",
     )
     add_allow(parser)
     parser.set_defaults(command=_predict)

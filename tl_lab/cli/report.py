@@ -1,4 +1,4 @@
-"""``report``: tables, figures and the page of one sweep or several."""
+"""``report``: write the tables, figures and page of one sweep or several."""
 
 import argparse
 import os
@@ -12,13 +12,17 @@ __all__ = ["add"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("report", help="write tables, figures and the page of one sweep or several")
+    parser = commands.add_parser("report", help="write the tables, figures and page of one sweep or several")
     parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="folders of sweeps or runs")
-    parser.add_argument("--output", type=Path, help="default: the folder; for several, a new outputs/reports/<time>")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder to write to; default: the given one; for several, a new outputs/reports/<time>",
+    )
     parser.add_argument(
         "--baseline", default="domain_adaptation=none", help="the override with which the others are compared"
     )
-    parser.add_argument("--no-figures", action="store_true", help="tables only")
+    parser.add_argument("--no-figures", action="store_true", help="write only tables")
     parser.set_defaults(command=_report)
 
 

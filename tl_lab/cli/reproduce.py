@@ -1,4 +1,4 @@
-"""``reproduce``: run a saved configuration again, and compare every metric."""
+"""``reproduce``: run a saved configuration again and compare every metric."""
 
 import argparse
 from pathlib import Path

@@ -14,14 +14,14 @@ __all__ = ["ends_with_its_reader", "prepare_terminal"]
 
 @contextlib.contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """End the process with exit code 0 once the reader of its output has closed the pipe, as ``| head`` does."""
+    """End the process with exit code 0 if the reader of its output has closed the pipe, as ``| head`` does."""
     try:
         try:
             yield
-        finally:  # libraries exit after they have printed
+        finally:  # also if a library exits after printing
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python's last flush would fail, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise, Python's last flush would also fail
         sys.exit(0)
 
 
@@ -42,7 +42,5 @@ def prepare_terminal(given: Sequence[str]) -> None:
     for text, what in [*((text, "the argument") for text in given), (os.getcwd(), "the current folder")]:  # noqa: PTH109
         if printable(text) != text:
             known = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
-            advice = "rename what it names" if known else "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
-            raise UserError(
-                f"{what} {printable(text)!r} is not valid UTF-8, and could not be stored with a run: {advice}"
-            )
+            advice = "rename the file or folder" if known else "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+            raise UserError(f"{what} {printable(text)!r} is not valid UTF-8 and cannot be stored with a run: {advice}")

@@ -20,8 +20,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/tests/<name of the inputs>.json")
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="default: the tested one")
-    parser.add_argument("--task", type=int, help="for a stream with one head per task: the number of the task, from 1")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
+    parser.add_argument("--task", type=int, help="for a stream with one head per task: the task's number, from 1")
     add_allow(parser)
     parser.set_defaults(command=_test)
 
@@ -46,7 +46,7 @@ def _test(options: argparse.Namespace) -> None:
         found["metrics"],
         tested_checkpoint=found["checkpoint"],
         protocol=[
-            f"{found['count']:,} samples of {found['inputs']}; whether the run learned from some is not checked",
+            f"{found['count']:,} samples of {found['inputs']}; they may include training samples",
             *absent,
         ],
     )

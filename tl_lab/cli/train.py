@@ -1,7 +1,7 @@
-"""The command line of ``train.py``: checked before anything runs, with one sentence per mistake.
+"""The command line of ``train.py``, which is checked before anything runs, with one sentence per mistake.
 
-Sequence: read the arguments, compose once to find mistakes, then call Hydra, which composes
-again and calls the job, once or (``-m``) for every combination.
+The program reads the arguments, composes once to find mistakes, and then calls Hydra, which composes again and calls
+the job, once or (with ``-m``) for every combination.
 """
 
 import contextlib
@@ -48,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _main(given: list[str]) -> None:
     from tl_lab.config.natural import composing_once
 
-    with composing_once():  # Hydra composes again, twice
+    with composing_once():  # Hydra composes the same configuration twice more
         launch = prepare(given)
         if launch.sweep is None:
             _start(launch)
             return
-    _start(launch)  # outside, because each job of a sweep has its own configuration
+    _start(launch)  # not cached, because each job of a sweep has its own configuration
 
 
 def _start(launch: Launch) -> None:
@@ -70,7 +70,7 @@ def _start(launch: Launch) -> None:
         with _claimed(launch):
             try:
                 _run_hydra(job)
-            except SystemExit as end:  # Hydra has printed the reason; finished jobs are reported nevertheless
+            except SystemExit as end:  # Hydra has printed the reason; finished jobs are still reported
                 if launch.sweep is None or end.code == 0:
                     raise
                 launch.failed = True

@@ -1,4 +1,4 @@
-"""The option of every command that reads a saved configuration: additional names that it may use."""
+"""The option ``--allow`` of every command that reads a saved configuration: further names that it may use."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``python -m tl_lab weights``: list the trained weights, whether they are installed, and how to get them."""
+"""``python -m tl_lab weights``: list pretrained weights, whether they are installed, and how to get them."""
 
 import argparse
 import sys
@@ -8,7 +8,9 @@ __all__ = ["add"]
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("weights", help="list trained weights: which are installed, and how to get the others")
+    parser = commands.add_parser(
+        "weights", help="list pretrained weights: which are installed, and how to get the others"
+    )
     parser.set_defaults(command=_weights)
 
 

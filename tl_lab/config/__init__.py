@@ -1,4 +1,4 @@
-"""Configurations: the available choices, composition, checks, hashes, and trust in saved files."""
+"""Configurations: available choices, composition, checks, hashes, and trust in saved files."""
 
 from tl_lab.config.catalogue import choices, conf_dir, describe
 from tl_lab.config.compose import compose

@@ -19,7 +19,7 @@ from tl_lab.errors import UserError, nearest
 __all__ = ["CONFIG_DIR", "choices", "conf_dir", "describe", "given_folders", "importable", "outside_folders", "using"]
 
 CONFIG_DIR = "TL_LAB_CONFIG_DIR"
-"""Environment variable with further folders of choices, separated as in ``PATH``."""
+"""Environment variable that lists further folders of choices, separated as in ``PATH``."""
 
 _ENTRY_POINTS = "tl_lab."
 
@@ -50,7 +50,7 @@ def choices(group: str | None = None) -> dict[str, dict[str, Path]]:
         for name in folders:
             for choice, file in _files(outside / name).items():
                 if choice in found[name]:
-                    raise UserError(f"{file}: {name}={choice} exists already ({found[name][choice]}): rename the file")
+                    raise UserError(f"{file}: {name}={choice} already exists ({found[name][choice]}): rename the file")
                 found[name][choice] = file
     found = {name: files for name, files in found.items() if files}
     if group is not None and group not in found:
@@ -77,7 +77,7 @@ def given_folders() -> tuple[Path, ...]:
 
 @contextlib.contextmanager
 def using(folders: Iterable[str | Path | None]) -> Iterator[None]:
-    """Add folders of choices within a block, also for the processes that it starts.
+    """Add folders of choices within a block, including the processes that it starts.
 
     Python modules next to a folder remain importable after the block (see :func:`importable`).
 
@@ -92,7 +92,7 @@ def using(folders: Iterable[str | Path | None]) -> Iterator[None]:
         if not path.is_dir():
             raise UserError(f"--config-dir: there is no folder {str(path)!r}")
         if os.pathsep in str(path):
-            raise UserError(f"--config-dir: {str(path)!r} holds {os.pathsep!r}: move the folder, or link to it")
+            raise UserError(f"--config-dir: {str(path)!r} contains {os.pathsep!r}: move the folder or link to it")
     before = os.environ.get(CONFIG_DIR)
     known = dict.fromkeys([*given_folders(), *paths])
     if known:
@@ -121,7 +121,7 @@ def importable() -> None:
 
 
 def _group_folders() -> dict[str, Path]:
-    """Find the groups: the folders of the project's own ``conf/``; those of Hydra are one level deeper."""
+    """Find the groups, which are the folders of the project's own ``conf/``; Hydra's groups are one level deeper."""
     folders = {folder.name: folder for folder in sorted(conf_dir().iterdir()) if folder.is_dir()}
     if (own := folders.pop("hydra", None)) is not None:
         folders |= {f"hydra/{folder.name}": folder for folder in sorted(own.iterdir()) if folder.is_dir()}
@@ -129,7 +129,7 @@ def _group_folders() -> dict[str, Path]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """List the choices in one group's folder; folders of runs inside it are skipped, whatever files they contain."""
+    """List the choices in one group's folder, skipping any folders of runs inside it."""
     found = {}
     for file in sorted(folder.rglob("*.yaml")):
         inside = file.relative_to(folder)
@@ -152,7 +152,7 @@ def _installed() -> tuple[Path, ...]:
 
 
 def _folder_of(entry: EntryPoint) -> Path | None:
-    """Find the folder that an entry point declares, or warn that it is missing.
+    """Find the folder that an entry point declares; warn and return None if it is missing.
 
     ``tl_lab.conf`` names the folder as a package (``my_lab.conf``); an entry point in any other group names a
     choice, whose file is in ``conf/`` of the package of the choice's class.
@@ -169,9 +169,10 @@ def _folder_of(entry: EntryPoint) -> Path | None:
         needed = folder / group / f"{entry.name}.yaml" if folder is not None and group is not None else None
     if needed is not None and needed.exists():
         return folder
-    lacks = f"there is no {needed}" if needed is not None else "there is no such package or group"
+    missing = f"there is no {needed}" if needed is not None else "there is no such package or group"
     dist = entry.dist.name if entry.dist is not None else package
     warnings.warn(
-        f"the entry point {entry.name} = {entry.value} ({entry.group}) of {dist} adds nothing: {lacks}", stacklevel=2
+        f"the entry point {entry.name} = {entry.value} ({entry.group}) of {dist} adds no choices: {missing}",
+        stacklevel=2,
     )
     return None

@@ -1,7 +1,7 @@
 """Read constant attributes of classes from their source, without importing them.
 
-Importing all data sets takes many seconds, because their modules import PyTorch. A list of choices needs only a few
-constants, which are read from the syntax trees of the modules.
+Importing all data sets takes many seconds, because their modules import PyTorch. Lists of choices need only a few
+constants, which this module reads from syntax trees.
 """
 
 import ast
@@ -19,8 +19,8 @@ def class_attribute(name: str, attribute: str, default: Any = None) -> Any:
     """Read an attribute of a class, or of the nearest of its bases that sets it.
 
     Args:
-        name: of the class, ``package.module.Class``.
-        attribute: whose value is a literal or a ``frozenset`` of literals.
+        name: name of the class, ``package.module.Class``.
+        attribute: name of an attribute whose value is a literal or a ``frozenset`` of literals.
         default: returned if no class sets the attribute to such a value.
 
     Returns:
@@ -28,7 +28,7 @@ def class_attribute(name: str, attribute: str, default: Any = None) -> Any:
     """
     module, _, last = name.rpartition(".")
     lineage = list(_lineage(module, last))
-    # as in Python's own order, a base that several classes share comes after all of them
+    # as in Python's method resolution order, a base shared by several classes comes after all of them
     for node in reversed(dict.fromkeys(reversed(lineage))):
         for statement in node.body:
             value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
@@ -41,7 +41,9 @@ def class_attribute(name: str, attribute: str, default: Any = None) -> Any:
 def _lineage(module: str, name: str, below: frozenset[tuple[str, str]] = frozenset()) -> Iterator[ast.ClassDef]:
     """Return a class and its bases, depth first; classes whose source cannot be read are left out."""
     tree = _tree(module)
-    if tree is None or (module, name) in below:  # a class that names itself, by mistake or by an import of its name
+    if (
+        tree is None or (module, name) in below
+    ):  # a class that is its own base, by mistake or through an import of the same name
         return
     below |= {(module, name)}
     for statement in tree.body:

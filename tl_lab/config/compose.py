@@ -15,14 +15,14 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     """Compose a resolved configuration in the same way as the command line, for notebooks and tests.
 
     Args:
-        overrides: ``["backbone=mlp", "seed=1"]``.
+        overrides: overrides, such as ``["backbone=mlp", "seed=1"]``.
         config_dir: a folder of further choices, as for ``--config-dir``.
 
     Returns:
         The run's configuration, without Hydra's own part.
 
     Raises:
-        UserError: a reference in the configuration or the folder does not exist.
+        UserError: the folder does not exist, or a reference names an option that does not exist.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig

@@ -1,4 +1,4 @@
-"""Types and ranges of the options that no signature of this project declares.
+"""Types and ranges of the options that are not declared in the signatures of this project's classes.
 
 Options of the project's classes are declared in their constructors' signatures (see :mod:`tl_lab.options`).
 """
@@ -44,7 +44,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     ),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }
-"""Constructor arguments that the run fills in, by the node's path: a file may leave them out."""
+"""Constructor arguments that the run fills in, by the node's path; files may omit them."""
 
 _Threads = Annotated[int, Interval(ge=1, le=1024)]  # PyTorch crashes if the system cannot create more
 _Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # the range of numpy's generators
@@ -130,7 +130,7 @@ OF_LIBRARIES: dict[str, dict[str, Any]] = {
         "profiler": Literal["simple", "advanced", "pytorch"] | None,
     },
 }
-"""Types that the signatures of other packages' classes do not state, by the beginning of the class name."""
+"""Types that the signatures of other packages' classes do not declare, by the beginning of the class name."""
 
 ADDED: dict[str, dict[str, Any]] = {"pytorch_lightning.Trainer": {"max_updates": Count | None}}
 """Options of other packages' classes that the run itself uses, by class."""

@@ -24,16 +24,16 @@ def misfits(value: Any, hint: Any) -> Iterator[tuple[str, str]]:
 
     Args:
         value: a plain value from a file.
-        hint: a type; ``Annotated`` ones state ranges by :mod:`annotated_types`, or the keys of a mapping by a
+        hint: a type; ``Annotated`` types declare ranges by :mod:`annotated_types`, or the keys of a mapping by a
             ``TypedDict``.
 
     Yields:
-        For each mistake, the path below the value, ``""`` or ``".key"``, and the rest of a sentence that follows it.
+        For each mistake, the path below the value, ``""`` or ``".key"``, and the part of a sentence that follows it.
     """
     keys = _keys_of(hint)
     if keys is None or not isinstance(value, dict):
         if not _fits(value, hint):
-            yield "", f": {_show(value)} is not {_say(hint)}"
+            yield "", f": {_show(value)} is not {_describe(hint)}"
         return
     hints = typing.get_type_hints(keys, include_extras=True)
     for name, item in value.items():
@@ -46,7 +46,7 @@ def misfits(value: Any, hint: Any) -> Iterator[tuple[str, str]]:
 
 
 def _keys_of(hint: Any) -> Any:
-    """Return the ``TypedDict`` that states the keys of a mapping, or None if there is none."""
+    """Return the ``TypedDict`` that declares the keys of a mapping, or None if there is none."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next((keys for member in typing.get_args(hint) if (keys := _keys_of(member)) is not None), None)
     return next((one for one in getattr(hint, "__metadata__", ()) if is_typeddict(one)), None)
@@ -74,8 +74,10 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _admits_objects(hint: Any, partial: bool) -> bool:
-    """Whether the annotation admits an object of a class and not only numbers, texts and mappings; with ``partial``,
-    whether it admits a callable."""
+    """Whether an annotation admits objects of a class, not only numbers, texts and mappings.
+
+    With ``partial``, return whether it admits a callable.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_admits_objects(member, partial) for member in arguments)
@@ -116,7 +118,7 @@ def _fits_list(value: list[Any], kind: type, arguments: tuple[Any, ...]) -> bool
 
 
 def _limits(hint: Any) -> list[Any]:
-    """List the limits that an annotation states, with intervals and lengths split into bounds."""
+    """List the limits in an annotation, with intervals and lengths split into bounds."""
     found: list[Any] = []
     for one in hint.__metadata__:
         found += one if isinstance(one, GroupedMetadata) else [one]
@@ -158,17 +160,17 @@ def _show(value: Any) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _say(hint: Any) -> str:
+def _describe(hint: Any) -> str:
     """Describe an annotation in words."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return " or ".join(_show(allowed) for allowed in arguments)
     if origin in (typing.Union, types.UnionType):
-        # classes other than these cannot be written in a file
+        # objects of other classes cannot be written in a file
         known = [member for member in arguments if member in _WORDS or typing.get_origin(member)]
-        return " or ".join(dict.fromkeys(map(_say, known or arguments)))
+        return " or ".join(dict.fromkeys(map(_describe, known or arguments)))
     if origin is typing.Annotated:
-        return _say_limited(hint, arguments[0])
+        return _describe_limited(hint, arguments[0])
     if origin is tuple and arguments[-1:] != (Ellipsis,):
         what = _of(arguments[0]).removeprefix(" of") if len(set(arguments)) == 1 else ""
         return f"a list of {len(arguments)}{what or ' values'}"
@@ -184,13 +186,13 @@ def _of(item: Any) -> str:
     return f" of {_PLURALS[plain]}{_range(item)}" if plain in _PLURALS else ""
 
 
-def _say_limited(hint: Any, plain: Any) -> str:
+def _describe_limited(hint: Any, plain: Any) -> str:
     lengths = {type(one): one for one in _limits(hint)}
     least, most = (getattr(lengths.get(kind), name, None) for kind, name in _LENGTHS)
     if least is None:
-        return _say(plain) + _range(hint)
+        return _describe(plain) + _range(hint)
     count = str(least) if least == most else f"at least {least}"
-    return _say(plain).replace("a list of ", f"a list of {count} ", 1)
+    return _describe(plain).replace("a list of ", f"a list of {count} ", 1)
 
 
 _LENGTHS = ((MinLen, "min_length"), (MaxLen, "max_length"))

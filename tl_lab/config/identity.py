@@ -16,9 +16,9 @@ from tl_lab.errors import UserError
 __all__ = ["NO_ADAPTER", "config_hash", "difference_from_recorded", "to_plain"]
 
 NO_ADAPTER = "tl_lab.adapters.none.NoAdapter"
-"""Target of ``adapter=none``, which is missing in runs older than adapters."""
+"""Target of ``adapter=none``; runs older than adapters have no such node."""
 
-# These do not change a run's numbers. Folders differ between machines; their contents are hashed separately.
+# Options that do not change a run's numbers. Folders differ between machines; their contents are hashed separately.
 _NOT_HASHED = frozenset(
     {"resume", "changed_data", "tags", "name", "logger", "figures", "health", "forgetting", "reproduces", "sweep"}
 )
@@ -39,7 +39,8 @@ _ADDED |= {("strategy", "image_templates"): ["a photo of a {}."]}
 _ADDED |= {("strategy", "window"): 5, ("strategy", "negatives"): 5, ("strategy", "adapters"): "shared"}
 _ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
 _ADDED |= {("update", "lr_find"): False, ("data", "split"): "published"}
-_BACKBONE_RATES = {"FineTuning": 0.1}  # of the top layer group by strategy, before it was optional; 1.0 for the others
+# relative learning rate of the top layer group by strategy, before it was optional; 1.0 for all other strategies
+_BACKBONE_RATES = {"FineTuning": 0.1}
 _MEASURES_ENERGY = "tl_lab.assess.run_energy.MeasureEnergy"
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
@@ -51,7 +52,7 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         cfg: the configuration; Hydra's own part is omitted.
 
     Returns:
-        Plain Python objects. A value that must still be given remains ``"???"``.
+        Plain Python objects. A required value that is missing remains ``"???"``.
 
     Raises:
         UserError: a reference names an option that does not exist.
@@ -71,7 +72,7 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refers(value: Any) -> bool:
-    """Whether a text at any depth holds a ``${reference}``, or a container is not one of Python's that YAML has."""
+    """Whether a value contains a ``${reference}`` or a container that is not a plain dict or list, at any depth."""
     if isinstance(value, Container | tuple):
         return True
     if isinstance(value, Mapping):
@@ -99,18 +100,18 @@ def config_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
 
 
 def difference_from_recorded(cfg: DictConfig | Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Describe that a stored configuration is not the one with which its run started.
+    """Describe the difference between a stored configuration and the one with which its run started.
 
     Args:
-        cfg: as read from the run's ``config.yaml``.
+        cfg: configuration read from the run's ``config.yaml``.
         results: content of its ``results.json``.
 
     Returns:
-        Both hashes in words; empty if they are equal, or none was recorded. Options that change no number make no
-        difference.
+        A phrase with both hashes; empty if they are equal or no hash was recorded. Options that do not change a run's
+        numbers are ignored.
     """
     recorded, found = results.get("config_hash"), config_hash(cfg)
-    # a run that is lengthened writes its two files one after the other
+    # a lengthened run writes its two files one after the other, so results.json may have the earlier hash
     if recorded is None or found in (recorded, results.get("config_hash_before")):
         return ""
     return f"was edited since the run started (its hash was {str(recorded)[:10]}, now {found[:10]})"
@@ -141,7 +142,7 @@ def _drop_added(kept: dict[str, Any]) -> None:
             node.pop(last, None)
     for node in _mappings(kept.get("data")):
         if "protocol" in node and node.get("labels", "") is None:
-            node.pop("labels")  # of a pair, which had no such option
+            node.pop("labels")  # an option that domain pairs did not have
     if not kept.get("validation", True):
         kept.pop("validation")
     strategy = kept.get("strategy")
@@ -166,7 +167,7 @@ def _watches(callbacks: Any) -> bool:
 
 
 def _only_measures(node: Any) -> bool:
-    """Whether a callback changes no number of a run."""
+    """Whether a callback only measures and does not change a run's numbers."""
     return isinstance(node, dict) and node.get("_target_") == _MEASURES_ENERGY
 
 

@@ -1,4 +1,4 @@
-"""Build the object that a node of a configuration names; only this module imports names from files.
+"""Build the object that a configuration node names; only this module imports names that come from files.
 
 A configuration read from a run's folder may come from anywhere. While :func:`foreign` is active, each ``_target_`` is
 compared with the list of known names, on the same values that are built and immediately before the first import.
@@ -17,15 +17,15 @@ from tl_lab.errors import UserError, nearest
 
 __all__ = ["build_node", "class_of", "foreign", "is_foreign", "locate"]
 
-_active: list[Trust] = []  # of the whole process, threads included
+_active: list[Trust] = []  # shared by all threads of the process
 
 
 @contextlib.contextmanager
 def foreign(where: Path, allow: Sequence[str] = ()) -> Iterator[Trust]:
-    """Restrict a block to known names, because its configuration is from a run's folder.
+    """Allow only known names within a block, because its configuration is from a run's folder.
 
     Args:
-        where: the configuration's file, for messages.
+        where: file of the configuration, for messages.
         allow: further exact names that are allowed.
 
     Yields:
@@ -48,8 +48,8 @@ def build_node(node: DictConfig | Mapping[str, Any], trust: Trust | None = None,
     """Build a node with further arguments; a node with ``_partial_`` remains partial.
 
     Args:
-        node: with a ``_target_``; nodes in it are built first.
-        trust: the names that the node may use; by default those of :func:`foreign`, and any name outside its blocks.
+        node: a node with a ``_target_``; nodes in it are built first.
+        trust: the names that the node may use; by default those of :func:`foreign`, or any name outside its blocks.
         given: further arguments of the class, objects included.
 
     Raises:
@@ -105,8 +105,8 @@ def locate(path: str) -> Callable[..., Any]:
             # the module exists, but another one that it imports is missing
             raise UserError(f"{path!r} cannot be imported: {here} needs {missing}, which is not installed") from error
         except Exception as error:  # importing a module may raise any exception
-            said = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise UserError(f"{path!r} cannot be imported ({said})") from error
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(f"{path!r} cannot be imported ({reason})") from error
     if not callable(found):
         raise UserError(f"{path!r} is neither a class nor a function")
     return cast(Callable[..., Any], found)

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from tl_lab.config.catalogue import conf_dir
 
-__all__ = ["Knob", "groups_said", "knobs"]
+__all__ = ["Knob", "group_comments", "knobs"]
 
 _LINE = re.compile(
-    r"^(?P<indent> *)(?P<key>[\w.-]+):(?: +(?P<value>(?:[^#'\"]|'[^']*'|\"[^\"]*\"|(?<! )#)*?))?(?: +# *(?P<said>.*))?$"
+    r"^(?P<indent> *)(?P<key>[\w.-]+):(?: +(?P<value>(?:[^#'\"]|'[^']*'|\"[^\"]*\"|(?<! )#)*?))?(?: +# *(?P<note>.*))?$"
 )
-_COMMENT = re.compile(r"^ +# *(?P<said>.*)$")
+_COMMENT = re.compile(r"^ +# *(?P<note>.*)$")
 _DEFAULT = re.compile(
-    r"^ +- (?:optional )?(?:override )?/?(?P<name>[\w@/.]+)(?:: *(?P<choice>[^#]*?))?(?: +# *(?P<said>.*))?$"
+    r"^ +- (?:optional )?(?:override )?/?(?P<name>[\w@/.]+)(?:: *(?P<choice>[^#]*?))?(?: +# *(?P<note>.*))?$"
 )
 
 
@@ -21,22 +21,22 @@ class Knob(NamedTuple):
     """One option of a choice.
 
     Attributes:
-        key: as on the command line, ``strategy.fisher.samples``.
-        value: as written in the file; empty for a node with further options.
-        said: its comment.
+        key: name on the command line, such as ``strategy.fisher.samples``.
+        value: value as written in the file; empty for a node with further options.
+        comment: the comment after it.
     """
 
     key: str
     value: str
-    said: str
+    comment: str
 
 
 def knobs(group: str, file: Path) -> list[Knob]:
     """List the options of a choice: its own, then those of shared files.
 
     Args:
-        group: of the choice, the first part of the keys.
-        file: of the choice.
+        group: group of the choice, which is the first part of the keys.
+        file: file of the choice.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     package = next((line.removeprefix("# @package ") for line in lines if line.startswith("# @package ")), group)
@@ -49,11 +49,11 @@ def knobs(group: str, file: Path) -> list[Knob]:
     return found
 
 
-def groups_said() -> dict[str, str]:
+def group_comments() -> dict[str, str]:
     """Describe each group by its comment in the defaults list of ``conf/config.yaml``, in the same order."""
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     matches = (_DEFAULT.match(line) for line in text.splitlines())
-    return {match["name"]: match["said"] or "" for match in matches if match and match["choice"] is not None}
+    return {match["name"]: match["note"] or "" for match in matches if match and match["choice"] is not None}
 
 
 def _read(prefix: str, lines: list[str]) -> tuple[list[Knob], list[str]]:
@@ -62,8 +62,8 @@ def _read(prefix: str, lines: list[str]) -> tuple[list[Knob], list[str]]:
     parents: list[tuple[int, str]] = []
     in_defaults = False
     for line in lines:
-        if (said := _COMMENT.match(line)) and found and not in_defaults:
-            found[-1] = found[-1]._replace(said=f"{found[-1].said} {said['said']}".strip())
+        if (comment := _COMMENT.match(line)) and found and not in_defaults:
+            found[-1] = found[-1]._replace(comment=f"{found[-1].comment} {comment['note']}".strip())
         elif in_defaults and (default := _DEFAULT.match(line)):
             shared += [default["name"]] if default["name"].startswith("_") and default["name"] != "_self_" else []
         elif match := _LINE.match(line):
@@ -72,5 +72,5 @@ def _read(prefix: str, lines: list[str]) -> tuple[list[Knob], list[str]]:
             parents = [*(one for one in parents if one[0] < depth), (depth, match["key"])]
             if not in_defaults and match["key"] not in ("_target_", "_partial_", "_convert_"):
                 key = ".".join(filter(None, [prefix, *(name for _, name in parents)]))
-                found.append(Knob(key, (match["value"] or "").strip(), match["said"] or ""))
+                found.append(Knob(key, (match["value"] or "").strip(), match["note"] or ""))
     return found, shared

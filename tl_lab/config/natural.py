@@ -1,18 +1,18 @@
-"""Natural choices: defaults of a run if neither the command line nor an experiment names a choice.
+"""Natural choices: defaults that a choice sets for other groups if neither the command line nor an experiment does.
 
 A choice states them in the header of its own YAML file, like Hydra's ``# @package``, in one word:
 
-    # @natural backbone=mlp,domain_adaptation=dann           of data: vectors, with an unlabelled target
-    # @natural domain_adaptation=dann,where=datasets         of data: if all data that ``datasets`` lists have a target
-    # @natural data=glyph_episodes                           of a strategy
-    # @natural backbone=hf_causal                            of a strategy for one kind of backbone
-    # @natural adapter=lora                                  of a strategy that trains an adapter
-    # @natural texts=which_transfer_texts                    of an experiment that is replaced by another one for texts
-    # @natural recordings=which_transfer_recordings          likewise for recordings
-    # @natural domain_adaptation=none                        of a strategy that supports no adaptation
-    # @natural strategy=fine_tuning                          of a backbone with pretrained weights
+    # @natural backbone=mlp,domain_adaptation=dann     data: vectors with an unlabelled target
+    # @natural domain_adaptation=dann,where=datasets   data: applies if all data that ``datasets`` lists have a target
+    # @natural data=glyph_episodes                     strategy
+    # @natural backbone=hf_causal                      strategy for one kind of backbone
+    # @natural adapter=lora                            strategy that trains an adapter
+    # @natural texts=which_transfer_texts              experiment that another one replaces for texts
+    # @natural recordings=which_transfer_recordings    experiment that another one replaces for recordings
+    # @natural domain_adaptation=none                  strategy that does not support adaptation
+    # @natural strategy=fine_tuning                    backbone with pretrained weights
 
-``domain_adaptation=auto`` is replaced by a choice before anything is composed, separately for each job of a sweep.
+``domain_adaptation=auto`` is replaced by a choice before composition, separately for each job of a sweep.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -38,20 +38,20 @@ __all__ = ["AUTO", "Loader", "Natural", "choose", "composing_once", "declared", 
 
 AUTO = "domain_adaptation=auto"
 _KINDS_OF_DATA = {"hf_text": "texts", "audio_cnn": "recordings"}
-"""Kinds of data that may have an experiment of their own, by their natural backbone."""
+"""Kinds of data for which another experiment may replace the chosen one, by their natural backbone."""
 
 Declared = Callable[[str, str], Mapping[str, str]]
 
 
 class Natural(NamedTuple):
-    """A choice that was not given, and the reason for it."""
+    """A choice that the user did not make, and the reason for it."""
 
     choice: str
     reason: str
 
 
 def declared(header: str | None) -> dict[str, str]:
-    """Read a header.
+    """Parse the declarations in a header.
 
     Args:
         header: the text after ``# @natural``: ``backbone=mlp,domain_adaptation=dann``; None for a file without one.
@@ -67,9 +67,9 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
     """Find the natural choices of a run.
 
     Args:
-        choices: by group, including inner groups (``data@data.of``).
+        choices: choices by group, including inner groups (``data@data.of``).
         given: groups that the command line or an experiment's file sets.
-        declarations: the declarations of a choice of a group, as :func:`declared` returns them.
+        declarations: function that returns the declarations of a group's choice (see :func:`declared`).
 
     Returns:
         Natural choices by group; groups that keep their choice are omitted.
@@ -79,26 +79,26 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
     of_strategy = declarations("strategy", strategy)
     if "data" not in given and "data" in of_strategy:
         data = of_strategy["data"]
-        found["data"] = Natural(data, f"natural for strategy={strategy}")
+        found["data"] = Natural(data, f"default for strategy={strategy}")
     of_data = declarations("data", data)
     if "backbone" not in given and "backbone" in of_strategy:
-        found["backbone"] = Natural(of_strategy["backbone"], f"natural for strategy={strategy}")
+        found["backbone"] = Natural(of_strategy["backbone"], f"default for strategy={strategy}")
     elif "backbone" not in given and "backbone" in of_data:
-        found["backbone"] = Natural(of_data["backbone"], f"natural for data={data}")
+        found["backbone"] = Natural(of_data["backbone"], f"default for data={data}")
     backbone = found["backbone"].choice if "backbone" in found else choices["backbone"]
     if "strategy" not in given and "strategy" in (of_backbone := declarations("backbone", backbone)):
         strategy = of_backbone["strategy"]
-        found["strategy"] = Natural(strategy, f"natural for backbone={backbone}, which has learned weights")
+        found["strategy"] = Natural(strategy, f"default for backbone={backbone}, which is pretrained")
         of_strategy = declarations("strategy", strategy)
     if "adapter" not in given and "adapter" in of_strategy:
-        found["adapter"] = Natural(of_strategy["adapter"], f"natural for strategy={strategy}")
+        found["adapter"] = Natural(of_strategy["adapter"], f"default for strategy={strategy}")
     if choices["domain_adaptation"] != "auto":
         return found
     inner = choices.get(f"data@data.{of_data['where']}") if "where" in of_data else None
     if inner is not None and "domain_adaptation" not in declarations("data", inner):
         of_data = {}
     if "domain_adaptation" in of_strategy:
-        chosen = Natural(of_strategy["domain_adaptation"], f"strategy={strategy} takes no target")
+        chosen = Natural(of_strategy["domain_adaptation"], f"strategy={strategy} does not use a target")
     elif "domain_adaptation" in of_data:
         chosen = Natural(of_data["domain_adaptation"], f"data={data} has an unlabelled target")
     else:
@@ -107,14 +107,14 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
 
 
 def keeps_frozen(strategy: Mapping[str, Any], max_epochs: int | None) -> bool:
-    """Whether no layer below the head is ever trained, so that an adaptation would affect no parameter.
+    """Whether no layer below the head is ever trained, so that an adaptation would have no effect.
 
     Args:
-        strategy: its node.
-        max_epochs: length of the run.
+        strategy: node of the strategy.
+        max_epochs: number of epochs of the run.
     """
     layers = strategy.get("layers")
-    if not isinstance(layers, Mapping):  # a mistake, which is reported when values are checked
+    if not isinstance(layers, Mapping):  # a mistake that is reported when values are checked
         return False
     every = layers.get("unfreeze_every")
     waits = isinstance(every, int) and isinstance(max_epochs, int) and every >= max_epochs
@@ -122,10 +122,10 @@ def keeps_frozen(strategy: Mapping[str, Any], max_epochs: int | None) -> bool:
 
 
 def reasons_of(hydra: Any) -> list[str]:
-    """State the natural choices of a composed configuration: ``backbone=mlp (natural for data=moons)``.
+    """List a composed configuration's natural choices with reasons: ``backbone=mlp (default for data=moons)``.
 
     Args:
-        hydra: Hydra's own part of it.
+        hydra: Hydra's own part of the configuration.
     """
     noted = (hydra.get("env") or {}).get("natural") or {}
     return [f"{group}={hydra.runtime.choices[group]} ({reason})" for group, reason in noted.items()]
@@ -139,11 +139,11 @@ def install() -> None:
 
 
 _REMEMBERED: dict[tuple[str, ...], dict[str, Natural]] = {}
-"""Natural choices of this process by what was chosen: a start composes several times, and a sweep for every job."""
+"""Cached natural choices: the program composes several times at its start, and once per job of a sweep."""
 
 
 _COMPOSED: dict[Any, tuple[list[str], DictConfig]] = {}
-"""Compositions of this start of the program, with values of Hydra's own part; a start requests them three times."""
+"""Cached compositions, with the values of Hydra's own part; the program requests each three times at its start."""
 
 _composing_once: ContextVar[bool] = ContextVar("_composing_once", default=False)
 
@@ -165,10 +165,10 @@ def _sets_hydra(text: str) -> bool:
 
 
 def _composed_by(config_name: str | None, overrides: Sequence[str], run_mode: RunMode, validated: bool) -> Any:
-    """Return a key of the inputs of a composition; None if it is not cached."""
+    """Return the cache key of a composition; None if it must not be cached."""
     if not _composing_once.get() or outside_folders() or any("hydra.searchpath" in text for text in overrides):
         return None
-    # Hydra looks up hydra.mode in a composition that it does not validate: that of a single run has it as well
+    # Hydra composes without validation only to look up hydra.mode, which the composition of a single run also contains
     mode = run_mode if validated else RunMode.RUN
     return (config_name, mode, *(text for text in overrides if not _sets_hydra(text)))
 
@@ -182,7 +182,7 @@ def _copy_with(composed: DictConfig, texts: Sequence[str]) -> DictConfig:
 
 
 def _key(config_name: str, single: Sequence[Override], repo: Any) -> tuple[str, ...] | None:
-    """Return a key of the inputs of natural choices (the choices of groups); None if files are from outside."""
+    """Return a cache key for natural choices (the choices of groups); None if files are from outside folders."""
     if outside_folders():
         return None
     given = [str(one.input_line) for one in single if repo.group_exists(one.key_or_group)]
@@ -192,7 +192,7 @@ def _key(config_name: str, single: Sequence[Override], repo: Any) -> tuple[str, 
 class Loader(ConfigLoaderImpl):
     """Hydra's loader of configurations, with natural choices; launchers of other packages call it for each job."""
 
-    _chosen: Mapping[str, Natural] = {}  # of the last composition, whose files are these
+    _chosen: Mapping[str, Natural] = {}  # natural choices of the last composition; its files are ``_files``
     _files: Any = None
 
     def load_configuration(
@@ -203,7 +203,7 @@ class Loader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose a configuration; ``hydra.env.natural`` states the reasons for its natural choices."""
+        """Compose a configuration; ``hydra.env.natural`` contains the reasons for its natural choices."""
         key = _composed_by(config_name, overrides, run_mode, validate_sweep_overrides)
         values = [text for text in overrides if _sets_hydra(text)]
         if key in _COMPOSED:
@@ -255,7 +255,7 @@ class Loader(ConfigLoaderImpl):
         """Return the given overrides; in a single run, ``auto`` is replaced by the choice."""
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         texts = [str(one.input_line) for one in parsed if not one.is_hydra_override()]
-        if run_mode == RunMode.MULTIRUN or "domain_adaptation" not in chosen:  # each job replaces its own
+        if run_mode == RunMode.MULTIRUN or "domain_adaptation" not in chosen:  # in a sweep, each job replaces ``auto``
             return texts
         name = f"domain_adaptation={chosen['domain_adaptation'].choice}"
         return [name if text == AUTO else text for text in texts]
@@ -302,7 +302,7 @@ class Loader(ConfigLoaderImpl):
         return choose(choices, defaults.overrides.override_choices, lambda *names: _declarations(repo, *names))
 
     def _objection(self, cfg: DictConfig) -> str:
-        """Explain why an adaptation would be refused because of values; empty if it would not be."""
+        """Return the reason for which the configured values do not allow an adaptation; empty if they do."""
         if keeps_frozen(cfg.strategy, cfg.trainer.get("max_epochs")):
             return "strategy.layers keeps the whole backbone frozen, and there is no bottleneck"
         data = cfg.hydra.runtime.choices.data
@@ -328,7 +328,7 @@ def _for_these_data(parsed: Sequence[Override], repo: Any) -> str | None:
 
 
 def _length(parsed: Sequence[Override]) -> list[str]:
-    """Replace the number of epochs in the files by a number of updates on the command line."""
+    """Return an override that clears the files' number of epochs if the command line gives a number of updates."""
     given = {one.key_or_group: one for one in parsed}
     updates = given.get("trainer.max_updates")
     counted = updates is not None and not updates.is_sweep_override() and updates.value() is not None
@@ -336,7 +336,7 @@ def _length(parsed: Sequence[Override]) -> list[str]:
 
 
 def _first(override: Override) -> Override:
-    """Take the first value of a swept group, which determines the options of the whole sweep."""
+    """Return an override with the first value of a swept group, which determines the options of the whole sweep."""
     with suppress(ValueError):  # glob(...)
         value = next(override.sweep_string_iterator())
         return OverridesParser.create().parse_override(f"{override.get_key_element()}={value}")
@@ -353,7 +353,7 @@ def _declarations(repo: Any, group: str, choice: str) -> Mapping[str, str]:
 
 
 def _of_class(group: str, node: DictConfig) -> dict[str, str]:
-    with suppress(Exception):  # mistakes in it are reported when the run begins
+    with suppress(Exception):  # mistakes in the node are reported when the run begins
         kind: Any = get_class(node._target_)
         if group == "data":
             return {"domain_adaptation": "dann"} if kind.target_for(node) else {}
@@ -362,7 +362,7 @@ def _of_class(group: str, node: DictConfig) -> dict[str, str]:
 
 
 def _has_target(repo: Any, one: Any) -> bool:
-    """Whether inner data, the name of a choice or a node, are a pair of domains."""
+    """Whether inner data, given by a choice's name or a node, are a domain pair."""
     if isinstance(one, str):
         return "domain_adaptation" in _declarations(repo, "data", one)
     return "domain_adaptation" in _of_class("data", one)

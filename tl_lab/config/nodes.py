@@ -35,7 +35,7 @@ def _read_default(one: Any, file: Path) -> DictConfig:
 
 
 def _find(name: str, file: Path) -> Path:
-    """Find a file by name, which begins with / if it is not in the same folder; the project's folders come first."""
+    """Find a file by name; a name that begins with / is searched in the file's parent folders, then in ``conf/``."""
     if not name.startswith("/"):
         return file.parent / f"{name}.yaml"
     places = [folder / f"{name[1:]}.yaml" for folder in (*file.parents, conf_dir())]

@@ -1,4 +1,4 @@
-"""Modules with another path in earlier versions, so that old runs can be read and hashes do not change."""
+"""Modules that have moved since earlier versions, so that old runs can be read and hashes do not change."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def current_names(value: Any) -> Any:
     """Return a plain configuration whose ``_target_`` entries name the current modules.
 
     Args:
-        value: dicts, lists and values; not changed.
+        value: nested dicts, lists and plain values; it is not modified.
     """
     return _with_targets(value, lambda target: _moved(target, RENAMED))
 
@@ -56,7 +56,7 @@ def first_names(value: Any) -> Any:
     Hashes are computed on these names, so that moving a module does not change them.
 
     Args:
-        value: dicts, lists and values; not changed.
+        value: nested dicts, lists and plain values; it is not modified.
     """
     return _with_targets(value, lambda target: _moved(target, _FIRST))
 

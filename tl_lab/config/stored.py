@@ -20,9 +20,9 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
 
     A run older than adapters gets ``adapter=none``.
 
-    A run stores its configuration resolved. A reference (``${...}``), a YAML alias or a node for Hydra in it was put
-    there by someone else: each is refused, since references read environment variables and files, and aliases can grow
-    without bound.
+    A run stores its resolved configuration, so a reference (``${...}``), a YAML alias or a node for Hydra must have
+    been added by someone else. All three are refused: references can read environment variables and files, and
+    aliases can expand without bound.
 
     Args:
         folder: the run's folder.
@@ -43,7 +43,7 @@ def read_stored(folder: Path, nodes: Sequence[str] = ("strategy",)) -> DictConfi
         raise UserError(f"{path} is not the configuration of a run")
     plain = OmegaConf.to_container(cfg, resolve=False)
     if reference := next((text for text in texts_in(plain) if "${" in text), None):
-        raise UserError(f"{path} holds the reference {reference!r}, which no run writes: nothing is read from it")
+        raise UserError(f"{path} contains the reference {reference!r}, which no run writes: the file is not read")
     current = current_names(plain)
     current["adapter"] = current.get("adapter") or {"_target_": NO_ADAPTER}
     return cast(DictConfig, OmegaConf.create(current))
@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file as plain values; references remain text.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         UserError: the file is missing, not a regular file, damaged, too large, or contains an alias.
@@ -86,13 +86,13 @@ def _text_of(path: Path) -> str:
 
     try:
         if not path.is_file():  # reading a pipe or a device might never end
-            raise UserError(f"{path} is missing, or no regular file")
+            raise UserError(f"{path} is missing or not a regular file")
         if path.stat().st_size > _LARGEST_BYTES:
-            raise UserError(f"{path} is larger than {_LARGEST_BYTES:,} bytes, which no file that a run writes is")
+            raise UserError(f"{path} is larger than {_LARGEST_BYTES:,} bytes, unlike any file that a run writes")
         text = path.read_text(encoding="utf-8")
         events = yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if "*" in text else ()
         if any(isinstance(event, yaml.AliasEvent) for event in events):
-            raise UserError(f"{path} holds a YAML alias, which no run writes: nothing is read from it")
+            raise UserError(f"{path} contains a YAML alias, which no run writes: the file is not read")
     except UserError:
         raise
     except Exception as error:

@@ -26,8 +26,8 @@ class Trust:
     """The names that a configuration from a run's folder may use.
 
     Attributes:
-        where: its file, for messages.
-        allowed: exact names of classes and functions.
+        where: file of the configuration, for messages.
+        allowed: exact names of the allowed classes and functions.
     """
 
     where: Path
@@ -41,14 +41,14 @@ class Trust:
             where: the saved configuration's file.
             allow: further exact names; those of ``TL_LAB_ALLOW`` are added.
         """
-        told = filter(None, map(str.strip, os.environ.get(ALLOW, "").split(",")))
-        return cls(Path(where), known_targets() | {*allow, *told})
+        from_environment = filter(None, map(str.strip, os.environ.get(ALLOW, "").split(",")))
+        return cls(Path(where), known_targets() | {*allow, *from_environment})
 
     def check(self, value: Any) -> None:
-        """Refuse plain values that contain a name that is not allowed, or a reference, at any depth.
+        """Check that plain values contain only allowed names and no reference, at any depth.
 
         Args:
-            value: dicts, lists and values, not resolved.
+            value: nested dicts, lists and values, not resolved.
 
         Raises:
             UserError: a name is neither known nor allowed, or a text contains ``${...}``.
@@ -57,12 +57,12 @@ class Trust:
         if unknown:
             raise UserError(
                 f"{self.where} names {', '.join(map(repr, unknown))}, which no configuration file of this project "
-                "names and which would be imported and called: for a package of your own, install it or give its "
-                f"folder of choices by --config-dir{_made_with(self.where.parent)}; if you trust the file, allow it "
-                f"by its exact name, {ALLOW}={','.join(unknown)} (or --allow, where the command has it)"
+                "names; it would be imported and called. If it is from your own package, install the package or give "
+                f"its folder of choices by --config-dir{_made_with(self.where.parent)}; otherwise, if you trust the "
+                f"file, allow the exact name by {ALLOW}={','.join(unknown)} (or by --allow, if the command has it)"
             )
         if reference := next((text for text in texts_in(value) if "${" in text), None):
-            raise UserError(f"{self.where} holds the reference {reference!r}, which no run writes: nothing is built")
+            raise UserError(f"{self.where} contains the reference {reference!r}, which no run writes: nothing is built")
 
 
 def known_targets() -> frozenset[str]:
@@ -82,25 +82,25 @@ def _known_targets(_outside: tuple[Path, ...]) -> frozenset[str]:
 
 
 def check_foreign(cfg: DictConfig | Mapping[str, Any], where: str | Path, allow: Sequence[str] = ()) -> None:
-    """Refuse a saved configuration with names that no configuration file of this machine contains.
+    """Check that all names in a saved configuration occur in the configuration files of this machine.
 
     The ``_target_`` of a node is imported and called with the node's values, so an untrusted file could name any
     function of any package. Exact names are compared, at any depth and under any key.
 
     Args:
         cfg: the saved configuration, as :func:`~tl_lab.config.stored.read_stored` returns it.
-        where: its file, for the message.
+        where: file of the configuration, for the message.
         allow: further exact names; those of ``TL_LAB_ALLOW`` are added.
 
     Raises:
-        UserError: a name is neither known nor allowed, or a text holds a reference.
+        UserError: a name is neither known nor allowed, or a text contains a reference.
     """
     plain = OmegaConf.to_container(cfg, resolve=False) if isinstance(cfg, DictConfig) else cfg
     Trust.of(where, allow).check(plain)
 
 
 def _made_with(run: Path) -> str:
-    """Name the folders that a run was made with, for a message; they are never used automatically."""
+    """Return a note on the folders of choices with which a run was made; they are never used automatically."""
     path = run / "results.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Check configurations: every node is compared with the class that it names, and nothing is built.
+"""Checks of configurations: every node is compared with the class that it names, and nothing is built.
 
 PyTorch is not imported until a configuration is compared with the classes that it names.
 """
@@ -32,7 +32,7 @@ from tl_lab.errors import UserError, nearest
 
 __all__ = ["PROVIDED", "Taken", "check", "raise_if_wrong", "taken_by"]
 
-# Keys that Hydra reads and the class does not.
+# Keys that are read by Hydra, not by the class.
 _DIRECTIVES = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
 
 
@@ -76,7 +76,7 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
         One sentence per mistake: unknown or missing keys, values of a wrong type or outside their range, classes that
         do not exist.
     """
-    mistakes: dict[tuple[str, str], str] = {}  # a node with two references is reported once
+    mistakes: dict[tuple[str, str], str] = {}  # a node that is referenced twice is reported once
     plain = to_plain(cfg)
     for text in (*_check_keys(plain), *_check_plain(plain)):
         mistakes[text, ""] = text
@@ -93,7 +93,7 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
 
 
 def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
-    """Report keys that nothing reads, and missing groups; a part may be checked alone."""
+    """Report unknown keys and groups without a class; partial configurations are not checked for these."""
     if {"strategy", "data"} <= plain.keys():
         groups = {name for name in choices() if "/" not in name} - {"experiment", "search"}
         known = groups | {path.partition(".")[0] for path in PLAIN}
@@ -102,7 +102,7 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
             yield f"there is no key {key!r}; {f'did you mean {inside[0]}?' if inside else nearest(key, known)}"
         for group in OF_ONE_CLASS & plain.keys():
             if not _names_class(plain[group]):
-                yield f"{group} names no class: {group}._target_ is missing; choose one of the group's files"
+                yield f"{group} does not name a class: {group}._target_ is missing; choose one of the group's files"
             else:
                 yield from _check_directives(group, plain[group])
         validators = plain["validator"] if isinstance(plain.get("validator"), dict) else {}
@@ -116,9 +116,9 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
     known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
     for name, node in callbacks.items():
         if name not in known and not (isinstance(node, dict) and "_target_" in node):
-            yield f"callbacks.{name} names no class: give callbacks.{name}._target_; {nearest(name, known)}"
+            yield f"callbacks.{name} does not name a class: give callbacks.{name}._target_; {nearest(name, known)}"
         elif name in known and isinstance(node, dict) and "_target_" in node:
-            yield f"callbacks.{name} is the run's own: give a callback of your own another name"
+            yield f"callbacks.{name} is reserved for the run's own callback: give yours another name"
     for path, filled in FILLED.items():
         for key in sorted(filled & (plain.get(path) or {}).keys()):
             hint = f"; {ELSEWHERE[where]}" if (where := f"{path}.{key}") in ELSEWHERE else ""
@@ -145,10 +145,10 @@ def _check_reproduces(node: Any) -> Iterator[str]:
 
 
 def _check_directives(path: str, node: dict[str, Any]) -> Iterator[str]:
-    """Report directives with which Hydra would not build objects of the class and of the classes in its options."""
+    """Report directives with which Hydra would not build the object and the objects in its options."""
     wrong = {"_partial_": path != "optimizer" and node.get("_partial_"), "_args_": node.get("_args_")}
     wrong["_recursive_"] = node.get("_recursive_", True) is not True
-    yield from (f"{path}.{key} has no meaning here: leave it out" for key, given in wrong.items() if given)
+    yield from (f"{path}.{key} is not supported here: leave it out" for key, given in wrong.items() if given)
 
 
 def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
@@ -192,14 +192,14 @@ def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]
         if key in _DIRECTIVES or (key not in taken.hints and taken.anything):
             continue
         if key not in taken.hints:
-            yield f".{key}: {name} takes no {key!r}; {nearest(key, taken.hints.keys() - provided)}"
+            yield f".{key}: {name} has no option {key!r}; {nearest(key, taken.hints.keys() - provided)}"
         elif value == "???":
             yield f".{key} must be given"
         else:
             yield from (f".{key}{below}{text}" for below, text in misfits(value, taken.hints[key]))
     if not node.get("_partial_") and not node.get("_args_"):
         for key in sorted(taken.needed - node.keys() - provided):
-            yield f" lacks {key!r}, which {name} needs"
+            yield f" lacks {key!r}, which {name} requires"
 
 
 def taken_by(name: str) -> Taken:
@@ -219,7 +219,7 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
     declared = next((known for start, known in OF_LIBRARIES.items() if name.startswith(start)), {})
     hints: dict[str, Any] = {}
     needed: set[str] = set()
-    given: set[str] = set()  # arguments that a class passes to its base are not options
+    given: set[str] = set()  # arguments that a class passes to its base itself are not options
     anything = False
     for owner, function in _constructors(target):
         parameters = inspect.signature(function).parameters
@@ -231,8 +231,8 @@ def _taken_by(target: Callable[..., Any], name: str) -> Taken:
                 hints[key] = declared.get(key, known.get(key, annotation))
                 needed |= {key} if parameter.default is parameter.empty else set()
         given |= _handed_on(function)
-        # nn.Module has **kwargs only in its signature and refuses them; asked of the class, since torch.compile puts
-        # a function of its own in place of the constructor
+        # nn.Module accepts **kwargs only in its signature; the class is examined because torch.compile replaces the
+        # constructor
         closed = owner.__module__ == "torch.nn.modules.module"
         anything = not closed and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         if not anything:

@@ -1,4 +1,4 @@
-"""Adaptive batch normalisation: the target is normalised by its own statistics."""
+"""Adaptive batch normalisation: the target is normalised with its own statistics."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -19,18 +19,19 @@ __all__ = ["AdaBN", "adapt_statistics"]
 class AdaBN(DomainAdaptation):
     """Train on the source; before the target is scored, estimate batch-norm statistics on its training part.
 
-    y = scale (x - mu_t) / sqrt(sigma_t^2 + eps) + shift for the target and with mu_s, sigma_s for the source: scale
-    and shift are trained on the source, mu_t and sigma_t^2 are mean and variance of a channel over all of the
-    target's samples and positions. Neither target labels nor gradients are used.
+    The target is normalised by y = scale (x - mu_t) / sqrt(sigma_t^2 + eps) + shift, and the source by the same formula
+    with mu_s and sigma_s. Scale and shift are trained on the source; mu_t and sigma_t^2 are the mean and variance of a
+    channel over all samples and positions of the target. Neither target labels nor gradients are used.
 
     Args:
-        exact: layer by layer, so that each layer's statistics are those of its inputs when all previous layers
-            normalise with their final statistics: a pass over the target's training part for each batch-norm layer, up
-            to that layer. False: a single pass in which each batch is normalised by its own statistics, pooled over
-            batches; equal for the first layer and similar for the others.
+        exact: True measures one layer after the other, so that each layer's statistics are those of its inputs when all
+            previous layers normalise with their final statistics. This takes a pass over the target's training part,
+            up to that layer, for each batch-norm layer. False takes a single pass in which each batch is normalised
+            with its own statistics, which are pooled over batches; the result is equal for the first layer and
+            similar for the others.
 
     Raises:
-        UserError: the network has no batch-norm (from :meth:`build`).
+        UserError: the network has no batch normalisation (from :meth:`build`).
 
     References:
         Li, Wang, Shi, Hou and Liu, Adaptive Batch Normalization for Practical Domain Adaptation, Pattern Recognition
@@ -49,8 +50,8 @@ class AdaBN(DomainAdaptation):
         """Check that the network has batch normalisation; no module is built."""
         if not _separated(network):
             raise UserError(
-                "domain_adaptation=adabn estimates batch-norm statistics, and this network has no batch-norm: "
-                "choose a backbone with it (for lenet, conv4 and mlp backbone.batch_norm=true)"
+                "domain_adaptation=adabn estimates batch-norm statistics, but this network has no batch normalisation: "
+                "choose a backbone that has it (lenet, conv4 and mlp have it with backbone.batch_norm=true)"
             )
 
     def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
@@ -61,7 +62,7 @@ class AdaBN(DomainAdaptation):
     def facts(self) -> dict[str, str]:
         """Report how the target's statistics are estimated."""
         how = "layer by layer" if self.exact else "in one pass"
-        return {"batch-norm statistics": f"the target's measured on its training part, {how}"}
+        return {"batch-norm statistics": f"the target's are measured on its training part, {how}"}
 
     def extra_repr(self) -> str:
         """Show the method's options."""
@@ -75,9 +76,9 @@ def adapt_statistics(network: Network, batches: Callable[[], Iterable[Inputs]], 
     The variance is the mean over all N values of a channel, so that normalised values have variance 1.
 
     Args:
-        network: its mode is restored; layers that are not reached keep their statistics.
-        batches: called for each pass, returns the inputs ``(B, ...)`` on the network's device.
-        exact: as in :class:`AdaBN`.
+        network: the network; its mode is restored. Layers that are not reached keep their statistics.
+        batches: function called for each pass; returns batches of inputs ``(B, ...)`` on the network's device.
+        exact: see :class:`AdaBN`.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -97,7 +98,7 @@ def _separated(network: Network) -> list[_BatchNorm]:
 
 
 def _in_order(network: Network, x: Inputs) -> list[_BatchNorm]:
-    """List these layers in the order of the forward pass, which may differ from that of their registration."""
+    """List these layers in the order of the forward pass, which may differ from the order of registration."""
     reached: dict[_BatchNorm, None] = {}
     hooks = [norm.register_forward_pre_hook(lambda norm, _: reached.setdefault(norm)) for norm in _separated(network)]
     try:
@@ -113,15 +114,15 @@ def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Input
     moments = {layer: _Moments() for layer in layers}
     counters = {layer: layer.num_batches_tracked.clone() for layer in layers if layer.num_batches_tracked is not None}
 
-    def note(layer: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+    def record(layer: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
         moments[layer].add(inputs[0])
         if cut_off:
             raise _ReachedError
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
         for layer in layers if not cut_off else ():
-            layer.train()  # normalises each batch by its own statistics
+            layer.train()  # normalises each batch with its own statistics
         for x in batches:
             with suppress(_ReachedError):
                 network.features(x)
@@ -137,7 +138,7 @@ def _measure(network: Network, layers: list[_BatchNorm], batches: Iterable[Input
 
 
 class _ReachedError(Exception):
-    """The measured layer was reached: later layers need not be computed."""
+    """Ends a forward pass at the measured layer, since later layers need not be computed."""
 
 
 class _Moments:
@@ -152,7 +153,7 @@ class _Moments:
         variance, mean = torch.var_mean(x, [d for d in range(x.dim()) if d != 1], correction=0)
         variance, mean = variance.cpu().double(), mean.cpu().double()
         share = x.numel() // x.shape[1] / (self.count + x.numel() // x.shape[1])  # of the new values
-        apart = mean - self.mean
-        self.variance = self.variance + share * (variance - self.variance) + share * (1 - share) * apart.square()
-        self.mean = self.mean + share * apart
+        difference = mean - self.mean
+        self.variance = self.variance + share * (variance - self.variance) + share * (1 - share) * difference.square()
+        self.mean = self.mean + share * difference
         self.count += x.numel() // x.shape[1]

@@ -16,16 +16,17 @@ __all__ = ["ADDA"]
 
 
 class ADDA(DomainAdaptation):
-    """Train on the source first, then train a separate encoder of the target to imitate the source's features.
+    """Train on the source first, then train a separate target encoder to imitate the source's features.
 
-    In the first share of the run, source encoder and head are trained on the source alone. Afterwards both are frozen,
-    including batch normalisation and dropout; the target's encoder starts as a copy of the source's. For each batch, a
-    discriminator is trained to separate source from target features, then the target's encoder with inverted labels.
+    During the first share of the run, the source encoder and the head are trained on the source alone. Then both are
+    frozen, including batch normalisation and dropout, and the target encoder starts as a copy of the source encoder.
+    For each batch, a discriminator is trained to separate source from target features, and the target encoder is
+    trained with inverted domain labels.
 
     Args:
-        pretrain: share of the run on the source alone, in (0, 1).
+        pretrain: share of the run that trains on the source alone, in (0, 1).
         hidden: widths of the discriminator's hidden layers (paper: 500, 500).
-        dropout: in the discriminator, in [0, 1).
+        dropout: dropout rate in the discriminator, in [0, 1).
 
     Raises:
         UserError: an option is out of its range.
@@ -55,7 +56,7 @@ class ADDA(DomainAdaptation):
         self.discriminator: nn.Module = mlp(network.num_features, self.hidden, 1, self.dropout)
 
     def phases(self, progress: float) -> tuple[Phase, ...]:
-        """Return the phases: the source alone; later discriminator and target encoder in turn."""
+        """Return the phases: at first the source alone, later the discriminator and then the target encoder."""
         if progress < self.pretrain:
             return (Phase("source", frozenset({"backbone", "bottleneck", "head"}), needs=frozenset({"source"})),)
         discriminator = Phase("discriminator", frozenset({"adaptation"}), task=False)
@@ -63,7 +64,7 @@ class ADDA(DomainAdaptation):
         return discriminator, encoder
 
     def before_update(self, network: Network, update: Update) -> None:
-        """Initialise the target's encoder from the source's, and freeze the latter."""
+        """Initialise the target encoder from the source encoder, and freeze the latter."""
         if update.progress < self.pretrain:
             return
         if not self.started:
@@ -73,18 +74,18 @@ class ADDA(DomainAdaptation):
         network.bottleneck.eval()
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
-        """Compute the discriminator's loss, or that of the target's encoder with inverted labels."""
+        """Compute the discriminator's loss, or that of the target encoder with inverted labels."""
         if update.phase == "source":
             return Adaptation()
-        of_target = self.discriminator(target.features).squeeze(1)
+        target_logits = self.discriminator(target.features).squeeze(1)
         if update.phase == "encoder":
-            return Adaptation({"encoder_loss": F.softplus(of_target).mean()})  # labelled as source, class 0
-        of_source = self.discriminator(source.features).squeeze(1)
-        accuracy = domain_accuracy(of_source, of_target)
-        return Adaptation({"domain_loss": domain_loss(of_source, of_target)}, {"domain_acc": accuracy})
+            return Adaptation({"encoder_loss": F.softplus(target_logits).mean()})  # labelled as source, class 0
+        source_logits = self.discriminator(source.features).squeeze(1)
+        accuracy = domain_accuracy(source_logits, target_logits)
+        return Adaptation({"domain_loss": domain_loss(source_logits, target_logits)}, {"domain_acc": accuracy})
 
     def before_evaluation(self, network: Network, domain: str | None, domains: Domains) -> None:
-        """Use the source's encoder for the target until the target has its own."""
+        """Copy the source encoder to the target encoder as long as the latter has not been trained."""
         if domain == "target" and not self.started:
             self._copy(network)
 
@@ -96,7 +97,7 @@ class ADDA(DomainAdaptation):
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the numbers."""
-        return {"ADDA": f"the first {self.pretrain:.0%} of the updates on the source alone"}
+        return {"ADDA": f"the first {self.pretrain:.0%} of the updates use the source alone"}
 
     def extra_repr(self) -> str:
         """Show the method's options."""

@@ -27,7 +27,7 @@ def domain_loss(
         source: logits u of the source, ``(n,)``.
         target: logits v of the target, ``(m,)``.
         reduction: ``sum`` of the two means as in the paper, or their ``mean``, half as large.
-        weights: of the samples of each domain, ``(n,)`` and ``(m,)``, each of mean 1; None for equal weights.
+        weights: weights of the samples of each domain, ``(n,)`` and ``(m,)``, each of mean 1; None for equal weights.
 
     Returns:
         A scalar; 2 ln 2 (``sum``) or ln 2 (``mean``) for a classifier at chance level.
@@ -35,29 +35,29 @@ def domain_loss(
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equations 8 and 9.
     """
-    of_source, of_target = F.softplus(source), F.softplus(-target)
+    source_losses, target_losses = F.softplus(source), F.softplus(-target)
     if weights is not None:
-        of_source, of_target = weights[0] * of_source, weights[1] * of_target
-    total = of_source.mean() + of_target.mean()
+        source_losses, target_losses = weights[0] * source_losses, weights[1] * target_losses
+    total = source_losses.mean() + target_losses.mean()
     return total if reduction == "sum" else total / 2
 
 
 class Adversary(nn.Module):
-    """A discriminator that is trained to separate the domains, and passes its reversed gradient to its inputs.
+    """A discriminator that is trained to separate the domains and passes its reversed gradient to its inputs.
 
     With lambda on the features the discriminator descends weight * L_d and the features receive that gradient times
     -lambda_p. With lambda on the loss (the shallow variant) the discriminator descends weight * lambda_p * L_d and
     the features receive that times -1. lambda_p = lambda_max (2 / (1 + exp(-gamma p)) - 1) over progress p.
 
     Args:
-        weight: of the domain loss, >= 0.
+        weight: weight of the domain loss, >= 0.
         lambda_max: largest lambda, >= 0 (paper: 1).
         gamma: growth rate of lambda_p, > 0 (paper: 10); None keeps lambda at its largest value from the start.
-        hidden: widths of the discriminator's hidden layers; none for logistic regression.
-        dropout: in the discriminator, in [0, 1).
+        hidden: widths of the discriminator's hidden layers; empty for logistic regression.
+        dropout: dropout rate in the discriminator, in [0, 1).
         reduction: ``sum`` of the two per-domain means (paper) or their ``mean``.
         lambda_on: ``features`` (lambda in the reversal) or ``loss``.
-        progress: ``trainer``, p over the whole run, or the number of updates over which p goes from 0 to 1.
+        progress: ``trainer``: p covers the whole run; or the number of updates over which p goes from 0 to 1.
 
     Raises:
         UserError: an option is out of its range.
@@ -111,22 +111,22 @@ class Adversary(nn.Module):
             source: discriminator's input from the source, ``(n, D)``.
             target: discriminator's input from the target, ``(m, D)``.
             update: progress of training.
-            weights: of the samples of each domain, each of mean 1.
+            weights: weights of the samples of each domain, each of mean 1.
 
         Returns:
             The weighted loss, and the domain accuracy (mean over domains) and lambda to log.
         """
         strength = update.live(self.strength)
         on_features = self.lambda_on == "features"
-        seen = reverse_gradient(torch.cat([source, target]), strength if on_features else 1.0)
-        logits = self.discriminator(seen).squeeze(1)  # (n + m, D) -> (n + m,)
-        of_source, of_target = logits.split([len(source), len(target)])
-        loss = domain_loss(of_source, of_target, self.reduction, weights)
+        reversed_inputs = reverse_gradient(torch.cat([source, target]), strength if on_features else 1.0)
+        logits = self.discriminator(reversed_inputs).squeeze(1)  # (n + m, D) -> (n + m,)
+        source_logits, target_logits = logits.split([len(source), len(target)])
+        loss = domain_loss(source_logits, target_logits, self.reduction, weights)
         if self.weight != 1:
             loss = self.weight * loss
         if not on_features:
             loss = strength * loss
-        return loss, {"domain_acc": domain_accuracy(of_source, of_target), "lambda": strength}
+        return loss, {"domain_acc": domain_accuracy(source_logits, target_logits), "lambda": strength}
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the method's numbers."""
@@ -142,17 +142,17 @@ class Adversary(nn.Module):
         return f"weight={self.weight}, lambda_max={self.lambda_max}, {self.ramp}, reduction={self.reduction!r}"
 
 
-def domain_accuracy(of_source: Tensor, of_target: Tensor) -> Tensor:
-    """Average the accuracies of the two domains.
+def domain_accuracy(source_logits: Tensor, target_logits: Tensor) -> Tensor:
+    """Average the discriminator's accuracies on the two domains.
 
     Args:
-        of_source: the discriminator's logits, > 0 for the target, ``(n,)``.
-        of_target: likewise, ``(m,)``.
+        source_logits: logits of source samples, > 0 for the target, ``(n,)``.
+        target_logits: logits of target samples, ``(m,)``.
 
     Returns:
-        A scalar; of domains of equal sizes, marks of the correct decisions, ``(2n,)`` bool.
+        A scalar; for domains of equal sizes, marks of the correct decisions, ``(2n,)`` bool.
     """
-    right_of_source, right_of_target = of_source < 0, of_target > 0
-    if len(of_source) == len(of_target):  # the share over both, which is computed when the log is written
-        return torch.cat([right_of_source, right_of_target])
-    return (right_of_source.float().mean() + right_of_target.float().mean()) / 2
+    source_right, target_right = source_logits < 0, target_logits > 0
+    if len(source_right) == len(target_right):  # the share over both, which is computed when the log is written
+        return torch.cat([source_right, target_right])
+    return (source_right.float().mean() + target_right.float().mean()) / 2

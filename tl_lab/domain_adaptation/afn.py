@@ -60,11 +60,11 @@ class AFN(DomainAdaptation):
     """Enlarge the norms of both domains' features, step by step (SAFN) or towards a radius (HAFN).
 
     Args:
-        weight: of the term for each domain, >= 0 (paper: 0.05).
+        weight: weight of the term for each domain, >= 0 (paper: 0.05).
         kind: ``stepwise`` or ``hard``.
         step: Delta r of the stepwise form, > 0 (paper: 1, or 0.3 for small sets).
         radius: R of the hard form, > 0 (paper: 25).
-        entropy_weight: of the mean entropy of the target's predictions, >= 0 (paper: 0, or 0.1 with it).
+        entropy_weight: weight of the mean entropy of the target's predictions, >= 0 (paper: 0, or 0.1 if it is used).
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:
@@ -99,7 +99,7 @@ class AFN(DomainAdaptation):
         self.batch_norm = check_batch_norm(batch_norm)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
-        """Compute the norms' loss of both domains."""
+        """Compute the feature-norm losses of both domains."""
         norm, size = (stepwise_norm, self.step) if self.kind == "stepwise" else (hard_norm, self.radius)
         loss = norm(source.features, size) + norm(target.features, size)
         terms = {"norm_loss": self.weight * loss}

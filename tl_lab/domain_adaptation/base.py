@@ -50,7 +50,7 @@ class DomainOutput:
 
 
 class Absent:
-    """Placeholder for the output of a domain that a phase does not need; reading it is an error of the method.
+    """Placeholder for the output of a domain that a phase does not need; reading it raises an error.
 
     Args:
         domain: ``source`` or ``target``.
@@ -61,7 +61,7 @@ class Absent:
         self._domain, self._phase = domain, phase
 
     def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"phase {self._phase!r} does not name the {self._domain} in needs, but reads its {name}")
+        raise RuntimeError(f"phase {self._phase!r} does not list the {self._domain} in needs, but reads its {name}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Adaptation:
 
     Args:
         terms: weighted terms of the objective by name; their sum is added to the task loss.
-        logs: further quantities to plot (domain accuracy, lambda); of a tensor that the method changes in place
-            later, a copy.
+        logs: further quantities to plot (domain accuracy, lambda). Pass a copy of a tensor that the method changes in
+            place later.
     """
 
     terms: Mapping[str, Tensor] = field(default_factory=dict)
@@ -95,11 +95,11 @@ class Update:
     def live(self, number: "Callable[[Update], float]") -> float | Tensor:
         """Evaluate a number that changes between updates, such as a weight that grows with progress.
 
-        An update that is replayed as a graph on a GPU uses a tensor instead, ``()``, which is filled before
-        each replay. A method that reads :attr:`progress` or :attr:`number` itself works, but is never replayed.
+        An update that is replayed as a CUDA graph uses a tensor ``()`` instead, which is filled before each replay.
+        A method that reads :attr:`progress` or :attr:`number` directly works, but is never replayed.
 
         Args:
-            number: computes it from an update.
+            number: function that computes it from an update.
         """
         return number(self)
 
@@ -110,15 +110,15 @@ class Update:
 
 @dataclass(frozen=True)
 class Phase:
-    """One of the updates for a batch; most methods have a single one, of all parts together.
+    """One of the updates for a batch; most methods have a single one that updates all parts together.
 
     Args:
         name: passed to :meth:`DomainAdaptation.adapt`.
-        learns: the parts that it updates; all others get no gradient and do not change.
+        learns: the parts that are updated; all others get no gradient and do not change.
         task: whether the task loss, with the strategy's penalties, is part of its objective; it needs the source.
         needs: the domains that pass through the network: a domain left out costs no time and changes no batch-norm
             statistics, and :meth:`DomainAdaptation.adapt` cannot read it. If both domains pass as one batch
-            (``batch_norm`` is ``joint``), both are computed in any case.
+            (``batch_norm`` is ``joint``), both are always computed.
     """
 
     name: str = "joint"
@@ -132,7 +132,7 @@ class Phase:
 
 
 class Domains(Protocol):
-    """Whole sets, without labels, for methods that are fitted before training or before an evaluation."""
+    """Access to whole sets, without labels, for methods that are fitted before training or before an evaluation."""
 
     def inputs(self, name: str) -> Inputs:
         """Return the inputs of a set, ``(N, ...)``, without augmentation."""
@@ -171,7 +171,7 @@ class DomainAdaptation(nn.Module):
     """Names of the network's modules whose outputs the method uses (``backbone.conv2``, ``bottleneck``)."""
 
     def extra_repr(self) -> str:
-        """Show the arguments of the method that it keeps under their names."""
+        """Show the constructor's arguments that are stored in attributes of the same name."""
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if _is_short(getattr(self, name)))
 
@@ -179,7 +179,7 @@ class DomainAdaptation(nn.Module):
         """Build the parts whose size depends on the network, with weights from the global random stream.
 
         Args:
-            network: its ``num_features`` D and ``num_outputs`` C are those of the aligned features.
+            network: gives the width of the features, ``num_features``, and the number of outputs, ``num_outputs``.
         """
 
     def before_training(self, domains: Domains) -> None:
@@ -197,7 +197,7 @@ class DomainAdaptation(nn.Module):
         return x
 
     def target_input(self, x: Tensor) -> Tensor:
-        """Change the target's input, likewise."""
+        """Change the target's input, in the same format."""
         return x
 
     def sample_weights(self, index: Tensor) -> Tensor | None:
@@ -212,7 +212,7 @@ class DomainAdaptation(nn.Module):
 
         Args:
             source: the network's output for the source; :class:`Absent` if the phase does not need it.
-            target: the network's output for the target; likewise.
+            target: the network's output for the target, or :class:`Absent`.
             update: progress of training, and the phase.
         """
         return Adaptation()
@@ -235,14 +235,14 @@ class DomainAdaptation(nn.Module):
 
 
 def check_weight(name: str, value: float) -> float:
-    """Refuse a negative weight.
+    """Return a weight, after checking that it is not negative.
 
     Args:
-        name: of the method's option.
-        value: as configured.
+        name: name of the method's option.
+        value: the configured value.
 
     Raises:
-        UserError: it is negative or NaN.
+        UserError: the value is negative or NaN.
     """
     if not value >= 0:
         raise UserError(f"domain_adaptation.{name} must be at least 0, not {value}")
@@ -250,10 +250,10 @@ def check_weight(name: str, value: float) -> float:
 
 
 def check_batch_norm(value: str) -> str:
-    """Refuse an unknown choice of batch-norm statistics.
+    """Return a choice of batch-norm statistics, after checking that it exists.
 
     Raises:
-        UserError: it is none of the three.
+        UserError: it is not one of ``joint``, ``separate`` and ``domain_specific``.
     """
     if value not in ("joint", "separate", "domain_specific"):
         raise UserError(f"domain_adaptation.batch_norm must be 'joint', 'separate' or 'domain_specific', not {value!r}")

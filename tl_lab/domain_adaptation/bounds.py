@@ -7,7 +7,7 @@ __all__ = ["SourceOnly", "TargetOnly"]
 
 
 class SourceOnly(DomainAdaptation):
-    """The lower bound: training uses the source alone, as without adaptation, but requires a pair for scoring."""
+    """The lower bound: training uses the source alone, as without adaptation; the data must have a target to score."""
 
     problems = ALL
     trains_on_target = False
@@ -26,4 +26,4 @@ class TargetOnly(DomainAdaptation):
 
     def facts(self) -> dict[str, str]:
         """Report that this is an oracle."""
-        return {"oracle": "trained on the target's labels, which no adaptation may see"}
+        return {"oracle": "trained on the target's labels, which adaptation methods may not use"}

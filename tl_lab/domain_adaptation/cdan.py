@@ -18,23 +18,23 @@ __all__ = ["CDAN"]
 class CDAN(DomainAdaptation):
     """Train features that a discriminator cannot assign to a domain, even jointly with the predictions.
 
-    The discriminator's input is T(f, g), the outer product of features and class probabilities, or a random projection
-    of it if that is too wide. The entropy-conditioned form (CDAN+E) weights samples by 1 + exp(-H(g)), with each
-    domain's weights scaled to mean 1.
+    The discriminator's input is T(f, g): the outer product of features and class probabilities, or a random projection
+    of it if the product is too wide. The entropy-conditioned form (CDAN+E) weights samples by 1 + exp(-H(g)); each
+    domain's weights are scaled to mean 1.
 
     Args:
         entropy: weight samples by the certainty of their predictions.
         randomised: ``auto``: project if D * C is above ``map_size``; ``true`` or ``false`` force the choice.
-        map_size: width of the random projection, and the limit above which it is used (paper: 1024 wide, limit 4096).
+        map_size: width of the random projection, and the product's width above which it is used (paper: 1024 and 4096).
         detach: stop the gradient at the probabilities in the map (as in the authors' code).
-        weight: as in :class:`~tl_lab.domain_adaptation.adversarial.Adversary`, like the following options.
-        lambda_max: likewise.
-        gamma: likewise.
-        hidden: likewise.
-        dropout: likewise.
-        reduction: likewise.
+        weight: see :class:`~tl_lab.domain_adaptation.adversarial.Adversary`, also for the following options.
+        lambda_max: see the adversary.
+        gamma: see the adversary.
+        hidden: see the adversary.
+        dropout: see the adversary.
+        reduction: see the adversary.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
-        progress: as in the adversary.
+        progress: see the adversary.
 
     Raises:
         UserError: for a negative weight or an unknown choice.
@@ -100,7 +100,7 @@ class CDAN(DomainAdaptation):
     def _weights(self, output: DomainOutput, update: Update) -> Tensor:
         assert output.logits is not None
         weights = certainty_weights(output.logits.softmax(1))
-        # gradients that reach the predictions through the weights are reversed, too
+        # gradients that reach the predictions through the weights are also reversed
         weights = reverse_gradient(weights, update.live(self.adversary.strength))
         return weights / weights.mean().detach()
 

@@ -20,7 +20,7 @@ class CORAL(DomainAdaptation):
     """Align the covariances of the domains: weight * ||C_s - C_t||_F^2 / (4 D^2).
 
     Args:
-        weight: of the term, >= 0 (paper: such that the term is about as large as the task loss at the end).
+        weight: weight of the term, >= 0 (paper: chosen so that the term ends about as large as the task loss).
         align: the aligned quantity: ``logits`` (the paper's fc8), ``features``, ``probabilities``, or a module's name.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
@@ -44,7 +44,7 @@ class CORAL(DomainAdaptation):
         self.needs_target_logits = align in ("logits", "probabilities")
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
-        """Compute the distance of the covariances."""
+        """Compute the distance between the covariances."""
         value = coral(representation(source, self.align), representation(target, self.align))
         return Adaptation({"coral_loss": self.weight * value})
 

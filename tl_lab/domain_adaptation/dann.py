@@ -20,17 +20,17 @@ class DANN(DomainAdaptation):
     lambda_p = lambda_max (2 / (1 + exp(-gamma p)) - 1) over training progress p.
 
     Args:
-        weight: of the domain loss in the objective, >= 0.
+        weight: weight of the domain loss in the objective, >= 0.
         lambda_max: largest factor of the reversed gradient, >= 0 (paper: 1).
         gamma: growth rate of lambda_p, > 0 (paper: 10); None keeps lambda at its largest value from the start.
         hidden: widths of the discriminator's hidden layers.
-        dropout: in the discriminator, in [0, 1).
+        dropout: dropout rate in the discriminator, in [0, 1).
         reduction: ``sum`` of the two per-domain means (paper) or their ``mean``.
         batch_norm: statistics over both domains together (``joint``), over each domain's half (``separate``), or
             separate with running statistics for each domain, used in its evaluation (``domain_specific``).
-        lambda_on: ``features``, in the reversal only; or ``loss``: the discriminator's loss is multiplied by lambda, as
-            well, as in the paper's shallow network (algorithm 1).
-        progress: ``trainer``, p over the whole run, or the number of updates over which p goes from 0 to 1.
+        lambda_on: ``features`` applies lambda in the reversal only; ``loss`` multiplies the discriminator's loss by
+            lambda instead, as for the paper's shallow network (algorithm 1).
+        progress: ``trainer``: p covers the whole run; or the number of updates over which p goes from 0 to 1.
 
     Raises:
         UserError: for a negative weight or an unknown choice.

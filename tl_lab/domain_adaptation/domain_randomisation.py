@@ -21,25 +21,26 @@ __all__ = ["DomainRandomisation"]
 class DomainRandomisation(DomainAdaptation):
     """Change colour, texture, background, sharpness and noise of each source image at random.
 
-    Every change is applied to an image with its own probability, independently of the others, with parameters
-    drawn for each image. Their order is: invert, colour, background, texture, blur, noise. No target sample is
-    used, and none is required. For images in [0, 1] with any number of channels, which stay in [0, 1].
+    Every change is applied with its own probability, independently of the others, and with parameters drawn for each
+    image, in the order invert, colour, background, texture, blur, noise. No target sample is used, and none is
+    required. Images are in [0, 1], with any number of channels, and stay in [0, 1].
 
     Args:
-        invert: probability of the negative, 1 - x.
+        invert: probability of inverting an image, 1 - x.
         colour: probability of a gain and an offset, drawn separately for each channel, x -> a x + b.
         gain: smallest and largest a, >= 0, log-uniform if both are above 0.
         offset: largest |b|, in [0, 1].
-        background: probability of another background: x is blended with a random texture where it resembles its border,
-            x -> m x + (1 - m) t with m the distance in colour to the border's mean, 1 where it is largest.
-        texture: probability of a texture over the whole image, x -> (1 - s) x + s t.
+        background: probability of another background: pixels that resemble the image's border are blended with a random
+            texture t, x -> m x + (1 - m) t, where m is the colour distance to the border's mean, scaled to a maximum
+            of 1.
+        texture: probability of a random texture t over the whole image, x -> (1 - s) x + s t.
         texture_strength: largest s, in [0, 1].
-        cells: smallest and largest number of a texture's cells along a side; colours are drawn for each cell and
-            interpolated, smoothly or not at all, with equal odds.
+        cells: smallest and largest number of a texture's cells along a side; a colour is drawn for each cell, and with
+            equal probability colours are interpolated linearly or not at all.
         blur: probability of a Gaussian blur.
-        blur_sigma: smallest and largest deviation in pixels, > 0.
+        blur_sigma: smallest and largest standard deviation in pixels, > 0.
         noise: probability of Gaussian noise on each value.
-        noise_deviation: smallest and largest deviation, >= 0.
+        noise_deviation: smallest and largest standard deviation of the noise, >= 0.
 
     Raises:
         UserError: an option is out of its range; or the data are vectors (from :meth:`build`).
@@ -85,13 +86,13 @@ class DomainRandomisation(DomainAdaptation):
         self.blur_sigma = _range("blur_sigma", blur_sigma, 1e-3)
         self.noise_deviation = _range("noise_deviation", noise_deviation, 0)
         self.offset, self.texture_strength = offset, texture_strength
-        # without changes, inputs pass unmodified, to the last bit
+        # if all probabilities are 0, inputs are not modified
         self.changes_inputs = any(self.probabilities.values())  # type: ignore[misc]
 
     def build(self, network: Network) -> None:
         """Check that the data are images; no module is built."""
         if (modality := network.backbone.spec.modality) != "image":
-            raise UserError(f"domain_adaptation=domain_randomisation changes images, and these data are {modality}s")
+            raise UserError(f"domain_adaptation=domain_randomisation changes images, but these data are {modality}s")
 
     def source_input(self, x: Tensor) -> Tensor:
         """Change a batch ``(B, C, H, W)`` in [0, 1], each image independently.
@@ -108,8 +109,8 @@ class DomainRandomisation(DomainAdaptation):
         }
         for name, change in changes.items():
             if probability := self.probabilities[name]:
-                meets = (torch.rand(len(x), 1, 1, 1) < probability).to(x.device)
-                x = torch.where(meets, change(x).clamp(0, 1), x)
+                chosen = (torch.rand(len(x), 1, 1, 1) < probability).to(x.device)
+                x = torch.where(chosen, change(x).clamp(0, 1), x)
         return x
 
     def _colour(self, x: Tensor) -> Tensor:
@@ -157,8 +158,8 @@ class DomainRandomisation(DomainAdaptation):
 
     def facts(self) -> dict[str, str]:
         """Report the changes and their probabilities."""
-        told = ", ".join(f"{name} {value:g}" for name, value in self.probabilities.items() if value)
-        return {"source images changed": told or "none"}
+        changes = ", ".join(f"{name} {value:g}" for name, value in self.probabilities.items() if value)
+        return {"source images changed": changes or "none"}
 
     def extra_repr(self) -> str:
         """Show the method's options."""
@@ -168,13 +169,17 @@ class DomainRandomisation(DomainAdaptation):
 def _range(name: str, values: Sequence[float], least: float) -> tuple[float, float]:
     if len(values) != 2 or not least <= values[0] <= values[1]:
         raise UserError(
-            f"domain_adaptation.{name} must be a range of at least {least:g}, smallest first, not {list(values)}"
+            f"domain_adaptation.{name} must be two ascending numbers of at least {least:g}, not {list(values)}"
         )
     return float(values[0]), float(values[1])
 
 
 def _positions(number: Tensor, smooth: Tensor, length: int) -> Tensor:
-    """Place pixels on a grid of ``number`` cells, ``(B, 1)``: between their centres, or each within one cell."""
+    """Place the pixels of a side on a grid of ``number`` cells, ``(B, 1)``.
+
+    Returns:
+        Positions in cells, ``(B, length)``: between the cells' centres if ``smooth``, otherwise indices of cells.
+    """
     between = torch.linspace(0, 1, length) * (number - 1)
     within = ((torch.arange(length) + 0.5) / length * number).floor()
     return torch.where(smooth, between, within)  # (B, length)

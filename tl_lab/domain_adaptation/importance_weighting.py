@@ -1,4 +1,4 @@
-"""Importance weighting: source samples are weighted by their density ratio of target and source."""
+"""Importance weighting: source samples are weighted by the density ratio of target and source."""
 
 import warnings
 from typing import Any, Literal
@@ -32,11 +32,11 @@ class ImportanceWeighting(DomainAdaptation):
     Args:
         estimator: ``classifier`` (logistic regression between the domains), ``kliep`` (Kullback-Leibler importance
             estimation) or ``kmm`` (kernel mean matching).
-        compare: ``features`` of the backbone before training, or ``inputs``, flattened; of tables the numbers, their
-            flags and one-hot categories.
+        compare: ``features`` of the backbone before training, or flattened ``inputs``; for tables, these are the
+            numbers, their flags and the one-hot categories.
         clip: largest ratio r, > 0; None for no limit.
         exponent: flattening, in [0, 1]: 1 for the ratio itself, 0 for equal weights.
-        regularisation: of the classifier, > 0.
+        regularisation: regularisation strength of the classifier, > 0.
         centres: number of kernels of KLIEP, >= 1; their width is chosen by cross-validation.
         bound: B, largest weight of KMM, > 0.
         epsilon: tolerance of KMM's mean weight around 1, >= 0; None for (sqrt(N) - 1) / sqrt(N).
@@ -148,10 +148,10 @@ class ImportanceWeighting(DomainAdaptation):
 
 
 def _rows(source: Inputs, target: Inputs) -> tuple[Tensor, Tensor]:
-    """Convert each sample to one row, ``(N, D)`` and ``(M, D)``: flattened, or of a table its numbers and categories.
+    """Convert each sample to one row, ``(N, D)`` and ``(M, D)``: flattened, or a table's numbers and categories.
 
     Raises:
-        UserError: the inputs are other named tensors.
+        UserError: the inputs are named tensors that are not the columns of a table.
     """
     if isinstance(source, Tensor) and isinstance(target, Tensor):
         return source.flatten(1), target.flatten(1)

@@ -26,7 +26,7 @@ class JMMD(DomainAdaptation):
     """Align the joint distributions of several layers: MMD^2 under the product of the layers' kernels.
 
     Args:
-        weight: of the term, >= 0 (paper: 1, ramped up).
+        weight: weight of the term, >= 0 (paper: 1, ramped up).
         align: the layers: ``features``, ``logits``, ``probabilities``, names of modules; at least two.
         factors: multiples of each layer's bandwidth.
         bandwidth: ``median`` or ``mean`` squared distance over all pairs of the batch.

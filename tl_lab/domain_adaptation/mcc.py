@@ -19,8 +19,8 @@ class MCC(DomainAdaptation):
     """Reduce the confusion between classes in the target's predictions (:func:`minimum_class_confusion`).
 
     Args:
-        weight: of the term, >= 0 (paper: 1).
-        temperature: of the predictions, > 0 (paper: 2.5).
+        weight: weight of the term, >= 0 (paper: 1).
+        temperature: temperature of the predictions, > 0 (paper: 2.5).
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:

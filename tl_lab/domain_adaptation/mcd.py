@@ -36,14 +36,14 @@ def discrepancy(p: Tensor, q: Tensor) -> Tensor:
 
 
 class MCD(DomainAdaptation):
-    """Two classifiers maximise their discrepancy on the target; the encoder minimises it.
+    """Train two classifiers to maximise their discrepancy on the target, and the encoder to minimise it.
 
-    Three kinds of update for each batch: (A) all parts are trained on the source, with both classifiers; (B) the
-    classifiers are trained on the source and increase their discrepancy on the target; (C) the encoder alone decreases
-    it, ``generator_steps`` times. The network's own head is the first classifier, and the one that predicts.
+    Each batch is used for three kinds of update: (A) all parts are trained on the source, with both classifiers; (B)
+    the classifiers are trained on the source and increase their discrepancy on the target; (C) the encoder alone
+    decreases it, ``generator_steps`` times. The network's own head is the first classifier and makes the predictions.
 
     Args:
-        weight: of the discrepancy, >= 0 (paper: 1).
+        weight: weight of the discrepancy, >= 0 (paper: 1).
         generator_steps: updates of kind C for each batch, >= 1 (paper: 2 to 4).
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
@@ -68,19 +68,19 @@ class MCD(DomainAdaptation):
         self.batch_norm = check_batch_norm(batch_norm)
 
     def build(self, network: Network) -> None:
-        """Build the second classifier, like the first, with other random weights."""
+        """Build the second classifier: the same architecture as the first, with other random weights."""
         self.second_head = network.make_head()
 
     def phases(self, progress: float) -> tuple[Phase, ...]:
         """Return steps A, B and C."""
-        learned = frozenset({"backbone", "bottleneck", "head", "adaptation"})
-        classify = Phase("classify", learned, needs=frozenset({"source"}))
+        all_parts = frozenset({"backbone", "bottleneck", "head", "adaptation"})
+        classify = Phase("classify", all_parts, needs=frozenset({"source"}))
         part = Phase("part", frozenset({"head", "adaptation"}))
         gather = Phase("gather", frozenset({"backbone", "bottleneck"}), task=False, needs=frozenset({"target"}))
         return classify, part, *([gather] * self.generator_steps)
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
-        """Compute the second classifier's loss, and the discrepancy with the sign of the phase."""
+        """Compute the second classifier's loss and the discrepancy, whose sign depends on the phase."""
         terms: dict[str, Tensor] = {}
         if update.phase != "gather":
             assert source.y is not None
@@ -97,7 +97,7 @@ class MCD(DomainAdaptation):
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the numbers."""
-        steps = f"{self.generator_steps} encoder steps a batch, predictions of the first classifier"
+        steps = f"{self.generator_steps} encoder steps per batch, predictions of the first classifier"
         return {"MCD": steps, "batch-norm statistics": self.batch_norm.replace("_", " ")}
 
     def extra_repr(self) -> str:

@@ -25,7 +25,7 @@ __all__ = ["MDD", "disagreement", "margin_disparity"]
 
 @in_full_precision
 def disagreement(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean of -log(1 - softmax(logits)[label]): low if a classifier avoids a label.
+    """Mean of -log(1 - softmax(logits)[label]), which is low if the classifier gives the label a low probability.
 
     Computed as logsumexp(all) - logsumexp(all but the label), which stays finite for certain predictions.
 
@@ -36,41 +36,43 @@ def disagreement(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         A scalar >= 0.
     """
-    hidden = F.one_hot(labels, logits.shape[1]).bool()
-    others = logits.masked_fill(hidden, -torch.inf)
+    is_label = F.one_hot(labels, logits.shape[1]).bool()
+    others = logits.masked_fill(is_label, -torch.inf)
     return (logits.logsumexp(1) - others.logsumexp(1)).mean()
 
 
-def margin_disparity(source: Tensor, source_said: Tensor, target: Tensor, target_said: Tensor, margin: float) -> Tensor:
+def margin_disparity(
+    source: Tensor, source_classes: Tensor, target: Tensor, target_classes: Tensor, margin: float
+) -> Tensor:
     """Loss of the adversarial classifier f': margin * CE(f'(x_s), f(x_s)) + mean -log(1 - f'(x_t)[f(x_t)]).
 
     Args:
         source: logits of f' on the source, ``(n, C)``.
-        source_said: classes that f predicts for the source, ``(n,)``.
+        source_classes: classes that f predicts for the source, ``(n,)``.
         target: logits of f' on the target, ``(m, C)``.
-        target_said: classes that f predicts for the target, ``(m,)``.
+        target_classes: classes that f predicts for the target, ``(m,)``.
         margin: gamma, > 0.
 
     Returns:
-        A scalar >= 0, minus the disparity that f' maximises.
+        A scalar >= 0: the negative of the disparity that f' maximises.
 
     References:
         Zhang et al., Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, equations 28 to 30.
     """
-    return margin * F.cross_entropy(source, source_said) + disagreement(target, target_said)
+    return margin * F.cross_entropy(source, source_classes) + disagreement(target, target_classes)
 
 
 class MDD(DomainAdaptation):
-    """An adversarial classifier agrees with the head on the source and disagrees on the target; the encoder counteracts
-    it behind a gradient reversal.
+    """Train an adversarial classifier to agree with the head on the source and to disagree on the target, while the
+    encoder receives its reversed gradient.
 
     Args:
-        weight: of the term, >= 0 (paper: 1).
+        weight: weight of the term, >= 0 (paper: 1).
         margin: gamma, > 0 (paper: 2 to 4).
         lambda_max: largest factor of the reversed gradient, >= 0 (paper: 0.1).
-        gamma: of its growth 2 / (1 + exp(-gamma p)) - 1 over progress p, > 0; in the paper it grows over the first
-            1,000 updates, here over the run.
-        hidden: widths of the adversarial classifier's hidden layers; None for those of the network's own head.
+        gamma: growth rate of that factor, lambda_max (2 / (1 + exp(-gamma p)) - 1) over progress p, > 0; the paper
+            increases it over the first 1,000 updates, this class over the whole run.
+        hidden: widths of the adversarial classifier's hidden layers; None copies the architecture of the head.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:
@@ -111,16 +113,17 @@ class MDD(DomainAdaptation):
         )
 
     def adapt(self, source: DomainOutput, target: DomainOutput, update: Update) -> Adaptation:
-        """Compute the disparity behind the reversal."""
+        """Compute the disparity loss behind the gradient reversal."""
         assert source.logits is not None
         assert target.logits is not None
         strength = update.live(lambda now: self.lambda_max * self.ramp(now.progress))
         features = reverse_gradient(torch.cat([source.features, target.features]), strength)
-        of_source, of_target = self.adversarial_head(features).split([len(source.features), len(target.features)])
-        said = source.logits.argmax(1), target.logits.argmax(1)
-        loss = self.weight * margin_disparity(of_source, said[0], of_target, said[1], self.margin)
-        agrees = (of_target.argmax(1) == said[1]).float().mean()
-        return Adaptation({"mdd_loss": loss}, {"target_agreement": agrees, "lambda": strength})
+        sizes = [len(source.features), len(target.features)]
+        source_logits, target_logits = self.adversarial_head(features).split(sizes)
+        source_classes, target_classes = source.logits.argmax(1), target.logits.argmax(1)
+        disparity = margin_disparity(source_logits, source_classes, target_logits, target_classes, self.margin)
+        agreement = (target_logits.argmax(1) == target_classes).float().mean()
+        return Adaptation({"mdd_loss": self.weight * disparity}, {"target_agreement": agreement, "lambda": strength})
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the numbers."""

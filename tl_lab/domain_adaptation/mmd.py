@@ -36,7 +36,7 @@ def representation(output: DomainOutput, name: str) -> Tensor:
 
 
 def check_kernels(factors: Sequence[float], bandwidth: str) -> None:
-    """Refuse invalid kernels.
+    """Check the options of the kernels.
 
     Raises:
         UserError: a factor is not above 0, or the bandwidth is unknown.
@@ -53,7 +53,7 @@ class MMD(DomainAdaptation):
     The kernel is a sum of Gaussians whose widths are multiples of the median squared distance in the batch.
 
     Args:
-        weight: of the term, >= 0 (paper: chosen from .1 to 10).
+        weight: weight of the term, >= 0 (paper: chosen from .1 to 10).
         align: aligned quantities: ``features``, ``logits``, ``probabilities``, names of modules (``backbone.conv2``).
         factors: multiples of the bandwidth, one per kernel (paper: powers of 2).
         bandwidth: ``median`` or ``mean`` squared distance over all pairs of the batch.
@@ -89,7 +89,7 @@ class MMD(DomainAdaptation):
         self.weight, self.align, self.factors = check_weight("weight", weight), tuple(align), tuple(factors)
         self.bandwidth, self.estimator = bandwidth, estimator
         self.batch_norm = check_batch_norm(batch_norm)
-        if align == "probabilities":  # of a softmax
+        if "probabilities" in self.align:  # of a softmax
             self.problems = frozenset({"single_label"})
         self.layers = tuple(name for name in self.align if name not in OUTPUTS)
         self.needs_target_logits = not {"logits", "probabilities"}.isdisjoint(self.align)

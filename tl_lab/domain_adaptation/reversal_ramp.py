@@ -1,4 +1,4 @@
-"""Growth of the factor of the reversed gradient over training."""
+"""The schedule of the gradient-reversal factor over training."""
 
 import math
 
@@ -23,7 +23,7 @@ class ReversalRamp:
         self.gamma = gamma
 
     def __call__(self, progress: float) -> float:
-        """Return lambda relative to its largest value at a share of training in [0, 1]."""
+        """Return lambda / lambda_max, in [0, 1], at training progress p in [0, 1]."""
         return math.tanh(self.gamma * progress / 2)  # the same function, exact near 0
 
     def __repr__(self) -> str:

@@ -28,7 +28,7 @@ def pseudo_label_loss(logits: Tensor, teacher: Tensor, threshold: float) -> tupl
     """Cross-entropy with the teacher's confident predictions: 1/B sum_i [max p_i >= t] CE(z_i, argmax p_i).
 
     Args:
-        logits: of the student, ``(B, C)``.
+        logits: logits of the student, ``(B, C)``.
         teacher: the teacher's probabilities, ``(B, C)``.
         threshold: t, in [0, 1].
 
@@ -45,18 +45,18 @@ def pseudo_label_loss(logits: Tensor, teacher: Tensor, threshold: float) -> tupl
 
 
 class SelfTraining(DomainAdaptation):
-    """Train on confident predictions of a teacher for target images, with augmented versions of these images.
+    """Train on a teacher's confident predictions for target images, with augmented versions of these images.
 
     The teacher is a moving average of the network's weights, in evaluation mode, and gets the unaugmented images;
     its batch-norm statistics are those of the network. The network gets images with ``strong`` augmentation.
 
     Args:
-        weight: of the term, >= 0.
+        weight: weight of the term, >= 0.
         threshold: smallest probability of a prediction that is used, in [0, 1] (FixMatch: 0.95).
-        teacher_momentum: share of its old weights that the teacher keeps at each update, in [0, 1); 0: the network
-            itself is the teacher.
+        teacher_momentum: weight of the teacher's previous weights in the moving average, in [0, 1); with 0, the teacher
+            equals the network.
         warmup: share of the run during which the weight rises linearly from 0, in [0, 1].
-        strong: augmentation of the network's images; None for none, as vectors require.
+        strong: augmentation of the network's images; None for no augmentation, which vectors require.
         batch_norm: see :class:`~tl_lab.domain_adaptation.base.DomainAdaptation`.
 
     Raises:
@@ -104,7 +104,7 @@ class SelfTraining(DomainAdaptation):
         return self
 
     def before_training(self, domains: Domains) -> None:
-        """Let the first update copy the network's initial weights, which a linear probe may have changed."""
+        """Make the first update copy the network's initial weights, which a linear probe may have changed."""
         self._fresh = True
 
     def before_update(self, network: Network, update: Update) -> None:
@@ -118,7 +118,7 @@ class SelfTraining(DomainAdaptation):
         if self.strong is None:
             return x
         if not isinstance(x, Tensor) or x.dim() != 4:
-            raise UserError("domain_adaptation.strong augments images, and these data are not images: set it to null")
+            raise UserError("domain_adaptation.strong augments images, but these data are not images: set it to null")
         draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         return self.strong(x, draw)
 
@@ -139,9 +139,9 @@ class SelfTraining(DomainAdaptation):
 
     @torch.no_grad()
     def _follow(self, network: Network, momentum: float) -> None:
-        theirs = dict(network.named_parameters())
+        current = dict(network.named_parameters())
         for name, parameter in self.teacher.named_parameters():
-            parameter.lerp_(theirs[name], 1 - momentum)
+            parameter.lerp_(current[name], 1 - momentum)
         buffers: dict[str, Any] = dict(network.named_buffers(remove_duplicate=False))
         for name, buffer in self.teacher.named_buffers(remove_duplicate=False):
             if not (name.endswith(("running_mean", "running_var")) and _has_own(buffers, name)):
@@ -160,6 +160,6 @@ class SelfTraining(DomainAdaptation):
 
 
 def _has_own(buffers: dict[str, Any], name: str) -> bool:
-    """Whether a statistic is only a view of the current one, if each domain has its own."""
+    """Whether each domain has its own copy of a statistic, of which the statistic itself is then only a view."""
     prefix, _, statistic = name.rpartition(".")
     return f"{prefix}.source_{statistic}" in buffers

@@ -14,8 +14,8 @@ __all__ = ["LABELLED", "LABEL_FREE", "ClassificationMeter", "Counts", "classific
 LABELLED = ("loss", "acc", "balanced_acc", "f1_macro")
 """Scores of a set with labels."""
 LABEL_FREE = ("entropy", "info_max", "snd")
-"""Scores of a set without."""
-_SND_SAMPLES = 2000  # the density compares all pairs
+"""Scores of a set without labels."""
+_SND_SAMPLES = 2000  # the soft neighbourhood density compares all pairs of samples
 
 
 def classification_scores(confusion: Tensor) -> dict[str, Tensor]:
@@ -58,8 +58,9 @@ def label_free_scores(p: Tensor) -> dict[str, Tensor]:
 class Counts(Metric):
     """Counts of predicted classes for each true class, and the sum of the losses; summed over processes.
 
-    The confusion matrix of torchmetrics compares C^2 cells with every sample when runs are deterministic:
-    seconds and gigabytes per batch for a thousand classes. Counting avoids both. Its means skip NaN; a sum does not.
+    In deterministic runs, the confusion matrix of torchmetrics compares every sample with all C^2 cells, which takes
+    seconds and gigabytes per batch for a thousand classes; counting does not. The means of torchmetrics skip NaN; the
+    sum used here does not.
 
     Args:
         num_classes: number of classes C.
@@ -82,7 +83,7 @@ class Counts(Metric):
         cells = (y * self.num_classes + logits.argmax(1)).cpu()  # on a GPU counting is not deterministic
         self.counts += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.counts).to(self.counts)
         self.total_loss += F.cross_entropy(widened(logits), y, reduction="sum")
-        # argmax would return the first class for NaN; -inf marks a class that is excluded
+        # argmax returns the first class for NaN; -inf marks an excluded class
         self.undefined += (~widened(logits).logsumexp(1).isfinite()).sum()
 
     def compute(self) -> tuple[Tensor, Tensor]:
@@ -112,7 +113,7 @@ class ClassificationMeter(Meter):
             self.counts.update(logits, y)
 
     def compute(self) -> dict[str, float]:
-        """Return the scores of all batches, and reset; NaN if logits give no probabilities."""
+        """Return the scores of all batches, and reset; NaN if logits do not yield probabilities."""
         if self.labelled:
             self.last_confusion, loss = self.counts.compute()
             scores = {"loss": loss, **classification_scores(self.last_confusion)}

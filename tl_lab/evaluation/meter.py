@@ -12,7 +12,7 @@ class Meter(nn.Module):
         """Add a batch.
 
         Args:
-            outputs: of the head, ``(B, C)``.
+            outputs: outputs of the head, ``(B, C)``.
             y: its labels; None if they are withheld.
         """
         raise NotImplementedError

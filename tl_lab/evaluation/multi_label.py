@@ -18,7 +18,7 @@ _DEFAULT_THRESHOLD = 0.5
 
 
 def f1_by_label(decisions: Tensor, y: Tensor) -> Tensor:
-    """Compute F1 = 2 TP / (2 TP + FP + FN) of each label, ``(L,)``; NaN for a label without positives of either kind.
+    """Compute F1 = 2 TP / (2 TP + FP + FN) of each label, ``(L,)``; NaN without true or predicted positives.
 
     Args:
         decisions: ``(N, L)``, bool.
@@ -33,7 +33,7 @@ def scores_by_label(p: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Score the ranking of the samples by each label.
 
     Args:
-        p: probabilities or logits, ``(N, L)``; only their order matters.
+        p: probabilities or logits, ``(N, L)``; the result depends only on their order.
         y: labels, ``(N, L)``, of 0 and 1.
 
     Returns:
@@ -44,7 +44,7 @@ def scores_by_label(p: Tensor, y: Tensor) -> dict[str, Tensor]:
     prevalence = y.double().mean(0)
     found = {name: torch.full_like(prevalence, torch.nan) for name in ("auroc", "map")}
     for label in ((prevalence > 0) & (prevalence < 1)).nonzero()[:, 0].tolist():
-        # ranks, with ties: probabilities near 1 would be equal in the metrics' precision
+        # ranks with ties: in the single precision of the metrics, probabilities near 1 would become equal
         places = p[:, label].unique(return_inverse=True)[1]
         ranks = places.double() / (places.max() + 1)
         found["auroc"][label] = binary_auroc(ranks, y[:, label])
@@ -58,7 +58,7 @@ def multi_label_scores(p: Tensor, y: Tensor, thresholds: Tensor) -> dict[str, Te
     Args:
         p: probabilities, ``(N, L)``.
         y: labels, ``(N, L)``, of 0 and 1.
-        thresholds: of each label, chosen on validation, ``(L,)``.
+        thresholds: threshold of each label, chosen on the validation set, ``(L,)``.
 
     Returns:
         ``auroc``, ``map``; ``f1_macro`` at the threshold .5; ``f1_tuned`` at ``thresholds``; ``subset_acc``, the share
@@ -101,13 +101,13 @@ def best_thresholds(p: Tensor, y: Tensor) -> Tensor:
 
 
 class MultiLabelMeter(Meter):
-    """Collects probabilities and labels.
+    """Collects the logits and labels of one set.
 
     Args:
-        thresholds: of each label, for ``f1_tuned``, ``(L,)``; read again at each :meth:`compute`.
+        thresholds: threshold of each label for ``f1_tuned``, ``(L,)``; read again at each :meth:`compute`.
 
     Attributes:
-        last_probabilities: of the last summarised samples, ``(N, L)``.
+        last_probabilities: probabilities of the last summarised samples, ``(N, L)``.
         last_labels: their labels, ``(N, L)``.
     """
 

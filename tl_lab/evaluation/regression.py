@@ -38,7 +38,7 @@ def regression_scores(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
 
 
 def _scores_of_one(predicted: Tensor, y: Tensor) -> dict[str, Tensor]:
-    # sums of squares far from the origin would lose precision; no score depends on the origin
+    # centred, because sums of squares far from the origin lose precision; no score depends on the origin
     predicted, y = predicted - y.mean(), y - y.mean()
     undefined = torch.tensor(torch.nan, dtype=torch.double)
     varies = len(y) > 1 and bool((y != y[0]).any())
@@ -55,11 +55,11 @@ class RegressionMeter(Meter):
     """Collects predictions and targets.
 
     Args:
-        unscale: from outputs ``(N, K)`` to the units of the targets.
+        unscale: converts outputs ``(N, K)`` to the units of the targets.
         scale: the inverse, for the loss, which is measured on the scale of the outputs.
 
     Attributes:
-        last_predicted: of the last summarised samples, ``(N, K)``.
+        last_predicted: predictions of the last summarised samples, ``(N, K)``.
         last_targets: their targets, ``(N, K)``.
     """
 
@@ -73,7 +73,9 @@ class RegressionMeter(Meter):
         """Add a batch: outputs ``(B, K)`` and targets ``(B, K)``; without targets there is nothing to score."""
         if y is not None:
             self.outputs.update(outputs)
-            self.targets.update(self.scale(y).to(outputs))  # metrics have single precision, too coarse for big offsets
+            self.targets.update(
+                self.scale(y).to(outputs)
+            )  # torchmetrics uses single precision, too coarse for big offsets
 
     def compute(self) -> dict[str, float]:
         """Return the scores of all batches, and reset; NaN if an output is not finite."""

@@ -22,23 +22,23 @@ def tags_of(numbers: Tensor, y: Tensor, names: Sequence[str]) -> tuple[list[list
     """Convert predicted and true tags of each sequence to names, without its padding.
 
     Args:
-        numbers: predicted, ``(N, W)``.
-        y: true, ``(N, W)``, :data:`PADDING` after the last word.
-        names: of the tags.
+        numbers: predicted tags, ``(N, W)``.
+        y: true tags, ``(N, W)``, :data:`PADDING` after the last word.
+        names: names of the tags.
     """
     predicted, true = [], []
-    for ours, theirs in zip(numbers.tolist(), y.tolist(), strict=True):
-        inside = [place for place, tag in enumerate(theirs) if tag != PADDING]
-        predicted.append([names[ours[place]] for place in inside])
-        true.append([names[theirs[place]] for place in inside])
+    for predicted_tags, true_tags in zip(numbers.tolist(), y.tolist(), strict=True):
+        inside = [place for place, tag in enumerate(true_tags) if tag != PADDING]
+        predicted.append([names[predicted_tags[place]] for place in inside])
+        true.append([names[true_tags[place]] for place in inside])
     return predicted, true
 
 
 class EntityCounts(Metric):
-    """Sums over sequences, and over processes.
+    """Counts of entities and tags and the sum of the losses, over sequences and processes.
 
     Args:
-        names: of the tags.
+        names: names of the tags.
     """
 
     full_state_update = False
@@ -72,10 +72,10 @@ class EntityCounts(Metric):
 
 
 class SequenceMeter(Meter):
-    """Counts entities and tags.
+    """Accumulates the entity and tag scores of one set.
 
     Args:
-        names: of the tags.
+        names: names of the tags.
 
     """
 

@@ -1,4 +1,4 @@
-"""Evaluation of several tasks on one set of outputs: a meter for each, and their mean."""
+"""Evaluation of several tasks on shared outputs: a meter for each task, and the mean of their scores."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,8 +18,8 @@ class SeveralMeter(Meter):
     """Collects the tasks' outputs and their available labels.
 
     Args:
-        meters: of each task, by its name.
-        parts: splits outputs and labels of a batch: by task, those of the samples that have its labels.
+        meters: the meter of each task, by its name.
+        parts: splits the outputs and labels of a batch into those of each task, for the samples that have its labels.
         monitors: the main metric of each task, over which the mean is taken.
     """
 
@@ -48,8 +48,10 @@ class SeveralMeter(Meter):
                 self._seen.add(name)
 
     def compute(self) -> dict[str, float]:
-        """Return each task's scores as ``<task>/<score>``, their mean and the sum of the losses; a task without labels
-        in the set has none."""
+        """Return each task's scores as ``<task>/<score>``, the mean of the main metrics and the sum of the losses.
+
+        Tasks without labels in the set are left out.
+        """
         if not self._seen:
             return {}
         found = {name: self.of(name).compute() for name in self.names if name in self._seen}

@@ -16,24 +16,24 @@ SPANS = ("loss", "span_f1", "exact_match")
 """Scores of a set with labels."""
 
 Compare = Callable[[Tensor, Tensor], Tensor]
-"""From spans ``(N, 2)`` and numbers of passages ``(N,)`` to exact matches and F1, ``(N, 2)``."""
+"""Converts spans ``(N, 2)`` and indices of passages ``(N,)`` to exact matches and F1, ``(N, 2)``."""
 
 
 def span_losses(outputs: Tensor, y: Tensor, reduction: str = "none", smoothing: float = 0.0) -> Tensor:
     """Compute the mean of the cross-entropies of an answer's first and last word, over the words of its passage.
 
     Args:
-        outputs: ``(B, W, 2)``.
-        y: first word, last word, number of words and number of the passage, ``(B, 4)``.
-        reduction: ``none``: ``(B,)``, or ``mean``.
+        outputs: scores of each word as the first and as the last word, ``(B, W, 2)``.
+        y: first word, last word, number of words and index of the passage, ``(B, 4)``.
+        reduction: ``none`` for ``(B,)``, or ``mean`` for a scalar.
         smoothing: share of the target that is spread over the words of the passage, in [0, 1).
     """
-    behind = torch.arange(outputs.shape[1], device=outputs.device) >= y[:, 2, None]  # (B, W)
-    log_p = outputs.masked_fill(behind[..., None], -torch.inf).log_softmax(1)
+    padding = torch.arange(outputs.shape[1], device=outputs.device) >= y[:, 2, None]  # (B, W)
+    log_p = outputs.masked_fill(padding[..., None], -torch.inf).log_softmax(1)
     own = log_p.gather(1, y[:, None, :2])[:, 0]  # (B, W, 2) -> (B, 2)
     losses = -own.mean(1)
     if smoothing:
-        uniform = -log_p.masked_fill(behind[..., None], 0.0).sum(1).mean(1) / y[:, 2]
+        uniform = -log_p.masked_fill(padding[..., None], 0.0).sum(1).mean(1) / y[:, 2]
         losses = (1 - smoothing) * losses + smoothing * uniform
     return losses if reduction == "none" else losses.mean()
 
@@ -56,10 +56,10 @@ class _Sums(Metric):
 
 
 class SpanMeter(Meter):
-    """Compares answers.
+    """Accumulates the scores of answers to the questions of one set.
 
     Args:
-        compare: compares spans with the answers to the passages.
+        compare: computes exact match and F1 of spans.
     """
 
     def __init__(self, compare: Compare) -> None:

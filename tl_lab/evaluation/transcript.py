@@ -15,31 +15,31 @@ TRANSCRIPT = ("loss", "letter_acc", "wer", "cer")
 """Scores of a set with labels."""
 
 Write = Callable[[Tensor], list[str]]
-"""From paths or labels, ``(B, L)``, to texts."""
+"""Converts paths or labels, ``(B, L)``, to texts."""
 
 
 class TranscriptMeter(Meter):
     """Counts wrong words and letters over a whole set: insertions, deletions and substitutions, relative to the truth.
 
     Args:
-        said: converts predicted paths to texts.
+        predicted: converts predicted paths to texts.
         true: converts labels to texts.
     """
 
-    def __init__(self, said: Write, true: Write) -> None:
-        from torchmetrics.text import CharErrorRate, WordErrorRate  # half a second, needed for transcripts only
+    def __init__(self, predicted: Write, true: Write) -> None:
+        from torchmetrics.text import CharErrorRate, WordErrorRate  # the import takes half a second
 
         super().__init__()
-        self.said, self.true = said, true
+        self.predicted, self.true = predicted, true
         self.words, self.letters, self.losses = WordErrorRate(), CharErrorRate(), MeanMetric()
 
     def update(self, outputs: Tensor, y: Tensor | None) -> None:
         """Add logits ``(B, L, C)`` and letters ``(B, S)``; without labels there is nothing to score."""
         if y is None:
             return
-        said, true = self.said(outputs.argmax(-1)), self.true(y)
-        self.words.update(said, true)
-        self.letters.update(said, true)
+        predicted, true = self.predicted(outputs.argmax(-1)), self.true(y)
+        self.words.update(predicted, true)
+        self.letters.update(predicted, true)
         self.losses.update(ctc_losses(outputs, y).to(torch.float64))
 
     def compute(self) -> dict[str, float]:

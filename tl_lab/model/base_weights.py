@@ -1,4 +1,4 @@
-"""Checkpoints without base weights: frozen, published weights under an adapter are not stored."""
+"""Checkpoints of adapters without the base weights, which are frozen and published elsewhere."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ class Base:
 
     Args:
         source: description of their origin.
-        sha256: of its parameters and buffers, 64 hexadecimal digits.
+        sha256: hash of the backbone's parameters and buffers, 64 hexadecimal digits.
     """
 
     source: str
     sha256: str
 
     def state(self) -> dict[str, str]:
-        """Return both, for a checkpoint."""
+        """Return source and hash, for a checkpoint."""
         return asdict(self)
 
 
@@ -45,9 +45,9 @@ def without_base(state: Mapping[str, Tensor], module: nn.Module, learned: set[in
     """Remove the frozen parameters of the backbones from a state dict; buffers are kept.
 
     Args:
-        state: of the module, by name.
+        state: state dict of the module.
         module: a strategy.
-        learned: ids of the parameters that are trained at any time.
+        learned: ``id`` of each parameter that is trained at any time.
     """
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     named = module.named_parameters(remove_duplicate=False)
@@ -61,10 +61,10 @@ def filled_up(
     """Complete a checkpoint's state dict with the base weights, which the module already contains.
 
     Args:
-        content: of the checkpoint.
+        content: content of the checkpoint.
         module: a strategy, or a module with a ``network``, built like the checkpoint's.
-        sha256: of the base weights of the module; None if there are none.
-        where: names the checkpoint in messages.
+        sha256: hash of the base weights of the module; None if there are none.
+        where: description of the checkpoint, for messages.
 
     Raises:
         UserError: the base weights differ.
@@ -85,5 +85,5 @@ def filled_up(
         module.named_buffers(remove_duplicate=False),
     )
     kept = module.state_dict().keys()
-    lacking = {name: one.detach() for name, one in live if name.startswith(BACKBONES) and name not in state}
-    return state | {name: tensor for name, tensor in lacking.items() if name in kept}
+    missing = {name: one.detach() for name, one in live if name.startswith(BACKBONES) and name not in state}
+    return state | {name: tensor for name, tensor in missing.items() if name in kept}

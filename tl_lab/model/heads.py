@@ -1,4 +1,4 @@
-"""Heads: from features to outputs."""
+"""Heads, which map features to outputs."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) 
         inputs: width of the input.
         hidden: widths of the hidden layers; empty for a linear map.
         outputs: width of the output.
-        dropout: before each linear layer, in [0, 1); 0 omits it.
+        dropout: dropout rate before each linear layer, in [0, 1); 0 omits dropout.
 
     Returns:
         A module ``(B, inputs) -> (B, outputs)``; its last element is the output layer.
@@ -31,16 +31,16 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0) 
 
 
 class TaskHead(nn.Module):
-    """A classifier with blocks of outputs, of which only the active ones are used.
+    """A classifier with blocks of outputs, of which only the active blocks are used.
 
-    All blocks exist from the start, each a separate linear layer: inactive blocks get no gradient (None), so that no
-    optimizer changes them, including weight decay and momentum.
+    All blocks exist from the start, each as a separate linear layer. The gradient of inactive blocks is None, so that
+    optimizers do not change them, not even by weight decay or momentum.
 
     Args:
         inputs: width of the input.
         hidden: widths of hidden layers that all blocks share.
         blocks: number of outputs of each block.
-        dropout: before each linear layer but the blocks, in [0, 1).
+        dropout: dropout rate before each linear layer except the blocks, in [0, 1).
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], blocks: Sequence[int], dropout: float = 0.0) -> None:
@@ -60,11 +60,11 @@ class TaskHead(nn.Module):
         return logits[0] if len(logits) == 1 else torch.cat(logits, 1)
 
     def each(self, features: Tensor, block: Tensor) -> Tensor:
-        """Classify each sample by its own block.
+        """Compute each sample's logits with its own block.
 
         Args:
             features: ``(B, D)``.
-            block: number of each sample's block, ``(B,)``.
+            block: index of each sample's block, ``(B,)``.
 
         Returns:
             Logits, ``(B, largest number of outputs)``; minus infinity for outputs that a sample's block does not have.
@@ -72,9 +72,9 @@ class TaskHead(nn.Module):
         shared = self.shared(features)
         logits = shared.new_full((len(shared), self.widest), -torch.inf)
         for k in block.unique().tolist():
-            here = (block == k).nonzero()[:, 0]
-            of_block = self.blocks[k](shared[here])
-            logits[here[:, None], torch.arange(of_block.shape[1], device=here.device)] = of_block
+            rows = (block == k).nonzero()[:, 0]
+            block_logits = self.blocks[k](shared[rows])
+            logits[rows[:, None], torch.arange(block_logits.shape[1], device=rows.device)] = block_logits
         return logits
 
     def extra_repr(self) -> str:
@@ -84,11 +84,11 @@ class TaskHead(nn.Module):
 class FrameHead(nn.Sequential):
     """A head on each frame of a recording: ``(B, L, D) -> (B, L, C)``.
 
-    Frames whose features are all 0 are padding after the end of a recording. Their first output, the blank, is certain,
-    so that padding changes neither the loss nor the transcript.
+    Frames whose features are all 0 are padding after the end of a recording. They predict the first output, the blank,
+    with certainty, so that padding changes neither the loss nor the transcript.
 
     Args:
-        layers: as returned by :func:`mlp`.
+        layers: the layers, as returned by :func:`mlp`.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -134,11 +134,11 @@ class UnitLength(nn.Module):
 
 
 class GroupedHead(nn.Module):
-    """A classifier of K classes that predicts groups of them: log of the sum of exp of the group's logits.
+    """A classifier of K classes that predicts groups of classes, by the log-sum-exp of each group's logits.
 
     Args:
         inputs: width of the input.
-        groups: numbers of the classes in each group; an empty group is never predicted.
+        groups: indices of the classes in each group; an empty group is never predicted.
     """
 
     def __init__(self, inputs: int, groups: Sequence[Sequence[int]]) -> None:

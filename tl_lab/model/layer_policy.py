@@ -1,4 +1,4 @@
-"""Which layer groups are trained, at which learning rates, and when: one policy for all strategies."""
+"""The layer policy of all strategies: which layer groups are trained, at which learning rates, and from which epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -13,18 +13,18 @@ __all__ = ["LayerPolicy"]
 class LayerPolicy:
     """Choose the trainable layer groups of a backbone, their learning rates, and the epoch at which each starts.
 
-    The learning rate of the group k places below the top is lr * backbone_lr / decay^k; bottleneck, head and adaptation
-    are trained at lr. With ``decay`` alone the top group is one place below the head: lr / decay, as in ULMFiT. The
+    The k-th group below the top has the learning rate lr * backbone_lr / decay^k; bottleneck, head and adaptation are
+    trained at lr. If only ``decay`` is given, the top group has lr / decay, one step below the head, as in ULMFiT. The
     policy usually determines the mask over parameters (:mod:`tl_lab.model.mask`).
 
     Args:
-        trainable: ``all``, ``none``, the number of groups from the top, or a list of group names.
+        trainable: ``all``, ``none``, the number of trained groups from the top, or a list of group names.
         backbone_lr: learning rate of the top group relative to the head's, > 0; None: 1 / decay if decay is above 1,
             else the strategy's default (0.1 for fine-tuning, 1 for the others).
-        decay: factor by which the learning rate of each deeper group is smaller, usually >= 1 (2.6 per coarse group in
-            ULMFiT; 1 / 0.75 for the usual layer-wise decay of transformers).
-        unfreeze_every: epochs between unfreezing one more group, from the top; at first only the layers
-            above the backbone are trained. None trains all of ``trainable`` from the start.
+        decay: factor by which the learning rate decreases from each group to the one below it, usually >= 1 (2.6 per
+            coarse group in ULMFiT; 1 / 0.75 for the usual layer-wise decay of transformers).
+        unfreeze_every: number of epochs after which one more group is unfrozen, from the top; at first, only the layers
+            above the backbone are trained. None trains all groups of ``trainable`` from the start.
 
     Raises:
         UserError: for values out of range.
@@ -84,7 +84,7 @@ class LayerPolicy:
             return list(groups) if self.trainable == "all" else []
         for name in self.trainable:
             if name not in groups:
-                raise UserError(f"strategy.layers.trainable: no layer group {name!r}; {nearest(name, groups)}")
+                raise UserError(f"strategy.layers.trainable: there is no layer group {name!r}; {nearest(name, groups)}")
         return [name for name in groups if name in self.trainable]
 
     def learning(self, groups: Sequence[str], epoch: int) -> list[str]:
@@ -106,7 +106,7 @@ class LayerPolicy:
         return 1 / self.decay if self.decay > 1 else 1.0
 
     def or_rate(self, backbone_lr: float) -> "LayerPolicy":
-        """Return the same policy with another rate of the top group, unless one was given or follows from the decay."""
+        """Return this policy with another rate of the top group, unless that was given or follows from the decay."""
         if self.backbone_lr is not None or self.decay > 1:
             return self
         return LayerPolicy(self.trainable, backbone_lr, self.decay, self.unfreeze_every)
@@ -118,7 +118,7 @@ class LayerPolicy:
             groups: names of the parameters of each layer group, groups from shallow to deep.
 
         Raises:
-            UserError: as in :meth:`chosen`.
+            UserError: see :meth:`chosen`.
         """
         chosen, shares = self.chosen(list(groups)), self.shares(list(groups))
         places = {name: place for place, name in enumerate(reversed(chosen), start=1)}  # 1: the top

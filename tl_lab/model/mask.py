@@ -1,4 +1,4 @@
-"""Trainable parameters as data: a rule for each parameter."""
+"""The mask of trainable parameters: a training rule for each parameter."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ class Rule:
         group: name of its optimizer group.
         learns: whether it is trained at any time in the run.
         share: its learning rate relative to the head's, > 0.
-        starts: epoch from which it is trained, counted from 0; frozen until then.
+        starts: epoch from which it is trained, counted from 0; it is frozen until then.
     """
 
     group: str
@@ -29,7 +29,7 @@ class Rule:
 
 
 class Author(Protocol):
-    """Determines the rules of a backbone; usually the layer policy."""
+    """An object that determines the rules of a backbone's parameters, usually the layer policy."""
 
     def rules(self, groups: Mapping[str, Sequence[str]]) -> Mapping[str, Rule]:
         """Return a rule for each parameter.
@@ -41,17 +41,17 @@ class Author(Protocol):
             The rules by the parameters' names; parameters of one optimizer group have the same share.
 
         Raises:
-            UserError: the options do not suit these groups.
+            UserError: the options do not fit these groups.
         """
 
 
 class Mask(Mapping[str, Rule]):
     """The rules of all parameters by their names, in the order of the optimizer.
 
-    Rules are a pure function of the epoch, so that a resumed run needs no saved state.
+    Whether a parameter is trained depends only on its rule and the epoch, so a resumed run needs no saved state.
 
     Args:
-        rules: by the parameter's name.
+        rules: the rules by the parameters' names.
     """
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
@@ -82,14 +82,14 @@ class Mask(Mapping[str, Rule]):
         return groups
 
     def __repr__(self) -> str:
-        return f"Mask({len(self.learned())} of {len(self)} parameters learn)"
+        return f"Mask({len(self.learned())} of {len(self)} parameters trained)"
 
 
 def narrowed(rules: Mapping[str, Rule], owns: Callable[[str], bool]) -> dict[str, Rule]:
     """Restrict training to the parameters of an adapter; rates and epochs do not change.
 
     Args:
-        rules: of the backbone.
-        owns: whether a parameter, by name, belongs to the adapter.
+        rules: rules of the backbone.
+        owns: function that returns whether a parameter, given by name, belongs to the adapter.
     """
     return {name: rule if owns(name) else replace(rule, learns=False) for name, rule in rules.items()}

@@ -1,4 +1,4 @@
-"""The network trained by a strategy: backbone, bottleneck, head; and the source of its random weights."""
+"""The network that a strategy trains (backbone, bottleneck and head), and the random streams of its weights."""
 
 import copy
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ _STATISTICS = ("running_mean", "running_var")
 
 
 def weights_stream(seed: int, part: str) -> AbstractContextManager[None]:
-    """Draw the weights of one part from a separate random stream, and restore the global one.
+    """Return a context in which a part's weights are drawn from a separate random stream; it restores the global one.
 
     Args:
         seed: the run's seed.
-        part: ``backbone``, ``bottleneck``, ``head``, ``adaptation``.
+        part: ``backbone``, ``bottleneck``, ``head`` or ``adaptation``.
     """
     return separate_stream(derive_seed(seed, "weights", part))
 
@@ -34,9 +34,9 @@ class Network(nn.Module):
 
     Args:
         backbone: inputs ``(B, ...)`` -> features ``(B, backbone.num_features)``.
-        bottleneck: width of a trainable linear - ReLU layer on the features; None for none.
+        bottleneck: width of a trainable linear layer with ReLU on the features; None omits it.
         hidden: widths of the head's hidden layers.
-        dropout: in the head, in [0, 1).
+        dropout: dropout rate in the head, in [0, 1).
         num_outputs: number of outputs C.
         seed: the run's seed.
         blocks: outputs of each block of a :class:`TaskHead`; None for a plain head of C outputs.
@@ -104,19 +104,19 @@ class Network(nn.Module):
         for module in self._batch_norms() if domain else ():
             for name in _STATISTICS:
                 if (own := module._buffers.get(f"{domain}_{name}")) is not None:
-                    module._buffers[name] = own  # the same tensor: batch-norm updates it in place
+                    module._buffers[name] = own  # the same tensor, which batch-norm updates in place
 
     def _batch_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
         kinds = (module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
         return [module for module in kinds if module.running_mean is not None]
 
     def features(self, x: Inputs) -> Tensor:
-        """Compute the input of the head and of the alignment, ``(B, num_features)``, or that of each frame."""
+        """Compute the features that the head and the alignment use: ``(B, num_features)``, or one vector per frame."""
         backbone, bottleneck = self.encoder()
         features = backbone(x)
-        seen = bottleneck(features)
-        # frames after the end of a recording remain 0, by which the head recognises them
-        return seen * features.ne(0).any(-1, keepdim=True) if backbone.frames else seen
+        outputs = bottleneck(features)
+        # frames after the end of a recording must remain 0, because the head recognises padding by zeros
+        return outputs * features.ne(0).any(-1, keepdim=True) if backbone.frames else outputs
 
     def forward(self, x: Inputs) -> Tensor:
         """Compute the outputs, ``(B, C)``."""

@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
     Attributes:
         values: classes ``(N,)``, labels ``(N, L)`` of 0 and 1, or numbers ``(N, K)`` in the targets' own units.
         confidence: probability of the prediction, ``(N,)``, in [0, 1]; None if it is not defined.
-        probabilities: of every class or label, ``(N, C)``; None if they are not defined.
+        probabilities: probabilities of every class or label, ``(N, C)``; None if they are not defined.
 
     Example:
         >>> from tl_lab.problems import SingleLabel
@@ -45,9 +45,9 @@ class Groups(NamedTuple):
     """Samples sorted into named groups.
 
     Attributes:
-        number: of each sample's group, ``(N,)`` int64.
-        names: of the groups.
-        word: the kind of group: class, combination of labels, or range of values.
+        number: index of each sample's group, ``(N,)`` int64.
+        names: names of the groups.
+        word: what the groups are, such as ``class``, ``labels`` or the name of a quantity.
 
     Example:
         >>> from tl_lab.problems import Regression
@@ -62,11 +62,11 @@ class Groups(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Labels as the targets of simple models, one model per column.
+    """Labels in the form of targets for simple models, with one model per column.
 
     Attributes:
-        columns: classes as int64, 0 and 1 as int64, or numbers on the scale of the outputs, ``(K, N)``.
-        numbers: whether they are numbers.
+        columns: int64 classes, int64 labels of 0 and 1, or numbers on the scale of the outputs, ``(K, N)``.
+        numbers: whether the columns are numbers.
     """
 
     columns: Tensor
@@ -84,7 +84,7 @@ class Criterion(nn.Module):
         """Compute the loss.
 
         Args:
-            outputs: of the head, ``(B, C)``.
+            outputs: outputs of the head, ``(B, C)``.
             y: labels, as :meth:`Problem.check` accepts them.
             reduction: ``mean`` for a scalar; ``none`` for the loss of each sample, ``(B,)``.
         """
@@ -104,7 +104,7 @@ class Problem(ABC):
     """
 
     name: ClassVar[str]
-    """The name in methods and results."""
+    """The name that methods and results use."""
     monitor: ClassVar[str]
     """The main metric: it selects checkpoints and ranks methods; larger is better."""
     labelled: ClassVar[tuple[str, ...]]
@@ -114,23 +114,23 @@ class Problem(ABC):
     likelihood: ClassVar[Likelihood]
     """Distribution of the labels given the outputs, used for the Fisher information."""
     metrics: ClassVar[Mapping[str, Kind]] = {}
-    """Words, unit and format of each score in tables, in the order of columns; other scores are plain values."""
+    """Name, unit and format of each score in tables, in the order of columns; other scores are plain numbers."""
     units: ClassVar[str] = ""
     """A sentence on the units of the scores, for reports."""
     general: ClassVar[bool] = True
-    """Whether the problem suits every method that supports all problems with one output vector per sample."""
+    """Whether methods that support all of this package's problems with one output vector also support this problem."""
     numbers_outputs: ClassVar[bool] = False
     """Whether a label is the index of an output (a class), so that each task may have separate outputs."""
     marks_outputs: ClassVar[bool] = False
     """Whether a label is 0 or 1 for each output."""
     predicts_numbers: ClassVar[bool] = False
-    """Whether labels are numbers, to which the options of classifiers do not apply."""
+    """Whether labels are numbers, so that the options of classifiers do not apply."""
     of_places: ClassVar[bool] = False
     """Whether there are outputs for each position of a sample, instead of one vector per sample."""
     of_words: ClassVar[bool] = False
     """Whether these positions are the words of a given text."""
     writes: ClassVar[bool] = False
-    """Whether predictions are free texts."""
+    """Whether predictions are free text."""
     tasks: Mapping[str, Any] = {}
     """The tasks (:class:`~tl_lab.problems.several.Task`) that the problem combines, by name; empty for one task."""
 
@@ -141,7 +141,8 @@ class Problem(ABC):
             return
         known = _CLASSES.get(cls.name)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ValueError(f"there is a problem {cls.name!r} already, {known.__module__}.{known.__qualname__}")
+            other = f"{known.__module__}.{known.__qualname__}"
+            raise ValueError(f"there is already a problem named {cls.name!r}, {other}")
         if (main := getattr(cls, "monitor", None)) is not None:
             register(cls.name, Scores(main, cls.metrics, cls.units))
         _CLASSES[cls.name] = cls
@@ -149,7 +150,7 @@ class Problem(ABC):
     def __init__(self, output_names: Sequence[str]) -> None:
         self.output_names = list(output_names)
         if not self.numbers_outputs and len(set(self.output_names)) < len(self.output_names):
-            raise UserError(f"labels and quantities have names of their own, not {self.output_names}")
+            raise UserError(f"labels and quantities must have different names, not {self.output_names}")
 
     @classmethod
     def fits(cls, names: Collection[str]) -> bool:
@@ -173,11 +174,11 @@ class Problem(ABC):
 
     @property
     def owners(self) -> list[int]:
-        """Number of the task of each output, ``(C,)``."""
+        """Index of the task of each output, ``(C,)``; 0 for a single task."""
         return [0] * self.num_outputs
 
     def described(self) -> dict[str, Any]:
-        """Return name and main metric, and the metrics of problems that are not in this package, as plain values."""
+        """Return the name, the main metric, and the metrics of problems from other packages, as plain values."""
         every = [self, *(task.problem for task in self.tasks.values())]
         others = {one.name: Scores(one.monitor, one.metrics, one.units) for one in every if one.name not in PACKAGED}
         scores = {"scores": {name: written(one) for name, one in others.items()}} if others else {}
@@ -188,7 +189,7 @@ class Problem(ABC):
         """Raise an error for invalid labels.
 
         Args:
-            name: of the set, for the message.
+            name: name of the set, for the message.
             y: its labels.
             num_outputs: number of outputs of the set, if it has fewer; None for all outputs.
 
@@ -247,25 +248,25 @@ class Problem(ABC):
         return self.words(y)
 
     def without_padding(self, outputs: Tensor, lengths: Tensor) -> Tensor:
-        """Make the outputs after the last word of each text impossible; other problems have no such outputs.
+        """Exclude the outputs after the last word of each text; outputs of other problems are returned unchanged.
 
         Args:
-            outputs: of each word, ``(N, W, C)``.
-            lengths: words of each text, ``(N,)``.
+            outputs: outputs of each word, ``(N, W, C)``.
+            lengths: number of words of each text, ``(N,)``.
         """
         return outputs
 
     def fields(self, values: Tensor, texts: Sequence[Any]) -> list[str]:
-        """Format predictions with the words of the texts, where positions are words.
+        """Format predictions, with the words of the texts if positions are words.
 
         Args:
             values: predicted values.
-            texts: of the samples.
+            texts: texts of the samples.
         """
         return self.words(values)
 
     def answered(self, outputs: Tensor, y: Tensor) -> "list[Answered]":
-        """Pair questions with their answers, for figures; empty if predictions are no answers to questions."""
+        """Return questions with their answers, for figures; empty if predictions do not answer questions."""
         return []
 
     def label_columns(self, column: str) -> list[str]:
@@ -283,11 +284,11 @@ class Problem(ABC):
         """Read the label of one sample from the cells of :meth:`label_columns`.
 
         Args:
-            cells: of a row.
+            cells: cells of a row.
             where: the row, for the message.
 
         Raises:
-            UserError: they are no valid label.
+            UserError: the cells are not a valid label.
         """
         try:
             return torch.tensor([float(cell) for cell in cells])
@@ -316,7 +317,7 @@ class Problem(ABC):
         return None
 
     def groups(self, y: Tensor) -> Groups:
-        """Assign samples to a few named groups, which figures show in colours."""
+        """Assign samples to a few named groups, which figures show in different colours."""
         return Groups(y, self.output_names, "class")
 
     def counts(self, y: Tensor) -> Tensor | None:
@@ -336,12 +337,12 @@ class Problem(ABC):
 
         Returns:
             By name the probability of the finding and its label, 0 or 1, for the samples whose label is known;
-            empty if outputs are no findings.
+            empty if outputs are not findings.
         """
         return {}
 
     def targets(self, y: Tensor) -> Targets | None:
-        """Return labels as the targets of simple models (linear probes, trees); None if they are none.
+        """Return labels as targets of simple models (linear probes, trees); None if such models do not apply.
 
         Args:
             y: labels.
@@ -359,9 +360,9 @@ class Problem(ABC):
         """Return a sentence if a set's scores are at chance level; empty if they are not, or if that is unknown.
 
         Args:
-            scores: of the set, by name.
-            where: the set, in words.
-            samples: their number.
+            scores: scores of the set, by name.
+            where: description of the set.
+            samples: number of samples in the set.
         """
         return ""
 
@@ -397,7 +398,7 @@ def by_name(name: str) -> type[Problem]:
         ValueError: there is none.
     """
     if name not in _CLASSES:
-        raise ValueError(f"there is no problem {name!r}; valid: {', '.join(_CLASSES)}")
+        raise ValueError(f"there is no problem named {name!r}; valid: {', '.join(_CLASSES)}")
     return _CLASSES[name]
 
 
@@ -425,13 +426,13 @@ def refuse_options_of_classifiers(problem: Problem, class_weights: str | None, l
 
 
 def check_smoothing(label_smoothing: float) -> float:
-    """Raise an error for a value outside [0, 1).
+    """Return a value, after checking that it is in [0, 1).
 
     Raises:
         UserError: the value is outside.
     """
     if not 0 <= label_smoothing < 1:
-        raise UserError(f"strategy.label_smoothing is in [0, 1), not {label_smoothing}")
+        raise UserError(f"strategy.label_smoothing must be in [0, 1), not {label_smoothing}")
     return label_smoothing
 
 
@@ -442,5 +443,5 @@ def check_class_weights(choice: str | None) -> bool:
         UserError: the choice does not exist.
     """
     if choice not in (None, "balanced"):
-        raise UserError(f"strategy.class_weights is null or 'balanced', not {choice!r}")
+        raise UserError(f"strategy.class_weights must be null or 'balanced', not {choice!r}")
     return choice is not None

@@ -17,7 +17,7 @@ from tl_lab.problems.multi_label import BinaryCrossEntropy, MultiLabel
 __all__ = ["UNCERTAIN", "UNKNOWN", "Findings"]
 
 UNKNOWN, UNCERTAIN = -1, -2
-"""Labels that are ignored, and labels that training replaces by the network's prediction."""
+"""``UNKNOWN`` labels are ignored; in training, ``UNCERTAIN`` labels are replaced by the network's prediction."""
 
 
 class MaskedCrossEntropy(BinaryCrossEntropy):
@@ -76,15 +76,17 @@ class Findings(MultiLabel):
         >>> problem = Findings(["nodule", "effusion"])
         >>> y = torch.tensor([[1, 0], [UNKNOWN, 1]])
         >>> problem.counts(y).tolist(), problem.facts(y)
-        ([1, 1], {'prevalence': 'nodule 100.0 %, effusion 50.0 %', 'labels not known': '25.0 %'})
+        ([1, 1], {'prevalence': 'nodule 100.0 %, effusion 50.0 %', 'unknown labels': '25.0 %'})
     """
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Raise an error for other values, a wrong number of labels, or a label that is never known in training."""
+        """Raise an error for other values or a wrong number of labels."""
         if y.dim() != 2 or y.shape[1] != self.num_outputs:
-            raise UserError(f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} a sample")
+            raise UserError(
+                f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} per sample"
+            )
         if not bool(((y == 0) | (y == 1) | (y == UNKNOWN) | (y == UNCERTAIN)).all()):
-            raise UserError(f"the set {name!r} has labels other than 0, 1 and unknown ones")
+            raise UserError(f"the set {name!r} has labels other than 0, 1, -1 (unknown) and -2 (uncertain)")
 
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
@@ -122,18 +124,18 @@ class Findings(MultiLabel):
         return super().groups(y.clamp(min=0))
 
     def state(self) -> dict[str, Any]:
-        """Add that labels may be unknown."""
+        """Return the state of a multi-label problem, marked as one with unknown labels."""
         return {**super().state(), "unknown": True}
 
     def read_label(self, cells: Sequence[str], where: str) -> Tensor:
-        """Read 0, 1 or an empty cell, which is a finding that is not known."""
+        """Read 0, 1 or an empty cell, which means that the finding is unknown."""
         return super().read_label([cell or str(UNKNOWN) for cell in cells], where)
 
     def targets(self, y: Tensor) -> Targets:
-        """Return a column per finding, if all are known."""
+        """Return a column per finding; all labels must be known."""
         if bool((y < 0).any()):
             raise UserError(
-                "a linear probe needs labels that are all known: set data.missing and data.uncertain to zero or one"
+                "a linear probe requires all labels to be known: set data.missing and data.uncertain to zero or one"
             )
         return super().targets(y)
 
@@ -146,8 +148,8 @@ class Findings(MultiLabel):
         known = (y.cpu() >= 0).sum(0).clamp(min=1).double()
         shares = (100 * self.counts(y).double() / known).tolist()
         each = ", ".join(f"{name} {share:.1f} %" for name, share in zip(self.output_names, shares, strict=True))
-        lacking = float((y.cpu() < 0).double().mean())
-        return {"prevalence": each, **({"labels not known": f"{100 * lacking:.1f} %"} if lacking else {})}
+        unknown = float((y.cpu() < 0).double().mean())
+        return {"prevalence": each, **({"unknown labels": f"{100 * unknown:.1f} %"} if unknown else {})}
 
     def calibrate(self, meter: Meter) -> None:
         """Choose the thresholds on the known labels of the validation set."""

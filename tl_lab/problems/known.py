@@ -1,4 +1,4 @@
-"""The problems of this package, and problems by name."""
+"""Lists of the problems in this package, and the restoration of a problem from a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,7 @@
-"""Words, units and formats of the scores of this package's problems.
+"""Names, units and formats of the scores of this package's problems.
 
-The classes of the problems state these tables. They are separate because tables of finished runs are written without
-torch. A problem from elsewhere states its metrics in its class alone, and its runs record them.
+The problem classes use these tables, which are separate so that results of finished runs can be tabulated without
+importing torch. A problem from another package declares its metrics in its class, and its runs record them.
 """
 
 import math
@@ -45,7 +45,7 @@ REGRESSION = Scores(
 SEVERAL = Scores(
     "task_mean",
     {"task_mean": Kind("mean over tasks", digits="z.3f", bounds=(-math.inf, 1.0))},
-    "The mean over tasks is that of accuracy, AUROC or R², as shares of 1.",
+    "The mean over tasks averages each task's accuracy, AUROC or R², as fractions of 1.",
 )
 SPANS = Scores(
     "span_f1",

@@ -82,7 +82,8 @@ class MultiLabel(Problem):
         """Raise an error for labels other than 0 and 1, or a wrong number of labels."""
         if y.dim() != 2 or y.shape[1] != self.num_outputs:
             raise UserError(
-                f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} a sample, 0 or 1 each"
+                f"the set {name!r} has labels of shape {tuple(y.shape)}: give {self.num_outputs} per sample, "
+                "each 0 or 1"
             )
         if not bool(((y == 0) | (y == 1)).all()):
             raise UserError(f"the set {name!r} has labels other than 0 and 1")

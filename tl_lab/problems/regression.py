@@ -17,7 +17,7 @@ from tl_lab.problems.metrics import REGRESSION as STATED
 __all__ = ["Regression", "SquaredError"]
 
 _STRATA = 10
-_ROUNDING = 1e-12  # a spread below this share of the mean comes from rounding
+_ROUNDING = 1e-12  # a standard deviation below this share of the mean is a rounding error
 
 
 class SquaredError(Criterion):
@@ -85,15 +85,16 @@ class Regression(Problem):
         self.likelihood = _ScaledGaussian(self)  # type: ignore[misc]  # uses this problem's scale
 
     def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
-        """Compare R² with 0, that of the mean of the labels."""
+        """Compare R² with 0, the value of predicting the mean."""
         value = scores.get("r2", math.nan)
         return f"R² on {where}, {value:.2f}, is no better than predicting the mean" if value <= 0 else ""
 
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
-        """Raise an error unless there is a finite number for each quantity."""
+        """Raise an error unless each sample has a finite number for each quantity."""
         if y.dim() != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
             raise UserError(
-                f"the set {name!r} has targets of {y.dtype}, {tuple(y.shape)}: give {self.num_outputs} numbers a sample"
+                f"the set {name!r} has targets of {y.dtype}, {tuple(y.shape)}: give "
+                f"{self.num_outputs} numbers per sample"
             )
         if bad := int((~y.isfinite()).any(1).sum()):
             raise UserError(f"{bad} of the {len(y)} targets of the set {name!r} are NaN or infinite")
@@ -118,7 +119,7 @@ class Regression(Problem):
         return outputs.double() * deviation + mean
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cache the scale on the device on which every step uses it."""
+        """Return the mean and deviation on a device, cached because every step uses them."""
         if device not in self._moved:
             self._moved[device] = self.mean.to(device), self.deviation.to(device)
         return self._moved[device]
@@ -126,7 +127,7 @@ class Regression(Problem):
     def criterion(
         self, y: Tensor | None, *, class_weights: str | None = None, label_smoothing: float = 0.0
     ) -> Criterion:
-        """Build the squared error; options of classifiers are refused."""
+        """Build the squared error; options of classifiers raise an error."""
         refuse_options_of_classifiers(self, class_weights, label_smoothing)
         return SquaredError(self)
 

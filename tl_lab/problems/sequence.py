@@ -25,7 +25,7 @@ class TagCrossEntropy(Criterion):
     """Mean cross-entropy of the tags over all words of a batch.
 
     Args:
-        weight: of each tag, ``(C,)``; None for equal weights.
+        weight: weight of each tag, ``(C,)``; None for equal weights.
         label_smoothing: share of the target spread over the tags, in [0, 1).
 
     Example:
@@ -41,7 +41,7 @@ class TagCrossEntropy(Criterion):
         self.balanced, self.label_smoothing = weight is not None, label_smoothing
 
     def forward(self, outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
-        """Compute the loss of logits ``(B, W, C)`` and tags ``(B, W' >= W)``; ``none``: the mean of each sample."""
+        """Compute the loss of logits ``(B, W, C)`` and tags ``(B, W' >= W)``; with ``none``, each sample's mean."""
         y = y[:, : outputs.shape[1]]
         options: dict[str, Any] = {"weight": self.weight, "label_smoothing": self.label_smoothing}
         if reduction == "mean":
@@ -77,10 +77,10 @@ class Sequence(Problem):
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error for invalid tags."""
         if y.is_floating_point() or y.dim() != 2:
-            raise UserError(f"the set {name!r} has tags of {y.dtype}, {tuple(y.shape)}: give one a word")
+            raise UserError(f"the set {name!r} has tags of {y.dtype}, {tuple(y.shape)}: give one tag per word")
         inside = y[y != PADDING]
         if not len(inside) or int(inside.min()) < 0 or int(inside.max()) >= self.num_outputs:
-            raise UserError(f"the set {name!r} has tags beyond the {self.num_outputs} that there are, or none")
+            raise UserError(f"the set {name!r} has tags outside the known {self.num_outputs}, or no tags")
         if bool((y == PADDING).all(1).any()):
             row = int((y == PADDING).all(1).nonzero()[0, 0])
             raise UserError(f"sample {row + 1} of the set {name!r} has no word")
@@ -122,12 +122,12 @@ class Sequence(Problem):
 
         Args:
             outputs: logits, ``(N, W, C)``.
-            lengths: words of each sequence, ``(N,)``.
+            lengths: number of words of each sequence, ``(N,)``.
         """
-        sure = torch.full((outputs.shape[-1],), -torch.inf)
-        sure[0] = 0.0
-        behind = torch.arange(outputs.shape[1]) >= lengths[:, None]
-        return torch.where(behind[..., None], sure, outputs)
+        certain_first = torch.full((outputs.shape[-1],), -torch.inf)
+        certain_first[0] = 0.0
+        padding = torch.arange(outputs.shape[1]) >= lengths[:, None]
+        return torch.where(padding[..., None], certain_first, outputs)
 
     def fields(self, values: Tensor, texts: Words) -> list[str]:
         """Format the words of the entities: ``company ACME LTD; total 9.00``.
@@ -155,7 +155,7 @@ class Sequence(Problem):
 
     def label_columns(self, column: str) -> list[str]:
         """Raise an error: a cell cannot hold the tags of a text."""
-        raise UserError("a table cannot hold a tag for each word: tags are compared in training runs only; use predict")
+        raise UserError("a table cannot hold a tag for each word: tags are scored in training runs only; use predict")
 
     def entities(self, values: Tensor) -> list[tuple[str, int, int]]:
         """Find the entities of one sequence of tags, ``(W,)``."""
@@ -180,7 +180,7 @@ class Sequence(Problem):
         return torch.bincount(y[y != PADDING].cpu(), minlength=self.num_outputs)
 
     def facts(self, y: Tensor) -> dict[str, str]:
-        """State how many entities of each kind training has."""
+        """Return the number of entities of each kind in training."""
         rows = [[tag for tag in row if tag != PADDING] for row in y.tolist()]
         found = [kind for row in rows for kind, _, _ in self.entities(torch.tensor(row))]
         kinds = dict.fromkeys(name.partition("-")[2] for name in self.output_names if name != "O")

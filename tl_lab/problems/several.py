@@ -39,11 +39,11 @@ class Task(NamedTuple):
 
 
 class SeveralCriterion(Criterion):
-    """The loss of each task on the samples with its labels; :meth:`forward` returns their sum.
+    """The losses of all tasks, each on the samples that have its labels; :meth:`forward` returns their sum.
 
     Args:
-        tasks: by name.
-        criteria: of the tasks, in the same order.
+        tasks: the tasks by name.
+        criteria: losses of the tasks, in the same order.
 
     Example:
         >>> from tl_lab.problems import Regression, SingleLabel
@@ -63,7 +63,7 @@ class SeveralCriterion(Criterion):
         """Compute the loss of every sample in every task.
 
         Args:
-            outputs: of the head, ``(B, C)``.
+            outputs: outputs of the head, ``(B, C)``.
             y: labels of all tasks, ``(B, W)``, NaN where one is missing.
 
         Returns:
@@ -85,7 +85,7 @@ class SeveralCriterion(Criterion):
 
         Args:
             outputs, y: as for :meth:`each`.
-            weights: of the samples, ``(B,)``; None for 1.
+            weights: weights of the samples, ``(B,)``; None for 1.
 
         Returns:
             Means ``(T,)``, 0 for a task without labels in the batch; and numbers of samples with its labels, ``(T,)``.
@@ -104,11 +104,12 @@ class SeveralCriterion(Criterion):
 class Several(Problem):
     """Several tasks, each with its problem: labels are ``(N, W)`` float, concatenated in the order of the tasks.
 
-    A class label takes one column with the class index; labels and quantities take a column each. NaN is a missing
-    label: a sample counts in the tasks whose columns are all known. Outputs are concatenated in the same way.
+    A task with classes has one column, the class index; other tasks have a column for each label or quantity. NaN marks
+    a missing label, and a sample is used in the tasks whose columns are all known. Outputs are concatenated in the same
+    way.
 
     Args:
-        output_names: of all outputs, ``<task>: <name>``.
+        output_names: names of all outputs, ``<task>: <name>``.
         tasks: the problem of each task by name; names must not contain '/' or '.'.
 
     Raises:
@@ -134,7 +135,7 @@ class Several(Problem):
         super().__init__(self.named(problems) if problems else output_names)
         for name in problems:
             if "/" in name or "." in name or not name.strip():
-                raise UserError(f"a task cannot be named {name!r}: names hold no '/' and no '.', and are not empty")
+                raise UserError(f"a task cannot be named {name!r}: names must not be empty or contain '/' or '.'")
         self.tasks: dict[str, Task] = {}
         first = column = 0
         for name, problem in problems.items():
@@ -157,7 +158,7 @@ class Several(Problem):
 
     @property
     def owners(self) -> list[int]:
-        """Number of the task of each output, ``(C,)``."""
+        """Index of the task of each output, ``(C,)``."""
         return [k for k, task in enumerate(self.tasks.values()) for _ in range(task.problem.num_outputs)]
 
     def widened(self, name: str, y: Tensor) -> Tensor:
@@ -202,12 +203,12 @@ class Several(Problem):
     def alike(self, y: Tensor) -> str | None:
         """Report a task whose labels are all the same, if there is one."""
         for name, labels in self.of_each(y).items():
-            if len(labels) and (said := self.tasks[name].problem.alike(labels)) is not None:
-                return f"{said} of the task {name}"
+            if len(labels) and (common := self.tasks[name].problem.alike(labels)) is not None:
+                return f"{common} of the task {name}"
         return None
 
     def learn(self, y: Tensor) -> None:
-        """Fit each task to its labels."""
+        """Fit the parameters of each task's problem to its labels."""
         for name, labels in self.of_each(y).items():
             self.tasks[name].problem.learn(labels)
 
@@ -220,18 +221,18 @@ class Several(Problem):
             UserError: an option applies to none of the tasks.
         """
         labels = {} if y is None else self.of_each(y)
-        criteria, takers = [], 0
+        criteria, num_applicable = [], 0
         for name, task in self.tasks.items():
             chosen = (
                 {}
                 if task.problem.predicts_numbers
                 else {"class_weights": class_weights, "label_smoothing": label_smoothing}
             )
-            takers += not task.problem.predicts_numbers
+            num_applicable += not task.problem.predicts_numbers
             criteria.append(task.problem.criterion(labels.get(name), **cast(dict[str, Any], chosen)))
-        if not takers and (class_weights is not None or label_smoothing):
+        if not num_applicable and (class_weights is not None or label_smoothing):
             raise UserError(
-                "strategy.class_weights and label_smoothing suit no task that predicts numbers: leave them out"
+                "strategy.class_weights and label_smoothing do not apply to tasks that predict numbers: leave them out"
             )
         return SeveralCriterion(self.tasks, criteria)
 
@@ -254,16 +255,16 @@ class Several(Problem):
 
     def facts(self, y: Tensor) -> dict[str, str]:
         """Return each task's kind and its number of training labels."""
-        said = [
+        descriptions = [
             f"{name} ({task.problem.name.replace('_', '-')}, {len(labels):,} labels)"
             for (name, task), labels in zip(self.tasks.items(), self.of_each(y).values(), strict=True)
         ]
-        return {"tasks": ", ".join(said)}
+        return {"tasks": ", ".join(descriptions)}
 
     # ------------------------------------------------------------------ predictions
 
     def predict(self, outputs: Tensor) -> Prediction:
-        """Predict every task: concatenated values ``(N, W)`` and probabilities ``(N, C)``, NaN for numbers."""
+        """Predict every task, with concatenated values ``(N, W)`` and probabilities ``(N, C)``, NaN for numbers."""
         answers = [(task, task.problem.predict(outputs[:, task.outputs])) for task in self.tasks.values()]
         values = [(one.values[:, None] if one.values.dim() == 1 else one.values).double() for _, one in answers]
         shares = [
@@ -295,11 +296,11 @@ class Several(Problem):
         assert prediction.probabilities is not None
         for name, task in self.tasks.items():
             shares = None if task.problem.predicts_numbers else prediction.probabilities[:, task.outputs]
-            values, sure = task.own_labels(prediction.values[:, task.labels]), None
+            values, confidence = task.own_labels(prediction.values[:, task.labels]), None
             if shares is not None:
                 decided = shares if task.problem.numbers_outputs else torch.maximum(shares, 1 - shares)
-                sure = decided.max(1).values if task.problem.numbers_outputs else decided.min(1).values
-            of_task = task.problem.columns(Prediction(values, sure, shares))
+                confidence = decided.max(1).values if task.problem.numbers_outputs else decided.min(1).values
+            of_task = task.problem.columns(Prediction(values, confidence, shares))
             found |= {f"{name}: {column}": cells for column, cells in of_task.items()}
         return found
 
@@ -309,7 +310,7 @@ class Several(Problem):
         return SeveralMeter(meters, self.parts, {name: task.problem.monitor for name, task in self.tasks.items()})
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Compute each task's scores on a batch with its labels."""
+        """Compute each task's scores on the samples of a batch that have its labels."""
         return {
             f"{name}_{score}": value
             for name, (of_task, labels) in self.parts(outputs, y).items()
@@ -318,7 +319,7 @@ class Several(Problem):
         }
 
     def calibrate(self, meter: Meter) -> None:
-        """Calibrate each task."""
+        """Calibrate each task's problem."""
         if isinstance(meter, SeveralMeter):
             for name, task in self.tasks.items():
                 task.problem.calibrate(meter.of(name))
@@ -326,7 +327,7 @@ class Several(Problem):
     # ------------------------------------------------------------------ checkpoints
 
     def state(self) -> dict[str, Any]:
-        """Add the tasks' states, in order."""
+        """Return the state with those of the tasks, in order."""
         return {**super().state(), "tasks": [[name, task.problem.state()] for name, task in self.tasks.items()]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -336,7 +337,7 @@ class Several(Problem):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Several":
-        """Rebuild the tasks."""
+        """Rebuild the problem and its tasks from :meth:`state`."""
         from tl_lab.problems import restore
 
         return cls(tasks={str(name): restore(of_task) for name, of_task in state["tasks"]})

@@ -23,7 +23,7 @@ class CrossEntropy(Criterion):
     """Cross-entropy, with class weights and label smoothing.
 
     Args:
-        weight: of each class, ``(C,)``; None for equal weights.
+        weight: weight of each class, ``(C,)``; None for equal weights.
         label_smoothing: share of the target spread over the outputs, in [0, 1).
 
     Attributes:
@@ -47,8 +47,8 @@ class CrossEntropy(Criterion):
         if not (self.ragged and self.label_smoothing):
             options: dict[str, Any] = {"weight": self.weight, "label_smoothing": self.label_smoothing}
             return F.cross_entropy(outputs, y, reduction=reduction, **options)
-        lacking, log_p = outputs.isinf(), outputs.log_softmax(1)
-        uniform = log_p.masked_fill(lacking, 0).sum(1) / (~lacking).sum(1)
+        missing, log_p = outputs.isinf(), outputs.log_softmax(1)
+        uniform = log_p.masked_fill(missing, 0).sum(1) / (~missing).sum(1)
         own = log_p.gather(1, y[:, None])[:, 0]
         losses = -(1 - self.label_smoothing) * own - self.label_smoothing * uniform
         return losses if reduction == "none" else losses.mean()
@@ -75,14 +75,14 @@ class SingleLabel(Problem):
     numbers_outputs = True
 
     def at_chance(self, scores: Mapping[str, float], where: str, samples: int) -> str:
-        """Compare the mean recall with p = 1 / C; up to two deviations sqrt(p (1 - p) / n) above count as chance."""
+        """Compare the mean recall with p = 1 / C: up to p + 2 sqrt(p (1 - p) / n) counts as chance."""
         value, p = scores.get("balanced_acc", math.nan), 1 / max(2, self.num_outputs)
         if not value <= p + 2 * math.sqrt(p * (1 - p) / max(1, samples)):
             return ""
         if value <= p:
             return f"the balanced accuracy on {where}, {value:.1%}, is at chance level for {self.num_outputs} classes"
         return (
-            f"the balanced accuracy on {where}, {value:.1%}, cannot be told from the {p:.1%} of chance with "
+            f"the balanced accuracy on {where}, {value:.1%}, cannot be distinguished from chance ({p:.1%}) with "
             f"{samples:,} test samples"
         )
 
@@ -90,7 +90,7 @@ class SingleLabel(Problem):
         """Raise an error for labels that are not classes."""
         count = self.num_outputs if num_outputs is None else num_outputs
         if y.is_floating_point() or y.dim() != 1:
-            raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give one class a sample")
+            raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give one class per sample")
         if int(y.min()) < 0 or int(y.max()) >= count:
             raise UserError(
                 f"the set {name!r} has labels from {int(y.min())} to {int(y.max())}, but the head has "

@@ -69,7 +69,9 @@ class Spans(Problem):
     def check(self, name: str, y: Tensor, num_outputs: int | None = None) -> None:
         """Raise an error for spans outside their passages."""
         if y.is_floating_point() or y.dim() != 2 or y.shape[1] != 4:
-            raise UserError(f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give four whole numbers each")
+            raise UserError(
+                f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give four whole numbers per sample"
+            )
         wrong = (y[:, 0] < 0) | (y[:, 0] > y[:, 1]) | (y[:, 1] >= y[:, 2])
         if bool(wrong.any()):
             raise UserError(f"sample {int(wrong.nonzero()[0, 0]) + 1} of the set {name!r} has no answer in its passage")
@@ -108,10 +110,10 @@ class Spans(Problem):
 
         Args:
             outputs: scores, ``(N, W, 2)``.
-            lengths: words of each passage, ``(N,)``.
+            lengths: number of words of each passage, ``(N,)``.
         """
-        behind = torch.arange(outputs.shape[1]) >= lengths[:, None]
-        return outputs.masked_fill(behind[..., None], -torch.inf)
+        padding = torch.arange(outputs.shape[1]) >= lengths[:, None]
+        return outputs.masked_fill(padding[..., None], -torch.inf)
 
     def fields(self, values: Tensor, texts: Sequence[Passage]) -> list[str]:
         """Format the answers as they are written in their passages.
@@ -129,7 +131,7 @@ class Spans(Problem):
 
     def answered(self, outputs: Tensor, y: Tensor) -> "list[Answered]":
         """Return the questions, the words of their passages, and the predicted and true answers."""
-        from tl_lab.results.figures.answers import Answered  # which draws
+        from tl_lab.results.figures.answers import Answered  # imports matplotlib
 
         spans = self.predict(self.without_padding(outputs, y[:, 2])).values.tolist()
         found = []
@@ -142,11 +144,11 @@ class Spans(Problem):
     def label_columns(self, column: str) -> list[str]:
         """Raise an error: a table has no passages."""
         raise UserError(
-            "answers are compared in training runs only: give the file as data.test_path of data=squad, or use predict"
+            "answers are scored in training runs only: give the file as data.test_path of data=squad, or use predict"
         )
 
     def compare(self, spans: Tensor, numbers: Tensor) -> Tensor:
-        """Compute exact match and F1 of answers, ``(N, 2)``."""
+        """Compare spans ``(N, 2)`` with the answers to passages ``(N,)``: exact match and F1, ``(N, 2)``."""
         rows = []
         for (first, last), number in zip(spans.tolist(), numbers.tolist(), strict=True):
             passage = self.passages[number]

@@ -67,7 +67,7 @@ class Transcript(Problem):
         if bool((empty := (y >= 0).sum(1) == 0).any()):
             raise UserError(f"sample {int(empty.nonzero()[0, 0]) + 1} of the set {name!r} has an empty transcript")
         if int(y.max()) >= self.num_outputs or bool((y == 0).any()):
-            raise UserError(f"the set {name!r} has letters beyond the {self.num_outputs - 1} that there are")
+            raise UserError(f"the set {name!r} has letters outside the known {self.num_outputs - 1}")
 
     def alike(self, y: Tensor) -> str | None:
         """Report that all transcripts are the same."""
@@ -103,11 +103,11 @@ class Transcript(Problem):
         return self.texts(y)
 
     def label_columns(self, column: str) -> list[str]:
-        """Raise an error: transcripts are compared in training runs only."""
-        raise UserError("transcripts are compared in training runs only: use predict")
+        """Raise an error: transcripts are scored in training runs only."""
+        raise UserError("transcripts are scored in training runs only: use predict")
 
     def _written(self, letters: Sequence[int], unknown: str) -> str:
-        # an unknown letter is never correct: it is written in two ways
+        # an unknown letter never counts as correct: predictions and labels write it differently
         text = "".join(unknown if letter == _UNKNOWN else self.output_names[letter] for letter in letters)
         return " ".join(text.split())
 
@@ -116,7 +116,7 @@ class Transcript(Problem):
         return TranscriptMeter(self.words, self.texts)
 
     def batch_scores(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Compute the share of blank frames, which is close to 1 before anything is recognised."""
+        """Compute the share of blank frames, which is close to 1 until the model recognises letters."""
         heard = frames_heard(outputs)
         return {"blanks": ((outputs.argmax(-1) == 0) & heard).sum() / heard.sum().clamp(min=1)}
 

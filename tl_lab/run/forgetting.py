@@ -43,7 +43,7 @@ class Forgetting:
     def begin(self, parts: Parts) -> None:
         """Score the backbone as built, before anything is trained or loaded."""
         if "before" not in self.measured:
-            self.measured |= {"task": self._task.said, "metric": self._task.metric, "before": self._score(parts)}
+            self.measured |= {"task": self._task.description, "metric": self._task.metric, "before": self._score(parts)}
             self._keep(self.measured)
 
     def end(self, parts: Parts) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A job in a separate process from the worker of another engine (joblib, submitit), whose workers serve many jobs."""
+"""Runs a job in a separate process of an engine's worker (joblib, submitit), since each worker runs many jobs."""
 
 import time
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from tl_lab.sweeps.jobs import OUTPUT, redirect, settle
 from tl_lab.sweeps.processes import Child, wait_for_any
-from tl_lab.sweeps.progress import said_of
+from tl_lab.sweeps.progress import outcome_of
 
 __all__ = ["run_apart"]
 
 
 def run_apart(function: Callable[[], float | None], folder: Path) -> float | None:
-    """Run a job in a forked process; a crash is recorded in the job's folder, and this process continues.
+    """Run a job in a forked process; a crash is recorded in the job's folder and does not end this process.
 
     Args:
         function: the job.
-        folder: of the job, must exist.
+        folder: folder of the job; it must exist.
 
     Returns:
         The return value of the function; None if it failed.
@@ -37,7 +37,7 @@ def run_apart(function: Callable[[], float | None], folder: Path) -> float | Non
     finally:
         seconds = time.monotonic() - child.began
         content = settle(folder, child.death, seconds)
-    print(f"{folder}: {said_of(content, seconds)}", flush=True)
+    print(f"{folder}: {outcome_of(content, seconds)}", flush=True)
     value: float | None = child.value
     child.close()
     return value if content.get("status") == "completed" else None

@@ -11,7 +11,7 @@ def gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the GPUs available to jobs, in the format of ``CUDA_VISIBLE_DEVICES``, without initialising CUDA.
 
     Args:
-        environment: may restrict the GPUs of this process.
+        environment: environment variables, which may restrict the GPUs of this process.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
@@ -22,7 +22,7 @@ def gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def free_place(taken: Collection[int]) -> int:
-    """Return the lowest free number."""
+    """Return the lowest number that is not taken."""
     return next(place for place in range(len(taken) + 1) if place not in taken)
 
 
@@ -30,15 +30,15 @@ def gpu_at(place: int, names: Sequence[str]) -> str | None:
     """Choose the GPU of a job by its position among the concurrent jobs.
 
     Args:
-        place: counted from 0.
-        names: of the GPUs.
+        place: position, counted from 0.
+        names: names of the GPUs.
 
     Returns:
-        Its name; None if there is no choice.
+        Name of the GPU; None if there is at most one.
     """
     return names[place % len(names)] if len(names) > 1 else None
 
 
 def takes_one_gpu(trainer: Mapping[str, Any]) -> bool:
-    """Whether a trainer's configuration requests one GPU, without naming it."""
+    """Whether a trainer's configuration requests one GPU without specifying which."""
     return trainer.get("accelerator") in ("gpu", "cuda") and trainer.get("devices") in (1, "1")

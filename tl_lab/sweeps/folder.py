@@ -29,11 +29,11 @@ class Earlier:
     """An earlier run in a sweep's folder.
 
     Attributes:
-        folder: of the run.
-        status: completed, failed, or running (which means that it was interrupted).
-        commit: of the code that made it.
-        objective: its value for sweepers.
-        trained: whether there is a checkpoint from which it can resume.
+        folder: folder of the run.
+        status: ``completed``, ``failed``, or ``running`` (which means that the run was interrupted).
+            commit: commit of the code that ran it.
+            objective: value of the objective that sweepers optimise.
+            trained: whether there is a checkpoint from which the run can resume.
     """
 
     folder: Path
@@ -47,14 +47,14 @@ def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
     """Lock a sweep's folder for this process, and record the command.
 
     Args:
-        folder: must exist.
-        overrides: of the command line.
+        folder: folder of the sweep; it must exist.
+        overrides: overrides from the command line.
 
     Returns:
         The lock, held until it is closed or the process ends.
 
     Raises:
-        UserError: another process is running a sweep in it.
+        UserError: another process is running a sweep in the folder, or the folder is not writable.
     """
     try:
         lock = (folder / _LOCK).open("a", encoding="ascii")
@@ -73,13 +73,13 @@ def claim(folder: Path, overrides: Sequence[str]) -> IO[str]:
     return lock
 
 
-def last_sweep(beside: Path, overrides: Sequence[str]) -> Path | None:
-    """Find the newest sweep started with the same command, in any order of its overrides, next to a new one.
+def last_sweep(new_folder: Path, overrides: Sequence[str]) -> Path | None:
+    """Find the newest sweep that was started with the same overrides, in any order, in the folders next to a new one.
 
     Options that determine where and how jobs run (``hydra.sweep.dir``, ``hydra.launcher``) are not compared.
     """
     found = []
-    for file in beside.parent.glob(f"*/{SWEEP}"):
+    for file in new_folder.parent.glob(f"*/{SWEEP}"):
         try:
             content: Any = json.loads(file.read_text(encoding="utf-8"))
             if _command(content["overrides"]) == _command(overrides):
@@ -93,13 +93,13 @@ def check_unchanged(folder: Path, overrides: Sequence[str]) -> None:
     """Check that the jobs of a resumed sweep have the same numbers as before.
 
     Args:
-        folder: of the sweep.
-        overrides: of the command line.
+        folder: folder of the sweep.
+        overrides: overrides from the command line.
 
     Raises:
-        UserError: the command differs, or a run's overrides have another meaning than before.
+        UserError: the command differs, or a run's overrides now yield another configuration.
     """
-    advice = "resume with hydra/launcher=forked, which matches configurations, or name a new hydra.sweep.dir"
+    advice = "resume with hydra/launcher=forked, which matches configurations, or give a new hydra.sweep.dir"
     before = None
     with suppress(OSError, ValueError, KeyError):
         before = json.loads((folder / SWEEP).read_text(encoding="utf-8"))["overrides"]
@@ -113,7 +113,7 @@ def check_unchanged(folder: Path, overrides: Sequence[str]) -> None:
             if any("${" in text and ":" in text for text in stored):  # a resolver, which a run's file must not call
                 raise UserError(f"sweep.resume: {file} contains a reference that calls a resolver: {advice}")
             if was != config_hash(compose([text for text in stored if not text.lstrip("+~").startswith("hydra")])):
-                raise UserError(f"sweep.resume: the files under conf/ have changed since {run} was made: {advice}")
+                raise UserError(f"sweep.resume: the files under conf/ have changed since {run} started: {advice}")
 
 
 def _command(overrides: Sequence[str]) -> list[str]:
@@ -121,7 +121,7 @@ def _command(overrides: Sequence[str]) -> list[str]:
 
 
 def runs_of(folder: Path) -> Iterator[Path]:
-    """Yield the folders of a sweep's runs: those with results, or started by Hydra."""
+    """Yield the folders of a sweep's runs, which contain results or were started by Hydra."""
     for path, folders, files in os.walk(folder):
         if RESULTS in files or (".hydra" in folders and (Path(path) / ".hydra" / "overrides.yaml").exists()):
             yield Path(path)
@@ -130,12 +130,12 @@ def runs_of(folder: Path) -> Iterator[Path]:
 
 
 def earlier_runs(folder: Path) -> dict[str, list[Earlier]]:
-    """Read the configurations in a sweep's folder: its runs by the hash of each."""
+    """Return the runs in a sweep's folder, by the hash of their configuration."""
     found: dict[str, list[Earlier]] = {}
     for run in runs_of(folder):
         try:
             results = read_results(run)
-        except UserError:  # it ended before writing, or the file is damaged: it is run again
+        except UserError:  # the run ended before it wrote results, or the file is damaged: the job runs again
             continue
         trained = (run / "checkpoints" / "last.ckpt").exists()
         status, objective = str(results.get("status")), results.get("objective")
@@ -147,16 +147,16 @@ def earlier_runs(folder: Path) -> dict[str, list[Earlier]]:
 def pick(candidates: Sequence[Earlier], config: Mapping[str, Any], own: Path) -> Earlier | None:
     """Choose the earlier run that replaces a job, among those with the hash of its configuration.
 
-    The hash excludes the folders of data, so that runs of different machines are comparable; within a sweep, however,
-    two folders are two data sets.
+    The hash excludes the folders of data, so that runs on different machines are comparable. Within a sweep, different
+    folders are different data sets, so they are compared here.
 
     Args:
         candidates: runs with this hash.
-        config: of the job, resolved and plain.
+        config: configuration of the job, resolved and as plain values.
         own: the folder that a new run of the job would get.
 
     Returns:
-        The run in this folder, else a completed one, else any; None if there is none.
+        The run in this folder if there is one, otherwise a completed run, otherwise any run; None without candidates.
     """
     same = [one for one in candidates if (roots := _stored_roots(one.folder)) is None or roots == _roots(config)]
     ranked = sorted(same, key=lambda one: (one.folder.resolve() != own.resolve(), one.status != "completed"))
@@ -167,7 +167,7 @@ def _stored_roots(run: Path) -> list[tuple[str, Any]] | None:
     try:
         return _roots(read_yaml(run / "config.yaml"))
     except UserError:
-        return None  # it ended before writing anything: only the hash is known
+        return None  # the run ended before it wrote its configuration, so only the hash is known
 
 
 def _roots(node: Any, path: str = "") -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""One job of a sweep, from its overrides to its results: composing, matching with earlier runs, running, recording."""
+"""One job of a sweep: composing its configuration, matching earlier runs, running, and recording the result."""
 
 import os
 import shutil
@@ -32,10 +32,10 @@ class Job:
     """A job to run.
 
     Attributes:
-        number: its position in the sweep.
-        overrides: its overrides.
+        number: position of the job in the sweep.
+        overrides: overrides of the job.
         name: the overrides that differ between jobs.
-        context: that of Hydra.
+        context: Hydra's context.
         task: function that runs the composed configuration.
         config: the sweep's configuration.
         earlier: runs in the sweep's folder by hash, for a resumed sweep; None for a new one.
@@ -50,12 +50,12 @@ class Job:
     earlier: Mapping[str, Sequence[Earlier]] | None = None
 
     def run(self, tell: Callable[[Any], None], gpu: str | None = None) -> dict[str, Any]:
-        """Run in this process, which ends with it; its output goes to the job's folder.
+        """Run the job in this process, which serves no other purpose; its output goes to the job's folder.
 
         Args:
-            tell: receives ``folder``, ``note`` (possibly empty) and, for a job that dies before it
-                has written anything, ``facts`` of ``results.json``, before the job runs.
-            gpu: the visible GPU of a job on one GPU, in the format of ``CUDA_VISIBLE_DEVICES``; None for all.
+            tell: function that is called before the job runs, with ``folder``, ``note`` (possibly empty) and ``facts``,
+                which are written to ``results.json`` if the job dies before it has written anything.
+            gpu: the GPU of a job that uses one GPU, in the format of ``CUDA_VISIBLE_DEVICES``; None for all GPUs.
 
         Returns:
             ``value`` for the sweeper, ``kept`` if an earlier run replaces this one, or ``error``.
@@ -87,7 +87,7 @@ class Job:
                 job_subdir_key="hydra.sweep.subdir",
             )
             return {"value": result.return_value}
-        except Exception as error:  # for example a full disk: Hydra writes files, too
+        except Exception as error:  # for example a full disk, since Hydra also writes files
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {error}"}
 
@@ -100,7 +100,7 @@ class Job:
         return config
 
     def _place(self, config: DictConfig, found: Earlier | None) -> tuple[Path, str]:
-        """Choose the job's folder: that of its unfinished run, or an unused one."""
+        """Choose the job's folder, either that of its unfinished run or an unused one, and a note for the user."""
         root = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
         subdir, note = str(OmegaConf.select(config, "hydra.sweep.subdir")), ""
         if found is not None:
@@ -128,27 +128,27 @@ class Job:
         return next((text.removeprefix(key) for text in self.overrides if text.startswith(key)), str(self.number))
 
     def settle(
-        self, told: Mapping[str, Any], failure: str | None, seconds: float, ended: bool = False
+        self, message: Mapping[str, Any], failure: str | None, seconds: float, ended: bool = False
     ) -> dict[str, Any]:
         """Read the results of the job; record what it could not record itself, such as its end.
 
         Args:
-            told: messages of :meth:`run`; empty if there were none.
+            message: the message of :meth:`run`; empty if it sent none.
             failure: description of an abnormal end.
             seconds: lifetime of the process.
-            ended: whether the sweep has ended it, which overrides its own record.
+            ended: whether the sweep has ended the job, which overrides the job's own record.
 
         Returns:
             The content of ``results.json``.
         """
-        if told:
-            folder = Path(told["folder"])
+        if message:
+            folder = Path(message["folder"])
         else:
             folder = Path(str(self.config.hydra.sweep.dir)) / self._asked_for()
-            if folder.exists():  # from an earlier start of the sweep, which is kept
+            if folder.exists():  # written by an earlier start of the sweep, whose content is kept
                 return {"status": "failed", "error": failure}
             write_text(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(self.overrides)))
-        return settle(folder, failure, seconds, told.get("facts") or {}, ended)
+        return settle(folder, failure, seconds, message.get("facts") or {}, ended)
 
 
 def settle(
@@ -161,11 +161,11 @@ def settle(
     """Read the results of a run; record its end if the run could not do so itself.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         failure: description of an abnormal end.
         seconds: lifetime of its process.
         facts: known facts, written if the run itself wrote nothing.
-        ended: whether it was ended from outside: ``failure`` replaces the end that the run has recorded.
+        ended: whether the run was ended from outside; ``failure`` then replaces the end that the run has recorded.
 
     Returns:
         The content of ``results.json``.
@@ -181,7 +181,7 @@ def settle(
 
 
 def read_settled(folder: Path) -> dict[str, Any]:
-    """Read a run's results; empty if there are none that can be read."""
+    """Read a run's results; return an empty dict if they are missing or cannot be read."""
     try:
         return read_results(folder)
     except UserError:

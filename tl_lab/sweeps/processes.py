@@ -1,4 +1,4 @@
-"""A function in a process forked from this one, which shares its imports but not its effects."""
+"""Runs functions in forked processes, which share this process's imports but cannot change its state."""
 
 import contextlib
 import ctypes
@@ -15,33 +15,34 @@ from typing import Any, cast
 __all__ = ["Child", "die_with_parent", "wait_for_any"]
 
 _PATIENCE_S = 15.0
-"""Time in which an interrupted job may write its results."""
+"""Time that an interrupted job has to write its results."""
 _KILLED_FIRST = 500
-"""Value with which the system ends the job, rather than the sweep, when memory runs out."""
+"""``oom_score_adj`` of a job, so that the system kills the job rather than the sweep if memory runs out."""
 _DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
 
 
 class Child:
     """Run ``function()`` in a forked process.
 
-    The process leads its own process group, which is ended as a whole, and it ends when this process ends, for
-    whatever reason. Fork from the main thread only, and before PyTorch has started threads or CUDA.
+    The process leads its own process group, which is ended as a whole, and it ends when this process ends for any
+    reason. Fork from the main thread only, and before PyTorch has started threads or CUDA.
 
     Args:
-        function: function to run; its return value must be picklable. It may call the :meth:`tell` it receives.
+        function: function to run; its return value must be picklable. Its argument is a function that sends a message
+            to this process (see :attr:`message`).
     """
 
     def __init__(self, function: Callable[[Callable[[Any], None]], Any]) -> None:
         context = multiprocessing.get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # remaining buffer content would be written twice
+            with contextlib.suppress(OSError, ValueError):  # otherwise, buffered output would be written twice
                 stream.flush()
         self._process = context.Process(target=_live, args=(function, sender, os.getpid()))
         self._process.start()
         sender.close()
         self.began = time.monotonic()
-        self.told: Any = None
+        self.message: Any = None
         self.value: Any = None
         self.returned = False
         self.overdue = ""
@@ -49,12 +50,14 @@ class Child:
 
     def ended(self) -> bool:
         """Receive the messages of the process, and return whether it has ended."""
-        alive = self._process.is_alive()  # before reading: messages sent before its end are then in the pipe
+        alive = (
+            self._process.is_alive()
+        )  # checked before reading, so that all messages of an ended process are in the pipe
         try:
             while self._speaks and self._receiver.poll():
                 kind, content = self._receiver.recv()
-                if kind == "told":
-                    self.told = content
+                if kind == "message":
+                    self.message = content
                 else:
                     self.value, self.returned = content, True
         except (EOFError, OSError):
@@ -68,7 +71,7 @@ class Child:
         """End the process if it exceeds the time limit: first interrupt it, as Ctrl-C does, then kill it.
 
         Args:
-            seconds: time limit; None for none.
+            seconds: time limit; None for no limit.
             name: name of the setting, for the message.
         """
         lived = time.monotonic() - self.began
@@ -82,7 +85,7 @@ class Child:
 
     @property
     def death(self) -> str | None:
-        """Abnormal end of the process, as part of a sentence."""
+        """Description of an abnormal end of the process, as part of a sentence; None if it ended normally."""
         if self.overdue and not self.returned:
             return self.overdue
         code = self._process.exitcode
@@ -91,7 +94,7 @@ class Child:
         if code >= 0:
             return f"the job's process ended with exit code {code} before it could report a reason"
         name = signal.Signals(-code).name
-        why = " (out of memory, or stopped by hand)" if name == "SIGKILL" else ""
+        why = " (out of memory, or killed manually)" if name == "SIGKILL" else ""
         return f"the job's process was killed by {name}{why}"
 
     def interrupt(self) -> None:
@@ -106,7 +109,7 @@ class Child:
         self.ended()
 
     def close(self) -> None:
-        """Release the resources of the process in this one, and end its remaining descendants."""
+        """Release the resources held for the process, and end its remaining descendants."""
         self._signal(signal.SIGKILL)
         self._receiver.close()
         self._process.close()
@@ -122,14 +125,14 @@ class Child:
 
 
 def wait_for_any(children: Sequence[Child], timeout_s: float) -> None:
-    """Wait until a process sends a message or ends, or the time is over."""
+    """Wait until a process sends a message or ends, for at most ``timeout_s`` seconds."""
     multiprocessing.connection.wait([thing for child in children for thing in child.waits_on], timeout_s)
 
 
 def die_with_parent(parent: int) -> None:
-    """Let the system kill this process when its parent process ends."""
+    """Make the system kill this process when its parent process ends."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the signal was set
+    if os.getppid() != parent:  # the parent ended before the signal was set
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -144,7 +147,7 @@ def _live(
         file.write(str(_KILLED_FIRST))
     code = 1
     try:
-        value = function(lambda content: sender.send(("told", content)))
+        value = function(lambda content: sender.send(("message", content)))
         sender.send(("value", value))
         code = 0
     except KeyboardInterrupt:
@@ -157,4 +160,4 @@ def _live(
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-        os._exit(code)  # a remaining thread would keep the process, and with it the sweep, alive forever
+        os._exit(code)  # remaining threads would keep the process alive, and the sweep would wait for it forever

@@ -7,13 +7,13 @@ from typing import Any
 from tl_lab.results.kinds import leading
 from tl_lab.results.names import duration, format_metric, is_share, split_name
 
-__all__ = ["SweepProgress", "said_of"]
+__all__ = ["SweepProgress", "outcome_of"]
 
 
 class SweepProgress:
     """Count a sweep's jobs and report their ends.
 
-    The bar is drawn by this thread alone: a separate thread would not survive the forks.
+    The bar is drawn by this thread, because a separate thread would not survive the forks.
 
     Args:
         at_once: number of concurrent jobs.
@@ -30,7 +30,8 @@ class SweepProgress:
 
         Args:
             total: number of the sweep's jobs, including earlier batches.
-            searches: whether jobs are trials: their objective is shown, and no test metric, which must not be used.
+            searches: whether jobs are trials of a search; their objective is shown instead of a test metric, which must
+                not be used to choose settings.
         """
         self.total, self.searches = total, searches
         if sys.stdout.isatty():
@@ -56,8 +57,8 @@ class SweepProgress:
         if not kept:
             self._durations.append(seconds)
         shown = (str(content.get("objective_metric")),) if self.searches else None
-        said = said_of(content, shown=shown) + "  kept" if kept else said_of(content, seconds, shown)
-        self._print(f"job {job}: {name}  {said}  ({self.summary()})")
+        outcome = outcome_of(content, shown=shown) + "  kept" if kept else outcome_of(content, seconds, shown)
+        self._print(f"job {job}: {name}  {outcome}  ({self.summary()})")
         self.refresh()
 
     def note(self, text: str) -> None:
@@ -99,7 +100,7 @@ class SweepProgress:
             self._live = None
         if self.other_code:
             runs = "1 kept run is" if self.other_code == 1 else f"{self.other_code} kept runs are"
-            self._print(f"tl_lab: {runs} of another code version (git_commit in results.csv)")
+            self._print(f"tl_lab: {runs} from another code version (git_commit in results.csv)")
         self.other_code = 0
 
     def _print(self, text: str) -> None:
@@ -112,8 +113,8 @@ class SweepProgress:
         sys.stdout.flush()
 
 
-def said_of(content: Mapping[str, Any], seconds: float | None = None, shown: Sequence[str] | None = None) -> str:
-    """Describe the end of a job: its status, its main metric or the reason of its failure, and its duration."""
+def outcome_of(content: Mapping[str, Any], seconds: float | None = None, shown: Sequence[str] | None = None) -> str:
+    """Describe the end of a job: its status, its main metric or the reason for its failure, and its duration."""
     words, shown = [str(content.get("status"))], _main() if shown is None else shown
     metrics = content.get("metrics") or {}
     if content.get("status") != "completed":

@@ -1,4 +1,4 @@
-"""Run jobs in forked processes, several at a time, and record each end."""
+"""Runs jobs in forked processes, several at a time, and records how each one ends."""
 
 import contextlib
 import functools
@@ -18,14 +18,14 @@ from tl_lab.sweeps.progress import SweepProgress
 __all__ = ["prepare", "run_jobs"]
 
 _TICK_S = 1.0
-"""Interval at which the remaining time is redrawn."""
+"""Interval at which the progress is redrawn."""
 
 
 def prepare(first: Job) -> None:
     """Import the modules that jobs need, once for all of them.
 
     Args:
-        first: the first job; the classes named in its configuration are imported, too.
+        first: the first job; the classes that its configuration names are also imported.
     """
     from tl_lab.config import check, to_plain
     from tl_lab.results.folder.record import git_commit
@@ -45,10 +45,10 @@ def run_jobs(
     """Run jobs, each in a separate process.
 
     Args:
-        jobs: in the order of their start.
+        jobs: jobs in the order of their start.
         at_once: number of concurrent jobs.
         progress: receives each start and end.
-        timeout_s: time limit of a job in seconds; a job that exceeds it is ended, and has failed.
+        timeout_s: time limit of a job in seconds; a job that exceeds it is ended and counts as failed.
 
     Returns:
         The results of the jobs, in their order; None for failed ones.
@@ -56,7 +56,7 @@ def run_jobs(
     Raises:
         KeyboardInterrupt: after running jobs have written their results.
     """
-    gc.freeze()  # otherwise a child's collector would copy every page of this process
+    gc.freeze()  # otherwise, garbage collection in a child would copy every memory page of this process
     try:
         return _run(list(jobs), at_once, progress, timeout_s)
     finally:
@@ -66,7 +66,7 @@ def run_jobs(
 def _run(jobs: list[Job], at_once: int, progress: SweepProgress, timeout_s: float | None) -> list[JobReturn]:
     waiting, returned = list(jobs), dict[int, JobReturn]()
     running: dict[int, tuple[Job, Child]] = {}
-    places: dict[int, int] = {}  # of the running jobs, for their GPUs
+    places: dict[int, int] = {}  # positions of the running jobs, which determine their GPUs
     names = gpus() if at_once > 1 else []
     try:
         while waiting or running:
@@ -95,13 +95,15 @@ def _run(jobs: list[Job], at_once: int, progress: SweepProgress, timeout_s: floa
 
 def _settle(job: Job, child: Child, progress: SweepProgress) -> JobReturn:
     seconds = time.monotonic() - child.began
-    told, value = child.told or {}, child.value or {}
+    message, value = child.message or {}, child.value or {}
     failure = value.get("error") or child.death
-    content: dict[str, Any] = job.settle(told, failure, seconds, ended=bool(child.overdue))
-    if told.get("note"):
-        progress.note(f"job {job.number} {told['note']}")
-    progress.other_code += bool(told.get("other_code"))
+    content: dict[str, Any] = job.settle(message, failure, seconds, ended=bool(child.overdue))
+    if message.get("note"):
+        progress.note(f"job {job.number} {message['note']}")
+    progress.other_code += bool(message.get("other_code"))
     progress.ended(job.number, job.name, bool(value.get("kept")), content, seconds)
     child.close()
     status, result = JobStatus.COMPLETED, value.get("value")  # a failed job is a row of the table, not an exception
-    return JobReturn(overrides=list(job.overrides), working_dir=told.get("folder"), status=status, _return_value=result)
+    return JobReturn(
+        overrides=list(job.overrides), working_dir=message.get("folder"), status=status, _return_value=result
+    )

@@ -1,4 +1,4 @@
-"""Equal budgets for all methods: settings tried on validation data, and runs of the best one over seeds."""
+"""Hyper-parameter search with equal budgets: each method's best setting on validation data is run over seeds."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from tl_lab.config import choices
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS
 
-__all__ = ["Plan", "best_trial", "draw", "said", "space_of"]
+__all__ = ["Plan", "best_trial", "draw", "selection_note", "space_of"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         fixed: overrides of every job.
-        cells: overrides of each comparison: a method, and a value of all other swept keys except seeds.
+        cells: overrides of each compared combination: a method, and a value of every other swept key except the seed.
         seeds: overrides of the reported seeds.
         ranges: search ranges of every method.
     """
@@ -38,7 +38,7 @@ class Plan:
 
     @classmethod
     def of(cls, arguments: Sequence[str], methods: str) -> "Plan":
-        """Read overrides.
+        """Read the search from overrides.
 
         Raises:
             UserError: the methods are not swept.
@@ -57,7 +57,7 @@ class Plan:
             else:
                 axes.append([f"{key}={text}" for text in override.sweep_string_iterator()])
         if not any(axis[0].startswith(f"{methods}=") for axis in axes):
-            raise UserError(f"hydra/sweeper=tune compares the choices of {methods}: name them, as {methods}=a,b")
+            raise UserError(f"hydra/sweeper=tune compares the choices of {methods}: list them, as in {methods}=a,b")
         return cls(fixed, [list(cell) for cell in itertools.product(*axes)], seeds, ranges)
 
 
@@ -65,13 +65,13 @@ def space_of(method: str, group: str, ranges: Mapping[str, Override]) -> dict[st
     """Read the search space of a method: its file in ``conf/search``, extended or narrowed by the command line.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is neither a file nor a range.
     """
     file = choices("search")["search"].get(f"{group}/{method}")
     if file is None and not ranges:
         raise UserError(
             f"there is no search space for {group}={method}: write conf/search/{group}/{method}.yaml, or give a range "
-            "for all methods, as 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
+            "for all methods, such as 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
         )
     content: Any = {} if file is None else OmegaConf.to_container(OmegaConf.load(file))
     parsed = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in content.items()])
@@ -79,16 +79,15 @@ def space_of(method: str, group: str, ranges: Mapping[str, Override]) -> dict[st
 
 
 def draw(space: Mapping[str, Override], trials: int, seed: str) -> list[list[str]]:
-    """Draw settings: the method's defaults first, then random ones, independent and uniform (in the logarithm if
-    the range is tagged ``log``).
+    """Draw settings: the method's defaults first, then independent random ones, uniform or log-uniform (tag ``log``).
 
     Args:
         space: ranges and choices by key.
         trials: number of trials, >= 1.
-        seed: determines the draws.
+        seed: seed of the random draws.
 
     Returns:
-        The overrides of each trial; the first has none.
+        The overrides of each trial; those of the first trial are empty.
     """
     source = random.Random(seed)
     return [[], *([f"{key}={_draw(one, source)}" for key, one in space.items()] for _ in range(trials - 1))]
@@ -107,19 +106,19 @@ def _draw(override: Override, source: random.Random) -> str:
     if logarithmic and low <= 0:
         raise UserError(f"{override.input_line}: a logarithmic range must start above 0")
     whole = isinstance(value.start, int) and isinstance(value.end, int)
-    if whole:  # so that the limits are as probable as the values between them
+    if whole:  # widened, so that the limits are as probable as the values between them
         low, high = low - 0.4999, high + 0.4999
     drawn = math.exp(source.uniform(math.log(low), math.log(high))) if logarithmic else source.uniform(low, high)
     return str(round(drawn)) if whole else f"{drawn:.4g}"
 
 
 def best_trial(objectives: Sequence[float | None]) -> int | None:
-    """Choose the trial with the largest objective, the first of equal ones; None if all failed."""
+    """Return the index of the trial with the largest objective (the first of equal ones); None if all trials failed."""
     finished = [number for number, value in enumerate(objectives) if value is not None and math.isfinite(value)]
     return max(finished, key=lambda number: (objectives[number], -number), default=None)
 
 
-def said(folders: Sequence[Path], trials: int, seed: int) -> str:
+def selection_note(folders: Sequence[Path], trials: int, seed: int) -> str:
     """Describe how settings were chosen, for tables: the metric, the number of trials and the seed."""
     for folder in folders:
         try:

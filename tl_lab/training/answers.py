@@ -16,17 +16,17 @@ ANSWERS = "answers.csv"
 
 
 class KeepAnswers(Callback):
-    """Write ``answers.csv`` after the test of a classifier; other problems have no correct answers, and no file.
+    """Write ``answers.csv`` after the test of a classifier; no file is written for other problems.
 
     In a configuration: ``+callbacks.answers._target_=tl_lab.training.answers.KeepAnswers``.
     """
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let the strategy record the correctness of its predictions."""
+        """Make the strategy record whether its predictions are correct."""
         pl_module.answers = {}
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the file; not with several processes, because each has only a share."""
+        """Write the file, unless there are several processes, each of which has only a share of the answers."""
         answers, pl_module.answers = pl_module.answers, None
         if trainer.world_size > 1 or not answers:
             return

@@ -1,4 +1,4 @@
-"""Averages of the weights over training, which are validated, saved and tested in place of the last weights."""
+"""Averages of the weights over training, which are validated, saved and tested instead of the last weights."""
 
 from typing import Any, Literal, get_args
 
@@ -28,11 +28,11 @@ class AveragedWeights(Callback):
 
     Args:
         rule: ``ema`` or ``mean``.
-        decay: of ``ema``, in [0, 1).
-        first_epoch: of ``mean``, from 0.
+        decay: decay of ``ema``, in [0, 1).
+        first_epoch: first epoch in the average of ``mean``, counted from 0.
 
     Raises:
-        UserError: the rule is unknown, the decay is 1, or the data are a stream of tasks.
+        UserError: the rule is unknown, the decay is not in [0, 1), or the data are a stream of tasks.
 
     References:
         B. T. Polyak and A. B. Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM Journal on
@@ -49,14 +49,14 @@ class AveragedWeights(Callback):
         self.rule, self.decay, self.first_epoch = rule, decay, first_epoch
         self._average: dict[str, Tensor] = {}
         self._count = 0  # number of epochs in the mean
-        self._updates = 0  # updates in the average
+        self._updates = 0  # number of updates at the latest change of the average
         self._raw: dict[str, Tensor] | None = None  # trained weights, while the module contains the average
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Start from the current weights, unless a checkpoint was loaded."""
         if pl_module.data.changes_by_epoch:
             raise UserError(
-                "callbacks.average: the average over a stream would mix the weights of its tasks: leave it out"
+                "callbacks.average: an average over a stream would mix the weights of its tasks: leave it out"
             )
         if not self._average:
             self._average = _floats(pl_module)
@@ -84,13 +84,13 @@ class AveragedWeights(Callback):
             _write(pl_module, self._average)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Load the trained weights into the module again, if training continues."""
+        """Restore the trained weights if training continues."""
         if self._raw is not None and trainer.state.fn == "fit":
             _write(pl_module, self._raw)
             self._raw = None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Load the average into the module permanently."""
+        """Load the average into the module for good."""
         _write(pl_module, self._average)
         self._average = {}
 
@@ -118,7 +118,7 @@ class AveragedWeights(Callback):
 
 def _floats(module: Any, copies: bool = True) -> dict[str, Tensor]:
     """Return floating-point weights and buffers of a module by name."""
-    state = module.state_dict().items()  # extra states, such as density ratios, need not be tensors
+    state = module.state_dict().items()  # extra states, such as density ratios, may not be tensors
     found = {name: value for name, value in state if isinstance(value, Tensor) and value.is_floating_point()}
     return {name: value.detach().clone() for name, value in found.items()} if copies else found
 

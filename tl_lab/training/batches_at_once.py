@@ -1,4 +1,4 @@
-"""Several batches in one training step of Lightning, whose overhead exceeds the time of many updates."""
+"""Training on several batches in one training step of Lightning, whose overhead per step exceeds a short update."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _COUNTED = ("ready", "started", "processed", "completed")
 
 
 def looks_at_batches(trainer: pl.Trainer) -> bool:
-    """Whether a callback must be called before or after every batch; a progress bar need not be."""
+    """Whether a callback must be called before or after every batch; progress bars do not count."""
     return any(_looks(callback) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
@@ -25,13 +25,13 @@ def _looks(callback: Callback) -> bool:
 
 
 def next_batch(trainer: pl.Trainer) -> tuple[Any, int]:
-    """Return the epoch's next batch within a training step, and let Lightning count it.
+    """Return the epoch's next batch within a training step, and update Lightning's counters.
 
     Args:
-        trainer: in an epoch that has more batches; its data module does not move batches to the device.
+        trainer: the trainer, in an epoch with batches left; its data module must not move batches to the device.
 
     Returns:
-        The batch in the trainer's precision, and its number in the epoch.
+        The batch in the trainer's precision, and its index in the epoch.
     """
     loop = trainer.fit_loop.epoch_loop
     batch, _, _ = next(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Explanations of a network: its inputs, and the regions of images it depends on, by gradient class activation maps."""
+"""Figures that explain a network: its inputs, and Grad-CAM maps of the image regions on which its outputs depend."""
 
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["activation_maps", "figures_of_maps", "figures_of_spectrograms", "last_maps"]
 
-_IMAGES = 8  # largest number shown per test set
-_UTTERANCES = 3  # likewise, with their transcripts
+_IMAGES = 8  # largest number of samples shown per test set
+_UTTERANCES = 3  # the same for recordings with transcripts, which need more space
 
 
 def last_maps(net: nn.Module) -> nn.Module | None:
@@ -29,16 +29,16 @@ def last_maps(net: nn.Module) -> nn.Module | None:
 
 
 def activation_maps(network: nn.Module, layer: nn.Module, x: Tensor, outputs: Tensor) -> Tensor:
-    """Compute Grad-CAM by captum: relu(sum_k a_k A_k), a_k the mean gradient of an output by the maps A_k.
+    """Compute Grad-CAM with captum: relu(sum_k a_k A_k), where a_k is the mean gradient of the output by the map A_k.
 
     Args:
-        network: with outputs ``(B, C)``, in evaluation mode.
-        layer: a convolution of it.
+        network: a network with outputs ``(B, C)``, in evaluation mode.
+        layer: a convolution of the network.
         x: prepared images, ``(B, C, H, W)``.
-        outputs: number of the explained output for each image, ``(B,)``.
+        outputs: index of the explained output for each image, ``(B,)``.
 
     Returns:
-        Maps, upsampled to the images, ``(B, H, W)``, each between 0 and 1 (0 if it is flat).
+        Maps at the size of the images, ``(B, H, W)``, each scaled to [0, 1] (all 0 if the output depends on no region).
 
     References:
         R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", ICCV
@@ -55,11 +55,11 @@ def activation_maps(network: nn.Module, layer: nn.Module, x: Tensor, outputs: Te
 
 
 def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw a few test images with the activation maps of their predictions, or of the findings that they have.
+    """Draw a few test images with the activation maps of their predictions or of their true findings.
 
     Args:
-        strategy: after its test, on its device.
-        data: images.
+        strategy: the tested strategy, on its device.
+        data: image data.
 
     Returns:
         A figure for each test set; none if captum is not installed or the network has no convolution.
@@ -102,9 +102,9 @@ def figures_of_maps(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
 
 
 def _explained(data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
-    """Choose images to draw, and the finding to explain in each; None: whatever is predicted.
+    """Choose the images to draw, and the finding to explain in each; None explains the prediction.
 
-    Of several findings, the most frequent are explained in images that have them, equally many of each.
+    If images have findings, the most frequent findings are explained, each in an equal number of images that have it.
     """
     count, y = len(data.sets[name]), data.sets[name].y
     has = None if y is None else data.problem.present(y)
@@ -126,12 +126,12 @@ def _evenly(index: Tensor, count: int) -> Tensor:
 
 @matplotlib.rc_context(STYLE)
 def drawn(images: Tensor, maps: Tensor, titles: list[str]) -> Figure:
-    """Show images, and below each the same image with its map.
+    """Draw images in one row, and below each image the same image with its map.
 
     Args:
-        images: in [0, 1], ``(B, C, H, W)``.
-        maps: in [0, 1], ``(B, H, W)``.
-        titles: what is explained, B texts.
+        images: images in [0, 1], ``(B, C, H, W)``.
+        maps: maps in [0, 1], ``(B, H, W)``.
+        titles: description of what each map explains, B texts.
     """
     shown, heat = numpy_of(images.cpu()), numpy_of(maps.cpu())
     figure = Figure(figsize=(1.3 * len(shown), 3.1), layout="constrained")
@@ -151,11 +151,11 @@ def drawn(images: Tensor, maps: Tensor, titles: list[str]) -> Figure:
 
 
 def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw the inputs of the network for a few test recordings, with its predictions.
+    """Draw the spectrograms of a few test recordings with the network's predictions.
 
     Args:
-        strategy: after its test, on its device.
-        data: recordings.
+        strategy: the tested strategy, on its device.
+        data: data of recordings.
 
     Returns:
         A figure for each test set; none if the network takes waveforms.
@@ -171,34 +171,35 @@ def figures_of_spectrograms(strategy: "Measuring", data: "DataModule") -> dict[s
             continue
         strategy.network.use(data.domain_of(name))
         with torch.no_grad(), evaluating(strategy.network):
-            said = data.problem.words(data.problem.predict(strategy.network(x)).values)
-        titles = _titles(said, y[index.to(y.device)].cpu(), data.problem)
+            predicted = data.problem.words(data.problem.predict(strategy.network(x)).values)
+        titles = _titles(predicted, y[index.to(y.device)].cpu(), data.problem)
         parts = [mel[:, :length].cpu() for mel, length in zip(x["mel"], x["length"].tolist(), strict=True)]
         figures[f"spectrograms_{SetName.parse(name).file}"] = drawn_spectrograms(parts, titles)
     return figures
 
 
-def _titles(said: list[str], y: Tensor, problem: Problem) -> list[str]:
+def _titles(predicted: list[str], y: Tensor, problem: Problem) -> list[str]:
     """Describe the predictions on recordings, with the truth if it differs."""
     true = problem.truths(y)
     if true is None:
-        return said
+        return predicted
+    pairs = zip(predicted, true, strict=True)
     if problem.writes:
-        return [f"{ours or '(nothing)'}\n(is: {theirs})" for ours, theirs in zip(said, true, strict=True)]
-    return [ours + ("" if ours == theirs else f" (is {theirs})") for ours, theirs in zip(said, true, strict=True)]
+        return [f"{text or '(nothing)'}\n(true: {truth})" for text, truth in pairs]
+    return [text + ("" if text == truth else f" (true: {truth})") for text, truth in pairs]
 
 
 @matplotlib.rc_context(STYLE)
 def drawn_spectrograms(parts: list[Tensor], titles: list[str]) -> Figure:
-    """Show spectrograms side by side, low frequencies at the bottom.
+    """Draw spectrograms side by side, with low frequencies at the bottom.
 
     Args:
-        parts: ``(M, L)`` each.
-        titles: one per spectrogram.
+        parts: spectrograms, ``(M, L)`` each.
+        titles: one title per spectrogram.
     """
     figure = Figure(figsize=(12, 2.2), layout="constrained")
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
-    letters = 2 * 64 // len(parts)  # that fit above a spectrogram
+    letters = 2 * 64 // len(parts)  # number of letters that fit above a spectrogram
     for ax, part, title in zip(axes, parts, titles, strict=True):
         ax.imshow(numpy_of(part), aspect="auto", origin="lower", cmap="magma")
         ax.set_title("\n".join(shortened(line, letters) for line in title.split("\n")), fontsize=8, color=INK)

@@ -1,4 +1,4 @@
-"""Reads features of whole sets: in evaluation mode, without augmentation, in the order of the sets."""
+"""Reads the features of whole sets in evaluation mode, without augmentation, and in the order of the sets."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +18,7 @@ from tl_lab.model.network import Network
 
 __all__ = ["FeatureReader", "Read", "evaluating", "one_vector_each"]
 
-_LARGE = 10**8  # values in a set's inputs from which on a progress bar is shown
+_LARGE = 10**8  # a progress bar is shown if a set's inputs have more values than this
 
 Place = Literal["backbone", "head", "outputs"]
 """Position in the network: the backbone's features, the head's input, the head's output."""
@@ -28,7 +28,7 @@ class Read(NamedTuple):
     """Features of a batch.
 
     Attributes:
-        values: ``(B, D)`` at the chosen position, on the device, in the precision of the network.
+        values: features ``(B, D)`` at the chosen position, on the device, in the precision of the network.
         index: positions in the set, or in the requested part of it, ``(B,)``.
     """
 
@@ -37,18 +37,18 @@ class Read(NamedTuple):
 
 
 class FeatureReader:
-    """Reads features of whole sets; needs no trainer.
+    """Reads features of whole sets, without a trainer.
 
-    It gives an adaptation access to whole sets (see :class:`~tl_lab.domain_adaptation.base.Domains`).
-    The mode of each module is restored.
+    It also gives adaptations access to whole sets (see :class:`~tl_lab.domain_adaptation.base.Domains`). The mode of
+    each module is restored after reading.
 
     Args:
-        network: whose features are read.
-        data: loaded, with prepared inputs.
-        device: of the network.
-        precision: of a trainer; None runs the network in the precision of its weights.
-        adaptation: prepares the network for a domain (see :meth:`prepare`); None for no preparation.
-        reduce: sums a tensor over processes; None for a single process.
+        network: the network whose features are read.
+        data: loaded data with prepared inputs.
+        device: device of the network.
+        precision: precision plugin of a trainer; None runs the network in the precision of its weights.
+        adaptation: method that prepares the network for a domain (see :meth:`prepare`); None for no preparation.
+        reduce: function that sums a tensor over processes; None for a single process.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class FeatureReader:
         return self.backbone_features(self.data.set_for(name))
 
     def batches(self, name: str) -> Iterator[Any]:
-        """Yield the network's inputs in the set's order, batch by batch, on the device; all of them in each process."""
+        """Yield the network's inputs in the set's order, batch by batch, on the device; each process gets all."""
         for batch in self.data.loader(self.data.set_for(name), cached=False, shared=False):
             yield self._converted(batch.x)
 
     # ------------------------------------------------------------------ reading
 
     def prepare(self, domain: str | None) -> None:
-        """Switch the network to a domain's encoder and statistics, and let the adaptation prepare its evaluation."""
+        """Switch the network to a domain's encoder and statistics, and have the adaptation prepare its evaluation."""
         self.network.use(domain)
         if self._adaptation is not None:
             self._adaptation.before_evaluation(self.network, domain, self)
@@ -101,13 +101,13 @@ class FeatureReader:
         """Read a set batch by batch, with the encoder and the statistics of its domain.
 
         Args:
-            name: of the set.
+            name: name of the set.
             place: position at which the network is read.
             index: positions of the samples to read, ``(M,)``; None for all.
             cached: start from cached features if the data provide them.
-            shared: divide the set among processes, or read everything in each.
-            bar: show the progress.
-            places: leave the vectors of words and frames as they are; else average them to one vector each.
+            shared: divide the set among processes; False reads all of it in each process.
+            bar: show a progress bar.
+            places: return the vectors of all words and frames; False averages them to one vector per sample.
         """
         self.network.use(self.data.domain_of(name))
         compute = self._computation(place, cached and self.data.has_features(name))
@@ -119,10 +119,10 @@ class FeatureReader:
             yield Read(values, batch.index)
 
     def read(self, name: str, place: Place = "head", *, index: Tensor | None = None, cached: bool = True) -> Tensor:
-        """Read a set, or a part of it, at once; every process reads all of it, so that none waits for another.
+        """Read a set or a part of it at once; every process reads all of it, so that none waits for another.
 
         Args:
-            name, place, index, cached: as in :meth:`stream`.
+            name, place, index, cached: see :meth:`stream`.
 
         Returns:
             ``(N, D)`` on the device, in the order of the set or of ``index``; vectors of words and frames are averaged.
@@ -170,8 +170,8 @@ def one_vector_each(features: Tensor, x: Inputs) -> Tensor:
     """Average the vectors of each sample's words or frames, without its padding.
 
     Args:
-        features: ``(B, L, D)``, or any other shape ``(B, ...)`` of samples without places.
-        x: the network's inputs, which say what is padding.
+        features: ``(B, L, D)``, or any other shape ``(B, ...)`` of samples with one vector, which is flattened.
+        x: the network's inputs, which contain the lengths or masks that mark padding.
 
     Returns:
         ``(B, D)``.
@@ -188,7 +188,7 @@ def one_vector_each(features: Tensor, x: Inputs) -> Tensor:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Set evaluation mode within a context; each module returns to its own mode, because frozen ones do not train."""
+    """Set evaluation mode within a context, and restore each module's mode, which for frozen modules is evaluation."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

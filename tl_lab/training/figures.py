@@ -1,4 +1,4 @@
-"""The figures of a tested strategy: predictions on each test set, and an embedding of the features of two domains."""
+"""The figures of a tested strategy: its predictions on each test set, and an embedding of two domains' features."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["confusion_of", "features_of_pair", "figures_of_pair", "figures_of_sets", "points_of_texts"]
 
-_GRID_POINTS = 200  # along each side of the plane
-_TEXTS = 300  # of a test set: t-SNE of so many takes two seconds
-_POINTS = 500  # of each domain in the embedding: enough to show its shape, few enough for t-SNE
+_GRID_POINTS = 200  # points along each side of the plane
+_TEXTS = 300  # texts of a test set in the embedding; t-SNE of this number takes two seconds
+_POINTS = 500  # samples of each domain in the embedding: enough to show its shape, few enough for t-SNE
 
 
 def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
     """Draw the predictions on each test set: a confusion matrix, scores by label, or predicted against true numbers.
 
     Args:
-        strategy: after its test.
-        data: its data.
+        strategy: the tested strategy.
+        data: the run's data.
 
     Returns:
         Figures by name.
@@ -57,11 +57,11 @@ def figures_of_sets(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
 
 @torch.no_grad()
 def points_of_texts(strategy: "Measuring", data: "DataModule") -> TextPoints | None:
-    """Place up to 300 texts of the last test set in the plane; None for other data, and for outputs of words.
+    """Embed up to 300 texts of the last test set in the plane; return None for other data or for outputs per word.
 
     Args:
-        strategy: after its test, on its device.
-        data: its data.
+        strategy: the tested strategy, on its device.
+        data: the run's data.
     """
     name = data.test_names[-1] if data.test_names else ""
     strings, samples = getattr(data, "strings", {}).get(name), data.sets.get(name)
@@ -106,9 +106,9 @@ def _of_pages(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
         answers = data.problem.predict(outputs).values
         predicted, true = tags_of(answers, y.cpu()[index][:, : outputs.shape[1]], data.class_names)
         drawn = [(pages.items[k].words, pages.items[k].boxes) for k in index.tolist()]
-        ours, theirs = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
+        predicted, true = ([[tag.partition("-")[2] for tag in row] for row in tags] for tags in (predicted, true))
         title = f"Fields, {_tested(name)}"
-        figures[f"pages_{SetName.parse(name).file}"] = tagged_pages(drawn, ours, theirs, kinds, title)
+        figures[f"pages_{SetName.parse(name).file}"] = tagged_pages(drawn, predicted, true, kinds, title)
     return figures
 
 
@@ -128,13 +128,13 @@ def _of_answers(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
 
 
 def _tested(name: str) -> str:
-    """Describe the tested set: ``target/test`` is the test set of the target."""
+    """Describe a tested set in words; ``target/test`` is the ``test set of the target``."""
     of = " ".join(filter(None, SetName.parse(name)[:2]))
     return f"test set of {'the ' if of in ('source', 'target') else ''}{of}" if of else "test set"
 
 
 def _of_labels(meter: MultiLabelMeter, class_names: list[str], what: str) -> dict[str, Figure]:
-    """Draw three figures, all with the labels in descending order of their ranking score."""
+    """Draw three figures, in which labels are in descending order of their AUROC."""
     found = scores_by_label(meter.last_probabilities, meter.last_labels)
     order = found["auroc"].nan_to_num(-1.0).argsort(descending=True, stable=True)
     p, y = meter.last_probabilities[:, order], meter.last_labels[:, order].int()
@@ -156,11 +156,11 @@ def confusion_of(strategy: "Measuring", name: str) -> Tensor:
 
 
 def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figure]:
-    """Draw the features of both domains and, if the data are points of the plane, the decision boundary.
+    """Draw an embedding of both domains' features and, if the data are points in the plane, the decision boundary.
 
     Args:
-        strategy: after its test, on its device.
-        data: a pair of domains.
+        strategy: the tested strategy, on its device.
+        data: a domain pair.
 
     Returns:
         Figures by name.
@@ -172,11 +172,11 @@ def figures_of_pair(strategy: "Measuring", data: "DataModule") -> dict[str, Figu
 
 
 def features_of_pair(strategy: "Measuring", data: "DataModule") -> PairFeatures:
-    """Compute features of up to 500 samples of each domain, with labels, from the test sets if there are any.
+    """Compute features of up to 500 samples of each domain, with their labels, from the test sets if there are any.
 
     Args:
-        strategy: after its test, on its device.
-        data: a pair of domains.
+        strategy: the tested strategy, on its device.
+        data: a domain pair.
     """
     source_features, source_labels = _features(strategy, data, "source/test")
     target_features, target_labels = _features(strategy, data, _scored_target(data))
@@ -224,11 +224,11 @@ def _boundary(strategy: "Measuring", data: "DataModule", target: str) -> Figure:
 def _features(strategy: "Measuring", data: "DataModule", name: str) -> tuple[Tensor, Tensor | None]:
     reader = FeatureReader(strategy.network, data, device=strategy.device)
     features: list[Tensor] = []
-    seen: list[Tensor] = []
+    positions: list[Tensor] = []
     for part in reader.stream(name, shared=True):
         features.append(part.values.float().cpu())
-        seen.append(part.index.cpu())
+        positions.append(part.index.cpu())
         if sum(len(part) for part in features) >= _POINTS:
             break
     y = data.sets[name].y
-    return torch.cat(features)[:_POINTS], None if y is None else y.cpu()[torch.cat(seen)[:_POINTS]]
+    return torch.cat(features)[:_POINTS], None if y is None else y.cpu()[torch.cat(positions)[:_POINTS]]

@@ -1,6 +1,6 @@
-"""Fused optimizers: on a GPU, one kernel updates all parameters, where the configuration does not decide otherwise.
+"""Fused optimizers: on a GPU, one kernel updates all parameters, unless the configuration decides otherwise.
 
-Their arithmetic is that of the ordinary ones; results differ in the last bits. On the CPU nothing is changed.
+They compute the same updates as the ordinary optimizers, with different rounding. On the CPU, nothing changes.
 """
 
 from typing import Any
@@ -12,16 +12,16 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 __all__ = ["fuse", "fuses", "portable_groups"]
 
 _FUSED = (SGD, Adam, AdamW)
-_CONFIGURED = "as_configured"  # key of a group's options before they were changed
+_CONFIGURED = "as_configured"  # key under which a group stores the changed options as configured
 
 
 def fuses(optimizer: Optimizer, device: torch.device, precision: str) -> bool:
     """Whether an optimizer should use its fused form.
 
     Args:
-        optimizer: torch's own, whose options are as configured.
-        device: that trains.
-        precision: the trainer's; with ``16-mixed`` a fused optimizer would have to undo the scale of the loss itself.
+        optimizer: PyTorch's optimizer, with its configured options.
+        device: device of the training.
+        precision: the trainer's precision; with ``16-mixed``, a fused optimizer would have to unscale gradients itself.
 
     Returns:
         True for SGD, Adam and AdamW on a GPU, unless an option (``fused``, ``foreach``, ``differentiable``) is
@@ -39,11 +39,11 @@ def fuses(optimizer: Optimizer, device: torch.device, precision: str) -> bool:
 
 
 def fuse(optimizer: Optimizer, capturable: bool = False) -> None:
-    """Convert an optimizer to its fused form; its state so far is kept.
+    """Convert an optimizer to its fused form, and keep its state.
 
     Args:
-        optimizer: torch's own.
-        capturable: also read the learning rate and the number of steps from the device, as recorded updates require.
+        optimizer: PyTorch's optimizer.
+        capturable: also keep the learning rate and the number of steps on the device, as recorded updates require.
     """
     changed = ("fused", "capturable") if capturable else ("fused",)
     for group in optimizer.param_groups:
@@ -58,7 +58,7 @@ def portable_groups(state: dict[str, Any]) -> None:
     """Restore an optimizer's options in a checkpoint to their configured values.
 
     Args:
-        state: of the optimizer; the groups are replaced. If parameters are sharded over
+        state: state of the optimizer; the groups are replaced. If parameters are sharded over
             processes, the first one has all of it, and the others nothing.
     """
     if "param_groups" not in state:

@@ -1,4 +1,4 @@
-"""Hooks of a strategy: one for each stage of an update, in the order in which the step calls them."""
+"""Hooks of a strategy, one for each stage of an update, in the order in which the training step calls them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +38,9 @@ class Hooks(pl.LightningModule):
         """Return terms of the objective that need the batch (replay, distillation), already weighted.
 
         Args:
-            batch: the labelled samples.
-            features: their features, ``(B, D)``.
-            outputs: of the head, ``(B, C)``.
+            batch: the batch of labelled samples.
+            features: features of these samples, ``(B, D)``.
+            outputs: outputs of the head, ``(B, C)``.
         """
         return {}
 
@@ -59,11 +59,11 @@ class Hooks(pl.LightningModule):
         return {}
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
-        """Write further tables of a tested run, and return their entries in its results.
+        """Write further tables of a tested run, and return their entries in the run's results.
 
         Args:
-            folder: of the run.
-            data: its data.
+            folder: folder of the run.
+            data: the run's data.
         """
         return {}
 
@@ -71,7 +71,7 @@ class Hooks(pl.LightningModule):
         """Draw the figures of the tested run, in addition to its learning curves.
 
         Args:
-            data: its data, on the strategy's device.
+            data: the run's data, on the strategy's device.
 
         Returns:
             Figures by name.

@@ -1,4 +1,4 @@
-"""Means of the quantities that updates log: kept on the device, summed and read rarely."""
+"""Means of the quantities that updates log; values stay on the device and are rarely summed and read."""
 
 import operator
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Reading(NamedTuple):
 
 
 class Means:
-    """Collects the values of quantities by name. Tensors stay on their device: an update starts no kernel for them."""
+    """Collects the values of quantities by name. Tensors stay on their device, and adding one starts no GPU kernel."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[tuple[Tensor, int] | float]] = {}  # tensors with the version that was added
@@ -91,10 +91,10 @@ class Means:
         return [(name, (_sum(self._checked(name)), self._counts[name])) for name in self._values]
 
     def read(self, waits: bool = True) -> Reading:
-        """Return the values, and reset.
+        """Return the collected values, and reset.
 
         Args:
-            waits: wait until a GPU has computed them; False returns a reading that is completed later.
+            waits: wait until a GPU has computed the values; False returns a reading that is completed later.
 
         Raises:
             UserError: a tensor has been changed in place since it was added.
@@ -128,7 +128,7 @@ class Means:
         return Reading(sizes, counts, of_scalars, of_marks, arrived)
 
     def _checked(self, name: str) -> list[Tensor | float]:
-        """Return a quantity's values; a tensor must not have been changed since it was added."""
+        """Return a quantity's values, after checking that no tensor was changed since it was added."""
         checked: list[Tensor | float] = []
         for value in self._values[name]:
             if isinstance(value, tuple):

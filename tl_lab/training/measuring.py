@@ -1,4 +1,4 @@
-"""Evaluation of a strategy: a meter for each set, scores logged under the sets' names."""
+"""Evaluation of a strategy: each set has a meter, and its scores are logged under the set's name."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,8 +16,8 @@ from tl_lab.training.step import Step
 __all__ = ["Measuring", "Scorer", "validation_metrics"]
 
 Scorer = Callable[["Measuring", DataModule], Mapping[str, float]]
-"""Computes further scores at the end of a validation, by name; it must not change weights, modes or random state.
-"""
+"""Function that computes further scores by name at the end of a validation, without changing weights, modes or random
+state."""
 
 
 class Measuring(Step):
@@ -28,10 +28,10 @@ class Measuring(Step):
     last_validation: dict[str, float]
     last_test: dict[str, float]
     whole_validation: dict[str, float]
-    """Validation scores at the end, on all samples of the sets of which each validation scored a part."""
+    """Scores at the end of training on all samples of the sets of which each validation scored only a part."""
     answers: dict[str, list[tuple[int, int]]] | None = None
-    """By test set: positions and 1 if the prediction is correct; None if not requested (see
-    :mod:`tl_lab.training.answers`)."""
+    """For each test set, the position of each sample and 1 or 0 for a correct or wrong prediction; None if not
+    requested (see :mod:`tl_lab.training.answers`)."""
     scorers: list[Scorer]
     _prepared: set[str]
     """Domains whose evaluation was prepared in this validation or test."""
@@ -42,7 +42,7 @@ class Measuring(Step):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def validation_step(self, batch: Labelled | Unlabelled | Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add a batch to the set's meter; during training, of cached features if these are used."""
+        """Add a batch to the set's meter; during training, the batch contains cached features if these are used."""
         self._measure(self.data.val_names[dataloader_idx], batch, batch_idx)
 
     def test_step(self, batch: Labelled | Unlabelled | Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -76,7 +76,7 @@ class Measuring(Step):
             self.reader(self.data).prepare(domain)
 
     def reader(self, data: DataModule) -> FeatureReader:
-        """Return the reader of features of whole sets, on the trainer's device and in its precision."""
+        """Return a reader for features of whole sets, on the trainer's device and in its precision."""
         trainer = self.trainer
         return FeatureReader(
             self.network,
@@ -102,7 +102,9 @@ class Measuring(Step):
             {name: SetName.parse(name).validation_metrics for name in self.data.val_names}
         )
         losses = {name: value for name, value in self.last_validation.items() if name.endswith("/loss")}
-        losses = {name: value for name, value in losses.items() if not name.startswith("oracle/")}  # never stops a run
+        losses = {
+            name: value for name, value in losses.items() if not name.startswith("oracle/")
+        }  # these must not stop a run
         if wrong := [name for name, value in losses.items() if not math.isfinite(value)]:
             raise self.diverged(" and ".join(wrong))
         for scorer in self.scorers:

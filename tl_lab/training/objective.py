@@ -20,8 +20,8 @@ from tl_lab.training.replay import Recording
 __all__ = ["Objective", "Watcher"]
 
 Watcher = Callable[[Mapping[str, Tensor], list[Tensor]], Mapping[str, float]]
-"""Observes the terms of the objective and the features of each domain, ``(B, D)``, before the backward pass of an
-epoch's last batch; its result is logged with the terms. It must not change them."""
+"""Function that observes the terms of the objective and each domain's features, ``(B, D)``, before the backward pass of
+an epoch's last batch. It must not change them; its result is logged with the terms."""
 
 _ENCODERS = frozenset({"backbone", "bottleneck", "target_encoder"})
 
@@ -33,7 +33,7 @@ class Objective(LearningParts):
     criterion: Criterion
     seed: int
     feeds_features: bool
-    """Whether batches hold the backbone's cached features instead of inputs."""
+    """Whether batches contain the backbone's cached features instead of inputs."""
     _updates_done: int
     watchers: list[Watcher]
     means: Means
@@ -43,7 +43,7 @@ class Objective(LearningParts):
     _captured: dict[str, list[Tensor]] | None
 
     def features(self, x: Inputs) -> Tensor:
-        """Compute the head's input, ``(B, D)``, from the batch contents."""
+        """Compute the head's input, ``(B, D)``, from a batch's inputs or cached features."""
         return self.network.encoder()[1](x) if self.feeds_features else self.network.features(x)
 
     def classify(self, features: Tensor, batch: Labelled) -> tuple[Tensor, Tensor]:
@@ -69,9 +69,9 @@ class Objective(LearningParts):
                 logs["effective_share"] = weights.sum().square() / squares.clamp(min=torch.finfo(weights.dtype).tiny)
             logs.update(self.problem.batch_scores(logits.detach(), y))
         if target is not None:
-            of_source, of_target = self._domain_outputs(source, target, features, target_features, logits, y, phase)
+            outputs = self._domain_outputs(source, target, features, target_features, logits, y, phase)
             with self._adaptations_stream():
-                adaptation = self.adaptation.adapt(of_source, of_target, update)
+                adaptation = self.adaptation.adapt(*outputs, update)
             terms.update(adaptation.terms)
             logs.update(adaptation.logs)
         self._captured = None
@@ -84,14 +84,14 @@ class Objective(LearningParts):
         first, *others = terms.values()
         if not others:
             loss = first
-        elif len(others) == 1:  # one kernel; the same sum
+        elif len(others) == 1:  # the same sum with one GPU kernel
             loss = first + others[0]
         else:
             loss = torch.stack([first, *others]).sum()
         if watched:
-            seen = [part for part in (features, target_features) if part is not None]
+            observed = [part for part in (features, target_features) if part is not None]
             for watch in self.watchers:
-                logs.update(watch(terms, seen))
+                logs.update(watch(terms, observed))
         self.note({"loss": loss, **terms, **logs})
         return loss
 
@@ -105,7 +105,7 @@ class Objective(LearningParts):
         y: Tensor | None,
         phase: Phase,
     ) -> tuple[DomainOutput, DomainOutput]:
-        """Combine the inputs of the adaptation for each domain."""
+        """Collect the adaptation's inputs for each domain."""
         present = {"source": (features, source), "target": (target_features, target)}
         sizes = {domain: count(batch.x) for domain, (given, batch) in present.items() if given is not None}
         assert self._captured is not None
@@ -123,17 +123,17 @@ class Objective(LearningParts):
         return cast(tuple[DomainOutput, DomainOutput], both)
 
     def note(self, quantities: Mapping[str, Tensor | float]) -> None:
-        """Add quantities of an update to the means that are logged next."""
+        """Add quantities of an update to the means of the next log entry."""
         (self.means.add if self.recording is None else self.recording.note)(quantities)
 
     def outputs_for(
         self, source: Labelled | Episode, target: Unlabelled | None, phase: Phase
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-        """Compute the parts of the objective.
+        """Compute the features and outputs that the objective uses.
 
         Returns:
-            Features of the source and of the target, ``(B, D)``, None if there are none or the phase does not need
-            them; the source's logits ``(M, C)``, and the classes ``(M,)`` among them.
+            The features of the source and of the target, ``(B, D)``, each None if there are none or the phase does not
+            need them; the source's logits ``(M, C)``, and the corresponding labels ``(M,)``.
         """
         assert isinstance(source, Labelled), "episodes require a strategy that supports them"
         if target is None or phase.needs == DOMAINS or self._pass_together:
@@ -147,7 +147,7 @@ class Objective(LearningParts):
 
     @property
     def _pass_together(self) -> bool:
-        """Whether both domains pass through the network as one batch, to share batch-norm statistics."""
+        """Whether both domains pass through the network as one batch, so that they share batch-norm statistics."""
         return self.adaptation.batch_norm == "joint" and not self.adaptation.target_encoder
 
     def _adaptations_stream(self, use: str = "adaptation") -> AbstractContextManager[None]:
@@ -175,8 +175,8 @@ class Objective(LearningParts):
             sizes = [count(x), count(target_x)]
             if 0 in sizes:
                 raise UserError(
-                    f"a training batch has {sizes[0]} samples of the source and {sizes[1]} of the target: an "
-                    "adaptation needs some of both; check the data's sizes and data.batch_size"
+                    f"a training batch has {sizes[0]} samples of the source and {sizes[1]} of the target, but an "
+                    "adaptation requires both: check the sizes of the data and data.batch_size"
                 )
             if self._pass_together:
                 of_source, of_target = self.features(join([x, target_x])).split(sizes)
@@ -187,7 +187,7 @@ class Objective(LearningParts):
             return of_source, self.features(target_x)
 
     def _inputs(self, source: Labelled | Episode, target: Unlabelled | None) -> tuple[Inputs, Inputs | None]:
-        """Let the adaptation change the inputs, which are in [0, 1] for images."""
+        """Return the inputs as changed by the adaptation, which receives images in [0, 1]."""
         target_x = None if target is None else target.x
         if not self.adaptation.changes_inputs:
             return source.x, target_x
@@ -208,7 +208,7 @@ class Objective(LearningParts):
         return (weights * self.criterion(outputs, y, reduction="none")).mean()
 
     def capture(self, names: Iterable[str]) -> None:
-        """Capture the outputs of the modules that the adaptation names, while an objective is computed."""
+        """Capture the outputs of the modules that the adaptation names whenever an objective is computed."""
         modules = dict(self.network.named_modules())
         for name in names:
             if name not in modules:

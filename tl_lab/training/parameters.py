@@ -1,4 +1,4 @@
-"""Which parameters are trained, at which learning rates, and when: the mask over a strategy's parameters, applied."""
+"""Application of the mask to a strategy's parameters: which are trained, at which learning rates, and when."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, cast
@@ -37,18 +37,18 @@ class LearningParts(Hooks):
     layers: LayerPolicy
     make_optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer]
     decays_all: bool
-    """Whether the optimizer's weight decay acts on biases and normalisation layers, too."""
+    """Whether the optimizer's weight decay also applies to biases and normalisation layers."""
     groups: dict[str, list[nn.Module]]
     """Modules of each layer group, shallow to deep."""
     _rules: dict[str, Rule]
     """Rules of the backbones' parameters, by their names in the strategy."""
     _places: dict[str, tuple[nn.Module, str]]
-    """Location of each: a module, and the parameter's name in it."""
+    """Location of each of these parameters: a module, and the parameter's name in it."""
     _standing: list[nn.Module]
     """Modules that stay in evaluation mode in this epoch."""
 
     def parts(self) -> dict[str, nn.Module]:
-        """Return the parts: backbone, bottleneck, head, adaptation, and the target's encoder if it has its own."""
+        """Return the parts: backbone, bottleneck, head, adaptation, and the target encoder if there is one."""
         network = self.network
         own = {} if network.target_encoder is None else {"target_encoder": network.target_encoder}
         return {
@@ -69,10 +69,10 @@ class LearningParts(Hooks):
     # ------------------------------------------------------------------ the mask
 
     def mask(self) -> Mask:
-        """Return the rule of every parameter: those of the backbones, and of the other parts.
+        """Return the rules of all parameters, those of the backbones and of the other parts.
 
-        The other parts are trained at the head's rate from the start, except parameters that they freeze themselves
-        (a teacher).
+        The other parts are trained at the head's rate from the start, except for parameters that they freeze
+        themselves, such as a teacher's.
         """
         beside = {
             f"{_BESIDE[part]}.{name}": Rule(part, learns=parameter.requires_grad)
@@ -125,7 +125,7 @@ class LearningParts(Hooks):
         return [norm for norm in norms if self.adapter.keeps_statistics or _is_frozen(norm)]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the optimizer's groups, deepest layers last: all exist from the start, frozen or not."""
+        """Return the optimizer's groups, deepest layers last; all groups exist from the start, even if frozen."""
         mask, parameters = self.mask(), self._by_name()
         groups: list[dict[str, Any]] = [
             {"name": group, "share": mask[names[0]].share, "params": [parameters[name] for name in names]}
@@ -139,9 +139,9 @@ class LearningParts(Hooks):
         groups = self.parameter_groups()
         if not any(group["params"] for group in groups):
             raise UserError(
-                f"nothing is trainable: with strategy.layers.trainable={self.layers.trainable}, {type(self).__name__} "
-                "has no parameter above the backbone either; make layers trainable, or use strategy=nearest_centroid "
-                "or feature_extraction on frozen features"
+                f"nothing is trainable: strategy.layers.trainable={self.layers.trainable} freezes the backbone, and "
+                f"{type(self).__name__} has no parameters above it; make layers trainable, or use "
+                "strategy=nearest_centroid or feature_extraction on frozen features"
             )
         for group in groups:
             group["base_lr"] = group["lr"] = lr * group.pop("share")
@@ -151,16 +151,16 @@ class LearningParts(Hooks):
             raise UserError(f"the optimizer rejects its options: {error}") from error
 
     def describe_layers(self) -> str:
-        """Describe which layer groups are trained, when and at which share of the learning rate."""
+        """Describe which layer groups are trained, from which epoch, and at which share of the learning rate."""
         rules = {rule.group.removeprefix("backbone/"): rule for rule in self._rules.values() if rule.learns}
         names = list(self.groups)
         chosen = [name for name in names if name in rules]
         if not chosen:
             return f"backbone frozen ({', '.join(names)})"
-        told = [f"{name} x{rules[name].share:.3g}" if rules[name].share != 1 else name for name in chosen]
+        parts = [f"{name} x{rules[name].share:.3g}" if rules[name].share != 1 else name for name in chosen]
         if frozen := [name for name in names if name not in chosen]:
-            told.append(f"frozen: {', '.join(frozen)}")
-        return ", ".join(told + _describe_starts({name: rules[name].starts for name in chosen}))
+            parts.append(f"frozen: {', '.join(frozen)}")
+        return ", ".join(parts + _describe_starts({name: rules[name].starts for name in chosen}))
 
     # ------------------------------------------------------------------ building the mask
 
@@ -180,12 +180,12 @@ class LearningParts(Hooks):
         self._rules = narrowed(policy.rules(grouped), lambda name: adapter.owns(_in_backbone(name)))
         if adapter.changes_backbone and not any(rule.learns for rule in self._rules.values()):
             raise UserError(
-                f"strategy.layers.trainable={policy.trainable} leaves {type(adapter).__name__} no parameter of the "
-                "backbone to train: set strategy.layers.trainable=all"
+                f"strategy.layers.trainable={policy.trainable} freezes all parameters of {type(adapter).__name__} in "
+                "the backbone: set strategy.layers.trainable=all"
             )
 
     def _names(self) -> tuple[dict[int, str], dict[str, tuple[nn.Module, str]]]:
-        """Return the backbones' parameters by their names in the strategy's state, and the location of each."""
+        """Return the names of the backbones' parameters by ``id``, and the location of each parameter by its name."""
         names: dict[int, str] = {}
         places: dict[str, tuple[nn.Module, str]] = {}
         for path, module in self.named_modules():
@@ -197,7 +197,7 @@ class LearningParts(Hooks):
 
 
 def _split_by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
-    """Split an optimizer group: vectors (biases, scales and shifts of normalisation) do not decay, matrices do."""
+    """Split an optimizer group into vectors (biases, normalisation), which do not decay, and matrices, which do."""
     vectors = [parameter for parameter in group["params"] if parameter.ndim < 2]
     matrices = [parameter for parameter in group["params"] if parameter.ndim >= 2]
     undecayed = {**group, "name": f"{group['name']}/vectors", "params": vectors, "weight_decay": 0.0}
@@ -216,7 +216,7 @@ def _is_frozen(module: nn.Module) -> bool:
 
 
 def _describe_starts(starts: Mapping[str, int]) -> list[str]:
-    """Describe when layer groups start training, if any starts later than at the beginning; shallow to deep."""
+    """Describe from which epoch each layer group is trained, shallow to deep; empty if all start at the beginning."""
     if not any(starts.values()):
         return []
     every = min(starts.values())

@@ -1,4 +1,4 @@
-"""A learning-rate range test: the loss of the first updates while the learning rate increases from update to update.
+"""A learning-rate range test: the losses of updates whose learning rate increases from update to update.
 
 References:
     Cyclical Learning Rates for Training Neural Networks. Leslie N. Smith, WACV 2017.
@@ -23,7 +23,7 @@ LOWEST, HIGHEST, UPDATES = 1e-6, 10.0, 100
 FEWEST = 10
 """Smallest number of updates of a usable curve."""
 _KERNEL = (1.0, 6.0, 15.0, 20.0, 15.0, 6.0, 1.0)  # binomial: nearly Gaussian, with finite support
-_DIVERGED = 4.0  # the test ends if the loss exceeds its initial value by this factor
+_DIVERGED = 4.0  # the test ends if the loss exceeds its lowest value by this multiple of its initial value
 
 
 def rates_of(updates: int = UPDATES, lowest: float = LOWEST, highest: float = HIGHEST) -> list[float]:
@@ -31,8 +31,8 @@ def rates_of(updates: int = UPDATES, lowest: float = LOWEST, highest: float = HI
 
     Args:
         updates: number of rates, at least 2.
-        lowest: the first, above 0.
-        highest: the last.
+        lowest: the first rate, above 0.
+        highest: the last rate.
     """
     return [lowest * (highest / lowest) ** (number / (updates - 1)) for number in range(updates)]
 
@@ -41,10 +41,10 @@ def smoothed(losses: Sequence[float]) -> list[float]:
     """Average neighbouring losses by a centred binomial kernel, which does not shift the curve along its rates.
 
     Args:
-        losses: of each update, ``(N,)``.
+        losses: loss of each update, ``(N,)``.
 
     Returns:
-        As many values; the kernel is truncated at the ends.
+        The smoothed losses, ``(N,)``; the kernel is truncated at the ends.
     """
     kernel = torch.tensor(_KERNEL, dtype=torch.float64).view(1, 1, -1)
     values = torch.tensor([list(losses), [1.0] * len(losses)], dtype=torch.float64)[:, None]  # (2, 1, N)
@@ -53,11 +53,11 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
 
 def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """Choose a tenth of the rate at which the smoothed loss is lowest, to three significant digits.
+    """Return a tenth of the rate at which the smoothed loss is lowest, to three significant digits.
 
     Args:
-        rates: in ascending order, ``(N,)``.
-        losses: before the update at each rate, ``(N,)``, all finite.
+        rates: learning rates in ascending order, ``(N,)``.
+        losses: finite losses before the update at each rate, ``(N,)``.
 
     Returns:
         The rate; None if the loss did not decrease, or the curve has fewer than :data:`FEWEST` points.
@@ -70,11 +70,11 @@ def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None
 
 
 class RangeTest(Logger):
-    """The schedule and the logger of a range test: it sets the rate of each update, and records the loss before it.
+    """The schedule and the logger of a range test: sets the rate of each update and records the loss before it.
 
     Args:
-        step: the training step; its optimizer's groups have rates relative to 1.
-        rates: in ascending order.
+        step: the training step; its optimizer must have a learning rate of 1, relative to which groups are scaled.
+        rates: learning rates in ascending order.
     """
 
     name, version = "lr_find", ""
@@ -86,7 +86,7 @@ class RangeTest(Logger):
         self._losses: dict[float, list[float]] = {}
 
     def __call__(self, progress: float) -> float:
-        """Return the factor of all groups' rates, like a schedule; after the last rate the test ends."""
+        """Return the factor of all groups' rates, as a schedule does, and end the test after the last rate."""
         number = self.step.updates_done
         if number >= len(self.rates) - 1:
             self._end()
@@ -96,7 +96,7 @@ class RangeTest(Logger):
         """Do nothing."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record a loss with the learning rate of the batch."""
+        """Record a logged loss under the learning rate of its batch."""
         loss, lr = metrics.get("train/loss"), metrics.get("train/lr")
         if loss is None or lr is None:
             return
@@ -110,7 +110,7 @@ class RangeTest(Logger):
 
     @property
     def curve(self) -> list[tuple[float, float]]:
-        """Rates and losses; losses are averaged if gradients are accumulated over batches."""
+        """Pairs of rate and loss; if gradients are accumulated over batches, their losses are averaged."""
         return [(rate, math.fsum(losses) / len(losses)) for rate, losses in sorted(self._losses.items())]
 
     def _end(self) -> None:

@@ -1,14 +1,13 @@
-"""Replay of updates: recorded once as a graph of GPU kernels, and launched as a whole afterwards.
+"""Replay of updates, which are recorded once as a graph of GPU kernels and launched as a whole afterwards.
 
-Small networks leave a GPU waiting for the next kernel: launching a hundred of them takes longer than computing them. A
-graph launches all of them at once. Everything that changes between updates is written to fixed memory before each
-replay: the batch, the learning rates and other numbers that depend on training progress, the seeds of random streams.
-Logged quantities are summed in fixed memory, too.
+With small networks, a GPU waits for the next kernel, because launching a hundred kernels takes longer than computing
+them. A graph launches all of them at once. Everything that changes between updates is written to fixed memory before
+each replay: the batch, the learning rates and other numbers that depend on training progress, and the seeds of random
+streams. Logged quantities are also summed in fixed memory.
 
-The first update of each kind runs normally. The second one runs the code that is to be replayed, and is
-monitored: code that waits for the GPU, or reads training progress as a number, cannot be replayed, and such
-updates continue to launch one kernel after the other. The third one is recorded. Without a GPU, the same code runs
-without being recorded.
+The first update of each kind runs normally. The second update runs the code that is to be replayed and is monitored:
+code that waits for the GPU or reads training progress as a number cannot be replayed, and such updates continue to
+launch one kernel after the other. The third update is recorded. Without a GPU, the same code runs unrecorded.
 """
 
 import gc
@@ -37,15 +36,15 @@ __all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "obstacle"]
 
 _NUMBERS = 256  # learning rates and other numbers that change between updates
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
-_KEPT = 4  # recordings; a run passes through its kinds of updates in order
+_KEPT = 4  # number of recordings that are kept; a run passes through its kinds of updates in order
 
 
 class LiveUpdate(Update):
-    """The progress of training for code that is to be replayed: changing numbers are tensors.
+    """The progress of training for code that is to be replayed, in which changing numbers are tensors.
 
     Args:
-        now: the update in which the code runs first.
-        recording: the recording to which it belongs.
+        now: the update in which the code runs for the first time.
+        recording: the recording to which the update belongs.
     """
 
     _now: Update
@@ -57,14 +56,14 @@ class LiveUpdate(Update):
 
     @property
     def progress(self) -> float:
-        """Share of training; code that reads it cannot be replayed."""
-        self._recording.object_to("update.progress is read as a number, where update.live(...) would do")
+        """Completed share of training; code that reads it cannot be replayed."""
+        self._recording.object_to("update.progress is read as a number; use update.live(...) instead")
         return self._now.progress
 
     @property
     def number(self) -> int:
         """Number of updates done; code that reads it cannot be replayed."""
-        self._recording.object_to("update.number is read as a number, where update.live(...) would do")
+        self._recording.object_to("update.number is read as a number; use update.live(...) instead")
         return self._now.number
 
     @property
@@ -73,7 +72,7 @@ class LiveUpdate(Update):
         return self._now.phase
 
     def live(self, number: Callable[[Update], float]) -> Tensor:
-        """Return the tensor that holds the number in each replay."""
+        """Return the tensor that contains the number in each replay."""
         return self._recording.number(self._now.phase, number, self._now)
 
     def in_phase(self, name: str) -> "LiveUpdate":
@@ -83,13 +82,13 @@ class LiveUpdate(Update):
 
 @dataclass
 class Recording:
-    """One kind of update: its inputs and its graph.
+    """The recording of one kind of update: its inputs and its graph.
 
     Args:
         batch: source, target and changed inputs, in fixed memory.
-        phases: of the update.
-        numbers: of the replayer, ``(_NUMBERS,)``.
-        first: index of the first free one.
+        phases: phases of the update.
+        numbers: the replayer's tensor of changing numbers, ``(_NUMBERS,)``.
+        first: index of the first free number.
     """
 
     batch: tuple[Any, ...]
@@ -139,7 +138,7 @@ class Recording:
 
     @contextmanager
     def stream(self, use: str, seed: int) -> Iterator[None]:
-        """Let the code draw from the next separate random stream, which each replay seeds again."""
+        """Return a context in which the code draws from the next random stream, which each replay seeds anew."""
         place, device = self._streams_used, self.numbers.device
         self._streams_used += 1
         if device.type != "cuda":
@@ -150,16 +149,16 @@ class Recording:
             return
         if place == len(self._streams):
             self._streams.append((use, torch.Generator(device).manual_seed(seed)))
-        own, everyones = self._streams[place][1], torch.cuda.default_generators[device.index or 0]
+        own, shared = self._streams[place][1], torch.cuda.default_generators[device.index or 0]
         assert own is not None
-        before = everyones.graphsafe_get_state()
-        everyones.graphsafe_set_state(own)
+        before = shared.graphsafe_get_state()
+        shared.graphsafe_set_state(own)
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
                 yield
         finally:
-            everyones.graphsafe_set_state(before)
+            shared.graphsafe_set_state(before)
 
     def note(self, quantities: Mapping[str, Tensor | float]) -> None:
         """Add quantities to the sums."""
@@ -181,18 +180,18 @@ class Recording:
     # ------------------------------------------------------------------ between replays
 
     def fill(self, tensors: list[Tensor], rates: list[float], now: Update, seed: Callable[[str], int]) -> None:
-        """Write changing values to fixed memory.
+        """Write the values of an update to fixed memory.
 
         Args:
-            tensors: of a batch, with the shapes of the recorded one.
-            rates: of the optimizer's groups.
-            now: progress of training.
-            seed: seed of a random stream, by its use.
+            tensors: tensors of a batch, with the shapes of the recorded batch.
+        rates: learning rates of the optimizer's groups.
+        now: progress of training.
+        seed: function that returns the seed of a random stream, given its use.
         """
         if tensors:
             torch._foreach_copy_(self.tensors, tensors, non_blocking=True)
         values = [*rates, *(function(now.in_phase(phase)) for phase, function in self._functions)]
-        # from pageable memory: the values have been read when the call returns, and nothing waits for the GPU
+        # copied from pageable memory, which has been read when the call returns, without waiting for the GPU
         self.numbers[: len(values)].copy_(torch.tensor(values), non_blocking=True)
         for use, generator in self._streams:
             if generator is not None:
@@ -203,7 +202,7 @@ class Recording:
         return [generator for _, generator in self._streams if generator is not None]
 
     def read_into(self, means: Means) -> None:
-        """Return the sums, and reset them."""
+        """Add the sums to means, and reset them."""
         if not self.updates or self.sums is None:
             return
         for i, name in enumerate(self.names):
@@ -219,16 +218,16 @@ class Replayer:
 
     Args:
         step: the training step.
-        optimizer: torch's own; it is converted so that its state is on the device.
+        optimizer: PyTorch's optimizer; it is converted so that its state is on the device.
         records: record graphs; False runs the same code without recording.
-        say: called with a sentence when a kind of update proves not to be replayable.
+        say: function that is called with a message when a kind of update turns out not to be replayable.
     """
 
     def __init__(
         self, step: "Step", optimizer: Optimizer, *, records: bool = True, say: Callable[[str], None] = lambda _: None
     ) -> None:
         self._step, self._optimizer, self._records, self._say = step, optimizer, records, say
-        self._recordings: dict[Any, Recording | str | None] = {}  # or the reason why there is none
+        self._recordings: dict[Any, Recording | str | None] = {}  # a text is the reason why there is no recording
         self._last: Recording | None = None
         self._numbers = torch.zeros(_NUMBERS, device=step.device)
         self._modules = list(step.modules())
@@ -247,7 +246,7 @@ class Replayer:
 
     @property
     def reasons(self) -> list[str]:
-        """Report why some updates are not replayed, once for each reason."""
+        """The distinct reasons why some updates are not replayed."""
         return list(dict.fromkeys(one for one in self._recordings.values() if isinstance(one, str)))
 
     def update(
@@ -261,11 +260,11 @@ class Replayer:
         """Perform an update, unless it is the first of its kind or cannot be replayed.
 
         Args:
-            batch: source and target, and the inputs as changed by the adaptation.
-            rates: of the optimizer's groups.
+            batch: source, target, and the inputs as changed by the adaptation.
+            rates: learning rates of the optimizer's groups.
             now: progress of training.
-            phases: of the update.
-            again: nothing but the batch can have changed since the last update.
+            phases: phases of the update.
+            again: whether only the batch can have changed since the last update.
 
         Returns:
             Whether the update was performed.
@@ -294,7 +293,7 @@ class Replayer:
         return True
 
     def read_into(self, means: Means) -> None:
-        """Return the sums of all logged quantities."""
+        """Add the sums of all logged quantities to means, and reset them."""
         for recording in self._recordings.values():
             if isinstance(recording, Recording):
                 recording.read_into(means)
@@ -309,7 +308,7 @@ class Replayer:
         return self._step.replay_key(), tuple(module.training for module in self._modules), learning
 
     def _count(self, steps: int) -> None:
-        """Let Lightning count the optimizer's steps."""
+        """Make Lightning count the optimizer's steps."""
         optimizer = cast(Any, self._step.optimizers())
         for _ in range(steps):
             optimizer._on_before_step()
@@ -320,7 +319,7 @@ class Replayer:
     def _try(
         self, kind: Any, batch: tuple[Any, ...], rates: list[float], now: Update, phases: tuple[Phase, ...]
     ) -> None:
-        """Perform an update with the code that is to be replayed, and check whether it can be."""
+        """Perform an update with the code that is to be replayed, and check whether it can be replayed."""
         static = _rebuilt(batch, lambda tensor: tensor.detach().clone(memory_format=torch.preserve_format))
         recording = Recording(static, phases, self._numbers, len(rates))
         self.set_rates(rates)
@@ -347,7 +346,7 @@ class Replayer:
     def _run(self, recording: Recording, now: Update) -> list[str]:
         recording.begin()
         if torch.is_autocast_enabled(self._numbers.device.type):
-            torch.clear_autocast_cache()  # earlier casts refer to other memory
+            torch.clear_autocast_cache()  # cached casts refer to other memory
         self._step.recording = recording
         try:
             source, target, _ = recording.batch
@@ -362,7 +361,7 @@ class Replayer:
             graph.register_generator_state(generator)
         torch.cuda.synchronize()
         collects = gc.isenabled()
-        gc.disable()  # nothing may be freed during recording
+        gc.disable()  # no memory may be freed during recording
         try:
             with self._beside():
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
@@ -393,15 +392,15 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
     """Return the reason why a run cannot replay any of its updates; None if it can.
 
     Args:
-        step: before training.
-        trainer: of the run; once it trains, the optimizer is checked, too.
+        step: the training step.
+        trainer: trainer of the run; the optimizer is checked if the trainer already has one.
     """
     if trainer.strategy.root_device.type != "cuda":
-        return f"they run on the {trainer.strategy.root_device.type}"
+        return f"the run uses the {trainer.strategy.root_device.type}"
     if step.graph == "auto" and step.not_seen is not None:
         return step.not_seen
     if trainer.world_size > 1 or isinstance(trainer.strategy, ParallelStrategy):
-        return "processes exchange gradients in them"
+        return "processes exchange gradients"
     if trainer.precision not in ("32-true", "bf16-mixed"):
         return f"trainer.precision={trainer.precision}"
     if step.accumulate_batches > 1:
@@ -415,12 +414,12 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
             return f"the optimizer has {len(optimizer.param_groups)} groups"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
-            return f"the callback {type(callback).__name__} acts within them"
+            return f"the callback {type(callback).__name__} acts within updates"
     return None
 
 
 def describe(step: "Step", trainer: pl.Trainer) -> str:
-    """Describe in the run's banner how updates run on a GPU."""
+    """Return the banner's description of how updates run on a GPU."""
     if not step.graph:
         return "one kernel after the other (update.graph=false)"
     if (reason := obstacle(step, trainer)) is not None:
@@ -430,7 +429,7 @@ def describe(step: "Step", trainer: pl.Trainer) -> str:
 
 @contextmanager
 def _watched(recording: Recording) -> Iterator[None]:
-    """Record operations that wait for the GPU: such code cannot be part of a graph."""
+    """Record operations that wait for the GPU, because such code cannot be part of a graph."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -452,7 +451,7 @@ def _place(filename: str) -> str:
 
 
 def _shape(tree: Any) -> Any:
-    """Describe the structure of a batch: batches with the same description are interchangeable."""
+    """Describe the structure of a batch; batches with the same description are interchangeable."""
     if isinstance(tree, Tensor):
         return tree.shape, tree.dtype, tree.stride()
     if isinstance(tree, Mapping):

@@ -1,4 +1,4 @@
-"""Functions of training progress: factors of learning rates and weights.
+"""Schedules: factors of learning rates and weights as functions of training progress.
 
 Progress p runs from 0 (first step) to 1 (end of the run). A schedule is a pure function of p, so that a resumed
 run continues without any saved state.
@@ -45,7 +45,7 @@ class InverseDecay(Schedule):
     """f(p) = (1 + alpha p)^-beta, the annealing of DANN.
 
     Args:
-        alpha: speed, >= 0 (paper: 10).
+        alpha: speed of the decay, >= 0 (paper: 10).
         beta: exponent, >= 0 (paper: 0.75).
 
     References:

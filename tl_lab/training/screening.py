@@ -24,8 +24,8 @@ def screening_rows(strategy: "Measuring", data: "DataModule") -> list[dict[str, 
     checkpoint; test data are never used for selection.
 
     Args:
-        strategy: after its test, on its device.
-        data: its data.
+        strategy: the tested strategy, on its device.
+        data: the data on which it was tested.
 
     Returns:
         One row per finding and test set: ``set``, ``finding``, ``samples`` with a known label, ``positive`` of them,

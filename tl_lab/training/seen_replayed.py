@@ -1,6 +1,6 @@
-"""Choices whose updates were replayed on a GPU, by the stored results of ``benchmarks/gpu.py``.
+"""Choices whose updates can be replayed on a GPU, according to the stored results of ``benchmarks/gpu.py``.
 
-``update.graph=auto`` replays only these.
+``update.graph=auto`` replays only these choices.
 """
 
 import functools
@@ -12,23 +12,23 @@ from typing import Any
 __all__ = ["GROUPS", "STORED", "held", "not_seen"]
 
 STORED = Path(__file__).with_name("seen_replayed.json")
-"""The choices, in a list; written by ``benchmarks/gpu.py`` with ``docs/results/gpu.json``."""
+"""File with the list of choices; ``benchmarks/gpu.py`` writes it together with ``docs/results/gpu.json``."""
 
 GROUPS = ("strategy", "domain_adaptation", "backbone", "adapter", "optimizer")
-"""Groups whose choices run within an update."""
+"""Groups whose choices determine the code of an update."""
 
-_MOST_APART = 0.01  # of the loss after two updates, relative: rounding explains less, and another update more
+_MOST_APART = 0.01  # relative difference of the losses: rounding causes a smaller one, a wrong update a larger one
 
 
 def held(tried: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Select the choices that completed a run on a GPU, both with separate kernels and replayed, with the same loss.
+    """Select the choices whose runs on a GPU completed with separate kernels and replayed, with equal losses.
 
     Args:
-        tried: for each ``GROUP=CHOICE``, how its runs ended, ``plain`` and ``graph``, and their last ``loss`` and
+        tried: for each ``GROUP=CHOICE``, the status of its runs, ``plain`` and ``graph``, and their last ``loss`` and
             ``graph_loss``, which may differ by 1 %.
 
     Returns:
-        Those of :data:`GROUPS`, sorted.
+        The selected choices of :data:`GROUPS`, sorted.
     """
     return sorted(
         name
@@ -40,7 +40,7 @@ def held(tried: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _agree(loss: float | None, replayed: float | None) -> bool:
-    """Whether two losses agree; methods without a loss have none to compare."""
+    """Whether two losses agree; both are None for methods without a loss."""
     if loss is None or replayed is None:
         return loss is replayed
     return abs(loss - replayed) <= _MOST_APART * abs(loss)
@@ -51,14 +51,14 @@ def not_seen(chosen: Mapping[str, str], seen: list[str] | None = None) -> str | 
 
     Args:
         chosen: the choice of each group; groups outside of :data:`GROUPS` are ignored.
-        seen: choices that were seen to hold; None for the stored ones.
+        seen: choices that are known to work; None for the stored list.
     """
     known = _stored() if seen is None else seen
     names = [f"{group}={chosen[group]}" for group in GROUPS if group in chosen]
     unknown = [name for name in names if name not in known]
     if not unknown:
         return None
-    return f"not yet seen to hold on a GPU with {' and '.join(unknown)} (update.graph=true replays them)"
+    return f"not yet verified on a GPU with {' and '.join(unknown)} (update.graph=true replays anyway)"
 
 
 @functools.cache

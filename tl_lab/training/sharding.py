@@ -15,10 +15,10 @@ __all__ = ["FullySharded", "is_sharded", "load_weights", "local", "shard", "unsh
 
 
 class FullySharded(ModelParallelStrategy):
-    """Lightning's strategy for models that shard themselves, with a share of all parameters in every process.
+    """Lightning's strategy for models that shard themselves; every process stores a share of all parameters.
 
-    A training step performs its updates itself, so that it cannot be wrapped: the parts of the network are
-    sharded one by one (see :func:`shard`), and the forward pass of each gathers its weights.
+    The training step cannot be wrapped, because it performs the updates itself. The parts of the network are therefore
+    sharded one by one (see :func:`shard`), and the forward pass of each part gathers its weights.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -39,10 +39,10 @@ def shard(parts: "LearningParts", mesh: Any) -> None:
     """Shard the parameters of every part that runs as a separate module; a second call has no effect.
 
     Args:
-        parts: the strategy.
-        mesh: of the processes.
+        parts: the strategy whose parts are sharded.
+        mesh: device mesh of the processes.
     """
-    from torch.distributed.fsdp import FSDPModule, fully_shard  # takes seconds, needed here only
+    from torch.distributed.fsdp import FSDPModule, fully_shard  # the import takes seconds
 
     parts.network.to(memory_format=torch.contiguous_format)  # the only format that can be sharded
     for module in _units(parts):
@@ -51,7 +51,7 @@ def shard(parts: "LearningParts", mesh: Any) -> None:
 
 
 def _units(parts: "LearningParts") -> Iterator[nn.Module]:
-    """Find the outermost modules that are called: the parts of the network, and the networks of an adaptation."""
+    """List the outermost modules with a forward pass: the network's parts, and the networks of the adaptation."""
     found = [parts.network.backbone, parts.network.bottleneck, parts.network.head]
     if parts.network.target_encoder is not None:
         found += parts.network.target_encoder.values()
@@ -66,7 +66,7 @@ def _units(parts: "LearningParts") -> Iterator[nn.Module]:
 
 
 def unshard(module: nn.Module) -> None:
-    """Gather whole weights in every process, after which a process may continue alone."""
+    """Gather the whole weights in every process, so that one process can continue alone."""
     for part in _sharded(module):
         part.unshard()
         part.set_reshard_after_forward(False)

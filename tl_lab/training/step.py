@@ -1,4 +1,4 @@
-"""The training step, common to all strategies: rates, objective, backward pass, clipping, optimizer, log."""
+"""The training step of all strategies: learning rates, objective, backward pass, clipping, optimizer step, log."""
 
 import math
 from collections.abc import Hashable, Mapping
@@ -27,7 +27,7 @@ class Diverged(UserError):
 
 
 class _Row(NamedTuple):
-    """Means that were read, with the training progress at that time."""
+    """Means for a log entry, with the training progress at which they were read."""
 
     reading: Reading
     rate: float
@@ -43,11 +43,11 @@ class Step(Objective):
     accumulate_batches: int
     graph: bool | str
     not_seen: str | None = None
-    """Why ``graph="auto"`` does not replay; None if stored results show that the run's choices can be replayed."""
+    """Reason why ``graph="auto"`` does not replay; None if stored results show that the run's choices can be."""
     max_updates: int | None = None
-    """Number of updates of the whole run; None for the number that its epochs have."""
+    """Number of updates of the whole run; None if the run is limited by epochs."""
     takes_several: bool = False
-    """Whether a training step processes further batches after the given one."""
+    """Whether a training step also processes the batches that follow the given one."""
     replayer: Replayer | None
     """Replays updates as graphs; None if each kernel is launched separately."""
     last_loss: float | None
@@ -57,9 +57,9 @@ class Step(Objective):
 
     @property
     def updates_done(self) -> int:
-        """Number of updates before this one."""
+        """Number of updates done before this one."""
         if self.recording is not None:
-            self.recording.object_to("the number of updates done is read")
+            self.recording.object_to("the code reads the number of updates")
         return self._updates_done
 
     @updates_done.setter
@@ -70,7 +70,7 @@ class Step(Objective):
     def current_epoch(self) -> int:
         """Epoch, counted from 0."""
         if self.recording is not None:
-            self.recording.object_to("the number of the epoch is read")
+            self.recording.object_to("the code reads the epoch's number")
         return super().current_epoch
 
     @property
@@ -80,7 +80,7 @@ class Step(Objective):
 
     @property
     def batches_of_epoch(self) -> int:
-        """Number of batches of this epoch; the last epoch has fewer if the length is given in updates."""
+        """Number of batches of this epoch; the last epoch may have fewer if the run's length is given in updates."""
         batches = int(self.trainer.num_training_batches)
         if self.max_updates is None:
             return batches
@@ -92,11 +92,11 @@ class Step(Objective):
         return self.updates_done / (self.max_updates or max(1, self.updates_per_epoch * (self.trainer.max_epochs or 1)))
 
     def replay_key(self) -> Hashable:
-        """Return a key of conditions on which updates depend, besides batch and modes: the task."""
+        """Return a key of the conditions, besides batch and modes, on which the code of updates depends (the task)."""
         return None
 
     def on_train_start(self) -> None:
-        """Choose how updates run on a GPU; optimizer states have been restored at this point."""
+        """Choose how updates run on a GPU, after optimizer states have been restored."""
         super().on_train_start()
         self.replayer = None
         self.takes_several = (
@@ -134,8 +134,8 @@ class Step(Objective):
 
         Args:
             batch: training batch.
-            batch_idx: its number in the epoch.
-            again: it follows another one within the same step, so that nothing else has changed.
+            batch_idx: index of the batch in the epoch.
+            again: whether the batch follows another one within the same step, so that nothing else has changed.
         """
         optimizer = self.optimizers()
         progress = self.progress
@@ -158,7 +158,7 @@ class Step(Objective):
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._flush(rates[-1], waits=last)
         if self.max_updates is not None and self._updates_done >= self.max_updates:
-            self.trainer.should_stop = True  # within an epoch, which ends normally
+            self.trainer.should_stop = True  # ends the current epoch in the normal way
 
     def _rates(self, optimizer: Any, factor: float) -> list[float]:
         rates = [group["base_lr"] * factor for group in optimizer.param_groups]
@@ -199,8 +199,8 @@ class Step(Objective):
             source: the labelled batch, or episodes.
             target: batch of the other domain; None without one.
             now: progress of training.
-            phases: of the adaptation, in order.
-            optimizer: Lightning's, or torch's own for an update that is to be replayed.
+            phases: phases of the adaptation, in order.
+            optimizer: Lightning's optimizer, or PyTorch's for an update that is to be replayed.
             group: number of batches whose gradients are averaged.
             updates: whether the optimizer steps after this batch.
             watched: whether the watchers observe the terms.
@@ -217,12 +217,12 @@ class Step(Objective):
         for name, part in self.parts().items():
             if name not in phase.learns:
                 part.zero_grad()
-        if self.recording is not None:  # torch's own optimizer
+        if self.recording is not None:  # PyTorch's optimizer, which does not call this hook
             self.on_before_optimizer_step(optimizer)
         optimizer.step()
         optimizer.zero_grad()
         if torch.is_autocast_enabled(self.device.type):
-            torch.clear_autocast_cache()  # another phase would use the weights before this step
+            torch.clear_autocast_cache()  # otherwise, the next phase would use weights from before this step
         self.on_update()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -237,9 +237,9 @@ class Step(Objective):
         """Pass metrics to the loggers.
 
         Args:
-            metrics: by name.
-            updates: number of the corresponding update; None for the current one.
-            epoch: likewise.
+            metrics: metrics by name.
+            updates: number of the corresponding update; None for the current update.
+            epoch: the corresponding epoch; None for the current epoch.
         """
         fitting = self.trainer.state.fn == TrainerFn.FITTING
         row = {"epoch": self.current_epoch if epoch is None else epoch} if fitting else {}
@@ -249,7 +249,8 @@ class Step(Objective):
     def _flush(self, rate: float, waits: bool) -> None:
         """Log the means of all terms since the last log entry; stop if one of them is not finite.
 
-        It does not wait for a GPU: values still being computed are written the next time, or at the end of the epoch.
+        It does not wait for a GPU: values that are still being computed are written at the next log entry or at the end
+        of the epoch.
         """
         if self.replayer is not None:
             self.replayer.read_into(self.means)
@@ -269,7 +270,7 @@ class Step(Objective):
             values = dict(zip(values, reduced.tolist(), strict=True))
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
             raise self.diverged(" and ".join(wrong), row.updates)
-        self.last_loss = values["loss"]  # Lightning's own log would wait for the GPU in each update
+        self.last_loss = values["loss"]  # Lightning's log would wait for the GPU in each update
         metrics = {**{f"train/{name}": value for name, value in values.items()}, "train/lr": row.rate}
         if row.updates == self.updates_done:
             self.write(metrics)

@@ -1,4 +1,4 @@
-"""Forgetting by fine-tuning: scores of a backbone on an earlier task, before and after.
+"""Forgetting caused by fine-tuning: scores of a backbone on an earlier task, before and after.
 
 A language model is scored on the last words of LAMBADA's passages, a text encoder on similarities of STS-B's
 sentences, an ImageNet network on photographs of Office-Caltech10 with its own classifier, and a backbone that starts
@@ -40,12 +40,12 @@ class BaseTask:
     """A task on which the initial weights of a run were trained.
 
     Args:
-        said: description of the measurement.
-        metric: its name, which determines the unit (see :mod:`tl_lab.results.names`).
-        score: scores a backbone, without changing it.
+        description: what is measured, in words.
+        metric: name of the score, which determines its unit (see :mod:`tl_lab.results.names`).
+        score: function that scores a backbone without changing it.
     """
 
-    said: str
+    description: str
     metric: str
     score: Callable[[Backbone], float]
 
@@ -54,7 +54,7 @@ def base_task(backbone: Backbone, source: DataModule | None) -> BaseTask | None:
     """Find a task on which the weights of a backbone were trained.
 
     Args:
-        backbone: with these weights.
+        backbone: the backbone with these weights.
         source: data of the run from which the backbone starts; None if it starts from published weights.
 
     Returns:
@@ -81,7 +81,7 @@ def last_words(path: Path) -> BaseTask | None:
     """Score a language model on the last words of passages: the mean of -log p(word | all before it), in nats.
 
     Args:
-        path: of LAMBADA's text, one passage per line.
+        path: file with LAMBADA's passages, one per line.
 
     References:
         D. Paperno et al., "The LAMBADA dataset: Word prediction requiring a broad discourse context", ACL 2016.
@@ -103,19 +103,19 @@ def last_words(path: Path) -> BaseTask | None:
 def _last_word(model: HFCausal, text: str) -> float:
     """Compute -log p of all tokens of a passage's last word."""
     before, _, word = text.rpartition(" ")
-    begun, ending = model.tokeniser.whole(before), model.tokeniser.pieces(f" {word}")
-    begun = begun[-(model.max_context - len(ending)) :]
-    ids = torch.tensor([[*begun, *ending]], device=_device(model))
+    context, ending = model.tokeniser.whole(before), model.tokeniser.pieces(f" {word}")
+    context = context[-(model.max_context - len(ending)) :]
+    ids = torch.tensor([[*context, *ending]], device=_device(model))
     states, _ = model.read(ids, torch.ones_like(ids))
-    said = model.next_token(states[0, len(begun) - 1 : -1])
-    return -float(said.gather(1, ids[0, len(begun) :, None]).sum())
+    log_p = model.next_token(states[0, len(context) - 1 : -1])
+    return -float(log_p.gather(1, ids[0, len(context) :, None]).sum())
 
 
 # ---------------------------------------------------------------------- text encoders
 
 
 def similar_sentences() -> BaseTask | None:
-    """Compare cosines of sentences' features with STS-B's similarities, by Spearman's correlation."""
+    """Score a text encoder by the Spearman correlation of its features' cosines with STS-B's similarities."""
     from tl_lab.data.sets.text_corpora import StsB, similarities
 
     samples, _ = similarities(StsB(seed=0), "test")
@@ -152,10 +152,10 @@ def _spearman(x: Tensor, y: Tensor) -> float:
 
 
 def label_mapped(folder: Path) -> BaseTask | None:
-    """Classify photographs with the classifier of the pretraining task, restricted to the classes in the photographs.
+    """Score an ImageNet network by the accuracy of its own classifier on photographs of its classes.
 
     Args:
-        folder: with class folders, whose names :mod:`conf/experiment/zero_shot/office_caltech10.yaml` maps.
+        folder: contains class folders; ``conf/experiment/zero_shot/office_caltech10.yaml`` maps the names to classes.
     """
     if not folder.is_dir():
         return None
@@ -187,18 +187,18 @@ def label_mapped(folder: Path) -> BaseTask | None:
         of_class = torch.stack([logits[:, groups[number]].amax(1) for number in shown], dim=1)
         return float(problem.batch_scores(of_class, truth)[problem.monitor].float().mean())
 
-    said = f"accuracy of ImageNet's classifier on {len(drawn)} photographs of {len(shown)} of its classes"
-    return BaseTask(said, problem.monitor, score)
+    description = f"accuracy of ImageNet's classifier on {len(drawn)} photographs of {len(shown)} of its classes"
+    return BaseTask(description, problem.monitor, score)
 
 
 # ---------------------------------------------------------------------- backbones of earlier runs
 
 
 def probed_source(data: DataModule) -> BaseTask | None:
-    """Classify an earlier run's data by a logistic regression on the backbone's features.
+    """Score a backbone by a logistic regression on its features of an earlier run's data.
 
     Args:
-        data: of that run, loaded; its test set is scored, and its training set is used to fit the regression.
+        data: loaded data of that run: the regression is fitted to the training set and scored on the test set.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -219,8 +219,8 @@ def probed_source(data: DataModule) -> BaseTask | None:
             probe.fit(x[train], y[train])
         return float(probe.score(x[test], y[test]))
 
-    said = f"accuracy of a linear probe on {len(drawn[test])} samples of the earlier run's data"
-    return BaseTask(said, data.problem.monitor, score)
+    description = f"accuracy of a linear probe on {len(drawn[test])} samples of the earlier run's data"
+    return BaseTask(description, data.problem.monitor, score)
 
 
 # ---------------------------------------------------------------------- shared
@@ -239,7 +239,7 @@ def _drawn(samples: Samples) -> Samples:
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """Choose evenly spaced items, the same ones each time."""
+    """Choose evenly spaced items, always the same ones."""
     step = max(1.0, len(items) / count)
     return [items[math.floor(step * place)] for place in range(min(count, len(items)))]
 

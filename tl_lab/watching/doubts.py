@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["at_chance", "exploded"]
 
-_LOSS = 1e4  # factor of the first loss (or of 1, if that is smaller) from which on training has diverged
+_LOSS = 1e4  # training has diverged above this multiple of the first loss (or of 1 if the first loss is smaller)
 
 
 def exploded(rows: Sequence[Mapping[str, float]]) -> str:
@@ -19,13 +19,13 @@ def exploded(rows: Sequence[Mapping[str, float]]) -> str:
         rows: logged values by name, in order, as in ``metrics.csv``.
 
     Returns:
-        A sentence; empty if it did not.
+        A warning; empty if the loss did not grow without bound.
     """
     losses = [(row["train/loss"], row.get("step")) for row in rows if "train/loss" in row]
     if not losses:
         return ""
     worst, step = max(losses, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
-    if not (worst > _LOSS * max(1.0, losses[0][0])):  # NaN ends a run anyway
+    if not (worst > _LOSS * max(1.0, losses[0][0])):  # a loss of NaN ends the run anyway
         return ""
     where = "" if step is None else f" at update {int(step)}"
     return f"the training loss reached {worst:.0e}{where}: lower optimizer.lr, or set update.gradient_clip_norm=1"
@@ -35,18 +35,18 @@ def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], problem: "
     """List test scores at chance level (see :meth:`tl_lab.problems.Problem.at_chance`).
 
     Args:
-        metrics: of the test, by name: ``test/target/balanced_acc``.
-        sizes: samples of the test sets, by the first parts of these names: ``test/target``.
-        problem: of the data.
+        metrics: test metrics by name, such as ``test/target/balanced_acc``.
+        sizes: number of samples of each test set, by the first part of these names: ``test/target``.
+        problem: the data's prediction problem.
 
     Returns:
         One sentence per set.
     """
-    said = []
+    warnings = []
     for tested, samples in sizes.items():
         scores = {
             name.rpartition("/")[2]: value for name, value in metrics.items() if name.rpartition("/")[0] == tested
         }
         where = "the test set" if tested == "test" else f"the test set of {tested.removeprefix('test/')}"
-        said.append(problem.at_chance(scores, where, samples))
-    return [one for one in said if one]
+        warnings.append(problem.at_chance(scores, where, samples))
+    return [warning for warning in warnings if warning]

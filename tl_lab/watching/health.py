@@ -1,4 +1,4 @@
-"""The health of an adaptation, as numbers and as one line. This module does not import torch."""
+"""Diagnosis of an adaptation: its measurements, and a line that interprets them. This module does not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ __all__ = ["Health", "reading", "verdict"]
 # Limits of the verdict, determined on stored runs of two domain pairs (benchmarks/adaptation_health.py).
 _FARTHER = 0.1  # mean change of the two distances at the head, in their units, that counts as divergence
 _LOST = 0.05  # of the source's validation accuracy
-_GUESSES = 0.25  # unit of the linear domain accuracy: half of the range from chance to certainty
+_GUESSES = 0.25  # unit of the linear domain accuracy: half of the range from chance (.5) to certainty (1)
 _LEAST_DISPARITY = 0.1  # smallest unit of the disparity
-_APART = 0.6  # linear domain accuracy at the head from which on a term with little effect is reported
+_APART = 0.6  # linear domain accuracy at the head above which a term with a small gradient is reported
 _LOUD, _FAINT = 10.0, 0.01  # gradient of a term at the features, relative to the task loss
 _FEW = 50  # scored samples of a domain below which the distances are unreliable
 
@@ -29,19 +29,19 @@ class Health:
     Args:
         adapts: whether the method aligns the domains; False for the bounds.
         a_distance_start: proxy A-distance of the features before training, in [0, 2]; None if unknown.
-        a_distance: the same at the end.
+        a_distance: the same at the tested weights.
         linear_acc_start: accuracy of the linear domain classifier before training, in [0, 1].
-        linear_acc: the same at the end.
+        linear_acc: the same at the tested weights.
         discriminator_acc: mean accuracy of the method's own discriminator over the tested epoch; None without one.
         lambda_end: factor of the reversed gradient at that time; None without one.
         gradient_norms: term -> mean norm of its gradient at the features, over the epochs up to the tested one.
         source_score: accuracy on the source's validation set, or the main metric of problems without classes.
-        best_source_score: its highest value up to this epoch.
+        best_source_score: its highest value up to the tested epoch.
         scored: samples of each domain on which the linear classifier is scored.
         head: distances between the domains at the head's outputs (``linear_acc``, ``mmd``, ``disparity``,
             ``class_gap``); empty if unknown.
-        baseline: the same of the same configuration without adaptation.
-        baseline_source_score: its score on the source's validation set.
+        baseline: the same distances of the run with the same configuration without adaptation.
+        baseline_source_score: that run's score on the source's validation set.
         baseline_origin: description of that run.
     """
 
@@ -81,7 +81,7 @@ def verdict(
 
     Args:
         head: ``linear_acc`` and, with classes, ``disparity`` of the run.
-        baseline: of the same configuration without adaptation.
+        baseline: ``linear_acc`` and ``disparity`` of the same configuration without adaptation.
         source_score: on the source's validation set; None if unknown.
         baseline_source_score: the same without adaptation.
         farther: limit of the mean change.
@@ -108,30 +108,30 @@ def reading(health: Health) -> str:
     1. without adaptation, the shift; otherwise the changes at the head relative to the same configuration without
        adaptation, and whether the target probably gained or lost, or that this is undecided (see :func:`verdict`);
        without such a run, the numbers alone;
-    2. for the source: whether its validation accuracy fell by more than .05 during training;
-    3. for the gradients at the features: whether that of a term is at least ten times the task's or, while a linear
+    2. for the source, whether its validation accuracy fell by more than .05 during training;
+    3. for the gradients at the features, whether that of a term is at least ten times the task's or, while a linear
        classifier separates the domains at the head, at most a hundredth of it.
 
     The A-distance of the features is reported without a verdict: it may rise while the target gains.
 
     Args:
-        health: the measurements; None or missing values are skipped.
+        health: the measurements; values that are missing or None are skipped.
 
     Returns:
         One line without a full stop.
     """
-    said = [_shift(health)] if not health.adapts else [_effect(health), _source(health), *_gradients(health)]
+    parts = [_shift(health)] if not health.adapts else [_effect(health), _source(health), *_gradients(health)]
     if health.scored is not None and health.scored < _FEW:
-        said.append(f"measured on only {health.scored} samples of each domain: unreliable")
-    return "; ".join(filter(None, said)) or "nothing was measured"
+        parts.append(f"measured on only {health.scored} samples of each domain: unreliable")
+    return "; ".join(filter(None, parts)) or "nothing was measured"
 
 
 def _shift(health: Health) -> str:
     if health.a_distance is None:
         return ""
-    told = "" if health.linear_acc is None else f" (accuracy of a linear domain classifier: {_of(health.linear_acc)})"
+    linear = "" if health.linear_acc is None else f" (accuracy of a linear domain classifier: {_of(health.linear_acc)})"
     at_head = f"; {_at_head(health.head, {})}" if health.head else ""
-    return f"without adaptation the domains' A-distance is {_change(health)}{told}{at_head}"
+    return f"without adaptation the domains' A-distance is {_change(health)}{linear}{at_head}"
 
 
 def _effect(health: Health) -> str:
@@ -144,19 +144,20 @@ def _effect(health: Health) -> str:
     beside = f"{numbers} (without adaptation -> with it; {health.baseline_origin})"
     score, before = health.source_score, health.baseline_source_score
     if score is not None and before is not None and before - score > _LOST:
-        return f"{beside}: source validation is {_of(score)} instead of {_of(before)}, the target has probably lost"
+        source = f"source validation accuracy is {_of(score)} instead of {_of(before)}"
+        return f"{beside}: {source}, so the target has probably lost"
     if sign == 0:
-        return f"{beside}: undecided, the first and the third disagree or hardly changed"
+        return f"{beside}: undecided, the linear domain accuracy and the disparity disagree or hardly changed"
     return f"{beside}: the target has probably {'gained' if sign > 0 else 'lost'}"
 
 
 def _at_head(head: Mapping[str, float], baseline: Mapping[str, float]) -> str:
-    told = []
+    distances = []
     for name, words in _WORDS.items():
         if name in head:
             before = f"{_of(baseline[name])} -> " if name in baseline else ""
-            told.append(f"{words} {before}{_of(head[name])}")
-    return f"at the head: {', '.join(told)}"
+            distances.append(f"{words} {before}{_of(head[name])}")
+    return f"at the head: {', '.join(distances)}"
 
 
 def _source(health: Health) -> str:
@@ -173,16 +174,16 @@ def _gradients(health: Health) -> list[str]:
     if task <= 0:
         return []
     apart = health.head.get("linear_acc", 0.0) > _APART
-    said = []
+    warnings = []
     for name, norm in health.gradient_norms.items():
         ratio, term = norm / task, name.replace("_", " ")
         if name == "task_loss":
             continue
         if ratio >= _LOUD:
-            said.append(f"the gradient of the {term} is {ratio:.0f} times the task's: lower its weight")
+            warnings.append(f"the gradient of the {term} is {ratio:.0f} times the task's: lower its weight")
         elif apart and 0 < ratio <= _FAINT:
-            said.append(f"the gradient of the {term} is {ratio:.1g} of the task's: it hardly matters, raise its weight")
-    return said
+            warnings.append(f"the gradient of the {term} is only {ratio:.1g} of the task's: raise its weight")
+    return warnings
 
 
 def _change(health: Health) -> str:

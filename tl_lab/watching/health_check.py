@@ -1,4 +1,4 @@
-"""Measures the health of a run on two domains during training and at the test (see :mod:`.health`)."""
+"""Measurements for the diagnosis of a run on two domains, in training and at the test (see :mod:`.health`)."""
 
 import math
 import time
@@ -52,7 +52,7 @@ def gradient_norms(terms: Mapping[str, Tensor], features: Sequence[Tensor]) -> d
 
     Args:
         terms: scalars by name, with their weights in the objective.
-        features: of each domain, ``(B, D)``.
+        features: features of each domain, ``(B, D)``.
 
     Returns:
         ``grad_norm_<term>`` -> Euclidean norm over all samples and features; 0 for a term that does not depend on
@@ -75,7 +75,7 @@ def gradient_norms(terms: Mapping[str, Tensor], features: Sequence[Tensor]) -> d
 
 
 def _joint(features: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Return the tensor whose halves are the two domains; the layers used by a term are slices of it."""
+    """Return the tensor of which the two domains' features are slices, if there is one."""
     base = features[0]._base
     if len(features) == 2 and base is not None and base is features[1]._base:
         return [base]
@@ -90,7 +90,7 @@ def domain_features(strategy: Strategy, data: DataModule, name: str, count: int 
     Args:
         strategy: on its device; its mode is restored.
         data: the data module.
-        name: of the set, ``source/...`` or ``target/...``.
+        name: name of the set, ``source/...`` or ``target/...``.
         count: samples to draw; all of a smaller set.
 
     Returns:
@@ -110,10 +110,10 @@ def head_distances(source: Tensor, target: Tensor, classes: bool = True) -> dict
     Args:
         source: outputs, ``(N, C)``, N >= 2.
         target: outputs, ``(M, C)``, M >= 2.
-        classes: whether the largest output is the predicted class; without classes, two of the four are measured.
+        classes: whether the largest output is the predicted class; otherwise, only two of the four are measured.
 
     Returns:
-        The fields of :class:`~tl_lab.watching.health.Head` that are defined; empty if an output is not finite.
+        The entries of :attr:`~tl_lab.watching.health.Health.head` that are defined; empty if an output is not finite.
     """
     if not bool(source.isfinite().all() & target.isfinite().all()):
         return {}
@@ -127,25 +127,25 @@ def head_distances(source: Tensor, target: Tensor, classes: bool = True) -> dict
 
 
 def _has_outputs(strategy: Strategy) -> bool:
-    """Whether the network's head predicts: neither an embedding, nor a head that is fitted to each episode."""
+    """Whether the head predicts, that is, neither returns an embedding nor is fitted to each episode."""
     return strategy.answers_by_head and not isinstance(strategy.network.head, nn.Identity)
 
 
 def _compared(data: DataModule) -> tuple[str, str]:
-    """Return the names of the sets: source samples outside the training set, if there are enough."""
+    """Return the names of the compared sets; the source's is the validation set if it has enough samples."""
     source = "source/val" if len(data.sets["source/val"]) >= _ENOUGH else "source/train"
     return source, "target/train"
 
 
 def _acts(adaptation: DomainAdaptation) -> bool:
     """Whether a method acts on the domains: it implements a hook, or keeps statistics of each domain."""
-    return any(_fills(adaptation, hook) for hook in _HOOKS) or adaptation.batch_norm != "joint"
+    return any(_overrides(adaptation, hook) for hook in _HOOKS) or adaptation.batch_norm != "joint"
 
 
 class HealthCheck(Callback):
     """Measures the domains' distance before training and at the tested weights, and each term's gradient in between.
 
-    It uses random streams of its own and restores networks, modes and gradients: it does not change the result of
+    It has its own random streams and restores networks, modes and gradients, so it does not change the result of
     training by a single bit. Target labels are not used.
 
     Args:
@@ -161,18 +161,18 @@ class HealthCheck(Callback):
     # ------------------------------------------------------------------ Lightning's events
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Watch the last batch of every epoch."""
+        """Measure gradients on the last batch of every epoch."""
         if self._watch not in pl_module.watchers:  # type: ignore[operator]
             pl_module.watchers.append(self._watch)  # type: ignore[union-attr, operator]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Measure the distance before the first update; a resumed run has it already."""
+        """Measure the distance before the first update; a resumed run has already measured it."""
         strategy, data = _parts(trainer, pl_module)
         if strategy.updates_done == 0:
             self._measure(strategy, data, "_start", domain_features)
         count = self._count(data)
         for name in _compared(data):
-            if data.has_features(name) and not _fills(strategy.adaptation, "before_evaluation"):
+            if data.has_features(name) and not _overrides(strategy.adaptation, "before_evaluation"):
                 # otherwise images would have to pass through the frozen backbone again at the end
                 index = _draw(data, name, count)
                 self._backbone_features[name] = strategy.reader(data).read(name, "backbone", index=index)
@@ -200,11 +200,11 @@ class HealthCheck(Callback):
         """Combine measurements and logged values.
 
         Args:
-            adaptation: the run's.
-            rows: of ``metrics.csv``, in the order of their steps.
+            adaptation: the run's adaptation method.
+            rows: rows of ``metrics.csv``, in the order of their steps.
             validation: scores of the tested checkpoint, which occur in one of the rows.
             monitor: name of the source's validation score by which methods are ranked.
-            baseline: health of the same configuration without adaptation, and its origin.
+            baseline: measurements of the same configuration without adaptation, and a description of that run.
         """
         rows, epoch = _until_tested(rows, validation)
         last = [row for row in rows if row.get("epoch") == epoch]
@@ -239,7 +239,7 @@ class HealthCheck(Callback):
         began, names, count = time.monotonic(), _compared(data), self._count(data)
         source, target = (features(strategy, data, name, count) for name in names)
         found: dict[str, Any] = {"scored": count // 2, "sets": list(names)}
-        # with several processes, only the first fits; non-finite features have no distance
+        # only the first process fits the classifier; non-finite features have no distance
         finite = bool(source.isfinite().all() & target.isfinite().all())
         if strategy.global_rank == 0 and finite and count >= 2:
             accuracy = linear_domain_accuracy(source, target)
@@ -261,7 +261,7 @@ class HealthCheck(Callback):
         domain = str(SetName.parse(name).domain)
         strategy.network.use(domain)
         with evaluating(strategy):
-            if _fills(strategy.adaptation, "before_evaluation"):  # it was last prepared for the other domain
+            if _overrides(strategy.adaptation, "before_evaluation"):  # the last preparation was for the other domain
                 strategy.reader(data).prepare(domain)
             elif name in self._backbone_features:
                 kept = self._backbone_features[name].to(strategy.device)
@@ -269,7 +269,7 @@ class HealthCheck(Callback):
         return domain_features(strategy, data, name, count)
 
 
-def _fills(adaptation: DomainAdaptation, hook: str) -> bool:
+def _overrides(adaptation: DomainAdaptation, hook: str) -> bool:
     return getattr(type(adaptation), hook) is not getattr(DomainAdaptation, hook)
 
 

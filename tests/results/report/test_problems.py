@@ -11,7 +11,7 @@ from tl_lab.results.report.writing import show_summary, write_report
 from tl_lab.results.screen import console
 from tl_lab.results.tables.findings import find
 from tl_lab.results.tables.trade_off import trade_off
-from tl_lab.sweeps.progress import said_of
+from tl_lab.sweeps.progress import outcome_of
 
 REGRESSION = {  # R², Spearman, MAE, MSE by seed
     "from_scratch": [(-0.2, 0.41, 3.5, 20.0), (0.1, 0.45, 3.1, 16.0), (0.0, 0.4, 3.3, 17.5)],
@@ -158,6 +158,6 @@ def test_a_runs_table_has_the_scores_of_its_problem(problem):
 
 def test_a_jobs_line_names_the_main_metric():
     content = {"status": "completed", "metrics": {"test/r2": 0.75, "test/mse": 2.0}}
-    assert said_of(content) == "completed  test/r2 0.750"
+    assert outcome_of(content) == "completed  test/r2 0.750"
     content["metrics"] = {"test/target/auroc": 0.91, "test/source/auroc": 0.95}
-    assert said_of(content) == "completed  test/target/auroc 91.0 %"
+    assert outcome_of(content) == "completed  test/target/auroc 91.0 %"

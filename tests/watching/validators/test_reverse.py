@@ -71,9 +71,9 @@ def test_a_part_held_out_of_an_augmented_set_is_normalised():
     torch.testing.assert_close(held, expected)
 
 
-def test_too_small_a_target_is_refused():
+def test_a_target_that_is_too_small_is_refused():
     data, _ = trained(DANN())
-    with pytest.raises(UserError, match="has 1 sample"):
+    with pytest.raises(UserError, match="has only 1 sample"):
         exchanged(data, torch.zeros(1, dtype=torch.long), 0.1)
 
 
@@ -104,7 +104,7 @@ def test_one_network_for_both_stays_as_it_is():
     assert isinstance(model.network.backbone, TinyNet)
 
 
-def test_the_way_back_is_trained_from_what_was_asked_for():
+def test_the_reverse_run_starts_from_the_configured_weights():
     data, model = trained(DANN())
     before = state(model)
     asked = []

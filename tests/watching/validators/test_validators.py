@@ -211,7 +211,7 @@ def test_without_validators_the_targets_test_set_is_not_touched_in_training():
     assert "target/test" in data.served
 
 
-def test_a_loss_of_the_oracle_stops_no_training():
+def test_a_nan_oracle_loss_does_not_stop_training():
     data, model = make(data=BlobPair(batch_size=20), adaptation=NoAdaptation())
     data.request = replace(data.request, tracks_oracle=True)
     data.sets["target/test"].x[0] = float("nan")
@@ -259,7 +259,7 @@ def test_validators_change_no_number_and_no_hash(tmp_path):
     assert "oracle" not in header
 
 
-def test_a_run_that_chooses_by_a_validator_is_another_one():
+def test_a_run_that_uses_a_validator_has_another_hash():
     by_dev = ["callbacks.checkpoint.monitor=val/dev"]
     hashes = {
         config_hash(compose([*by_dev, *rest]))
@@ -318,6 +318,6 @@ def test_mistakes_are_reported_in_one_sentence(overrides, says, tmp_path, capsys
     assert says in capsys.readouterr().err
 
 
-def test_an_oracles_run_and_a_supervised_one_choose_nothing(tmp_path):
+def test_oracle_and_supervised_runs_have_no_validator_table(tmp_path):
     found = run(tmp_path / "a", "domain_adaptation=target_only", "+validator=dev")
     assert found["selection"] == []

@@ -299,6 +299,16 @@ def _against(metric: str, value: float | None, reference: float | None) -> str:
     return text if value is None else f"{text} (here {format_change(metric, value - reference)})"
 
 
+def _checkpoint_in_words(checkpoint: str) -> str:
+    """Describe a tested checkpoint: ``best on validation (after 9 updates)`` is the one with the best score there."""
+    kind, bracket, rest = checkpoint.partition(" (")
+    words = {
+        "best on validation": "checkpoint with the best validation score",
+        "untrained": "untrained weights",
+    }
+    return f"{words.get(kind, f'{kind} checkpoint')}{bracket}{rest}"
+
+
 def _to_be_known(
     seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str, within: bool = False
 ) -> tuple[list[str], dict[str, Any]]:
@@ -307,7 +317,7 @@ def _to_be_known(
     if seed is not None:
         interval = "± is over its test episodes, not over seeds" if within else "no interval"
         said.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing.")
-    facts: dict[str, Any] = {"tested": f"{checkpoint} checkpoint"} if checkpoint else {}
+    facts: dict[str, Any] = {"tested": _checkpoint_in_words(checkpoint)} if checkpoint else {}
     if isinstance(protocol, Mapping):
         return said, facts | dict(protocol)
     phrases = [protocol] if isinstance(protocol, str) else protocol

@@ -1,1 +1,1 @@
-"""Scores that select an epoch, or a run, without the target's labels."""
+"""Validators: scores that select an epoch or a run without the target's labels."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "Train", "Validator", "check_regularisation", "check_samples"]
 
 Train = Callable[[DomainPair, Mapping[str, Tensor] | None], float]
-"""Trains the run's configuration on a pair, from given weights of the network if there are any, and returns the
-accuracy on the pair's ``target/test``."""
+"""Trains the run's configuration on a pair, starting from the given network weights or from scratch if they are None,
+and returns the accuracy on the pair's ``target/test``."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Evidence:
 
         Args:
             samples: largest number of training samples of each domain to which it is fitted.
-            regularisation: of the classifier, > 0.
+            regularisation: weight of the classifier's penalty, > 0.
 
         Returns:
             ``(V,)``, double; NaN if features are not finite.
@@ -63,7 +63,7 @@ class Evidence:
 
 
 class Validator:
-    """A score of a run's epochs, or of the whole run, that needs no target labels."""
+    """A score of a run's epochs or of the whole run that does not use target labels."""
 
     metric: str
     """Name of the score among a run's metrics."""
@@ -74,7 +74,7 @@ class Validator:
     measures: ClassVar[bool] = False
     """Whether it computes its score itself, from features of both domains; otherwise every validation logs it."""
     ranks_runs: ClassVar[bool] = False
-    """Whether it scores the whole run: such a score compares runs, and selects no epoch."""
+    """Whether it scores the whole run; such a score compares runs and cannot select an epoch."""
     samples: int = 0
     """Number of training samples of each domain that it uses, if it measures."""
 
@@ -83,28 +83,28 @@ class Validator:
 
     def score(self, evidence: Evidence) -> float:
         """Compute the score of an epoch, if it measures."""
-        raise NotImplementedError(f"{type(self).__name__} scores no epoch")
+        raise NotImplementedError(f"{type(self).__name__} does not score epochs")
 
     def score_run(self, strategy: "Strategy", data: DomainPair, train: Train) -> float:
         """Compute the score of a run, if it ranks runs.
 
         Args:
-            strategy: after its test.
-            data: its data.
-            train: runs another training.
+            strategy: the strategy, after its test.
+            data: the run's data.
+            train: trains the configuration again on other data.
         """
-        raise NotImplementedError(f"{type(self).__name__} scores no run")
+        raise NotImplementedError(f"{type(self).__name__} does not score runs")
 
 
 def check_samples(name: str, value: int) -> int:
-    """Refuse a number of samples that is too small to fit a classifier.
+    """Return a number of samples, after checking that a classifier can be fitted to it.
 
     Args:
-        name: of the validator.
-        value: as configured.
+        name: name of the validator.
+        value: the configured value.
 
     Raises:
-        UserError: it is below 2.
+        UserError: the value is below 2.
     """
     if value < 2:
         raise UserError(f"validator.{name}.samples must be at least 2, not {value}")
@@ -112,10 +112,10 @@ def check_samples(name: str, value: int) -> int:
 
 
 def check_regularisation(name: str, value: float) -> float:
-    """Refuse a weight of the penalty that is not positive.
+    """Return the weight of a classifier's penalty, after checking that it is positive.
 
     Raises:
-        UserError: it is 0, negative or NaN.
+        UserError: the value is 0, negative or NaN.
     """
     if not value > 0:
         raise UserError(f"validator.{name}.regularisation must be above 0, not {value}")

@@ -18,10 +18,10 @@ class DeepEmbeddedValidation(Validator):
     regression, which has a unique solution; that of the paper has a hidden layer.
 
     Args:
-        loss: ``cross_entropy`` (the problem's own loss), or ``zero_one`` (errors, which cannot rank epochs with perfect
-            source validation).
+        loss: ``cross_entropy`` (the problem's own loss) or ``zero_one`` (errors, which cannot rank epochs that classify
+            the source's validation part perfectly).
         samples: largest number of training samples of each domain to which the domain classifier is fitted, >= 2.
-        regularisation: of the domain classifier, > 0.
+        regularisation: regularisation strength of the domain classifier, > 0.
 
     Raises:
         UserError: an option is out of its range.

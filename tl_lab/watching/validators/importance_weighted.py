@@ -11,13 +11,13 @@ class ImportanceWeightedValidation(Validator):
     """Source validation accuracy, weighted by the density ratio of target and source: 1 - weighted error.
 
     The density ratio is that of :class:`~tl_lab.watching.validators.dev.DeepEmbeddedValidation`: estimated on
-    features in each validation, because raw images have too many dimensions.
+    features, because raw images have too many dimensions, and anew in each validation.
 
     Args:
-        normalise: divide by the sum of the weights, which gives an accuracy in [0, 1]; False: by their number, as in
-            the paper, where the result may leave that range if the weights' mean is not 1.
+        normalise: divide by the sum of the weights, which gives an accuracy in [0, 1]; False divides by the number of
+            weights, as in the paper, and the result may leave that range if their mean is not 1.
         samples: largest number of training samples of each domain to which the domain classifier is fitted, >= 2.
-        regularisation: of the domain classifier, > 0.
+        regularisation: regularisation strength of the domain classifier, > 0.
 
     Raises:
         UserError: an option is out of its range.

@@ -6,7 +6,7 @@ __all__ = ["InformationMaximisation"]
 
 
 class InformationMaximisation(Validator):
-    """Certain and balanced predictions: highest H(mean p) - mean H(p) on the target's training part.
+    """Highest H(mean p) - mean H(p) on the target's training part, which rewards confident and balanced predictions.
 
     It assumes that classes are about equally frequent. Computed by
     :func:`tl_lab.functional.information_maximisation` in every validation.

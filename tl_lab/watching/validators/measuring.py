@@ -1,4 +1,4 @@
-"""Measurements for validators in a validation, on features of both domains."""
+"""Computation of validators' scores during validation, from features of both domains."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
@@ -20,7 +20,7 @@ __all__ = ["Measuring", "gather"]
 class Measuring:
     """Computes the scores of measuring validators, as one of a strategy's scorers.
 
-    The networks are restored: it does not change the result of training by a single bit.
+    The network's state is restored afterwards, so the result of training does not change by a single bit.
 
     Args:
         validators: all validators that measure.
@@ -55,7 +55,7 @@ def gather(strategy: "Strategy", data: DataModule, samples: int) -> Evidence:
     source_train = reader.read("source/train", index=_draw(data, "source/train", samples))
     source_val = reader.read("source/val")
     logits, y = reader.classify(source_val).double(), y.to(strategy.device)
-    reader.prepare("target")  # last, as in every validation: a checkpoint contains the last preparation
+    reader.prepare("target")  # last, as in every validation, because checkpoints contain the latest preparation
     target_train = reader.read("target/train", index=_draw(data, "target/train", samples))
     return Evidence(
         source_train.float().cpu(),

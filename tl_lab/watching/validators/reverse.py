@@ -27,8 +27,8 @@ class ReverseValidation(Validator):
     After training, the target's training part with the labels predicted by the run replaces the source, and the
     source's training part without labels replaces the target; the same configuration is trained on them. The score is
     the accuracy of the second network on the source's validation part, which serves as its target. It is high only if
-    the classes transfer in both directions. It compares runs (hyper-parameters), selects no epoch, and doubles
-    the training time.
+    the classes transfer in both directions. The score compares runs (hyper-parameters), cannot select an epoch, and
+    doubles the training time.
 
     Args:
         start: ``learned``, from the run's own network (for which Ganin et al. report better accuracies), or ``fresh``,
@@ -76,7 +76,7 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
 
     Args:
         data: loaded, with prepared inputs; it is not changed.
-        labels: of its target's training part, ``(N,)``.
+        labels: labels of its target's training part, ``(N,)``.
         held_out: share of that part that becomes ``source/val``; at least one sample.
 
     Returns:
@@ -87,7 +87,7 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
     """
     count = len(labels)
     if count < 2:
-        raise UserError(f"validator=reverse splits the target's training part, which has {count} sample")
+        raise UserError(f"validator=reverse splits the target's training part, which has only {count} sample")
     whole = replace(data.sets["target/train"], y=labels)
     train, val = random_split(count, min(count - 1, max(1, round(held_out * count))), data.seed, "reverse/val")
     held = whole.subset(val)
@@ -104,7 +104,7 @@ def exchanged(data: DomainPair, labels: Tensor, held_out: float) -> DomainPair:
 
 
 def exchanged_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Exchange the parts that a network has for each domain: encoders, and batch-norm statistics.
+    """Exchange the domain-specific parts of a network: encoders and batch-norm statistics.
 
     Args:
         weights: state of a :class:`~tl_lab.model.network.Network`.

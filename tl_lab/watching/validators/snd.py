@@ -6,7 +6,7 @@ __all__ = ["SoftNeighbourhoodDensity"]
 
 
 class SoftNeighbourhoodDensity(Validator):
-    """Compact clusters: predictions on the target's training part have many close neighbours.
+    """Highest density of close neighbours among the predictions on the target's training part (compact clusters).
 
     Computed by :func:`tl_lab.functional.soft_neighbourhood_density` in every validation, at the temperature 0.05 of
     the paper, on at most 2,000 samples.

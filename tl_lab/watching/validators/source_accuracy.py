@@ -9,9 +9,8 @@ __all__ = ["SourceAccuracy"]
 class SourceAccuracy(Validator):
     """Highest accuracy on the source's validation part.
 
-    For problems without classes it is their main metric (mean AUROC, R^2). It ignores the target. If the source is
-    classified perfectly it cannot rank epochs, and the first of the best
-    is selected.
+    For problems without classes, the score is their main metric (mean AUROC, R^2). It ignores the target. It cannot
+    rank epochs that classify the source perfectly; the first of them is selected.
     """
 
     metric = f"val/source/{SingleLabel.monitor}"
