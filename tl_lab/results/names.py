@@ -57,7 +57,7 @@ def split_name(name: str) -> MetricName:
     """Split a metric's name.
 
     Args:
-        name: for example ``test/target/acc``, ``val/acc`` or ``lr``.
+        name: name of the metric, for example ``test/target/acc``, ``val/acc`` or ``lr``.
 
     Returns:
         split (empty if the name has none), domain or task (empty if it has none), and metric.
@@ -72,7 +72,7 @@ def answerer(part: str) -> tuple[str, str]:
     """Separate a baseline's scores from those of the network.
 
     Args:
-        part: of a metric's name: a domain or task, ``trees`` or ``target trees`` for the baseline.
+        part: part of a metric's name: a domain or task, ``trees`` or ``target trees`` for the baseline.
 
     Returns:
         The domain or task, and the baseline; empty for the network.
@@ -105,7 +105,7 @@ def named_by_unit(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
     """Append the unit to transfer metrics of a stream that are not shares: ``test/bwt`` of R² becomes ``test/bwt_r2``.
 
     Args:
-        metrics: of one run, by name.
+        metrics: metrics of one run, by name.
     """
     main = leading_metric(split_name(name).metric for name in metrics)
     if main is None or is_share(main):
@@ -139,7 +139,7 @@ def leading_metric(names: Iterable[str]) -> str | None:
     """Find the main metric among measured ones.
 
     Args:
-        names: of metrics, full (``test/target/r2``) or their last parts.
+        names: names of metrics, full (``test/target/r2``) or their last parts.
 
     Returns:
         The last part of the first main metric that occurs, in the order of the problems; else of the first score in

@@ -33,7 +33,7 @@ class AmazonReviews(DomainPair):
         pair: ``books_to_dvd``, instead of the next two; several sources: ``books+kitchen_to_dvd``.
         source: a domain or a list of them.
         target: a domain.
-        val_share: of the source's training part, held out for validation, in (0, 1).
+        val_share: share of the source's training part, held out for validation, in (0, 1).
         options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
 
     References:

@@ -67,8 +67,8 @@ class Arithmetic(TextSet):
     Args:
         count: total number of problems.
         largest: largest number in a problem or its solution.
-        val_share: of all problems, for validation.
-        test_share: of all problems, for test.
+        val_share: share of all problems for validation.
+        test_share: share of all problems for test.
         options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:

@@ -25,9 +25,10 @@ class AudioFolder(OfAudio):
     the classes in it.
 
     Args:
-        path: of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        val_share: of all recordings, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
-        test_share: of all recordings, for test.
+        path: path of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        val_share: share of all recordings, or of those in ``train`` if there is a ``test`` but no ``val``, for
+            validation.
+        test_share: share of all recordings for test.
         unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip`` them with a note.
         options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
     """

@@ -89,7 +89,7 @@ def read_jpeg_archive(
     """Read the images ``part/CLASS/*.jpg`` of an archive, decoded once and then cached.
 
     Args:
-        path: of a ``.tar.xz``.
+        path: path of a ``.tar.xz``.
         part: the top folder within it, such as ``train``.
         class_names: the folders of the classes; their order gives the labels.
         cache: folder of the cache; None for the default.

@@ -58,10 +58,10 @@ def truth_of(table: pd.DataFrame, names: Sequence[str], kind: type[Problem], pat
     """Read the labels.
 
     Args:
-        table: with these columns.
-        names: of the columns: one with classes, or one or more with numbers or with 0 and 1.
-        kind: of the problem.
-        path: of the table, for messages.
+        table: table with these columns.
+        names: names of the columns: one with classes, or one or more with numbers or with 0 and 1.
+        kind: kind of the problem.
+        path: path of the table, for messages.
 
     Returns:
         The names of the outputs, and labels ``(N,)`` of one class, else ``(N, K)``.
@@ -91,8 +91,8 @@ def together(table: pd.DataFrame, names: Sequence[str], between: str = "-") -> l
     """Return each row's cell, or its cells of several columns joined to one text.
 
     Args:
-        table: with these columns.
-        names: of the columns.
+        table: table with these columns.
+        names: names of the columns.
         between: separator of two cells.
 
     Raises:
@@ -133,8 +133,8 @@ def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
 
     Args:
         column: its cells.
-        name: of the column, for messages.
-        path: of the table, likewise.
+        name: name of the column, for messages.
+        path: path of the table, likewise.
 
     Raises:
         UserError: a cell is empty, all are the same, or numbers are mixed with names.

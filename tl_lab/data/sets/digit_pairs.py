@@ -27,7 +27,7 @@ class _DigitPair(DomainPair):
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
         download: download the files if they are missing.
-        val_share: of the source's training part, for validation, in (0, 1).
+        val_share: share of the source's training part for validation, in (0, 1).
         source_count: samples taken at random from the source's training part; None for all.
         target_count: likewise from the target's, independent of labels.
         options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
@@ -82,7 +82,7 @@ class MnistToMnistM(_DigitPair):
     paper. The target is scored on MNIST-M's test part, whose digits occur in no training part.
 
     Args:
-        mnistm_seed: of the patches; the run's seed does not change them.
+        mnistm_seed: seed of the MNIST-M patches; the run's seed does not change them.
         options: those of the pair (root, download, val_share, source_count, target_count, batch_size ...).
 
     References:

@@ -15,8 +15,8 @@ class Digits(DataModule):
     """1,797 handwritten digits, ``(1, 8, 8)``, in a stratified split by seed; for fast experiments.
 
     Args:
-        val_share: of all samples, held out for validation, in (0, 1).
-        test_share: of all samples, held out for test, in (0, 1 - val_share).
+        val_share: share of all samples, held out for validation, in (0, 1).
+        test_share: share of all samples, held out for test, in (0, 1 - val_share).
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 

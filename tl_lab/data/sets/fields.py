@@ -21,8 +21,8 @@ def find_text(value: str, words: Sequence[str]) -> tuple[int, int] | None:
     """Find the shortest sequence of words that contains a whole value.
 
     Args:
-        value: of a field, such as a date.
-        words: of the page.
+        value: value of a field, such as a date.
+        words: words of the page.
 
     Returns:
         First word and the one after the last; None if there is none.
@@ -41,9 +41,9 @@ def find_lines(value: str, lines: Sequence[tuple[int, int]], words: Sequence[str
     """Find the consecutive lines that are most similar to a value.
 
     Args:
-        value: of a field, such as an address.
+        value: value of a field, such as an address.
         lines: first word and the one after the last of each.
-        words: of the page.
+        words: words of the page.
 
     Returns:
         First word and the one after the last; None if nothing is similar.
@@ -72,7 +72,7 @@ def find_amount(
     Args:
         value: the amount, ``60.30``.
         lines: first word and the one after the last of each.
-        words: of the page.
+        words: words of the page.
         tops: vertical middle of each word's box.
 
     Returns:

@@ -48,7 +48,7 @@ def draw_text(text: str, face: Path, size: int) -> np.ndarray:
     Args:
         text: string to draw, one line.
         face: a TrueType file (see :func:`text_faces`).
-        size: of the font's em square, in pixels.
+        size: size of the font's em square, in pixels.
 
     Returns:
         Coverage of each pixel, uint8 ``(height, width)``; ``(0, 0)`` if the string leaves no ink.

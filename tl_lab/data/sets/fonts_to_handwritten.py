@@ -24,7 +24,7 @@ class FontsToHandwritten(SeveralSources):
 
     Args:
         count: printed digits of all fonts together.
-        val_share: of each class of each domain, for validation.
+        val_share: share of each class of each domain for validation.
         test_share: likewise for tests.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.several_sources.SeveralSources`.
     """

@@ -34,12 +34,12 @@ def split_as_given(
         whole: all samples.
         cells: the part of each, as written in the table.
         groups: number of each sample's group, ``(N,)``.
-        names: of the groups; None if they have none.
+        names: names of the groups; None if they have none.
         kind: kind of groups: ``patient`` or ``speaker``.
-        column: with the parts, for messages.
-        place: of the table, likewise.
-        val_share: of the training samples, for validation if the column has none.
-        seed: of the run.
+        column: name of the column with the parts, for messages.
+        place: location of the table, likewise.
+        val_share: share of the training samples for validation if the column has none.
+        seed: the run's seed.
 
     Raises:
         UserError: a cell is not a part, train or test is missing, or a group is in two parts.

@@ -26,7 +26,7 @@ class GlyphEpisodes(EpisodicData):
         min_faces: smallest number of different drawings of a character, 1 to 16; an episode uses K + Q of them.
         size: height and width in pixels, at least 8.
         alike: largest relative squared difference of drawings that count as equal, in [0, 1].
-        class_shares: of the characters, for training, validation and test, each above 0.
+        class_shares: shares of the characters, for training, validation and test, each above 0.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
     """
 

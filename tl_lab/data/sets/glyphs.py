@@ -296,7 +296,7 @@ def split_classes(count: int, shares: tuple[float, float, float], seed: int) -> 
 
     Args:
         count: number of classes.
-        shares: of the three parts, each above 0; they are divided by their sum.
+        shares: shares of the three parts, each above 0; they are divided by their sum.
         seed: determines the split.
 
     Returns:
@@ -327,7 +327,7 @@ class Glyphs(DataModule):
         size: height and width in pixels, at least 8.
         alike: see :func:`glyph_set`, in [0, 1].
         split: ``face`` or ``image``.
-        val_share: of the fonts, or of each class's images, for validation, in (0, 1).
+        val_share: share of the fonts, or of each class's images, for validation, in (0, 1).
         test_share: likewise for test.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
@@ -369,9 +369,9 @@ def split_faces(faces: Tensor, labels: Tensor, val_share: float, test_share: flo
     """Hold out whole fonts.
 
     Args:
-        faces: of each image, int64 ``(N,)``.
-        labels: of each image, int64 ``(N,)``.
-        val_share: of the fonts, rounded, at least one.
+        faces: font of each image, int64 ``(N,)``.
+        labels: label of each image, int64 ``(N,)``.
+        val_share: share of the fonts, rounded, at least one.
         test_share: likewise.
         seed: determines which.
 

@@ -112,7 +112,7 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
     """List the images of a folder of class folders, at any depth within a class.
 
     Args:
-        folder: with one sub-folder per class.
+        folder: folder with one sub-folder per class.
         class_names: the classes by label, if another set determines them; None for the existing folders.
 
     Returns:
@@ -158,7 +158,7 @@ def scan_flat(folder: Path) -> Scan:
     """List the images directly in a folder, without classes.
 
     Args:
-        folder: with images.
+        folder: folder of images.
 
     Returns:
         The images, without labels.
@@ -265,7 +265,7 @@ class ImageFolder(ImageReading, DataModule):
     Args:
         root: the folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``.
         split: ``given``, ``random``, or ``auto``: given if there is a ``train`` folder.
-        val_share: of a class's images, for validation if no folder gives it, in (0, 1).
+        val_share: share of a class's images for validation if no folder gives it, in (0, 1).
         test_share: likewise for test.
         unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them with a note.
         size: height and width for a backbone without a fixed size.
@@ -330,9 +330,9 @@ class ImageFolderPair(ImageReading, DomainPair):
             of such folders, which are combined.
         target: the target's folder, likewise.
         split: of the source and of the target: see :class:`ImageFolder`.
-        val_share: of a source class's images, for validation if no folder gives it, in (0, 1).
+        val_share: share of a source class's images for validation if no folder gives it, in (0, 1).
         test_share: likewise for test.
-        target_test_share: of all target images, for the final score if no folder gives it.
+        target_test_share: share of all target images, for the final score if no folder gives it.
         unreadable: see :class:`ImageFolder`, as for the following options.
         size: likewise.
         channels: likewise.

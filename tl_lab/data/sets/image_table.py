@@ -41,7 +41,7 @@ class ImageTable(ImageReading, DataModule):
     in CheXpert; or one column that lists the present ones, as in ChestX-ray14.
 
     Args:
-        path: of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        path: path of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         root: folder to which the files' names are relative; None for that of the table.
         image_column: name of the column with the files.
         label_column: name of the column with the class; None for findings.
@@ -57,14 +57,14 @@ class ImageTable(ImageReading, DataModule):
             view, or a list (all combinations); None for none.
         view_column: name of the column with the view; None for none.
         views: views to keep; None for all.
-        val_share: of all images, or of the training ones if a column gives the test, for validation.
-        test_share: of all images, for test.
+        val_share: share of all images, or of the training ones if a column gives the test, for validation.
+        test_share: share of all images for test.
         unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them with a note.
         size: height and width for a backbone without a fixed size.
         channels: 1 (grey) or 3 (RGB), likewise.
         levels: for images of more than 8 bits, the values displayed as black and white; None: for DICOM files their
             window, else 0 and the largest value of the smallest usual range.
-        encoding: of a text file.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 

@@ -59,7 +59,7 @@ def mnist_m(digits: Tensor, root: Path, seed: int, part: str) -> Tensor:
     Args:
         digits: uint8 ``(N, 1, H, W)``.
         root: folder of the data sets, with ``bsds500``.
-        seed: of the draws; the run's seed does not change the data set.
+        seed: seed of the draws; the run's seed does not change the data set.
         part: ``train`` or ``test``; each has independent draws.
 
     Returns:

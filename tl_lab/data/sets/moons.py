@@ -21,7 +21,7 @@ class Moons(DomainPair):
     """Points of two interleaved half circles (source), and others rotated around their centre (target).
 
     Args:
-        rotation: of the target, in degrees.
+        rotation: rotation of the target, in degrees.
         count: points of each domain for training; half as many for validation and for each test.
         noise: deviation of the Gaussian noise on each coordinate, >= 0.
         options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.

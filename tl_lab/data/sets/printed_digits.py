@@ -133,7 +133,7 @@ def _inverse_placement(extent: Tensor, scale: Tensor, angle: Tensor, across: Ten
     Args:
         extent: half width and half height of the ink in the master, ``(N, 2)``.
         scale: height of the upright digit as a share of the image, ``(N,)``.
-        angle: in radians, ``(N,)``.
+        angle: angles in radians, ``(N,)``.
         across: horizontal position of the digit within the free space, ``(N,)``, in [-1, 1].
         down: the same vertically.
 

@@ -21,7 +21,7 @@ class PrintedToHandwritten(DomainPair):
     Args:
         source_count: printed digits for training and validation.
         source_test_count: further printed digits, for the source's test score.
-        val_share: of ``source_count`` held out for validation, in (0, 1).
+        val_share: share of ``source_count`` held out for validation, in (0, 1).
         target_test_count: number of handwritten digits for the final score, in [1, 1796].
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """

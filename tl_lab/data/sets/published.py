@@ -28,7 +28,7 @@ class PublishedSet(DataModule):
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
         download: download the files if they are missing.
-        val_share: of the published training part, held out for validation, in (0, 1).
+        val_share: share of the published training part, held out for validation, in (0, 1).
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 

@@ -61,9 +61,9 @@ class Squad(OfPassages):
     """Files in SQuAD 1.1's format, one for training and one for test.
 
     Args:
-        path: of the training file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        test_path: of the test file.
-        val_share: of the training paragraphs, for validation.
+        path: path of the training file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        test_path: path of the test file.
+        val_share: share of the training paragraphs for validation.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:

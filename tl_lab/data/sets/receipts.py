@@ -35,7 +35,7 @@ class OfPages(DataModule):
         options: arguments of the other base class.
 
     Attributes:
-        pages: of each set, as read, by name.
+        pages: pages of each set, as read, by name.
     """
 
     modality = "tokens_with_boxes"
@@ -137,7 +137,7 @@ def tag_words(
 
     Args:
         fields: values by name, in the order of their tags; empty ones are skipped.
-        words: of the page.
+        words: words of the page.
         lines: first word and the one after the last of each line.
         middles: vertical middle of each word's box.
 

@@ -37,16 +37,16 @@ class SpeechTable(OfAudio):
     training part; others count as errors.
 
     Args:
-        path: of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        path: path of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         audio_column: name of the column with the files, relative to the table.
         transcript_column: name of the column with the transcripts.
         speaker_column: name of the column with the speaker, each of whom is in one part; None: rows are split.
         split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
-        val_share: of all recordings, or of the training ones if a column gives the test, for validation.
-        test_share: of all recordings, for test.
+        val_share: share of all recordings, or of the training ones if a column gives the test, for validation.
+        test_share: share of all recordings for test.
         labelled_seconds: seconds of speech in the training set, recordings drawn by the seed; None for all.
         unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip`` them with a note.
-        encoding: of a text file.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
     """
 
@@ -161,9 +161,9 @@ def drawn_seconds(seconds: Sequence[float], wanted: float, seed: int) -> tuple[T
     """Draw recordings until their total duration suffices; a larger draw with the same seed contains the smaller ones.
 
     Args:
-        seconds: of each recording.
+        seconds: duration of each recording, in seconds.
         wanted: total seconds.
-        seed: of the run.
+        seed: the run's seed.
 
     Returns:
         Positions in ascending order, and the total seconds, at least ``wanted`` unless there are fewer.

@@ -42,7 +42,7 @@ class SpokenDigits(OfAudio, SetOrPair):
         target: for a pair, another speaker; None for a set.
         split: of a set: ``published``, or ``speaker``, with the recordings of one speaker for test, those of another
             for validation, both drawn by the seed.
-        val_share: of the training part (of the source), held out for validation, in (0, 1); unused by
+        val_share: share of the training part (of the source), held out for validation, in (0, 1); unused by
             ``split="speaker"``.
         options: ``test_count`` and those of :class:`~tl_lab.data.scenarios.set_or_pair.SetOrPair`.
 

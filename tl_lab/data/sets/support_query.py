@@ -32,7 +32,7 @@ class FixedEpisodes(EpisodeLoader):
 
     Args:
         data: the data module.
-        name: of the set.
+        name: name of the set.
         order: assignment of episodes to steps and processes.
         index: positions of the images of each episode, support first, ``(E, N, K + Q)``.
     """

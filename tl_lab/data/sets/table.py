@@ -27,14 +27,14 @@ class Table(OfTables):
     """A table (csv, tsv, jsonl or parquet) with numbers and categories, and a class or a number to predict.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         domain_column: name of a column whose values number the samples' domains, or a list (all combinations); not used
             as input. None for none.
         split: ``random``, stratified by class; or ``time``: the earliest rows for training, the latest for
             test.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables`.
     """
 
@@ -94,9 +94,9 @@ def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, 
     """Split samples by their column ``time``: training before validation before test; ties stay in order.
 
     Args:
-        samples: with the column.
-        val_share: of all samples, for validation.
-        test_share: of all samples, for test.
+        samples: samples with the column.
+        val_share: share of all samples for validation.
+        test_share: share of all samples for test.
     """
     order, count = samples.columns["time"].argsort(stable=True), len(samples)
     test = count - max(1, round(test_share * count))
@@ -121,8 +121,8 @@ class OfTablePairs(OfTables, DomainPair):
         pair: ``a_to_b``, instead of the next two.
         source: a domain or a list of them; with ``cut``, None means ``before``.
         target: a domain; with ``cut``, None means ``after``.
-        val_share: of the source's rows, for validation.
-        test_share: of each domain's rows, for test.
+        val_share: share of the source's rows for validation.
+        test_share: share of each domain's rows for test.
         options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables` and
             :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
@@ -150,8 +150,8 @@ class OfTablePairs(OfTables, DomainPair):
         """Split the rows of each domain.
 
         Args:
-            table: with all rows.
-            origin: of the table, for messages.
+            table: table with all rows.
+            origin: description of the table, for messages.
         """
         samples = self.rows_of(table, origin, self.domain_column)
         domains = self._domains(table)
@@ -183,8 +183,8 @@ class TablePair(OfTablePairs):
     """Rows of a table as a pair of domains: by the values of a column, or before and after a threshold.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        encoding: of a text file.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`OfTablePairs`.
     """
 

@@ -76,7 +76,7 @@ class Adult(_OfAdult):
     The column ``fnlwgt``, the number of people that a row represents, is not an input.
 
     Args:
-        val_share: of the training part, for validation, in (0, 1).
+        val_share: share of the training part for validation, in (0, 1).
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:
@@ -152,8 +152,8 @@ class Compas(_OfCompas):
     The published score, 1 to 10, is the column ``decile`` of the samples. Neither the score nor the group is an input.
 
     Args:
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:
@@ -217,8 +217,8 @@ class Electricity(_OfElectricity):
 
     Args:
         split: ``time``: the first half hours for training, the last for test; or ``random``.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:

@@ -26,7 +26,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
 
     Args:
         path: a file that ends in .csv, .tsv, .jsonl or .parquet.
-        encoding: of a text file; a byte order mark is skipped.
+        encoding: encoding of a text file; a byte order mark is skipped.
 
     Raises:
         UserError: the extension is unknown, the file is damaged or in another encoding, or a row has more cells than
@@ -64,8 +64,8 @@ def parsing(path: Path, encoding: str) -> Iterator[None]:
     """Raise errors of parsers as one sentence.
 
     Args:
-        path: of the table.
-        encoding: of a text file.
+        path: path of the table.
+        encoding: encoding of a text file.
 
     Raises:
         UserError: the file is damaged or in another encoding, or a library is missing.
@@ -104,8 +104,8 @@ def refuse_empty(rows: Sequence[int], count: int, name: str, path: Path) -> None
     Args:
         rows: the numbers of rows with an empty text.
         count: number of all rows.
-        name: of the column.
-        path: of the table.
+        name: name of the column.
+        path: path of the table.
 
     Raises:
         UserError: there are some.

@@ -29,7 +29,7 @@ class _Needed(NamedTuple):
     """The columns that are read.
 
     Attributes:
-        texts: with the text, or the two of a pair.
+        texts: column with the text, or the two columns of a pair.
         others: options that name further columns, and these columns.
     """
 
@@ -65,8 +65,8 @@ def stored_table(
     """Read a table part by part, once for each version of the file and choice of columns.
 
     Args:
-        path: of the table.
-        encoding: of a text file.
+        path: path of the table.
+        encoding: encoding of a text file.
         text_columns: names of the column with texts, or of two.
         others: options that name further columns, and these columns.
 

@@ -161,8 +161,8 @@ class OfTables(DataModule):
 
         Args:
             sets: split from the result of :meth:`rows_of`.
-            table: with all rows.
-            origin: of the table, for messages.
+            table: table with all rows.
+            origin: description of the table, for messages.
             domain_column: names of further columns that are not inputs.
         """
         roles = [self.label_column, self.time_column, domain_column, None if self.use_group else self.group_column]

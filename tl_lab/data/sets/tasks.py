@@ -35,7 +35,7 @@ class TaskOrder(BatchOrder):
 
     Args:
         tasks: number of each sample's task, ``(count,)``.
-        shares: of the draws, by task, for an epoch.
+        shares: share of the draws, by task, for an epoch.
     """
 
     tasks: Tensor | None = None
@@ -106,7 +106,7 @@ class Tasks(TasksInBatches):
         sampling: of training batches: ``proportional`` to the sets' sizes, each sample once per epoch; ``uniform``,
             equal shares; ``temperature``, by size^(1 / temperature); ``annealed``, from proportional to uniform over
             the epochs (:func:`~tl_lab.functional.annealed_exponent`).
-        temperature: of ``sampling=temperature``, above 0; 1 is proportional.
+        temperature: temperature of ``sampling=temperature``, above 0; 1 is proportional.
         options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:

@@ -27,13 +27,13 @@ class TasksOfTable(TasksInBatches):
     """A table whose rows have a text, or two, and labels of several tasks; an empty cell is a missing label.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
         tasks: by the name of each task: ``classes`` or ``numbers`` in the column of this name, or a list of columns of
             0 and 1, whose labels are predicted together.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
+        encoding: encoding of a text file.
         options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:

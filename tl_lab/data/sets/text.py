@@ -130,7 +130,7 @@ class Trec(Published, TextSet):
 
     Args:
         fine: use the fine classes, for which there are 5,444 and 499 questions.
-        val_share: of the training part, for validation, in (0, 1).
+        val_share: share of the training part for validation, in (0, 1).
         options: ``root`` and those of :class:`TextSet`.
 
     References:

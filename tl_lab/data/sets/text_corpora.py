@@ -23,7 +23,7 @@ class _Cut(Published, TextSet):
     """A published set without a validation part, which is split off training.
 
     Args:
-        val_share: of the training part, for validation, in (0, 1).
+        val_share: share of the training part for validation, in (0, 1).
         options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
@@ -70,8 +70,8 @@ class Mr(Published, TextSet):
     """MR: sentences of film reviews, 5,331 positive and 5,331 negative; two thirds of them also occur in SST-2.
 
     Args:
-        val_share: of all sentences, for validation.
-        test_share: of all sentences, for test.
+        val_share: share of all sentences for validation.
+        test_share: share of all sentences for test.
         options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
 
     References:

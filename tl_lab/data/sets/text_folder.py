@@ -23,10 +23,10 @@ class TextFolder(TextSet):
     the classes in it.
 
     Args:
-        path: of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        val_share: of all texts, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
-        test_share: of all texts, for test.
-        encoding: of the files.
+        path: path of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        val_share: share of all texts, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
+        test_share: share of all texts for test.
+        encoding: encoding of the files.
         options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 

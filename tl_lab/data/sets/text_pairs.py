@@ -66,7 +66,7 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
     """Rows of a table with a column for the domain: one or more domains are the source, another one is the target.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
         label_column: name of the column with the class or the number; a list of columns with numbers, or with 0 and 1
             for labels of which a text may have several.
@@ -75,9 +75,9 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         source: a domain or a list of them.
         target: a domain.
         predict: ``classes`` or ``numbers``.
-        val_share: of the source's rows, for validation.
-        test_share: of each domain's rows, for test.
-        encoding: of a text file.
+        val_share: share of the source's rows for validation.
+        test_share: share of each domain's rows for test.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
 

@@ -122,7 +122,7 @@ class TextTable(TableOfTexts, TextSet):
     """A table (csv, tsv, jsonl or parquet) with a text, or two, and a class or a number in each row.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
         text_column: name of the column with the text; a list of two for pairs.
         label_column: name of the column with the class or the number; a list of columns with numbers, or with 0 and 1
             for labels of which a text may have several.
@@ -130,9 +130,9 @@ class TextTable(TableOfTexts, TextSet):
             cells together; None for none.
         time_column: name of a column with numbers or dates, or a list, as of a date and a time of day; None for none.
         predict: ``classes`` or ``numbers``.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
@@ -173,8 +173,8 @@ def three_parts(samples: Samples, val_share: float, test_share: float, seed: int
 
     Args:
         samples: samples to split.
-        val_share: of all samples, for validation.
-        test_share: of all samples, for test.
+        val_share: share of all samples for validation.
+        test_share: share of all samples for test.
         seed: the run's seed.
     """
     count = len(samples)
@@ -190,9 +190,9 @@ def texts_and_others(
 
     Args:
         data: with the option ``lazy``; its notes state if a large table is read into memory.
-        path: of the table.
-        encoding: of a text file.
-        names: of the column with texts, or of two.
+        path: path of the table.
+        encoding: encoding of a text file.
+        names: names of the column with texts, or of two.
         others: options that name further columns, and these columns.
 
     Raises:
@@ -224,8 +224,8 @@ def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text
 
     Args:
         table: as returned by :func:`~tl_lab.data.sets.table_files.read_table`.
-        names: of the column, or of two.
-        path: of the table, for messages.
+        names: names of the column, or of two.
+        path: path of the table, for messages.
 
     Raises:
         UserError: a column is missing, or a text is empty.

@@ -26,12 +26,12 @@ def tree_scores(
     """Fit scikit-learn's histogram gradient boosting with its defaults, and score it.
 
     Args:
-        sets: of rows, as prepared by :class:`~tl_lab.data.inputs.table.TableSpec`.
+        sets: sets of rows, as prepared by :class:`~tl_lab.data.inputs.table.TableSpec`.
         train: name of the training set.
         tests: names of the sets to score.
         problem: kind of prediction.
-        seed: of the run.
-        fingerprint: of the data; results are cached.
+        seed: the run's seed.
+        fingerprint: fingerprint of the data; results are cached.
 
     Returns:
         Scores by metric, ``test/trees/acc``; for a set of a domain ``test/target trees/acc``; none if trees cannot

@@ -35,7 +35,7 @@ class WebDataset(DataModule):
         test_shards: likewise, for test.
         label_ending: extension of the files with the class of an image, as a number or a name.
         class_names: names of numbered classes, in order; None: the numbers.
-        val_share: of a class's images, for validation, in (0, 1).
+        val_share: share of a class's images for validation, in (0, 1).
         test_share: likewise for test.
         size: height and width for a backbone without a fixed size.
         channels: 1 (grey) or 3 (RGB), likewise.

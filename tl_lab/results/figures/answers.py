@@ -20,8 +20,8 @@ class Answered(NamedTuple):
     """A question and its passage.
 
     Attributes:
-        question: in words.
-        words: of the passage.
+        question: question as text.
+        words: words of the passage.
         predicted: first and last word of the answer.
         true: likewise.
     """
@@ -38,7 +38,7 @@ def answered_passages(shown: Sequence[Answered], title: str = "Answers") -> Figu
 
     Args:
         shown: at least one.
-        title: of the figure.
+        title: title of the figure.
     """
     figure = Figure(figsize=(7.6, 0.5 + len(shown) * (_LINES + 2.2) * _HEIGHT), layout="constrained")
     for ax, one in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):

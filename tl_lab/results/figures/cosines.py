@@ -17,8 +17,8 @@ def cosine_matrix(cosines: Any, names: Sequence[str], title: str = "Cosines betw
     """Draw a matrix of cosines, blue where gradients agree and red where they conflict.
 
     Args:
-        cosines: in [-1, 1], ``(T, T)``; NaN where not measured.
-        names: of the T tasks.
+        cosines: cosines in [-1, 1], ``(T, T)``; NaN where not measured.
+        names: names of the T tasks.
         title: title of the figure.
 
     Raises:

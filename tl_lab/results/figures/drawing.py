@@ -155,7 +155,7 @@ def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
     """Limit an axis to the possible values and a margin: an interval of few values may exceed them.
 
     Args:
-        ax: with everything drawn.
+        ax: axes with all of their content.
         bounds: lowest and highest possible value in the axis' unit; infinite if unbounded.
         axis: ``x`` or ``y``.
     """
@@ -169,7 +169,7 @@ def fit_names(figure: Figure, keep: bool = False) -> None:
     """Find fonts for the characters of all texts in a figure, for example of Chinese names.
 
     Args:
-        figure: with everything drawn.
+        figure: figure with all of its content.
         keep: leave characters without an installed font unchanged, for a viewer with its own fonts; otherwise they are
             written as code points, ``U+8033``.
     """

@@ -73,7 +73,7 @@ def domain_embedding(
         class_names: C names.
         grouping: kind of classes, for the heading.
         max_points: largest number of points drawn, half of them from each domain if it has enough.
-        seed: of the subsample, the drawing order and t-SNE.
+        seed: seed of the subsample, the drawing order and t-SNE.
 
     Returns:
         The figure.
@@ -116,7 +116,7 @@ def embeddings_beside(runs: Mapping[str, PairFeatures], *, max_points: int = 100
     Args:
         runs: features by heading; all of the same classes.
         max_points: per run, half of them from each domain if it has enough.
-        seed: of the subsamples, the drawing order and t-SNE.
+        seed: seed of the subsamples, the drawing order and t-SNE.
 
     Returns:
         The figure.
@@ -168,7 +168,7 @@ def decision_boundary(
         target: (M, 2).
         labels_target: (M,), or None: the target is then grey.
         grid: coordinates along both axes, (W,) and (H,).
-        probabilities: of the classes at each point of the grid, (H, W, C).
+        probabilities: probabilities of the classes at each point of the grid, (H, W, C).
         class_names: C names.
 
     Returns:
@@ -248,7 +248,7 @@ def plane_of(features: np.ndarray, seed: int = 0) -> np.ndarray:
 
     Args:
         features: ``(N, D)``; samples with NaN or infinity are placed with the mean of the others.
-        seed: of t-SNE.
+        seed: seed of t-SNE.
 
     Returns:
         ``(N, 2)``.

@@ -28,7 +28,7 @@ def episode_answers(
         queries: images in [0, 1], ``(N, Q, C, H, W)``.
         predicted: class of each query, ``(N, Q)``, in 0 to N - 1; a query of row k is correct if it is k.
         class_names: N names.
-        title: of the figure.
+        title: title of the figure.
 
     Returns:
         The figure, with at most 10 classes, 5 images of each in the support and 8 queries.
@@ -78,7 +78,7 @@ def episode_embedding(
         queries: embeddings, ``(N, Q, D)``.
         predicted: class of each query, ``(N, Q)``.
         class_names: N names.
-        title: of the figure.
+        title: title of the figure.
 
     Returns:
         The figure: prototypes as stars, support as dots, queries as crosses, misclassified ones with a ring.

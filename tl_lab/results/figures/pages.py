@@ -29,7 +29,7 @@ def tagged_pages(
         predicted: the field of each word; empty for none.
         true: likewise.
         kinds: names of the fields.
-        title: of the figure.
+        title: title of the figure.
 
     Returns:
         The figure, with at most three pages.

@@ -15,7 +15,7 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     """Draw the loss over the learning rates of a range test.
 
     Args:
-        rates: in ascending order, (N,).
+        rates: learning rates in ascending order, (N,).
         losses: before the update at each, (N,).
         smoothed: the smoothed losses, from which the rate was chosen, (N,).
         chosen: the chosen learning rate.

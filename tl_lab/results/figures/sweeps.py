@@ -76,7 +76,7 @@ def ranks_figure(ranking: Ranking) -> Figure:
     """Draw methods by mean rank; a bar joins methods without a significant difference (Demsar, JMLR 2006, figure 1).
 
     Args:
-        ranking: of at least two methods.
+        ranking: ranking of at least two methods.
 
     Returns:
         The figure, the best method on the left.

@@ -61,7 +61,7 @@ def text_points(
         groups: names of the groups.
         grouping: kind of groups.
         answers: predictions as text, N or none.
-        seed: of t-SNE.
+        seed: seed of t-SNE.
     """
     places = plane_of(np.asarray(features, dtype=np.float64), seed)
     sides = ((one,) if isinstance(one, str) else one for one in texts)

@@ -15,7 +15,7 @@ def write_episodes(path: str | Path, accuracies: Mapping[str, Iterable[float]]) 
 
     Args:
         path: the file; it is written atomically.
-        accuracies: of each set's episodes, in their order.
+        accuracies: accuracies of each set's episodes, in their order.
 
     Returns:
         The path.

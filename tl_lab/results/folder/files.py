@@ -69,7 +69,7 @@ def remove_leftovers(folder: Path, stem: str | None = None) -> None:
 
     Args:
         folder: their folder; its sub-folders are searched only for a whole run (no ``stem``).
-        stem: of the file that was being written; None for any.
+        stem: stem of the file that was being written; None for any.
     """
     found = folder.glob(f".{glob.escape(stem)}.*-*") if stem is not None else folder.rglob(".*-*")
     for path in found:

@@ -29,7 +29,7 @@ def oracle_metric(rows: Iterable[Mapping[str, float]]) -> str:
     """Return the name of the target's main metric on its labelled test part: for comparison only, never for selection.
 
     Args:
-        rows: of ``metrics.csv``.
+        rows: rows of ``metrics.csv``.
 
     Returns:
         ``oracle/target/<metric>``; that of the accuracy if the target was not scored.
@@ -55,7 +55,7 @@ def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tupl
     """Find the epoch that each validator chooses, and the target's main metric there.
 
     Args:
-        rows: of ``metrics.csv``, in the order of their steps.
+        rows: rows of ``metrics.csv``, in the order of their steps.
         validators: name -> metric and mode, ``max`` or ``min``.
 
     Returns:

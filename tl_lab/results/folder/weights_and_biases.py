@@ -37,8 +37,8 @@ def wandb_logger(
     Args:
         options: the ``logger`` group: mode, project, entity, group, job_type, notes.
         folder: the run's folder.
-        name: of the run.
-        tags: of the run.
+        name: name of the run.
+        tags: tags of the run.
         config: the whole resolved configuration.
         group: default of the group in ``options``.
 

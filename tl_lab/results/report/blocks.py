@@ -53,8 +53,8 @@ class Section:
 
     Args:
         title: its heading.
-        parts: in their order.
-        level: of the heading, 2 or 3.
+        parts: parts in order.
+        level: level of the heading, 2 or 3.
         page_only: too long for plain text.
         folded: collapsed where the format allows it.
     """

@@ -40,7 +40,7 @@ def page(title: str, runs: "pd.DataFrame", sections: Sequence[Section], figures:
         title: title of the page.
         runs: one row per run, for the counts at the top.
         sections: the first one is the summary.
-        figures: by name; they are embedded in the page.
+        figures: figures by name; they are embedded in the page.
 
     Returns:
         The page; it loads no external files.
@@ -52,10 +52,10 @@ def document(title: str, tiles: str, sections: Sequence[Section], figures: Mappi
     """Write sections as a page.
 
     Args:
-        title: of the page.
+        title: title of the page.
         tiles: HTML above the summary, as returned by :func:`tiles_of`.
         sections: the first one is the summary.
-        figures: by name; they are embedded in the page.
+        figures: figures by name; they are embedded in the page.
 
     Returns:
         The page; it loads no external files.
@@ -95,7 +95,7 @@ def svg(figure: "Figure", label: str) -> str:
     """Draw a figure as SVG for embedding in a page: text remains text, and greys follow the page's theme.
 
     Args:
-        figure: in the project's style.
+        figure: figure in the project's style.
         label: text alternative for screen readers.
     """
     import matplotlib

@@ -34,8 +34,8 @@ class Standing(NamedTuple):
 
     Attributes:
         word: ``best``, ``level`` (not significantly worse), ``worse``, or ``unknown`` (too few seeds).
-        difference: to the best, seed by seed; None for the best itself.
-        p: of the paired t-test, corrected by Holm for the comparisons with this best one; None if not tested.
+        difference: difference from the best method, seed by seed; None for the best itself.
+        p: p-value of the paired t-test, corrected by Holm for the comparisons with this best one; None if not tested.
     """
 
     word: str
@@ -109,7 +109,7 @@ class Ranking:
         methods: best first.
         ranks: their mean ranks, 1 the best.
         tasks: number of data sets.
-        p: of Friedman's test, as Iman and Davenport's F.
+        p: p-value of Friedman's test, as Iman and Davenport's F.
         critical: the difference of mean ranks from which on two methods differ significantly (Nemenyi).
     """
 

@@ -39,7 +39,7 @@ def curve_names(folder: Path) -> list[str]:
     """List the curves of a run to compare: the main validation metric and the training loss.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Returns:
         At most two names; none if the run has logged nothing.
@@ -64,8 +64,8 @@ def read_curves(folder: Path, names: Sequence[str]) -> dict[str, dict[int, float
     """Read curves of one run.
 
     Args:
-        folder: of the run.
-        names: of the metrics.
+        folder: folder of the run.
+        names: names of the metrics.
 
     Returns:
         Name -> step -> value; finite values only; empty if the file is missing or damaged.

@@ -41,7 +41,7 @@ class Findings:
         baseline: the override of the settings with which the others are compared.
         expected: published values for the experiment; None if it states none.
         crossed: methods by tasks, the metric and the key of the tasks; None if runs form no such table.
-        ranking: of methods over data sets; None if there are too few.
+        ranking: ranking of methods over data sets; None if there are too few.
         budgets: the main metric's name and its summary by number of labels; None if that was not swept.
         transfer: each way of transfer against training from scratch.
         items: each way of transfer against training from scratch, on the same test items.
@@ -88,7 +88,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
     """Read the runs below folders and compute the content of a report.
 
     Args:
-        folders: of a sweep, of a run, or several of either.
+        folders: folders of a sweep, of a run, or several of either.
         baseline: the override of the settings with which the others are compared, seed by seed.
 
     Raises:

@@ -35,7 +35,7 @@ class Items:
         gained: items that only this way classifies correctly.
         lost: items that only the baseline classifies correctly.
         low, high: ends of the bootstrap interval of the difference of accuracies.
-        p: of McNemar's exact test, corrected by Holm for the number of rows.
+        p: p-value of McNemar's exact test, corrected by Holm for the number of rows.
     """
 
     budget: Budget
@@ -79,9 +79,9 @@ def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, 
     """Return the percentile interval of a mean over items, by bootstrap.
 
     Args:
-        differences: of the items, ``(N,)``.
+        differences: differences of the items, ``(N,)``.
         confidence: level of the interval, in (0, 1).
-        seed: of the draws.
+        seed: seed of the draws.
     """
     values, counts = np.unique(differences, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(differences), counts / len(differences), size=_RESAMPLES)

@@ -31,7 +31,7 @@ class Budget:
         labels: labels of the training set.
         everything: whether these are all labels.
         n: number of seeds.
-        mean: of the main test metric over seeds.
+        mean: mean of the main test metric over seeds.
         half: half-width of its interval; NaN below three seeds.
         seconds: mean duration of a run.
         both: the values of two seeds; otherwise NaN.
@@ -53,11 +53,11 @@ class Transfer:
     """A way of transfer against training from scratch with the same labels, over common seeds.
 
     Args:
-        budget: of the way of transfer.
+        budget: label budget at which the transfer method is compared.
         n: number of common seeds.
         mean: mean difference of the main test metric.
         half: half-width of its paired interval; NaN below three seeds.
-        p: of the paired t-test, corrected by Holm for the number of rows; None with too few seeds.
+        p: p-value of the paired t-test, corrected by Holm for the number of rows; None with too few seeds.
         both: the differences of two seeds; otherwise NaN.
         less_is_better: whether transfer helps if the difference is negative.
     """

@@ -46,7 +46,7 @@ class Paper:
     """An experiment with published values, and its stored runs.
 
     Attributes:
-        name: of the experiment, for example ``dann/amazon_reviews``.
+        name: name of the experiment, for example ``dann/amazon_reviews``.
         what: description in one line.
         expected: the published values.
         runs: stored runs, one row each; None if it was not run here.
@@ -176,7 +176,7 @@ def asked(file: Path, expected: Reproduces) -> frozenset[str]:
     """List the methods that an experiment runs and the paper reports; other published methods are ignored.
 
     Args:
-        file: of the experiment.
+        file: configuration file of the experiment.
         expected: the published values.
     """
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
@@ -214,7 +214,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
 
     Args:
         experiment: its name.
-        folders: of its sweeps.
+        folders: folders of its sweeps.
         command: command that made them on this machine; empty if unknown.
 
     Returns:

@@ -57,7 +57,7 @@ class Reproduces:
         chosen_by: the metric that selects among runs; it must not use the target's labels.
         published: by method, a number or, with tasks, a number for each of them; methods that occur only in the paper
             are shown in addition to the others.
-        standard_errors: of the published mean over tasks, by method, if the paper gives them, >= 0.
+        standard_errors: standard errors of the published mean over tasks, by method, if the paper gives them, >= 0.
         claims: settings expected to be better than others, or hardly worse: entries of
             :class:`~tl_lab.results.tables.claims.Claim`.
 
@@ -165,7 +165,7 @@ class Crossed:
     """A metric by method and task.
 
     Args:
-        methods: in the order of the runs, a baseline first.
+        methods: methods in the order of the runs, a baseline first.
         tasks: likewise; one, the empty text, if tasks were not swept.
         seeds: number of seeds by (task, method); 0 without runs.
         mean: over seeds, ``(tasks, methods)``; NaN without runs.

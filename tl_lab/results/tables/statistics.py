@@ -35,9 +35,9 @@ class Difference(NamedTuple):
 
     Attributes:
         n: number of pairs.
-        mean: of the differences.
+        mean: mean of the differences.
         half: half-width of the mean's Student t interval; NaN for n < 3.
-        p: of the paired t-test, two-sided; NaN for n < 3.
+        p: p-value of the paired t-test, two-sided; NaN for n < 3.
         both: the two differences for n = 2, the smaller first; else NaN.
     """
 
@@ -108,7 +108,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for their number, by Holm's step-down procedure.
 
     Args:
-        p_values: of the performed tests; None for tests that were not performed.
+        p_values: p values of the performed tests; None for tests that were not performed.
 
     Returns:
         The corrected values, in their order, at most 1; None stays None.
@@ -132,7 +132,7 @@ def friedman(ranks: np.ndarray) -> float:
     allows for ties; ``F = (N - 1) chi2 / (N (k - 1) - chi2)`` with k - 1 and (k - 1)(N - 1) degrees of freedom.
 
     Args:
-        ranks: of k methods on N data sets, ``(N, k)``, ties with their mean rank.
+        ranks: ranks of k methods on N data sets, ``(N, k)``, ties with their mean rank.
 
     Returns:
         p; 1 if all ranks are tied.
@@ -171,7 +171,7 @@ def studentized_range(k: int, share: float) -> float:
 
     Args:
         k: number of values, >= 2.
-        share: in (0, 1).
+        share: confidence level, in (0, 1).
     """
     from scipy.special import ndtr
 

@@ -34,7 +34,7 @@ class Gain:
     """A task trained jointly with others, against the same task alone, over common seeds.
 
     Args:
-        setting: of the runs with several tasks.
+        setting: setting of the runs with several tasks.
         task: its name.
         metric: its validation-selected metric: ``test/rte/acc``.
         n: number of common seeds.
@@ -42,7 +42,7 @@ class Gain:
         alone: likewise, trained alone.
         difference: mean of the differences, seed by seed.
         half: half-width of its paired interval; NaN below three seeds.
-        p: of the paired t-test, corrected by Holm for the number of rows; None below three seeds.
+        p: p-value of the paired t-test, corrected by Holm for the number of rows; None below three seeds.
         both: the differences of two seeds; otherwise NaN.
     """
 

@@ -25,7 +25,7 @@ def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
     """Find the main test metric of each of a stream's tasks, in order; for pairs of domains those of the targets.
 
     Args:
-        metrics: by name; other metrics are ignored.
+        metrics: metrics by name; others are ignored.
 
     Returns:
         T values; empty if there are no tasks, or one of them has no value.
