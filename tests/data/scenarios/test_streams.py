@@ -83,7 +83,7 @@ def test_the_order_of_classes_is_fixed_by_the_seed():
     [
         (
             {"num_tasks": 11},
-            "10 classes cannot be split into 11 tasks \\(fewer classes than tasks\\): data.num_tasks must be one of 2, 5",
+            "10 classes cannot be split into 11 .* \\(fewer classes than tasks\\): data.num_tasks must be one of 2, 5",
         ),
         ({"num_tasks": 3}, "10 classes cannot be split into 3 tasks \\(not the same number for each task\\)"),
         ({"num_tasks": 1}, "data.num_tasks must be at least 2, not 1"),
@@ -210,7 +210,7 @@ def test_sets_that_make_no_stream(datasets, said):
 
 
 def test_sets_of_different_numbers_of_classes_share_no_head():
-    with pytest.raises(UserError, match="scenario=domain uses one head for all tasks, but the tasks have 10, 3 classes"):
+    with pytest.raises(UserError, match="domain uses one head for all tasks, but the tasks have 10, 3 classes"):
         DataStream(datasets=["digits", Blobs()], scenario="domain").load()
 
 
