@@ -363,8 +363,8 @@ class DataModule(pl.LightningDataModule):
                     continue
                 raw, x = x, ready[use] if use in ready else x.load_all(spec, self.workers)
                 _add_notes(changed, raw, name)
-            elif told := spec.changes(sample_shape(x)):
-                changed.setdefault(", ".join(told), []).append(name)
+            elif changes := spec.changes(sample_shape(x)):
+                changed.setdefault(", ".join(changes), []).append(name)
                 if spec.bytes_of(1) > numel(x) // max(1, len(samples)):
                     self._enlarged_at_once = max(1, _AT_ONCE // spec.bytes_of(1))
             if use not in ready:

@@ -57,14 +57,14 @@ class Waiting:
         """
         if self.share is None:
             return ""
-        said = f"data-bound: training waited for data {per_cent(self.share)} of its time"
+        text = f"data-bound: training waited for data {per_cent(self.share)} of its time"
         more = advised_workers(self.share, workers, cores)
         if more is not None:
-            return f"{said}; try data.workers={more}"
+            return f"{text}; try data.workers={more}"
         return (
-            f"{said}; there are already as many workers as cores ({cores})"
+            f"{text}; there are already as many workers as cores ({cores})"
             if is_large(self.share) and workers >= cores
-            else said
+            else text
         )
 
 

@@ -49,7 +49,7 @@ def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> E
         depths = [depth or Depth("", 0.0, 0.0) for _, _, depth in seen]
         return {
             "digests": np.array([digest for digest, _, _ in seen], dtype=np.str_),
-            "reasons": np.array([said for _, said, _ in seen], dtype=np.str_),
+            "reasons": np.array([text for _, text, _ in seen], dtype=np.str_),
             "kinds": np.array([depth.kind for depth in depths], dtype=np.str_),
             "ranges": np.array([depth[1:] for depth in depths], dtype=np.float64).reshape(-1, 2),
         }
@@ -66,7 +66,7 @@ def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> E
         for kind, limits in zip(found["kinds"].tolist(), found["ranges"].tolist(), strict=True)
     ]
     facts = [FileFacts(*one) for one in zip(found["digests"].tolist(), depths, strict=True)]
-    return Examined(facts, {i: said for i, said in enumerate(found["reasons"].tolist()) if said})
+    return Examined(facts, {i: text for i, text in enumerate(found["reasons"].tolist()) if text})
 
 
 def _version(path: Path) -> tuple[int, int, int]:
@@ -127,13 +127,13 @@ def keep_readable(
     whole = ImageFiles(files.root, files.names, facts)
     if not bad:
         return whole, labels, ""
-    said = f"{len(bad)} of {len(files)} images in {files.root} cannot be read: " + listed(
+    message = f"{len(bad)} of {len(files)} images in {files.root} cannot be read: " + listed(
         f"{printable(files.names[i])} ({why})" for i, why in sorted(bad.items())
     )
     if unreadable == "stop":
-        raise UserError(f"{said}; remove or replace them, or {skip}")
+        raise UserError(f"{message}; remove or replace them, or {skip}")
     good = torch.tensor([i for i in range(len(files)) if i not in bad], dtype=torch.int64)
-    return whole.subset(good), None if labels is None else labels[good], f"skipped: {said}"
+    return whole.subset(good), None if labels is None else labels[good], f"skipped: {message}"
 
 
 def _beyond(facts: Sequence[FileFacts], known: Levels) -> dict[int, str]:

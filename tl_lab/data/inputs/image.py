@@ -100,9 +100,9 @@ class ImageSpec(InputSpec):
     def changes(self, shape: tuple[int, ...]) -> list[str]:
         """Describe what :meth:`fit` changes in images of shape ``(C, H, W)``; empty if nothing."""
         channels, height, width = shape
-        told = []
+        differences = []
         if channels != self.channels:
-            told.append(f"{channels} -> {self.channels} channel{'s' if self.channels > 1 else ''}")
+            differences.append(f"{channels} -> {self.channels} channel{'s' if self.channels > 1 else ''}")
         if (height, width) != tuple(self.size):
-            told.append(f"{height}x{width} -> {self.size[0]}x{self.size[1]} pixels")
-        return told
+            differences.append(f"{height}x{width} -> {self.size[0]}x{self.size[1]} pixels")
+        return differences

@@ -129,9 +129,9 @@ class Levels:
 def _white(depth: Depth) -> float:
     """Return the value of white if black is 0."""
     kind, low, high = depth
-    told = f"{kind} values from {low:g} to {high:g}, whose black and white levels are unknown: set data.levels"
+    message = f"{kind} values from {low:g} to {high:g}, whose black and white levels are unknown: set data.levels"
     if low < 0:
-        raise ValueError(told)
+        raise ValueError(message)
     if kind == "float" and high <= _OVER:
         return 1.0
     for bits in _BITS[kind]:
@@ -140,4 +140,4 @@ def _white(depth: Depth) -> float:
             if kind == "float" and high < 64:  # neither 0..1 nor 0..255
                 break
             return white
-    raise ValueError(told)
+    raise ValueError(message)

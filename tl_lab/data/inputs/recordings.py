@@ -195,11 +195,11 @@ def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[l
             bad[i] = str(error).removeprefix(f"{printable(str(path))} ")
     if not bad:
         return list(range(len(files))), ""
-    said = f"{len(bad)} of {len(files)} recordings in {where} cannot be used: " + listed(
+    message = f"{len(bad)} of {len(files)} recordings in {where} cannot be used: " + listed(
         f"{printable(_below(files[i], where))} {reason}" for i, reason in bad.items()
     )
     if unreadable == "stop":
-        raise UserError(f"{said}; remove or replace them, or set data.unreadable=skip to leave them out")
+        raise UserError(f"{message}; remove or replace them, or set data.unreadable=skip to leave them out")
     if len(bad) == len(files):
-        raise UserError(said)
-    return [i for i in range(len(files)) if i not in bad], f"skipped: {said}"
+        raise UserError(message)
+    return [i for i in range(len(files)) if i not in bad], f"skipped: {message}"

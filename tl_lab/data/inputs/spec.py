@@ -85,7 +85,7 @@ def spec_from(state: Mapping[str, Any]) -> InputSpec:
     """Build the spec of a checkpoint.
 
     Args:
-        state: as returned by :meth:`InputSpec.state`.
+        state: state as returned by :meth:`InputSpec.state`.
 
     Raises:
         UserError: its modality is unknown.

@@ -131,8 +131,8 @@ def notes_of(count: int, cut: int, unknown: int, tokens: int, spec: TokenSpec) -
         tokens: total number of tokens.
         spec: input specification with the largest length.
     """
-    said = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
-    return said + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])
+    notes = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
+    return notes + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])
 
 
 def _stripped(item: Text) -> Text:

@@ -93,8 +93,8 @@ class TokenSpec(InputSpec):
     def state(self) -> dict[str, Any]:
         """Return vocabulary size, length, padding and, if there is one, the tokeniser as plain values."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
-        said = {} if self.tokeniser is None else {"tokeniser": self.tokeniser.state()}
-        return {"modality": self.modality, **numbers, **said}
+        tokeniser = {} if self.tokeniser is None else {"tokeniser": self.tokeniser.state()}
+        return {"modality": self.modality, **numbers, **tokeniser}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:

@@ -81,11 +81,11 @@ class DomainPair(DataModule):
         if len(set(shapes.values())) < 2:
             return
         source, target = shapes["source"], shapes["target"]
-        said = f"the source's samples are {_say(source)}, the target's are {_say(target)}"
+        shapes_text = f"the source's samples are {_say(source)}, the target's are {_say(target)}"
         if len(source) != len(target) or len(source) == 1:
-            raise UserError(f"{said}: they cannot be converted to a common input format")
+            raise UserError(f"{shapes_text}: they cannot be converted to a common input format")
         if not self.match:
-            raise UserError(f"{said}, and data.match=false forbids their conversion")
+            raise UserError(f"{shapes_text}, and data.match=false forbids their conversion")
 
     @property
     def val_names(self) -> list[str]:

@@ -205,9 +205,9 @@ class ImageReading:
         self.given_levels = None if levels is None else Levels.given(levels)
 
     def _samples(self, scan: Scan) -> Samples:
-        files, labels, told = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
+        files, labels, skipped = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
         self.contents.append(Samples(files, labels).fingerprint() + " ".join(scan.class_names))
-        self.notes += [*scan.notes, *([told] if told else [])]
+        self.notes += [*scan.notes, *([skipped] if skipped else [])]
         return Samples(files, labels)
 
     @property
@@ -439,13 +439,13 @@ class ImageFolderPair(ImageReading, DomainPair):
                 f"{folder} has {listed(names)}; classes are matched by the names of their folders"
             )
         if unknown:
-            said = (
+            message = (
                 f"{folder} has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the source lacks "
                 f"({listed(unknown)}): their images stay in the training part without labels and are excluded from the "
                 "score"
             )
-            warnings.warn(said, stacklevel=2)
-            self.notes.append(said)
+            warnings.warn(message, stacklevel=2)
+            self.notes.append(message)
         if absent := [name for name in self.class_names if name not in names]:
             warnings.warn(
                 f"{folder} has no images of {len(absent)} of the source's {len(self.class_names)} classes "

@@ -79,12 +79,12 @@ def parsing(path: Path, encoding: str) -> Iterator[None]:
     except ImportError as error:
         raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
     except (ValueError, OSError) as error:
-        said = _NO_PARQUET.sub("", str(error).splitlines()[0])
+        message = _NO_PARQUET.sub("", str(error).splitlines()[0])
         if path.suffix.lower() == ".jsonl":
-            said = _damaged_line(path, encoding) or said
-        if found := _RAGGED.search(said):
-            said = f"line {found[2]} has {found[3]} cells, but the header has {found[1]}"
-        raise UserError(f"{path} cannot be read as a table ({said})") from error
+            message = _damaged_line(path, encoding) or message
+        if found := _RAGGED.search(message):
+            message = f"line {found[2]} has {found[3]} cells, but the header has {found[1]}"
+        raise UserError(f"{path} cannot be read as a table ({message})") from error
 
 
 def _damaged_line(path: Path, encoding: str) -> str:

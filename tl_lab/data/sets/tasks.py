@@ -156,8 +156,8 @@ class Tasks(TasksInBatches):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {given!r}")
         kinds = inner_modalities(given)
         if len(set(kinds)) > 1:
-            said = " and ".join(sorted(set(kinds)))
-            raise UserError(f"data.datasets have different kinds of inputs, {said}: list sets of one kind")
+            message = " and ".join(sorted(set(kinds)))
+            raise UserError(f"data.datasets have different kinds of inputs, {message}: list sets of one kind")
         return kinds[0]
 
     def read(self) -> dict[str, Samples]:
@@ -195,9 +195,9 @@ class Tasks(TasksInBatches):
             widened.append(Samples(samples.x, self.several.widened(name, samples.y)))
         shapes = {str(sample_shape(one.x)) if in_memory(one.x) else "those on disk" for one in widened}
         if len(shapes) > 1:
-            said = " and ".join(sorted(shapes))
+            text = " and ".join(sorted(shapes))
             raise UserError(
-                f"data.datasets ({', '.join(parts)}) have inputs of different shapes, {said}: list sets of one shape"
+                f"data.datasets ({', '.join(parts)}) have inputs of different shapes, {text}: list sets of one shape"
             )
         return Samples.concatenate(widened)
 

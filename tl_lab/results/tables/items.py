@@ -1,4 +1,4 @@
-"""Comparison of two ways of training on the same test items: McNemar's test and a bootstrap of the difference.
+"""Compare two ways of training on the same test items, by McNemar's test and a bootstrap interval of the difference.
 
 This module does not import torch.
 """
@@ -27,15 +27,15 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Items:
-    """A way of training against training from scratch with the same labels, on the same test items.
+    """Comparison of a way of training with training from scratch with the same labels, on the same test items.
 
     Args:
-        budget: of the way of training.
+        budget: result of this way of training.
         n: number of items over all common seeds.
-        gained: items that only this way classifies correctly.
-        lost: items that only the baseline classifies correctly.
+        gained: number of items that only this way classifies correctly.
+        lost: number of items that only the baseline classifies correctly.
         low, high: ends of the bootstrap interval of the difference of accuracies.
-        p: p-value of McNemar's exact test, corrected by Holm for the number of rows.
+        p: p-value of McNemar's exact test, Holm-corrected for the number of rows.
     """
 
     budget: Budget
@@ -48,7 +48,7 @@ class Items:
 
     @property
     def difference(self) -> float:
-        """Difference of the accuracies."""
+        """Difference of the two accuracies, in [-1, 1]."""
         return (self.gained - self.lost) / self.n
 
     @property
@@ -60,7 +60,7 @@ class Items:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Test whether two classifiers have the same error rate: exact binomial test of items that only one gets right.
+    """Test whether two classifiers have the same error rate: exact binomial test on items that only one gets right.
 
     Args:
         gained: number of items that only the first gets right.
@@ -76,12 +76,15 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[float, float]:
-    """Return the percentile interval of a mean over items, by bootstrap.
+    """Return the bootstrap percentile interval of a mean over items.
 
     Args:
-        differences: differences of the items, ``(N,)``.
+        differences: difference on each item, ``(N,)``.
         confidence: level of the interval, in (0, 1).
-        seed: seed of the draws.
+        seed: seed of the bootstrap samples.
+
+    Returns:
+        The lower and the upper end.
     """
     values, counts = np.unique(differences, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(differences), counts / len(differences), size=_RESAMPLES)
@@ -90,11 +93,11 @@ def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, 
 
 
 def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
-    """Compare each way of transfer with training from scratch, over common seeds and items.
+    """Compare each way of transfer with training from scratch on common seeds and items.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
-        budgets: as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        budgets: rows as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
 
     Returns:
         A row for each way and number of labels whose runs have saved their predictions.
@@ -124,7 +127,7 @@ def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
 
 
 def _read(folder: Path) -> dict[tuple[str, str], int]:
-    """Read a run's predictions by set and position; empty if it has saved none."""
+    """Return whether each test item was classified correctly, by set and position; empty if nothing was saved."""
     try:
         with (folder / _ANSWERS).open(newline="") as file:
             return {(row["set"], row["index"]): int(row["right"]) for row in csv.DictReader(file)}
